@@ -1,0 +1,113 @@
+"""Runs the ``set_config(c)`` of a configuration file and checks what it set."""
+
+import sys
+import traceback
+from collections.abc import Callable
+from difflib import get_close_matches
+from pathlib import Path
+from types import CodeType, FrameType
+from typing import Any
+
+from pydantic import ValidationError
+
+from phaze_ee.config.options import Options
+from phaze_ee.errors import UsageError
+
+# A configuration is a program of the user's: what it raises is reported as a line of that file, not as a traceback
+# through ours.
+_PROGRAM_ERRORS = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    ImportError,
+    LookupError,
+    NameError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
+
+
+class _Recorder:
+    """The ``c`` of ``set_config(c)``: takes known names only, and remembers the line that set each."""
+
+    def __init__(self, path: Path) -> None:
+        self.__dict__.update(_path=path, _values={}, _lines={})
+
+    def __setattr__(self, name: str, value: object) -> None:
+        line = self._calling_line(sys._getframe(1))
+        if name not in Options.model_fields:
+            raise UsageError(f"{self._path}:{line}: unknown option {name!r}{_nearest(name)}")
+        self._values[name] = value
+        self._lines[name] = line
+
+    def __getattr__(self, name: str) -> Any:
+        if name in self._values:
+            return self._values[name]
+        if name not in Options.model_fields:
+            line = self._calling_line(sys._getframe(1))
+            raise UsageError(f"{self._path}:{line}: unknown option {name!r}{_nearest(name)}")
+        return Options.model_fields[name].get_default(call_default_factory=True)
+
+    def _calling_line(self, frame: FrameType | None) -> int:
+        while frame is not None and frame.f_code.co_filename != str(self._path):
+            frame = frame.f_back
+        return 0 if frame is None else frame.f_lineno
+
+
+def _nearest(name: str) -> str:
+    near = get_close_matches(name, Options.model_fields, n=1)
+    return f"; did you mean {near[0]!r}?" if near else "; docs/CONFIGURATION.md lists the options"
+
+
+def load_options(path: Path) -> Options:
+    """Run a configuration file and return its validated options.
+
+    Raises:
+        UsageError: the file is missing or is not Python, has no ``set_config``, sets an unknown name or a value of a
+            wrong type, or leaves out a required option. The message holds the file and, where known, the line.
+    """
+    recorder = _Recorder(path)
+    namespace: dict[str, Any] = {"__name__": "phaze_ee_config", "__file__": str(path)}
+    _run(path, lambda: exec(_compile(path), namespace))  # noqa: S102
+    if not callable(namespace.get("set_config")):
+        raise UsageError(f"{path}: defines no function set_config(c); start from a file that new_project writes")
+    _run(path, lambda: namespace["set_config"](recorder))
+    return _validate(path, recorder)
+
+
+def _compile(path: Path) -> CodeType:
+    try:
+        return compile(path.read_text(encoding="utf-8"), str(path), "exec")
+    except OSError as error:
+        raise UsageError(f"cannot read configuration {path}: {error.strerror}") from error
+    except SyntaxError as error:
+        raise UsageError(f"{path}:{error.lineno}: not valid Python: {error.msg}") from error
+    except ValueError as error:
+        raise UsageError(f"{path}: not a text file in UTF-8") from error
+
+
+def _run(path: Path, program: Callable[[], object]) -> None:
+    try:
+        program()
+    except _PROGRAM_ERRORS as error:
+        frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
+        where = f"{path}:{frames[-1].lineno}" if frames else str(path)
+        raise UsageError(f"{where}: {type(error).__name__}: {error}") from error
+
+
+def _validate(path: Path, recorder: _Recorder) -> Options:
+    try:
+        return Options.model_validate(recorder._values)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        name = str(first["loc"][0]) if first["loc"] else ""
+        line = recorder._lines.get(name)
+        where = f"{path}:{line}" if line else str(path)
+        item = "".join(f"[{part}]" for part in first["loc"][1:] if isinstance(part, int))
+        message = first["msg"].removeprefix("Value error, ")
+        what = f"{name}{item}: {message}" if name else message
+        given = f" (got {first['input']!r})" if name and first["type"] != "missing" else ""
+        more = len(error.errors()) - 1
+        raise UsageError(f"{where}: {what}{given}{f' (and {more} more)' if more else ''}") from error

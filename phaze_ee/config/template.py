@@ -1,0 +1,58 @@
+"""The configuration file that a new project starts with."""
+
+import textwrap
+from typing import Any
+
+from phaze_ee.config.options import SECTIONS
+
+# A new project runs as it stands on the sample jets, on a laptop, in a few minutes. What differs from the defaults
+# differs only here, and the file names the default beside it.
+SAMPLE_VALUES: dict[str, Any] = {
+    "data_config": "data_configs/JetClass_ParT_full.yaml",
+    "train_files": ["sample_jets/train/*.root"],
+    "val_files": ["sample_jets/val/*.root"],
+    "test_files": ["sample_jets/test/*.root"],
+    "conv_params": [(8, (16, 16, 16)), (8, (32, 32, 32)), (8, (64, 64, 64))],
+    "fc_params": [(64, 0.1)],
+    "epochs": 12,
+    "zero_epochs": 0,
+    "lr": 0.01,
+    "batch_size": 64,
+    "beta_max": [1.0, 1.0, 1.0],
+    "num_workers": 0,
+    "log_interval": 10,
+    "seed": 1,
+}
+
+_HEADER = '''"""Configuration of project {project}.
+
+Every option stands here with the value it has; what you delete falls back to its default. File patterns and
+paths are looked up in the current directory, in this project's folder, and in the package (sample_jets, data_configs).
+For your own jets, change data_config and the three lists of files, and delete the values marked [sample].
+"""
+
+
+def set_config(c):
+'''
+
+
+def render_config(project: str) -> str:
+    """Return the text of a configuration file that trains on the sample jets."""
+    sections = "\n".join(_section(section) for section in SECTIONS)
+    return _HEADER.format(project=project) + sections
+
+
+def _section(section: type) -> str:
+    title = f"    # ===== {section.__doc__.strip().splitlines()[0].rstrip('.')} ====="
+    own = section.__dict__["__annotations__"]
+    return "\n".join([title, *(_option(name, section.model_fields[name]) for name in own), ""])
+
+
+def _option(name: str, field: Any) -> str:
+    default = None if field.is_required() else field.get_default(call_default_factory=True)
+    value = SAMPLE_VALUES.get(name, default)
+    note = field.description or ""
+    if value != default:
+        note += " [sample]" if field.is_required() else f" [sample; default {default!r}]"
+    comment = textwrap.fill(note, 110, initial_indent="    # ", subsequent_indent="    #   ")
+    return f"{comment}\n    c.{name} = {value!r}"

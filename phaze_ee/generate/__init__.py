@@ -1,0 +1,9 @@
+"""JetClass-like jets: Pythia8 events, a parametrised detector, FastJet, and JetClass's ROOT schema.
+
+Nothing heavy is imported here: Pythia8 and FastJet are an optional extra, checked for by :mod:`phaze_ee.generate.run`.
+"""
+
+from phaze_ee.generate.options import GeneratorOptions, Progress
+from phaze_ee.generate.run import generate_files
+
+__all__ = ["GeneratorOptions", "Progress", "generate_files"]

@@ -1,0 +1,47 @@
+"""What a network architecture must offer to get exits: three methods and a list of channels."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any, ClassVar, Generic, TypeVar
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from phaze_ee.types import JetInputs, State
+
+StateT = TypeVar("StateT", bound=State)
+
+
+class Backbone(nn.Module, ABC, Generic[StateT]):
+    """A network as a sequence of stages.
+
+    ``embed`` turns inputs into a state, ``stage`` takes it one block further, ``readout`` is the network's own head.
+    Nothing here knows of exits: these belong to :class:`phaze_ee.models.tagger.Tagger`.
+    """
+
+    name: ClassVar[str]
+    num_classes: int
+    input_channels: int
+    stage_channels: tuple[int, ...]
+
+    @property
+    @abstractmethod
+    def arguments(self) -> Mapping[str, Any]:
+        """Plain values from which :meth:`from_arguments` builds the same architecture; checkpoints store them."""
+
+    @classmethod
+    @abstractmethod
+    def from_arguments(cls, arguments: Mapping[str, Any]) -> "Backbone[StateT]":
+        """Build the architecture, with fresh weights."""
+
+    @abstractmethod
+    def embed(self, inputs: JetInputs) -> StateT:
+        """Return the state before stage 0. The inputs are not changed."""
+
+    @abstractmethod
+    def stage(self, index: int, state: StateT) -> StateT:
+        """Return the state after stage ``index``, which has ``stage_channels[index]`` channels."""
+
+    @abstractmethod
+    def readout(self, state: StateT) -> Float[Tensor, "N K"]:
+        """Return the full model's logits from the state after the last stage."""

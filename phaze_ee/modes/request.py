@@ -1,0 +1,47 @@
+"""What a user asked for on the command line, as the modes see it."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from phaze_ee.errors import UsageError
+from phaze_ee.workspace import Project, existing_project
+
+
+@dataclass(frozen=True)
+class Request:
+    """The parsed command line. Fields that a mode does not use stay at their defaults."""
+
+    mode: str
+    workspace: str | None = None
+    project: str | None = None
+    projects: list[str] = field(default_factory=list)
+    operations: str = "train_evaluate_benchmark_plot"
+    output: Path | None = None
+    jets: int | None = None
+    classes: list[str] | None = None
+    seed: int | None = None
+    workers: int | None = None
+    generator: str = "reference"
+    overwrite: bool = False
+    verbose: bool = False
+
+    @property
+    def named_project(self) -> Project:
+        """The project of ``-p``, which need not exist yet.
+
+        Raises:
+            UsageError: ``-p`` was not given, or a name is not usable.
+        """
+        if self.workspace is None or self.project is None:
+            raise UsageError(f"mode {self.mode!r} needs -p WORKSPACE PROJECT")
+        return Project(self.workspace, self.project)
+
+    @property
+    def existing_project(self) -> Project:
+        """The project of ``-p``, which must exist.
+
+        Raises:
+            UsageError: ``-p`` was not given, a name is not usable, or there is no such project.
+        """
+        project = self.named_project
+        return existing_project(project.workspace, project.name)

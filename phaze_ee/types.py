@@ -1,0 +1,125 @@
+"""The types that flow between packages. Shape letters: N jets, C channels, P particles, K classes, E exits."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields, replace
+from typing import Literal, Self
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+ExitStage = int | Literal["input"]
+FULL_MODEL = "full_model"
+
+
+def exit_names(exit_count: int) -> tuple[str, ...]:
+    """Return the names of ``exit_count`` exits as the results use them: ``exit_0`` …, and ``full_model`` last."""
+    return (*(f"exit_{index}" for index in range(exit_count - 1)), FULL_MODEL)
+
+
+@dataclass(frozen=True)
+class JetInputs:
+    """A batch of jets, padded to one length P.
+
+    ``vectors`` are (px, py, pz, energy) in GeV; networks that do not use them accept None. In ``mask`` a real
+    particle is 1 (or True), padding 0; the content of padded slots is never read.
+    """
+
+    points: Float[Tensor, "N 2 P"]
+    features: Float[Tensor, "N C P"]
+    vectors: Float[Tensor, "N 4 P"] | None
+    mask: Float[Tensor, "N 1 P"] | Bool[Tensor, "N 1 P"]
+
+    def __len__(self) -> int:
+        return self.features.shape[0]
+
+    @property
+    def valid_N1P(self) -> Bool[Tensor, "N 1 P"]:
+        return self.mask.bool()
+
+    @property
+    def particle_count_N(self) -> Int[Tensor, " N"]:
+        return self.valid_N1P.sum(dim=(1, 2))
+
+    def select(self, keep_N: Tensor) -> Self:
+        """Return the jets that a boolean mask or an index names."""
+        return self.map(lambda tensor: tensor[keep_N])
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> Self:
+        return self.map(lambda tensor: tensor.to(device, non_blocking=non_blocking))
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> Self:
+        """Return new inputs with ``change`` applied to every tensor."""
+        tensors = {item.name: getattr(self, item.name) for item in fields(self)}
+        return replace(self, **{name: None if value is None else change(value) for name, value in tensors.items()})
+
+
+class State(ABC):
+    """What flows between the stages of a backbone. Exit heads and the engine touch nothing else."""
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def select(self, keep_N: Tensor) -> Self:
+        """Return the state of the jets that a boolean mask or an index names."""
+
+    @abstractmethod
+    def detach(self) -> Self:
+        """Return the state without its gradient history."""
+
+    @abstractmethod
+    def map(self, per_particle: nn.Module) -> Self:
+        """Apply a module to the channels of each real particle; it sees them in the last dimension."""
+
+    @abstractmethod
+    def pool(self, kind: Literal["mean", "max"]) -> Float[Tensor, "N C"]:
+        """Reduce over the real particles of each jet; a jet without particles gives zeros."""
+
+
+@dataclass(frozen=True)
+class Exit:
+    """One answer of a tagger on its walk: an exit branch, or the full model at the end."""
+
+    index: int
+    stage: ExitStage | None  # None: the full model's own readout
+    logits_NK: Float[Tensor, "N K"]
+
+    @property
+    def is_full_model(self) -> bool:
+        return self.stage is None
+
+
+@dataclass(frozen=True)
+class JetBatch:
+    """Jets as a loader yields them: inputs, true classes, and the observer columns of the data configuration.
+
+    ``label_N`` is -1 for jets whose class the files do not tell.
+    """
+
+    inputs: JetInputs
+    label_N: Int[Tensor, " N"]
+    observers: dict[str, npt.NDArray[np.generic]] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What a tagger said about a data set, in input order, exits first and the full model last."""
+
+    logits_ENK: npt.NDArray[np.float32]
+    label_N: npt.NDArray[np.int64]
+    class_names: tuple[str, ...]
+    observers: dict[str, npt.NDArray[np.generic]] = field(default_factory=dict)
+
+    @property
+    def exit_names(self) -> tuple[str, ...]:
+        return exit_names(len(self.logits_ENK))
+
+    def __len__(self) -> int:
+        return len(self.label_N)

@@ -1,0 +1,151 @@
+"""Every path of a project, once."""
+
+import os
+import re
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+
+from phaze_ee.errors import UsageError
+
+PACKAGE_ROOT = Path(__file__).parent
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*")
+
+
+def workspaces_root() -> Path:
+    """Return the folder that holds all workspaces: ``$PHAZE_EE_WORKSPACES``, or one below the current directory."""
+    configured = os.environ.get("PHAZE_EE_WORKSPACES")
+    return Path(configured).expanduser() if configured else Path("phaze_ee") / "workspaces"
+
+
+def check_name(kind: str, name: str) -> str:
+    """Return ``name`` if it is one plain folder name.
+
+    Raises:
+        UsageError: the name is empty, holds a path separator, or starts with a dot or dash.
+    """
+    if not _NAME.fullmatch(name):
+        raise UsageError(
+            f"{kind} name {name!r} is not usable: use letters, digits, '_', '-', '+' and '.', starting with a letter, "
+            "a digit or '_'"
+        )
+    return name
+
+
+@dataclass(frozen=True)
+class Project:
+    """The paths of one project: ``<workspaces>/<workspace>/<name>/{config,data,output}``."""
+
+    workspace: str
+    name: str
+
+    def __post_init__(self) -> None:
+        check_name("workspace", self.workspace)
+        check_name("project", self.name)
+
+    def __str__(self) -> str:
+        return f"{self.workspace}/{self.name}"
+
+    @property
+    def workspace_root(self) -> Path:
+        return workspaces_root() / self.workspace
+
+    @property
+    def root(self) -> Path:
+        return self.workspace_root / self.name
+
+    @property
+    def config(self) -> Path:
+        return self.root / "config" / f"{self.name}_config.py"
+
+    @property
+    def data(self) -> Path:
+        return self.root / "data"
+
+    @property
+    def models(self) -> Path:
+        return self.root / "output" / "models"
+
+    @property
+    def best_model(self) -> Path:
+        return self.models / "best_model.pt"
+
+    @property
+    def latest_model(self) -> Path:
+        return self.models / "latest_model.pt"
+
+    @property
+    def logs(self) -> Path:
+        return self.root / "output" / "logs"
+
+    @property
+    def plots(self) -> Path:
+        return self.root / "output" / "plots"
+
+    @property
+    def results(self) -> Path:
+        return self.root / "output" / "results"
+
+    @property
+    def evaluation_results(self) -> Path:
+        return self.results / "evaluation_results.json"
+
+    @property
+    def benchmark_results(self) -> Path:
+        return self.results / "benchmark_results.json"
+
+    @property
+    def training_history(self) -> Path:
+        return self.results / "training_history.json"
+
+    @property
+    def comparisons(self) -> Path:
+        return self.workspace_root / "comparisons"
+
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        """The folders that a new project starts with."""
+        return (self.config.parent, self.data, self.logs, self.models, self.plots, self.results)
+
+
+def existing_project(workspace: str, name: str) -> Project:
+    """Return the project, which must have a configuration.
+
+    Raises:
+        UsageError: the name is not usable, or there is no such project.
+    """
+    project = Project(workspace, name)
+    if project.config.is_file():
+        return project
+    known = sorted(path.name for path in project.workspace_root.glob("*") if (path / "config").is_dir())
+    near = get_close_matches(name, known, n=1)
+    hint = f"did you mean {near[0]!r}? Or create it" if near else "create it"
+    raise UsageError(
+        f"no project {project} in {workspaces_root()} (looked for {project.config}); "
+        f"{hint}: phaze_ee -m new_project -p {workspace} {name}"
+    )
+
+
+def search_roots(project_root: Path | None) -> tuple[Path, ...]:
+    """Return where relative paths of a configuration are looked up, in this order.
+
+    The current directory, the project's folder, the checkout that holds the package (``data_configs`` and
+    ``network_configs`` lie there), the installed package (which carries copies of both, and the sample jets).
+    """
+    own = () if project_root is None else (project_root,)
+    return (Path(), *own, PACKAGE_ROOT.parent, PACKAGE_ROOT)
+
+
+def find_file(kind: str, path: str, project_root: Path | None) -> Path:
+    """Return the first existing file that ``path`` names under the search roots.
+
+    Raises:
+        UsageError: there is none.
+    """
+    wanted = Path(path).expanduser()
+    roots = (Path(),) if wanted.is_absolute() else search_roots(project_root)
+    for root in roots:
+        if (root / wanted).is_file():
+            return root / wanted
+    looked = "" if wanted.is_absolute() else f" (looked in {', '.join(str(root.absolute()) for root in roots)})"
+    raise UsageError(f"{kind} {path!r} does not exist{looked}; correct its path in the configuration")
