@@ -20,6 +20,7 @@ class Backbone(nn.Module, ABC, Generic[StateT]):
     """
 
     name: ClassVar[str]
+    weaver_class: ClassVar[type[nn.Module]]
     num_classes: int
     input_channels: int
     stage_channels: tuple[int, ...]
@@ -33,6 +34,11 @@ class Backbone(nn.Module, ABC, Generic[StateT]):
     @abstractmethod
     def from_arguments(cls, arguments: Mapping[str, Any]) -> "Backbone[StateT]":
         """Build the architecture, with fresh weights."""
+
+    @classmethod
+    @abstractmethod
+    def from_weaver(cls, module: Any) -> "Backbone[StateT]":
+        """Put stages around a module of ``weaver_class``, whose parameters are shared, not copied."""
 
     @abstractmethod
     def embed(self, inputs: JetInputs) -> StateT:

@@ -55,6 +55,10 @@ class ParticleNet(Backbone[PaddedState]):
     def from_arguments(cls, arguments: Mapping[str, Any]) -> "ParticleNet":
         return cls(WeaverParticleNet(**arguments))
 
+    @classmethod
+    def from_weaver(cls, module: WeaverParticleNet) -> "ParticleNet":
+        return cls(module)
+
     def embed(self, inputs: JetInputs) -> PaddedState:
         if self.training:
             points, features, valid, _ = self.mod.trimmer(inputs.points, inputs.features, mask=inputs.mask)

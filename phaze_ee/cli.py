@@ -1,0 +1,104 @@
+"""The command line: the flags, the table of modes, and what an error looks like."""
+
+import argparse
+import importlib
+import logging
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+
+from phaze_ee import __version__
+from phaze_ee.errors import PhazeError
+from phaze_ee.modes.request import Request
+
+MODES = {
+    "demo": "the whole main job on the bundled sample jets, in about two minutes",
+    "new_project": "create a project with a configuration that runs as it stands",
+    "train": "train the network and its exits",
+    "evaluate": "accuracy, AUC, rejections … of every exit",
+    "benchmark": "operations and parameters of every exit",
+    "plot": "draw the results of one project",
+    "compare": "draw the results of several projects together",
+    "chain": "several modes in a row, see -o",
+    "generate": "make JetClass-like jets with Pythia8 (extra 'generate')",
+}
+
+_EXAMPLES = """\
+examples:
+  phaze_ee -m demo
+  phaze_ee -m new_project -p JetClass first
+  phaze_ee -m chain -p JetClass first -o train_evaluate_benchmark_plot
+  phaze_ee -m compare -p JetClass all --projects first second
+  phaze_ee -m generate --output jets --jets 1000 --classes HToBB ZJetsToNuNu
+
+Projects live in ./phaze_ee/workspaces, or in $PHAZE_EE_WORKSPACES.
+Exit status: 0 done, 1 a run failed, 2 something to correct (the message says what).
+"""
+
+
+def _parser() -> argparse.ArgumentParser:
+    modes = "\n".join(f"  {name:<12} {summary}" for name, summary in MODES.items())
+    parser = argparse.ArgumentParser(
+        prog="phaze_ee",
+        description=f"Early exits for jet taggers: train them, judge them, skip the work.\n\nmodes:\n{modes}",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("-m", "--mode", required=True, choices=MODES, metavar="MODE", help="what to do, see above")
+    parser.add_argument("-p", "--project", nargs=2, metavar=("WORKSPACE", "PROJECT"), help="the project to work on")
+    parser.add_argument("--projects", nargs="+", default=[], metavar="NAME", help="compare: projects to draw")
+    parser.add_argument(
+        "-o",
+        "--operations",
+        "--options",
+        default="train_evaluate_benchmark_plot",
+        metavar="A_B_C",
+        help="chain: the modes, joined by '_' (default: %(default)s)",
+    )
+    parser.add_argument("-v", "--verbose", action="store_true", help="log more, and show tracebacks")
+    parser.add_argument("--version", action="version", version=f"phaze_ee {__version__}")
+    _add_generate_flags(parser.add_argument_group("generate"))
+    return parser
+
+
+def _add_generate_flags(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--output", type=Path, metavar="FOLDER", help="where files go (default: the project's data)")
+    group.add_argument("--jets", type=int, metavar="N", help="jets per class")
+    group.add_argument("--classes", nargs="+", metavar="NAME", help="as JetClass names its files (default: all ten)")
+    group.add_argument("--seed", type=int, metavar="N", help="same seed, same jets")
+    group.add_argument("--workers", type=int, metavar="N", help="parallel processes")
+    group.add_argument(
+        "--generator", choices=("reference", "fast"), default="reference", help="fast: overlaid underlying event"
+    )
+    group.add_argument("--overwrite", action="store_true", help="replace files of an earlier run")
+
+
+def parse(arguments: Sequence[str] | None = None) -> Request:
+    """Read the command line; what argparse rejects ends the program with status 2."""
+    flags = vars(_parser().parse_args(arguments))
+    workspace, project = flags.pop("project") or (None, None)
+    return Request(workspace=workspace, project=project, **flags)
+
+
+def run(request: Request) -> None:
+    """Run one mode; its module, and all that is heavy, is imported only now."""
+    importlib.import_module(f"phaze_ee.modes.{request.mode}").run(request)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point of the ``phaze_ee`` command; return the exit status."""
+    request = parse(arguments)
+    logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.INFO if request.verbose else logging.WARNING)
+    try:
+        run(request)
+    except PhazeError as error:
+        if request.verbose:
+            traceback.print_exc()
+        print(f"phaze_ee: error: {error}", file=sys.stderr)
+        return error.exit_status
+    except KeyboardInterrupt:
+        print("phaze_ee: interrupted", file=sys.stderr)
+        return 1
+    return 0

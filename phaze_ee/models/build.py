@@ -1,0 +1,92 @@
+"""From a configuration to a tagger: a weaver network file makes the network, exits are put on it here."""
+
+import importlib.util
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from torch import nn
+from weaver.utils.data.config import DataConfig
+
+from phaze_ee.config.options import NetworkOptions
+from phaze_ee.errors import UsageError
+from phaze_ee.models.backbone import Backbone
+from phaze_ee.models.particle_net import ParticleNet
+from phaze_ee.models.tagger import Tagger
+
+_log = logging.getLogger(__name__)
+
+BACKBONES: dict[str, type[Backbone[Any]]] = {ParticleNet.name: ParticleNet}
+
+# Options that go to the network file's get_model under the same names.
+_NETWORK_KEYS = ("conv_params", "fc_params", "use_fusion", "use_fts_bn", "use_counts")
+
+
+def build_tagger(options: NetworkOptions, network_config: Path, data_config: DataConfig) -> Tagger:
+    """Build the configured network with exits, with fresh weights.
+
+    Args:
+        options: the network's options; those of the architecture are passed to ``get_model`` as keywords.
+        network_config: a weaver network file. Its ``get_model`` may wrap the network in modules of its own, as the
+            published files do: weaver's ParticleNet is found inside.
+        data_config: weaver's data configuration, which ``get_model`` takes.
+
+    Raises:
+        UsageError: the file cannot be run, holds no known network, or disagrees with the options.
+    """
+    keywords = {key: getattr(options, key) for key in _NETWORK_KEYS}
+    model = _get_model(network_config)(data_config, **keywords)[0]
+    backbone = adopt(model, str(network_config))
+    if options.num_classes is not None and options.num_classes != backbone.num_classes:
+        raise UsageError(
+            f"num_classes = {options.num_classes}, but {network_config} with this data_config builds a network for "
+            f"{backbone.num_classes} classes; correct num_classes or remove it"
+        )
+    _report_ignored(keywords, backbone.arguments, network_config)
+    return Tagger(backbone, options.stages_with_exit, options.exit_head)
+
+
+def adopt(model: nn.Module, source: str) -> Backbone[Any]:
+    """Return the staged form of the one known weaver network that ``model`` is or holds.
+
+    Raises:
+        UsageError: it holds none, or several.
+    """
+    kinds = {kind.weaver_class: kind for kind in BACKBONES.values()}
+    found = [(kinds[type(module)], module) for module in model.modules() if type(module) in kinds]
+    if len(found) != 1:
+        names = ", ".join(kind.__name__ for kind in kinds)
+        raise UsageError(f"{source}: get_model returns a network with {len(found)} of ({names}); exits need exactly one")
+    kind, module = found[0]
+    return kind.from_weaver(module)
+
+
+def _get_model(path: Path) -> Any:
+    try:
+        module = _import_file(path)
+    except (ImportError, SyntaxError, NameError, AttributeError, OSError) as error:
+        raise UsageError(f"network_config {path} cannot be imported: {type(error).__name__}: {error}") from error
+    if not callable(getattr(module, "get_model", None)):
+        raise UsageError(f"network_config {path} defines no get_model(data_config, **kwargs)")
+    return module.get_model
+
+
+def _import_file(path: Path) -> ModuleType:
+    specification = importlib.util.spec_from_file_location("phaze_ee_network_config", path)
+    if specification is None or specification.loader is None:
+        raise ImportError("not a Python file")
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    return module
+
+
+def _report_ignored(wanted: Mapping[str, Any], built: Mapping[str, Any], source: Path) -> None:
+    for key, value in wanted.items():
+        if key in built and _plain(value) != _plain(built[key]):
+            _log.warning("%s sets %s = %s itself; the option %s = %s has no effect", source, key, built[key], key, value)
+
+
+def _plain(value: Any) -> Any:
+    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value

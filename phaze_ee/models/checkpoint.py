@@ -1,0 +1,127 @@
+"""Checkpoints from which a tagger is rebuilt without any other file, and weights that weaver wrote."""
+
+import pickle
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from phaze_ee.atomic import replacing
+from phaze_ee.errors import CheckpointError
+from phaze_ee.models.build import BACKBONES
+from phaze_ee.models.tagger import Tagger
+
+_FORMAT = "phaze_ee.tagger"
+_VERSION = 1
+_SHOWN = 3
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A tagger and where it comes from; everything but the tagger is plain values."""
+
+    tagger: Tagger
+    options: dict[str, Any]
+    data_options: dict[str, Any]
+    data_hash: str
+    epoch: int
+    metrics: dict[str, float]
+    versions: dict[str, str] = field(default_factory=dict)
+
+
+def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
+    """Write a checkpoint; an older file of that name stays until the new one is complete.
+
+    Raises:
+        RunError: it could not be written.
+    """
+    tagger = checkpoint.tagger
+    content = {
+        "format": _FORMAT,
+        "version": _VERSION,
+        "backbone": tagger.backbone.name,
+        "arguments": dict(tagger.backbone.arguments),
+        "exit_stages": list(tagger.exit_stages),
+        "exit_head": tagger.exit_head,
+        "state_dict": tagger.state_dict(),
+        "options": checkpoint.options,
+        "data_options": checkpoint.data_options,
+        "data_hash": checkpoint.data_hash,
+        "epoch": checkpoint.epoch,
+        "metrics": checkpoint.metrics,
+        "versions": checkpoint.versions,
+    }
+    with replacing(path) as temporary:
+        torch.save(content, temporary)
+
+
+def load_checkpoint(path: Path) -> Checkpoint:
+    """Rebuild a tagger, on the CPU and in evaluation mode, from a file that :func:`save_checkpoint` wrote.
+
+    Raises:
+        CheckpointError: the file is missing, unreadable, or not such a checkpoint.
+    """
+    content = _read(path)
+    if content.get("format") != _FORMAT:
+        raise CheckpointError(f"{path} is not a PHAZE-EE checkpoint; weaver weights are used through c.init_from")
+    if content["version"] != _VERSION:
+        raise CheckpointError(f"{path} has checkpoint version {content['version']}, this program reads {_VERSION}")
+    backbone = BACKBONES[content["backbone"]].from_arguments(content["arguments"])
+    tagger = Tagger(backbone, content["exit_stages"], content["exit_head"])
+    _load(tagger, content["state_dict"], path)
+    keys = ("options", "data_options", "data_hash", "epoch", "metrics", "versions")
+    return Checkpoint(tagger.eval(), **{key: content[key] for key in keys})
+
+
+def load_weights(tagger: Tagger, path: Path) -> None:
+    """Start ``tagger`` from a checkpoint: one of ours (with its exits), or one of weaver's (the backbone alone).
+
+    Raises:
+        CheckpointError: the file is missing or unreadable, or holds weights of another architecture.
+    """
+    content = _read(path)
+    if content.get("format") == _FORMAT:
+        _load(tagger, content["state_dict"], path)
+    else:
+        _load(tagger.backbone, content, path)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise CheckpointError(f"checkpoint {path} does not exist") from error
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise CheckpointError(
+            f"checkpoint {path} cannot be read: it is damaged, or holds objects other than tensors ({reason})"
+        ) from error
+    if not isinstance(content, dict) or not content:
+        raise CheckpointError(f"checkpoint {path} holds no weights")
+    return content
+
+
+def _load(module: torch.nn.Module, weights: Mapping[str, Tensor], path: Path) -> None:
+    own = module.state_dict()
+    # A wrapper around the network names its parameters with a prefix, mostly "mod."; without a wrapper there is none.
+    if not any(key in own for key in weights):
+        weights = {f"mod.{key}": value for key, value in weights.items()}
+    differences = [
+        *(f"{key} is missing" for key in own if key not in weights),
+        *(f"{key} is not in this network" for key in weights if key not in own),
+        *(
+            f"{key} has shape {tuple(weights[key].shape)}, here {tuple(own[key].shape)}"
+            for key in own
+            if key in weights and weights[key].shape != own[key].shape
+        ),
+    ]
+    if differences:
+        more = f" and {len(differences) - _SHOWN} more" if len(differences) > _SHOWN else ""
+        raise CheckpointError(
+            f"checkpoint {path} is of another architecture: {'; '.join(differences[:_SHOWN])}{more}; "
+            "make the network options (inputs, classes, conv_params, use_fts_bn …) those it was trained with"
+        )
+    module.load_state_dict(dict(weights))

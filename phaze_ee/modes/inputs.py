@@ -1,0 +1,103 @@
+"""From a project's name to what the modes work on: options, data configuration, files, tagger."""
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from phaze_ee.config.load import load_options
+from phaze_ee.config.options import Options
+from phaze_ee.data.files import expand_patterns
+from phaze_ee.data.schema import DataSchema
+from phaze_ee.errors import CheckpointError, UsageError
+from phaze_ee.models.build import build_tagger
+from phaze_ee.models.checkpoint import load_checkpoint, load_weights
+from phaze_ee.models.tagger import Tagger
+from phaze_ee.modes.request import Request
+from phaze_ee.workspace import Project, find_file
+
+_log = logging.getLogger(__name__)
+
+FileOption = Literal["train_files", "val_files", "test_files"]
+
+
+@dataclass(frozen=True)
+class Setup:
+    """A project with its configuration read and checked."""
+
+    project: Project
+    options: Options
+    schema: DataSchema
+
+    def files(self, option: FileOption) -> list[Path]:
+        """Return the files that an option's patterns name.
+
+        Raises:
+            UsageError: a pattern names none.
+        """
+        return expand_patterns(option, getattr(self.options, option), self.project.root)
+
+    def build(self, schema: DataSchema) -> Tagger:
+        """Build the configured network, starting from ``c.init_from`` where that is set."""
+        options = self.options
+        network_config = find_file("network_config", options.network_config, self.project.root)
+        tagger = build_tagger(options, network_config, schema.weaver)
+        if options.init_from is not None:
+            load_weights(tagger, find_file("init_from", options.init_from, self.project.root))
+        return tagger
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A tagger that answers, the data configuration it was trained with, and where it comes from."""
+
+    tagger: Tagger
+    schema: DataSchema
+    source: str
+    notes: tuple[str, ...] = ()
+
+
+def load_setup(request: Request) -> Setup:
+    """Read the configuration of the request's project.
+
+    Raises:
+        UsageError: the project or something in its configuration is missing or wrong.
+        DataError: the data configuration is wrong.
+    """
+    project = request.existing_project
+    options = load_options(project.config)
+    schema = DataSchema.load(find_file("data_config", options.data_config, project.root))
+    if options.num_classes not in (None, len(schema.class_names)):
+        raise UsageError(
+            f"{project.config}: num_classes = {options.num_classes}, but {options.data_config} has "
+            f"{len(schema.class_names)} classes; correct num_classes or remove it"
+        )
+    return Setup(project, options, schema)
+
+
+def load_trained(setup: Setup) -> Trained:
+    """Return the project's best model; before any training, the weights of ``c.init_from``.
+
+    Raises:
+        CheckpointError: there is neither, or the file cannot be used.
+    """
+    project = setup.project
+    if project.best_model.is_file():
+        checkpoint = load_checkpoint(project.best_model)
+        schema = DataSchema.from_options(checkpoint.data_options)
+        notes = _changes(setup, schema)
+        return Trained(checkpoint.tagger, schema, f"{project.best_model} (epoch {checkpoint.epoch})", notes)
+    if setup.options.init_from is not None:
+        schema = setup.schema.resolve(setup.files("train_files"))
+        note = "not trained here: the exits have random weights unless init_from holds them"
+        return Trained(setup.build(schema).eval(), schema, f"init_from {setup.options.init_from}", (note,))
+    raise CheckpointError(
+        f"project {project} has no model yet ({project.best_model} does not exist); train it first: "
+        f"phaze_ee -m train -p {project.workspace} {project.name}"
+    )
+
+
+def _changes(setup: Setup, trained_with: DataSchema) -> tuple[str, ...]:
+    if setup.schema.class_names != trained_with.class_names:
+        return (f"data_config {setup.options.data_config} has changed since the training; the model's own is used",)
+    return ()

@@ -1,0 +1,32 @@
+"""Mode new_project: folders and a configuration that runs as it stands."""
+
+from phaze_ee.atomic import replacing
+from phaze_ee.config.template import render_config
+from phaze_ee.errors import UsageError
+from phaze_ee.modes.console import console
+from phaze_ee.modes.request import Request
+from phaze_ee.workspace import Project
+
+
+def run(request: Request) -> None:
+    """Create the project of ``-p``."""
+    project = create_project(request.named_project)
+    console.print(f"Created project {project}. Its configuration runs as it stands, on the bundled sample jets:")
+    console.print(f"  edit  {project.config}", soft_wrap=True)
+    console.print(f"  run   phaze_ee -m chain -p {project.workspace} {project.name}", soft_wrap=True)
+
+
+def create_project(project: Project) -> Project:
+    """Make the folders of a project and write its configuration.
+
+    Raises:
+        UsageError: there is something of that name already; nothing is changed.
+        RunError: the folders cannot be written.
+    """
+    if project.root.exists():
+        raise UsageError(f"project {project} exists already in {project.root}; choose another name or delete it first")
+    with replacing(project.config) as temporary:
+        temporary.write_text(render_config(str(project)), encoding="utf-8")
+    for folder in project.folders:
+        folder.mkdir(parents=True, exist_ok=True)
+    return project
