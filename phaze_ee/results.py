@@ -109,10 +109,15 @@ class ExitEvaluation(Record):
 
 
 class EvaluationResults(ExitResultsFile[ExitEvaluation]):
-    """``evaluation_results.json``. Exits come in the order of the network, the full model last."""
+    """``evaluation_results.json``. Exits come in the order of the network, the full model last.
+
+    ``model_hash`` is the SHA-256 of the file with the weights, None for a network with random weights: two results
+    belong to the same model where it is the same.
+    """
 
     project: str
     model: str
+    model_hash: str | None = None
     classes: list[str]
     jets: int
     jets_per_class: dict[str, int]
@@ -138,10 +143,11 @@ class ExitBenchmark(Record):
 
 
 class BenchmarkResults(ExitResultsFile[ExitBenchmark]):
-    """``benchmark_results.json``."""
+    """``benchmark_results.json``. ``model_hash`` as in :class:`EvaluationResults`."""
 
     project: str
     model: str
+    model_hash: str | None = None
     particles: int
     input_channels: int
     unit: str

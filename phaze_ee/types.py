@@ -48,6 +48,19 @@ class JetInputs:
         """Return the jets that a boolean mask or an index names."""
         return self.map(lambda tensor: tensor[keep_N])
 
+    def padded(self) -> "JetInputs":
+        return self
+
+    def ragged(self) -> "RaggedJets":
+        """Return the real particles alone, jet after jet, in their order."""
+        valid_NP = self.valid_N1P[:, 0]
+
+        def rows(tensor: Tensor) -> Tensor:
+            return tensor.transpose(1, 2)[valid_NP]
+
+        vectors = None if self.vectors is None else rows(self.vectors)
+        return RaggedJets(rows(self.points), rows(self.features), vectors, valid_NP.sum(dim=1))
+
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Self:
         return self.map(lambda tensor: tensor.to(device, non_blocking=non_blocking))
 
@@ -55,6 +68,58 @@ class JetInputs:
         """Return new inputs with ``change`` applied to every tensor."""
         tensors = {item.name: getattr(self, item.name) for item in fields(self)}
         return replace(self, **{name: None if value is None else change(value) for name, value in tensors.items()})
+
+
+@dataclass(frozen=True)
+class RaggedJets:
+    """A batch of jets without padding: V particles in all, those of jet 0 first; ``particle_count_N`` says how many each.
+
+    The other fields are as in :class:`JetInputs`, with one row per particle.
+    """
+
+    points_V2: Float[Tensor, "V 2"]
+    features_VC: Float[Tensor, "V C"]
+    vectors_V4: Float[Tensor, "V 4"] | None
+    particle_count_N: Int[Tensor, " N"]
+
+    def __len__(self) -> int:
+        return self.particle_count_N.shape[0]
+
+    def ragged(self) -> "RaggedJets":
+        return self
+
+    def padded(self) -> JetInputs:
+        """Return the same jets padded with zeros to the longest."""
+        length = max(self.particle_count_N.tolist(), default=0)
+        valid_NP = torch.arange(length, device=self.particle_count_N.device) < self.particle_count_N[:, None]
+
+        def pad(row_VC: Tensor) -> Tensor:
+            padded_NPC = row_VC.new_zeros(*valid_NP.shape, row_VC.shape[1])
+            padded_NPC[valid_NP] = row_VC
+            return padded_NPC.transpose(1, 2)
+
+        vectors = None if self.vectors_V4 is None else pad(self.vectors_V4)
+        return JetInputs(pad(self.points_V2), pad(self.features_VC), vectors, valid_NP[:, None])
+
+    def select(self, keep_N: Tensor) -> "RaggedJets":
+        """Return the jets that a boolean mask or an index names."""
+        row_V, count_N = select_ragged(self.particle_count_N, keep_N)
+        vectors = None if self.vectors_V4 is None else self.vectors_V4[row_V]
+        return RaggedJets(self.points_V2[row_V], self.features_VC[row_V], vectors, count_N)
+
+
+def select_ragged(count_N: Int[Tensor, " N"], keep_N: Tensor) -> tuple[Int[Tensor, " V"], Int[Tensor, " N"]]:
+    """Return which particles a selection of jets keeps, jet after jet, and how many each of these jets has.
+
+    ``keep_N`` is a boolean mask or an index, as for a tensor.
+    """
+    kept_N = count_N[keep_N]
+    shift_N = (count_N.cumsum(0) - count_N)[keep_N] - (kept_N.cumsum(0) - kept_N)
+    shift_V = shift_N.repeat_interleave(kept_N)
+    return shift_V + torch.arange(len(shift_V), device=shift_V.device), kept_N
+
+
+Jets = JetInputs | RaggedJets
 
 
 class State(ABC):

@@ -1,8 +1,12 @@
 """Fixtures that several test packages share."""
 
+import os
 from pathlib import Path
 
 import pytest
+
+# Small tensors gain nothing from threads, and test processes run side by side. Before torch is imported.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 

@@ -35,7 +35,9 @@ class Section(BaseModel):
 class DataOptions(Section):
     """Where the jets come from."""
 
-    data_config: str = Field("data_configs/JetClass_full.yaml", description="weaver YAML file: selection, inputs, labels")
+    data_config: str = Field(
+        "data_configs/JetClass_full.yaml", description="weaver YAML file: selection, inputs, labels"
+    )
     train_files: list[str] = Field(min_length=1, description="training files, glob patterns allowed (** is recursive)")
     val_files: list[str] = Field(min_length=1, description="validation files")
     test_files: list[str] = Field(
@@ -102,7 +104,9 @@ class TrainingOptions(Section):
     )
     weight_decay: NonNegativeFloat = Field(0.01, description="decoupled weight decay; biases and BatchNorm are spared")
     gradient_clip: NonNegativeFloat = Field(1.0, description="largest norm of the gradient; 0: no clipping")
-    seed: NonNegativeInt | None = Field(None, description="makes a CPU run repeat bit for bit; None: drawn and recorded")
+    seed: NonNegativeInt | None = Field(
+        None, description="makes a CPU run repeat bit for bit; None: drawn and recorded"
+    )
 
 
 class HardwareOptions(Section):
@@ -118,7 +122,9 @@ class LoggingOptions(Section):
     """What is written while training."""
 
     log_interval: PositiveInt = Field(100, description="batches between two entries of the log")
-    val_interval: PositiveInt = Field(1, description="epochs between two validations; the last epoch is always validated")
+    val_interval: PositiveInt = Field(
+        1, description="epochs between two validations; the last epoch is always validated"
+    )
     save_interval: PositiveInt = Field(5, description="epochs between two checkpoints that are kept")
     tensorboard: bool = Field(True, description="write TensorBoard logs to output/logs/train")
 

@@ -29,8 +29,10 @@ class Process:
         resonance: PDG code of the particle whose decay products must lie in the jet; 0: any jet is taken.
         partons: number of quarks and gluons of that decay.
         leptons: number of electrons and muons of that decay.
-        minimum_pt_hat: lower cut on the hard process, GeV; low enough to lose under 1 % of the jets above 500 GeV.
-        truth_codes: JetClass's ``aux_truth_match`` by the sorted PDG codes that decide it.
+        resonances: how many of them decay so in every event.
+        minimum_boost: transverse momentum, GeV, that ``boosted`` must have after hard radiation for a jet above 500 GeV.
+        minimum_pt_hat: lower cut on the hard process, GeV.
+        truth_codes: JetClass's ``aux_truth_match`` by the PDG code of the leg that decides it; 0: no leg does.
     """
 
     stem: str
@@ -39,8 +41,15 @@ class Process:
     resonance: int = 0
     partons: int = 2
     leptons: int = 0
-    minimum_pt_hat: float = 400.0
+    resonances: int = 1
+    minimum_boost: float = 430.0
+    minimum_pt_hat: float = 300.0
     truth_codes: dict[int, int] = field(default_factory=dict)
+
+    @property
+    def boosted(self) -> int:
+        """PDG code of the particle whose transverse momentum must exceed ``minimum_boost``; Z recoils against QCD."""
+        return self.resonance or Z_BOSON
 
     def truth_code(self, legs: tuple[int, ...]) -> int:
         """Return JetClass's code for a decay with these legs (absolute PDG codes).
@@ -106,6 +115,7 @@ _ALL = (
         (*_TOP_PAIRS, f"24:onIfAny = {_QUARKS}"),
         TOP,
         partons=3,
+        resonances=2,
         truth_codes={0: 12, CHARM: 11},
     ),
     Process(
@@ -114,6 +124,7 @@ _ALL = (
         (*_TOP_PAIRS, "24:onIfAny = 11 13"),
         TOP,
         partons=1,
+        resonances=2,
         leptons=1,
         truth_codes={ELECTRON: 15, MUON: 16},
     ),

@@ -87,8 +87,11 @@ def propagate(particles: Particles) -> Impact:
 
 def _length_to_end_cap(particles: Particles) -> Floats:
     with np.errstate(divide="ignore"):
-        return (np.copysign(HALF_LENGTH, particles.pz) - particles.z) * particles.pt / np.abs(particles.pz) * np.sign(
-            particles.pz
+        return (
+            (np.copysign(HALF_LENGTH, particles.pz) - particles.z)
+            * particles.pt
+            / np.abs(particles.pz)
+            * np.sign(particles.pz)
         )
 
 
@@ -98,9 +101,7 @@ def _along_line(particles: Particles) -> Impact:
     along = x * cos_phi + y * sin_phi
     to_side = np.sqrt(along**2 + RADIUS**2 - x**2 - y**2) - along
     length = np.minimum(to_side, _length_to_end_cap(particles))
-    eta, phi = _direction(
-        x + length * cos_phi, y + length * sin_phi, particles.z + length * particles.pz / pt
-    )
+    eta, phi = _direction(x + length * cos_phi, y + length * sin_phi, particles.z + length * particles.pz / pt)
     none = np.zeros(len(particles))
     return Impact(eta, phi, np.arctan2(particles.py, particles.px), none, none)
 

@@ -58,7 +58,9 @@ def adopt(model: nn.Module, source: str) -> Backbone[Any]:
     found = [(kinds[type(module)], module) for module in model.modules() if type(module) in kinds]
     if len(found) != 1:
         names = ", ".join(kind.__name__ for kind in kinds)
-        raise UsageError(f"{source}: get_model returns a network with {len(found)} of ({names}); exits need exactly one")
+        raise UsageError(
+            f"{source}: get_model returns a network with {len(found)} of ({names}); exits need exactly one"
+        )
     kind, module = found[0]
     return kind.from_weaver(module)
 
@@ -85,7 +87,9 @@ def _import_file(path: Path) -> ModuleType:
 def _report_ignored(wanted: Mapping[str, Any], built: Mapping[str, Any], source: Path) -> None:
     for key, value in wanted.items():
         if key in built and _plain(value) != _plain(built[key]):
-            _log.warning("%s sets %s = %s itself; the option %s = %s has no effect", source, key, built[key], key, value)
+            _log.warning(
+                "%s sets %s = %s itself; the option %s = %s has no effect", source, key, built[key], key, value
+            )
 
 
 def _plain(value: Any) -> Any:

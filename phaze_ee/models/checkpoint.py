@@ -1,5 +1,6 @@
 """Checkpoints from which a tagger is rebuilt without any other file, and weights that weaver wrote."""
 
+import io
 import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -54,8 +55,11 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         "metrics": checkpoint.metrics,
         "versions": checkpoint.versions,
     }
+    # torch reports a full disk as a RuntimeError of its own; bytes written here report it as the system does.
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
     with replacing(path) as temporary:
-        torch.save(content, temporary)
+        temporary.write_bytes(buffer.getbuffer())
 
 
 def load_checkpoint(path: Path) -> Checkpoint:

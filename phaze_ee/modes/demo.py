@@ -1,0 +1,34 @@
+"""Mode demo: the whole main job on the bundled sample jets."""
+
+import dataclasses
+import itertools
+
+from phaze_ee.modes import chain
+from phaze_ee.modes.console import console
+from phaze_ee.modes.new_project import create_project
+from phaze_ee.modes.request import Request
+from phaze_ee.workspace import Project
+
+
+def run(request: Request) -> None:
+    """Create a project, of ``-p`` or a fresh one in workspace ``demo``, and take it through the chain."""
+    project = create_project(request.named_project if request.workspace else _free_project())
+    console.print(f"Demo project {project}: {project.config}", soft_wrap=True)
+    named = dataclasses.replace(request, workspace=project.workspace, project=project.name)
+    chain.run(named)
+    console.rule("done", align="left")
+    console.print("What was made:")
+    for path in sorted(path for path in project.plots.rglob("*.png") if path.is_file()):
+        console.print(f"  {path}", soft_wrap=True)
+    console.print(f"  {project.benchmark_results}\n  {project.best_model}", soft_wrap=True)
+    console.print(
+        f"Next: edit {project.config}, then phaze_ee -m chain -p {project.workspace} {project.name}", soft_wrap=True
+    )
+
+
+def _free_project() -> Project:
+    for number in itertools.count(1):
+        project = Project("demo", f"sample_jets_{number}")
+        if not project.root.exists():
+            return project
+    raise AssertionError("itertools.count does not end")

@@ -1,0 +1,63 @@
+"""Mode train: fit the network and its exits."""
+
+import os
+import secrets
+
+from lightning import seed_everything
+
+from phaze_ee.config.options import Options
+from phaze_ee.data.files import fingerprint
+from phaze_ee.data.loaders import evaluation_loader, training_loader
+from phaze_ee.modes.console import console
+from phaze_ee.modes.inputs import Setup, load_setup
+from phaze_ee.modes.request import Request
+from phaze_ee.training.run import DataRecord, Loaders, Outputs, resolve_device, train
+
+
+def run(request: Request) -> None:
+    """Train the project of ``-p`` and say where the models are."""
+    setup = load_setup(request)
+    options = _with_seed(setup.options)
+    train_files, val_files = setup.files("train_files"), setup.files("val_files")
+    schema = setup.schema.resolve(train_files)
+    assert options.seed is not None
+    seed_everything(options.seed, workers=True, verbose=False)
+    tagger = setup.build(schema)
+    loaders = Loaders(
+        train=training_loader(
+            schema,
+            train_files,
+            batch_size=options.batch_size,
+            num_workers=options.num_workers,
+            seed=options.seed,
+            rank=int(os.environ.get("RANK", "0")),
+            world_size=int(os.environ.get("WORLD_SIZE", "1")),
+        ),
+        val=evaluation_loader(schema, val_files, batch_size=options.batch_size, num_workers=options.num_workers),
+    )
+    _announce(setup, options, loaders)
+    project = setup.project
+    outputs = Outputs(project.models, project.logs, project.training_history, str(project))
+    data = DataRecord(schema.options, fingerprint([*train_files, *val_files], schema))
+    checkpoints = train(tagger, loaders, options, outputs, data, console)
+    console.print(
+        f"Best epoch {(checkpoints.best_epoch or 0) + 1}: validation accuracy {checkpoints.best_accuracy:.4f} "
+        "of the full model"
+    )
+    console.print(f"  {project.best_model}", soft_wrap=True)
+
+
+def _with_seed(options: Options) -> Options:
+    if options.seed is not None:
+        return options
+    return options.model_copy(update={"seed": secrets.randbits(31)})
+
+
+def _announce(setup: Setup, options: Options, loaders: Loaders) -> None:
+    device = resolve_device(options.device)
+    console.print(
+        f"Training {setup.project} on {device}: {loaders.train.jet_count} jets, {options.epochs} epochs of "
+        f"{len(loaders.train)} batches, {options.exit_loss_strategy}, seed {options.seed}"
+    )
+    if options.use_amp and device == "cpu":
+        console.print("Mixed precision (use_amp) is off: it needs CUDA.")

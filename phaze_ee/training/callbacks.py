@@ -1,0 +1,116 @@
+"""What happens around the steps: checkpoints and the record of the curves."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from lightning import Callback, LightningModule, Trainer
+
+from phaze_ee.models.checkpoint import Checkpoint, save_checkpoint
+from phaze_ee.results import EpochRecord, TrainingHistory
+from phaze_ee.training.module import TaggerModule
+
+MakeCheckpoint = Callable[[TaggerModule, int, dict[str, float]], Checkpoint]
+
+
+class Checkpoints(Callback):
+    """Writes ``latest_model.pt``, ``best_model.pt`` and ``epoch_NNN.pt``.
+
+    The best model has the highest validation accuracy of the full model among the epochs in which exits are trained
+    (of equal epochs the later, whose exits have learned longer). Ctrl-C saves the state of that moment as the latest.
+    """
+
+    def __init__(self, folder: Path, save_interval: int, make: MakeCheckpoint) -> None:
+        self.folder = folder
+        self.save_interval = save_interval
+        self.make = make
+        self.best_accuracy = -1.0
+        self.best_epoch: int | None = None
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        module = _tagger_module(pl_module)
+        if not trainer.is_global_zero:
+            return
+        epoch = trainer.current_epoch
+        checkpoint = self.make(module, epoch, _metrics(trainer))
+        save_checkpoint(self.folder / "latest_model.pt", checkpoint)
+        if (epoch + 1) % self.save_interval == 0:
+            save_checkpoint(self.folder / f"epoch_{epoch + 1:03d}.pt", checkpoint)
+        accuracy = _validated_accuracy(trainer)
+        if accuracy is not None and module.trains_exits and accuracy >= self.best_accuracy:
+            self.best_accuracy, self.best_epoch = accuracy, epoch
+            save_checkpoint(self.folder / "best_model.pt", checkpoint)
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        if isinstance(exception, KeyboardInterrupt) and trainer.is_global_zero:
+            checkpoint = self.make(_tagger_module(pl_module), trainer.current_epoch, _metrics(trainer))
+            save_checkpoint(self.folder / "latest_model.pt", checkpoint)
+
+
+class History(Callback):
+    """Writes the curves of the training after every epoch."""
+
+    def __init__(self, path: Path, project: str, jets_per_epoch: int) -> None:
+        self.path = path
+        self.project = project
+        self.jets_per_epoch = jets_per_epoch
+        self.records: list[EpochRecord] = []
+        self._start = 0.0
+        self._train_seconds = 0.0
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._start = time.monotonic()
+
+    def on_train_batch_end(self, *arguments: Any, **keywords: Any) -> None:
+        self._train_seconds = time.monotonic() - self._start
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not trainer.is_global_zero:
+            return
+        module = _tagger_module(pl_module)
+        self.records.append(self._record(trainer, module))
+        history = TrainingHistory(
+            project=self.project,
+            exit_names=list(module.tagger.exit_names),
+            exit_loss_strategy=module.exit_options.exit_loss_strategy,
+            epochs=self.records,
+        )
+        history.write(self.path)
+
+    def _record(self, trainer: Trainer, module: TaggerModule) -> EpochRecord:
+        metrics = _metrics(trainer)
+        names = module.tagger.exit_names
+        validated = _validated_accuracy(trainer) is not None
+        return EpochRecord(
+            epoch=trainer.current_epoch,
+            learning_rate=float(trainer.optimizers[0].param_groups[0]["lr"]),
+            beta=list(module.beta),
+            train_total_loss=metrics["train/total_loss"],
+            train_loss=[metrics[f"train/loss/{name}"] for name in names],
+            train_accuracy=[metrics[f"train/accuracy/{name}"] for name in names],
+            val_loss=[metrics[f"val/loss/{name}"] for name in names] if validated else None,
+            val_accuracy=[metrics[f"val/accuracy/{name}"] for name in names] if validated else None,
+            jets_per_second=self.jets_per_epoch / max(self._train_seconds, 1e-9),
+        )
+
+
+def _tagger_module(module: LightningModule) -> TaggerModule:
+    assert isinstance(module, TaggerModule)
+    return module
+
+
+def _metrics(trainer: Trainer) -> dict[str, float]:
+    """The means over the epoch; Lightning marks those that it also has per step with a suffix."""
+    return {
+        name.removesuffix("_epoch"): float(value)
+        for name, value in trainer.callback_metrics.items()
+        if not name.endswith("_step")
+    }
+
+
+def _validated_accuracy(trainer: Trainer) -> float | None:
+    interval = trainer.check_val_every_n_epoch
+    if interval is None or (trainer.current_epoch + 1) % interval:
+        return None
+    return _metrics(trainer)["val/accuracy/full_model"]

@@ -1,0 +1,129 @@
+"""What Lightning trains: a tagger, the full model's loss, and the losses of its exits."""
+
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Float
+from lightning import LightningModule
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+from torch.nn.utils import clip_grad_norm_
+from torch.optim import Optimizer
+
+from phaze_ee.config.options import ExitOptions, TrainingOptions
+from phaze_ee.errors import RunError
+from phaze_ee.exits.betas import beta_at
+from phaze_ee.exits.losses import EXIT_LOSSES
+from phaze_ee.models.tagger import Tagger
+from phaze_ee.training.optim import build_optimizer
+from phaze_ee.types import JetBatch
+
+
+@dataclass(frozen=True)
+class Terms:
+    """The losses and accuracies of one batch, exits first and the full model last."""
+
+    loss_E: Float[Tensor, " E"]
+    accuracy_E: Float[Tensor, " E"]
+    total: Float[Tensor, ""]
+
+
+class TaggerModule(LightningModule):
+    """Minimises CE(full model) + Σ β_k(epoch) × exit loss_k.
+
+    Args:
+        tagger: the network with exits, trained in place.
+        options: exit losses and their weights β.
+        training: optimiser and epochs.
+        total_steps: optimiser steps of the whole training, for the schedule.
+    """
+
+    def __init__(self, tagger: Tagger, options: ExitOptions, training: TrainingOptions, total_steps: int) -> None:
+        super().__init__()
+        self.tagger = tagger
+        self.exit_options = options
+        self.training_options = training
+        self.total_steps = total_steps
+        self.exit_loss = EXIT_LOSSES[options.exit_loss_strategy]
+
+    @property
+    def beta(self) -> tuple[float, ...]:
+        """The weights of the exit losses in the current epoch."""
+        options = self.exit_options
+        return beta_at(
+            self.current_epoch,
+            beta_max=options.beta_max,
+            schedule=options.beta_schedule,
+            zero_epochs=options.zero_epochs,
+            epochs=self.training_options.epochs,
+        )
+
+    @property
+    def trains_exits(self) -> bool:
+        """Whether the exits learn in this epoch; true for a network that has none."""
+        return not self.tagger.exit_stages or any(self.beta)
+
+    def terms(self, batch: JetBatch) -> Terms:
+        """Run the network on a batch and return its losses and accuracies."""
+        logits_ENK = self.tagger(batch.inputs, detach=self.exit_loss.detach)
+        exit_losses = self.exit_loss(logits_ENK, batch.label_N)
+        full_loss = cross_entropy(logits_ENK[-1], batch.label_N)
+        return Terms(
+            loss_E=torch.cat([exit_losses, full_loss[None]]).detach(),
+            accuracy_E=(logits_ENK.argmax(dim=-1) == batch.label_N).float().mean(dim=-1),
+            total=full_loss + (exit_losses * exit_losses.new_tensor(self.beta)).sum(),
+        )
+
+    def training_step(self, batch: JetBatch, batch_idx: int) -> Tensor:
+        terms = self.terms(batch)
+        if not torch.isfinite(terms.total):
+            self._stop(terms, batch_idx)
+        self._record("train", terms, len(batch), on_step=True)
+        return terms.total
+
+    def validation_step(self, batch: JetBatch, batch_idx: int) -> None:
+        self._record("val", self.terms(batch), len(batch), on_step=False)
+
+    def _record(self, stage: Literal["train", "val"], terms: Terms, jets: int, *, on_step: bool) -> None:
+        values = {f"{stage}/total_loss": terms.total.detach()}
+        for name, loss, accuracy in zip(self.tagger.exit_names, terms.loss_E, terms.accuracy_E, strict=True):
+            values |= {f"{stage}/loss/{name}": loss, f"{stage}/accuracy/{name}": accuracy}
+        self.log_dict(values, on_step=on_step, on_epoch=True, batch_size=jets, sync_dist=not on_step)
+
+    def _stop(self, terms: Terms, batch_idx: int) -> None:
+        losses = ", ".join(
+            f"{name} {loss:.4g}" for name, loss in zip(self.tagger.exit_names, terms.loss_E.tolist(), strict=True)
+        )
+        raise RunError(
+            f"the loss is not finite in epoch {self.current_epoch}, batch {batch_idx} ({losses}); lower lr, "
+            "set gradient_clip, or check the inputs; latest_model.pt holds the last whole epoch"
+        )
+
+    def on_train_epoch_start(self) -> None:
+        loader: Any = self.trainer.train_dataloader
+        loader.set_epoch(self.current_epoch)
+        self.log_dict({f"beta/{name}": beta for name, beta in zip(self.tagger.exit_names, self.beta, strict=False)})
+        # The last epoch is validated whatever val_interval says: otherwise a run could end without a best model.
+        if self.current_epoch == self.training_options.epochs - 1:
+            self.trainer.check_val_every_n_epoch = 1
+
+    def configure_optimizers(self) -> Any:
+        optimizer, schedule = build_optimizer(self.tagger.parameters(), self.training_options, self.total_steps)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: Optimizer,
+        gradient_clip_val: int | float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        # Two norms, one for the backbone and one for the heads: with one norm over both, the exits of a detached
+        # strategy would still shorten the backbone's steps.
+        limit = self.training_options.gradient_clip
+        if limit > 0:
+            for part in (self.tagger.backbone, self.tagger.heads):
+                clip_grad_norm_(list(part.parameters()), limit)
+
+    def transfer_batch_to_device(self, batch: JetBatch, device: torch.device, dataloader_idx: int) -> JetBatch:
+        return replace(batch, inputs=batch.inputs.to(device, non_blocking=True), label_N=batch.label_N.to(device))

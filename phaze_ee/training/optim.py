@@ -1,0 +1,70 @@
+"""Optimisers with weight decay where it belongs, and learning rates that change step by step."""
+
+import math
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from torch import nn
+from torch.optim import Adam, AdamW, Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+from weaver.utils.nn.optimizer.ranger import Ranger
+
+from phaze_ee.config.options import TrainingOptions
+
+# AdamW with weaver's betas, so that runs compare; Adam as torch has it.
+OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
+    "ranger": Ranger,
+    "adamw": lambda groups, lr: AdamW(groups, lr=lr, betas=(0.95, 0.999)),
+    "adam": Adam,
+}
+
+_FLAT_SHARE = 0.7
+_FINAL_SHARE = 0.01
+
+
+def flat_decay(step: int, total_steps: int) -> float:
+    """Return 1 for the first 70 % of the steps, then fall exponentially to 1 % at the last (weaver's flat+decay)."""
+    flat_steps = math.floor(_FLAT_SHARE * total_steps)
+    decay_steps = max(1, total_steps - flat_steps)
+    done = max(0, step - flat_steps + 1) / decay_steps
+    return float(_FINAL_SHARE ** min(1.0, done))
+
+
+def cosine(step: int, total_steps: int) -> float:
+    """Return half a cosine, from 1 to 0 just behind the last step."""
+    return 0.5 * (1.0 + math.cos(math.pi * min(1.0, step / max(1, total_steps))))
+
+
+def one_cycle(step: int, total_steps: int) -> float:
+    """Rise from 4 % to 1 over the first 30 % of the steps, then fall to nearly 0 (arXiv:1708.07120)."""
+    peak, start = 0.3 * total_steps, 0.04
+    if step < peak:
+        return start + (1.0 - start) * 0.5 * (1.0 - math.cos(math.pi * step / peak))
+    return max(1e-4, 0.5 * (1.0 + math.cos(math.pi * (step - peak) / max(1.0, total_steps - peak))))
+
+
+LR_SCHEDULES: dict[str, Callable[[int, int], float]] = {
+    "flat_decay": flat_decay,
+    "cosine": cosine,
+    "one_cycle": one_cycle,
+    "none": lambda step, total_steps: 1.0,
+}
+
+
+def parameter_groups(parameters: Iterable[nn.Parameter], weight_decay: float) -> list[dict[str, Any]]:
+    """Split parameters so that biases and normalisation weights (all vectors) have no weight decay, as in weaver."""
+    trained = [parameter for parameter in parameters if parameter.requires_grad]
+    return [
+        {"params": [parameter for parameter in trained if parameter.ndim > 1], "weight_decay": weight_decay},
+        {"params": [parameter for parameter in trained if parameter.ndim <= 1], "weight_decay": 0.0},
+    ]
+
+
+def build_optimizer(
+    parameters: Iterable[nn.Parameter], options: TrainingOptions, total_steps: int
+) -> tuple[Optimizer, LambdaLR]:
+    """Return the optimiser and its schedule, which is to be advanced once per step."""
+    groups = parameter_groups(parameters, options.weight_decay)
+    optimizer = OPTIMIZERS[options.optimizer](groups, lr=options.lr)
+    schedule = LR_SCHEDULES[options.lr_schedule]
+    return optimizer, LambdaLR(optimizer, lambda step: schedule(step, total_steps))

@@ -1,0 +1,70 @@
+"""What a user sees of a training: a bar while it runs, and one line an epoch that stays."""
+
+import time
+from typing import Any
+
+from lightning import Callback, LightningModule, Trainer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+
+class ProgressBar(Callback):
+    """Shows loss, accuracy of the full model, jets per second and the time left.
+
+    The time left is that of the whole training. Where the output is not a terminal there are lines only.
+    """
+
+    def __init__(self, console: Console, jets_per_epoch: int, batches_per_epoch: int) -> None:
+        self.console = console
+        self.jets_per_batch = jets_per_epoch / max(1, batches_per_epoch)
+        self.batches_per_epoch = batches_per_epoch
+        self._bar: Progress | None = None
+        self._task = TaskID(0)
+        self._epoch_start = 0.0
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not trainer.is_global_zero or not self.console.is_terminal:
+            return
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=12),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[state]}"),
+            TimeRemainingColumn(),
+            console=self.console,
+            transient=True,
+        )
+        self._bar.start()
+        total = self.batches_per_epoch * (trainer.max_epochs or 0)
+        self._task = self._bar.add_task("training", total=total, state="")
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._epoch_start = time.monotonic()
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if self._bar is None:
+            return
+        speed = (batch_idx + 1) * self.jets_per_batch / (time.monotonic() - self._epoch_start)
+        metrics = trainer.callback_metrics
+        loss, accuracy = (float(metrics[f"train/{name}_step"]) for name in ("total_loss", "accuracy/full_model"))
+        state = f"loss {loss:.3f} acc {accuracy:.2f} {speed:.0f} jets/s"
+        self._bar.update(self._task, advance=1, description=f"epoch {trainer.current_epoch + 1}", state=state)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not trainer.is_global_zero:
+            return
+        metrics = {name.removesuffix("_epoch"): float(value) for name, value in trainer.callback_metrics.items()}
+        parts = [f"train loss {metrics['train/total_loss']:.3f}"]
+        names = [name for name in metrics if name.startswith("val/accuracy/")]
+        if names:
+            parts.append("val accuracy " + "  ".join(f"{name.split('/')[-1]} {metrics[name]:.3f}" for name in names))
+        self.console.print(
+            f"epoch {trainer.current_epoch + 1:>3}/{trainer.max_epochs}  {'  '.join(parts)}", soft_wrap=True
+        )
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None

@@ -1,0 +1,148 @@
+"""One training, from data and options to checkpoints."""
+
+import importlib.metadata
+import logging
+import os
+import platform
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning import Callback, Trainer, seed_everything
+from lightning.pytorch.loggers import TensorBoardLogger
+from rich.console import Console
+
+from phaze_ee.config.options import Options
+from phaze_ee.models.checkpoint import Checkpoint
+from phaze_ee.models.tagger import Tagger
+from phaze_ee.training.callbacks import Checkpoints, History
+from phaze_ee.training.module import TaggerModule
+from phaze_ee.training.progress import ProgressBar
+
+_log = logging.getLogger(__name__)
+
+_PACKAGES = ("phaze-ee", "torch", "lightning", "weaver-core", "numpy")
+
+
+@dataclass(frozen=True)
+class Loaders:
+    """The two loaders of a training, see :mod:`phaze_ee.data.loaders`."""
+
+    train: Any
+    val: Any
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """Where a training writes."""
+
+    models: Path
+    logs: Path
+    history: Path
+    project: str
+
+
+@dataclass(frozen=True)
+class DataRecord:
+    """What a checkpoint remembers of the data: the resolved data configuration, and a hash of it and the files."""
+
+    options: dict[str, Any]
+    hash: str
+
+
+def resolve_device(wanted: str) -> str:
+    """Return ``cuda`` or ``cpu`` for the option ``device``; ``auto`` takes CUDA where there is one."""
+    if wanted == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    return wanted
+
+
+def train(
+    tagger: Tagger, loaders: Loaders, options: Options, outputs: Outputs, data: DataRecord, console: Console
+) -> Checkpoints:
+    """Train ``tagger`` in place, and write checkpoints, logs and the history.
+
+    Args:
+        tagger: the network with exits.
+        loaders: training and validation jets.
+        options: the whole configuration; its ``seed`` must be set.
+        outputs: where to write.
+        data: what the checkpoints say of the data.
+        console: where the progress is shown.
+
+    Raises:
+        RunError: the loss is not finite, or a file cannot be written.
+    """
+    assert options.seed is not None
+    seed_everything(options.seed, workers=True, verbose=False)
+    module = TaggerModule(tagger, options, options, total_steps=len(loaders.train) * options.epochs)
+
+    def make(trained: TaggerModule, epoch: int, metrics: dict[str, float]) -> Checkpoint:
+        plain = options.model_dump(mode="json")
+        return Checkpoint(trained.tagger, plain, data.options, data.hash, epoch, metrics, installed_versions())
+
+    checkpoints = Checkpoints(outputs.models, options.save_interval, make)
+    jets = loaders.train.jet_count
+    callbacks = [
+        checkpoints,
+        History(outputs.history, outputs.project, jets),
+        ProgressBar(console, jets, len(loaders.train)),
+    ]
+    with _quiet_lightning():
+        trainer = _trainer(options, outputs, callbacks)
+        trainer.fit(module, train_dataloaders=loaders.train, val_dataloaders=loaders.val)
+    return checkpoints
+
+
+def installed_versions() -> dict[str, str]:
+    """Return the versions of what a result depends on."""
+    return {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in _PACKAGES}}
+
+
+def _trainer(options: Options, outputs: Outputs, callbacks: list[Callback]) -> Trainer:
+    device = resolve_device(options.device)
+    logger = TensorBoardLogger(outputs.logs, name="train", version="") if options.tensorboard else False
+    return Trainer(
+        **_strategy(options, os.environ),
+        accelerator="gpu" if device == "cuda" else "cpu",
+        precision="16-mixed" if options.use_amp and device == "cuda" else "32-true",
+        max_epochs=options.epochs,
+        check_val_every_n_epoch=options.val_interval,
+        log_every_n_steps=options.log_interval,
+        logger=logger,
+        callbacks=callbacks,
+        default_root_dir=outputs.logs,
+        num_sanity_val_steps=0,
+        enable_checkpointing=False,
+        enable_model_summary=False,
+        enable_progress_bar=False,
+        use_distributed_sampler=False,
+    )
+
+
+def _strategy(options: Options, environment: Mapping[str, str]) -> dict[str, Any]:
+    if not options.use_ddp and "TORCHELASTIC_RUN_ID" not in environment:
+        return {"devices": 1}
+    return {
+        "strategy": "ddp",
+        "devices": int(environment.get("LOCAL_WORLD_SIZE", "1")),
+        "num_nodes": int(environment.get("GROUP_WORLD_SIZE", "1")),
+    }
+
+
+@contextmanager
+def _quiet_lightning() -> Iterator[None]:
+    """Keep Lightning's advertisements and advice on workers out of a user's terminal."""
+    logger = logging.getLogger("lightning.pytorch")
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module=r"lightning\..*")
+            yield
+    finally:
+        logger.setLevel(level)

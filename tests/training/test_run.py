@@ -1,0 +1,158 @@
+"""Whole trainings of a small network on jets in memory."""
+
+import io
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from rich.console import Console
+
+from phaze_ee.config.options import Options
+from phaze_ee.errors import RunError
+from phaze_ee.models.checkpoint import load_checkpoint
+from phaze_ee.models.tagger import Tagger
+from phaze_ee.results import TrainingHistory
+from phaze_ee.training.run import DataRecord, Loaders, Outputs, train
+from phaze_ee.types import JetBatch, JetInputs
+from tests.jets import labelled_batch, small_tagger
+from tests.training.loader import ListLoader
+
+BATCHES = [labelled_batch(16, seed=seed, shift=0.7) for seed in range(6)]
+QUICK = {
+    "train_files": ["unused"],
+    "val_files": ["unused"],
+    "epochs": 3,
+    "zero_epochs": 1,
+    "beta_max": [1.0, 1.0, 1.0],
+    "lr": 0.01,
+    "seed": 5,
+    "device": "cpu",
+    "tensorboard": False,
+    "num_workers": 0,
+}
+
+
+def outputs(folder: Path) -> Outputs:
+    return Outputs(folder / "models", folder / "logs", folder / "history.json", "test/quick")
+
+
+def run(
+    folder: Path, *, exit_stages: tuple[int, ...] = (0, 1, 2), batches: list[JetBatch] = BATCHES, **changes: Any
+) -> Tagger:
+    beta_max = [1.0] * len(exit_stages)
+    options = Options(**{**QUICK, "exit_stages": list(exit_stages), "beta_max": beta_max, **changes})
+    tagger = small_tagger(exit_stages, seed=2).float()
+    loaders = Loaders(ListLoader(batches[:4]), ListLoader(batches[4:]))
+    console = Console(file=io.StringIO(), width=200)
+    train(tagger.train(), loaders, options, outputs(folder), DataRecord({"inputs": "none"}, "hash"), console)
+    return tagger
+
+
+def test_training_learns_and_its_checkpoint_answers_alike(tmp_path: Path) -> None:
+    tagger = run(tmp_path, epochs=12, optimizer="adamw", lr_schedule="none")
+    history = TrainingHistory.read(tmp_path / "history.json", "train")
+    first, last = history.epochs[0], history.epochs[-1]
+    assert last.train_loss[-1] < first.train_loss[-1]
+    assert last.val_accuracy is not None
+    assert last.val_accuracy[-1] > 0.5  # chance is 0.25
+    latest = load_checkpoint(tmp_path / "models" / "latest_model.pt")
+    inputs = BATCHES[0].inputs
+    torch.testing.assert_close(latest.tagger(inputs), tagger.eval()(inputs), rtol=0, atol=0)
+    assert latest.epoch == 11
+    assert latest.options["lr"] == 0.01
+    assert latest.data_hash == "hash"
+    assert latest.versions["torch"] == torch.__version__
+
+
+@pytest.mark.parametrize("optimizer", ["ranger", "adamw", "adam"])
+def test_a_seed_repeats_a_run_bit_for_bit(tmp_path: Path, optimizer: str) -> None:
+    first, second = (run(tmp_path / name, optimizer=optimizer).state_dict() for name in ("a", "b"))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+@pytest.mark.parametrize("strategy", ["mimic_detached", "target_detached"])
+def test_detached_exits_leave_the_backbone_as_if_there_were_none(tmp_path: Path, strategy: str) -> None:
+    # Clipping bites at this limit, so one common norm would show here.
+    changes = {"exit_loss_strategy": strategy, "gradient_clip": 0.05, "zero_epochs": 0}
+    with_exits = run(tmp_path / "with", **changes).backbone.state_dict()
+    without = run(tmp_path / "without", exit_stages=(), **changes).backbone.state_dict()
+    different = [name for name in without if not torch.equal(with_exits[name], without[name])]
+    assert different == []
+
+
+@pytest.mark.parametrize("strategy", ["mimic_flow", "target_flow"])
+def test_flowing_exits_change_the_backbone(tmp_path: Path, strategy: str) -> None:
+    with_exits = run(tmp_path / "with", exit_loss_strategy=strategy).backbone.state_dict()
+    without = run(tmp_path / "without", exit_stages=()).backbone.state_dict()
+    assert any(not torch.equal(with_exits[name], without[name]) for name in without)
+
+
+def test_the_best_model_never_has_untrained_exits(tmp_path: Path) -> None:
+    run(tmp_path, epochs=4, zero_epochs=3)
+    assert load_checkpoint(tmp_path / "models" / "best_model.pt").epoch == 3
+
+
+def test_the_last_epoch_is_validated_whatever_the_interval(tmp_path: Path) -> None:
+    run(tmp_path, epochs=3, val_interval=50)
+    history = TrainingHistory.read(tmp_path / "history.json", "train")
+    assert [epoch.val_accuracy is not None for epoch in history.epochs] == [False, False, True]
+    assert (tmp_path / "models" / "best_model.pt").is_file()
+
+
+def test_checkpoints_are_kept_at_the_interval(tmp_path: Path) -> None:
+    run(tmp_path, epochs=4, save_interval=2)
+    assert {path.name for path in (tmp_path / "models").iterdir()} == {
+        "best_model.pt",
+        "latest_model.pt",
+        "epoch_002.pt",
+        "epoch_004.pt",
+    }
+
+
+def test_history_holds_the_beta_of_each_epoch(tmp_path: Path) -> None:
+    run(tmp_path, epochs=3, zero_epochs=1, beta_schedule="linear")
+    history = TrainingHistory.read(tmp_path / "history.json", "train")
+    assert [epoch.beta[0] for epoch in history.epochs] == [0.0, 0.5, 1.0]
+
+
+def test_tensorboard_has_every_loss_accuracy_and_beta(tmp_path: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    run(tmp_path, tensorboard=True, log_interval=1)
+    events = EventAccumulator(str(tmp_path / "logs" / "train")).Reload()
+    tags = set(events.Tags()["scalars"])
+    for name in ("exit_0", "exit_1", "exit_2", "full_model"):
+        assert {f"train/loss/{name}_epoch", f"val/loss/{name}", f"val/accuracy/{name}"} <= tags
+    assert {"beta/exit_0", "beta/exit_1", "beta/exit_2"} <= tags
+
+
+def test_a_loss_that_is_not_finite_stops_with_the_reason(tmp_path: Path) -> None:
+    poisoned = BATCHES[1].inputs
+    features = poisoned.features.clone()
+    features[3, 2, 0] = float("nan")
+    bad = JetBatch(JetInputs(poisoned.points, features, poisoned.vectors, poisoned.mask), BATCHES[1].label_N)
+    with pytest.raises(RunError, match=r"not finite in epoch 0, batch 1 \(.*full_model nan"):
+        run(tmp_path, batches=[BATCHES[0], bad, *BATCHES[2:]])
+
+
+def test_interrupting_leaves_a_usable_latest_model(tmp_path: Path) -> None:
+    class Interrupting(ListLoader):
+        def __iter__(self) -> Any:
+            yield from self.batches[:2]
+            os.kill(os.getpid(), signal.SIGINT)
+            yield from self.batches[2:]
+
+    options = Options(**{**QUICK, "exit_stages": [0, 1, 2]})
+    loaders = Loaders(Interrupting(BATCHES[:4]), ListLoader(BATCHES[4:]))
+    data = DataRecord({}, "hash")
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        with pytest.raises(SystemExit):
+            train(small_tagger().float(), loaders, options, outputs(tmp_path), data, Console(file=io.StringIO()))
+    finally:
+        signal.signal(signal.SIGINT, before)
+    latest = load_checkpoint(tmp_path / "models" / "latest_model.pt")
+    assert latest.tagger(BATCHES[0].inputs).isfinite().all()
