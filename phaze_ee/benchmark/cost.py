@@ -1,0 +1,102 @@
+"""What it costs to leave a tagger at each of its exits."""
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+from weaver.utils.flops_counter import get_model_complexity_info
+
+from phaze_ee.models.tagger import Tagger
+from phaze_ee.types import JetInputs
+
+UNIT = "multiply-accumulates (MACs) per jet"
+
+
+@dataclass(frozen=True)
+class ExitCost:
+    """The cost of leaving at one exit: everything up to it, heads visited on the way included.
+
+    ``macs`` counts every multiplication of a matrix product exactly, the neighbour search included. ``weaver_macs`` is
+    the sum over layers by weaver's counter. ``parameters`` are those that the answers up to this exit depend on.
+    """
+
+    name: str
+    macs: int
+    weaver_macs: int
+    parameters: int
+
+
+def exit_costs(tagger: Tagger, *, particles: int) -> list[ExitCost]:
+    """Return the cost of each exit for one jet of ``particles`` particles, the full model last.
+
+    All three counts come from the same network in evaluation mode; the tagger itself is not changed. A network that
+    needs more particles than that for its neighbour search pads the jet, and the padding is counted.
+    """
+    # weaver's counter hangs hooks and attributes on the modules and changes their mode: it gets a copy.
+    tagger = copy.deepcopy(tagger).cpu().float().eval().requires_grad_()
+    inputs = _full_jet(tagger.backbone.input_channels, particles)
+    macs = _exact_macs(tagger, inputs)
+    parameters = _parameters(tagger, inputs)
+    return [
+        ExitCost(name, macs[index], _weaver_macs(tagger, index, inputs), parameters[index])
+        for index, name in enumerate(tagger.exit_names)
+    ]
+
+
+def _full_jet(channels: int, particles: int) -> JetInputs:
+    random = torch.Generator().manual_seed(0)
+    points, features, vectors = (torch.randn(1, rows, particles, generator=random) for rows in (2, channels, 4))
+    return JetInputs(points, features, vectors, torch.ones(1, 1, particles))
+
+
+def _exact_macs(tagger: Tagger, inputs: JetInputs) -> list[int]:
+    # PyTorch counts a multiply-accumulate as two operations. The walk is lazy: at each exit the counter holds all that
+    # was computed up to there, and nothing more.
+    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+        return [counter.get_total_flops() // 2 for _ in tagger.walk(inputs)]
+
+
+def _parameters(tagger: Tagger, inputs: JetInputs) -> list[int]:
+    # A parameter belongs to an exit if the logits up to there have a gradient for it, whatever layer holds it.
+    parameters = list(tagger.parameters())
+    counts = []
+    total = torch.zeros(())
+    for exit_ in tagger.walk(inputs):
+        total = total + exit_.logits_NK.sum()
+        gradients: Sequence[Tensor | None] = torch.autograd.grad(
+            total, parameters, retain_graph=True, allow_unused=True
+        )
+        counts.append(sum(gradient.numel() for gradient in gradients if gradient is not None))
+    return counts
+
+
+@final
+class _WalkToExit(nn.Module):
+    """The walk as a module with positional inputs, as weaver's counter wants it."""
+
+    def __init__(self, tagger: Tagger, index: int) -> None:
+        super().__init__()
+        self.tagger = tagger
+        self.index = index
+
+    def forward(self, points: Tensor, features: Tensor, vectors: Tensor | None, mask: Tensor) -> Tensor:
+        walk = self.tagger.walk(JetInputs(points, features, vectors, mask))
+        return next(exit_.logits_NK for exit_ in walk if exit_.index == self.index)
+
+
+def _weaver_macs(tagger: Tagger, index: int, inputs: JetInputs) -> int:
+    # Counting functional calls is off: it replaces functions of torch itself, and counts each activation twice, once
+    # as a layer and once as the function that this layer calls.
+    macs, _ = get_model_complexity_info(
+        _WalkToExit(tagger, index),
+        (inputs.points, inputs.features, inputs.vectors, inputs.mask),
+        print_per_layer_stat=False,
+        as_strings=False,
+        extra_config={"count_functional": False},
+    )
+    assert macs is not None  # it swallows exceptions, but the same walk has just succeeded
+    return int(macs)

@@ -1,0 +1,111 @@
+"""How well one exit tells the classes apart."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+from jaxtyping import Float, Int
+from sklearn.metrics import confusion_matrix, roc_auc_score
+
+from phaze_ee.errors import DataError, RunError
+from phaze_ee.evaluation.calibration_error import expected_calibration_error
+from phaze_ee.evaluation.rejection import choose_background, discriminate, rejection_at, thinned, working_points
+from phaze_ee.results import ExitEvaluation, Rejection, RocCurve
+
+Logits = Float[npt.NDArray[np.floating], "N K"]
+Labels = Int[npt.NDArray[np.int64], " N"]
+
+
+def evaluate_exit(
+    logits_NK: Logits, label_N: Labels, class_names: Sequence[str], background: str | None
+) -> ExitEvaluation:
+    """Judge one exit on a data set.
+
+    A jet is assigned to the class of its largest logit, the first of them where several are equal. ``accuracy_error``
+    is the binomial standard error √(a(1-a)/N); ``loss`` is the mean cross-entropy in nats; ``roc_auc`` as in
+    :func:`one_vs_one_auc`; rejections as in :func:`phaze_ee.evaluation.rejection.rejection_at`.
+
+    Args:
+        logits_NK: the exit's logits.
+        label_N: the true classes, all known.
+        class_names: the K classes.
+        background: the class that rejections refer to; None: label_QCD where it is one of the classes, else there are
+            no rejections.
+
+    Raises:
+        DataError: there are no jets, or some without a true class.
+        RunError: a logit is not finite.
+        UsageError: ``background`` is not a class.
+    """
+    _check(logits_NK, label_N)
+    double_NK = logits_NK.astype(np.float64)
+    log_probability_NK = double_NK - np.logaddexp.reduce(double_NK, axis=1, keepdims=True)
+    probability_NK = np.exp(log_probability_NK)
+    predicted_N = logits_NK.argmax(axis=1)
+    correct_N = predicted_N == label_N
+    accuracy = float(correct_N.mean())
+    rejections, roc_curves = _against_background(double_NK, label_N, class_names, background)
+    return ExitEvaluation(
+        accuracy=accuracy,
+        accuracy_error=float(np.sqrt(accuracy * (1 - accuracy) / len(label_N))),
+        roc_auc=one_vs_one_auc(probability_NK, label_N),
+        loss=float(-np.take_along_axis(log_probability_NK, label_N[:, None], axis=1).mean()),
+        expected_calibration_error=expected_calibration_error(probability_NK.max(axis=1), correct_N),
+        confusion_matrix=confusion_matrix(label_N, predicted_N, labels=range(len(class_names))).tolist(),
+        rejections=rejections,
+        roc_curves=roc_curves,
+    )
+
+
+def one_vs_one_auc(probability_NK: Float[npt.NDArray[np.float64], "N K"], label_N: Labels) -> float | None:
+    """Return the mean area under the ROC curve over all pairs of classes that have jets; None without such a pair.
+
+    For a pair (a, b) it is the mean of the areas for p_a on jets of a against b and for p_b on b against a, without
+    class weights (Hand and Till 2001; scikit-learn's ``multi_class="ovo", average="macro"``). With two classes it is
+    the ordinary area.
+    """
+    if len(np.unique(label_N)) < 2:
+        return None
+    classes = np.arange(probability_NK.shape[1])
+    scores = probability_NK[:, 1] if len(classes) == 2 else probability_NK
+    return float(roc_auc_score(label_N, scores, multi_class="ovo", average="macro", labels=classes))
+
+
+def jets_per_class(label_N: Labels, class_names: Sequence[str]) -> dict[str, int]:
+    """Return the number of jets of each class."""
+    counts = np.bincount(label_N, minlength=len(class_names))
+    return {name: int(count) for name, count in zip(class_names, counts, strict=True)}
+
+
+def _check(logits_NK: Logits, label_N: Labels) -> None:
+    if len(label_N) == 0:
+        raise DataError("there are no jets to evaluate")
+    unknown = int((label_N < 0).sum())
+    if unknown:
+        raise DataError(f"{unknown} of {len(label_N)} jets have no true class; evaluation needs labelled files")
+    broken = int((~np.isfinite(logits_NK)).any(axis=1).sum())
+    if broken:
+        raise RunError(f"the network's answer is not finite for {broken} of {len(label_N)} jets; train it again")
+
+
+def _against_background(
+    logits_NK: Float[npt.NDArray[np.float64], "N K"],
+    label_N: Labels,
+    class_names: Sequence[str],
+    background: str | None,
+) -> tuple[list[Rejection], list[RocCurve]]:
+    rejections: list[Rejection] = []
+    curves: list[RocCurve] = []
+    background = choose_background(class_names, background)
+    if background is None:
+        return rejections, curves
+    for signal, efficiency in working_points(class_names, background).items():
+        curve = discriminate(logits_NK, label_N, class_names, signal, background)
+        if curve is None:
+            rejections.append(
+                Rejection(signal=signal, background=background, signal_efficiency=efficiency, value=None, error=None)
+            )
+        else:
+            rejections.append(rejection_at(curve, efficiency))
+            curves.append(thinned(curve))
+    return rejections, curves

@@ -1,0 +1,136 @@
+"""Background rejection at the working points of jet tagging."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import partial
+
+import numpy as np
+import numpy.typing as npt
+from jaxtyping import Float, Int
+from sklearn.metrics import roc_curve
+
+from phaze_ee.errors import UsageError
+from phaze_ee.results import Rejection, RocCurve
+
+DEFAULT_BACKGROUND = "label_QCD"
+DEFAULT_EFFICIENCY = 0.5
+# Signal efficiencies at which JetClass rejections are quoted (arXiv:2202.03772, table 1).
+JETCLASS_EFFICIENCIES = {
+    "label_Hbb": 0.5,
+    "label_Hcc": 0.5,
+    "label_Hgg": 0.5,
+    "label_H4q": 0.5,
+    "label_Hqql": 0.99,
+    "label_Zqq": 0.5,
+    "label_Wqq": 0.5,
+    "label_Tbqq": 0.5,
+    "label_Tbl": 0.995,
+}
+LIMIT_CONFIDENCE = 0.68
+MAX_CURVE_POINTS = 200
+
+FloatArray = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Discrimination:
+    """One signal class against the background: the receiver operating characteristic, and what it was made of."""
+
+    signal: str
+    background: str
+    background_count: int
+    signal_efficiency: FloatArray
+    background_efficiency: FloatArray
+
+
+def choose_background(class_names: Sequence[str], wanted: str | None) -> str | None:
+    """Return the background class: ``wanted``, or without a wish label_QCD where it is one of the classes, or None.
+
+    Raises:
+        UsageError: ``wanted`` is not one of the classes.
+    """
+    if wanted is None:
+        return DEFAULT_BACKGROUND if DEFAULT_BACKGROUND in class_names else None
+    if wanted in class_names:
+        return wanted
+    near = get_close_matches(wanted, class_names, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"choose from {', '.join(class_names)}"
+    raise UsageError(f"background {wanted!r} in the configuration is not a class of the data configuration; {hint}")
+
+
+def working_points(class_names: Sequence[str], background: str) -> dict[str, float]:
+    """Return the signal efficiency for each class but the background.
+
+    Those of the JetClass papers for the ten JetClass classes against label_QCD, 50 % in all other cases.
+    """
+    jetclass = background == DEFAULT_BACKGROUND and set(class_names) == {background, *JETCLASS_EFFICIENCIES}
+    chosen = JETCLASS_EFFICIENCIES if jetclass else {}
+    return {name: chosen.get(name, DEFAULT_EFFICIENCY) for name in class_names if name != background}
+
+
+def discriminate(
+    logits_NK: Float[npt.NDArray[np.float64], "N K"],
+    label_N: Int[npt.NDArray[np.int64], " N"],
+    class_names: Sequence[str],
+    signal: str,
+    background: str,
+) -> Discrimination | None:
+    """Return how well one class is told from the background, or None where one of the two has no jets.
+
+    Only jets of the two classes count. The discriminant is p_signal / (p_signal + p_background); jets are ranked by its
+    logit, the difference of the two logits, which orders them alike and does not round to 1 for confident jets.
+    """
+    signal_index, background_index = class_names.index(signal), class_names.index(background)
+    pair_N = np.isin(label_N, (signal_index, background_index))
+    is_signal_N = label_N[pair_N] == signal_index
+    if is_signal_N.all() or not is_signal_N.any():
+        return None
+    score_N = logits_NK[pair_N, signal_index] - logits_NK[pair_N, background_index]
+    background_efficiency, signal_efficiency, _ = roc_curve(is_signal_N, score_N)
+    return Discrimination(signal, background, int((~is_signal_N).sum()), signal_efficiency, background_efficiency)
+
+
+def rejection_at(curve: Discrimination, efficiency: float) -> Rejection:
+    """Return the background rejection at a signal efficiency, as the JetClass papers quote it (arXiv:2202.03772).
+
+    Definition: keep the jets of the signal class and of the background; cut on p_signal / (p_signal + p_background)
+    where the fraction ``efficiency`` of the signal passes; with ε the fraction of the background that passes, the
+    rejection is 1/ε. ε is interpolated linearly between the neighbouring points of the ROC curve, and is the smallest
+    one where several have this signal efficiency. Equal scores are not split by the order of the jets.
+
+    The error is the binomial standard error of ε, √(ε(1-ε)/n) for n background jets, carried to 1/ε; that of the
+    position of the cut is not in it. Where no background jet passes, the result is a lower limit: the inverse of the ε
+    at which the chance of n jets failing is 32 % (68 % confidence).
+    """
+    point = int(np.searchsorted(curve.signal_efficiency, efficiency, side="left"))
+    around = slice(point - 1, point + 1)
+    passing = float(np.interp(efficiency, curve.signal_efficiency[around], curve.background_efficiency[around]))
+    count = curve.background_count
+    rejection = partial(Rejection, signal=curve.signal, background=curve.background, signal_efficiency=efficiency)
+    if passing == 0:
+        excluded = -np.expm1(np.log1p(-LIMIT_CONFIDENCE) / count)
+        return rejection(value=None, error=None, lower_limit=float(1 / excluded))
+    error = np.sqrt(passing * (1 - passing) / count) / passing**2
+    return rejection(value=1 / passing, error=float(error))
+
+
+def thinned(curve: Discrimination) -> RocCurve:
+    """Return at most 200 points of the curve: dense in signal efficiency, and in the logarithm of the background's."""
+    x, y = curve.signal_efficiency, curve.background_efficiency
+    keep = np.arange(len(x))
+    if len(x) > MAX_CURVE_POINTS:
+        half = MAX_CURVE_POINTS // 2
+        steps = np.searchsorted(x, np.linspace(0, 1, half))
+        decades = np.searchsorted(y, np.geomspace(y[y > 0][0], 1, half))
+        keep = np.union1d(steps, decades)
+    return RocCurve(
+        signal=curve.signal,
+        background=curve.background,
+        signal_efficiency=_eight_digits(x[keep]),
+        background_efficiency=_eight_digits(y[keep]),
+    )
+
+
+def _eight_digits(values: FloatArray) -> list[float]:
+    return [float(f"{value:.8g}") for value in values]

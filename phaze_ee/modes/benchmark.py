@@ -1,0 +1,93 @@
+"""Mode benchmark: what it costs to leave at each exit."""
+
+from collections.abc import Sequence
+
+from phaze_ee.benchmark.cost import UNIT, ExitCost, exit_costs
+from phaze_ee.models.tagger import Tagger
+from phaze_ee.modes.console import console
+from phaze_ee.modes.inputs import Setup, load_setup, load_trained
+from phaze_ee.modes.model_identity import weights_hash
+from phaze_ee.modes.request import Request
+from phaze_ee.modes.tables import benchmark_table, exit_title, show, show_notes
+from phaze_ee.results import BenchmarkResults, EvaluationResults, ExitBenchmark, ExitEvaluation
+
+_NEXT_TO_NOTHING = 0.01
+
+
+def run(request: Request) -> None:
+    """Count the cost of each exit, without reading any jets, and write benchmark_results.json."""
+    setup = load_setup(request)
+    tagger, source, particles = _tagger(setup)
+    costs = exit_costs(tagger, particles=particles)
+    model_hash = weights_hash(setup)
+    evaluations, notes = _evaluations(setup, [cost.name for cost in costs], model_hash)
+    results = BenchmarkResults(
+        exits={cost.name: _exit_benchmark(cost, costs[-1], evaluations.get(cost.name)) for cost in costs},
+        project=str(setup.project),
+        model=source,
+        model_hash=model_hash,
+        particles=particles,
+        input_channels=tagger.backbone.input_channels,
+        unit=UNIT,
+        notes=[*notes, *cost_notes(costs)],
+    )
+    results.write(setup.project.benchmark_results)
+    console.print(f"Model: {source}", soft_wrap=True, markup=False)
+    show(benchmark_table(results))
+    show_notes(results.notes)
+    console.print(f"Written: {setup.project.benchmark_results}", soft_wrap=True, markup=False)
+
+
+def _tagger(setup: Setup) -> tuple[Tagger, str, int]:
+    """Return the network, where it comes from and its number of particles; costs need no trained weights."""
+    if setup.project.best_model.is_file():
+        trained = load_trained(setup)
+        return trained.tagger, trained.source, trained.schema.length
+    initial = setup.options.init_from
+    source = f"{setup.project.config}, not trained yet" if initial is None else f"init_from {initial}"
+    return setup.build(setup.schema), source, setup.schema.length
+
+
+def _evaluations(
+    setup: Setup, exit_names: Sequence[str], model_hash: str | None
+) -> tuple[dict[str, ExitEvaluation], list[str]]:
+    path = setup.project.evaluation_results
+    if not path.is_file():
+        return {}, ["no accuracy yet: run mode 'evaluate', then this mode again"]
+    evaluation = EvaluationResults.read(path, made_by="evaluate")
+    if evaluation.model_hash != model_hash or list(evaluation.exits) != list(exit_names):
+        return {}, [f"{path} was made with another model and is left out: run mode 'evaluate', then this mode again"]
+    return evaluation.exits, []
+
+
+def _exit_benchmark(cost: ExitCost, full: ExitCost, evaluation: ExitEvaluation | None) -> ExitBenchmark:
+    return ExitBenchmark(
+        flops=cost.weaver_macs,
+        flops_str=f"{cost.weaver_macs / 1e6:.2f} MMac",
+        params=cost.parameters,
+        params_str=f"{cost.parameters / 1e6:.2f}M",
+        macs=cost.macs,
+        share_of_full=cost.macs / full.macs,
+        accuracy=None if evaluation is None else evaluation.accuracy,
+        roc_auc=None if evaluation is None else evaluation.roc_auc,
+    )
+
+
+def cost_notes(costs: Sequence[ExitCost]) -> list[str]:
+    """Return what a reader needs to know about the figures, the full model's being the last."""
+    full = costs[-1]
+    excess = ", ".join(f"{exit_title(cost.name)} {cost.weaver_macs / cost.macs - 1:+.1%}" for cost in costs)
+    notes = [
+        "MACs are multiply-accumulates (two floating-point operations each) of all matrix products for one padded jet, "
+        "neighbour search included, cumulative, with the heads visited on the way.",
+        f"weaver's counter ('flops') differs from that by: {excess}. It adds BatchNorm, activations and biases, and "
+        "leaves out products outside layers, such as the neighbour search.",
+    ]
+    for cost in costs[:-1]:
+        saved = 1 - cost.macs / full.macs
+        if saved < _NEXT_TO_NOTHING:
+            notes.append(
+                f"{exit_title(cost.name)} saves {saved:.2%} of the full model's MACs: it sits behind nearly all of the "
+                "network, for comparison only."
+            )
+    return notes

@@ -1,0 +1,98 @@
+"""Mode evaluate: how well each exit of the trained network does on jets it has not learned from."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from phaze_ee.config.options import Options
+from phaze_ee.data.loaders import evaluation_loader
+from phaze_ee.evaluation.metrics import evaluate_exit, jets_per_class
+from phaze_ee.evaluation.predict import predict
+from phaze_ee.evaluation.rejection import choose_background
+from phaze_ee.models.device import resolve_device
+from phaze_ee.modes.console import console
+from phaze_ee.modes.inputs import Setup, Trained, load_setup, load_trained
+from phaze_ee.modes.model_identity import weights_hash
+from phaze_ee.modes.request import Request
+from phaze_ee.modes.tables import evaluation_table, rejection_tables, show, show_notes
+from phaze_ee.results import EvaluationResults
+from phaze_ee.types import JetBatch, Predictions
+
+
+def run(request: Request) -> None:
+    """Evaluate the project's best model on ``test_files`` (else ``val_files``) and write evaluation_results.json."""
+    setup = load_setup(request)
+    trained = load_trained(setup)
+    choose_background(trained.schema.class_names, setup.options.background)  # a wrong name fails before the long part
+    files, notes = _files(setup)
+    console.print(f"Model: {trained.source}", soft_wrap=True, markup=False)
+    console.print(f"Jets from {len(files)} files: {_named(files)}", soft_wrap=True, markup=False)
+    predictions = _predict(trained, files, setup.options)
+    results = _results(setup, trained, files, predictions, [*trained.notes, *notes])
+    results.write(setup.project.evaluation_results)
+    show(evaluation_table(results))
+    for table in rejection_tables(results):
+        show(table)
+    show_notes(results.notes)
+    console.print(f"Written: {setup.project.evaluation_results}", soft_wrap=True, markup=False)
+
+
+def _files(setup: Setup) -> tuple[list[Path], list[str]]:
+    if setup.options.test_files:
+        return setup.files("test_files"), []
+    warning = "c.test_files is empty, so these are the validation files, by which the best epoch was chosen"
+    return setup.files("val_files"), [warning]
+
+
+def _named(files: Sequence[Path]) -> str:
+    return str(files[0]) if len(files) == 1 else f"{files[0]} … {files[-1]}"
+
+
+def _predict(trained: Trained, files: Sequence[Path], options: Options) -> Predictions:
+    loader = evaluation_loader(
+        trained.schema, files, batch_size=options.batch_size, num_workers=options.num_workers, labelled=True
+    )
+    return predict(trained.tagger, _counted(loader), trained.schema.class_names, resolve_device(options.device))
+
+
+def _counted(batches: Iterable[JetBatch]) -> Iterator[JetBatch]:
+    """Pass batches on, and show the number of jets while the console is a terminal."""
+    columns = (SpinnerColumn(), TextColumn("{task.completed:,} jets"), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task("", total=None)
+        for batch in batches:
+            yield batch
+            progress.advance(task, len(batch))
+
+
+def _results(
+    setup: Setup, trained: Trained, files: Sequence[Path], predictions: Predictions, notes: list[str]
+) -> EvaluationResults:
+    background = choose_background(predictions.class_names, setup.options.background)
+    counts = jets_per_class(predictions.label_N, predictions.class_names)
+    exits = {
+        name: evaluate_exit(logits_NK, predictions.label_N, predictions.class_names, background)
+        for name, logits_NK in zip(predictions.exit_names, predictions.logits_ENK, strict=True)
+    }
+    return EvaluationResults(
+        exits=exits,
+        project=str(setup.project),
+        model=trained.source,
+        model_hash=weights_hash(setup),
+        classes=list(predictions.class_names),
+        jets=len(predictions),
+        jets_per_class=counts,
+        files=[str(path) for path in files],
+        notes=[*notes, *_class_notes(counts, background)],
+    )
+
+
+def _class_notes(counts: dict[str, int], background: str | None) -> list[str]:
+    notes = []
+    absent = [name for name, count in counts.items() if count == 0]
+    if absent:
+        notes.append(f"no jets of {', '.join(absent)} in these files: the AUC is averaged over the other classes")
+    if background is None:
+        notes.append("no rejections: set c.background to the class that they should refer to")
+    return notes

@@ -1,0 +1,113 @@
+"""Results as tables for a terminal of 80 columns."""
+
+from collections.abc import Iterable
+from math import floor, log10
+
+from rich import box
+from rich.table import Table
+
+from phaze_ee.modes.console import console
+from phaze_ee.results import BenchmarkResults, EvaluationResults, Rejection
+
+WIDTH = 80
+_EXITS_PER_TABLE = 4
+_UNKNOWN = "-"
+
+
+def show(table: Table) -> None:
+    """Print a table, at most 80 columns wide also where the output is a file or a wide window."""
+    console.print(table, width=min(console.width, WIDTH))
+
+
+def show_notes(notes: Iterable[str]) -> None:
+    """Print remarks on a result, one a line."""
+    for note in notes:
+        console.print(f"Note: {note}", width=min(console.width, WIDTH), markup=False)
+
+
+def evaluation_table(results: EvaluationResults) -> Table:
+    """Return how well each exit does."""
+    table = _table(f"{results.project}: {results.jets:,} jets", ["accuracy", "AUC", "loss", "ECE"])
+    for name, exit_ in results.exits.items():
+        table.add_row(
+            exit_title(name),
+            with_error(exit_.accuracy, exit_.accuracy_error),
+            _number(exit_.roc_auc, ".4f"),
+            f"{exit_.loss:.4f}",
+            f"{exit_.expected_calibration_error:.4f}",
+        )
+    return table
+
+
+def rejection_tables(results: EvaluationResults) -> list[Table]:
+    """Return the background rejections, four exits to a table; no table where there are none."""
+    names = [name for name, exit_ in results.exits.items() if exit_.rejections]
+    groups = [names[start : start + _EXITS_PER_TABLE] for start in range(0, len(names), _EXITS_PER_TABLE)]
+    return [_rejection_table(results, group) for group in groups]
+
+
+def _rejection_table(results: EvaluationResults, names: list[str]) -> Table:
+    columns = [results.exits[name].rejections for name in names]
+    background = class_title(columns[0][0].background)
+    table = _table(
+        f"{background} rejection at a signal efficiency, with binomial error",
+        ["at", *map(exit_title, names)],
+        first="signal",
+    )
+    for row in zip(*columns, strict=True):
+        first = row[0]
+        table.add_row(class_title(first.signal), f"{100 * first.signal_efficiency:g} %", *map(_rejection, row))
+    return table
+
+
+def benchmark_table(results: BenchmarkResults) -> Table:
+    """Return what each exit costs, beside how well it does where that is known."""
+    table = _table(
+        f"{results.project}: one jet of {results.particles} particles, {results.input_channels} input channels",
+        ["MACs [M]", "of full", "weaver", "parameters", "accuracy", "AUC"],
+    )
+    for name, exit_ in results.exits.items():
+        table.add_row(
+            exit_title(name),
+            f"{exit_.macs / 1e6:.3f}",
+            f"{100 * exit_.share_of_full:.2f} %",
+            exit_.flops_str,
+            f"{exit_.params:,}",
+            _number(exit_.accuracy, ".4f"),
+            _number(exit_.roc_auc, ".4f"),
+        )
+    return table
+
+
+def exit_title(name: str) -> str:
+    """Return ``exit_0`` as ``exit 0``."""
+    return name.replace("_", " ")
+
+
+def class_title(name: str) -> str:
+    """Return ``label_Hbb`` as ``Hbb``."""
+    return name.removeprefix("label_")
+
+
+def with_error(value: float, error: float) -> str:
+    """Return ``value ± error``, both to the decimal of the error's second significant digit."""
+    decimals = max(0, 1 - floor(log10(error))) if error > 0 else 4
+    return f"{value:.{decimals}f} ± {error:.{decimals}f}"
+
+
+def _rejection(rejection: Rejection) -> str:
+    if rejection.value is not None and rejection.error is not None:
+        return with_error(rejection.value, rejection.error)
+    return _UNKNOWN if rejection.lower_limit is None else f"> {rejection.lower_limit:.3g}"
+
+
+def _number(value: float | None, form: str) -> str:
+    return _UNKNOWN if value is None else format(value, form)
+
+
+def _table(title: str, columns: list[str], first: str = "exit") -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column(first, overflow="fold")
+    for name in columns:
+        table.add_column(name, justify="right", overflow="fold")
+    return table
