@@ -1,0 +1,120 @@
+"""Reading rows of files chunk by chunk, in this process or in workers, in the order that is asked for."""
+
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from phaze_ee.data.rows import Chunk, RowReader
+from phaze_ee.data.table import Span
+from phaze_ee.data.sources import open_source
+from phaze_ee.errors import DataError, PhazeError, RunError
+
+logger = logging.getLogger(__name__)
+
+# Below this many rows the start of worker processes (seconds each) costs more than they save.
+WORKER_ROWS = 100_000
+
+
+def split_into_spans(files: Iterable[Path], treename: str | None, rows: int) -> list[Span]:
+    """Return the rows of all files in order, in spans of at most ``rows``.
+
+    Raises:
+        DataError: a file cannot be read, or there is not one row in all of them.
+    """
+    spans = [span for path in files for span in _spans_of(path, treename, rows)]
+    if not spans:
+        raise DataError(f"no jets in {', '.join(map(str, files))}")
+    return spans
+
+
+def _spans_of(path: Path, treename: str | None, rows: int) -> list[Span]:
+    with open_source(path, treename) as source:
+        count = source.row_count
+    return [Span(path, start, min(start + rows, count)) for start in range(0, count, rows)]
+
+
+@dataclass(frozen=True)
+class _ReadSpans(Dataset[Chunk | PhazeError]):
+    reader: RowReader
+    spans: Sequence[Span]
+
+    def __len__(self) -> int:
+        return len(self.spans)
+
+    def __getitem__(self, index: int) -> Chunk | PhazeError:
+        # torch would wrap an exception of a worker in its whole traceback, so it travels as a value
+        torch.set_num_threads(1)
+        try:
+            return self.reader.read(self.spans[index])
+        except PhazeError as error:
+            return error
+
+
+class _Order(torch.utils.data.Sampler[int]):
+    """The indices that the workers read next; unlike a list, it can change between two passes."""
+
+    def __init__(self) -> None:
+        self.indices: Sequence[int] = ()
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.indices)
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+
+class ChunkReader:
+    """Reads spans by index, in any order, with ``num_workers`` processes reading ahead.
+
+    The order of what it yields does not depend on the number of workers.
+    """
+
+    def __init__(self, reader: RowReader, spans: Sequence[Span], num_workers: int) -> None:
+        self._dataset, self._order = _ReadSpans(reader, spans), _Order()
+        rows = sum(span.stop - span.start for span in spans)
+        workers = min(num_workers, len(spans)) if rows >= WORKER_ROWS else 0
+        self._loader: Iterable[Chunk | PhazeError] | None = self._start_workers(workers) if workers else None
+
+    def _start_workers(self, workers: int) -> Iterable[Chunk | PhazeError]:
+        # not fork: this process has threads by now (torch, the progress bar, CUDA)
+        return DataLoader(
+            self._dataset,
+            batch_size=None,
+            sampler=self._order,
+            num_workers=workers,
+            collate_fn=_unchanged,
+            multiprocessing_context="forkserver",
+            persistent_workers=True,
+        )
+
+    def read(self, indices: Sequence[int]) -> Iterator[Chunk]:
+        """Yield the chunks of some spans.
+
+        Raises:
+            DataError: a file cannot be used.
+            RunError: a worker process died.
+        """
+        self._order.indices = indices
+        source = map(self._dataset.__getitem__, indices) if self._loader is None else _alive(self._loader)
+        for chunk in source:
+            if isinstance(chunk, PhazeError):
+                raise chunk
+            yield chunk
+
+
+def _unchanged(chunk: Chunk | PhazeError) -> Chunk | PhazeError:
+    return chunk
+
+
+def _alive(loader: Iterable[Chunk | PhazeError]) -> Iterator[Chunk | PhazeError]:
+    try:
+        yield from loader
+    except RuntimeError as error:
+        reason = str(error).splitlines()[0]
+        raise RunError(
+            f"a process that reads data died: {reason}; often memory or /dev/shm: lower num_workers"
+        ) from error

@@ -1,0 +1,95 @@
+"""What an epoch of training consists of: how many jets each span gives, and in which order the spans are read."""
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from phaze_ee.data.resampling import keep_probability, repeats
+from phaze_ee.data.rows import RowReader
+from phaze_ee.data.table import Span
+from phaze_ee.errors import DataError
+
+logger = logging.getLogger(__name__)
+COUNTING_ROWS = 100_000
+GOLDEN_RATIO = (np.sqrt(5) - 1) / 2
+
+
+@dataclass(frozen=True)
+class EpochPlan:
+    """The spans of the training files, the jets in each, and how many each gives in an epoch."""
+
+    spans: tuple[Span, ...]
+    selected: tuple[int, ...]
+    drawn: tuple[int, ...]
+
+    @classmethod
+    def make(cls, reader: RowReader, spans: Sequence[Span]) -> "EpochPlan":
+        """Count the jets that pass the selection, and sum their sampling weights.
+
+        Only the columns that selection and weights need are read, and none if there is neither.
+
+        Raises:
+            DataError: a file cannot be used, or no jet passes.
+        """
+        if reader.selection is None and not reader.has_weights:
+            sizes = tuple(span.stop - span.start for span in spans)
+            return cls(tuple(spans), sizes, sizes)
+        selected, weight_sums = _survey(reader, spans)
+        if not selected.any():
+            raise DataError(f"no jet of {_names(spans)} passes the selection {reader.selection!r}; loosen it")
+        if not reader.has_weights:
+            return cls(tuple(spans), tuple(selected.tolist()), tuple(selected.tolist()))
+        drawn = np.rint(weight_sums * repeats(weight_sum=weight_sums.sum(), jet_count=selected.sum())).astype(int)
+        if not drawn.any():
+            raise DataError(
+                f"every jet of {_names(spans)} has sampling weight 0; correct the weights of the data config"
+            )
+        return cls(tuple(spans), tuple(selected.tolist()), tuple(drawn.tolist()))
+
+    @property
+    def jet_count(self) -> int:
+        return sum(self.drawn)
+
+    def order(self, rng: np.random.Generator) -> list[int]:
+        """Return the spans in an order in which every stretch has its share of every file.
+
+        Each file's spans are shuffled and spread evenly over the epoch. Files that stand next to each other in the list
+        are often of one class, so their phases follow the golden ratio, which spreads any run of neighbours evenly.
+        """
+        keys = np.empty(len(self.spans))
+        start = rng.uniform()
+        by_file = groupby(range(len(self.spans)), key=lambda index: self.spans[index].path)
+        for number, (_, group) in enumerate(by_file):
+            own = rng.permutation(list(group))
+            phase = (start + number * GOLDEN_RATIO) % 1
+            keys[own] = (np.arange(len(own)) + phase) / len(own)
+        return [int(index) for index in np.argsort(keys, kind="stable")]
+
+
+def _survey(reader: RowReader, spans: Sequence[Span]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+    """Return, for each span, the number of selected jets and the sum of their probabilities to be kept."""
+    selected, weight_sums = np.zeros(len(spans), dtype=np.int64), np.zeros(len(spans))
+    for path, group in groupby(range(len(spans)), key=lambda index: spans[index].path):
+        indices = list(group)
+        starts = [spans[index].start for index in indices]
+        for block in _blocks(path, starts[0], spans[indices[-1]].stop):
+            row_N, weight_N = reader.survey(block)
+            span_N = indices[0] + np.searchsorted(starts, row_N, side="right") - 1
+            np.add.at(selected, span_N, 1)
+            np.add.at(weight_sums, span_N, keep_probability(weight_N))
+    return selected, weight_sums
+
+
+def _blocks(path: Path, start: int, stop: int) -> Iterator[Span]:
+    for first in range(start, stop, COUNTING_ROWS):
+        yield Span(path, first, min(first + COUNTING_ROWS, stop))
+
+
+def _names(spans: Sequence[Span]) -> str:
+    paths = list(dict.fromkeys(str(span.path) for span in spans))
+    return paths[0] if len(paths) == 1 else f"{paths[0]} and {len(paths) - 1} more files"

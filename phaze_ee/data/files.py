@@ -1,0 +1,55 @@
+"""From the file patterns of a configuration to files."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from glob import glob, has_magic
+from pathlib import Path
+
+from phaze_ee.data.schema import DataSchema
+from phaze_ee.errors import DataError, UsageError
+from phaze_ee.workspace import search_roots
+
+
+def expand_patterns(option: str, patterns: Sequence[str], project_root: Path | None) -> list[Path]:
+    """Return the files that the patterns of a configuration option name, sorted and each once.
+
+    ``**`` reaches into folders and ``~`` is the home folder. A relative pattern is looked up under the search roots of
+    a project; the first root where it matches counts.
+
+    Raises:
+        UsageError: a pattern matches no file.
+    """
+    return sorted({path for pattern in patterns for path in _matches(option, pattern, project_root)})
+
+
+def fingerprint(files: Iterable[Path], schema: DataSchema) -> str:
+    """Return a hash of the data configuration and of the files' names, sizes and times of change.
+
+    Raises:
+        DataError: a file does not exist any more.
+    """
+    digest = hashlib.sha256(json.dumps(schema.options, sort_keys=True).encode())
+    for path in files:
+        try:
+            status = path.stat()
+        except OSError as error:
+            raise DataError(
+                f"data file {path} does not exist (any more); restore it or correct the file list"
+            ) from error
+        digest.update(f"\n{path.absolute()} {status.st_size} {status.st_mtime_ns}".encode())
+    return digest.hexdigest()
+
+
+def _matches(option: str, pattern: str, project_root: Path | None) -> list[Path]:
+    wanted = Path(pattern).expanduser()
+    roots = (Path(),) if wanted.is_absolute() else search_roots(project_root)
+    for root in roots:
+        found = (
+            [Path(name) for name in glob(str(root / wanted), recursive=True)] if has_magic(pattern) else [root / wanted]
+        )
+        files = [path for path in found if path.is_file()]
+        if files:
+            return files
+    looked = "" if wanted.is_absolute() else f" (looked in {', '.join(str(root.absolute()) for root in roots)})"
+    raise UsageError(f"{option}: no file matches {pattern!r}{looked}; correct it in the configuration")

@@ -1,0 +1,177 @@
+"""The two ways through a data set: every jet once in order, and shuffled epochs for training."""
+
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from phaze_ee.data.batches import batch_sizes, rebatch, shuffled_batches, take
+from phaze_ee.data.chunks import ChunkReader, split_into_spans
+from phaze_ee.data.epochs import EpochPlan
+from phaze_ee.data.resampling import resample
+from phaze_ee.data.rows import Chunk, RowReader
+from phaze_ee.data.schema import DataSchema
+from phaze_ee.errors import DataError
+from phaze_ee.types import JetBatch
+
+logger = logging.getLogger(__name__)
+
+EVALUATION_ROWS = 5_000  # rows read at a time: 70 MB of inputs of 128 particles
+TRAINING_ROWS = 1_000  # smaller, so that a pool of shuffled jets mixes many files
+MEMORY_LIMIT = 2_000_000_000  # bytes of input tensors that are kept from epoch to epoch
+
+
+def evaluation_loader(
+    schema: DataSchema, files: Sequence[Path], *, batch_size: int, num_workers: int = 0, labelled: bool = True
+) -> Iterable[JetBatch]:
+    """Return an iterable over every jet of the files that passes ``test_time_selection``, once, in input order.
+
+    It can be walked several times. Memory is bounded by a few chunks of ``EVALUATION_ROWS`` rows per worker.
+
+    Args:
+        schema: what to read.
+        files: read in this order.
+        batch_size: jets per batch; the last may be smaller.
+        num_workers: processes that read ahead; 0: this process reads.
+        labelled: False if the files hold no labels; ``label_N`` is then -1.
+
+    Raises:
+        DataError: a file cannot be used (also while iterating), or no jet passes the selection.
+    """
+    spans = split_into_spans(files, schema.weaver.treename, EVALUATION_ROWS)
+    reader = RowReader(schema, training=False, labelled=labelled)
+    return _InOrder(ChunkReader(reader, spans, num_workers), len(spans), batch_size, reader.selection)
+
+
+@dataclass(frozen=True)
+class _InOrder:
+    chunks: ChunkReader
+    chunk_count: int
+    batch_size: int
+    selection: str | None
+
+    def __iter__(self) -> Iterator[JetBatch]:
+        jets = (chunk.jets for chunk in self.chunks.read(range(self.chunk_count)) if len(chunk.jets))
+        empty = True
+        for batch in rebatch(jets, self.batch_size):
+            empty = False
+            yield batch
+        if empty:
+            raise DataError(f"no jet passes the selection {self.selection!r} of the data config; loosen it")
+
+
+class TrainingLoader:
+    """Shuffled batches of jets; one walk is an epoch.
+
+    Every jet comes exactly once per epoch (as often as its weight says, if the schema has weights). What comes depends
+    on seed, epoch, rank and ``world_size`` alone, not on the number of workers. With several ranks each gets an equal
+    share; the few jets (fewer than ranks) that do not divide are left out, other ones in each epoch.
+
+    Attributes:
+        jet_count: jets per epoch of this rank.
+    """
+
+    def __init__(
+        self,
+        plan: EpochPlan,
+        chunks: ChunkReader,
+        *,
+        batch_size: int,
+        seed: int,
+        rank: int,
+        world_size: int,
+        keep: bool,
+    ) -> None:
+        self.jet_count = plan.jet_count // world_size
+        self._plan, self._chunks = plan, chunks
+        self._sizes = batch_sizes(self.jet_count, batch_size)
+        self._seed, self._rank, self._epoch = seed, rank, 0
+        self._kept: dict[int, Chunk] | None = {} if keep else None
+
+    def __len__(self) -> int:
+        return len(self._sizes)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch (0, 1, …) that the next walk shuffles for."""
+        self._epoch = epoch
+
+    def __iter__(self) -> Iterator[JetBatch]:
+        rng = np.random.default_rng([self._seed, self._epoch, self._rank])
+        return shuffled_batches(self._shares(), self._sizes, rng)
+
+    def _shares(self) -> Iterator[JetBatch]:
+        """Yield this rank's part of the epoch: a stretch of the order that is the same on all ranks."""
+        order = self._plan.order(np.random.default_rng([self._seed, self._epoch]))
+        ends = list(accumulate(self._plan.drawn[index] for index in order))
+        first, last = self._rank * self.jet_count, (self._rank + 1) * self.jet_count
+        own = [
+            (index, max(first, end - self._plan.drawn[index]) - end, min(last, end) - end)
+            for index, end in zip(order, ends, strict=True)
+            if end > first and end - self._plan.drawn[index] < last and self._plan.drawn[index]
+        ]
+        for (index, start, stop), chunk in zip(own, self._read([index for index, _, _ in own]), strict=True):
+            drawn = self._drawn(index, chunk)
+            yield take(drawn, slice(len(drawn) + start, len(drawn) + stop))
+
+    def _read(self, indices: Sequence[int]) -> Iterator[Chunk]:
+        kept = self._kept if self._kept is not None else {}
+        fresh = self._chunks.read([index for index in indices if index not in kept])
+        for index in indices:
+            if index in kept:
+                yield kept[index]
+                continue
+            chunk = next(fresh)
+            self._check_unchanged(index, chunk)
+            if self._kept is not None:
+                self._kept[index] = chunk
+            yield chunk
+
+    def _drawn(self, index: int, chunk: Chunk) -> JetBatch:
+        if chunk.weight_N is None:
+            return chunk.jets
+        rng = np.random.default_rng([self._seed, self._epoch, index, 1])
+        return take(chunk.jets, torch.from_numpy(resample(chunk.weight_N, self._plan.drawn[index], rng)))
+
+    def _check_unchanged(self, index: int, chunk: Chunk) -> None:
+        if len(chunk.jets) != self._plan.selected[index]:
+            path = self._plan.spans[index].path
+            raise DataError(
+                f"{path} changed while it was used for training; start again with files that stay as they are"
+            )
+
+
+def training_loader(
+    schema: DataSchema,
+    files: Sequence[Path],
+    *,
+    batch_size: int,
+    num_workers: int,
+    seed: int,
+    rank: int = 0,
+    world_size: int = 1,
+) -> TrainingLoader:
+    """Return shuffled batches for training; data that fit into 2 GB are read once and kept.
+
+    Raises:
+        DataError: a file cannot be used (also while iterating), no jet passes the selection, or there are not two jets
+            for each rank.
+    """
+    reader = RowReader(schema, training=True)
+    plan = EpochPlan.make(reader, split_into_spans(files, schema.weaver.treename, TRAINING_ROWS))
+    if plan.jet_count < 2 * world_size:
+        raise DataError(f"training needs two jets per process, the files give {plan.jet_count} for {world_size}")
+    if batch_size > plan.jet_count // world_size:
+        logger.info("batch_size %d exceeds the %d jets of an epoch: one smaller batch", batch_size, plan.jet_count)
+    return TrainingLoader(
+        plan,
+        ChunkReader(reader, plan.spans, num_workers),
+        batch_size=batch_size,
+        seed=seed,
+        rank=rank,
+        world_size=world_size,
+        keep=sum(plan.selected) * schema.bytes_per_jet <= MEMORY_LIMIT,
+    )

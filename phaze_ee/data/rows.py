@@ -1,0 +1,130 @@
+"""From rows of a file to jets: selection, new variables, labels, checks and padding, as weaver does them."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import awkward as ak
+import numpy as np
+import numpy.typing as npt
+import torch
+from weaver.utils.data.config import DataConfig
+from weaver.utils.data.eval_utils import _get_data_var_names
+from weaver.utils.data.preprocess import _build_weights
+from weaver.utils.dataset import _finalize_inputs
+
+from phaze_ee.data.schema import DataSchema
+from phaze_ee.data.table import ROW, Span, check_finite, evaluate, selected_table
+from phaze_ee.errors import DataError
+from phaze_ee.types import JetBatch, JetInputs
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """The selected jets of a span, with their sampling weights where the purpose is training with weights."""
+
+    jets: JetBatch
+    weight_N: npt.NDArray[np.float32] | None
+
+
+class RowReader:
+    """Turns rows of files into jets, for one purpose: training or evaluation, with or without labels."""
+
+    def __init__(self, schema: DataSchema, *, training: bool, labelled: bool = True) -> None:
+        if schema.needs_standardisation:
+            raise DataError("the data config asks for automatic standardisation, which only training files can give")
+        self.schema, self.training, self.labelled = schema, training, labelled
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"schema": self.schema, "training": self.training, "labelled": self.labelled}
+
+    @cached_property
+    def config(self) -> DataConfig:
+        return self.schema.config_for(training=self.training, labelled=self.labelled)
+
+    @property
+    def selection(self) -> str | None:
+        expression: str | None = self.config.selection if self.training else self.config.test_time_selection
+        return expression
+
+    @property
+    def has_weights(self) -> bool:
+        return self.config.weight_name is not None
+
+    def read(self, span: Span) -> Chunk:
+        """Return the selected jets of some rows, in file order, padded to P particles.
+
+        Raises:
+            DataError: the file cannot be read or lacks a branch, an expression fails, labels are not one-hot, or an
+                input of a real particle is NaN or infinite.
+        """
+        table = self._table(span, {*self.config.preprocess_params, *self._label_names, *self._side_names})
+        table["_label_"] = self._labels(table, span.path)
+        for name, params in self.config.preprocess_params.items():
+            check_finite(table, name, span.path, params["length"])
+        weight_N = self._weights(table) if self.has_weights else None
+        return Chunk(self._batch(_finalize_inputs(table, self.config), span.path), weight_N)
+
+    def survey(self, span: Span) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+        """Return the row numbers of the selected jets and their sampling weights (ones if there are no weights)."""
+        table = self._table(span, self._weight_names)
+        weight_N = self._weights(table) if self.has_weights else np.ones(len(table), dtype=np.float32)
+        return ak.to_numpy(table[ROW]), weight_N
+
+    def _table(self, span: Span, names: Iterable[str]) -> ak.Array:
+        return selected_table(self.config, span, names, self.selection, training=self.training)
+
+    @property
+    def _label_names(self) -> set[str]:
+        labels = self.schema.class_names if self.labelled else ()
+        return {name for label in labels for name in _get_data_var_names(label)}
+
+    @property
+    def _weight_names(self) -> set[str]:
+        config = self.config
+        if not self.has_weights:
+            return set()
+        if config.use_precomputed_weights:
+            return {config.weight_name}
+        return {*config.reweight_branches, *config.reweight_classes} | (
+            {config.basewgt_name} if config.reweight_basewgt else set()
+        )
+
+    @property
+    def _side_names(self) -> set[str]:
+        return {*self._weight_names, *self.config.z_variables}
+
+    def _weights(self, table: ak.Array) -> npt.NDArray[np.float32]:
+        weight_N: npt.NDArray[np.float32] = _build_weights(table, self.config)
+        return weight_N
+
+    def _labels(self, table: ak.Array, path: Path) -> npt.NDArray[np.int64]:
+        if not self.labelled:
+            return np.full(len(table), -1, dtype=np.int64)
+        columns = [ak.to_numpy(evaluate(name, name, table, path)) for name in self.schema.class_names]
+        flags_NK = np.stack(columns, axis=1).astype(np.float64)
+        wrong_N = (flags_NK.sum(axis=1) != 1) | (flags_NK.max(axis=1) != 1)
+        if wrong_N.any():
+            first = int(np.argmax(wrong_N))
+            raise DataError(
+                f"{path} row {table[ROW][first]}: the labels {', '.join(self.schema.class_names)} sum to "
+                f"{flags_NK[first].sum():g}; exactly one of them must be 1 (correct the file, labels or selection)"
+            )
+        return flags_NK.argmax(axis=1)
+
+    def _batch(self, output: Mapping[str, Any], path: Path) -> JetBatch:
+        tensors = {kind: torch.from_numpy(output[f"_{group}"]) for kind, group in self.schema.groups.items()}
+        features = tensors["features"]
+        # without a mask group every slot counts as real, as in weaver
+        mask = tensors.get("mask", features.new_ones(len(features), 1, self.schema.length))
+        inputs = JetInputs(tensors["points"], features, tensors.get("vectors"), mask)
+        observers = {name: _one_number_a_jet(output[name], name, path) for name in self.config.z_variables}
+        return JetBatch(inputs, torch.from_numpy(output["_label_"]), observers)
+
+
+def _one_number_a_jet(column: Any, name: str, path: Path) -> npt.NDArray[np.generic]:
+    if not isinstance(column, np.ndarray) or column.ndim != 1:
+        raise DataError(f"{path}: observer {name} is not one number a jet; remove it from the data config")
+    return column

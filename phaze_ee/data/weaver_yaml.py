@@ -1,0 +1,167 @@
+"""The shape of a weaver data YAML: sections, keys and types, checked before weaver sees it."""
+
+import ast
+from collections.abc import Mapping
+from difflib import get_close_matches
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
+from weaver.utils.data.eval_utils import _get_data_var_names
+
+from phaze_ee.errors import DataError
+
+# name, centre, scale, min, max, pad value: trailing ones may be left out
+Variable = Annotated[list[Any], Field(min_length=1, max_length=6)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class _Preprocess(_Section):
+    method: str = "manual"
+    data_fraction: Annotated[float, Field(gt=0, le=1)] = 0.1
+    params: dict[str, dict[str, Any]] | None = None
+
+
+class _InputGroup(_Section):
+    length: PositiveInt
+    pad_mode: Literal["wrap", "constant"] = "constant"
+    vars: list[str | Variable] = Field(min_length=1)
+
+
+class _Labels(_Section):
+    type: Literal["simple"]
+    value: list[str] = Field(min_length=2)
+
+
+class _Weights(_Section):
+    use_precomputed_weights: bool
+    weight_branches: list[str] = []
+    reweight_method: Literal["flat", "ref"] = "flat"
+    reweight_vars: dict[str, list[float]] = {}
+    reweight_classes: list[str] = []
+    class_weights: list[float] | None = None
+    reweight_threshold: float = 10
+    reweight_basewgt: str | None = None
+    reweight_discard_under_overflow: bool = True
+    reweight_hists: dict[str, list[list[float]]] | None = None
+
+
+class _WeaverYaml(_Section):
+    treename: str | None = None
+    branch_magic: dict[str, str] | None = None
+    file_magic: dict[str, dict[str, float]] | None = None
+    selection: str | None = None
+    test_time_selection: str | None = None
+    preprocess: _Preprocess | None = None
+    new_variables: dict[str, str] | None = None
+    inputs: dict[str, _InputGroup]
+    labels: _Labels
+    observers: list[str] | None = None
+    monitor_variables: list[str] | None = None
+    weights: _Weights | None = None
+    bucketing: None = None
+
+
+def read_options(path: Path) -> dict[str, Any]:
+    """Return the content of a weaver data YAML as plain values.
+
+    Raises:
+        DataError: the file cannot be read, or is no YAML mapping.
+    """
+    try:
+        options = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"cannot read data config {path}: {error}") from error
+    except yaml.YAMLError as error:
+        reason = " ".join(str(error).split())
+        raise DataError(f"data config {path} is not valid YAML: {reason}") from error
+    if not isinstance(options, dict):
+        raise DataError(f"data config {path} holds no sections (inputs, labels, …)")
+    return options
+
+
+def check_options(options: Mapping[str, Any], origin: str) -> None:
+    """Check sections, keys, types and expressions of a weaver data configuration.
+
+    Raises:
+        DataError: with the first thing that is wrong, and where it stands.
+    """
+    try:
+        _WeaverYaml.model_validate(options)
+    except ValidationError as error:
+        raise DataError(f"{origin}: {_first_problem(error, options)}") from error
+    if len(set(options["labels"]["value"])) < len(options["labels"]["value"]):
+        raise DataError(f"{origin}: labels name a class twice; name each class once")
+    for name, expression in _expressions(options).items():
+        _check_syntax(origin, name, expression)
+    _check_acyclic(options, origin)
+    _check_weights(options.get("weights"), origin)
+
+
+def _first_problem(error: ValidationError, options: Mapping[str, Any]) -> str:
+    problem = error.errors()[0]
+    where = ".".join(str(part) for part in problem["loc"])
+    if problem["loc"] == ("labels", "type"):
+        return f"labels of type {options['labels'].get('type')!r} are not supported; list one-hot labels, type: simple"
+    if problem["loc"] == ("bucketing",):
+        return "bucketing is not supported; remove that section"
+    if problem["type"] == "extra_forbidden":
+        near = get_close_matches(str(problem["loc"][-1]), list(_WeaverYaml.model_fields), n=1)
+        hint = f"; did you mean {near[0]!r}?" if near and len(problem["loc"]) == 1 else ""
+        return f"unknown key {where!r}{hint}"
+    if problem["type"] == "missing":
+        return f"section or key {where!r} is missing"
+    return f"{where}: {problem['msg']}"
+
+
+def _expressions(options: Mapping[str, Any]) -> dict[str, str]:
+    """Return every expression of the configuration by the name an error should give it."""
+    sections = {name: options.get(name) for name in ("selection", "test_time_selection")}
+    weights = options.get("weights") or {}
+    labels = {f"label {value}": value for value in options["labels"]["value"]}
+    base = {"reweight_basewgt": weights.get("reweight_basewgt")}
+    factors = {f"weight {branch}": branch for branch in weights.get("weight_branches", [])}
+    every = {**sections, **(options.get("new_variables") or {}), **labels, **base, **factors}
+    return {name: expression for name, expression in every.items() if expression}
+
+
+def _check_syntax(origin: str, name: str, expression: str) -> None:
+    try:
+        ast.parse(expression, mode="eval")
+    except (SyntaxError, ValueError) as error:
+        reason = getattr(error, "msg", str(error))
+        raise DataError(f"{origin}: the expression of {name!r} is not Python: {reason}: {expression!r}") from error
+
+
+def _check_acyclic(options: Mapping[str, Any], origin: str) -> None:
+    """Refuse variables defined through themselves, on which weaver would loop forever."""
+    formulas = {name: text for name, text in (options.get("new_variables") or {}).items() if name != text}
+    needs = {
+        name: [other for other in _get_data_var_names(text) if other in formulas] for name, text in formulas.items()
+    }
+    try:
+        TopologicalSorter(needs).prepare()
+    except CycleError as error:
+        chain = " -> ".join(error.args[1])
+        raise DataError(f"{origin}: new_variables are defined through themselves: {chain}; rename one") from error
+
+
+def _check_weights(weights: Mapping[str, Any] | None, origin: str) -> None:
+    if weights is None:
+        return
+    if weights["use_precomputed_weights"]:
+        if not weights.get("weight_branches"):
+            raise DataError(f"{origin}: weights.weight_branches is missing (use_precomputed_weights is true)")
+        return
+    if len(weights.get("reweight_vars", {})) != 2:
+        raise DataError(f"{origin}: weights.reweight_vars needs exactly two variables with their bin edges")
+    classes = weights.get("reweight_classes")
+    if not classes:
+        raise DataError(f"{origin}: weights.reweight_classes is missing")
+    if weights.get("class_weights") and len(weights["class_weights"]) != len(classes):
+        raise DataError(f"{origin}: weights.class_weights needs one number per reweight class ({len(classes)})")
