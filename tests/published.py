@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from weaver.nn.model.ParticleNet import ParticleNet as WeaverParticleNet
@@ -36,15 +37,20 @@ def real_jets(shared: Path) -> tuple[JetInputs, Tensor]:
     px, py, _, energy = np.moveaxis(vectors, 1, 0)
     valid = energy > 0
     jet_px, jet_py, _, jet_energy = vectors.sum(axis=2).T
-    log = lambda value: np.log(np.where(valid, value, 1.0))  # noqa: E731
     pt, jet_pt = np.hypot(px, py), np.hypot(jet_px, jet_py)[:, None]
     features = [
-        0.7 * (log(pt) - 1.7),
-        0.7 * (log(energy) - 2.0),
-        0.7 * (log(pt / jet_pt) + 4.7),
-        0.7 * (log(energy / jet_energy[:, None]) + 4.7),
+        0.7 * (_log(pt, valid) - 1.7),
+        0.7 * (_log(energy, valid) - 2.0),
+        0.7 * (_log(pt / jet_pt, valid) + 4.7),
+        0.7 * (_log(energy / jet_energy[:, None], valid) + 4.7),
         4.0 * (np.hypot(points[:, 0], points[:, 1]) - 0.2),
     ]
     stacked = np.stack([*(np.clip(feature, -5, 5) for feature in features), points[:, 0], points[:, 1]], axis=1)
-    tensors = [torch.from_numpy(np.where(valid[:, None], value, 0)).float() for value in (points, stacked, vectors)]
-    return JetInputs(*tensors, torch.from_numpy(valid[:, None]).float()), torch.from_numpy(label)
+    filled = [torch.from_numpy(np.where(valid[:, None], value, 0)).float() for value in (points, stacked, vectors)]
+    inputs = JetInputs(filled[0], filled[1], filled[2], torch.from_numpy(valid[:, None]).float())
+    return inputs, torch.from_numpy(label)
+
+
+def _log(value_NP: npt.NDArray[np.float64], valid_NP: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
+    logarithm: npt.NDArray[np.float64] = np.log(np.where(valid_NP, value_NP, 1.0))
+    return logarithm

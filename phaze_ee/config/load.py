@@ -70,7 +70,7 @@ def load_options(path: Path) -> Options:
     """
     recorder = _Recorder(path)
     namespace: dict[str, Any] = {"__name__": "phaze_ee_config", "__file__": str(path)}
-    _run(path, lambda: exec(_compile(path), namespace))  # noqa: S102
+    _run(path, lambda: exec(_compile(path), namespace))
     if not callable(namespace.get("set_config")):
         raise UsageError(f"{path}: defines no function set_config(c); start from a file that new_project writes")
     _run(path, lambda: namespace["set_config"](recorder))

@@ -75,6 +75,19 @@ class NetworkOptions(Section):
     use_counts: bool = Field(True, description="average over real particles, not over padded slots")
     init_from: str | None = Field(None, description="checkpoint to start from: ours, or one written by weaver")
 
+    @property
+    def stages_with_exit(self) -> list[int | Literal["input"]]:
+        """The stages after which an exit sits."""
+        if self.exit_stages is not None:
+            return list(self.exit_stages)
+        count = len(self.conv_params) if self.num_exit_points is None else self.num_exit_points
+        return list(range(count))
+
+    @property
+    def exit_count(self) -> int:
+        """The number of exits, the full model not counted."""
+        return len(self.stages_with_exit)
+
 
 class ExitOptions(Section):
     """How the exits are trained: total loss = CE(full model) + sum over exits of beta × exit loss."""
@@ -148,19 +161,6 @@ class Options(DataOptions, NetworkOptions, ExitOptions, TrainingOptions, Hardwar
                 "lower zero_epochs or raise epochs"
             )
         return self
-
-    @property
-    def exit_count(self) -> int:
-        """The number of exits, the full model not counted."""
-        return len(self.stages_with_exit)
-
-    @property
-    def stages_with_exit(self) -> list[int | Literal["input"]]:
-        """The stages after which an exit sits."""
-        if self.exit_stages is not None:
-            return list(self.exit_stages)
-        count = len(self.conv_params) if self.num_exit_points is None else self.num_exit_points
-        return list(range(count))
 
 
 SECTIONS: tuple[type[Section], ...] = (

@@ -1,9 +1,10 @@
 """The configuration file that a new project starts with."""
 
+import inspect
 import textwrap
 from typing import Any
 
-from phaze_ee.config.options import SECTIONS
+from phaze_ee.config.options import SECTIONS, Section
 
 # A new project runs as it stands on the sample jets, on a laptop, in a few minutes. What differs from the defaults
 # differs only here, and the file names the default beside it.
@@ -42,9 +43,9 @@ def render_config(project: str) -> str:
     return _HEADER.format(project=project) + sections
 
 
-def _section(section: type) -> str:
-    title = f"    # ===== {section.__doc__.strip().splitlines()[0].rstrip('.')} ====="
-    own = section.__dict__["__annotations__"]
+def _section(section: type[Section]) -> str:
+    title = f"    # ===== {(inspect.getdoc(section) or section.__name__).splitlines()[0].rstrip('.')} ====="
+    own = inspect.get_annotations(section)
     return "\n".join([title, *(_option(name, section.model_fields[name]) for name in own), ""])
 
 

@@ -1,12 +1,19 @@
 """The weights of the exit losses over the epochs."""
 
+from typing import Any
+
 import pytest
 
 from phaze_ee.exits.betas import BETA_SCHEDULES, beta_at
 
 
 def betas(schedule: str, *, zero_epochs: int = 3, epochs: int = 10) -> list[tuple[float, ...]]:
-    options = {"beta_max": [0.3, 1.0], "schedule": schedule, "zero_epochs": zero_epochs, "epochs": epochs}
+    options: dict[str, Any] = {
+        "beta_max": [0.3, 1.0],
+        "schedule": schedule,
+        "zero_epochs": zero_epochs,
+        "epochs": epochs,
+    }
     return [beta_at(epoch, **options) for epoch in range(epochs)]
 
 
