@@ -1,6 +1,7 @@
 """Jets and small networks for tests: random, but the same on every run."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -47,16 +48,16 @@ def small_weaver_network(*, seed: int = 0, trim: bool = False, **changes: object
     """weaver's own module, with BatchNorm statistics that are not the trivial ones."""
     torch.manual_seed(seed)
     network = WeaverParticleNet(**{**SMALL_NETWORK, "trim": trim, **changes}).double()
-    for module in network.modules():
-        if isinstance(module, torch.nn.BatchNorm1d | torch.nn.BatchNorm2d):
-            torch.nn.init.normal_(module.running_mean, std=0.3)
-            torch.nn.init.uniform_(module.running_var, 0.5, 2.0)
-            torch.nn.init.uniform_(module.weight, 0.5, 1.5)
-            torch.nn.init.normal_(module.bias, std=0.3)
+    normalisations: list[Any] = [module for module in network.modules() if hasattr(module, "running_mean")]
+    for module in normalisations:
+        torch.nn.init.normal_(module.running_mean, std=0.3)
+        torch.nn.init.uniform_(module.running_var, 0.5, 2.0)
+        torch.nn.init.uniform_(module.weight, 0.5, 1.5)
+        torch.nn.init.normal_(module.bias, std=0.3)
     return network.eval()
 
 
-def small_tagger(exit_stages: Sequence[ExitStage] = (0, 1, 2), *, seed: int = 0, **changes: object) -> Tagger:
+def small_tagger(exit_stages: Sequence[ExitStage] = (0, 1, 2), *, seed: int = 0, **changes: Any) -> Tagger:
     """A small ParticleNet with linear exits, in double precision and evaluation mode."""
     return Tagger(ParticleNet(small_weaver_network(seed=seed, **changes)), exit_stages).double().eval()
 

@@ -15,7 +15,7 @@ from phaze_ee.types import JetInputs
 from tests.jets import random_jets
 
 # Rounding of double precision through three blocks; a logical difference is many orders larger.
-EXACT = {"rtol": 0.0, "atol": 1e-11}
+EXACT: dict[str, Any] = {"rtol": 0.0, "atol": 1e-11}
 
 LENGTHS = {
     "mixed": (3, 30, 17, 5, 12, 24),

@@ -1,5 +1,7 @@
 """Values of the exit losses, and which parameters each strategy trains."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch.nn.functional import cross_entropy
@@ -14,7 +16,8 @@ BATCH = labelled_batch(12, dtype=torch.float64)
 def gradients_of_exit_losses(strategy: str) -> Tagger:
     """Return a tagger in which the exit losses alone, without the full model's, left gradients."""
     tagger, loss = small_tagger().train(), EXIT_LOSSES[strategy]
-    loss(tagger(BATCH.inputs, detach=loss.detach), BATCH.label_N).sum().backward()
+    total: Any = loss(tagger(BATCH.inputs, detach=loss.detach), BATCH.label_N).sum()
+    total.backward()
     return tagger
 
 
@@ -51,7 +54,8 @@ def test_mimic_flow_reaches_both_sides() -> None:
 def test_mimic_flow_gradient_through_the_full_model_is_that_of_the_mean_squared_error() -> None:
     tagger = small_tagger([0])
     logits_ENK = tagger(BATCH.inputs).detach().requires_grad_()
-    EXIT_LOSSES["mimic_flow"](logits_ENK, BATCH.label_N).sum().backward()
+    loss: Any = EXIT_LOSSES["mimic_flow"](logits_ENK, BATCH.label_N).sum()
+    loss.backward()
     assert logits_ENK.grad is not None
     exit_NK, full_NK = logits_ENK.detach()
     torch.testing.assert_close(logits_ENK.grad[0], 2 * (exit_NK - full_NK) / exit_NK.numel())

@@ -23,7 +23,8 @@ class TestParticleNet(BackboneContract):
         return ParticleNet(small_weaver_network(**self.changes))
 
     def reference(self, inputs: JetInputs) -> Tensor:
-        return small_weaver_network(**self.changes)(inputs.points, inputs.features, inputs.mask)
+        logits: Tensor = small_weaver_network(**self.changes)(inputs.points, inputs.features, inputs.mask)
+        return logits
 
 
 class TestWithFusion(TestParticleNet):

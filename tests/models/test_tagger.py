@@ -26,7 +26,8 @@ def test_forward_gives_every_exit_of_the_walk() -> None:
 def test_stages_behind_an_exit_are_not_computed() -> None:
     tagger = small_tagger([0, 1])
     calls: list[int] = []
-    for index, block in enumerate(tagger.backbone.mod.edge_convs):
+    backbone: Any = tagger.backbone
+    for index, block in enumerate(backbone.mod.edge_convs):
         block.register_forward_hook(lambda *_, index=index: calls.append(index))
     next(tagger.walk(JETS))
     assert calls == [0]

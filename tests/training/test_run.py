@@ -21,7 +21,7 @@ from tests.jets import labelled_batch, small_tagger
 from tests.training.loader import ListLoader
 
 BATCHES = [labelled_batch(16, seed=seed, shift=0.7) for seed in range(6)]
-QUICK = {
+QUICK: dict[str, Any] = {
     "train_files": ["unused"],
     "val_files": ["unused"],
     "epochs": 3,
@@ -76,7 +76,7 @@ def test_a_seed_repeats_a_run_bit_for_bit(tmp_path: Path, optimizer: str) -> Non
 @pytest.mark.parametrize("strategy", ["mimic_detached", "target_detached"])
 def test_detached_exits_leave_the_backbone_as_if_there_were_none(tmp_path: Path, strategy: str) -> None:
     # Clipping bites at this limit, so one common norm would show here.
-    changes = {"exit_loss_strategy": strategy, "gradient_clip": 0.05, "zero_epochs": 0}
+    changes: dict[str, Any] = {"exit_loss_strategy": strategy, "gradient_clip": 0.05, "zero_epochs": 0}
     with_exits = run(tmp_path / "with", **changes).backbone.state_dict()
     without = run(tmp_path / "without", exit_stages=(), **changes).backbone.state_dict()
     different = [name for name in without if not torch.equal(with_exits[name], without[name])]
