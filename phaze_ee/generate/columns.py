@@ -18,6 +18,7 @@ class Columns:
 
     @classmethod
     def names(cls) -> tuple[str, ...]:
+        """Return the names of the columns."""
         return tuple(field.name for field in fields(cls))
 
     @classmethod
@@ -36,6 +37,11 @@ class Columns:
 def wrap_angle(angle: Floats) -> Floats:
     """Return ``angle`` shifted by whole turns into [-pi, pi), in radians."""
     return (angle + np.pi) % (2 * np.pi) - np.pi
+
+
+def sum_by(group: Integers, values: Floats, groups: int) -> Floats:
+    """Return the sum of ``values`` in each of the groups 0 to ``groups - 1``."""
+    return np.bincount(group, values, groups).astype(np.float64)
 
 
 def log_normal(mean: Floats, sigma: Floats, generator: np.random.Generator) -> Floats:

@@ -1,6 +1,6 @@
 """Impact-parameter resolution of the tracker, as tabulated in the JetClass Delphes card.
 
-Source: github.com/jet-universe/jetclass_generation, delphes_card.tcl, after the CMS tracker paper arXiv:1405.6569, figure 15.
+Source: github.com/jet-universe/jetclass_generation, delphes_card.tcl, after figure 15 of arXiv:1405.6569 (CMS tracker).
 Rows: |eta| up to 0.9, 1.4 and 2.5. Columns: transverse momentum above the edges of ``PT_EDGES``.
 """
 

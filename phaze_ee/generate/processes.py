@@ -30,7 +30,7 @@ class Process:
         partons: number of quarks and gluons of that decay.
         leptons: number of electrons and muons of that decay.
         resonances: how many of them decay so in every event.
-        minimum_boost: transverse momentum, GeV, that ``boosted`` must have after hard radiation for a jet above 500 GeV.
+        minimum_boost: transverse momentum, GeV, that a resonance must have after hard radiation.
         minimum_pt_hat: lower cut on the hard process, GeV.
         truth_codes: JetClass's ``aux_truth_match`` by the PDG code of the leg that decides it; 0: no leg does.
     """
@@ -45,11 +45,6 @@ class Process:
     minimum_boost: float = 430.0
     minimum_pt_hat: float = 300.0
     truth_codes: dict[int, int] = field(default_factory=dict)
-
-    @property
-    def boosted(self) -> int:
-        """PDG code of the particle whose transverse momentum must exceed ``minimum_boost``; Z recoils against QCD."""
-        return self.resonance or Z_BOSON
 
     def truth_code(self, legs: tuple[int, ...]) -> int:
         """Return JetClass's code for a decay with these legs (absolute PDG codes).
@@ -69,6 +64,7 @@ _ALL = (
         "ZJetsToNuNu",
         "QCD",
         ("WeakBosonAndParton:qqbar2gmZg = on", "WeakBosonAndParton:qg2gmZq = on", "WeakZ0:gmZmode = 2", *_INVISIBLE_Z),
+        minimum_pt_hat=370.0,
         truth_codes={0: 50},
     ),
     _higgs_to(BOTTOM, "HToBB", "Hbb", 41),

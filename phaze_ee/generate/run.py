@@ -1,0 +1,217 @@
+"""Generation of a set of files in parallel processes, each file an independent and repeatable task."""
+
+import json
+import logging
+import multiprocessing
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor, wait
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+from queue import Empty
+from typing import Any, Protocol
+
+from phaze_ee.atomic import replacing
+from phaze_ee.errors import UsageError
+from phaze_ee.generate.options import GeneratorOptions, Progress
+from phaze_ee.generate.processes import PROCESSES
+
+RECORD = "generation.json"
+_LIBRARY = ".underlying_events.npz"
+_LIBRARY_STREAM = 1_000
+_POLL_SECONDS = 0.2
+_log = logging.getLogger(__name__)
+
+
+class Counter(Protocol):
+    """Where tasks put the numbers of their new jets."""
+
+    def put(self, item: int, /) -> None: ...
+
+
+@dataclass(frozen=True)
+class FileTask:
+    """One file to generate. Its jets depend on the seed, the class, the index, the number of jets and the mode only."""
+
+    path: Path
+    stem: str
+    index: int
+    jets: int
+    seed: int
+    library: Path | None
+
+    @property
+    def entropy(self) -> tuple[int, int, int]:
+        return (self.seed, list(PROCESSES).index(self.stem), self.index)
+
+
+def generate_files(options: GeneratorOptions, report: Callable[[Progress], None]) -> list[Path]:
+    """Generate JetClass-like jets as ROOT files named ``<class>_<index>.root``, and a record of how they were made.
+
+    Each file is written whole or not at all. The jets do not depend on the number of worker processes.
+
+    Args:
+        options: what to generate.
+        report: called as jets come in.
+
+    Returns:
+        The files, by class and index.
+
+    Raises:
+        UsageError: Pythia8 or FastJet is not installed, or a file exists and ``options.overwrite`` is off.
+        RunError: Pythia8 fails to start, or a file cannot be written.
+    """
+    require_generator()
+    tasks = plan(options)
+    refuse_existing(tasks, options.overwrite)
+    with _underlying_events(options):
+        _run(tasks, options.workers, report)
+    _record(options, tasks)
+    return [task.path for task in tasks]
+
+
+def require_generator() -> None:
+    """Raise UsageError, with the command that helps, unless Pythia8 and FastJet are installed."""
+    missing = [name for name in ("pythia8mc", "fastjet") if find_spec(name) is None]
+    if missing:
+        raise UsageError(
+            f"generating jets needs {' and '.join(missing)}, which this environment lacks; "
+            'install them: pip install "phaze-ee[generate]" (or: uv sync --extra generate)'
+        )
+
+
+def plan(options: GeneratorOptions) -> list[FileTask]:
+    """Return one task a file, by class and index."""
+    library = options.output / _LIBRARY if options.mode == "fast" else None
+    starts = range(0, options.jets_per_class, options.jets_per_file)
+    return [
+        FileTask(
+            path=options.output / f"{stem}_{index:03d}.root",
+            stem=stem,
+            index=index,
+            jets=min(options.jets_per_file, options.jets_per_class - start),
+            seed=options.seed,
+            library=library,
+        )
+        for stem in options.classes
+        for index, start in enumerate(starts)
+    ]
+
+
+def refuse_existing(tasks: list[FileTask], overwrite: bool) -> None:
+    """Raise UsageError if a file of ``tasks`` exists and may not be overwritten."""
+    existing = [task.path for task in tasks if task.path.exists()]
+    if existing and not overwrite:
+        others = f" and {len(existing) - 1} more" if len(existing) > 1 else ""
+        raise UsageError(f"{existing[0]}{others} exists; choose another --output, or give --overwrite to replace it")
+
+
+@contextmanager
+def _underlying_events(options: GeneratorOptions) -> Iterator[None]:
+    """Provide the library that the tasks of the fast mode read, for as long as they run."""
+    if options.mode != "fast":
+        yield
+        return
+    import numpy as np
+
+    from phaze_ee.generate.underlying_event import build_library
+
+    _log.info("collecting underlying events to overlay")
+    path = options.output / _LIBRARY
+    build_library(np.random.SeedSequence((options.seed, _LIBRARY_STREAM))).save(path)
+    try:
+        yield
+    finally:
+        path.unlink()
+
+
+def _run(tasks: list[FileTask], workers: int, report: Callable[[Progress], None]) -> None:
+    total = sum(task.jets for task in tasks)
+    if workers == 1:
+        _run_here(tasks, total, report)
+        return
+    context = multiprocessing.get_context("spawn")
+    with context.Manager() as manager, ProcessPoolExecutor(min(workers, len(tasks)), mp_context=context) as pool:
+        counter = manager.Queue()
+        futures = {pool.submit(run_task, task, counter) for task in tasks}
+        try:
+            _follow(futures, counter, total, report)
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def _run_here(tasks: list[FileTask], total: int, report: Callable[[Progress], None]) -> None:
+    done = 0
+
+    class Relay:
+        def put(self, jets: int, /) -> None:
+            nonlocal done
+            done += jets
+            report(Progress(done, total))
+
+    for task in tasks:
+        run_task(task, Relay())
+
+
+def _follow(futures: set[Future[None]], counter: Any, total: int, report: Callable[[Progress], None]) -> None:
+    """Report progress until all tasks are done; raise the error of the first that fails."""
+    jets = 0
+    pending = futures
+    while pending:
+        finished, pending = wait(pending, timeout=_POLL_SECONDS)
+        for future in finished:
+            future.result()
+        jets += sum(_drain(counter))
+        report(Progress(jets, total))
+
+
+def _drain(counter: Any) -> Iterator[int]:
+    while True:
+        try:
+            yield counter.get_nowait()
+        except Empty:
+            return
+
+
+def run_task(task: FileTask, counter: Counter) -> None:
+    """Generate and write one file."""
+    import numpy as np
+
+    from phaze_ee.generate.sample import generate_sample
+    from phaze_ee.generate.underlying_event import Library
+    from phaze_ee.generate.write import write_sample
+
+    process = PROCESSES[task.stem]
+    library = Library.load(task.library) if task.library else None
+    sample = generate_sample(process, task.jets, np.random.SeedSequence(task.entropy), library, counter.put)
+    write_sample(task.path, process.label, sample)
+
+
+def _record(options: GeneratorOptions, tasks: list[FileTask]) -> None:
+    """Write beside the files how they were made; the entries of other files in the folder are kept."""
+    path = options.output / RECORD
+    entries = _recorded_files(path)
+    how = {
+        "command": options.command,
+        "mode": options.mode,
+        "seed": options.seed,
+        "versions": {name: version(name) for name in ("phaze-ee", "pythia8mc", "fastjet", "numpy")},
+    }
+    for task in tasks:
+        entries[task.path.name] = {"jets": task.jets, "index": task.index, **how}
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps({"files": entries}, indent=2) + "\n", encoding="utf-8")
+
+
+def _recorded_files(path: Path) -> dict[str, Any]:
+    if not path.exists():
+        return {}
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8"))["files"])
+    except (ValueError, KeyError) as error:
+        raise UsageError(
+            f"{path} is not a record of generated files ({error!r}); move it away and run again"
+        ) from error

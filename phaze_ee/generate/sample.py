@@ -1,0 +1,97 @@
+"""Jets of one class, from the random seed to arrays."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+
+from phaze_ee.generate.columns import Integers
+from phaze_ee.generate.detector import Candidates, detect
+from phaze_ee.generate.events import MAXIMUM_SEED, Record, Selection, next_batch, pythia, visible_particles
+from phaze_ee.generate.jets import Jets, Substructure, cluster, measure_substructure
+from phaze_ee.generate.processes import Process
+from phaze_ee.generate.propagation import Particles
+from phaze_ee.generate.truth import Truth, match
+from phaze_ee.generate.underlying_event import NO_MULTIPARTON_INTERACTIONS, Library
+
+EVENTS_PER_BATCH = 100
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Jets and their constituents, which follow each other by jet; ``sizes`` counts them."""
+
+    jets: Jets
+    truth: Truth
+    substructure: Substructure
+    sizes: Integers
+    constituents: Candidates
+
+    @classmethod
+    def concatenate(cls, parts: Sequence[Self]) -> Self:
+        return cls(
+            Jets.concatenate([part.jets for part in parts]),
+            Truth.concatenate([part.truth for part in parts]),
+            Substructure.concatenate([part.substructure for part in parts]),
+            np.concatenate([part.sizes for part in parts]),
+            Candidates.concatenate([part.constituents for part in parts]),
+        )
+
+    def __len__(self) -> int:
+        return len(self.sizes)
+
+    def first(self, jets: int) -> "Sample":
+        """Return the first ``jets`` jets."""
+        constituents = self.constituents[: self.sizes[:jets].sum()]
+        return Sample(self.jets[:jets], self.truth[:jets], self.substructure[:jets], self.sizes[:jets], constituents)
+
+
+def generate_sample(
+    process: Process, jets: int, seed: np.random.SeedSequence, library: Library | None, report: Callable[[int], None]
+) -> Sample:
+    """Generate jets of one class.
+
+    Args:
+        process: the class.
+        jets: how many.
+        seed: decides the sample, together with the versions of Pythia8, FastJet and numpy.
+        library: underlying events to overlay instead of simulating multiparton interactions.
+        report: called after each batch of events with the number of new jets.
+    """
+    parts: list[Sample] = []
+    missing = jets
+    for part in _batches(process, seed, library):
+        parts.append(part)
+        report(min(len(part), missing))
+        missing -= len(part)
+        if missing <= 0:
+            break
+    return Sample.concatenate(parts).first(jets)
+
+
+def _batches(process: Process, seed: np.random.SeedSequence, library: Library | None) -> Iterator[Sample]:
+    generator = np.random.default_rng(seed)
+    settings = (*process.pythia, f"PhaseSpace:pTHatMin = {process.minimum_pt_hat}")
+    if library is not None:
+        settings = (*settings, *NO_MULTIPARTON_INTERACTIONS)
+    selection = Selection(process) if process.resonance else None
+    instance = pythia(settings, int(generator.integers(1, MAXIMUM_SEED)), selection)
+    while True:
+        record = next_batch(instance, EVENTS_PER_BATCH)
+        particles = visible_particles(record)
+        if library is not None:
+            particles = Particles.concatenate([particles, library.overlay(EVENTS_PER_BATCH, generator)])
+        part = _jets_of(process, record, particles, generator)
+        if part is not None:
+            yield part
+
+
+def _jets_of(process: Process, record: Record, particles: Particles, generator: np.random.Generator) -> Sample | None:
+    jets, constituents, sizes = cluster(detect(particles, generator), EVENTS_PER_BATCH)
+    matched, truth = match(process, record, jets)
+    if not matched.any():
+        return None
+    constituents = constituents[np.repeat(matched, sizes)]
+    sizes = sizes[matched]
+    return Sample(jets[matched], truth, measure_substructure(constituents, sizes), sizes, constituents)

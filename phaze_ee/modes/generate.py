@@ -1,0 +1,65 @@
+"""Mode ``generate``: JetClass-like jets, into the project's data folder or into ``--output``."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+from rich.table import Table
+
+from phaze_ee.generate import GeneratorOptions, Progress, generate_files
+from phaze_ee.modes.request import Request
+
+
+def run(request: Request) -> None:
+    """Generate the jets that ``request`` asks for, with a progress bar, and list the files.
+
+    Raises:
+        UsageError: a flag is wrong, Pythia8 or FastJet is missing, or a file exists.
+        RunError: the generation fails.
+    """
+    options = generator_options(request)
+    console = Console()
+    columns = (
+        TextColumn("generating jets"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+    )
+    with Bar(*columns, console=console) as bar:
+        task = bar.add_task("jets", total=options.jets_per_class * len(options.classes), rate="")
+
+        def show(progress: Progress) -> None:
+            elapsed = bar.tasks[0].elapsed or 0.0
+            rate = f"{progress.jets_done / elapsed:.1f} jets/s" if elapsed else ""
+            bar.update(task, completed=progress.jets_done, total=progress.jets_total, rate=rate)
+
+        files = generate_files(options, show)
+    console.print(_summary(files, options))
+
+
+def generator_options(request: Request) -> GeneratorOptions:
+    """Return the options of a request; what it leaves open keeps the generator's default."""
+    chosen: dict[str, Any] = {
+        "jets_per_class": request.jets,
+        "classes": tuple(request.classes) if request.classes is not None else None,
+        "seed": request.seed,
+        "workers": request.workers if request.workers is not None else os.cpu_count(),
+    }
+    return GeneratorOptions(
+        output=request.output or request.existing_project.data,
+        mode="fast" if request.generator == "fast" else "reference",
+        overwrite=request.overwrite,
+        **{name: value for name, value in chosen.items() if value is not None},
+    )
+
+
+def _summary(files: list[Path], options: GeneratorOptions) -> Table:
+    table = Table("class", "file", title=f"{options.jets_per_class} jets a class, seed {options.seed}")
+    table.add_column("MB", justify="right")
+    for file in files:
+        table.add_row(file.stem.rsplit("_", 1)[0], str(file), f"{file.stat().st_size / 1e6:.2f}")
+    return table
