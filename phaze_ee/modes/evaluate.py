@@ -27,7 +27,7 @@ def run(request: Request) -> None:
     choose_background(trained.schema.class_names, setup.options.background)  # a wrong name fails before the long part
     files, notes = _files(setup)
     console.print(f"Model: {trained.source}", soft_wrap=True, markup=False)
-    console.print(f"Jets from {len(files)} files: {_named(files)}", soft_wrap=True, markup=False)
+    console.print(f"Jets:  {_named(files)}", soft_wrap=True, markup=False)
     predictions = _predict(trained, files, setup.options)
     results = _results(setup, trained, files, predictions, [*trained.notes, *notes])
     results.write(setup.project.evaluation_results)
@@ -46,7 +46,7 @@ def _files(setup: Setup) -> tuple[list[Path], list[str]]:
 
 
 def _named(files: Sequence[Path]) -> str:
-    return str(files[0]) if len(files) == 1 else f"{files[0]} … {files[-1]}"
+    return str(files[0]) if len(files) == 1 else f"{len(files)} files, {files[0]} … {files[-1]}"
 
 
 def _predict(trained: Trained, files: Sequence[Path], options: Options) -> Predictions:

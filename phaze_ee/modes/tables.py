@@ -57,6 +57,8 @@ def _rejection_table(results: EvaluationResults, names: list[str]) -> Table:
     for row in zip(*columns, strict=True):
         first = row[0]
         table.add_row(class_title(first.signal), f"{100 * first.signal_efficiency:g} %", *map(_rejection, row))
+    if any(rejection.lower_limit is not None for column in columns for rejection in column):
+        table.caption = f"> : no {background} jet passes; limit at 68 % confidence"
     return table
 
 
@@ -64,14 +66,14 @@ def benchmark_table(results: BenchmarkResults) -> Table:
     """Return what each exit costs, beside how well it does where that is known."""
     table = _table(
         f"{results.project}: one jet of {results.particles} particles, {results.input_channels} input channels",
-        ["MACs [M]", "of full", "weaver", "parameters", "accuracy", "AUC"],
+        ["MACs [M]", "of full", "weaver [M]", "parameters", "accuracy", "AUC"],
     )
     for name, exit_ in results.exits.items():
         table.add_row(
             exit_title(name),
             f"{exit_.macs / 1e6:.3f}",
             f"{100 * exit_.share_of_full:.2f} %",
-            exit_.flops_str,
+            f"{exit_.flops / 1e6:.3f}",
             f"{exit_.params:,}",
             _number(exit_.accuracy, ".4f"),
             _number(exit_.roc_auc, ".4f"),
@@ -91,7 +93,9 @@ def class_title(name: str) -> str:
 
 def with_error(value: float, error: float) -> str:
     """Return ``value ± error``, both to the decimal of the error's second significant digit."""
-    decimals = max(0, 1 - floor(log10(error))) if error > 0 else 4
+    if error == 0:
+        return f"{value:.4g}"
+    decimals = max(0, 1 - floor(log10(error)))
     return f"{value:.{decimals}f} ± {error:.{decimals}f}"
 
 
@@ -106,7 +110,15 @@ def _number(value: float | None, form: str) -> str:
 
 
 def _table(title: str, columns: list[str], first: str = "exit") -> Table:
-    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(
+        title=title,
+        title_justify="left",
+        title_style="bold",
+        caption_justify="left",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        min_width=min(WIDTH, len(title)),  # a title wider than the columns would wrap
+    )
     table.add_column(first, overflow="fold")
     for name in columns:
         table.add_column(name, justify="right", overflow="fold")

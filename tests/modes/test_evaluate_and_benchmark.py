@@ -1,0 +1,118 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from phaze_ee.errors import CheckpointError, DataError, UsageError
+from phaze_ee.modes import benchmark, evaluate
+from phaze_ee.results import BenchmarkResults, EvaluationResults
+from phaze_ee.workspace import Project
+from tests.modes.two_class_project import JETS, make_project, request, save_best_model, write_jets
+
+EXITS = ["exit_0", "exit_1", "full_model"]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("PHAZE_EE_WORKSPACES", str(tmp_path / "workspaces"))
+    return tmp_path
+
+
+def evaluation_of(project: Project) -> EvaluationResults:
+    return EvaluationResults.read(project.evaluation_results, made_by="evaluate")
+
+
+def benchmark_of(project: Project) -> BenchmarkResults:
+    return BenchmarkResults.read(project.benchmark_results, made_by="benchmark")
+
+
+def test_both_modes_agree_on_a_two_class_project(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    project = make_project(folder, 'c.background = "is_qcd"')
+    save_best_model(project)
+    evaluate.run(request("evaluate"))
+    benchmark.run(request("benchmark"))
+
+    evaluation, costs = evaluation_of(project), benchmark_of(project)
+    assert list(evaluation.exits) == list(costs.exits) == EXITS
+    assert evaluation.jets_per_class == {"is_qcd": JETS // 2, "is_top": JETS // 2}
+    assert evaluation.files == [str(folder / "val.root")]
+    assert any("test_files is empty" in note for note in evaluation.notes)
+    for name in EXITS:
+        exit_, cost = evaluation.exits[name], costs.exits[name]
+        assert (cost.accuracy, cost.roc_auc) == (exit_.accuracy, exit_.roc_auc)
+        assert cost.accuracy is not None
+        assert [rejection.signal for rejection in exit_.rejections] == ["is_top"]
+        assert cost.flops_str == f"{cost.flops / 1e6:.2f} MMac"
+        assert cost.params_str == f"{cost.params / 1e6:.2f}M"
+    assert costs.exits["full_model"].share_of_full == 1
+    assert (costs.particles, costs.input_channels) == (16, 3)
+
+    printed = capsys.readouterr().out
+    tables = [line for line in printed.splitlines() if str(folder) not in line]
+    assert max(map(len, tables)) <= 80
+    assert "best_model.pt (epoch 3)" in printed
+    assert "is_qcd rejection" in printed
+
+
+def test_test_files_are_taken_where_there_are_any(folder: Path) -> None:
+    project = make_project(folder, f"c.test_files = [{str(folder / 'test.root')!r}]")
+    write_jets(folder / "test.root", np.zeros(5, dtype=int))
+    save_best_model(project)
+    evaluate.run(request("evaluate"))
+    evaluation = evaluation_of(project)
+    assert (evaluation.jets, evaluation.files) == (5, [str(folder / "test.root")])
+    assert evaluation.exits["full_model"].roc_auc is None
+    assert any("no jets of is_top" in note for note in evaluation.notes)
+    assert any("set c.background" in note for note in evaluation.notes)
+    assert not any("test_files" in note for note in evaluation.notes)
+
+
+def test_benchmark_reads_no_jets_and_needs_no_training(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    project = make_project(folder)
+    (folder / "val.root").unlink()
+    benchmark.run(request("benchmark"))
+    costs = benchmark_of(project)
+    assert costs.model_hash is None
+    assert "not trained yet" in costs.model
+    assert all(exit_.accuracy is None for exit_ in costs.exits.values())
+    assert "run mode 'evaluate'" in capsys.readouterr().out
+
+
+def test_benchmark_says_which_exit_is_for_comparison_only(folder: Path) -> None:
+    project = make_project(folder)
+    benchmark.run(request("benchmark"))
+    shares = {name: exit_.share_of_full for name, exit_ in benchmark_of(project).exits.items()}
+    notes = [note for note in benchmark_of(project).notes if "for comparison only" in note]
+    assert [note.split(" saves")[0] for note in notes] == ["exit 1"]
+    assert f"{1 - shares['exit_1']:.2%}" in notes[0]
+
+
+def test_accuracy_of_another_model_is_left_out(folder: Path) -> None:
+    project = make_project(folder)
+    save_best_model(project)
+    evaluate.run(request("evaluate"))
+    save_best_model(project, epoch=4)
+    benchmark.run(request("benchmark"))
+    costs = benchmark_of(project)
+    assert all(exit_.accuracy is None for exit_ in costs.exits.values())
+    assert any("another model" in note for note in costs.notes)
+
+
+def test_a_failed_evaluation_keeps_the_earlier_results(folder: Path) -> None:
+    project = make_project(folder)
+    save_best_model(project)
+    evaluate.run(request("evaluate"))
+    before = project.evaluation_results.read_bytes()
+    write_jets(folder / "val.root", np.full(4, 7))  # neither QCD nor top
+    with pytest.raises(DataError, match=r"val\.root"):
+        evaluate.run(request("evaluate"))
+    assert project.evaluation_results.read_bytes() == before
+
+
+def test_what_stops_an_evaluation(folder: Path) -> None:
+    project = make_project(folder, 'c.background = "is_qdc"')
+    with pytest.raises(CheckpointError, match="no model yet"):
+        evaluate.run(request("evaluate"))
+    save_best_model(project)
+    with pytest.raises(UsageError, match=r"background 'is_qdc'.*did you mean 'is_qcd'"):
+        evaluate.run(request("evaluate"))
