@@ -1,5 +1,7 @@
 """Mode new_project: folders and a configuration that runs as it stands."""
 
+import shutil
+
 from phaze_ee.atomic import replacing
 from phaze_ee.config.template import render_config
 from phaze_ee.errors import UsageError
@@ -11,7 +13,7 @@ from phaze_ee.workspace import Project
 def run(request: Request) -> None:
     """Create the project of ``-p``."""
     project = create_project(request.named_project)
-    console.print(f"Created project {project}. Its configuration runs as it stands, on the bundled sample jets:")
+    console.print(f"Created project {project}. It runs as it stands, on the bundled sample jets:")
     console.print(f"  edit  {project.config}", soft_wrap=True)
     console.print(f"  run   phaze_ee -m chain -p {project.workspace} {project.name}", soft_wrap=True)
 
@@ -25,8 +27,12 @@ def create_project(project: Project) -> Project:
     """
     if project.root.exists():
         raise UsageError(f"project {project} exists already in {project.root}; choose another name or delete it first")
-    with replacing(project.config) as temporary:
-        temporary.write_text(render_config(str(project)), encoding="utf-8")
-    for folder in project.folders:
-        folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with replacing(project.config) as temporary:
+            for folder in project.folders:
+                folder.mkdir(parents=True, exist_ok=True)
+            temporary.write_text(render_config(str(project)), encoding="utf-8")
+    except BaseException:
+        shutil.rmtree(project.root, ignore_errors=True)  # half a project would stand in the way of the next attempt
+        raise
     return project

@@ -8,10 +8,11 @@ from lightning import seed_everything
 from phaze_ee.config.options import Options
 from phaze_ee.data.files import fingerprint
 from phaze_ee.data.loaders import evaluation_loader, training_loader
+from phaze_ee.models.device import resolve_device
 from phaze_ee.modes.console import console
 from phaze_ee.modes.inputs import Setup, load_setup
 from phaze_ee.modes.request import Request
-from phaze_ee.training.run import DataRecord, Loaders, Outputs, resolve_device, train
+from phaze_ee.training.run import DataRecord, Loaders, Outputs, train
 
 
 def run(request: Request) -> None:
@@ -40,8 +41,10 @@ def run(request: Request) -> None:
     outputs = Outputs(project.models, project.logs, project.training_history, str(project))
     data = DataRecord(schema.options, fingerprint([*train_files, *val_files], schema))
     checkpoints = train(tagger, loaders, options, outputs, data, console)
+    if checkpoints.best_epoch is None:
+        return  # another process of this run writes the models
     console.print(
-        f"Best epoch {(checkpoints.best_epoch or 0) + 1}: validation accuracy {checkpoints.best_accuracy:.4f} "
+        f"Best model: epoch {checkpoints.best_epoch + 1}, validation accuracy {checkpoints.best_accuracy:.4f} "
         "of the full model"
     )
     console.print(f"  {project.best_model}", soft_wrap=True)
@@ -54,10 +57,8 @@ def _with_seed(options: Options) -> Options:
 
 
 def _announce(setup: Setup, options: Options, loaders: Loaders) -> None:
-    device = resolve_device(options.device)
-    console.print(
-        f"Training {setup.project} on {device}: {loaders.train.jet_count} jets, {options.epochs} epochs of "
-        f"{len(loaders.train)} batches, {options.exit_loss_strategy}, seed {options.seed}"
-    )
+    device = resolve_device(options.device).type
+    console.print(f"Training {setup.project} on {device}, {options.exit_loss_strategy}, seed {options.seed}")
+    console.print(f"{loaders.train.jet_count:,} jets, {options.epochs} epochs of {len(loaders.train)} batches")
     if options.use_amp and device == "cpu":
         console.print("Mixed precision (use_amp) is off: it needs CUDA.")
