@@ -28,8 +28,8 @@ def set_config(c):
 ```
 
 - What is not set keeps its default. Only `train_files` and `val_files` must be set.
-- It is a program: it may import, loop and read the environment. An unknown name or a value of a
-  wrong type ends the run before it starts, with the file and the line, and with the nearest known name.
+- It is a program: it may import, loop and read the environment. An unknown name or a value of a wrong type ends the run
+  before it starts, with the file and the line, and for a name with the nearest known one.
 - Relative paths and patterns are looked up in the current directory, the project's folder, the folder that holds the
   package (a checkout's `data_configs` and `network_configs`) and the installed package (`sample_jets` and copies of
   both), in this order. The first place where something matches counts.

@@ -1,0 +1,53 @@
+# shellcheck shell=bash
+# Sourced by the other scripts: how they run phaze_ee, and how they change a configuration.
+
+repository=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+
+# usage SCRIPT: print the comment at the top of a script, which is its help.
+usage() {
+    sed -nE '2,/^([^#]|$)/{s/^# ?//p;}' "$1"
+}
+
+fail() {
+    echo "$(basename "$0"): $1" >&2
+    exit 2
+}
+
+# value FLAG "$@": the value behind a flag, for "--flag VALUE".
+value() {
+    [[ $# -ge 3 ]] || fail "$1 needs a value; see --help"
+    echo "$3"
+}
+
+if command -v uv >/dev/null; then
+    phaze_ee_command=(uv run --quiet --project "$repository" phaze_ee)
+elif command -v phaze_ee >/dev/null; then
+    phaze_ee_command=(phaze_ee)
+else
+    fail "found neither uv nor phaze_ee; install one of them (README, section Install)"
+fi
+
+# phaze_ee ARGUMENT...: show the command and run it.
+phaze_ee() {
+    echo "+ phaze_ee $*"
+    "${phaze_ee_command[@]}" "$@"
+}
+
+# folder_of WORKSPACE PROJECT, config_of WORKSPACE PROJECT: where a project is, and its configuration.
+folder_of() {
+    echo "${PHAZE_EE_WORKSPACES:-phaze_ee/workspaces}/$1/$2"
+}
+
+config_of() {
+    echo "$(folder_of "$1" "$2")/config/$2_config.py"
+}
+
+# override CONFIG LINE...: let a configuration end with these lines, whatever it sets before.
+override() {
+    local config=$1 line
+    shift
+    {
+        printf '\n\n_as_written = set_config\n\n\ndef set_config(c):  # added by %s\n    _as_written(c)\n' "$(basename "$0")"
+        for line in "$@"; do printf '    %s\n' "$line"; done
+    } >>"$config"
+}

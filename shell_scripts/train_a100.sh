@@ -1,0 +1,49 @@
+#!/usr/bin/env bash
+# Train a project on the GPUs of one or more SLURM nodes, then evaluate, benchmark and plot it.
+#
+# usage: sbatch [SBATCH OPTIONS] shell_scripts/train_a100.sh WORKSPACE PROJECT
+#
+# Submit from the checkout, with the environment installed (uv sync). The project must exist; its batch_size is that of
+# one GPU. More nodes: sbatch --nodes=4. Account, partition and the name of the GPU type differ from site to site; give
+# them to sbatch, for example --account=atlas --partition=gpu --gpus-per-node=a100:4.
+#
+# One task a node runs torchrun, and torchrun starts one process a GPU. A job that is preempted or runs out of time is
+# not put back into the queue: training cannot resume yet.
+
+#SBATCH --job-name=phaze_ee
+#SBATCH --nodes=1
+#SBATCH --ntasks-per-node=1
+#SBATCH --gpus-per-node=4
+#SBATCH --cpus-per-task=32
+#SBATCH --time=24:00:00
+#SBATCH --output=%x_%j.log
+#SBATCH --no-requeue
+set -euo pipefail
+
+# SLURM runs a copy of this script from a folder of its own, so the checkout is where it was submitted.
+checkout=${SLURM_SUBMIT_DIR:-$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)}
+# shellcheck source=shell_scripts/common.sh
+source "$checkout/shell_scripts/common.sh"
+
+if [[ ${1:-} == --help ]]; then
+    usage "$0"
+    exit 0
+fi
+[[ $# -eq 2 ]] || fail "give WORKSPACE and PROJECT; see --help"
+[[ -n ${SLURM_JOB_ID:-} ]] || fail "not inside a SLURM job; submit it: sbatch shell_scripts/train_a100.sh $1 $2"
+
+head_node=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
+port=$((20000 + SLURM_JOB_ID % 20000)) # two jobs may share a node
+echo "$SLURM_JOB_NUM_NODES nodes with $SLURM_GPUS_ON_NODE GPUs, rendezvous at $head_node:$port"
+
+# phaze_ee_command without its last word is what runs programs of the environment: "uv run …", or nothing.
+launcher=("${phaze_ee_command[@]::${#phaze_ee_command[@]}-1}")
+srun --kill-on-bad-exit=1 "${launcher[@]}" torchrun \
+    --nnodes="$SLURM_JOB_NUM_NODES" \
+    --nproc_per_node="$SLURM_GPUS_ON_NODE" \
+    --rdzv_backend=c10d \
+    --rdzv_id="$SLURM_JOB_ID" \
+    --rdzv_endpoint="$head_node:$port" \
+    -m phaze_ee -m train -p "$1" "$2"
+
+phaze_ee -m chain -p "$1" "$2" -o evaluate_benchmark_plot

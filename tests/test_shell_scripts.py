@@ -1,0 +1,137 @@
+"""The shell scripts, with a SLURM and a ``uv`` that record what they are asked to run."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from phaze_ee.config.load import load_options
+
+SCRIPTS = Path(__file__).resolve().parents[1] / "shell_scripts"
+STRATEGIES = ("mimic_detached", "mimic_flow", "target_detached", "target_flow")
+
+# Projects are made in earnest; everything that would take time is only written down.
+_UV = f"""\
+#!/usr/bin/env bash
+while [[ $1 != phaze_ee && $1 != torchrun ]]; do shift; done
+echo "$@" >>"$RECORD"
+if [[ "$*" == *"-m new_project"* ]]; then exec "{sys.executable}" -m "$@"; fi
+"""
+_SRUN = """\
+#!/usr/bin/env bash
+while [[ $1 == -* ]]; do shift; done
+exec "$@"
+"""
+_SCONTROL = """\
+#!/usr/bin/env bash
+printf 'node7\\nnode8\\n'
+"""
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> dict[str, str]:
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    for name, text in (("uv", _UV), ("srun", _SRUN), ("scontrol", _SCONTROL)):
+        (programs / name).write_text(text)
+        (programs / name).chmod(0o755)
+    own = {"PATH": f"{programs}:{os.environ['PATH']}", "RECORD": str(tmp_path / "record")}
+    return {**os.environ, **own, "PHAZE_EE_WORKSPACES": str(tmp_path / "spaces")}
+
+
+def run(script: str, *arguments: str, environment: dict[str, str], folder: Path) -> subprocess.CompletedProcess[str]:
+    command = ["bash", str(SCRIPTS / script), *arguments]
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("script", sorted(SCRIPTS.glob("*.sh")), ids=lambda path: path.name)
+def test_syntax(script: Path) -> None:
+    subprocess.run(["bash", "-n", str(script)], check=True)
+
+
+@pytest.mark.parametrize("script", ["compare_strategies.sh", "example_workflow.sh", "train_a100.sh"])
+def test_help_is_the_comment_at_the_top(script: str, environment: dict[str, str], tmp_path: Path) -> None:
+    result = run(script, "--help", environment=environment, folder=tmp_path)
+    assert result.returncode == 0
+    assert "\nusage: " in result.stdout
+    assert "#" not in result.stdout
+    assert "set -e" not in result.stdout
+
+
+@pytest.mark.parametrize("arguments", [["--nonsense", "1"], ["--workspace"], ["--config", "absent.py"]])
+def test_wrong_flags_end_with_status_2(arguments: list[str], environment: dict[str, str], tmp_path: Path) -> None:
+    result = run("compare_strategies.sh", *arguments, environment=environment, folder=tmp_path)
+    assert result.returncode == 2
+    assert result.stderr.startswith("compare_strategies.sh: ")
+    assert arguments[0] in result.stderr
+    assert not (tmp_path / "record").exists()
+
+
+def test_compare_strategies_configures_trains_and_compares(environment: dict[str, str], tmp_path: Path) -> None:
+    arguments = ["--workspace", "w", "--prefix", "p", "--epochs", "3"]
+    result = run("compare_strategies.sh", *arguments, environment=environment, folder=tmp_path)
+    assert result.returncode == 0, result.stderr
+    for strategy in STRATEGIES:
+        options = load_options(tmp_path / f"spaces/w/p_{strategy}/config/p_{strategy}_config.py")
+        assert (options.exit_loss_strategy, options.epochs) == (strategy, 3)
+    projects = [f"p_{strategy}" for strategy in STRATEGIES]
+    assert (tmp_path / "record").read_text().splitlines() == [
+        *(f"phaze_ee -m new_project -p w {project}" for project in projects),
+        *(f"phaze_ee -m chain -p w {project} -o train_evaluate_benchmark_plot" for project in projects),
+        f"phaze_ee -m compare -p w all --projects {' '.join(projects)}",
+    ]
+
+
+def test_compare_strategies_starts_from_a_given_config(environment: dict[str, str], tmp_path: Path) -> None:
+    own = tmp_path / "own.py"
+    own.write_text("def set_config(c):\n    c.train_files = c.val_files = ['*.root']\n    c.lr = 0.5")
+    result = run("compare_strategies.sh", "--config", "own.py", environment=environment, folder=tmp_path)
+    assert result.returncode == 0, result.stderr
+    config = tmp_path / "spaces/strategies/sample_target_flow/config/sample_target_flow_config.py"
+    options = load_options(config)
+    assert (options.lr, options.epochs, options.exit_loss_strategy) == (0.5, 50, "target_flow")
+
+
+def test_compare_strategies_leaves_existing_projects_alone(environment: dict[str, str], tmp_path: Path) -> None:
+    existing = tmp_path / "spaces/strategies/sample_mimic_flow"
+    existing.mkdir(parents=True)
+    result = run("compare_strategies.sh", environment=environment, folder=tmp_path)
+    assert result.returncode == 2
+    assert "exists already" in result.stderr
+    assert list(existing.iterdir()) == []
+    assert not (tmp_path / "record").exists()
+
+
+def test_example_workflow_goes_through_the_modes(environment: dict[str, str], tmp_path: Path) -> None:
+    result = run("example_workflow.sh", "--epochs", "2", environment=environment, folder=tmp_path)
+    assert result.returncode == 0, result.stderr
+    modes = [line.split()[2] for line in (tmp_path / "record").read_text().splitlines()]
+    assert modes == ["new_project", "train", "evaluate", "benchmark", "plot"]
+    assert load_options(tmp_path / "spaces/example/first/config/first_config.py").epochs == 2
+
+
+def test_slurm_starts_one_torchrun_a_node(environment: dict[str, str], tmp_path: Path) -> None:
+    slurm = {
+        "SLURM_SUBMIT_DIR": str(SCRIPTS.parent),
+        "SLURM_JOB_ID": "17",
+        "SLURM_JOB_NODELIST": "node[7-8]",
+        "SLURM_JOB_NUM_NODES": "2",
+        "SLURM_GPUS_ON_NODE": "4",
+    }
+    result = run("train_a100.sh", "JetClass", "first", environment=environment | slurm, folder=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert (tmp_path / "record").read_text().splitlines() == [
+        "torchrun --nnodes=2 --nproc_per_node=4 --rdzv_backend=c10d --rdzv_id=17 --rdzv_endpoint=node7:20017 "
+        "-m phaze_ee -m train -p JetClass first",
+        "phaze_ee -m chain -p JetClass first -o evaluate_benchmark_plot",
+    ]
+    assert "#SBATCH --ntasks-per-node=1\n" in (SCRIPTS / "train_a100.sh").read_text()
+
+
+def test_slurm_script_outside_a_job_says_how_to_submit_it(environment: dict[str, str], tmp_path: Path) -> None:
+    outside = {name: value for name, value in environment.items() if not name.startswith("SLURM_")}
+    result = run("train_a100.sh", "JetClass", "first", environment=outside, folder=tmp_path)
+    assert result.returncode == 2
+    assert "sbatch shell_scripts/train_a100.sh JetClass first" in result.stderr
