@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -48,6 +48,12 @@ class JetInputs:
         """Return the jets that a boolean mask or an index names."""
         return self.map(lambda tensor: tensor[keep_N])
 
+    @property
+    def used_length(self) -> int:
+        """How many slots there are up to the last that is used in any jet."""
+        used_P = self.valid_N1P.any(dim=0)[0].nonzero()
+        return 0 if used_P.numel() == 0 else int(used_P[-1]) + 1
+
     def padded(self) -> "JetInputs":
         return self
 
@@ -67,12 +73,13 @@ class JetInputs:
     def map(self, change: Callable[[Tensor], Tensor]) -> Self:
         """Return new inputs with ``change`` applied to every tensor."""
         tensors = {item.name: getattr(self, item.name) for item in fields(self)}
-        return replace(self, **{name: None if value is None else change(value) for name, value in tensors.items()})
+        changed: dict[str, Any] = {name: None if value is None else change(value) for name, value in tensors.items()}
+        return replace(self, **changed)
 
 
 @dataclass(frozen=True)
 class RaggedJets:
-    """A batch of jets without padding: V particles in all, those of jet 0 first; ``particle_count_N`` says how many each.
+    """A batch of jets without padding: the V particles of all jets, those of jet 0 first; each jet's number is given.
 
     The other fields are as in :class:`JetInputs`, with one row per particle.
     """
@@ -85,13 +92,17 @@ class RaggedJets:
     def __len__(self) -> int:
         return self.particle_count_N.shape[0]
 
+    @property
+    def used_length(self) -> int:
+        """How many particles the longest jet has."""
+        return max(self.particle_count_N.tolist(), default=0)
+
     def ragged(self) -> "RaggedJets":
         return self
 
     def padded(self) -> JetInputs:
         """Return the same jets padded with zeros to the longest."""
-        length = max(self.particle_count_N.tolist(), default=0)
-        valid_NP = torch.arange(length, device=self.particle_count_N.device) < self.particle_count_N[:, None]
+        valid_NP = torch.arange(self.used_length, device=self.particle_count_N.device) < self.particle_count_N[:, None]
 
         def pad(row_VC: Tensor) -> Tensor:
             padded_NPC = row_VC.new_zeros(*valid_NP.shape, row_VC.shape[1])

@@ -4,10 +4,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any, ClassVar, Generic, TypeVar
 
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from phaze_ee.types import JetInputs, State
+from phaze_ee.errors import UsageError
+from phaze_ee.types import Jets, State
 
 StateT = TypeVar("StateT", bound=State)
 
@@ -41,7 +42,7 @@ class Backbone(nn.Module, ABC, Generic[StateT]):
         """Put stages around a module of ``weaver_class``, whose parameters are shared, not copied."""
 
     @abstractmethod
-    def embed(self, inputs: JetInputs) -> StateT:
+    def embed(self, inputs: Jets) -> StateT:
         """Return the state before stage 0. The inputs are not changed."""
 
     @abstractmethod
@@ -51,3 +52,22 @@ class Backbone(nn.Module, ABC, Generic[StateT]):
     @abstractmethod
     def readout(self, state: StateT) -> Float[Tensor, "N K"]:
         """Return the full model's logits from the state after the last stage."""
+
+    @abstractmethod
+    def stage_macs(self, index: int, particle_count_N: Int[Tensor, " N"]) -> Int[Tensor, " N"]:
+        """Return the multiply-accumulates that stage ``index`` spends on jets of so many particles.
+
+        All matrix products count, those of the neighbour search too; activations and normalisations do not.
+        """
+
+    @abstractmethod
+    def readout_macs(self, particle_count_N: Int[Tensor, " N"]) -> Int[Tensor, " N"]:
+        """Return the multiply-accumulates of the readout, as :meth:`stage_macs` counts them."""
+
+    def packed(self) -> "Backbone[Any]":
+        """Return the same network, over the same parameters, in a form that spends nothing on padding.
+
+        Raises:
+            UsageError: this architecture has no such form.
+        """
+        raise UsageError(f"{self.name} has no packed form")

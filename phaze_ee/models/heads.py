@@ -3,8 +3,8 @@
 from abc import ABC, abstractmethod
 from typing import final
 
-from jaxtyping import Float
-from torch import Tensor, nn
+from jaxtyping import Float, Int
+from torch import Tensor, full_like, nn
 
 from phaze_ee.types import State
 
@@ -20,6 +20,10 @@ class ExitHead(nn.Module, ABC):
     @abstractmethod
     def forward(self, state: State) -> Float[Tensor, "N K"]: ...
 
+    @abstractmethod
+    def macs(self, particle_count_N: Int[Tensor, " N"]) -> Int[Tensor, " N"]:
+        """Return the multiply-accumulates of this head for jets of so many particles."""
+
 
 @final
 class LinearExitHead(ExitHead):
@@ -32,6 +36,9 @@ class LinearExitHead(ExitHead):
     def forward(self, state: State) -> Float[Tensor, "N K"]:
         logits: Tensor = self.linear(state.pool("mean"))
         return logits
+
+    def macs(self, particle_count_N: Int[Tensor, " N"]) -> Int[Tensor, " N"]:
+        return full_like(particle_count_N, self.channels * self.num_classes)
 
 
 EXIT_HEADS: dict[str, type[ExitHead]] = {"linear": LinearExitHead}

@@ -46,7 +46,5 @@ def fit_length(inputs: JetInputs, minimum: int) -> JetInputs:
 
     Only trailing slots are cut, so particles keep their order; a mask with holes keeps them.
     """
-    used_P = inputs.valid_N1P.any(dim=0)[0].nonzero()
-    longest = 0 if used_P.numel() == 0 else int(used_P[-1]) + 1
-    wanted = max(longest, minimum)
+    wanted = max(inputs.used_length, minimum)
     return inputs.map(lambda tensor: pad(tensor[..., :wanted], (0, max(0, wanted - tensor.shape[-1]))))

@@ -1,16 +1,16 @@
 """A backbone with exits, and the one loop over its stages."""
 
 from collections.abc import Generator, Sequence
-from typing import Any, final
+from typing import Any, cast, final
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from phaze_ee.errors import UsageError
 from phaze_ee.models.backbone import Backbone
-from phaze_ee.models.heads import EXIT_HEADS
-from phaze_ee.types import Exit, ExitStage, JetInputs, State, exit_names
+from phaze_ee.models.heads import EXIT_HEADS, ExitHead
+from phaze_ee.types import Exit, ExitStage, Jets, State, exit_names
 
 Walk = Generator[Exit, Tensor | None, None]
 
@@ -23,20 +23,31 @@ class Tagger(nn.Module):
         backbone: the network.
         exit_stages: the stages after which a head sits, ascending; ``"input"`` stands for the state before stage 0.
         exit_head: the kind of head, a name in :data:`phaze_ee.models.heads.EXIT_HEADS`.
+        heads: the heads of another tagger, to share them; fresh ones by default.
 
     Raises:
         UsageError: a stage that the backbone does not have, stages repeated or out of order, an unknown head.
     """
 
-    def __init__(self, backbone: Backbone[Any], exit_stages: Sequence[ExitStage], exit_head: str = "linear") -> None:
+    def __init__(
+        self,
+        backbone: Backbone[Any],
+        exit_stages: Sequence[ExitStage],
+        exit_head: str = "linear",
+        heads: nn.ModuleList | None = None,
+    ) -> None:
         super().__init__()
         self.backbone = backbone
         self.exit_stages = check_exit_stages(exit_stages, len(backbone.stage_channels))
         self.exit_head = exit_head
         if exit_head not in EXIT_HEADS:
             raise UsageError(f"unknown exit_head {exit_head!r}; choose from {', '.join(EXIT_HEADS)}")
-        self.heads = nn.ModuleList(
-            EXIT_HEADS[exit_head](self._channels(stage), backbone.num_classes) for stage in self.exit_stages
+        self.heads = (
+            heads
+            if heads is not None
+            else nn.ModuleList(
+                EXIT_HEADS[exit_head](self._channels(stage), backbone.num_classes) for stage in self.exit_stages
+            )
         )
 
     def _channels(self, stage: ExitStage) -> int:
@@ -46,7 +57,37 @@ class Tagger(nn.Module):
     def exit_names(self) -> tuple[str, ...]:
         return exit_names(len(self.exit_stages) + 1)
 
-    def walk(self, inputs: JetInputs, *, detach: bool = False) -> Walk:
+    def packed(self) -> "Tagger":
+        """Return the same tagger with the backbone's packed form; parameters, heads and buffers are shared.
+
+        Both forms have the same ``state_dict``. Call ``train`` and ``eval`` on the one that is used.
+
+        Raises:
+            UsageError: the backbone has no packed form.
+        """
+        twin = Tagger(self.backbone.packed(), self.exit_stages, self.exit_head, self.heads)
+        twin.training = self.training
+        return twin
+
+    def exit_macs(self, particle_count_N: Int[Tensor, " N"], *, exits: bool = True) -> Int[Tensor, "E N"]:
+        """Return the multiply-accumulates of jets that leave at each exit, by their number of particles.
+
+        Args:
+            particle_count_N: particles of each jet.
+            exits: whether the exit heads on the way are evaluated, and count.
+        """
+        spent_N = torch.zeros_like(particle_count_N)
+        at_exit: list[Tensor] = []
+        for stage in ("input", *range(len(self.backbone.stage_channels))):
+            if stage != "input":
+                spent_N = spent_N + self.backbone.stage_macs(int(stage), particle_count_N)
+            if stage in self.exit_stages:
+                head = cast(ExitHead, self.heads[len(at_exit)])
+                spent_N = spent_N + (head.macs(particle_count_N) if exits else 0)
+                at_exit.append(spent_N)
+        return torch.stack([*at_exit, spent_N + self.backbone.readout_macs(particle_count_N)])
+
+    def walk(self, inputs: Jets, *, detach: bool = False, exits: bool = True) -> Walk:
         """Yield each exit as soon as it is computed, and the full model last.
 
         Whoever iterates may stop at any exit, and nothing behind it is computed. Or it may ``send`` a boolean mask
@@ -55,13 +96,14 @@ class Tagger(nn.Module):
         Args:
             inputs: a batch of jets.
             detach: let no gradient flow from the exit heads into the backbone.
+            exits: evaluate the exits; otherwise the full model alone is.
         """
         state = self.backbone.embed(inputs)
         index = 0
         for stage in ("input", *range(len(self.backbone.stage_channels))):
             if stage != "input":
                 state = self.backbone.stage(int(stage), state)
-            if stage in self.exit_stages:
+            if exits and stage in self.exit_stages:
                 keep_N = yield self._exit(index, state.detach() if detach else state)
                 index += 1
                 if keep_N is not None:
@@ -73,7 +115,7 @@ class Tagger(nn.Module):
     def _exit(self, index: int, state: State) -> Exit:
         return Exit(index, self.exit_stages[index], self.heads[index](state))
 
-    def forward(self, inputs: JetInputs, *, detach: bool = False) -> Float[Tensor, "E N K"]:
+    def forward(self, inputs: Jets, *, detach: bool = False) -> Float[Tensor, "E N K"]:
         """Return the logits of every exit, the full model last."""
         return torch.stack([exit_.logits_NK for exit_ in self.walk(inputs, detach=detach)])
 

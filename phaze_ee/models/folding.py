@@ -1,0 +1,108 @@
+"""ParticleNet's weights for inference: BatchNorm folded into the layers, the first edge layer split."""
+
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from weaver.nn.model.ParticleNet import EdgeConvBlock
+from weaver.nn.model.ParticleNet import ParticleNet as WeaverParticleNet
+
+
+@final
+@dataclass(frozen=True)
+class Affine:
+    """A layer on rows, x ↦ x · weight + bias."""
+
+    weight: Float[Tensor, "C_in C_out"]
+    bias: Float[Tensor, " C_out"]
+
+    def __call__(self, row_VC: Float[Tensor, "V C_in"], out: Tensor | None = None) -> Float[Tensor, "V C_out"]:
+        return torch.addmm(self.bias, row_VC, self.weight, out=out)
+
+    def scaled(self, factor: float) -> "Affine":
+        return Affine(self.weight * factor, self.bias * factor)
+
+    def to(self, dtype: torch.dtype) -> "Affine":
+        return Affine(self.weight.to(dtype).contiguous(), self.bias.to(dtype))
+
+
+@final
+@dataclass(frozen=True)
+class FoldedEdgeConv:
+    """One EdgeConv block.
+
+    The first edge layer is linear in the pair (x_i, x_j − x_i), and W [x_i, x_j − x_i] = (W1 − W2) x_i + W2 x_j: both
+    terms are evaluated per particle, and only gathered and added per edge. ``per_particle`` gives the first term, the
+    second, and the shortcut where that is a layer, side by side. The mean over neighbours becomes a sum, with 1/k in
+    the last layer, because ReLU(x)/k = ReLU(x/k).
+    """
+
+    k: int
+    channels: int  # of the first layer
+    per_particle: Affine
+    per_edge: tuple[Affine, ...]
+
+    @property
+    def widest(self) -> int:
+        """The largest number of channels that an edge has."""
+        return max(self.channels, *(len(layer.bias) for layer in self.per_edge), 0)
+
+
+@final
+@dataclass(frozen=True)
+class FoldedParticleNet:
+    """The weights of all layers that act on particles or edges."""
+
+    feature_scale_C: Float[Tensor, " C"]
+    feature_shift_C: Float[Tensor, " C"]
+    edge_convs: tuple[FoldedEdgeConv, ...]
+    fusion: Affine | None
+
+
+@torch.no_grad()
+def fold(mod: WeaverParticleNet, input_channels: int) -> FoldedParticleNet:
+    """Fold a module's weights, computed in float64 and returned in the module's own type."""
+    like = next(mod.parameters())
+    if mod.use_fts_bn:
+        scale_C, shift_C = _normalisation(mod.bn_fts)
+    else:
+        scale_C, shift_C = like.new_ones(input_channels), like.new_zeros(input_channels)
+    return FoldedParticleNet(
+        feature_scale_C=scale_C.to(like.dtype),
+        feature_shift_C=shift_C.to(like.dtype),
+        edge_convs=tuple(_fold_edge_conv(block, like.dtype) for block in mod.edge_convs),
+        fusion=_fold_layer(*mod.fusion_block[:2]).to(like.dtype) if mod.use_fusion else None,
+    )
+
+
+def _normalisation(norm: nn.modules.batchnorm._BatchNorm) -> tuple[Tensor, Tensor]:
+    """Return the scale and shift that BatchNorm amounts to in evaluation."""
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    scale_C = norm.weight.double() / torch.sqrt(norm.running_var.double() + norm.eps)
+    return scale_C, norm.bias.double() - norm.running_mean.double() * scale_C
+
+
+def _fold_layer(convolution: nn.Conv1d | nn.Conv2d, norm: nn.modules.batchnorm._BatchNorm) -> Affine:
+    scale_C, shift_C = _normalisation(norm)
+    return Affine((convolution.weight.flatten(1).double() * scale_C[:, None]).T, shift_C)
+
+
+def _fold_edge_conv(block: EdgeConvBlock, dtype: torch.dtype) -> FoldedEdgeConv:
+    layers = [_fold_layer(convolution, norm) for convolution, norm in zip(block.convs, block.bns, strict=True)]
+    layers[-1] = layers[-1].scaled(1 / block.k)
+    own_weight, difference_weight = layers[0].weight.chunk(2)
+    parts = [
+        Affine(own_weight - difference_weight, layers[0].bias),
+        Affine(difference_weight, torch.zeros_like(layers[0].bias)),
+        *([_fold_layer(block.sc, block.sc_bn)] if block.sc is not None else []),
+    ]
+    side_by_side = Affine(torch.cat([part.weight for part in parts], dim=1), torch.cat([part.bias for part in parts]))
+    return FoldedEdgeConv(
+        k=int(block.k),
+        channels=len(layers[0].bias),
+        per_particle=side_by_side.to(dtype),
+        per_edge=tuple(layer.to(dtype) for layer in layers[1:]),
+    )

@@ -1,0 +1,41 @@
+"""The k nearest neighbours of every particle among the particles of its own jet, without padding."""
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from phaze_ee.models.packed import JetGroup, JetLayout
+
+_INFINITY = float("inf")
+
+
+@torch.no_grad()
+def nearest_neighbours(coordinates_VD: Float[Tensor, "V D"], layout: JetLayout, k: int) -> Int[Tensor, "V k"]:
+    """Return the rows of the k nearest particles of the same jet, the particle itself left out.
+
+    A particle with fewer than k others gets the row V for those that are missing. This is where weaver finds padding,
+    whose features are zero. Neighbours come in no particular order.
+
+    At equal distances the choice is arbitrary, as in weaver, which takes ``torch.topk``'s first k + 1 and leaves out
+    the first of them, whichever it is: where another particle has the coordinates of the particle itself, weaver may
+    leave out that one and keep the particle as its own neighbour, depending on the length of the padding. Here the
+    particle itself is never its neighbour, so the answer does not depend on the order of the particles.
+    """
+    index_Vk = layout.count_N.new_empty(len(coordinates_VD), k)
+    for group in layout.groups:
+        index_Vk[group.row_R] = _in_group(coordinates_VD, group, k)
+    return index_Vk
+
+
+def _in_group(coordinates_VD: Tensor, group: JetGroup, k: int) -> Int[Tensor, "R k"]:
+    coordinates_GMD = coordinates_VD[group.row_GM]
+    square_GM = coordinates_GMD.square().sum(dim=-1).masked_fill_(~group.valid_GM, _INFINITY)
+    # |x_i − x_j|² without |x_i|², which is the same for all j.
+    distance_GMM = torch.baddbmm(square_GM[:, None], coordinates_GMD, coordinates_GMD.transpose(1, 2), alpha=-2)
+    distance_GMM.diagonal(dim1=1, dim2=2).fill_(_INFINITY)
+    found = min(k, distance_GMM.shape[-1])
+    nearest_Rk, position_Rk = distance_GMM[group.valid_GM].topk(found, dim=-1, largest=False, sorted=False)
+    first_R1 = group.row_GM[:, :1].expand_as(group.row_GM)[group.valid_GM][:, None]
+    none = len(coordinates_VD)
+    index_Rk = (position_Rk + first_R1).masked_fill_(nearest_Rk == _INFINITY, none)
+    return torch.nn.functional.pad(index_Rk, (0, k - found), value=none)

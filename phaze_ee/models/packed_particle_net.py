@@ -1,0 +1,78 @@
+"""ParticleNet on the particles that exist: no padding, BatchNorm folded, work in chunks that fit the cache."""
+
+from typing import Any, ClassVar, Self, final
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn.functional import relu
+
+from phaze_ee.models.edge_conv import edge_conv
+from phaze_ee.models.folding import FoldedParticleNet, fold
+from phaze_ee.models.neighbours import nearest_neighbours
+from phaze_ee.models.packed import JetLayout, PackedState, pool_rows
+from phaze_ee.models.staged_particle_net import StagedParticleNet
+from phaze_ee.types import Jets
+
+
+@final
+class PackedParticleNet(StagedParticleNet[PackedState]):
+    """The same network as :class:`phaze_ee.models.particle_net.ParticleNet`, over the same module and parameters.
+
+    In evaluation, where no gradient is asked for, it uses weights folded from the parameters; they are folded again
+    whenever these have changed. Otherwise it differentiates through the parameters themselves.
+    """
+
+    packs_particles: ClassVar[bool] = True
+
+    def __init__(self, mod: Any) -> None:
+        super().__init__(mod)
+        self._folded: FoldedParticleNet | None = None
+        self._folded_from: list[tuple[Tensor, int, int]] = []
+
+    def packed(self) -> Self:
+        return self
+
+    def train(self, mode: bool = True) -> Self:
+        self._folded = None
+        return super().train(mode)
+
+    def embed(self, inputs: Jets) -> PackedState:
+        folded = self._fold()
+        length = max(inputs.used_length, self.minimum_length)
+        jets = inputs.ragged()
+        features_VC = torch.addcmul(folded.feature_shift_C, jets.features_VC, folded.feature_scale_C)
+        return PackedState(features_VC, jets.points_V2, JetLayout(jets.particle_count_N), length)
+
+    def stage(self, index: int, state: PackedState) -> PackedState:
+        block = self._fold().edge_convs[index]
+        neighbour_Vk = nearest_neighbours(state.coordinates_VD, state.layout, block.k)
+        features_VC = edge_conv(block, state.features_VC, neighbour_Vk)
+        earlier = (*state.earlier, features_VC) if self.mod.use_fusion else ()
+        return PackedState(features_VC, features_VC, state.layout, state.length, earlier)
+
+    def readout(self, state: PackedState) -> Float[Tensor, "N K"]:
+        features_VC = state.features_VC
+        fusion = self._fold().fusion
+        if fusion is not None:
+            features_VC = relu(fusion(torch.cat(state.earlier, dim=1)))
+        if self.mod.use_counts:
+            pooled_NC = pool_rows(features_VC, state.layout, "mean")
+        else:
+            pooled_NC = pool_rows(features_VC, state.layout, "sum") / state.length
+        logits: Tensor = self.mod.fc(pooled_NC)
+        return logits
+
+    def _fold(self) -> FoldedParticleNet:
+        if self._folded is None or any(
+            tensor.data_ptr() != pointer or _version(tensor) != version
+            for tensor, pointer, version in self._folded_from
+        ):
+            tensors = [*self.mod.parameters(), *self.mod.buffers()]
+            self._folded_from = [(tensor, tensor.data_ptr(), _version(tensor)) for tensor in tensors]
+            self._folded = fold(self.mod, self.input_channels)
+        return self._folded
+
+
+def _version(tensor: Tensor) -> int:
+    return -1 if tensor.is_inference() else tensor._version
