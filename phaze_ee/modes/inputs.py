@@ -88,7 +88,9 @@ def load_trained(setup: Setup) -> Trained:
         notes = _changes(setup, schema)
         return Trained(checkpoint.tagger, schema, f"{project.best_model} (epoch {checkpoint.epoch})", notes)
     if setup.options.init_from is not None:
-        schema = setup.schema.resolve(setup.files("train_files"))
+        schema = setup.schema
+        if schema.needs_standardisation:
+            schema = schema.resolve(setup.files("train_files"))
         note = "not trained here: the exits have random weights unless init_from holds them"
         return Trained(setup.build(schema).eval(), schema, f"init_from {setup.options.init_from}", (note,))
     raise CheckpointError(
