@@ -7,6 +7,8 @@ from phaze_ee.modes import chain
 from phaze_ee.modes.console import console
 from phaze_ee.modes.new_project import create_project
 from phaze_ee.modes.request import Request
+from phaze_ee.modes.tables import benchmark_table, show
+from phaze_ee.results import BenchmarkResults
 from phaze_ee.workspace import Project
 
 
@@ -17,13 +19,11 @@ def run(request: Request) -> None:
     named = dataclasses.replace(request, workspace=project.workspace, project=project.name)
     chain.run(named)
     console.rule("done", align="left")
-    console.print("What was made:")
-    for path in sorted(path for path in project.plots.rglob("*.png") if path.is_file()):
-        console.print(f"  {path}", soft_wrap=True)
-    console.print(f"  {project.benchmark_results}\n  {project.best_model}", soft_wrap=True)
-    console.print(
-        f"Next: edit {project.config}, then phaze_ee -m chain -p {project.workspace} {project.name}", soft_wrap=True
-    )
+    show(benchmark_table(BenchmarkResults.read(project.benchmark_results, made_by="benchmark")))
+    for path in sorted(project.plots.rglob("*.png")):
+        console.print(f"plot    {path}", soft_wrap=True)
+    console.print(f"model   {project.best_model}", soft_wrap=True)
+    console.print(f"config  {project.config}", soft_wrap=True)
 
 
 def _free_project() -> Project:
