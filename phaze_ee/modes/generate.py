@@ -4,13 +4,14 @@ import os
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 from rich.table import Table
 
 from phaze_ee.generate import GeneratorOptions, Progress, generate_files
+from phaze_ee.modes.console import console
 from phaze_ee.modes.request import Request
+from phaze_ee.modes.tables import show
 
 
 def run(request: Request) -> None:
@@ -21,7 +22,6 @@ def run(request: Request) -> None:
         RunError: the generation fails.
     """
     options = generator_options(request)
-    console = Console()
     columns = (
         TextColumn("generating jets"),
         BarColumn(),
@@ -32,13 +32,13 @@ def run(request: Request) -> None:
     with Bar(*columns, console=console) as bar:
         task = bar.add_task("jets", total=options.jets_per_class * len(options.classes), rate="")
 
-        def show(progress: Progress) -> None:
+        def advance(progress: Progress) -> None:
             elapsed = bar.tasks[0].elapsed or 0.0
             rate = f"{progress.jets_done / elapsed:.1f} jets/s" if elapsed else ""
             bar.update(task, completed=progress.jets_done, total=progress.jets_total, rate=rate)
 
-        files = generate_files(options, show)
-    console.print(_summary(files, options))
+        files = generate_files(options, advance)
+    show(_summary(files, options))
 
 
 def generator_options(request: Request) -> GeneratorOptions:
