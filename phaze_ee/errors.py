@@ -1,5 +1,21 @@
 """What can go wrong for a user. Each message is one line: what, where, and what to do."""
 
+# A configuration and a network file are programs of the user's. What they raise is reported as a line of that file, not
+# as a traceback through ours.
+USER_CODE_ERRORS = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    ImportError,
+    LookupError,
+    NameError,
+    OSError,
+    RuntimeError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+)
+
 
 class PhazeError(Exception):
     """Base of the errors that the command line prints as one line, without a traceback."""
@@ -23,3 +39,8 @@ class RunError(PhazeError):
     """A run that started well and failed: a non-finite loss, a full disk."""
 
     exit_status = 1
+
+
+def one_line(error: BaseException) -> str:
+    """Return the type and the message of an exception without line breaks."""
+    return " ".join(f"{type(error).__name__}: {error}".split()).removesuffix(":")

@@ -11,22 +11,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from phaze_ee.config.options import Options
-from phaze_ee.errors import UsageError
-
-# A configuration is a program of the user's: what it raises is reported as a line of that file, not as a traceback
-# through ours.
-_PROGRAM_ERRORS = (
-    ArithmeticError,
-    AssertionError,
-    AttributeError,
-    ImportError,
-    LookupError,
-    NameError,
-    OSError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-)
+from phaze_ee.errors import USER_CODE_ERRORS, UsageError, one_line
 
 
 class _Recorder:
@@ -45,10 +30,15 @@ class _Recorder:
     def __getattr__(self, name: str) -> Any:
         if name in self._values:
             return self._values[name]
+        line = self._calling_line(sys._getframe(1))
         if name not in Options.model_fields:
-            line = self._calling_line(sys._getframe(1))
             raise UsageError(f"{self._path}:{line}: unknown option {name!r}{_nearest(name)}")
-        return Options.model_fields[name].get_default(call_default_factory=True)
+        if Options.model_fields[name].is_required():
+            raise UsageError(f"{self._path}:{line}: option {name!r} is read before it is set; it has no default")
+        # Kept, so that a change in place (c.beta_max[0] = 0.1) counts.
+        self._values[name] = Options.model_fields[name].get_default(call_default_factory=True)
+        self._lines[name] = line
+        return self._values[name]
 
     def _calling_line(self, frame: FrameType | None) -> int:
         while frame is not None and frame.f_code.co_filename != str(self._path):
@@ -91,10 +81,10 @@ def _compile(path: Path) -> CodeType:
 def _run(path: Path, program: Callable[[], object]) -> None:
     try:
         program()
-    except _PROGRAM_ERRORS as error:
+    except USER_CODE_ERRORS as error:
         frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
         where = f"{path}:{frames[-1].lineno}" if frames else str(path)
-        raise UsageError(f"{where}: {type(error).__name__}: {error}") from error
+        raise UsageError(f"{where}: {one_line(error)}") from error
 
 
 def _validate(path: Path, recorder: _Recorder) -> Options:

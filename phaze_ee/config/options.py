@@ -18,7 +18,7 @@ from pydantic import (
 )
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
-# Lists do as well as tuples here: users write both, and JSON knows lists only.
+# strict=False: lists do as well as tuples and the other way round: users write both, and JSON knows lists only.
 Channels = Annotated[tuple[PositiveInt, ...], Field(strict=False, min_length=1)]
 ConvParams = Annotated[tuple[PositiveInt, Channels], Field(strict=False)]
 FcParams = Annotated[tuple[PositiveInt, Fraction], Field(strict=False)]
@@ -38,10 +38,14 @@ class DataOptions(Section):
     data_config: str = Field(
         "data_configs/JetClass_full.yaml", description="weaver YAML file: selection, inputs, labels"
     )
-    train_files: list[str] = Field(min_length=1, description="training files, glob patterns allowed (** is recursive)")
-    val_files: list[str] = Field(min_length=1, description="validation files")
+    train_files: list[str] = Field(
+        strict=False, min_length=1, description="training files, glob patterns allowed (** is recursive)"
+    )
+    val_files: list[str] = Field(strict=False, min_length=1, description="validation files")
     test_files: list[str] = Field(
-        default_factory=list, description="files that evaluate reads; empty: the validation files, with a warning"
+        default_factory=list,
+        strict=False,
+        description="files that evaluate reads; empty: the validation files, with a warning",
     )
     background: str | None = Field(
         None, description="class against which rejections are computed; None: label_QCD where there is one"
@@ -59,16 +63,20 @@ class NetworkOptions(Section):
         None, description="number of exits, after the first stages; None: one after each stage"
     )
     exit_stages: list[ExitStage] | None = Field(
-        None, description='stages with an exit, e.g. ["input", 0, 2]; overrides num_exit_points'
+        None, strict=False, description='stages with an exit, e.g. ["input", 0, 2]; overrides num_exit_points'
     )
     exit_head: str = Field("linear", description="kind of exit branch")
     conv_params: list[ConvParams] = Field(
         [(16, (64, 64, 64)), (16, (128, 128, 128)), (16, (256, 256, 256))],
+        strict=False,
         min_length=1,
         description="EdgeConv blocks: (nearest neighbours, (channels, …))",
     )
     fc_params: list[FcParams] = Field(
-        [(256, 0.1)], min_length=1, description="hidden layers of the full model's own head: (channels, dropout)"
+        [(256, 0.1)],
+        strict=False,
+        min_length=1,
+        description="hidden layers of the full model's own head: (channels, dropout)",
     )
     use_fusion: bool = Field(False, description="feed the full model's head with all blocks, not the last alone")
     use_fts_bn: bool = Field(True, description="BatchNorm on the input features (as the published weights have it)")
@@ -97,7 +105,9 @@ class ExitOptions(Section):
         description="mimic_*: MSE to the full model's logits; target_*: cross-entropy; *_detached: exits alone learn",
     )
     beta_max: list[NonNegativeFloat] = Field(
-        [0.3, 0.5, 1.0], description="weight of each exit's loss at the end of training, one number per exit"
+        [0.3, 0.5, 1.0],
+        strict=False,
+        description="weight of each exit's loss at the end of training, one number per exit",
     )
     beta_schedule: Literal["linear", "cosine", "switch"] = Field(
         "linear", description="how beta rises over the epochs after zero_epochs; switch: at once"
@@ -155,7 +165,12 @@ class Options(DataOptions, NetworkOptions, ExitOptions, TrainingOptions, Hardwar
 
     @model_validator(mode="after")
     def _exits_get_trained(self) -> Self:
-        if self.exit_count and self.zero_epochs >= self.epochs and any(self.beta_max):
+        if self.exit_count and not any(self.beta_max):
+            raise ValueError(
+                "beta_max is 0 for every exit, so that none would learn; raise it, or set num_exit_points = 0 and "
+                "beta_max = [] for a network without exits"
+            )
+        if self.exit_count and self.zero_epochs >= self.epochs:
             raise ValueError(
                 f"zero_epochs = {self.zero_epochs} leaves no epoch of {self.epochs} to train the exits in; "
                 "lower zero_epochs or raise epochs"

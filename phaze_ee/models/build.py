@@ -11,7 +11,7 @@ from torch import nn
 from weaver.utils.data.config import DataConfig
 
 from phaze_ee.config.options import NetworkOptions
-from phaze_ee.errors import UsageError
+from phaze_ee.errors import USER_CODE_ERRORS, UsageError, one_line
 from phaze_ee.models.backbone import Backbone
 from phaze_ee.models.particle_net import ParticleNet
 from phaze_ee.models.tagger import Tagger
@@ -37,8 +37,7 @@ def build_tagger(options: NetworkOptions, network_config: Path, data_config: Dat
         UsageError: the file cannot be run, holds no known network, or disagrees with the options.
     """
     keywords = {key: getattr(options, key) for key in _NETWORK_KEYS}
-    model = _get_model(network_config)(data_config, **keywords)[0]
-    backbone = adopt(model, str(network_config))
+    backbone = adopt(_make_model(network_config, data_config, keywords), str(network_config))
     if options.num_classes is not None and options.num_classes != backbone.num_classes:
         raise UsageError(
             f"num_classes = {options.num_classes}, but {network_config} with this data_config builds a network for "
@@ -65,14 +64,20 @@ def adopt(model: nn.Module, source: str) -> Backbone[Any]:
     return kind.from_weaver(module)
 
 
-def _get_model(path: Path) -> Any:
+def _make_model(path: Path, data_config: DataConfig, keywords: Mapping[str, Any]) -> nn.Module:
     try:
-        module = _import_file(path)
-    except (ImportError, SyntaxError, NameError, AttributeError, OSError) as error:
-        raise UsageError(f"network_config {path} cannot be imported: {type(error).__name__}: {error}") from error
-    if not callable(getattr(module, "get_model", None)):
+        get_model = getattr(_import_file(path), "get_model", None)
+    except USER_CODE_ERRORS as error:
+        raise UsageError(f"network_config {path} cannot be imported: {one_line(error)}") from error
+    if not callable(get_model):
         raise UsageError(f"network_config {path} defines no get_model(data_config, **kwargs)")
-    return module.get_model
+    try:
+        model, _ = get_model(data_config, **keywords)
+    except USER_CODE_ERRORS as error:
+        raise UsageError(f"network_config {path}: get_model fails: {one_line(error)}") from error
+    if not isinstance(model, nn.Module):
+        raise UsageError(f"network_config {path}: get_model returns a {type(model).__name__}, not a network")
+    return model
 
 
 def _import_file(path: Path) -> ModuleType:

@@ -1,0 +1,159 @@
+"""The options of the contract: every name, its types, and what is refused."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from phaze_ee.config.options import SECTIONS, Options
+
+FILES: dict[str, Any] = {"train_files": ["a.root"], "val_files": ["b.root"]}
+BLOCKS = [(16, (64, 64, 64)), (16, (128, 128, 128)), (16, (256, 256, 256))]
+
+# Every name of the contract's configuration reference, with the value that stands there.
+CONTRACT: dict[str, Any] = {
+    "data_config": "data_configs/JetClass_full.yaml",
+    "train_files": ["path/to/train/*.root"],
+    "val_files": ["path/to/val/*.root"],
+    "network_config": "network_configs/ParticleNet_JetClass.py",
+    "num_classes": 10,
+    "num_exit_points": 3,
+    "conv_params": BLOCKS,
+    "fc_params": [(256, 0.1)],
+    "use_fusion": False,
+    "use_fts_bn": False,
+    "use_counts": True,
+    "exit_loss_strategy": "mimic_detached",
+    "beta_max": [0.3, 0.5, 1.0],
+    "beta_schedule": "linear",
+    "zero_epochs": 10,
+    "epochs": 50,
+    "lr": 0.002,
+    "batch_size": 512,
+    "optimizer": "ranger",
+    "lr_schedule": "flat_decay",
+    "weight_decay": 0.01,
+    "gradient_clip": 1.0,
+    "num_workers": 4,
+    "use_amp": True,
+    "use_ddp": False,
+    "device": "cuda",
+    "log_interval": 100,
+    "val_interval": 1,
+    "save_interval": 5,
+    "tensorboard": True,
+}
+BEYOND_CONTRACT: dict[str, Any] = {
+    "seed": 7,
+    "test_files": ["test/*.root"],
+    "background": "label_QCD",
+    "exit_stages": ["input", 0, 2],
+    "exit_head": "linear",
+    "init_from": "ParticleNet_kin.pt",
+}
+CHOICES = {
+    "exit_loss_strategy": ["mimic_detached", "mimic_flow", "target_detached", "target_flow"],
+    "beta_schedule": ["linear", "cosine", "switch"],
+    "optimizer": ["ranger", "adamw", "adam"],
+    "lr_schedule": ["flat_decay", "cosine", "one_cycle", "none"],
+    "device": ["auto", "cuda", "cpu"],
+}
+INTEGERS = ["epochs", "batch_size", "zero_epochs", "num_workers", "log_interval", "val_interval", "save_interval"]
+NUMBERS = ["lr", "weight_decay", "gradient_clip"]
+SWITCHES = ["use_fusion", "use_fts_bn", "use_counts", "use_amp", "use_ddp", "tensorboard"]
+
+
+def options(**values: Any) -> Options:
+    return Options.model_validate({**FILES, **values})
+
+
+def test_the_contract_and_the_additions_are_all_there_is() -> None:
+    assert set(Options.model_fields) == {*CONTRACT, *BEYOND_CONTRACT}
+    assert {name for section in SECTIONS for name in section.model_fields} == set(Options.model_fields)
+
+
+def test_the_contracts_example_is_accepted_as_it_stands() -> None:
+    read = Options.model_validate(CONTRACT)
+    assert {name: getattr(read, name) for name in CONTRACT} == CONTRACT
+
+
+@pytest.mark.parametrize(("name", "value"), (CONTRACT | BEYOND_CONTRACT).items())
+def test_each_name_is_accepted_alone(name: str, value: Any) -> None:
+    assert getattr(options(**{name: value}), name) == value
+
+
+@pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in CHOICES.items() for value in values])
+def test_each_choice_is_accepted(name: str, value: str) -> None:
+    assert getattr(options(**{name: value}), name) == value
+
+
+@pytest.mark.parametrize("name", [*CHOICES, *INTEGERS, *NUMBERS, *SWITCHES])
+def test_a_value_of_another_type_is_refused(name: str) -> None:
+    for wrong in ("nonsense", None, [1]):
+        with pytest.raises(ValidationError, match=name):
+            options(**{name: wrong})
+
+
+@pytest.mark.parametrize("name", INTEGERS)
+def test_integers_are_not_rounded_and_not_negative(name: str) -> None:
+    for wrong in (1.5, 2.0, True, -1, "3"):
+        with pytest.raises(ValidationError, match=name):
+            options(**{name: wrong})
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+def test_an_integer_does_for_a_number(name: str) -> None:
+    assert getattr(options(**{name: 1}), name) == 1.0
+    for wrong in ("0.1", -0.1, float("nan")):
+        with pytest.raises(ValidationError, match=name):
+            options(**{name: wrong})
+
+
+@pytest.mark.parametrize("name", SWITCHES)
+def test_a_switch_is_true_or_false(name: str) -> None:
+    for wrong in (0, 1, "yes"):
+        with pytest.raises(ValidationError, match=name):
+            options(**{name: wrong})
+
+
+def test_lists_do_for_tuples_and_tuples_for_lists() -> None:
+    as_lists = options(conv_params=[[k, list(channels)] for k, channels in BLOCKS], fc_params=[[256, 0.1]])
+    as_tuples = options(
+        conv_params=tuple(BLOCKS), fc_params=((256, 0.1),), beta_max=(0.3, 0.5, 1), train_files=("a.root",)
+    )
+    assert as_lists == as_tuples
+
+
+def test_one_file_is_not_a_list_of_files() -> None:
+    with pytest.raises(ValidationError, match="train_files"):
+        options(train_files="a.root")
+
+
+@pytest.mark.parametrize("name", ["train_files", "val_files", "conv_params", "fc_params"])
+def test_empty_lists_are_refused(name: str) -> None:
+    with pytest.raises(ValidationError, match=name):
+        options(**{name: []})
+
+
+def test_one_beta_per_exit() -> None:
+    assert options(num_exit_points=2, beta_max=[1, 1]).exit_count == 2
+    assert options(num_exit_points=0, beta_max=[]).exit_count == 0
+    assert options(exit_stages=["input", 2], beta_max=[1, 1]).stages_with_exit == ["input", 2]
+    with pytest.raises(ValidationError, match="beta_max has 2 numbers for 3 exits"):
+        options(beta_max=[1, 1])
+
+
+def test_exits_that_would_never_be_trained_are_refused() -> None:
+    with pytest.raises(ValidationError, match="zero_epochs = 5 leaves no epoch of 5"):
+        options(epochs=5, zero_epochs=5)
+    with pytest.raises(ValidationError, match="beta_max is 0 for every exit"):
+        options(beta_max=[0, 0, 0])
+    assert options(epochs=6, zero_epochs=5, beta_max=[0, 0, 1]).epochs == 6
+
+
+@given(name=st.text(min_size=1).filter(lambda name: name not in Options.model_fields))
+def test_no_other_name_is_accepted(name: str) -> None:
+    with pytest.raises(ValidationError):
+        options(**{name: 1})
