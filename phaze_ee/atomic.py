@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from phaze_ee.errors import RunError
@@ -29,4 +29,5 @@ def replacing(path: Path) -> Iterator[Path]:
         reason = error.strerror or str(error)
         raise RunError(f"cannot write {path}: {reason}; free space or check permissions, then run again") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # the folder may not be one, or may be read-only: reported above
+            temporary.unlink()

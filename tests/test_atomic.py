@@ -1,0 +1,105 @@
+"""Files that are whole or absent, whatever interrupts their writing."""
+
+import errno
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from phaze_ee.atomic import replacing
+from phaze_ee.errors import RunError
+
+OLD, NEW = b"old", b"new and longer"
+
+
+@pytest.fixture
+def existing(tmp_path: Path) -> Path:
+    path = tmp_path / "result.json"
+    path.write_bytes(OLD)
+    return path
+
+
+def write(path: Path, error: BaseException | None = None) -> None:
+    with replacing(path) as temporary:
+        temporary.write_bytes(NEW)
+        if error is not None:
+            raise error
+
+
+def test_a_complete_file_takes_the_place_of_the_old_one(existing: Path) -> None:
+    write(existing)
+    assert existing.read_bytes() == NEW
+    assert list(existing.parent.iterdir()) == [existing]
+
+
+def test_the_old_file_stands_until_the_new_one_is_complete(existing: Path) -> None:
+    with replacing(existing) as temporary:
+        temporary.write_bytes(NEW)
+        assert existing.read_bytes() == OLD
+        assert temporary.suffix == existing.suffix
+        assert temporary.parent == existing.parent
+
+
+def test_missing_folders_are_made(tmp_path: Path) -> None:
+    write(tmp_path / "a" / "b" / "result.json")
+    assert (tmp_path / "a" / "b" / "result.json").read_bytes() == NEW
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(1), ValueError("no"), MemoryError()])
+def test_whatever_interrupts_leaves_the_old_file_and_nothing_else(existing: Path, error: BaseException) -> None:
+    with pytest.raises(type(error)):
+        write(existing, error)
+    assert existing.read_bytes() == OLD
+    assert list(existing.parent.iterdir()) == [existing]
+
+
+def test_a_full_disk_while_writing(existing: Path) -> None:
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    with pytest.raises(RunError) as caught:
+        write(existing, full)
+    assert str(caught.value).startswith(f"cannot write {existing}: No space left on device; free space")
+    assert caught.value.exit_status == 1
+    assert existing.read_bytes() == OLD
+    assert list(existing.parent.iterdir()) == [existing]
+
+
+def test_a_full_disk_that_only_shows_when_synced(existing: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fsync(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with pytest.raises(RunError, match="No space left on device"):
+        write(existing)
+    assert existing.read_bytes() == OLD
+    assert list(existing.parent.iterdir()) == [existing]
+
+
+def test_a_rename_that_fails(existing: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def replace(self: Path, target: Any) -> Path:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(Path, "replace", replace)
+    with pytest.raises(RunError, match="Permission denied"):
+        write(existing)
+    assert existing.read_bytes() == OLD
+    assert list(existing.parent.iterdir()) == [existing]
+
+
+def test_a_file_where_a_folder_should_be(existing: Path) -> None:
+    with pytest.raises(RunError, match=r"cannot write .*result\.json/deeper/x\.json"):
+        write(existing / "deeper" / "x.json")
+    assert existing.read_bytes() == OLD
+
+
+def test_a_folder_where_the_file_should_be(tmp_path: Path) -> None:
+    (tmp_path / "result.json").mkdir()
+    with pytest.raises(RunError, match="cannot write"):
+        write(tmp_path / "result.json")
+    assert list(tmp_path.iterdir()) == [tmp_path / "result.json"]
+
+
+def test_a_writer_that_wrote_nothing(existing: Path) -> None:
+    with pytest.raises(RunError, match="cannot write"), replacing(existing):
+        pass
+    assert existing.read_bytes() == OLD
