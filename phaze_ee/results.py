@@ -2,7 +2,7 @@
 
 import re
 from pathlib import Path
-from typing import Any, Generic, Self, TypeVar
+from typing import Any, Generic, Literal, Self, TypeVar
 
 from pydantic import (
     BaseModel,
@@ -16,7 +16,7 @@ from pydantic import (
 from phaze_ee.atomic import replacing
 from phaze_ee.errors import UsageError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION: Literal[1] = 1
 _EXIT_KEY = re.compile(r"exit_\d+|full_model")
 
 
@@ -32,7 +32,7 @@ RecordT = TypeVar("RecordT", bound=Record)
 class ResultsFile(Record):
     """A results file."""
 
-    schema_version: int = SCHEMA_VERSION
+    schema_version: Literal[1] = SCHEMA_VERSION
 
     def write(self, path: Path) -> None:
         """Write the file, replacing an older one only when the new one is complete."""
@@ -47,9 +47,11 @@ class ResultsFile(Record):
             UsageError: it is not there yet, or is not a results file of this version.
         """
         try:
-            return cls.model_validate_json(path.read_text(encoding="utf-8"))
+            return cls.model_validate_json(path.read_bytes())
         except FileNotFoundError as error:
             raise UsageError(f"{path} does not exist yet; run mode {made_by!r} first") from error
+        except OSError as error:
+            raise UsageError(f"cannot read {path}: {error.strerror}") from error
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             where = ".".join(str(part) for part in first["loc"])
