@@ -9,6 +9,7 @@ from pathlib import Path
 from phaze_ee.errors import UsageError
 
 PACKAGE_ROOT = Path(__file__).parent
+COMPARISONS = "comparisons"
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*")
 
 
@@ -42,6 +43,8 @@ class Project:
     def __post_init__(self) -> None:
         check_name("workspace", self.workspace)
         check_name("project", self.name)
+        if self.name == COMPARISONS:
+            raise UsageError(f"project name {COMPARISONS!r} is taken: mode compare writes there; choose another")
 
     def __str__(self) -> str:
         return f"{self.workspace}/{self.name}"
@@ -100,7 +103,7 @@ class Project:
 
     @property
     def comparisons(self) -> Path:
-        return self.workspace_root / "comparisons"
+        return self.workspace_root / COMPARISONS
 
     @property
     def folders(self) -> tuple[Path, ...]:
