@@ -7,9 +7,10 @@ import sys
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from phaze_ee import __version__
-from phaze_ee.errors import PhazeError
+from phaze_ee.errors import PhazeError, UsageError
 from phaze_ee.modes.request import Request
 
 MODES = {
@@ -37,9 +38,16 @@ Exit status: 0 done, 1 a run failed, 2 something to correct (the message says wh
 """
 
 
+class _Parser(argparse.ArgumentParser):
+    """Reports a wrong flag as every other error is reported: in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(UsageError.exit_status, f"{self.prog}: error: {message}; phaze_ee --help shows the usage\n")
+
+
 def _parser() -> argparse.ArgumentParser:
     modes = "\n".join(f"  {name:<12} {summary}" for name, summary in MODES.items())
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="phaze_ee",
         description=f"Early exits for jet taggers: train them, judge them, skip the work.\n\nmodes:\n{modes}",
         epilog=_EXAMPLES,

@@ -18,6 +18,7 @@ from rich.console import Console
 
 from phaze_ee.config.options import Options
 from phaze_ee.models.checkpoint import Checkpoint
+from phaze_ee.models.device import resolve_device
 from phaze_ee.models.tagger import Tagger
 from phaze_ee.training.callbacks import Checkpoints, History
 from phaze_ee.training.module import TaggerModule
@@ -52,13 +53,6 @@ class DataRecord:
 
     options: dict[str, Any]
     hash: str
-
-
-def resolve_device(wanted: str) -> str:
-    """Return ``cuda`` or ``cpu`` for the option ``device``; ``auto`` takes CUDA where there is one."""
-    if wanted == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    return wanted
 
 
 def train(
@@ -104,7 +98,7 @@ def installed_versions() -> dict[str, str]:
 
 
 def _trainer(options: Options, outputs: Outputs, callbacks: list[Callback]) -> Trainer:
-    device = resolve_device(options.device)
+    device = resolve_device(options.device).type
     logger = TensorBoardLogger(outputs.logs, name="train", version="") if options.tensorboard else False
     return Trainer(
         **_strategy(options, os.environ),

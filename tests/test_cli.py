@@ -1,0 +1,143 @@
+"""The command line: modes, flags, exit statuses, and how little it imports."""
+
+import importlib
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from phaze_ee import cli
+from phaze_ee.errors import CheckpointError, DataError, PhazeError, RunError, UsageError
+from phaze_ee.modes import new_project
+from phaze_ee.modes.chain import CHAINABLE, parse_operations
+from phaze_ee.modes.request import Request
+
+HEAVY = {"torch", "lightning", "weaver", "matplotlib", "mplhep", "uproot", "awkward", "pydantic", "numpy", "rich"}
+CONTRACT_MODES = ("new_project", "train", "evaluate", "benchmark", "plot", "compare", "chain")
+
+
+def stop_with(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
+    def run(request: Request) -> None:
+        raise error
+
+    monkeypatch.setattr(new_project, "run", run)
+
+
+def interpreter(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, check=False)
+
+
+def test_help_imports_nothing_heavy_and_lists_every_mode() -> None:
+    program = (
+        "import sys\nfrom phaze_ee.cli import main\n"
+        "try:\n    main(['--help'])\nfinally:\n"
+        f"    print('IMPORTED', *sorted({HEAVY!r} & set(sys.modules)))"
+    )
+    result = interpreter("-c", program)
+    assert result.returncode == 0
+    assert result.stdout.rstrip().endswith("IMPORTED")
+    for mode, summary in cli.MODES.items():
+        assert f"  {mode:<12} {summary}" in result.stdout
+    assert "examples:" in result.stdout
+
+
+def test_the_module_is_the_command() -> None:
+    result = interpreter("-m", "phaze_ee", "-m", "nonsense")
+    assert result.returncode == 2
+    assert result.stderr.startswith("phaze_ee: error: argument -m/--mode: invalid choice: 'nonsense' (choose from ")
+    assert result.stderr.count("\n") == 1
+    assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize("mode", cli.MODES)
+def test_every_mode_has_a_module_that_runs_it(mode: str) -> None:
+    assert callable(importlib.import_module(f"phaze_ee.modes.{mode}").run)
+
+
+def test_every_mode_of_the_contract_is_there() -> None:
+    assert set(CONTRACT_MODES) <= set(cli.MODES)
+    assert set(CHAINABLE) <= set(cli.MODES)
+
+
+@pytest.mark.parametrize("flag", ["-o", "--operations", "--options"])
+def test_the_flags_of_the_contract(flag: str) -> None:
+    request = cli.parse(["-m", "chain", "-p", "W", "P", flag, "train_plot", "--projects", "a", "b", "-v"])
+    assert request == Request("chain", "W", "P", projects=["a", "b"], operations="train_plot", verbose=True)
+
+
+def test_the_long_flags_of_the_contract() -> None:
+    request = cli.parse(["--mode", "compare", "--project", "W", "dummy", "--projects", "a", "--verbose"])
+    assert request == Request("compare", "W", "dummy", projects=["a"], verbose=True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ([], "the following arguments are required: -m/--mode"),
+        (["-m", "trian"], "invalid choice: 'trian'"),
+        (["-m", "train", "-p", "W"], "argument -p/--project: expected 2 arguments"),
+        (["-m", "train", "-p", "W", "P", "--verb"], "unrecognized arguments: --verb"),
+        (["-m", "generate", "--jets", "many"], "argument --jets: invalid int value: 'many'"),
+    ],
+)
+def test_a_wrong_flag_is_one_line_and_status_2(
+    capsys: pytest.CaptureFixture[str], arguments: Sequence[str], expected: str
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        cli.main(arguments)
+    assert caught.value.code == 2
+    printed = capsys.readouterr().err
+    assert printed.startswith("phaze_ee: error: ")
+    assert expected in printed
+    assert printed.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [(UsageError("x"), 2), (DataError("x"), 2), (CheckpointError("x"), 2), (RunError("x"), 1), (PhazeError("x"), 2)],
+)
+def test_exit_status_and_message(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: PhazeError, status: int
+) -> None:
+    stop_with(monkeypatch, error)
+    assert cli.main(["-m", "new_project", "-p", "W", "P"]) == status
+    assert capsys.readouterr().err == "phaze_ee: error: x\n"
+
+
+def test_verbose_shows_the_traceback_too(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    stop_with(monkeypatch, DataError("bad file"))
+    assert cli.main(["-m", "new_project", "-p", "W", "P", "-v"]) == 2
+    printed = capsys.readouterr().err
+    assert "Traceback" in printed
+    assert printed.endswith("phaze_ee: error: bad file\n")
+
+
+def test_interrupting_is_one_line_and_status_1(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stop_with(monkeypatch, KeyboardInterrupt())
+    assert cli.main(["-m", "new_project", "-p", "W", "P"]) == 1
+    assert capsys.readouterr().err == "phaze_ee: interrupted\n"
+
+
+def test_success_is_status_0(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PHAZE_EE_WORKSPACES", str(tmp_path))
+    assert cli.main(["-m", "new_project", "-p", "W", "P"]) == 0
+    assert str(tmp_path / "W" / "P" / "config" / "P_config.py") in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("spelling", ["new_project_train", "newproject_train"])
+def test_both_spellings_of_new_project_chain(spelling: str) -> None:
+    assert parse_operations(spelling) == ["new_project", "train"]
+
+
+@pytest.mark.parametrize(
+    ("operations", "unknown"), [("train_evalate", "evalate"), ("", ""), ("train__plot", ""), ("demo", "demo")]
+)
+def test_an_unknown_operation_is_named_before_anything_runs(operations: str, unknown: str) -> None:
+    with pytest.raises(UsageError, match=f"unknown operation {unknown!r}"):
+        parse_operations(operations)
