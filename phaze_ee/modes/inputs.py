@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import torch
+
 from phaze_ee.config.load import load_options
 from phaze_ee.config.options import Options
 from phaze_ee.data.files import expand_patterns
@@ -92,7 +94,11 @@ def load_trained(setup: Setup) -> Trained:
         if schema.needs_standardisation:
             schema = schema.resolve(setup.files("train_files"))
         note = "not trained here: the exits have random weights unless init_from holds them"
-        return Trained(setup.build(schema).eval(), schema, f"init_from {setup.options.init_from}", (note,))
+        # Exits that init_from does not hold start at random weights, but at the same in every mode.
+        with torch.random.fork_rng():
+            torch.manual_seed(setup.options.seed or 0)
+            tagger = setup.build(schema)
+        return Trained(tagger.eval(), schema, f"init_from {setup.options.init_from}", (note,))
     raise CheckpointError(
         f"project {project} has no model yet ({project.best_model} does not exist); train it first: "
         f"phaze_ee -m train -p {project.workspace} {project.name}"
