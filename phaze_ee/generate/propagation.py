@@ -14,6 +14,7 @@ RADIUS = 1.29
 HALF_LENGTH = 3.0
 FIELD = 3.8
 GEV_PER_TESLA_METRE = 0.299792458
+_NEVER = 1e6
 _CHARGED_LIKE_PDG_SIGN = (211, 321, 2212)
 _CHARGED_AGAINST_PDG_SIGN = (11, 13)
 
@@ -87,12 +88,9 @@ def propagate(particles: Particles) -> Impact:
 
 def _length_to_end_cap(particles: Particles) -> Floats:
     with np.errstate(divide="ignore"):
-        return (
-            (np.copysign(HALF_LENGTH, particles.pz) - particles.z)
-            * particles.pt
-            / np.abs(particles.pz)
-            * np.sign(particles.pz)
-        )
+        length = (np.copysign(HALF_LENGTH, particles.pz) - particles.z) * particles.pt / particles.pz
+    # A particle that moves exactly across the beam never gets there; a long way keeps what follows finite.
+    return np.minimum(length, _NEVER)
 
 
 def _along_line(particles: Particles) -> Impact:
