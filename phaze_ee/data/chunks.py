@@ -1,16 +1,19 @@
 """Reading rows of files chunk by chunk, in this process or in workers, in the order that is asked for."""
 
 import logging
+import multiprocessing
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch.utils.data import DataLoader, Dataset
 
 from phaze_ee.data.rows import Chunk, RowReader
-from phaze_ee.data.table import Span
 from phaze_ee.data.sources import open_source
+from phaze_ee.data.table import Span
 from phaze_ee.errors import DataError, PhazeError, RunError
 
 logger = logging.getLogger(__name__)
@@ -76,18 +79,21 @@ class ChunkReader:
     def __init__(self, reader: RowReader, spans: Sequence[Span], num_workers: int) -> None:
         self._dataset, self._order = _ReadSpans(reader, spans), _Order()
         rows = sum(span.stop - span.start for span in spans)
-        workers = min(num_workers, len(spans)) if rows >= WORKER_ROWS else 0
+        workers = min(num_workers, len(spans), _core_count()) if rows >= WORKER_ROWS else 0
         self._loader: Iterable[Chunk | PhazeError] | None = self._start_workers(workers) if workers else None
 
     def _start_workers(self, workers: int) -> Iterable[Chunk | PhazeError]:
-        # not fork: this process has threads by now (torch, the progress bar, CUDA)
+        # Not fork: this process has threads by now (torch, the progress bar, CUDA). The server that workers are forked
+        # from imports the libraries once; they take seconds.
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(["phaze_ee.data.rows"])
         return DataLoader(
             self._dataset,
             batch_size=None,
             sampler=self._order,
             num_workers=workers,
             collate_fn=_unchanged,
-            multiprocessing_context="forkserver",
+            multiprocessing_context=context,
             persistent_workers=True,
         )
 
@@ -106,7 +112,12 @@ class ChunkReader:
             yield chunk
 
 
-def _unchanged(chunk: Chunk | PhazeError) -> Chunk | PhazeError:
+def _core_count() -> int:
+    """Return the cores that this process may use: reading is work for the CPU, more workers would only wait."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
+
+
+def _unchanged(chunk: Any) -> Any:
     return chunk
 
 

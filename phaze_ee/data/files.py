@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
-from glob import glob, has_magic
+from glob import glob
 from pathlib import Path
 
 from phaze_ee.data.schema import DataSchema
@@ -45,9 +45,7 @@ def _matches(option: str, pattern: str, project_root: Path | None) -> list[Path]
     wanted = Path(pattern).expanduser()
     roots = (Path(),) if wanted.is_absolute() else search_roots(project_root)
     for root in roots:
-        found = (
-            [Path(name) for name in glob(str(root / wanted), recursive=True)] if has_magic(pattern) else [root / wanted]
-        )
+        found = [Path(name) for name in glob(str(root / wanted), recursive=True)]  # noqa: PTH207 - Path.glob takes no absolute pattern if has_magic(pattern) else [root / wanted]
         files = [path for path in found if path.is_file()]
         if files:
             return files

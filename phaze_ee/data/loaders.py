@@ -139,9 +139,7 @@ class TrainingLoader:
     def _check_unchanged(self, index: int, chunk: Chunk) -> None:
         if len(chunk.jets) != self._plan.selected[index]:
             path = self._plan.spans[index].path
-            raise DataError(
-                f"{path} changed while it was used for training; start again with files that stay as they are"
-            )
+            raise DataError(f"{path} changed while it was in use; start again with files that stay as they are")
 
 
 def training_loader(

@@ -26,4 +26,5 @@ def resample(weight_N: npt.NDArray[np.floating], count: int, rng: np.random.Gene
     if count == 0:
         return np.empty(0, dtype=np.intp)
     positions = (np.arange(count) + rng.uniform()) * (cumulative[-1] / count)
-    return np.minimum(np.searchsorted(cumulative, positions, side="right"), len(cumulative) - 1)
+    found: npt.NDArray[np.intp] = np.searchsorted(cumulative, positions, side="right")
+    return np.minimum(found, len(cumulative) - 1)

@@ -112,7 +112,8 @@ class RowReader:
                 f"{path} row {table[ROW][first]}: the labels {', '.join(self.schema.class_names)} sum to "
                 f"{flags_NK[first].sum():g}; exactly one of them must be 1 (correct the file, labels or selection)"
             )
-        return flags_NK.argmax(axis=1)
+        label_N: npt.NDArray[np.int64] = flags_NK.argmax(axis=1)
+        return label_N
 
     def _batch(self, output: Mapping[str, Any], path: Path) -> JetBatch:
         tensors = {kind: torch.from_numpy(output[f"_{group}"]) for kind, group in self.schema.groups.items()}

@@ -8,6 +8,7 @@ from typing import Any, Self, final
 
 from weaver.utils.data.config import DataConfig
 
+from phaze_ee.data.resolve import resolved_options
 from phaze_ee.data.weaver_yaml import check_options, read_options
 from phaze_ee.errors import DataError
 
@@ -70,8 +71,8 @@ class DataSchema:
     @property
     def needs_reweighting(self) -> bool:
         """Whether the histograms for reweighting are still to be computed from training files."""
-        weights = self.options.get("weights")
-        return bool(weights) and not weights["use_precomputed_weights"] and not weights.get("reweight_hists")
+        weights: dict[str, Any] = self.options.get("weights") or {"use_precomputed_weights": True}
+        return not weights["use_precomputed_weights"] and not weights.get("reweight_hists")
 
     @property
     def bytes_per_jet(self) -> int:
@@ -87,9 +88,7 @@ class DataSchema:
         """
         if not (self.needs_standardisation or self.needs_reweighting):
             return self
-        from phaze_ee.data.resolve import resolved_options
-
-        return type(self)(resolved_options(self, train_files))
+        return type(self)(resolved_options(self.options, self.weaver, train_files))
 
     def config_for(self, *, training: bool, labelled: bool) -> DataConfig:
         """Return a weaver configuration that asks for no column which the purpose can do without."""

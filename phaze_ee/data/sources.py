@@ -9,7 +9,10 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import awkward as ak
+import numpy as np
+import numpy.typing as npt
 import pyarrow
+import pyarrow.compute
 import pyarrow.parquet
 import tables
 import uproot
@@ -83,7 +86,7 @@ class ParquetSource(Source):
                 groups.append(index)
             seen += rows
         table = self._file.read_row_groups(groups, columns=list(columns)).slice(start - skipped, stop - start)
-        return ak.from_arrow(table)
+        return ak.from_arrow(_without_nulls(table))
 
 
 class Hdf5Source(Source):
@@ -99,7 +102,7 @@ class Hdf5Source(Source):
         self.row_count = next(iter(counts.values()))
 
     def read(self, columns: Sequence[str], start: int, stop: int) -> ak.Array:
-        return ak.Array({name: self._root[name][start:stop] for name in columns})
+        return ak.Array({name: _jagged(self._root[name][start:stop]) for name in columns})
 
 
 SOURCES: Mapping[str, type[RootSource] | type[ParquetSource] | type[Hdf5Source]] = {
@@ -128,6 +131,27 @@ def open_source(path: Path, treename: str | None = None) -> Iterator[Source]:
     except READ_ERRORS as error:
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise DataError(f"cannot read {path}: {reason}; is it complete? copy or download it again") from error
+
+
+def _without_nulls(table: pyarrow.Table) -> pyarrow.Table:
+    """Return the table in types that rule out nulls, which weaver's fast padding needs."""
+    fields = []
+    for field, column in zip(table.schema, table.columns, strict=True):
+        is_list = hasattr(field.type, "value_type")
+        if column.null_count or (is_list and pyarrow.compute.list_flatten(column).null_count):
+            raise ValueError(f"column {field.name} has nulls")
+        kind = (
+            pyarrow.large_list(pyarrow.field("item", field.type.value_type, nullable=False)) if is_list else field.type
+        )
+        fields.append(pyarrow.field(field.name, kind, nullable=False))
+    return table.cast(pyarrow.schema(fields))
+
+
+def _jagged(rows: npt.NDArray[np.generic] | list[npt.NDArray[np.generic]]) -> ak.Array:
+    """Return one entry a row; PyTables gives a list of arrays for a column of variable length."""
+    if isinstance(rows, np.ndarray):
+        return ak.Array(rows)
+    return ak.unflatten(np.concatenate(rows), [len(row) for row in rows])
 
 
 def _chosen_tree(path: Path, trees: Collection[str], treename: str | None) -> str:

@@ -85,8 +85,10 @@ def read_table(config: DataConfig, span: Span, columns: Iterable[str]) -> ak.Arr
         if missing:
             raise DataError(f"{span.path} has no branch {', '.join(missing)}; correct the data config or the file list")
         records = source.read(list(in_file.values()), span.start, span.stop)
-    table = ak.zip({name: records[stored] for name, stored in in_file.items()}, depth_limit=1)
-    table[ROW] = np.arange(span.start, span.stop)
+    row_N = np.arange(span.start, span.stop)
+    if in_file and len(records) != len(row_N):
+        raise DataError(f"{span.path} changed while it was in use; start again with files that stay as they are")
+    table = ak.zip({ROW: row_N, **{name: records[stored] for name, stored in in_file.items()}}, depth_limit=1)
     for name, value_of_pattern in magic.items():
         table[name] = next((v for pattern, v in value_of_pattern.items() if re.search(pattern, str(span.path))), 0)
     return table

@@ -1,0 +1,206 @@
+#!/usr/bin/env bash
+# Download JetClass (Zenodo record 6619768, CC-BY 4.0) and lay it out for PHAZE-EE. See --help.
+set -euo pipefail
+
+BASE_URL=${JETCLASS_URL:-https://zenodo.org/records/6619768/files}
+API_URL=${JETCLASS_API_URL:-https://zenodo.org/api/records/6619768}
+TARGET=phaze_ee/workspaces/test_workspace/data
+CHOICE=""
+LIST_FILE=""
+DRY_RUN=0
+EXTRACT=1
+KEEP_ARCHIVES=0
+
+# 100M training jets in ten parts, 5M for validation, 20M for the test
+TRAINING=(JetClass_Pythia_train_100M_part{0..9}.tar)
+VALIDATION=(JetClass_Pythia_val_5M.tar)
+TEST=(JetClass_Pythia_test_20M.tar)
+
+usage() {
+    cat <<'HELP'
+Usage: bash shell_scripts/download_jetclass.sh [CHOICE] [options]
+
+Choices (asked for if none is given and this is a terminal):
+  --full            all training, validation and test files
+  --quick           the 5M validation jets alone, all ten classes: enough to try things out
+  --list FILE       the archives named in FILE, one a line, as "NAME" or as "MD5  NAME" (md5sum format)
+
+Options:
+  --target DIR      where to put them (default: phaze_ee/workspaces/test_workspace/data)
+                    the jets land in DIR/root; DIR/h5 and DIR/parquet are made for converted files
+  --keep-archives   keep the .tar files after unpacking
+  --no-extract      download and check only
+  --dry-run         show what would be done, with sizes, and stop
+  -h, --help        this text
+
+An interrupted download goes on where it stopped when the same command is run again. Each archive is checked against its
+MD5 sum (from FILE, else from the record's API). JETCLASS_URL and JETCLASS_API_URL replace the server, for a mirror.
+Exit status: 0 all there and checked, 1 a download or check failed, 2 wrong usage.
+HELP
+}
+
+note() { printf '%s\n' "$*"; }
+fail() { printf 'download_jetclass: %s\n' "$*" >&2; exit "${STATUS:-1}"; }
+misuse() { STATUS=2 fail "$* (see --help)"; }
+
+parse_arguments() {
+    while (($#)); do
+        case $1 in
+            --full | --quick) CHOICE=${1#--} ;;
+            --list) (($# > 1)) || misuse "--list needs a file"; CHOICE=list LIST_FILE=$2; shift ;;
+            --target) (($# > 1)) || misuse "--target needs a folder"; TARGET=$2; shift ;;
+            --keep-archives) KEEP_ARCHIVES=1 ;;
+            --no-extract) EXTRACT=0 KEEP_ARCHIVES=1 ;;
+            --dry-run) DRY_RUN=1 ;;
+            -h | --help) usage; exit 0 ;;
+            *) misuse "unknown argument $1" ;;
+        esac
+        shift
+    done
+}
+
+ask_choice() {
+    [[ -t 0 ]] || misuse "choose --full, --quick or --list FILE"
+    local answer
+    note "Which part of JetClass?" "  1) full dataset" "  2) quick start: validation jets only" "  3) own list of archives"
+    read -r -p "Choice [1-3]: " answer
+    case $answer in
+        1) CHOICE=full ;;
+        2) CHOICE=quick ;;
+        3) CHOICE=list; read -r -p "File with the names: " LIST_FILE ;;
+        *) misuse "no such choice: $answer" ;;
+    esac
+}
+
+# Fills NAMES and, where the list has them, the associative array MD5.
+choose_files() {
+    declare -gA MD5=() SIZE=()
+    NAMES=()
+    case $CHOICE in
+        full) NAMES=("${TRAINING[@]}" "${VALIDATION[@]}" "${TEST[@]}") ;;
+        quick) NAMES=("${VALIDATION[@]}") ;;
+        list) read_list ;;
+    esac
+}
+
+read_list() {
+    [[ -r $LIST_FILE ]] || misuse "cannot read the list $LIST_FILE"
+    local first second
+    while read -r first second || [[ -n $first ]]; do
+        [[ -z $first || $first == \#* ]] && continue
+        if [[ -n $second ]]; then
+            second=${second#\*}
+            MD5[$second]=$first
+            first=$second
+        fi
+        [[ $first == */* || $first == .* ]] && misuse "$LIST_FILE: not a plain file name: $first"
+        NAMES+=("$first")
+    done <"$LIST_FILE"
+    ((${#NAMES[@]})) || misuse "$LIST_FILE names no file"
+}
+
+# Ask the record for checksums and sizes: lines "name md5 bytes".
+read_record() {
+    local record
+    if ! record=$(curl -fsSL --retry 3 "$API_URL"); then
+        note "warning: no answer from $API_URL; sizes, and checksums that the list lacks, are unknown"
+        return 0
+    fi
+    local name sum bytes
+    while read -r name sum bytes; do
+        SIZE[$name]=$bytes
+        : "${MD5[$name]:=$sum}"
+    done < <(python3 -c '
+import json, sys
+for entry in json.load(sys.stdin)["files"]:
+    print(entry["key"], entry["checksum"].removeprefix("md5:"), entry["size"])
+' <<<"$record")
+}
+
+human() { awk -v bytes="$1" 'BEGIN { printf "%.1f GB", bytes / 1e9 }'; }
+
+# What is still to be written, in bytes: archives, and unpacked files of about the same size beside them.
+bytes_needed() {
+    local total=0 largest=0 name size have
+    for name in "${NAMES[@]}"; do
+        size=${SIZE[$name]:-0}
+        have=0
+        [[ -f $TARGET/$name ]] && have=$(wc -c <"$TARGET/$name")
+        [[ -f $TARGET/.$name.done ]] && continue
+        total=$((total + size * (KEEP_ARCHIVES ? 1 + EXTRACT : 1) - have))
+        ((size > largest)) && largest=$size
+    done
+    ((KEEP_ARCHIVES)) || total=$((total + largest)) # an archive stays until it is unpacked
+    printf '%d\n' "$total"
+}
+
+check_space() {
+    local parent=$TARGET needed free
+    while [[ ! -d $parent ]]; do parent=$(dirname "$parent"); done
+    needed=$(bytes_needed)
+    free=$(($(df -Pk "$parent" | awk 'NR == 2 { print $4 }') * 1024))
+    note "Space needed: $(human "$needed"), free in $parent: $(human "$free")"
+    ((needed <= free)) || fail "not enough space: free $(human $((needed - free))) more, or choose another --target"
+}
+
+download() {
+    local name=$1 url=$BASE_URL/$1
+    [[ $BASE_URL == *zenodo.org* ]] && url+="?download=1"
+    note "Downloading $name"
+    local have=0
+    [[ -f $TARGET/$name ]] && have=$(wc -c <"$TARGET/$name")
+    if [[ -n ${SIZE[$name]:-} && $have -eq ${SIZE[$name]} ]]; then return 0; fi
+    curl -fL --retry 5 --retry-delay 10 -C - -o "$TARGET/$name" "$url" \
+        || fail "download of $name stopped; run the same command again to go on"
+}
+
+check_sum() {
+    local name=$1 wanted=${MD5[$1]:-} found
+    [[ -n $wanted ]] || fail "no MD5 sum known for $name; give it in a --list file (MD5  NAME)"
+    found=$(md5sum "$TARGET/$name" | cut -d ' ' -f 1)
+    [[ $found == "$wanted" ]] && return 0
+    mv "$TARGET/$name" "$TARGET/$name.bad"
+    fail "$name is damaged (MD5 $found, expected $wanted); it is now $name.bad, run again to download it anew"
+}
+
+unpack() {
+    local name=$1
+    ((EXTRACT)) || return 0
+    tar -xf "$TARGET/$name" -C "$TARGET/root" || fail "cannot unpack $name"
+    : >"$TARGET/.$name.done"
+    ((KEEP_ARCHIVES)) || rm "$TARGET/$name"
+}
+
+fetch_all() {
+    local name
+    mkdir -p "$TARGET/root" "$TARGET/h5" "$TARGET/parquet"
+    for name in "${NAMES[@]}"; do
+        if [[ -f $TARGET/.$name.done ]]; then
+            note "$name is already here"
+            continue
+        fi
+        download "$name"
+        check_sum "$name"
+        unpack "$name"
+    done
+}
+
+main() {
+    parse_arguments "$@"
+    [[ -n $CHOICE ]] || ask_choice
+    choose_files
+    read_record
+    local name
+    for name in "${NAMES[@]}"; do
+        note "  $name  ${SIZE[$name]:+$(human "${SIZE[$name]}")}  ${MD5[$name]:-no checksum yet}"
+    done
+    check_space
+    if ((DRY_RUN)); then
+        note "Dry run: nothing downloaded. Source: $BASE_URL, target: $TARGET"
+        return 0
+    fi
+    fetch_all
+    note "Done. Files are in $TARGET/root; use for example c.train_files = [\"$TARGET/root/**/*.root\"]"
+}
+
+main "$@"
