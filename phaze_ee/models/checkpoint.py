@@ -2,6 +2,7 @@
 
 import io
 import pickle
+import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +18,24 @@ from phaze_ee.models.tagger import Tagger
 
 _FORMAT = "phaze_ee.tagger"
 _VERSION = 1
+_NETWORK_KEYS = ("backbone", "arguments", "exit_stages", "exit_head", "state_dict")
+_RECORD_KEYS = ("options", "data_options", "data_hash", "epoch", "metrics", "versions")
 _SHOWN = 3
+
+# What torch raises on files that are damaged or no checkpoints (found by cutting and changing bytes).
+_READ_ERRORS = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    pickle.UnpicklingError,
+    struct.error,
+)
 
 
 @dataclass(frozen=True)
@@ -71,13 +89,21 @@ def load_checkpoint(path: Path) -> Checkpoint:
     content = _read(path)
     if content.get("format") != _FORMAT:
         raise CheckpointError(f"{path} is not a PHAZE-EE checkpoint; weaver weights are used through c.init_from")
-    if content["version"] != _VERSION:
-        raise CheckpointError(f"{path} has checkpoint version {content['version']}, this program reads {_VERSION}")
+    if content.get("version") != _VERSION:
+        raise CheckpointError(
+            f"{path} has checkpoint 'version' {content.get('version')}; this program reads {_VERSION}"
+        )
+    lost = [key for key in (*_NETWORK_KEYS, *_RECORD_KEYS) if key not in content]
+    if lost:
+        raise CheckpointError(f"{path} is a damaged checkpoint: it lacks {', '.join(map(repr, lost))}")
+    if content["backbone"] not in BACKBONES:
+        raise CheckpointError(
+            f"{path} holds a network {content['backbone']!r}; this program has {', '.join(BACKBONES)}"
+        )
     backbone = BACKBONES[content["backbone"]].from_arguments(content["arguments"])
     tagger = Tagger(backbone, content["exit_stages"], content["exit_head"])
     _load(tagger, content["state_dict"], path)
-    keys = ("options", "data_options", "data_hash", "epoch", "metrics", "versions")
-    return Checkpoint(tagger.eval(), **{key: content[key] for key in keys})
+    return Checkpoint(tagger.eval(), **{key: content[key] for key in _RECORD_KEYS})
 
 
 def load_weights(tagger: Tagger, path: Path) -> None:
@@ -98,7 +124,7 @@ def _read(path: Path) -> dict[str, Any]:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise CheckpointError(f"checkpoint {path} does not exist") from error
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+    except _READ_ERRORS as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CheckpointError(
             f"checkpoint {path} cannot be read: it is damaged, or holds objects other than tensors ({reason})"

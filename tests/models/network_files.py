@@ -1,0 +1,53 @@
+"""Network files as users write them, for tests of what makes a tagger of them."""
+
+from pathlib import Path
+
+# The shape of the published files: a wrapper with the network as ``mod``, architecture fixed, options of its own.
+PUBLISHED_STYLE = """
+import torch
+from weaver.nn.model.ParticleNet import ParticleNet
+
+
+class ParticleNetWrapper(torch.nn.Module):
+    def __init__(self, **kwargs):
+        super().__init__()
+        self.mod = ParticleNet(**kwargs)
+
+    def forward(self, points, features, lorentz_vectors, mask):
+        return self.mod(points, features, mask)
+
+
+def get_model(data_config, **kwargs):
+    settings = dict(
+        input_dims=len(data_config.input_dicts["pf_features"]),
+        num_classes=len(data_config.label_value),
+        conv_params=kwargs.get("conv_params", [(7, (32, 32, 32)), (7, (64, 64, 64))]),
+        fc_params=kwargs.get("fc_params", [(128, 0.1)]),
+        use_fusion=kwargs.get("use_fusion", False),
+        use_fts_bn=kwargs.get("use_fts_bn", True),
+        use_counts=kwargs.get("use_counts", True),
+    )
+    return ParticleNetWrapper(**settings), {"input_names": list(data_config.input_names)}
+
+
+def get_loss(data_config, **kwargs):
+    return torch.nn.CrossEntropyLoss()
+"""
+
+HARD_CODED = """
+from weaver.nn.model.ParticleNet import ParticleNet
+
+
+def get_model(data_config, **kwargs):
+    network = ParticleNet(
+        input_dims=7, num_classes=10, conv_params=[(5, (8, 8)), (5, (12, 12)), (5, (16, 16))], fc_params=[(16, 0.2)],
+        use_fts_bn=True, use_fusion=False,
+    )
+    return network, {}
+"""
+
+
+def write(folder: Path, content: str) -> Path:
+    path = folder / "network.py"
+    path.write_text(content, encoding="utf-8")
+    return path

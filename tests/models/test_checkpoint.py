@@ -1,0 +1,184 @@
+"""Checkpoints: what goes in comes out, and what is no checkpoint is refused without harm."""
+
+import copy
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from weaver.nn.model.ParticleNet import ParticleNet as WeaverParticleNet
+
+from phaze_ee.errors import CheckpointError, RunError
+from phaze_ee.models.checkpoint import Checkpoint, load_checkpoint, load_weights, save_checkpoint
+from phaze_ee.models.particle_net import ParticleNet
+from phaze_ee.models.tagger import Tagger
+from tests.jets import random_jets, small_tagger, small_weaver_network
+
+JETS = random_jets([1, 5, 9, 12], dtype=torch.float32)
+
+
+def checkpoint(tagger: Tagger) -> Checkpoint:
+    return Checkpoint(tagger, {"lr": 0.1}, {"inputs": {}}, "hash", 4, {"val/accuracy": 0.5}, {"torch": "2"})
+
+
+@pytest.fixture
+def tagger() -> Tagger:
+    return small_tagger(("input", 0, 2), seed=3).float()
+
+
+@pytest.fixture
+def path(tmp_path: Path, tagger: Tagger) -> Path:
+    save_checkpoint(tmp_path / "best_model.pt", checkpoint(tagger))
+    return tmp_path / "best_model.pt"
+
+
+def refused(action: Callable[[], Any], path: Path) -> str:
+    with pytest.raises(CheckpointError) as caught:
+        action()
+    text = str(caught.value)
+    assert str(path) in text
+    assert "\n" not in text
+    return text
+
+
+@pytest.mark.parametrize("changes", [{}, {"use_fusion": True}, {"use_fts_bn": False, "use_counts": False}])
+def test_round_trip_from_the_file_alone(tmp_path: Path, changes: dict[str, Any]) -> None:
+    tagger = small_tagger(("input", 1), seed=3, **changes).float()
+    save_checkpoint(tmp_path / "x.pt", checkpoint(tagger))
+    loaded = load_checkpoint(tmp_path / "x.pt")
+    torch.testing.assert_close(loaded.tagger(JETS), tagger(JETS), rtol=0, atol=0)
+    assert not loaded.tagger.training
+    assert loaded.tagger.exit_names == ("exit_0", "exit_1", "full_model")
+    assert loaded.tagger.exit_stages == ("input", 1)
+    assert (loaded.options, loaded.data_options, loaded.data_hash) == ({"lr": 0.1}, {"inputs": {}}, "hash")
+    assert (loaded.epoch, loaded.metrics, loaded.versions) == (4, {"val/accuracy": 0.5}, {"torch": "2"})
+
+
+def test_a_missing_file(tmp_path: Path) -> None:
+    path = tmp_path / "x.pt"
+    assert refused(lambda: load_checkpoint(path), path) == f"checkpoint {path} does not exist"
+
+
+@pytest.mark.parametrize("keep", [0, 1, 100, 0.5, 0.99])
+def test_a_truncated_file(path: Path, keep: float) -> None:
+    content = path.read_bytes()
+    path.write_bytes(content[: keep if isinstance(keep, int) else int(keep * len(content))])
+    assert "cannot be read" in refused(lambda: load_checkpoint(path), path)
+
+
+@pytest.mark.parametrize("content", [b"not a checkpoint at all", b"\x80\x02.", b"\xff", b"PK\x03\x04 no archive"])
+def test_a_file_of_another_kind(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "x.pt"
+    path.write_bytes(content)
+    assert "cannot be read" in refused(lambda: load_checkpoint(path), path)
+
+
+@pytest.mark.parametrize("content", [torch.ones(3), [1, 2], {}])
+def test_a_file_without_weights(tmp_path: Path, tagger: Tagger, content: Any) -> None:
+    path = tmp_path / "x.pt"
+    torch.save(content, path)
+    assert "holds no weights" in refused(lambda: load_weights(tagger, path), path)
+
+
+class _CreatesAFile:
+    """What an attacker puts into a checkpoint: unpickling it runs a program."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, (str(self.path),)
+
+
+def test_a_malicious_file_does_not_run(tmp_path: Path, tagger: Tagger) -> None:
+    path, trace = tmp_path / "x.pt", tmp_path / "trace"
+    torch.save({"format": "phaze_ee.tagger", "state_dict": _CreatesAFile(trace)}, path)
+    assert "other than tensors" in refused(lambda: load_checkpoint(path), path)
+    assert "other than tensors" in refused(lambda: load_weights(tagger, path), path)
+    assert not trace.exists()
+    torch.load(path, weights_only=False)  # it would have
+    assert trace.exists()
+
+
+def test_weaver_weights_are_no_checkpoint_of_ours(tmp_path: Path) -> None:
+    path = tmp_path / "x.pt"
+    torch.save(small_weaver_network().state_dict(), path)
+    assert "c.init_from" in refused(lambda: load_checkpoint(path), path)
+
+
+def test_another_version(path: Path) -> None:
+    content = torch.load(path, weights_only=True)
+    torch.save({**content, "version": 2}, path)
+    assert "'version' 2" in refused(lambda: load_checkpoint(path), path)
+
+
+@pytest.mark.parametrize("lost", ["backbone", "arguments", "state_dict", "data_options", "version"])
+def test_a_checkpoint_with_a_part_missing(path: Path, lost: str) -> None:
+    content = torch.load(path, weights_only=True)
+    del content[lost]
+    torch.save(content, path)
+    assert repr(lost) in refused(lambda: load_checkpoint(path), path)
+
+
+def test_an_unknown_network(path: Path) -> None:
+    content = torch.load(path, weights_only=True)
+    torch.save({**content, "backbone": "future_net"}, path)
+    assert "'future_net'" in refused(lambda: load_checkpoint(path), path)
+
+
+@pytest.mark.parametrize("prefix", ["mod.", ""])
+def test_weaver_weights_start_the_backbone_with_and_without_prefix(tmp_path: Path, prefix: str) -> None:
+    weaver = small_weaver_network(seed=8).float()
+    path = tmp_path / "net_epoch-0_state.pt"
+    torch.save({f"{prefix}{name}": value for name, value in weaver.state_dict().items()}, path)
+    tagger = small_tagger(seed=1).float()
+    heads = copy.deepcopy(tagger.heads.state_dict())
+    load_weights(tagger, path)
+    torch.testing.assert_close(tagger(JETS)[-1], weaver(JETS.points, JETS.features, JETS.mask))
+    assert all(torch.equal(heads[name], value) for name, value in tagger.heads.state_dict().items())
+
+
+def test_our_checkpoint_starts_backbone_and_exits(path: Path, tagger: Tagger) -> None:
+    other = small_tagger(("input", 0, 2), seed=9).float()
+    load_weights(other, path)
+    torch.testing.assert_close(other(JETS), tagger(JETS), rtol=0, atol=0)
+
+
+def wider() -> Tagger:
+    network = WeaverParticleNet(
+        input_dims=7, num_classes=4, conv_params=[(4, (8, 8)), (4, (16, 8))], fc_params=[(16, 0.1)]
+    )
+    return Tagger(ParticleNet(network), (0,))
+
+
+def test_another_architecture_lists_the_differences(path: Path) -> None:
+    tagger = wider()
+    before = copy.deepcopy(tagger.state_dict())
+    text = refused(lambda: load_weights(tagger, path), path)
+    assert "of another architecture" in text
+    assert text.count(";") >= 3
+    assert " more; make the network options" in text
+    assert all(torch.equal(before[name], value) for name, value in tagger.state_dict().items())
+
+
+def test_another_number_of_classes_names_both_shapes(tmp_path: Path) -> None:
+    path = tmp_path / "x.pt"
+    torch.save(small_weaver_network(num_classes=2).state_dict(), path)
+    text = refused(lambda: load_weights(small_tagger(), path), path)
+    assert "has shape (2, 16), here (4, 16)" in text
+
+
+def test_a_failed_save_keeps_the_older_checkpoint(path: Path, tagger: Tagger, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = path.read_bytes()
+
+    def write_bytes(self: Path, data: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", write_bytes)
+        with pytest.raises(RunError, match=r"best_model\.pt: No space left on device"):
+            save_checkpoint(path, checkpoint(tagger))
+    assert path.read_bytes() == before
+    assert list(path.parent.iterdir()) == [path]
