@@ -125,7 +125,9 @@ class TrainingOptions(Section):
     lr_schedule: Literal["flat_decay", "cosine", "one_cycle", "none"] = Field(
         "flat_decay", description="per step; flat_decay: 70 % flat, then exponentially down to 1 %"
     )
-    weight_decay: NonNegativeFloat = Field(0.01, description="decoupled weight decay; biases and BatchNorm are spared")
+    weight_decay: NonNegativeFloat = Field(
+        0.01, description="decoupled (with adam: in the gradient); biases and BatchNorm are spared"
+    )
     gradient_clip: NonNegativeFloat = Field(1.0, description="largest norm of the gradient; 0: no clipping")
     seed: NonNegativeInt | None = Field(
         None, description="makes a CPU run repeat bit for bit; None: drawn and recorded"

@@ -1,0 +1,135 @@
+"""Learning rates step by step, and weight decay where it belongs."""
+
+import itertools
+import math
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from phaze_ee.config.options import TrainingOptions
+from phaze_ee.training.optim import (
+    LR_SCHEDULES,
+    OPTIMIZERS,
+    build_optimizer,
+    cosine,
+    flat_decay,
+    one_cycle,
+    parameter_groups,
+)
+from tests.jets import small_tagger
+
+STEPS = 200
+
+
+def learning_rates(schedule: str, steps: int, lr: float = 0.4) -> list[float]:
+    """The rate that each step of a training really uses."""
+    layer = nn.Linear(2, 2)
+    options: Any = TrainingOptions.model_validate({"lr_schedule": schedule, "lr": lr, "optimizer": "adam"})
+    optimizer, scheduler = build_optimizer(layer.parameters(), options, steps)
+    rates = []
+    for _ in range(steps):
+        rates.append(float(optimizer.param_groups[0]["lr"]))
+        layer(torch.ones(1, 2)).sum().backward()
+        optimizer.step()
+        scheduler.step()
+    return rates
+
+
+def test_flat_decay_is_flat_for_70_percent_and_ends_at_1_percent() -> None:
+    rates = learning_rates("flat_decay", STEPS)
+    assert rates[:140] == [0.4] * 140
+    assert rates[-1] == pytest.approx(0.004)
+    ratios = [after / before for before, after in itertools.pairwise(rates[140:])]
+    assert rates[140] < 0.4
+    assert ratios == pytest.approx([0.01 ** (1 / 60)] * 59)  # exponential
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3, 7, 10])
+def test_flat_decay_of_short_trainings_ends_at_1_percent_too(steps: int) -> None:
+    assert flat_decay(steps - 1, steps) == pytest.approx(0.01)
+    assert flat_decay(steps + 5, steps) == pytest.approx(0.01)
+
+
+def test_cosine_is_half_a_cosine() -> None:
+    rates = learning_rates("cosine", STEPS, lr=1.0)
+    assert rates[0] == 1.0
+    assert rates[100] == pytest.approx(0.5)
+    assert rates[150] == pytest.approx(0.5 * (1 - math.sqrt(0.5)))
+    assert 0 < rates[-1] < 1e-3
+    assert cosine(STEPS, STEPS) == pytest.approx(0)
+
+
+def test_one_cycle_rises_for_30_percent_and_falls_to_nearly_nothing() -> None:
+    rates = learning_rates("one_cycle", STEPS, lr=1.0)
+    assert rates[0] == pytest.approx(0.04)
+    assert max(rates) == rates[60] == pytest.approx(1.0)
+    assert rates[:60] == sorted(rates[:60])
+    assert rates[60:] == sorted(rates[60:], reverse=True)
+    assert rates[-1] < 1e-3
+    assert one_cycle(STEPS, STEPS) == pytest.approx(1e-4)
+
+
+def test_no_schedule_is_constant() -> None:
+    assert set(learning_rates("none", 10)) == {0.4}
+
+
+@pytest.mark.parametrize("schedule", LR_SCHEDULES)
+@pytest.mark.parametrize("steps", [1, 2, 3])
+def test_every_schedule_survives_a_training_of_a_few_steps(schedule: str, steps: int) -> None:
+    assert all(0 < rate <= 0.4 for rate in learning_rates(schedule, steps))
+
+
+def test_biases_and_normalisations_have_no_weight_decay() -> None:
+    tagger = small_tagger()
+    decayed, spared = parameter_groups(tagger.parameters(), 0.3)
+    assert (decayed["weight_decay"], spared["weight_decay"]) == (0.3, 0.0)
+    ids = {id(parameter): name for name, parameter in tagger.named_parameters()}
+    names = {ids[id(parameter)] for parameter in spared["params"]}
+    expected = {
+        f"{prefix}.{name}"
+        for prefix, module in tagger.named_modules()
+        for name, _ in module.named_parameters(recurse=False)
+        if name == "bias" or isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d)
+    }
+    assert names == expected
+    assert len(decayed["params"]) + len(spared["params"]) == len(ids)
+
+
+def test_frozen_parameters_are_left_out() -> None:
+    layer = nn.Linear(2, 2)
+    layer.weight.requires_grad_(False)
+    decayed, spared = parameter_groups(layer.parameters(), 0.3)
+    assert (decayed["params"], spared["params"]) == ([], [layer.bias])
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_each_optimiser_fits_a_line(name: str) -> None:
+    torch.manual_seed(0)
+    layer = nn.Linear(2, 1)
+    options = TrainingOptions.model_validate({"optimizer": name, "lr": 0.1, "lr_schedule": "none", "weight_decay": 0})
+    optimizer, _ = build_optimizer(layer.parameters(), options, 600)
+    x = torch.rand(64, 2) - 0.5
+    target = 3 * x[:, :1] - 3 * x[:, 1:] - 1  # slopes that add up to 0: Ranger takes the mean out of each gradient
+    for _ in range(600):
+        optimizer.zero_grad()
+        loss = ((layer(x) - target) ** 2).mean()
+        loss.backward()
+        optimizer.step()
+    assert loss.item() < 1e-3
+
+
+@pytest.mark.parametrize("name", ["ranger", "adamw"])
+def test_weight_decay_is_decoupled_from_the_gradient(name: str) -> None:
+    """Where the gradient is zero, decay alone shrinks the weights, by lr × weight_decay each step; biases stay."""
+    layer = nn.Linear(3, 3)
+    before = {key: value.clone() for key, value in layer.state_dict().items()}
+    options = TrainingOptions.model_validate({"optimizer": name, "lr": 0.1, "weight_decay": 0.5})
+    optimizer, _ = build_optimizer(layer.parameters(), options, 100)
+    for _ in range(5):  # fewer than Lookahead's six steps, which would pull the weights back
+        optimizer.zero_grad()
+        (0 * layer(torch.ones(1, 3)).sum()).backward()
+        optimizer.step()
+    torch.testing.assert_close(layer.weight, before["weight"] * 0.95**5)
+    torch.testing.assert_close(layer.bias, before["bias"])
