@@ -87,7 +87,7 @@ def propagate(particles: Particles) -> Impact:
 
 
 def _length_to_end_cap(particles: Particles) -> Floats:
-    with np.errstate(divide="ignore"):
+    with np.errstate(divide="ignore", over="ignore"):
         length = (np.copysign(HALF_LENGTH, particles.pz) - particles.z) * particles.pt / particles.pz
     # A particle that moves exactly across the beam never gets there; a long way keeps what follows finite.
     return np.minimum(length, _NEVER)

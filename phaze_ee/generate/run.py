@@ -60,15 +60,17 @@ def generate_files(options: GeneratorOptions, report: Callable[[Progress], None]
         The files, by class and index.
 
     Raises:
-        UsageError: Pythia8 or FastJet is not installed, or a file exists and ``options.overwrite`` is off.
+        UsageError: Pythia8 or FastJet is not installed, or a file exists and ``options.overwrite`` is off, or the
+            record in the folder cannot be read.
         RunError: Pythia8 fails to start, or a file cannot be written.
     """
     require_generator()
     tasks = plan(options)
     refuse_existing(tasks, options.overwrite)
+    earlier = _recorded_files(options.output / RECORD)
     with _underlying_events(options):
         _run(tasks, options.workers, report)
-    _record(options, tasks)
+    _record(options, tasks, earlier)
     return [task.path for task in tasks]
 
 
@@ -116,11 +118,11 @@ def _underlying_events(options: GeneratorOptions) -> Iterator[None]:
         return
     import numpy as np
 
-    from phaze_ee.generate.underlying_event import build_library
+    from phaze_ee.generate.underlying_event import LIBRARY_EVENTS, build_library
 
     _log.info("collecting underlying events to overlay")
     path = options.output / _LIBRARY
-    build_library(np.random.SeedSequence((options.seed, _LIBRARY_STREAM))).save(path)
+    build_library(np.random.SeedSequence((options.seed, _LIBRARY_STREAM)), LIBRARY_EVENTS).save(path)
     try:
         yield
     finally:
@@ -190,20 +192,17 @@ def run_task(task: FileTask, counter: Counter) -> None:
     write_sample(task.path, process.label, sample)
 
 
-def _record(options: GeneratorOptions, tasks: list[FileTask]) -> None:
+def _record(options: GeneratorOptions, tasks: list[FileTask], earlier: dict[str, Any]) -> None:
     """Write beside the files how they were made; the entries of other files in the folder are kept."""
-    path = options.output / RECORD
-    entries = _recorded_files(path)
     how = {
         "command": options.command,
         "mode": options.mode,
         "seed": options.seed,
         "versions": {name: version(name) for name in ("phaze-ee", "pythia8mc", "fastjet", "numpy")},
     }
-    for task in tasks:
-        entries[task.path.name] = {"jets": task.jets, "index": task.index, **how}
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps({"files": entries}, indent=2) + "\n", encoding="utf-8")
+    made = {task.path.name: {"jets": task.jets, "index": task.index, **how} for task in tasks}
+    with replacing(options.output / RECORD) as temporary:
+        temporary.write_text(json.dumps({"files": earlier | made}, indent=2) + "\n", encoding="utf-8")
 
 
 def _recorded_files(path: Path) -> dict[str, Any]:

@@ -59,7 +59,7 @@ class Library:
             return cls(Particles(**{name: stored[name] for name in Particles.names()}), stored["counts"])
 
 
-def build_library(seed: np.random.SeedSequence, events: int = LIBRARY_EVENTS) -> Library:
+def build_library(seed: np.random.SeedSequence, events: int) -> Library:
     """Collect underlying events from Z production, keeping those whose Z has a transverse momentum below 5 GeV."""
     instance = pythia(_INVISIBLE_Z, int(np.random.default_rng(seed).integers(1, MAXIMUM_SEED)))
     parts: list[Particles] = []

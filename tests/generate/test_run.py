@@ -1,0 +1,111 @@
+import importlib.util
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import awkward
+import pytest
+import uproot
+
+from phaze_ee.errors import UsageError
+from phaze_ee.generate import GeneratorOptions, Progress, generate_files
+from phaze_ee.generate.processes import PROCESSES
+from phaze_ee.generate.run import plan, require_generator
+
+JETS = 12
+
+
+def options(folder: Path, **changes: Any) -> GeneratorOptions:
+    return replace(
+        GeneratorOptions(folder, jets_per_class=JETS, classes=("HToBB",), jets_per_file=8, seed=4, workers=2), **changes
+    )
+
+
+def read(path: Path) -> awkward.Array:
+    return uproot.open(f"{path}:tree").arrays()
+
+
+@pytest.fixture(scope="module")
+def generated(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Path], list[Progress]]:
+    steps: list[Progress] = []
+    return generate_files(options(tmp_path_factory.mktemp("generated")), steps.append), steps
+
+
+def test_files_are_named_as_jetclass_names_them(generated: tuple[list[Path], list[Progress]]) -> None:
+    files, _ = generated
+    assert [file.name for file in files] == ["HToBB_000.root", "HToBB_001.root"]
+    assert [len(read(file)) for file in files] == [8, 4]
+
+
+def test_progress_ends_at_the_total(generated: tuple[list[Path], list[Progress]]) -> None:
+    _, steps = generated
+    done = [step.jets_done for step in steps]
+    assert done == sorted(done)
+    assert steps[-1] == Progress(JETS, JETS)
+
+
+def test_jets_do_not_depend_on_the_number_of_workers(
+    generated: tuple[list[Path], list[Progress]], tmp_path: Path
+) -> None:
+    files, _ = generated
+    alone = generate_files(options(tmp_path, workers=1), lambda _: None)
+    for first, second in zip(files, alone, strict=True):
+        assert awkward.array_equal(read(first), read(second))
+    assert not awkward.array_equal(read(files[0]).jet_pt[:4], read(files[1]).jet_pt)
+
+
+def test_record_says_how_the_files_were_made(generated: tuple[list[Path], list[Progress]]) -> None:
+    files, _ = generated
+    entries = json.loads((files[0].parent / "generation.json").read_text())["files"]
+    assert set(entries) == {file.name for file in files}
+    entry = entries["HToBB_001.root"]
+    assert (entry["jets"], entry["index"], entry["seed"], entry["mode"]) == (4, 1, 4, "reference")
+    assert set(entry["versions"]) == {"phaze-ee", "pythia8mc", "fastjet", "numpy"}
+    assert entry["command"].startswith("phaze_ee -m generate")
+
+
+def test_nothing_else_is_left_in_the_folder(generated: tuple[list[Path], list[Progress]]) -> None:
+    files, _ = generated
+    assert {path.name for path in files[0].parent.iterdir()} == {*(file.name for file in files), "generation.json"}
+
+
+def test_existing_file_is_refused_and_untouched(tmp_path: Path) -> None:
+    existing = tmp_path / "HToBB_001.root"
+    existing.write_bytes(b"precious")
+    with pytest.raises(UsageError, match=r"HToBB_001\.root exists; choose another --output, or give --overwrite"):
+        generate_files(options(tmp_path), lambda _: None)
+    assert existing.read_bytes() == b"precious"
+    assert list(tmp_path.iterdir()) == [existing]
+
+
+def test_fast_mode_overlays_and_overwrites(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("phaze_ee.generate.underlying_event.LIBRARY_EVENTS", 10)
+    (tmp_path / "HToBB_000.root").write_bytes(b"old")
+    wanted = options(tmp_path, mode="fast", overwrite=True, workers=1, jets_per_file=JETS)
+    (file,) = generate_files(wanted, lambda _: None)
+    assert len(read(file)) == JETS
+    assert {path.name for path in tmp_path.iterdir()} == {"HToBB_000.root", "generation.json"}
+
+
+def test_broken_record_is_named(tmp_path: Path) -> None:
+    (tmp_path / "generation.json").write_text("not JSON")
+    with pytest.raises(UsageError, match=r"generation\.json is not a record"):
+        generate_files(options(tmp_path), lambda _: None)
+    assert [path.name for path in tmp_path.iterdir()] == ["generation.json"]
+
+
+def test_missing_extra_names_the_command_that_helps(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = importlib.util.find_spec
+    monkeypatch.setattr("phaze_ee.generate.run.find_spec", lambda name: None if name == "pythia8mc" else known(name))
+    with pytest.raises(UsageError, match=r'needs pythia8mc, .* pip install "phaze-ee\[generate\]"') as refusal:
+        require_generator()
+    assert "\n" not in str(refusal.value)
+
+
+def test_every_file_has_its_own_seed(tmp_path: Path) -> None:
+    first, second = (GeneratorOptions(tmp_path, jets_per_class=50, jets_per_file=20, seed=seed) for seed in (1, 2))
+    tasks = plan(first)
+    assert len(tasks) == 3 * len(PROCESSES)
+    assert len({task.entropy for task in [*tasks, *plan(second)]}) == 2 * len(tasks)
+    assert sum(task.jets for task in tasks) == 50 * len(PROCESSES)
