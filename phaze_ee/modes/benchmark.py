@@ -8,7 +8,8 @@ from phaze_ee.modes.console import console
 from phaze_ee.modes.inputs import Setup, load_setup, load_trained
 from phaze_ee.modes.model_identity import weights_hash
 from phaze_ee.modes.request import Request
-from phaze_ee.modes.tables import benchmark_table, exit_title, show, show_notes
+from phaze_ee.modes.tables import benchmark_table, show, show_notes
+from phaze_ee.plots.titles import exit_title
 from phaze_ee.results import BenchmarkResults, EvaluationResults, ExitBenchmark, ExitEvaluation
 
 _NEXT_TO_NOTHING = 0.01

@@ -7,6 +7,7 @@ from rich import box
 from rich.table import Table
 
 from phaze_ee.modes.console import console
+from phaze_ee.plots.titles import class_title, exit_title
 from phaze_ee.results import BenchmarkResults, EvaluationResults, Rejection
 
 WIDTH = 80
@@ -81,14 +82,24 @@ def benchmark_table(results: BenchmarkResults) -> Table:
     return table
 
 
-def exit_title(name: str) -> str:
-    """Return ``exit_0`` as ``exit 0``."""
-    return name.replace("_", " ")
-
-
-def class_title(name: str) -> str:
-    """Return ``label_Hbb`` as ``Hbb``."""
-    return name.removeprefix("label_")
+def comparison_table(projects: Iterable[tuple[str, EvaluationResults, BenchmarkResults]]) -> Table:
+    """Return how well the exits of several projects do, beside what they cost. A project's name heads its exits."""
+    columns = ["accuracy", "AUC", "MACs [M]", "parameters"]
+    table = _table("Comparison of projects", columns, first="project, exit")
+    for column in table.columns[1:]:
+        column.no_wrap = True  # a long name folds instead
+    for name, evaluation, benchmark in projects:
+        table.add_row(name, style="bold")
+        for exit_name, exit_ in evaluation.exits.items():
+            cost = benchmark.exits[exit_name]
+            table.add_row(
+                f"  {exit_title(exit_name)}",
+                with_error(exit_.accuracy, exit_.accuracy_error),
+                _number(exit_.roc_auc, ".4f"),
+                f"{cost.macs / 1e6:.3f}",
+                f"{cost.params:,}",
+            )
+    return table
 
 
 def with_error(value: float, error: float) -> str:

@@ -7,12 +7,11 @@ from rich.table import Table
 from phaze_ee.modes.tables import (
     WIDTH,
     benchmark_table,
-    class_title,
     evaluation_table,
-    exit_title,
     rejection_tables,
     with_error,
 )
+from phaze_ee.plots.titles import class_title, exit_title
 from phaze_ee.results import BenchmarkResults, EvaluationResults, ExitBenchmark, ExitEvaluation, Rejection
 from phaze_ee.types import exit_names
 

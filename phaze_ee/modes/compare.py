@@ -1,0 +1,89 @@
+"""Mode compare: several projects of a workspace in one figure and one table."""
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+
+from phaze_ee.atomic import replacing
+from phaze_ee.errors import UsageError
+from phaze_ee.modes.console import console
+from phaze_ee.modes.plot import say_what_is_missing, write_figures
+from phaze_ee.modes.project_results import read_project_results
+from phaze_ee.modes.request import Request
+from phaze_ee.modes.tables import comparison_table, show, show_notes
+from phaze_ee.plots.tradeoff import ProjectResults, tradeoff_figures
+from phaze_ee.workspace import Project, existing_project
+
+_SUMMARY_COLUMNS = ("project", "exit", "accuracy", "accuracy_error", "roc_auc", "flops", "macs", "params")
+
+
+def run(request: Request) -> None:
+    """Compare ``--projects`` (default: all judged ones of the workspace); the project of ``-p`` plays no part."""
+    workspace = request.named_project
+    names = list(dict.fromkeys(request.projects)) or _judged_projects(workspace)
+    projects = [read_project_results(existing_project(workspace.workspace, name)) for name in names]
+    _check_classes(projects)
+    figures = {f"comparison_{name}": figure for name, figure in tradeoff_figures(projects).items()}
+    show(comparison_table([(project.name, project.evaluation, project.benchmark) for project in projects]))
+    show_notes(_notes(projects))
+    say_what_is_missing({name.removeprefix("comparison_"): figure for name, figure in figures.items()})
+    write_figures(figures, workspace.comparisons)
+    _write_summary(workspace.comparisons / "comparison_summary.csv", projects)
+
+
+def _judged_projects(workspace: Project) -> list[str]:
+    """Return the projects that have both results, and tell which have only one of them.
+
+    Raises:
+        UsageError: there is none.
+    """
+    judged = []
+    for folder in sorted(path for path in workspace.workspace_root.glob("*") if (path / "config").is_dir()):
+        project = Project(workspace.workspace, folder.name)
+        found = [path.is_file() for path in (project.evaluation_results, project.benchmark_results)]
+        if all(found):
+            judged.append(project.name)
+        elif any(found):
+            console.print(f"Left out: {project} is not both evaluated and benchmarked", soft_wrap=True)
+    if not judged:
+        raise UsageError(
+            f"no project in {workspace.workspace_root} is evaluated and benchmarked; run "
+            f"phaze_ee -m chain -p {workspace.workspace} PROJECT -o evaluate_benchmark for each to compare"
+        )
+    return judged
+
+
+def _check_classes(projects: Sequence[ProjectResults]) -> None:
+    """Check that accuracies mean the same.
+
+    Raises:
+        UsageError: two projects tell apart different classes.
+    """
+    first = projects[0]
+    for other in projects[1:]:
+        if set(other.evaluation.classes) != set(first.evaluation.classes):
+            raise UsageError(
+                f"projects {first.name} and {other.name} cannot be compared: they tell apart different classes "
+                f"({len(first.evaluation.classes)} and {len(other.evaluation.classes)}); choose others in --projects"
+            )
+
+
+def _notes(projects: Sequence[ProjectResults]) -> list[str]:
+    notes = []
+    if len({(tuple(project.evaluation.files), project.evaluation.jets) for project in projects}) > 1:
+        notes.append("the projects were not evaluated on the same files")
+    if len({project.benchmark.particles for project in projects}) > 1:
+        notes.append("MACs are for jets of different numbers of particles")
+    return notes
+
+
+def _write_summary(path: Path, projects: Sequence[ProjectResults]) -> None:
+    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(_SUMMARY_COLUMNS)
+        for project in projects:
+            for name, exit_ in project.evaluation.exits.items():
+                cost = project.benchmark.exits[name]
+                scores = (exit_.accuracy, exit_.accuracy_error, exit_.roc_auc)
+                writer.writerow((project.name, name, *scores, cost.flops, cost.macs, cost.params))
+    console.print(f"Written: {path}", soft_wrap=True)

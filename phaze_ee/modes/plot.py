@@ -1,0 +1,73 @@
+"""Mode plot: the figures of one project."""
+
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from phaze_ee.modes.console import console
+from phaze_ee.modes.project_results import read_project_results
+from phaze_ee.modes.request import Request
+from phaze_ee.plots.confusion import confusion_figure
+from phaze_ee.plots.curves import accuracy_figure, loss_figure
+from phaze_ee.plots.roc import roc_figure
+from phaze_ee.plots.style import FULL_MODEL, save
+from phaze_ee.plots.tradeoff import TRADEOFFS, ProjectResults, tradeoff_figures
+from phaze_ee.results import EvaluationResults, TrainingHistory
+from phaze_ee.workspace import Project
+
+
+def run(request: Request) -> None:
+    """Draw the project's results, as PNG and PDF, under output/plots."""
+    project = request.existing_project
+    results = read_project_results(project)
+    figures = {
+        **_in_folder("performance", performance_figures(results)),
+        **_in_folder("loss", training_figures(project)),
+    }
+    write_figures(figures, project.plots)
+    if project.training_history.is_file():
+        return
+    console.print("No training curves: the project has no training_history.json, so it was not trained here")
+
+
+def performance_figures(results: ProjectResults) -> dict[str, Figure]:
+    """Return the trade-offs, confusion matrices and ROC curves by the names of their files."""
+    evaluation = results.evaluation
+    figures = tradeoff_figures([results])
+    say_what_is_missing(figures)
+    figures["confusion_matrix"] = confusion_figure(evaluation, [FULL_MODEL])
+    figures["confusion_matrices"] = confusion_figure(evaluation, list(evaluation.exits))
+    if _has_roc_curves(evaluation):
+        figures["roc"] = roc_figure(evaluation)
+    else:
+        console.print("No ROC curves: set c.background to a class that has jets, and run mode evaluate again")
+    return figures
+
+
+def training_figures(project: Project) -> dict[str, Figure]:
+    """Return the training curves by the names of their files; none where the project was not trained."""
+    if not project.training_history.is_file():
+        return {}
+    history = TrainingHistory.read(project.training_history, made_by="train")
+    return {"loss_curves": loss_figure(history), "accuracy_curves": accuracy_figure(history)}
+
+
+def say_what_is_missing(tradeoffs: dict[str, Figure]) -> None:
+    """Tell which trade-offs cannot be drawn."""
+    for name in (name for name in TRADEOFFS if name not in tradeoffs):
+        console.print(f"No {name}: a project has no AUC, which needs jets of at least two classes")
+
+
+def write_figures(figures: dict[str, Figure], folder: Path) -> None:
+    """Write the figures below ``folder``, and print where they are."""
+    for name, figure in figures.items():
+        first, *others = save(figure, folder / name)
+        console.print(f"Written: {first}, {', '.join(path.suffix for path in others)}", soft_wrap=True)
+
+
+def _has_roc_curves(evaluation: EvaluationResults) -> bool:
+    return any(exit_.roc_curves for exit_ in evaluation.exits.values())
+
+
+def _in_folder(folder: str, figures: dict[str, Figure]) -> dict[str, Figure]:
+    return {f"{folder}/{name}": figure for name, figure in figures.items()}

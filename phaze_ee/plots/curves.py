@@ -1,0 +1,90 @@
+"""Training curves: loss and accuracy per exit, and β, against the epoch."""
+
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+from phaze_ee.plots.style import exit_colour, hep_style, legend_below, simulation_label
+from phaze_ee.plots.titles import exit_title
+from phaze_ee.results import TrainingHistory
+
+_MOST_EPOCHS_WITH_MARKERS = 30
+
+
+class Panel(NamedTuple):
+    """One pair of axes: a quantity of the exits named."""
+
+    title: str
+    quantity: Literal["loss", "accuracy"]
+    exits: Sequence[str]
+
+
+def loss_figure(history: TrainingHistory) -> Figure:
+    """Draw the losses. Losses of different kinds (cross-entropy, distance of logits) get axes of their own."""
+    exits = history.exit_names
+    if history.exit_loss_strategy.startswith("mimic"):
+        return _curves(
+            history,
+            [Panel("Cross-entropy", "loss", exits[-1:]), Panel("MSE to full model's logits", "loss", exits[:-1])],
+        )
+    return _curves(history, [Panel("Cross-entropy", "loss", exits)])
+
+
+def accuracy_figure(history: TrainingHistory) -> Figure:
+    """Draw the accuracies."""
+    return _curves(history, [Panel("Accuracy", "accuracy", history.exit_names)])
+
+
+@hep_style()
+def _curves(history: TrainingHistory, panels: Sequence[Panel]) -> Figure:
+    heights = [3.0] * len(panels) + [1.0]
+    figure = Figure(figsize=(8, 3.5 + 3 * len(panels)))
+    rows = figure.subplots(len(heights), 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0]
+    for axes, panel in zip(rows, panels, strict=False):
+        _draw_panel(axes, history, panel)
+    _draw_beta(rows[-1], history)
+    _explain(figure, rows[0], history)
+    figure.align_ylabels()
+    simulation_label(rows[0], f"{history.project}, {history.exit_loss_strategy}")
+    return figure
+
+
+def _draw_panel(axes: Axes, history: TrainingHistory, panel: Panel) -> None:
+    for name in panel.exits:
+        index = history.exit_names.index(name)
+        for part, line in (("train", "--"), ("val", "-")):
+            measured = [(record.epoch, getattr(record, f"{part}_{panel.quantity}")) for record in history.epochs]
+            points = [(epoch, values[index]) for epoch, values in measured if values is not None]
+            _draw_line(axes, points, exit_colour(name, index), line)
+    axes.set_ylabel(panel.title)
+    if panel.quantity == "accuracy":
+        axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+
+
+def _draw_beta(axes: Axes, history: TrainingHistory) -> None:
+    for index, name in enumerate(history.exit_names[:-1]):
+        points = [(record.epoch, record.beta[index]) for record in history.epochs]
+        _draw_line(axes, points, exit_colour(name, index), "-")
+    axes.set_ylabel("β")
+    axes.set_ymargin(0.15)  # room for the markers at 0 and at the top
+    axes.set_xlabel("Epoch")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    axes.xaxis.minorticks_off()
+
+
+def _draw_line(axes: Axes, points: Sequence[tuple[int, float]], colour: str, line: str) -> None:
+    marker = "o" if len(points) <= _MOST_EPOCHS_WITH_MARKERS else ""
+    epochs, values = [epoch for epoch, _ in points], [value for _, value in points]
+    axes.plot(epochs, values, line, color=colour, marker=marker, markersize=4)
+
+
+def _explain(figure: Figure, axes: Axes, history: TrainingHistory) -> None:
+    """Add the legend: the exits by colour, training and validation by line."""
+    for index, name in enumerate(history.exit_names):
+        axes.plot([], [], color=exit_colour(name, index), label=exit_title(name))
+    axes.plot([], [], "--", color="0.45", label="training")
+    axes.plot([], [], "-", color="0.45", label="validation")
+    legend_below(figure, axes, columns=4)

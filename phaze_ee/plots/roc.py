@@ -1,0 +1,67 @@
+"""ROC curves in HEP style: signal efficiency against background rejection."""
+
+from math import ceil, sqrt
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from phaze_ee.plots.style import exit_colour, hep_style, legend_below, simulation_label
+from phaze_ee.plots.titles import class_title, exit_title
+from phaze_ee.results import EvaluationResults, RocCurve
+
+FEWEST_BACKGROUND_JETS = 5
+"""A rejection that rests on fewer background jets (statistical error above 45 %) is not drawn."""
+
+
+def rejection_curve(curve: RocCurve, background_jets: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return signal efficiencies and rejections 1 / (background efficiency), where enough background jets pass."""
+    signal = np.asarray(curve.signal_efficiency)
+    background = np.asarray(curve.background_efficiency)
+    enough = background * background_jets >= FEWEST_BACKGROUND_JETS - 1e-6  # an efficiency is a rounded ratio
+    return signal[enough], 1 / background[enough]
+
+
+@hep_style()
+def roc_figure(evaluation: EvaluationResults) -> Figure:
+    """Draw one panel a signal class, one line an exit. ``evaluation`` must hold ROC curves."""
+    signals = list(dict.fromkeys(curve.signal for exit_ in evaluation.exits.values() for curve in exit_.roc_curves))
+    columns = ceil(sqrt(len(signals)))
+    rows = ceil(len(signals) / columns)
+    side = 6.5 if len(signals) == 1 else 3.6
+    figure = Figure(figsize=(columns * side, rows * side * 0.9 + 0.6))
+    panels = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
+    for panel, signal in zip(panels.flat, signals, strict=False):
+        _draw_signal(panel, evaluation, signal)
+    for unused in panels.flat[len(signals) :]:
+        unused.remove()
+    for lowest in panels.flat[max(0, len(signals) - columns) : len(signals)]:
+        lowest.tick_params(labelbottom=True)
+    legend_below(figure, panels[0, 0], columns=3 if columns < 3 else 6)
+    simulation_label(panels[0, 0], f"{evaluation.jets:,} jets", panels[0, -1])
+    return figure
+
+
+def _draw_signal(axes: Axes, evaluation: EvaluationResults, signal: str) -> None:
+    for index, (name, exit_) in enumerate(evaluation.exits.items()):
+        for curve in exit_.roc_curves:
+            if curve.signal == signal:
+                jets = evaluation.jets_per_class[curve.background]
+                efficiency, rejection = rejection_curve(curve, jets)
+                axes.plot(efficiency, rejection, color=exit_colour(name, index), label=exit_title(name))
+                background = curve.background
+    _finish_axes(axes, class_title(signal), class_title(background), evaluation.jets_per_class[background])
+
+
+def _finish_axes(axes: Axes, signal: str, background: str, background_jets: int) -> None:
+    efficiency = np.linspace(0.001, 1, 200)
+    axes.plot(efficiency, 1 / efficiency, ":", color="0.6", linewidth=1.2, zorder=1, label="guessing")
+    limit = max(background_jets / FEWEST_BACKGROUND_JETS, 1.0)
+    label = f"fewer than {FEWEST_BACKGROUND_JETS} {background} jets"
+    axes.axhspan(limit, limit * 100, facecolor="none", edgecolor="0.8", hatch="///", linewidth=0, label=label)
+    axes.set_yscale("log")
+    axes.set_xlim(0, 1)
+    axes.set_ylim(1, limit * 4)
+    axes.set_xlabel(f"{signal} efficiency")
+    axes.set_ylabel(f"{background} rejection")

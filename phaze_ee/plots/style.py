@@ -1,0 +1,82 @@
+"""The look of every figure, and how a figure becomes files."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import mplhep
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from phaze_ee.atomic import replacing
+
+# Ten colours that stay apart under the common forms of colour blindness: M. Petroff, arXiv:2107.02270.
+PALETTE = (
+    "#3f90da", "#ffa90e", "#bd1f01", "#832db6", "#717581",
+    "#a96b59", "#e76300", "#b9ac70", "#94a4a2", "#92dadd",
+)  # fmt: skip
+FULL_MODEL = "full_model"
+_DPI = 200
+_STYLE: Any = {
+    "font.family": ["TeX Gyre Heros", "DejaVu Sans"],  # a list, so that glyphs the first lacks (β) come from the second
+    "font.size": 14,
+    "axes.linewidth": 1.2,
+    "lines.linewidth": 1.8,
+    "lines.markersize": 7,
+    "xtick.major.size": 7,
+    "xtick.minor.size": 3.5,
+    "ytick.major.size": 7,
+    "ytick.minor.size": 3.5,
+    "figure.dpi": 100,
+    "figure.constrained_layout.use": True,
+}
+# No date in a PDF: the same results give the same bytes.
+_METADATA: dict[str, dict[str, Any]] = {".png": {}, ".pdf": {"CreationDate": None}}
+
+
+@contextmanager
+def hep_style() -> Iterator[None]:
+    """Draw in mplhep's ROOT style; matplotlib's settings are as before afterwards. Also a decorator."""
+    with rc_context(mplhep.style.ROOT), rc_context(_STYLE):
+        yield
+
+
+def exit_colour(name: str, index: int) -> str:
+    """Return the colour of an exit, which is the same in every figure: black for the full model."""
+    return "black" if name == FULL_MODEL else PALETTE[index % len(PALETTE)]
+
+
+def simulation_label(axes: Axes, note: str = "", note_axes: Axes | None = None) -> None:
+    """Write "PHAZE-EE Simulation" above ``axes``, and ``note`` at the right end above ``note_axes`` (or ``axes``).
+
+    Call it after everything that takes up room in the figure: it makes the layout final.
+    """
+    (note_axes or axes).set_title(note, loc="right", fontsize="small")
+    axes.set_title(" ", loc="left", fontsize=20)  # keeps room for the label
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")  # final: mplhep spaces the words by the width of the axes
+    mplhep.label.exp_label(exp="PHAZE-EE", llabel="Simulation", rlabel="", loc=0, ax=axes, fontsize=15)
+
+
+def legend_below(figure: Figure, axes: Axes, columns: int) -> None:
+    """Put the legend of ``axes`` under the figure, where no data can lie."""
+    handles, labels = axes.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=columns, fontsize="small")
+
+
+@hep_style()
+def save(figure: Figure, stem: Path) -> list[Path]:
+    """Write ``stem``.png and ``stem``.pdf, and return their paths.
+
+    Raises:
+        RunError: a file could not be written.
+    """
+    paths = [stem.with_name(stem.name + suffix) for suffix in _METADATA]
+    for path in paths:
+        with replacing(path) as temporary:
+            figure.savefig(temporary, dpi=_DPI, metadata=_METADATA[path.suffix])
+    return paths

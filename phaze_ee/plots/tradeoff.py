@@ -1,0 +1,194 @@
+"""What an exit costs against how well it does, for one project or many."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullFormatter, PercentFormatter, ScalarFormatter
+
+from phaze_ee.plots.labels import place_labels
+from phaze_ee.plots.style import FULL_MODEL, PALETTE, hep_style, legend_below, simulation_label
+from phaze_ee.plots.titles import exit_title
+from phaze_ee.results import BenchmarkResults, EvaluationResults
+
+Cost = Literal["flops", "params", "macs"]
+Score = Literal["accuracy", "roc_auc"]
+
+# What the modes draw, by the name of the file. "flops" is the contract's word for weaver's MACs.
+TRADEOFFS: dict[str, tuple[Cost, Score]] = {
+    "flops_vs_accuracy": ("flops", "accuracy"),
+    "params_vs_accuracy": ("params", "accuracy"),
+    "flops_vs_auc": ("flops", "roc_auc"),
+    "params_vs_auc": ("params", "roc_auc"),
+}
+_COST_LABELS: dict[Cost, str] = {
+    "flops": "MACs per jet (weaver's counter), {particles} particles",
+    "macs": "Exact MACs per jet, {particles} particles",
+    "params": "Parameters up to the exit",
+}
+_SCORE_LABELS: dict[Score, str] = {"accuracy": "Accuracy", "roc_auc": "Macro one-vs-one ROC AUC"}
+_NARROWEST_COST_RANGE = 6.0  # a log axis with ticks at 1, 2 and 5 then shows two or more
+_NEAR = 0.8  # of the full model's cost
+
+
+@dataclass(frozen=True)
+class ProjectResults:
+    """What is known of one project: how well its exits do, and what they cost. Both have the same exits."""
+
+    name: str
+    evaluation: EvaluationResults
+    benchmark: BenchmarkResults
+
+
+class Point(NamedTuple):
+    """One exit in a trade-off figure. ``error`` is one standard error of the score, 0 where it is not known."""
+
+    exit: str
+    cost: float
+    score: float
+    error: float
+
+
+def tradeoff_points(project: ProjectResults, cost: Cost, score: Score) -> list[Point]:
+    """Return the project's exits in order; an exit without the score (AUC needs jets of two classes) is left out."""
+    points = []
+    for name, evaluation in project.evaluation.exits.items():
+        value = getattr(evaluation, score)
+        error = evaluation.accuracy_error if score == "accuracy" else 0.0
+        if value is not None:
+            points.append(Point(name, getattr(project.benchmark.exits[name], cost), value, error))
+    return points
+
+
+def pareto_frontier(points: Sequence[Point]) -> list[Point]:
+    """Return the points that no other beats, by rising cost: none has at least their score for at most their cost."""
+    frontier: list[Point] = []
+    for point in sorted(points, key=lambda point: (point.cost, -point.score)):
+        if not frontier or point.score > frontier[-1].score:
+            frontier.append(point)
+    return frontier
+
+
+def tradeoff_figures(projects: Sequence[ProjectResults]) -> dict[str, Figure]:
+    """Return the figures of ``TRADEOFFS``; a score that a project lacks altogether gets none."""
+    return {
+        name: tradeoff_figure(projects, cost, score)
+        for name, (cost, score) in TRADEOFFS.items()
+        if all(tradeoff_points(project, cost, score) for project in projects)
+    }
+
+
+@hep_style()
+def tradeoff_figure(projects: Sequence[ProjectResults], cost: Cost, score: Score) -> Figure:
+    """Draw cost against score, one colour a project; each project has at least one exit with that score.
+
+    Exits are circles joined in the order of the network, the full model is a star; the dashed steps are the Pareto
+    frontier of all points drawn. Exits carry their names where there is one project only. Several projects get a second
+    panel that enlarges the surroundings of the full models, where points crowd.
+    """
+    series = {_legend_name(project, projects): tradeoff_points(project, cost, score) for project in projects}
+    every = [point for points in series.values() for point in points]
+    compared = len(series) > 1
+    figure = Figure(figsize=(11 if compared else 8, 6 + 0.1 * len(series)))
+    panels = figure.subplots(1, 2, width_ratios=(2, 1)) if compared else [figure.add_subplot()]
+    for axes in panels:
+        for index, (name, points) in enumerate(series.items()):
+            _draw_project(axes, points, name, index, (len(series) - 1 - index) / len(series))
+        _draw_frontier(axes, pareto_frontier(every))
+        _finish_axes(axes, score)
+    _set_limits(panels[0], every)
+    panels[0].set_ylabel(_SCORE_LABELS[score])
+    particles = sorted({project.benchmark.particles for project in projects})
+    panels[0].set_xlabel(_COST_LABELS[cost].format(particles=" or ".join(map(str, particles))))
+    if compared:
+        _enlarge(panels[1], panels[0], every)
+    _explain(figure, panels[0])
+    simulation_label(panels[0], _sample(projects))
+    if not compared:
+        texts = [exit_title(point.exit) for point in every]
+        place_labels(panels[0], [(point.cost, point.score) for point in every], texts)
+    return figure
+
+
+def _legend_name(project: ProjectResults, projects: Sequence[ProjectResults]) -> str:
+    particles = project.benchmark.particles
+    alike = all(other.benchmark.particles == particles for other in projects)
+    return project.name if alike else f"{project.name} ({particles} particles)"
+
+
+def _draw_frontier(axes: Axes, frontier: Sequence[Point]) -> None:
+    costs, scores = [point.cost for point in frontier], [point.score for point in frontier]
+    axes.plot(costs, scores, "--", drawstyle="steps-post", color="0.45", linewidth=1, zorder=1, label="Pareto frontier")
+
+
+def _draw_project(axes: Axes, points: Sequence[Point], name: str, index: int, rim: float) -> None:
+    """Draw one project. Every five projects line and filling change too, which helps where colours do not.
+
+    ``rim`` from 0 to 1 makes markers larger: of equal points (with detached exits the full models are) those drawn
+    first show as rims around those drawn last.
+    """
+    colour, odd = PALETTE[index % len(PALETTE)], (index // 5) % 2
+    line = ("-", ":", "-.")[(index // 5) % 3]
+    fill = "white" if odd else colour
+    costs, scores = [point.cost for point in points], [point.score for point in points]
+    axes.plot(costs, scores, line, color=colour, linewidth=1.5, zorder=2, label=name)
+    axes.errorbar(
+        costs, scores, [point.error for point in points], fmt="none", ecolor=colour, elinewidth=1.2, capsize=3, zorder=2
+    )
+    for full, marker, size in (
+        (True, "*", 17 + 12 * rim),
+        (False, "o", 7 + 4 * rim),
+    ):  # a late exit often lies on the star
+        chosen = [point for point in points if (point.exit == FULL_MODEL) == full]
+        axes.plot(
+            [point.cost for point in chosen], [point.score for point in chosen], marker, markersize=size, zorder=3,
+            markerfacecolor=fill, markeredgecolor=colour if odd else "white", markeredgewidth=1.2 if odd else 0.5,
+        )  # fmt: skip
+
+
+def _finish_axes(axes: Axes, score: Score) -> None:
+    axes.set_xscale("log")
+    axes.xaxis.set_major_formatter(EngFormatter())
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    percent = PercentFormatter(1.0)
+    axes.yaxis.set_major_formatter(percent if score == "accuracy" else ScalarFormatter(useOffset=False))
+
+
+def _set_limits(axes: Axes, points: Sequence[Point]) -> None:
+    lowest, highest = min(point.cost for point in points), max(point.cost for point in points)
+    spare = max(1.4, np.sqrt(_NARROWEST_COST_RANGE * lowest / highest))
+    axes.set_xlim(lowest / spare, highest * spare)
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.margins(y=0.12)
+
+
+def _enlarge(axes: Axes, whole: Axes, points: Sequence[Point]) -> None:
+    """Limit ``axes`` to the full models and what costs nearly as much; show the window in ``whole``."""
+    costs = [point.cost for point in points if point.exit == FULL_MODEL]
+    near = [point for point in points if _NEAR * min(costs) <= point.cost <= max(costs)]
+    lowest, highest = min(point.cost for point in near), max(point.cost for point in near)
+    bottom, top = min(point.score for point in near), max(point.score for point in near)
+    spare, height = max(1.02, (highest / lowest) ** 0.3), max(0.3 * (top - bottom), 0.002)
+    axes.set_xlim(lowest / spare, highest * spare)
+    axes.set_ylim(bottom - height, top + height)
+    axes.xaxis.set_major_locator(MaxNLocator(3))
+    axes.set_title("around the full models", loc="right", fontsize="small")
+    (left, right), (low, high) = axes.get_xlim(), axes.get_ylim()
+    whole.indicate_inset((left, low, right - left, high - low), edgecolor="0.3", alpha=1, linewidth=0.8)
+
+
+def _explain(figure: Figure, axes: Axes) -> None:
+    """Add the legend: the projects, and what circle, star and dashes mean."""
+    neutral: dict[str, Any] = {"color": "0.45", "linestyle": "none", "markeredgecolor": "white"}
+    axes.plot([], [], marker="o", markersize=7, label="exit", **neutral)
+    axes.plot([], [], marker="*", markersize=17, label="full model", **neutral)
+    legend_below(figure, axes, columns=3)
+
+
+def _sample(projects: Sequence[ProjectResults]) -> str:
+    """Return the size of the sample that all projects were judged on, or nothing where they differ."""
+    jets = {project.evaluation.jets for project in projects}
+    return f"{jets.pop():,} jets" if len(jets) == 1 else ""

@@ -1,0 +1,124 @@
+import csv
+from pathlib import Path
+
+import pytest
+
+from phaze_ee.errors import UsageError
+from phaze_ee.modes import compare
+from phaze_ee.modes.request import Request
+from phaze_ee.workspace import Project
+from tests.plots.examples import benchmark_results, evaluation_results
+from tests.plots.undrawn import save_nothing
+
+FIGURES = [
+    f"comparison_{name}{suffix}"
+    for name in ("flops_vs_accuracy", "flops_vs_auc", "params_vs_accuracy", "params_vs_auc")
+    for suffix in (".pdf", ".png")
+]
+
+
+@pytest.fixture(autouse=True)
+def workspaces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("PHAZE_EE_WORKSPACES", str(tmp_path))
+    monkeypatch.setattr("phaze_ee.modes.plot.save", save_nothing)
+    return tmp_path
+
+
+def new_project(name: str) -> Project:
+    project = Project("W", name)
+    project.config.parent.mkdir(parents=True)
+    project.config.touch()
+    return project
+
+
+def judged_project(
+    name: str, accuracies: tuple[float, ...] = (0.6, 0.7), signal: str = "Top", particles: int = 128, jets: int = 2_000
+) -> Project:
+    project = new_project(name)
+    evaluation = evaluation_results(accuracies, ("QCD", signal), jets, project=name)
+    evaluation.write(project.evaluation_results)
+    benchmark_results(tuple(evaluation.exits), particles).write(project.benchmark_results)
+    return project
+
+
+def run(*names: str) -> None:
+    compare.run(Request("compare", workspace="W", project="dummy", projects=list(names)))
+
+
+def test_named_projects_are_drawn_and_tabled(workspaces: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    judged_project("strategy_mimic_detached_with_a_long_name")
+    judged_project("flow", (0.61, 0.72))
+    judged_project("not_asked_for")
+    run("strategy_mimic_detached_with_a_long_name", "flow")
+    folder = workspaces / "W" / "comparisons"
+    assert sorted(path.name for path in folder.iterdir()) == sorted([*FIGURES, "comparison_summary.csv"])
+    output = capsys.readouterr().out
+    table = output[: output.index("Written")]
+    assert max(map(len, table.splitlines())) <= 80
+    assert "flow" in table
+    assert "533.720" in table
+    assert "not_asked_for" not in output
+
+
+def test_summary_holds_the_figures_of_every_exit(workspaces: Path) -> None:
+    judged_project("one", (0.6, 0.7))
+    judged_project("two", (0.5,))
+    run("two", "one")
+    with (workspaces / "W" / "comparisons" / "comparison_summary.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["project"], row["exit"]) for row in rows] == [
+        ("two", "full_model"),
+        ("one", "exit_2"),
+        ("one", "full_model"),
+    ]
+    assert [float(row["accuracy"]) for row in rows] == [0.5, 0.6, 0.7]
+    assert int(rows[-1]["macs"]) == 533_720_000
+
+
+def test_without_names_all_judged_projects_are_taken(workspaces: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    judged_project("one")
+    half = new_project("half")
+    benchmark_results().write(half.benchmark_results)
+    new_project("untouched")
+    run()
+    output = capsys.readouterr().out
+    assert "Left out: W/half" in output
+    assert "untouched" not in output
+    assert (workspaces / "W" / "comparisons" / "comparison_flops_vs_accuracy.png").is_file()
+
+
+def test_different_samples_and_particles_are_noted(capsys: pytest.CaptureFixture[str]) -> None:
+    judged_project("one")
+    judged_project("two", particles=64, jets=3_000)
+    run("one", "two")
+    output = capsys.readouterr().out
+    assert "not evaluated on the same files" in output
+    assert "different numbers of particles" in output
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (("one", "absent"), "no project W/absent"),
+        (("one", "new"), "W/new has no evaluation_results.json yet; run phaze_ee -m evaluate -p W new"),
+        (("one", "evaluated"), "W/evaluated has no benchmark_results.json yet; run phaze_ee -m benchmark"),
+        (("one", "other_classes"), "one and other_classes cannot be compared"),
+        (("../x",), "name '../x' is not usable"),
+    ],
+)
+def test_an_unusable_project_stops_before_anything_is_written(
+    workspaces: Path, names: tuple[str, ...], message: str
+) -> None:
+    judged_project("one")
+    judged_project("other_classes", signal="W")
+    new_project("new")
+    evaluation_results().write(new_project("evaluated").evaluation_results)
+    with pytest.raises(UsageError, match=message):
+        run(*names)
+    assert not (workspaces / "W" / "comparisons").exists()
+
+
+def test_nothing_to_compare_is_an_error(workspaces: Path) -> None:
+    with pytest.raises(UsageError, match=r"no project in .* is evaluated and benchmarked"):
+        run()
+    assert not (workspaces / "W").exists()

@@ -1,0 +1,39 @@
+import pytest
+from matplotlib.axes import Axes
+
+from phaze_ee.plots.curves import accuracy_figure, loss_figure
+from tests.plots.drawn import points
+from tests.plots.examples import training_history
+
+
+def drawn(axes: Axes, style: str) -> list[list[tuple[float, float]]]:
+    return [points(line) for line in axes.get_lines() if line.get_linestyle() == style and points(line)]
+
+
+def test_accuracies_are_drawn_where_they_were_measured() -> None:
+    history = training_history(epochs=12, val_interval=3)
+    axes = accuracy_figure(history).axes[0]
+    for index in range(4):
+        assert drawn(axes, "--")[index] == [(record.epoch, record.train_accuracy[index]) for record in history.epochs]
+        validated = [record for record in history.epochs if record.val_accuracy is not None]
+        assert [epoch for epoch, _ in drawn(axes, "-")[index]] == [2, 5, 8, 11]
+        assert drawn(axes, "-")[index][-1][1] == (validated[-1].val_accuracy or [])[index]
+
+
+def test_beta_has_a_panel_of_its_own() -> None:
+    history = training_history()
+    axes = loss_figure(history).axes[-1]
+    assert axes.get_ylabel() == "β"
+    assert [line[-1][1] for line in drawn(axes, "-")] == pytest.approx([0.3, 0.5, 1.0])
+
+
+def test_losses_of_two_kinds_do_not_share_an_axis() -> None:
+    assert [axes.get_ylabel() for axes in loss_figure(training_history("target_flow")).axes] == ["Cross-entropy", "β"]
+    cross_entropy, distance, _ = loss_figure(training_history("mimic_flow")).axes
+    assert len(drawn(cross_entropy, "--")) == 1
+    assert len(drawn(distance, "--")) == 3
+
+
+def test_single_epoch_is_visible() -> None:
+    axes = loss_figure(training_history(epochs=1)).axes[0]
+    assert all(line.get_marker() == "o" for line in axes.get_lines() if points(line))
