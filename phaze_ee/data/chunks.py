@@ -86,7 +86,7 @@ class ChunkReader:
         # Not fork: this process has threads by now (torch, the progress bar, CUDA). The server that workers are forked
         # from imports the libraries once; they take seconds.
         context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(["phaze_ee.data.rows"])
+        context.set_forkserver_preload(["phaze_ee.data.warm_up"])
         return DataLoader(
             self._dataset,
             batch_size=None,

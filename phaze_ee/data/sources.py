@@ -86,7 +86,8 @@ class ParquetSource(Source):
                 groups.append(index)
             seen += rows
         table = self._file.read_row_groups(groups, columns=list(columns)).slice(start - skipped, stop - start)
-        return ak.from_arrow(_without_nulls(table))
+        # weaver's padding takes an array's content from its first element to its last offset: no slices
+        return ak.to_packed(ak.from_arrow(_without_nulls(table)))
 
 
 class Hdf5Source(Source):
@@ -94,7 +95,7 @@ class Hdf5Source(Source):
 
     def __init__(self, path: Path, treename: str | None, stack: ExitStack) -> None:
         self._root = stack.enter_context(tables.open_file(str(path))).root
-        leaves = [node for node in self._root._f_list_nodes() if isinstance(node, tables.Leaf)]
+        leaves = [node for node in self._root._f_list_nodes() if isinstance(node, tables.Array | tables.VLArray)]
         self.columns = frozenset(leaf.name for leaf in leaves)
         counts = {leaf.name: int(leaf.nrows) for leaf in leaves}
         if len(set(counts.values())) != 1:

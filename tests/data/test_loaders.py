@@ -15,6 +15,7 @@ from phaze_ee.data import batches as batches_module
 from phaze_ee.data import chunks, loaders
 from phaze_ee.data.loaders import TrainingLoader, evaluation_loader, training_loader
 from phaze_ee.data.schema import DataSchema
+from phaze_ee.data.table import Span
 from phaze_ee.errors import DataError
 from phaze_ee.types import JetBatch
 from tests.data.small import jet_columns, jet_files, schema
@@ -100,7 +101,7 @@ def test_workers_change_nothing(files: list[Path], numbered: DataSchema, monkeyp
 
 def evaluation_loader_of_existing(files: list[Path], monkeypatch: pytest.MonkeyPatch) -> Iterable[JetBatch]:
     """Return a loader with workers that believes that all files are there."""
-    spans = [chunks.Span(path, 0, 1) for path in files]
+    spans = [Span(path, 0, 1) for path in files]
     monkeypatch.setattr(loaders, "split_into_spans", lambda *_: spans)
     return evaluation_loader(schema(), files, batch_size=8, num_workers=1)
 

@@ -1,0 +1,59 @@
+"""Patterns of a configuration, and the fingerprint of a data set."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from phaze_ee.data.files import expand_patterns, fingerprint
+from phaze_ee.errors import DataError, UsageError
+from tests.data.small import schema
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    for name in ("data/b.root", "data/a.root", "data/deep/er/c.root", "data/folder.root/d.txt"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    return tmp_path
+
+
+def test_patterns_are_sorted_recursive_and_without_repeats(project: Path) -> None:
+    found = expand_patterns("train_files", ["data/**/*.root", "data/a.root"], project)
+    assert [path.relative_to(project).as_posix() for path in found] == [
+        "data/a.root",
+        "data/b.root",
+        "data/deep/er/c.root",
+    ]
+
+
+def test_absolute_and_home_patterns(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(project))
+    assert len(expand_patterns("train_files", [f"{project}/data/*.root"], None)) == 2
+    assert expand_patterns("train_files", ["~/data/a.root"], None) == [project / "data" / "a.root"]
+
+
+def test_the_current_directory_goes_before_the_project(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(project / "data")
+    found = expand_patterns("train_files", ["a.root", "data/b.root"], project)
+    assert set(found) == {Path("a.root"), project / "data/b.root"}
+
+
+@pytest.mark.parametrize("pattern", ["data/*.h5", "data/none.root", "data/folder.root"])
+def test_no_match_names_option_pattern_and_places(pattern: str, project: Path) -> None:
+    with pytest.raises(UsageError, match=r"val_files: no file matches '" + pattern.replace("*", r"\*")) as caught:
+        expand_patterns("val_files", ["data/a.root", pattern], project)
+    assert str(project) in str(caught.value)
+
+
+def test_fingerprint_changes_with_files_and_config(project: Path) -> None:
+    files = [project / "data/a.root", project / "data/b.root"]
+    first = fingerprint(files, schema())
+    assert first == fingerprint(files, schema())
+    assert first != fingerprint(files[:1], schema())
+    assert first != fingerprint(files, schema(selection="jet_index > 1"))
+    os.utime(files[0], ns=(1, 1))
+    assert first != fingerprint(files, schema())
+    files[0].unlink()
+    with pytest.raises(DataError, match=r"a\.root does not exist"):
+        fingerprint(files, schema())

@@ -1,0 +1,187 @@
+"""Rows of files: the three formats, expressions, checks, and the errors that name file, branch and row."""
+
+from pathlib import Path
+from typing import Any
+
+import awkward as ak
+import numpy as np
+import pytest
+import tables
+import uproot
+
+from phaze_ee.data.rows import RowReader
+from phaze_ee.data.schema import DataSchema
+from phaze_ee.data.sources import open_source
+from phaze_ee.data.table import Span
+from phaze_ee.errors import DataError
+from phaze_ee.types import JetBatch
+from tests.data.small import LENGTH, OPTIONS, jet_columns, schema
+from tests.jetclass_files import write_root
+
+
+def write_parquet(path: Path, columns: dict[str, Any]) -> Path:
+    ak.to_parquet(ak.Array(columns), str(path), row_group_size=7)
+    return path
+
+
+def write_hdf5(path: Path, columns: dict[str, Any]) -> Path:
+    with tables.open_file(str(path), "w") as file:
+        for name, column in columns.items():
+            if isinstance(column, ak.Array):
+                leaf = file.create_vlarray("/", name, tables.Float32Atom())
+                for row in column:
+                    leaf.append(np.asarray(row))
+            else:
+                file.create_array("/", name, column)
+    return path
+
+
+def read(path: Path, own: DataSchema, start: int = 0, stop: int = 20, *, training: bool = False) -> JetBatch:
+    return RowReader(own, training=training).read(Span(path, start, stop)).jets
+
+
+@pytest.mark.parametrize(("suffix", "write"), [("root", write_root), ("parquet", write_parquet), ("h5", write_hdf5)])
+def test_formats_give_the_same_jets_for_any_rows(suffix: str, write: Any, tmp_path: Path) -> None:
+    columns = jet_columns(20)
+    path = write(tmp_path / f"jets.{suffix}", columns)
+    with open_source(path) as source:
+        assert source.row_count == 20
+    for start, stop in ((0, 20), (3, 4), (6, 15), (19, 20)):
+        batch = read(path, schema(), start, stop)
+        assert batch.observers["jet_index"].tolist() == list(range(start, stop))
+        assert batch.inputs.features.shape == (stop - start, 3, LENGTH)
+        for row, jet in enumerate(range(start, stop)):
+            px = np.asarray(columns["part_px"][jet])
+            expected = np.zeros(LENGTH)
+            expected[: len(px)] = px[:LENGTH]
+            assert batch.inputs.vectors is not None
+            np.testing.assert_allclose(batch.inputs.vectors[row, 0], expected, rtol=1e-6)
+            np.testing.assert_allclose(batch.inputs.points[row, 0], np.resize(columns["part_deta"][jet], LENGTH))
+            assert batch.inputs.particle_count_N[row] == min(len(px), LENGTH)
+
+
+def test_damaged_files_are_told_in_one_line(tmp_path: Path) -> None:
+    columns = jet_columns(20)
+    paths = [
+        write_root(tmp_path / "a.root", columns),
+        write_parquet(tmp_path / "a.parquet", columns),
+        write_hdf5(tmp_path / "a.h5", columns),
+    ]
+    for path in paths:
+        whole = path.read_bytes()
+        for fraction in (0, 0.01, 0.2, 0.5, 0.8, 0.99):
+            path.write_bytes(whole[: int(fraction * len(whole))])
+            with pytest.raises(DataError, match=path.name) as caught:
+                read(path, schema())
+            assert "\n" not in str(caught.value)
+
+
+def test_files_without_the_tree(tmp_path: Path) -> None:
+    columns = jet_columns(5)
+    path = tmp_path / "two.root"
+    with uproot.recreate(path) as file:
+        for name in ("first", "second"):
+            file.mktree(name, {"jet_index": np.int64})
+            file[name].extend({"jet_index": columns["jet_index"]})
+    with pytest.raises(DataError, match=r"two\.root has no tree 'tree' \(trees: first, second\)"):
+        read(path, schema())
+    with pytest.raises(DataError, match=r"two\.root must hold one tree, it holds: first, second"):
+        read(path, schema(treename=None))
+    assert len(read(write_root(tmp_path / "one.root", columns, "other"), schema(treename=None), 0, 5)) == 5
+    with pytest.raises(DataError, match=r"jets\.txt is not a data file"):
+        read(tmp_path / "jets.txt", schema())
+
+
+def changed(columns: dict[str, Any], **new: Any) -> dict[str, Any]:
+    return {**columns, **new}
+
+
+def spoiled(columns: dict[str, Any], name: str, jet: int, value: float, particle: int = 0) -> dict[str, Any]:
+    flat, count = np.array(ak.flatten(columns[name])), ak.num(columns[name])
+    flat[int(np.sum(count[:jet])) + particle] = value
+    return {**columns, name: ak.unflatten(flat, count)}
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("part_charge", np.nan, "row 13: part_charge is NaN"),
+        ("part_deta", np.inf, "row 13: part_deta is infinite"),
+        ("part_energy", 0.0, "row 13: part_e_log is infinite"),
+    ],
+)
+def test_nan_and_infinity_are_refused(name: str, value: float, message: str, tmp_path: Path) -> None:
+    path = write_root(tmp_path / "bad.root", spoiled(jet_columns(20), name, 13, value))
+    with pytest.raises(DataError, match=rf"bad\.root {message}"):
+        read(path, schema(), 5, 20)
+    assert len(read(path, schema(selection="jet_index != 13"), 5, 20)) == 14
+
+
+def test_particles_beyond_the_length_are_not_looked_at(tmp_path: Path) -> None:
+    columns = jet_columns(20, particles=np.full(20, LENGTH + 2))
+    beyond = write_root(tmp_path / "beyond.root", spoiled(columns, "part_charge", 4, np.nan, particle=LENGTH))
+    assert len(read(beyond, schema())) == 20
+    within = write_root(tmp_path / "within.root", spoiled(columns, "part_charge", 4, np.nan, particle=LENGTH - 1))
+    with pytest.raises(DataError, match="row 4: part_charge is NaN"):
+        read(within, schema())
+
+
+def test_labels_must_be_one_hot(tmp_path: Path) -> None:
+    for label, total in (([0] * 20, 9), ([1] * 20, 2)):
+        flags = np.array(label, dtype=np.int32)
+        flags[:9] = np.arange(9) == 0  # jet number i is of class i % 10
+        path = write_root(tmp_path / f"sum{total}.root", changed(jet_columns(20), label_QCD=flags))
+        with pytest.raises(DataError, match=rf"sum{total}\.root row {10 if total == 9 else 9}: the labels label_QCD"):
+            read(path, schema())
+
+
+def test_missing_branch_and_failing_expressions_name_the_variable(tmp_path: Path) -> None:
+    columns = jet_columns(20)
+    path = write_root(tmp_path / "jets.root", {name: column for name, column in columns.items() if name != "part_py"})
+    with pytest.raises(DataError, match=r"jets\.root has no branch part_py"):
+        read(path, schema())
+    whole = write_root(tmp_path / "whole.root", columns)
+    for formula in ("np.nonsense(part_px)", "part_px + 'a'", "part_px[99]"):
+        variables = {**OPTIONS["new_variables"], "part_e_log": formula}
+        with pytest.raises(DataError, match=r"cannot compute part_e_log = .*whole\.root") as caught:
+            read(whole, schema(new_variables=variables))
+        assert "\n" not in str(caught.value)
+    with pytest.raises(DataError, match="cannot compute selection = "):
+        read(whole, schema(selection="np.nonsense(jet_index)"))
+
+
+def test_observers_must_be_one_number_a_jet(tmp_path: Path) -> None:
+    path = write_root(tmp_path / "jets.root", jet_columns(20))
+    with pytest.raises(DataError, match="observer part_px is not one number a jet"):
+        read(path, schema(observers=["part_px"]))
+
+
+def test_branch_magic_file_magic_and_the_training_flag(tmp_path: Path) -> None:
+    columns = {name.replace("part_", "cand_"): column for name, column in jet_columns(20).items()}
+    path = write_root(tmp_path / "Zqq_1.root", columns)
+    own = schema(
+        branch_magic={"part_": "cand_"},
+        file_magic={"is_z": {"Zqq": 1, "Wqq": 0}, "is_w": {"Wqq": 1}},
+        new_variables={**OPTIONS["new_variables"], "used_for": "jet_index*0 + aux_training_"},
+        labels={"type": "simple", "value": ["is_w", "is_z"]},
+        observers=None,
+        monitor_variables=["used_for"],
+    )
+    assert read(path, own).label_N.tolist() == [1] * 20
+    assert set(read(path, own).observers["used_for"].tolist()) == {0}
+    assert set(read(path, own, training=True).observers["used_for"].tolist()) == {1}
+
+
+def test_selection_may_use_variables_made_of_variables(tmp_path: Path) -> None:
+    path = write_root(tmp_path / "jets.root", jet_columns(20))
+    variables = {**OPTIONS["new_variables"], "twice": "2*jet_index", "four_times": "2*twice"}
+    batch = read(path, schema(new_variables=variables, selection="four_times >= 60"))
+    assert batch.observers["jet_index"].tolist() == [15, 16, 17, 18, 19]
+
+
+def test_without_mask_every_slot_is_real_and_vectors_are_optional(tmp_path: Path) -> None:
+    path = write_root(tmp_path / "jets.root", jet_columns(20))
+    kept = {name: group for name, group in OPTIONS["inputs"].items() if name in ("pf_points", "pf_features")}
+    batch = read(path, schema(inputs=kept))
+    assert batch.inputs.vectors is None
+    assert batch.inputs.particle_count_N.tolist() == [LENGTH] * 20
