@@ -3,8 +3,8 @@
 Speed is measured in CPU time, so that it does not depend on what else the machine does. Realism needs the folder
 ``shared`` beside the checkout: real JetClass jets, and networks that were trained on 100 million of them.
 
-    python benchmarks/generator.py --jets 500                 # generate H->bb in both modes, compare with real jets
-    python benchmarks/generator.py --sample FOLDER            # judge the files of a folder as well
+    python -m benchmarks.generator --jets 500                 # generate H->bb in both modes, compare with real jets
+    python -m benchmarks.generator --sample FOLDER            # judge the files of a folder as well
 """
 
 import argparse
@@ -17,8 +17,8 @@ import numpy as np
 import uproot
 from rich.console import Console
 from rich.table import Table
-from two_sample import Momenta, two_sample_auc
 
+from benchmarks.two_sample import Momenta, two_sample_auc
 from phaze_ee.config.options import NetworkOptions
 from phaze_ee.data.loaders import evaluation_loader
 from phaze_ee.data.schema import DataSchema

@@ -48,6 +48,11 @@ class Record(Columns):
     y: Floats
     z: Floats
 
+    @property
+    def events(self) -> int:
+        """Number of events; Pythia8 may give up on some of those asked for."""
+        return int(self.event[-1]) + 1
+
 
 class Selection(pythia8mc.UserHooks):  # type: ignore[misc]
     """Gives up early on events that cannot hold a wanted jet, before most of their cost is spent.

@@ -81,14 +81,14 @@ def _batches(process: Process, seed: np.random.SeedSequence, library: Library | 
         record = next_batch(instance, EVENTS_PER_BATCH)
         particles = visible_particles(record)
         if library is not None:
-            particles = Particles.concatenate([particles, library.overlay(EVENTS_PER_BATCH, generator)])
+            particles = Particles.concatenate([particles, library.overlay(record.events, generator)])
         part = _jets_of(process, record, particles, generator)
         if part is not None:
             yield part
 
 
 def _jets_of(process: Process, record: Record, particles: Particles, generator: np.random.Generator) -> Sample | None:
-    jets, constituents, sizes = cluster(detect(particles, generator), EVENTS_PER_BATCH)
+    jets, constituents, sizes = cluster(detect(particles, generator), record.events)
     matched, truth = match(process, record, jets)
     if not matched.any():
         return None
