@@ -1,0 +1,95 @@
+"""What the README shows must work: its commands, configurations, paths, and the messages it explains."""
+
+import re
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pytest
+import uproot
+
+from phaze_ee.cli import MODES, parse
+from phaze_ee.config.load import load_options
+from phaze_ee.data.loaders import evaluation_loader
+from phaze_ee.data.schema import DataSchema
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+SOURCE = "\n".join(path.read_text(encoding="utf-8") for path in sorted((ROOT / "phaze_ee").rglob("*.py")))
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+
+
+def commands() -> list[str]:
+    shown = "\n".join(blocks("bash")).splitlines() + re.findall(r"`(phaze_ee -m [^`]*)`", README)
+    return [line for line in shown if re.search(r"phaze_ee .*-m |-m phaze_ee", line)]
+
+
+def troubles() -> list[str]:
+    section = README.partition("## Troubleshooting")[2].partition("\n## ")[0]
+    cells = [line.split(" | ")[0] for line in section.splitlines() if line.startswith("| `")]
+    return [message for cell in cells for message in re.findall(r"`([^`]+)`", cell)]
+
+
+def test_there_is_something_to_check() -> None:
+    assert len(commands()) >= 7
+    assert len(blocks("python")) == 2
+    assert len(troubles()) >= 12
+
+
+@pytest.mark.parametrize("command", commands())
+def test_commands_parse(command: str) -> None:
+    arguments = re.split(r"(?:-m )?\bphaze_ee\b (?=-)", command, maxsplit=1)[1]
+    assert parse(shlex.split(arguments, comments=True)).mode in MODES
+
+
+def test_all_modes_are_explained() -> None:
+    section = README.partition("## Modes")[2].partition("\n## ")[0]
+    assert set(re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)) == set(MODES)
+
+
+@pytest.mark.parametrize("text", blocks("python"))
+def test_configurations_load(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "config.py"
+    path.write_text(text, encoding="utf-8")
+    assert load_options(path).train_files
+
+
+def test_the_data_yaml_reads_files_as_described(tmp_path: Path) -> None:
+    (text,) = blocks("yaml")
+    (tmp_path / "my_jets.yaml").write_text(text, encoding="utf-8")
+    rng = np.random.default_rng(0)
+    particles = {name: rng.uniform(1, 2, (6, 8)).astype(np.float32) for name in ("p_pt", "p_eta", "p_phi")}
+    is_top_N = np.arange(6) % 2
+    labels = {"is_qcd": 1 - is_top_N, "is_top": is_top_N}
+    with uproot.recreate(tmp_path / "jets.root") as file:
+        file.mktree("Events", dict.fromkeys(particles, ("f4", (8,))) | {name: v.dtype for name, v in labels.items()})
+        file["Events"].extend(particles | labels)
+    files = [tmp_path / "jets.root"]
+    schema = DataSchema.load(tmp_path / "my_jets.yaml").resolve(files)
+    (batch,) = evaluation_loader(schema, files, batch_size=6)
+    assert batch.inputs.features.shape == (6, 3, 100)
+    assert batch.label_N.tolist() == is_top_N.tolist()
+
+
+@pytest.mark.parametrize("message", [message for message in troubles() if message != "CUDA out of memory"])
+def test_explained_messages_exist(message: str) -> None:
+    for part in re.split(r"'[^']*'|…", message):
+        assert part.strip() in SOURCE
+
+
+def test_paths_exist() -> None:
+    links = re.findall(r"\]\(([\w/.]+)\)", README)
+    scripts = re.findall(r"shell_scripts/\w+\.sh", README)
+    configs = re.findall(r"data_configs/\w+\.yaml", README)
+    tree = README.partition("## In this repository")[2]
+    folders, parent = [], ""
+    for indent, name in re.findall(r"^( *)(\w+)/  +", tree, re.MULTILINE):
+        parent = parent if indent else name
+        folders.append(f"{parent}/{name}" if indent else name)
+    assert len(links) >= 4
+    assert len(folders) >= 15
+    for path in {*links, *scripts, *configs, *folders}:
+        assert (ROOT / path).exists(), path
