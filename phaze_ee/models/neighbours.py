@@ -3,6 +3,7 @@
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.nn.functional import pad
 
 from phaze_ee.models.packed import JetGroup, JetLayout
 
@@ -28,14 +29,14 @@ def nearest_neighbours(coordinates_VD: Float[Tensor, "V D"], layout: JetLayout, 
 
 
 def _in_group(coordinates_VD: Tensor, group: JetGroup, k: int) -> Int[Tensor, "R k"]:
-    coordinates_GMD = coordinates_VD[group.row_GM]
+    coordinates_GMD = coordinates_VD.index_select(0, group.row_GM.flatten()).view(*group.row_GM.shape, -1)
     square_GM = coordinates_GMD.square().sum(dim=-1).masked_fill_(~group.valid_GM, _INFINITY)
     # |x_i − x_j|² without |x_i|², which is the same for all j.
     distance_GMM = torch.baddbmm(square_GM[:, None], coordinates_GMD, coordinates_GMD.transpose(1, 2), alpha=-2)
     distance_GMM.diagonal(dim1=1, dim2=2).fill_(_INFINITY)
     found = min(k, distance_GMM.shape[-1])
-    nearest_Rk, position_Rk = distance_GMM[group.valid_GM].topk(found, dim=-1, largest=False, sorted=False)
-    first_R1 = group.row_GM[:, :1].expand_as(group.row_GM)[group.valid_GM][:, None]
+    distance_RM = distance_GMM.flatten(0, 1).index_select(0, group.slot_R)
+    nearest_Rk, position_Rk = distance_RM.topk(found, dim=-1, largest=False, sorted=False)
     none = len(coordinates_VD)
-    index_Rk = (position_Rk + first_R1).masked_fill_(nearest_Rk == _INFINITY, none)
-    return torch.nn.functional.pad(index_Rk, (0, k - found), value=none)
+    index_Rk = (position_Rk + group.first_R[:, None]).masked_fill_(nearest_Rk == _INFINITY, none)
+    return pad(index_Rk, (0, k - found), value=none)

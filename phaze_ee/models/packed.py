@@ -23,7 +23,9 @@ class JetGroup:
 
     row_GM: Int[Tensor, "G M"]  # arbitrary where not valid
     valid_GM: Bool[Tensor, "G M"]
-    row_R: Int[Tensor, " R"]  # the valid ones, in order
+    slot_R: Int[Tensor, " R"]  # which of the G·M slots are valid
+    row_R: Int[Tensor, " R"]  # and the particles in these
+    first_R: Int[Tensor, " R"]  # the first particle of their jets
 
 
 @final
@@ -55,7 +57,9 @@ class JetLayout:
             position_M = torch.arange(int(sorted_N[start]), device=self.count_N.device)
             valid_GM = position_M < sorted_N[group, None]
             row_GM = (offset_N[group, None] + position_M).where(valid_GM, 0)
-            yield JetGroup(row_GM, valid_GM, row_GM[valid_GM])
+            slot_R = valid_GM.flatten().nonzero()[:, 0]
+            first_R = offset_N[group].repeat_interleave(sorted_N[group])
+            yield JetGroup(row_GM, valid_GM, slot_R, row_GM.flatten()[slot_R], first_R)
 
 
 @final

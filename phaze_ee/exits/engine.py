@@ -1,0 +1,165 @@
+"""Inference that skips what an exit makes unnecessary."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from phaze_ee.errors import UsageError
+from phaze_ee.exits.policies import ExitPolicy
+from phaze_ee.models.tagger import Tagger
+from phaze_ee.types import Exit, Jets
+
+# Jets that go through the tagger together, at most: enough to hide the cost of calls, few enough to balance threads.
+_CHUNK = 16
+# A batch makes at least so many chunks, so that small batches occupy all threads; this does not depend on the number
+# of threads, and so neither do the numbers that come out.
+_CHUNKS = 8
+# What it costs to drop jets from a state, as multiply-accumulates that take the same time: calls, and copying the
+# particles that stay. Measured with benchmarks/engine.py --selection.
+_SELECT_MACS = 10_000_000
+_SELECT_MACS_PER_PARTICLE = 40_000
+
+
+@final
+@dataclass(frozen=True)
+class EngineResult:
+    """Answers of an engine, one per jet, in the order of the input.
+
+    ``exit_index_N`` counts the exits from 0; the full model is the last. ``macs_N`` are the multiply-accumulates that
+    were really spent on a jet, with its own number of particles, in the form of the backbone that ran.
+    """
+
+    logits_NK: Float[Tensor, "N K"]
+    exit_index_N: Int[Tensor, " N"]
+    macs_N: Int[Tensor, " N"]
+
+
+@final
+class Engine:
+    """Runs a tagger on jets and stops each at the exit where the policy lets it go.
+
+    Jets are sorted by multiplicity and go through the tagger in chunks. Several Python threads work on different
+    chunks, each with one thread inside torch; on shared cores this is much faster than torch's own threads. Fewer
+    jets than threads get torch's own threads instead.
+
+    Args:
+        tagger: in evaluation mode. Its backbone's packed form runs where it is given (:meth:`Tagger.packed`).
+        policy: when jets leave; without one every jet gets the full model, and exits are not evaluated.
+        threads: how many chunks are worked on at once.
+        chunk_size: how many jets go through the tagger together, at most.
+
+    Raises:
+        UsageError: the policy does not fit the tagger's exits, or ``threads`` or ``chunk_size`` is not positive.
+    """
+
+    def __init__(
+        self, tagger: Tagger, policy: ExitPolicy | None = None, *, threads: int = 1, chunk_size: int = _CHUNK
+    ) -> None:
+        if threads < 1 or chunk_size < 1:
+            raise UsageError(f"threads = {threads} and chunk_size = {chunk_size}, but both must be at least 1")
+        if policy is not None:
+            policy.check(len(tagger.exit_stages))
+        self.tagger = tagger
+        self.policy = policy
+        self.threads = threads
+        self.chunk_size = chunk_size
+        # Kept between calls, as are the memory and the settings that each thread has inside torch.
+        self._pool = ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,))
+
+    def __call__(self, jets: Jets) -> EngineResult:
+        """Return the answers for a batch of jets.
+
+        Raises:
+            UsageError: the tagger is in training mode.
+        """
+        if self.tagger.training or self.tagger.backbone.training:
+            raise UsageError("the tagger is in training mode; call tagger.eval() before it goes into an Engine")
+        order_N = jets.particle_count_N.argsort(descending=True)
+        chunks = torch.split(order_N, max(1, min(self.chunk_size, -(-len(jets) // _CHUNKS))))
+        results = self._run_all([jets.select(index_N) for index_N in chunks])
+        columns = [torch.cat(column) for column in zip(*results, strict=True)]
+        return EngineResult(*(_reordered(column, order_N) for column in columns))
+
+    def _run_all(self, chunks: list[Jets]) -> list[tuple[Tensor, Tensor, Tensor]]:
+        if self.threads == 1 or len(chunks) == 1:
+            with _torch_threads(self.threads):
+                return [self._run(chunk) for chunk in chunks]
+        with _torch_threads(1):
+            return list(self._pool.map(self._run, chunks))
+
+    @torch.inference_mode()
+    def _run(self, jets: Jets) -> tuple[Tensor, Tensor, Tensor]:
+        return _Run(self.tagger, self.policy, jets).finish()
+
+
+@final
+class _Run:
+    """One chunk on its way through the tagger. A jet that has its answer is ``done``; it is dropped where that pays."""
+
+    def __init__(self, tagger: Tagger, policy: ExitPolicy | None, jets: Jets) -> None:
+        count_N = jets.particle_count_N
+        self.policy = policy
+        self.walk = tagger.walk(jets, exits=policy is not None)
+        self.count_N = count_N
+        self.macs_EN = tagger.exit_macs(count_N, exits=policy is not None)
+        self.row_A = torch.arange(len(count_N), device=count_N.device)  # which of the N jets are still on the walk
+        self.done_N = torch.zeros_like(count_N, dtype=torch.bool)
+        self.exit_index_N = torch.zeros_like(count_N)
+        self.macs_N = torch.zeros_like(count_N)
+        self.history: list[Tensor] = []
+
+    def finish(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Walk until all jets have their answer; return logits, exit index and MACs spent."""
+        exit_ = next(self.walk)
+        logits_NK = torch.empty_like(exit_.logits_NK)
+        while True:
+            answered_A = self._leaves(exit_)
+            logits_NK[self.row_A[answered_A]] = exit_.logits_NK[answered_A]
+            self.exit_index_N[self.row_A[answered_A]] = exit_.index
+            self.macs_N[self.row_A] = self.macs_EN[exit_.index, self.row_A]
+            self.done_N[self.row_A[answered_A]] = True
+            if bool(self.done_N.all()):
+                return logits_NK, self.exit_index_N, self.macs_N
+            exit_ = self._next(exit_.index)
+
+    def _leaves(self, exit_: Exit) -> Bool[Tensor, " A"]:
+        waiting_A = ~self.done_N[self.row_A]
+        if exit_.is_full_model or self.policy is None:
+            return waiting_A
+        self.history.append(exit_.logits_NK)
+        return self.policy(torch.stack(self.history)) & waiting_A
+
+    def _next(self, index: int) -> Exit:
+        done_A = self.done_N[self.row_A]
+        if not self._dropping_pays(index, done_A):
+            return next(self.walk)
+        self.row_A = self.row_A[~done_A]
+        self.history = [logits_NK[~done_A] for logits_NK in self.history]
+        return self.walk.send(~done_A)
+
+    def _dropping_pays(self, index: int, done_A: Bool[Tensor, " A"]) -> bool:
+        ahead_A = (self.macs_EN[-1] - self.macs_EN[index])[self.row_A]
+        staying = int(self.count_N[self.row_A][~done_A].sum())
+        return int(ahead_A[done_A].sum()) > _SELECT_MACS + _SELECT_MACS_PER_PARTICLE * staying
+
+
+def _reordered(value_N: Tensor, order_N: Tensor) -> Tensor:
+    original_N = torch.empty_like(value_N)
+    original_N[order_N] = value_N
+    return original_N
+
+
+@contextmanager
+def _torch_threads(count: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
