@@ -2,6 +2,7 @@ import csv
 from pathlib import Path
 
 import pytest
+from matplotlib.figure import Figure
 
 from phaze_ee.errors import UsageError
 from phaze_ee.modes import compare
@@ -22,6 +23,14 @@ def workspaces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("PHAZE_EE_WORKSPACES", str(tmp_path))
     monkeypatch.setattr("phaze_ee.modes.plot.save", save_nothing)
     return tmp_path
+
+
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One empty figure in place of the trade-offs, which tests/plots looks at."""
+    figure = Figure()
+    figure.add_subplot()
+    monkeypatch.setattr("phaze_ee.modes.compare.tradeoff_figures", lambda projects: {"flops_vs_accuracy": figure})
 
 
 def new_project(name: str) -> Project:
@@ -60,6 +69,7 @@ def test_named_projects_are_drawn_and_tabled(workspaces: Path, capsys: pytest.Ca
     assert "not_asked_for" not in output
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_summary_holds_the_figures_of_every_exit(workspaces: Path) -> None:
     judged_project("one", (0.6, 0.7))
     judged_project("two", (0.5,))
@@ -75,6 +85,7 @@ def test_summary_holds_the_figures_of_every_exit(workspaces: Path) -> None:
     assert int(rows[-1]["macs"]) == 533_720_000
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_without_names_all_judged_projects_are_taken(workspaces: Path, capsys: pytest.CaptureFixture[str]) -> None:
     judged_project("one")
     half = new_project("half")
@@ -87,6 +98,7 @@ def test_without_names_all_judged_projects_are_taken(workspaces: Path, capsys: p
     assert (workspaces / "W" / "comparisons" / "comparison_flops_vs_accuracy.png").is_file()
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_different_samples_and_particles_are_noted(capsys: pytest.CaptureFixture[str]) -> None:
     judged_project("one")
     judged_project("two", particles=64, jets=3_000)
