@@ -19,6 +19,7 @@ SAMPLE_VALUES: dict[str, Any] = {
     "zero_epochs": 0,
     "lr": 0.01,
     "batch_size": 64,
+    "exit_loss_strategy": "target_detached",
     "beta_max": [1.0, 1.0, 1.0],
     "num_workers": 0,
     "log_interval": 10,
