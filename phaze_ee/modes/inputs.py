@@ -88,7 +88,7 @@ def load_trained(setup: Setup) -> Trained:
         checkpoint = load_checkpoint(project.best_model)
         schema = DataSchema.from_options(checkpoint.data_options)
         notes = _changes(setup, schema)
-        return Trained(checkpoint.tagger, schema, f"{project.best_model} (epoch {checkpoint.epoch})", notes)
+        return Trained(checkpoint.tagger, schema, f"{project.best_model} (epoch {checkpoint.epoch + 1})", notes)
     if setup.options.init_from is not None:
         schema = setup.schema
         if schema.needs_standardisation:

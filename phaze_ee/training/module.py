@@ -96,7 +96,7 @@ class TaggerModule(LightningModule):
             f"{name} {loss:.4g}" for name, loss in zip(self.tagger.exit_names, terms.loss_E.tolist(), strict=True)
         )
         raise RunError(
-            f"the loss is not finite in epoch {self.current_epoch}, batch {batch_idx} ({losses}); lower lr, "
+            f"the loss is not finite in epoch {self.current_epoch + 1}, batch {batch_idx + 1} ({losses}); lower lr, "
             "set gradient_clip, or check the inputs; latest_model.pt holds the last whole epoch"
         )
 

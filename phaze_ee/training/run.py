@@ -4,6 +4,7 @@ import importlib.metadata
 import logging
 import os
 import platform
+import signal
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from rich.console import Console
 
 from phaze_ee.config.options import Options
+from phaze_ee.errors import RunError
 from phaze_ee.models.checkpoint import Checkpoint
 from phaze_ee.models.device import resolve_device
 from phaze_ee.models.tagger import Tagger
@@ -68,7 +70,7 @@ def train(
         console: where the progress is shown.
 
     Raises:
-        RunError: the loss is not finite, or a file cannot be written.
+        RunError: the loss is not finite, a file cannot be written, or Ctrl-C was pressed.
     """
     assert options.seed is not None
     seed_everything(options.seed, workers=True, verbose=False)
@@ -87,7 +89,8 @@ def train(
     ]
     with _quiet_lightning():
         trainer = _trainer(options, outputs, callbacks)
-        trainer.fit(module, train_dataloaders=loaders.train, val_dataloaders=loaders.val)
+        with _reporting_interrupts(module, checkpoints.folder):
+            trainer.fit(module, train_dataloaders=loaders.train, val_dataloaders=loaders.val)
     return checkpoints
 
 
@@ -125,6 +128,20 @@ def _strategy(options: Options, environment: Mapping[str, str]) -> dict[str, Any
         "devices": int(environment.get("LOCAL_WORLD_SIZE", "1")),
         "num_nodes": int(environment.get("GROUP_WORLD_SIZE", "1")),
     }
+
+
+@contextmanager
+def _reporting_interrupts(module: TaggerModule, models: Path) -> Iterator[None]:
+    """Make Ctrl-C an error that says what is left; Lightning would exit without a word and ignore a second Ctrl-C."""
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    except SystemExit as stop:
+        signal.signal(signal.SIGINT, handler)
+        raise RunError(
+            f"interrupted in epoch {module.current_epoch + 1}; {models / 'latest_model.pt'} holds the network as it "
+            "was then"
+        ) from stop
 
 
 @contextmanager

@@ -50,7 +50,7 @@ def test_both_modes_agree_on_a_two_class_project(folder: Path, capsys: pytest.Ca
     printed = capsys.readouterr().out
     tables = [line for line in printed.splitlines() if str(folder) not in line]
     assert max(map(len, tables)) <= 80
-    assert "best_model.pt (epoch 3)" in printed
+    assert "best_model.pt (epoch 4)" in printed
     assert "is_qcd rejection" in printed
 
 

@@ -134,7 +134,7 @@ def test_a_loss_that_is_not_finite_stops_with_the_reason(tmp_path: Path) -> None
     features = poisoned.features.clone()
     features[3, 2, 0] = float("nan")
     bad = JetBatch(JetInputs(poisoned.points, features, poisoned.vectors, poisoned.mask), BATCHES[1].label_N)
-    with pytest.raises(RunError, match=r"not finite in epoch 0, batch 1 \(.*full_model nan"):
+    with pytest.raises(RunError, match=r"not finite in epoch 1, batch 2 \(.*full_model nan"):
         run(tmp_path, batches=[BATCHES[0], bad, *BATCHES[2:]])
 
 
@@ -149,10 +149,8 @@ def test_interrupting_leaves_a_usable_latest_model(tmp_path: Path) -> None:
     loaders = Loaders(Interrupting(BATCHES[:4]), ListLoader(BATCHES[4:]))
     data = DataRecord({}, "hash")
     before = signal.getsignal(signal.SIGINT)
-    try:
-        with pytest.raises(SystemExit):
-            train(small_tagger().float(), loaders, options, outputs(tmp_path), data, Console(file=io.StringIO()))
-    finally:
-        signal.signal(signal.SIGINT, before)
+    with pytest.raises(RunError, match=r"interrupted in epoch 1; .*latest_model\.pt holds the network"):
+        train(small_tagger().float(), loaders, options, outputs(tmp_path), data, Console(file=io.StringIO()))
+    assert signal.getsignal(signal.SIGINT) is before
     latest = load_checkpoint(tmp_path / "models" / "latest_model.pt")
     assert latest.tagger(BATCHES[0].inputs).isfinite().all()
