@@ -50,7 +50,6 @@ class _ReadSpans(Dataset[Chunk | PhazeError]):
 
     def __getitem__(self, index: int) -> Chunk | PhazeError:
         # torch would wrap an exception of a worker in its whole traceback, so it travels as a value
-        torch.set_num_threads(1)
         try:
             return self.reader.read(self.spans[index])
         except PhazeError as error:
