@@ -1,16 +1,17 @@
 """ParticleNet on the particles that exist: no padding, BatchNorm folded, work in chunks that fit the cache."""
 
+from dataclasses import replace
 from typing import Any, ClassVar, Self, final
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn.functional import relu
 
 from phaze_ee.models.edge_conv import edge_conv
 from phaze_ee.models.folding import FoldedParticleNet, fold
 from phaze_ee.models.neighbours import nearest_neighbours
 from phaze_ee.models.packed import JetLayout, PackedState, pool_rows
+from phaze_ee.models.packed_training import edge_conv_training, layer_training
 from phaze_ee.models.staged_particle_net import StagedParticleNet
 from phaze_ee.types import Jets
 
@@ -38,30 +39,49 @@ class PackedParticleNet(StagedParticleNet[PackedState]):
         return super().train(mode)
 
     def embed(self, inputs: Jets) -> PackedState:
+        if self._differentiates():
+            padded = self.trim(inputs.padded())
+            # bn_fts sees the padded tensor, as in weaver: its statistics include what stands in padded slots.
+            features = self.mod.bn_fts(padded.features) if self.mod.use_fts_bn else padded.features
+            jets, length = replace(padded, features=features, vectors=None).ragged(), features.shape[-1]
+            return PackedState(jets.features_VC, jets.points_V2, JetLayout(jets.particle_count_N), length)
         folded = self._fold()
-        length = max(inputs.used_length, self.minimum_length)
         jets = inputs.ragged()
         features_VC = torch.addcmul(folded.feature_shift_C, jets.features_VC, folded.feature_scale_C)
+        length = max(inputs.used_length, self.minimum_length)
         return PackedState(features_VC, jets.points_V2, JetLayout(jets.particle_count_N), length)
 
     def stage(self, index: int, state: PackedState) -> PackedState:
-        block = self._fold().edge_convs[index]
+        block = self.mod.edge_convs[index]
         neighbour_Vk = nearest_neighbours(state.coordinates_VD, state.layout, block.k)
-        features_VC = edge_conv(block, state.features_VC, neighbour_Vk)
+        if self._differentiates():
+            features_VC = edge_conv_training(block, state, neighbour_Vk)
+        else:
+            features_VC = edge_conv(self._fold().edge_convs[index], state.features_VC, neighbour_Vk)
         earlier = (*state.earlier, features_VC) if self.mod.use_fusion else ()
         return PackedState(features_VC, features_VC, state.layout, state.length, earlier)
 
     def readout(self, state: PackedState) -> Float[Tensor, "N K"]:
-        features_VC = state.features_VC
-        fusion = self._fold().fusion
-        if fusion is not None:
-            features_VC = relu(fusion(torch.cat(state.earlier, dim=1)))
+        features_VC = self._fuse(state) if self.mod.use_fusion else state.features_VC
         if self.mod.use_counts:
             pooled_NC = pool_rows(features_VC, state.layout, "mean")
         else:
             pooled_NC = pool_rows(features_VC, state.layout, "sum") / state.length
         logits: Tensor = self.mod.fc(pooled_NC)
         return logits
+
+    def _fuse(self, state: PackedState) -> Float[Tensor, "V C"]:
+        together_VC = torch.cat(state.earlier, dim=1)
+        if self._differentiates():
+            convolution, norm, activation = self.mod.fusion_block
+            fused_VC: Tensor = activation(layer_training(convolution, norm, together_VC, state))
+            return fused_VC
+        fusion = self._fold().fusion
+        assert fusion is not None
+        return fusion(together_VC).relu_()
+
+    def _differentiates(self) -> bool:
+        return self.training or (torch.is_grad_enabled() and any(weight.requires_grad for weight in self.parameters()))
 
     def _fold(self) -> FoldedParticleNet:
         if self._folded is None or any(

@@ -1,0 +1,131 @@
+"""BatchNorm over rows of which some stand for many: how padding enters the statistics without being stored."""
+
+from typing import Any, NamedTuple, Self, final
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+from torch.nn.functional import batch_norm, linear
+
+# Elements that the backward pass handles at once on its way through memory; they stay in a core's cache.
+_BLOCK = 200_000
+
+
+class WeightedRows(NamedTuple):
+    """Rows that count once each, and a few ``extra`` rows that each count ``weight_R`` times."""
+
+    row_EC: Float[Tensor, "E C"]
+    extra_RC: Float[Tensor, "R C"]
+    weight_R: Float[Tensor, " R"]
+
+    def linear(self, weight: Tensor) -> Self:
+        """Apply a layer without bias to all rows."""
+        return self._replace(row_EC=linear(self.row_EC, weight), extra_RC=linear(self.extra_RC, weight))
+
+
+def normalise(rows: WeightedRows, norm: nn.modules.batchnorm._BatchNorm, *, relu: bool = False) -> WeightedRows:
+    """Apply a BatchNorm layer, and a ReLU behind it if asked for.
+
+    In training, mean and variance are those of a batch in which every extra row stands as often as its weight says, and
+    the running statistics are updated with them, as ``nn.BatchNorm`` does.
+    """
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    if not norm.training:
+        constants = (norm.running_mean, norm.running_var, norm.weight, norm.bias)
+        row_EC = batch_norm(rows.row_EC, *constants, eps=norm.eps)
+        # In evaluation nothing depends on the extra rows.
+        return rows._replace(row_EC=row_EC.relu() if relu else row_EC)
+    outputs = _WeightedBatchNorm.apply(*rows, norm.weight, norm.bias, norm.eps, relu)  # type: ignore[no-untyped-call]
+    row_EC, extra_RC, mean_C, variance_C = outputs
+    _update_running_statistics(norm, mean_C, variance_C, len(rows.row_EC) + float(rows.weight_R.sum()))
+    return WeightedRows(row_EC, extra_RC, rows.weight_R)
+
+
+@torch.no_grad()
+def _update_running_statistics(
+    norm: nn.modules.batchnorm._BatchNorm, mean_C: Tensor, variance_C: Tensor, count: float
+) -> None:
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    assert norm.num_batches_tracked is not None
+    norm.num_batches_tracked += 1
+    share = 1 / float(norm.num_batches_tracked) if norm.momentum is None else norm.momentum
+    norm.running_mean.lerp_(mean_C, share)
+    norm.running_var.lerp_(variance_C * (count / (count - 1)), share)
+
+
+@final
+class _WeightedBatchNorm(torch.autograd.Function):
+    """y = γ (z − μ)/√(σ² + ε) + β on all rows, μ and σ² weighted; ATen's own kernels do the work on the many rows."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        row_EC: Tensor,
+        extra_RC: Tensor,
+        weight_R: Tensor,
+        scale_C: Tensor,
+        shift_C: Tensor,
+        epsilon: float,
+        relu: bool,
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        mean_C, variance_C = _statistics(row_EC, extra_RC, weight_R)
+        outputs = [batch_norm(value, mean_C, variance_C, scale_C, shift_C, eps=epsilon) for value in (row_EC, extra_RC)]
+        if relu:
+            outputs = [output.relu_() for output in outputs]
+        ctx.save_for_backward(row_EC, extra_RC, weight_R, scale_C, mean_C, variance_C, *(outputs if relu else ()))
+        ctx.epsilon = epsilon
+        ctx.mark_non_differentiable(mean_C, variance_C)
+        return outputs[0], outputs[1], mean_C, variance_C
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        row_EC, extra_RC, weight_R, scale_C, mean_C, variance_C, *outputs = ctx.saved_tensors
+        inputs_and_scale = [
+            _backward_at_fixed_statistics(value, gradient, output, scale_C, mean_C, variance_C, ctx.epsilon)
+            for value, gradient, output in zip((row_EC, extra_RC), gradients, outputs or (None, None), strict=False)
+        ]
+        (d_row_EC, d_scale_C, d_shift_C), (d_extra_RC, d_extra_scale_C, d_extra_shift_C) = inputs_and_scale
+        d_scale_C, d_shift_C = d_scale_C + d_extra_scale_C, d_shift_C + d_extra_shift_C
+        # What comes back through μ and σ² is linear in each row: slope · z + offset, times the weight of the row.
+        inverse_C = torch.rsqrt(variance_C + ctx.epsilon)
+        count = len(row_EC) + float(weight_R.sum())
+        slope_C = -scale_C * inverse_C.square() * d_scale_C / count
+        offset_C = -scale_C * inverse_C * d_shift_C / count - slope_C * mean_C
+        block = max(1, _BLOCK // row_EC.shape[1])
+        for value, d_value in zip(torch.split(row_EC, block), torch.split(d_row_EC, block), strict=True):
+            d_value.addcmul_(value, slope_C).add_(offset_C)
+        d_extra_RC += weight_R[:, None] * (extra_RC * slope_C + offset_C)
+        return d_row_EC, d_extra_RC, None, d_scale_C, d_shift_C, None, None
+
+
+def _statistics(row_EC: Tensor, extra_RC: Tensor, weight_R: Tensor) -> tuple[Tensor, Tensor]:
+    """Return mean and biased variance."""
+    row_count = len(row_EC)
+    share_R1 = weight_R[:, None] / (row_count + weight_R.sum())
+    row_share = 1 - share_R1.sum()
+    row_mean_C, row_variance_C = torch.ops.aten.batch_norm_update_stats(row_EC, None, None, 0.0)
+    mean_C = row_share * row_mean_C + (share_R1 * extra_RC).sum(dim=0)
+    variance_C = row_share * (row_variance_C + (row_mean_C - mean_C).square())
+    return mean_C, variance_C + (share_R1 * (extra_RC - mean_C).square()).sum(dim=0)
+
+
+def _backward_at_fixed_statistics(
+    value: Tensor,
+    gradient: Tensor,
+    output: Tensor | None,
+    scale_C: Tensor,
+    mean_C: Tensor,
+    variance_C: Tensor,
+    epsilon: float,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the gradients of the rows, the scale and the shift; ``output`` is that of the ReLU, where there is one."""
+    if output is not None:
+        gradient = torch.ops.aten.threshold_backward(gradient, output, 0)
+    gradients: tuple[Tensor, Tensor, Tensor] = torch.ops.aten.native_batch_norm_backward(
+        gradient.contiguous(), value, scale_C, mean_C, variance_C, None, None, False, epsilon, [True, True, True]
+    )
+    return gradients
