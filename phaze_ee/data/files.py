@@ -45,7 +45,10 @@ def _matches(option: str, pattern: str, project_root: Path | None) -> list[Path]
     wanted = Path(pattern).expanduser()
     roots = (Path(),) if wanted.is_absolute() else search_roots(project_root)
     for root in roots:
-        found = [Path(name) for name in glob(str(root / wanted), recursive=True)]  # noqa: PTH207 - Path.glob takes no absolute pattern if has_magic(pattern) else [root / wanted]
+        # A name that is there is that file, whatever [ ] or * stand in it; so is every folder above the pattern.
+        is_name = (root / wanted).is_file()
+        names = [str(wanted)] if is_name else glob(str(wanted), root_dir=root, recursive=True)  # noqa: PTH207 - absolute
+        found = [root / name for name in names]
         files = [path for path in found if path.is_file()]
         if files:
             return files

@@ -39,6 +39,14 @@ def test_the_current_directory_goes_before_the_project(project: Path, monkeypatc
     assert set(found) == {Path("a.root"), project / "data/b.root"}
 
 
+def test_brackets_in_names_are_no_pattern(tmp_path: Path) -> None:
+    folder = tmp_path / "run [1]"
+    folder.mkdir()
+    (folder / "jets[2].root").touch()
+    assert expand_patterns("train_files", ["*.root"], folder) == [folder / "jets[2].root"]
+    assert expand_patterns("train_files", ["jets[2].root"], folder) == [folder / "jets[2].root"]
+
+
 @pytest.mark.parametrize("pattern", ["data/*.h5", "data/none.root", "data/folder.root"])
 def test_no_match_names_option_pattern_and_places(pattern: str, project: Path) -> None:
     with pytest.raises(UsageError, match=r"val_files: no file matches '" + pattern.replace("*", r"\*")) as caught:
