@@ -110,7 +110,7 @@ class Tagger(nn.Module):
                     state = state.select(keep_N)
                     if len(state) == 0:
                         return
-        yield Exit(index, None, self.backbone.readout(state))
+        yield Exit(len(self.exit_stages), None, self.backbone.readout(state))
 
     def _exit(self, index: int, state: State) -> Exit:
         return Exit(index, self.exit_stages[index], self.heads[index](state))

@@ -1,0 +1,155 @@
+"""The engine against the same policy applied to the logits of all exits."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from phaze_ee.errors import UsageError
+from phaze_ee.exits import engine as engine_module
+from phaze_ee.exits.engine import Engine
+from phaze_ee.exits.policies import EXIT_SCORES, ThresholdPolicy
+from phaze_ee.models.tagger import Tagger
+from phaze_ee.types import JetInputs
+from tests.jets import random_jets, small_tagger
+
+COUNTS = [int(count) for count in torch.randint(0, 30, (70,), generator=torch.Generator().manual_seed(1))]
+EXACT: dict[str, Any] = {"rtol": 0.0, "atol": 1e-11}
+
+
+@pytest.fixture
+def jets() -> JetInputs:
+    return random_jets(COUNTS, length=32)
+
+
+@pytest.fixture(params=["padded", "packed"])
+def tagger(request: pytest.FixtureRequest) -> Tagger:
+    tagger = small_tagger()
+    return tagger.packed() if request.param == "packed" else tagger
+
+
+@pytest.fixture(params=["dropping always", "dropping where it pays"])
+def _dropping(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if request.param == "dropping always":
+        monkeypatch.setattr(engine_module, "_SELECT_MACS", -1)
+        monkeypatch.setattr(engine_module, "_SELECT_MACS_PER_PARTICLE", 0)
+
+
+def simulate(tagger: Tagger, policy: ThresholdPolicy, jets: JetInputs) -> tuple[Tensor, Tensor]:
+    """Logits and exit index of each jet, from the logits of all exits."""
+    with torch.no_grad():
+        logits_ENK = tagger(jets)
+    last = len(logits_ENK) - 1
+    exit_index_N = torch.full((len(jets),), last)
+    for index in reversed(range(last)):
+        exit_index_N[policy(logits_ENK[: index + 1])] = index
+    return logits_ENK[exit_index_N, torch.arange(len(jets))], exit_index_N
+
+
+def middle_policy(tagger: Tagger, score: str, jets: JetInputs) -> ThresholdPolicy:
+    """About half of the jets that are left leave at each exit."""
+    with torch.no_grad():
+        logits_ENK = tagger(jets)
+    scores = [EXIT_SCORES[score](logits_ENK[: index + 1]) for index in range(len(logits_ENK) - 1)]
+    return ThresholdPolicy(score, [float(score_N.median()) for score_N in scores])
+
+
+@pytest.mark.usefixtures("_dropping")
+@pytest.mark.parametrize("score", EXIT_SCORES)
+@pytest.mark.parametrize("threads", [1, 2])
+def test_dynamic_equals_offline_simulation(tagger: Tagger, jets: JetInputs, score: str, threads: int) -> None:
+    policy = middle_policy(tagger, score, jets)
+    logits_NK, exit_index_N = simulate(tagger, policy, jets)
+    assert set(exit_index_N.tolist()) == {0, 1, 2, 3}
+    result = Engine(tagger, policy, threads=threads)(jets)
+    torch.testing.assert_close(result.logits_NK, logits_NK, **EXACT)
+    assert torch.equal(result.exit_index_N, exit_index_N)
+
+
+def test_macs_are_those_of_the_exit_where_jets_are_dropped_at_once(
+    tagger: Tagger, jets: JetInputs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine_module, "_SELECT_MACS", -1)
+    monkeypatch.setattr(engine_module, "_SELECT_MACS_PER_PARTICLE", 0)
+    result = Engine(tagger, middle_policy(tagger, "confidence", jets))(jets)
+    macs_EN = tagger.exit_macs(jets.particle_count_N)
+    assert torch.equal(result.macs_N, macs_EN[result.exit_index_N, torch.arange(len(jets))])
+
+
+def test_jets_that_are_not_dropped_cost_what_was_computed_for_them(
+    tagger: Tagger, jets: JetInputs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine_module, "_SELECT_MACS", 10**15)
+    result = Engine(tagger, middle_policy(tagger, "confidence", jets), chunk_size=len(jets))(jets)
+    macs_EN = tagger.exit_macs(jets.particle_count_N)
+    assert (result.macs_N >= macs_EN[result.exit_index_N, torch.arange(len(jets))]).all()
+    assert (result.macs_N[result.exit_index_N == 0] > macs_EN[0][result.exit_index_N == 0]).any()
+
+
+def test_without_policy_every_jet_gets_the_full_model(tagger: Tagger, jets: JetInputs) -> None:
+    with torch.no_grad():
+        expected = tagger(jets)[-1]
+    result = Engine(tagger)(jets)
+    torch.testing.assert_close(result.logits_NK, expected, **EXACT)
+    assert result.exit_index_N.tolist() == [3] * len(jets)
+    assert torch.equal(result.macs_N, tagger.exit_macs(jets.particle_count_N, exits=False)[-1])
+
+
+def test_without_policy_no_exit_head_is_evaluated(jets: JetInputs) -> None:
+    tagger = small_tagger().packed()
+    tagger.heads = torch.nn.ModuleList([torch.nn.Identity() for _ in tagger.heads])
+    calls: list[object] = []
+    for head in tagger.heads:
+        head.register_forward_hook(lambda *arguments: calls.append(arguments))
+        head.macs = lambda count_N: count_N  # type: ignore[assignment]
+    Engine(tagger)(jets)
+    assert calls == []
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_numbers_do_not_depend_on_threads(dtype: torch.dtype, jets: JetInputs) -> None:
+    tagger = small_tagger().packed().to(dtype)
+    jets = jets.map(lambda tensor: tensor.to(dtype))
+    policy = middle_policy(tagger, "margin", jets)
+    one, two = (Engine(tagger, policy, threads=threads)(jets) for threads in (1, 2))
+    assert torch.equal(one.logits_NK, two.logits_NK)
+    assert torch.equal(one.exit_index_N, two.exit_index_N)
+    assert torch.equal(one.macs_N, two.macs_N)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("jet_count", [0, 1, 2, 70])
+def test_the_callers_threads_are_restored(jets: JetInputs, threads: int, jet_count: int) -> None:
+    before = torch.get_num_threads()
+    result = Engine(small_tagger().packed(), threads=threads)(jets.select(torch.arange(jet_count)))
+    assert torch.get_num_threads() == before
+    assert result.logits_NK.shape == (jet_count, 4)
+    assert result.exit_index_N.shape == result.macs_N.shape == (jet_count,)
+
+
+def test_ragged_and_padded_jets_give_the_same(jets: JetInputs) -> None:
+    tagger = small_tagger().packed()
+    policy = middle_policy(tagger, "entropy", jets)
+    padded, ragged = Engine(tagger, policy)(jets), Engine(tagger, policy)(jets.ragged())
+    assert torch.equal(padded.logits_NK, ragged.logits_NK)
+    assert torch.equal(padded.macs_N, ragged.macs_N)
+
+
+def test_chunks_do_not_change_answers(jets: JetInputs) -> None:
+    tagger = small_tagger().packed()
+    policy = middle_policy(tagger, "confidence", jets)
+    results = [Engine(tagger, policy, chunk_size=size)(jets) for size in (1, 5, 16)]
+    for result in results[1:]:
+        torch.testing.assert_close(result.logits_NK, results[0].logits_NK, **EXACT)
+        assert torch.equal(result.exit_index_N, results[0].exit_index_N)
+
+
+def test_mistakes_are_told(jets: JetInputs) -> None:
+    tagger = small_tagger()
+    with pytest.raises(UsageError, match="1 thresholds, the tagger 3 exits"):
+        Engine(tagger, ThresholdPolicy("margin", [0.5]))
+    with pytest.raises(UsageError, match="threads = 0"):
+        Engine(tagger, threads=0)
+    with pytest.raises(UsageError, match="training mode"):
+        Engine(tagger.train())(jets)
