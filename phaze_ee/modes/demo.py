@@ -16,8 +16,9 @@ def run(request: Request) -> None:
     """Create a project, of ``-p`` or a fresh one in workspace ``demo``, and take it through the chain."""
     project = create_project(request.named_project if request.workspace else _free_project())
     console.print(f"Demo project {project}: {project.config}", soft_wrap=True)
-    named = dataclasses.replace(request, workspace=project.workspace, project=project.name)
-    chain.run(named)
+    chain.run(
+        dataclasses.replace(request, workspace=project.workspace, project=project.name, operations=Request.operations)
+    )
     console.rule("done", align="left")
     show(benchmark_table(BenchmarkResults.read(project.benchmark_results, made_by="benchmark")))
     for path in sorted(project.plots.rglob("*.png")):

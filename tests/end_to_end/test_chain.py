@@ -8,7 +8,10 @@ import pytest
 import torch
 
 from phaze_ee.cli import main
+from phaze_ee.config import template
 from phaze_ee.models.checkpoint import load_checkpoint
+from phaze_ee.modes import plot
+from phaze_ee.modes.request import Request
 from phaze_ee.workspace import Project
 from tests.end_to_end.command import SMALL, digest, edit
 from tests.end_to_end.conftest import Chained
@@ -126,13 +129,22 @@ def test_a_second_project_and_the_comparison(first: Project, capsys: pytest.Capt
     check_plots(first.comparisons, {"comparison_flops_vs_accuracy", "comparison_params_vs_accuracy"})
 
 
-def test_a_run_repeats_bit_for_bit(first: Project) -> None:
-    """The same seed, in this process instead of one of its own, gives the same weights and the same scores."""
-    again = Project("JetClass", "again")
-    assert main(["-m", "new_project", "-p", "JetClass", "again"]) == 0
-    edit(again, **SMALL)
-    assert main(["-m", "chain", "-p", "JetClass", "again", "-o", "train_evaluate"]) == 0
-    once, twice = (load_checkpoint(project.best_model).tagger.state_dict() for project in (first, again))
+def test_the_demo_ends_with_the_table_and_repeats_the_run_bit_for_bit(
+    first: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The same configuration and seed, in this process instead of one of its own: the same weights and scores."""
+    demo = Project("demo", "sample_jets_1")
+
+    def draw(request: Request) -> None:  # the figures are those of test_the_plots_are_there_in_both_formats
+        (demo.plots / "figure.png").touch()
+
+    monkeypatch.setattr(plot, "run", draw)
+    monkeypatch.setattr(template, "SAMPLE_VALUES", template.SAMPLE_VALUES | SMALL)
+    assert main(["-m", "demo"]) == 0
+    once, twice = (load_checkpoint(project.best_model).tagger.state_dict() for project in (first, demo))
     assert [name for name in once if not torch.equal(once[name], twice[name])] == []
-    scores = [content(project.evaluation_results)["full_model"]["accuracy"] for project in (first, again)]
+    scores = [content(project.benchmark_results)["full_model"]["accuracy"] for project in (first, demo)]
     assert scores[0] == scores[1]
+    ending = capsys.readouterr().out.split("done")[-1]
+    for shown in (f"{scores[0]:.4f}", demo.plots / "figure.png", demo.best_model, demo.config):
+        assert str(shown) in ending
