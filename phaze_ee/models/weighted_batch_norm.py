@@ -8,9 +8,6 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import batch_norm, linear
 
-# Elements that the backward pass handles at once on its way through memory; they stay in a core's cache.
-_BLOCK = 200_000
-
 
 class WeightedRows(NamedTuple):
     """Rows that count once each, and a few ``extra`` rows that each count ``weight_R`` times."""
@@ -84,21 +81,28 @@ class _WeightedBatchNorm(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         row_EC, extra_RC, weight_R, scale_C, mean_C, variance_C, *outputs = ctx.saved_tensors
-        inputs_and_scale = [
-            _backward_at_fixed_statistics(value, gradient, output, scale_C, mean_C, variance_C, ctx.epsilon)
-            for value, gradient, output in zip((row_EC, extra_RC), gradients, outputs or (None, None), strict=False)
-        ]
-        (d_row_EC, d_scale_C, d_shift_C), (d_extra_RC, d_extra_scale_C, d_extra_shift_C) = inputs_and_scale
-        d_scale_C, d_shift_C = d_scale_C + d_extra_scale_C, d_shift_C + d_extra_shift_C
-        # What comes back through μ and σ² is linear in each row: slope · z + offset, times the weight of the row.
-        inverse_C = torch.rsqrt(variance_C + ctx.epsilon)
+        if outputs:
+            gradients = tuple(
+                torch.ops.aten.threshold_backward(gradient, output, 0)
+                for gradient, output in zip(gradients, outputs, strict=False)
+            )
+        d_scale_C, d_shift_C = (
+            first + second
+            for first, second in zip(
+                *(
+                    _parameter_gradients(value, gradient, scale_C, mean_C, variance_C, ctx.epsilon)
+                    for value, gradient in zip((row_EC, extra_RC), gradients, strict=False)
+                ),
+                strict=True,
+            )
+        )
+        # What comes back through μ and σ² is linear in each row, slope · z + offset, times the weight of the row.
+        direct_C = scale_C * torch.rsqrt(variance_C + ctx.epsilon)
         count = len(row_EC) + float(weight_R.sum())
-        slope_C = -scale_C * inverse_C.square() * d_scale_C / count
-        offset_C = -scale_C * inverse_C * d_shift_C / count - slope_C * mean_C
-        block = max(1, _BLOCK // row_EC.shape[1])
-        for value, d_value in zip(torch.split(row_EC, block), torch.split(d_row_EC, block), strict=True):
-            d_value.addcmul_(value, slope_C).add_(offset_C)
-        d_extra_RC += weight_R[:, None] * (extra_RC * slope_C + offset_C)
+        slope_C = -direct_C * d_scale_C / (count * (variance_C + ctx.epsilon).sqrt())
+        offset_C = -direct_C * d_shift_C / count - slope_C * mean_C
+        d_row_EC = torch.addcmul(offset_C, row_EC, slope_C).addcmul_(gradients[0], direct_C)
+        d_extra_RC = weight_R[:, None] * torch.addcmul(offset_C, extra_RC, slope_C) + gradients[1] * direct_C
         return d_row_EC, d_extra_RC, None, d_scale_C, d_shift_C, None, None
 
 
@@ -113,19 +117,11 @@ def _statistics(row_EC: Tensor, extra_RC: Tensor, weight_R: Tensor) -> tuple[Ten
     return mean_C, variance_C + (share_R1 * (extra_RC - mean_C).square()).sum(dim=0)
 
 
-def _backward_at_fixed_statistics(
-    value: Tensor,
-    gradient: Tensor,
-    output: Tensor | None,
-    scale_C: Tensor,
-    mean_C: Tensor,
-    variance_C: Tensor,
-    epsilon: float,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the gradients of the rows, the scale and the shift; ``output`` is that of the ReLU, where there is one."""
-    if output is not None:
-        gradient = torch.ops.aten.threshold_backward(gradient, output, 0)
-    gradients: tuple[Tensor, Tensor, Tensor] = torch.ops.aten.native_batch_norm_backward(
-        gradient.contiguous(), value, scale_C, mean_C, variance_C, None, None, False, epsilon, [True, True, True]
+def _parameter_gradients(
+    value: Tensor, gradient: Tensor, scale_C: Tensor, mean_C: Tensor, variance_C: Tensor, epsilon: float
+) -> tuple[Tensor, Tensor]:
+    """Return what rows contribute to the gradients of scale and shift."""
+    _, d_scale_C, d_shift_C = torch.ops.aten.native_batch_norm_backward(
+        gradient.contiguous(), value, scale_C, mean_C, variance_C, None, None, False, epsilon, [False, True, True]
     )
-    return gradients
+    return d_scale_C, d_shift_C
