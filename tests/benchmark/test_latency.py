@@ -1,0 +1,35 @@
+"""Measured times: what is reported, not how fast this machine is."""
+
+import torch
+
+from phaze_ee.benchmark.latency import measure_latency
+from tests.jets import random_jets, small_tagger
+
+
+def test_every_exit_is_measured_at_every_batch_size() -> None:
+    tagger, jets = small_tagger((0, 2)).packed(), random_jets([5, 10, 15], length=20)
+    report = measure_latency(tagger, jets, batch_sizes=(1, 4), threads=2, seconds=0.0, minimum_batches=3)
+    assert (report.threads, report.device, report.dtype) == (2, "cpu", "float64")
+    assert report.mean_multiplicity == 10
+    names = ["exit_0", "exit_1", "full_model"]
+    assert [(entry.name, entry.batch_size) for entry in report.entries] == [
+        (name, size) for size in (1, 4) for name in names
+    ]
+    for entry in report.entries:
+        assert 0 < entry.p50_ms <= entry.p95_ms <= entry.p99_ms
+        assert entry.batches == 3
+
+
+def test_macs_are_those_of_the_jets_that_ran() -> None:
+    tagger, jets = small_tagger((0,)).packed(), random_jets([5, 10, 15], length=20)
+    entries = measure_latency(tagger, jets, batch_sizes=(3,), seconds=0.0, minimum_batches=1).entries
+    counts = torch.tensor([5, 10, 15])
+    assert entries[0].mean_macs == tagger.exit_macs(counts)[0].double().mean()
+    assert entries[1].mean_macs == tagger.exit_macs(counts, exits=False)[1].double().mean()
+
+
+def test_measuring_goes_on_for_the_time_asked_for() -> None:
+    entries = measure_latency(
+        small_tagger(()).packed(), random_jets([5]), batch_sizes=(1,), seconds=0.05, minimum_batches=1
+    ).entries
+    assert entries[0].batches > 1
