@@ -53,19 +53,29 @@ class Engine:
         policy: when jets leave; without one every jet gets the full model, and exits are not evaluated.
         threads: how many chunks are worked on at once.
         chunk_size: how many jets go through the tagger together, at most.
+        backend: ``"torch"`` runs the tagger as it is, ``"native"`` its form in compiled code (:meth:`Tagger.native`).
 
     Raises:
-        UsageError: the policy does not fit the tagger's exits, or ``threads`` or ``chunk_size`` is not positive.
+        UsageError: the policy does not fit the tagger's exits, ``threads`` or ``chunk_size`` is not positive, the
+            backend is unknown, the network has no native form, or that cannot be compiled.
     """
 
     def __init__(
-        self, tagger: Tagger, policy: ExitPolicy | None = None, *, threads: int = 1, chunk_size: int = _CHUNK
+        self,
+        tagger: Tagger,
+        policy: ExitPolicy | None = None,
+        *,
+        threads: int = 1,
+        chunk_size: int = _CHUNK,
+        backend: str = "torch",
     ) -> None:
         if threads < 1 or chunk_size < 1:
             raise UsageError(f"threads = {threads} and chunk_size = {chunk_size}, but both must be at least 1")
+        if backend not in ("torch", "native"):
+            raise UsageError(f"unknown backend {backend!r}; choose from torch, native")
         if policy is not None:
             policy.check(len(tagger.exit_stages))
-        self.tagger = tagger
+        self.tagger = tagger.native() if backend == "native" else tagger
         self.policy = policy
         self.threads = threads
         self.chunk_size = chunk_size

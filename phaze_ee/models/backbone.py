@@ -71,3 +71,11 @@ class Backbone(nn.Module, ABC, Generic[StateT]):
             UsageError: this architecture has no such form.
         """
         raise UsageError(f"{self.name} has no packed form")
+
+    def native(self) -> "Backbone[Any]":
+        """Return the same network, over the same parameters, in compiled code for inference on the CPU.
+
+        Raises:
+            UsageError: this architecture has no such form, or it cannot be compiled.
+        """
+        raise UsageError(f"{self.name} has no native form")

@@ -1,7 +1,7 @@
 """ParticleNet on the particles that exist: no padding, BatchNorm folded, work in chunks that fit the cache."""
 
 from dataclasses import replace
-from typing import Any, ClassVar, Self, final
+from typing import Any, ClassVar, Self
 
 import torch
 from jaxtyping import Float
@@ -16,7 +16,6 @@ from phaze_ee.models.staged_particle_net import StagedParticleNet
 from phaze_ee.types import Jets
 
 
-@final
 class PackedParticleNet(StagedParticleNet[PackedState]):
     """The same network as :class:`phaze_ee.models.particle_net.ParticleNet`, over the same module and parameters.
 
@@ -52,14 +51,20 @@ class PackedParticleNet(StagedParticleNet[PackedState]):
         return PackedState(features_VC, jets.points_V2, JetLayout(jets.particle_count_N), length)
 
     def stage(self, index: int, state: PackedState) -> PackedState:
-        block = self.mod.edge_convs[index]
-        neighbour_Vk = nearest_neighbours(state.coordinates_VD, state.layout, block.k)
         if self._differentiates():
+            block = self.mod.edge_convs[index]
+            neighbour_Vk = nearest_neighbours(state.coordinates_VD, state.layout, block.k)
             features_VC = edge_conv_training(block, state, neighbour_Vk)
         else:
-            features_VC = edge_conv(self._fold().edge_convs[index], state.features_VC, neighbour_Vk)
+            features_VC = self.infer_block(index, state)
         earlier = (*state.earlier, features_VC) if self.mod.use_fusion else ()
         return PackedState(features_VC, features_VC, state.layout, state.length, earlier)
+
+    def infer_block(self, index: int, state: PackedState) -> Float[Tensor, "V C"]:
+        """Return the features after an EdgeConv block, without a gradient."""
+        block = self._fold().edge_convs[index]
+        neighbour_Vk = nearest_neighbours(state.coordinates_VD, state.layout, block.k)
+        return edge_conv(block, state.features_VC, neighbour_Vk)
 
     def readout(self, state: PackedState) -> Float[Tensor, "N K"]:
         features_VC = self._fuse(state) if self.mod.use_fusion else state.features_VC
@@ -89,8 +94,9 @@ class PackedParticleNet(StagedParticleNet[PackedState]):
             for tensor, pointer, version in self._folded_from
         ):
             tensors = [*self.mod.parameters(), *self.mod.buffers()]
-            self._folded_from = [(tensor, tensor.data_ptr(), _version(tensor)) for tensor in tensors]
+            folded_from = [(tensor, tensor.data_ptr(), _version(tensor)) for tensor in tensors]
             self._folded = fold(self.mod, self.input_channels)
+            self._folded_from = folded_from  # last: threads that share the network must not take old weights for new
         return self._folded
 
 

@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from phaze_ee.models.native.particle_net import NativeParticleNet
 from phaze_ee.models.packed_particle_net import PackedParticleNet
 from phaze_ee.models.padded import PaddedState
 from phaze_ee.models.staged_particle_net import StagedParticleNet
@@ -28,6 +29,9 @@ class ParticleNet(StagedParticleNet[PaddedState]):
 
     def packed(self) -> PackedParticleNet:
         return PackedParticleNet(self.mod).train(self.training)
+
+    def native(self) -> NativeParticleNet:
+        return NativeParticleNet(self.mod).train(self.training)
 
     def embed(self, inputs: Jets) -> PaddedState:
         inputs = self.trim(inputs.padded())

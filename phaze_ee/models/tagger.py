@@ -65,7 +65,18 @@ class Tagger(nn.Module):
         Raises:
             UsageError: the backbone has no packed form.
         """
-        twin = Tagger(self.backbone.packed(), self.exit_stages, self.exit_head, self.heads)
+        return self._with(self.backbone.packed())
+
+    def native(self) -> "Tagger":
+        """Return the same tagger with the backbone's native form, as :meth:`packed` does with the packed form.
+
+        Raises:
+            UsageError: the backbone has no native form, or it cannot be compiled.
+        """
+        return self._with(self.backbone.native())
+
+    def _with(self, backbone: Backbone[Any]) -> "Tagger":
+        twin = Tagger(backbone, self.exit_stages, self.exit_head, self.heads)
         twin.training = self.training
         return twin
 
