@@ -67,6 +67,7 @@ def labelled_batch(jets: int, *, seed: int = 0, dtype: torch.dtype = torch.float
     generator = torch.Generator().manual_seed(seed)
     counts = torch.randint(5, 12, (jets,), generator=generator)
     label_N = torch.randint(0, CLASSES, (jets,), generator=generator)
-    inputs = random_jets(counts.tolist(), length=12, seed=seed, dtype=dtype)
+    # More padded slots than neighbours: with fewer, the neighbours of padding are ties that rounding decides.
+    inputs = random_jets(counts.tolist(), length=17, seed=seed, dtype=dtype)
     features = inputs.features + shift * label_N.view(-1, 1, 1) * inputs.mask
     return JetBatch(JetInputs(inputs.points, features, inputs.vectors, inputs.mask), label_N)

@@ -21,6 +21,7 @@ class Backbone(nn.Module, ABC, Generic[StateT]):
     """
 
     name: ClassVar[str]
+    has_packed_form: ClassVar[bool] = False
     weaver_class: ClassVar[type[nn.Module]]
     num_classes: int
     input_channels: int

@@ -17,6 +17,7 @@ class StagedParticleNet(Backbone[StateT]):
     """Stages around weaver-core's ParticleNet (arXiv:1902.08570), held as ``mod`` as published checkpoints name it."""
 
     name: ClassVar[str] = "particle_net"
+    has_packed_form: ClassVar[bool] = True
     weaver_class: ClassVar[type[nn.Module]] = WeaverParticleNet
     packs_particles: ClassVar[bool]  # no padding, and the first edge layer evaluated per particle
 

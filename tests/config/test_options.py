@@ -52,6 +52,7 @@ BEYOND_CONTRACT: dict[str, Any] = {
     "exit_stages": ["input", 0, 2],
     "exit_head": "linear",
     "init_from": "ParticleNet_kin.pt",
+    "use_packed": False,
 }
 CHOICES = {
     "exit_loss_strategy": ["mimic_detached", "mimic_flow", "target_detached", "target_flow"],
@@ -62,7 +63,7 @@ CHOICES = {
 }
 INTEGERS = ["epochs", "batch_size", "zero_epochs", "num_workers", "log_interval", "val_interval", "save_interval"]
 NUMBERS = ["lr", "weight_decay", "gradient_clip"]
-SWITCHES = ["use_fusion", "use_fts_bn", "use_counts", "use_amp", "use_ddp", "tensorboard"]
+SWITCHES = ["use_fusion", "use_fts_bn", "use_counts", "use_amp", "use_ddp", "use_packed", "tensorboard"]
 
 
 def options(**values: Any) -> Options:
