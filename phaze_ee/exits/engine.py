@@ -16,7 +16,7 @@ from phaze_ee.models.tagger import Tagger
 from phaze_ee.types import Exit, Jets
 
 # Jets that go through the tagger together, at most: enough to hide the cost of calls, few enough to balance threads.
-_CHUNK = 16
+_CHUNK = 32
 # A batch makes at least so many chunks, so that small batches occupy all threads; this does not depend on the number
 # of threads, and so neither do the numbers that come out.
 _CHUNKS = 8
@@ -45,8 +45,8 @@ class Engine:
     """Runs a tagger on jets and stops each at the exit where the policy lets it go.
 
     Jets are sorted by multiplicity and go through the tagger in chunks. Several Python threads work on different
-    chunks, each with one thread inside torch; on shared cores this is much faster than torch's own threads. Fewer
-    jets than threads get torch's own threads instead.
+    chunks, each with one thread inside torch: torch's own threads wait for each other at every operation, which is
+    much slower, for a single jet too.
 
     Args:
         tagger: in evaluation mode. Its backbone's packed form runs where it is given (:meth:`Tagger.packed`).
@@ -97,10 +97,9 @@ class Engine:
         return EngineResult(*(_reordered(column, order_N) for column in columns))
 
     def _run_all(self, chunks: list[Jets]) -> list[tuple[Tensor, Tensor, Tensor]]:
-        if self.threads == 1 or len(chunks) == 1:
-            with _torch_threads(self.threads):
-                return [self._run(chunk) for chunk in chunks]
         with _torch_threads(1):
+            if self.threads == 1 or len(chunks) == 1:
+                return [self._run(chunk) for chunk in chunks]
             return list(self._pool.map(self._run, chunks))
 
     @torch.inference_mode()

@@ -28,7 +28,8 @@ class PackedParticleNet(StagedParticleNet[PackedState]):
     def __init__(self, mod: Any) -> None:
         super().__init__(mod)
         self._folded: FoldedParticleNet | None = None
-        self._folded_from: list[tuple[Tensor, int, int]] = []
+        self._folded_from: list[Tensor] = []
+        self._folded_version: list[tuple[int, int]] = []
 
     def packed(self) -> Self:
         return self
@@ -44,6 +45,8 @@ class PackedParticleNet(StagedParticleNet[PackedState]):
             features = self.mod.bn_fts(padded.features) if self.mod.use_fts_bn else padded.features
             jets, length = replace(padded, features=features, vectors=None).ragged(), features.shape[-1]
             return PackedState(jets.features_VC, jets.points_V2, JetLayout(jets.particle_count_N), length)
+        if _version(self._folded_from) != self._folded_version:
+            self._folded = None
         folded = self._fold()
         jets = inputs.ragged()
         features_VC = torch.addcmul(folded.feature_shift_C, jets.features_VC, folded.feature_scale_C)
@@ -89,16 +92,15 @@ class PackedParticleNet(StagedParticleNet[PackedState]):
         return self.training or (torch.is_grad_enabled() and any(weight.requires_grad for weight in self.parameters()))
 
     def _fold(self) -> FoldedParticleNet:
-        if self._folded is None or any(
-            tensor.data_ptr() != pointer or _version(tensor) != version
-            for tensor, pointer, version in self._folded_from
-        ):
-            tensors = [*self.mod.parameters(), *self.mod.buffers()]
-            folded_from = [(tensor, tensor.data_ptr(), _version(tensor)) for tensor in tensors]
+        """Return folded weights; :meth:`embed`, with which every walk begins, sees to it that they are up to date."""
+        if self._folded is None:
+            self._folded_from = [*self.mod.parameters(), *self.mod.buffers()]
+            self._folded_version = _version(self._folded_from)
             self._folded = fold(self.mod, self.input_channels)
-            self._folded_from = folded_from  # last: threads that share the network must not take old weights for new
         return self._folded
 
 
-def _version(tensor: Tensor) -> int:
-    return -1 if tensor.is_inference() else tensor._version
+def _version(tensors: list[Tensor]) -> list[tuple[int, int]]:
+    """Return what changes whenever one of the tensors does: by an optimiser, by loading, by a cast or a move."""
+    # Tensors made in inference mode count no versions.
+    return [(tensor.data_ptr(), 0 if tensor.is_inference() else tensor._version) for tensor in tensors]
