@@ -8,6 +8,13 @@ import pytest
 # Small tensors gain nothing from threads, and test processes run side by side. Before torch is imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Keep what tests compile between runs, and away from the user's own cache."""
+    if config.pluginmanager.hasplugin("cacheprovider"):
+        os.environ.setdefault("PHAZE_EE_CACHE", str(config.cache.mkdir("phaze_ee")))
+
+
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 

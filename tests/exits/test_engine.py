@@ -12,6 +12,7 @@ from phaze_ee.exits.engine import Engine
 from phaze_ee.exits.policies import EXIT_SCORES, ThresholdPolicy
 from phaze_ee.models.tagger import Tagger
 from phaze_ee.types import JetInputs
+from tests.compiler import needs_compiler
 from tests.jets import random_jets, small_tagger
 
 COUNTS = [int(count) for count in torch.randint(0, 30, (70,), generator=torch.Generator().manual_seed(1))]
@@ -23,10 +24,10 @@ def jets() -> JetInputs:
     return random_jets(COUNTS, length=32)
 
 
-@pytest.fixture(params=["padded", "packed"])
+@pytest.fixture(params=["padded", "packed", pytest.param("native", marks=needs_compiler)])
 def tagger(request: pytest.FixtureRequest) -> Tagger:
     tagger = small_tagger()
-    return tagger.packed() if request.param == "packed" else tagger
+    return tagger if request.param == "padded" else getattr(tagger, request.param)()
 
 
 @pytest.fixture(params=["dropping always", "dropping where it pays"])
@@ -153,3 +154,20 @@ def test_mistakes_are_told(jets: JetInputs) -> None:
         Engine(tagger, threads=0)
     with pytest.raises(UsageError, match="training mode"):
         Engine(tagger.train())(jets)
+
+
+def test_an_unknown_backend_is_refused() -> None:
+    with pytest.raises(UsageError, match="unknown backend 'cuda'; choose from torch, native"):
+        Engine(small_tagger(), backend="cuda")
+
+
+@needs_compiler
+def test_the_native_backend_agrees_with_torch(jets: JetInputs) -> None:
+    tagger = small_tagger()
+    policy = middle_policy(tagger.packed(), "confidence", jets)
+    expected = Engine(tagger.packed(), policy)(jets)
+    for threads in (1, 2):
+        result = Engine(tagger, policy, threads=threads, backend="native")(jets)
+        torch.testing.assert_close(result.logits_NK, expected.logits_NK, **EXACT)
+        assert torch.equal(result.exit_index_N, expected.exit_index_N)
+        assert torch.equal(result.macs_N, expected.macs_N)
