@@ -4,9 +4,14 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 # Small tensors gain nothing from threads, and test processes run side by side. Before torch is imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# Machines are noisy: no test fails for being slow. In CI the examples are the same on every run.
+settings.register_profile("house", deadline=None, derandomize="CI" in os.environ)
+settings.load_profile("house")
 
 
 def pytest_configure(config: pytest.Config) -> None:
