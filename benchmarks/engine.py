@@ -3,8 +3,9 @@
     python benchmarks/engine.py SHARED [--files FILE ... --data-config YAML] [--jets 248] [--rounds 5]
 
 SHARED holds the published weights, and the real jets that are used where no files are given. ONNX Runtime takes part
-where ``onnxruntime`` and ``onnx`` are installed. Nothing else should run on the machine; where something does, the
-ratios are still fair, because the rivals take turns, but the absolute rates are not those of the machine.
+where ``onnxruntime`` and ``onnx`` are installed; the native form needs a C++ compiler. Nothing else should run on the
+machine; where something does, the ratios are still fair, because the rivals take turns, but the absolute rates are not
+those of the machine.
 """
 
 import argparse
@@ -41,6 +42,7 @@ Rivals = dict[str, Callable[[], object]]
 THREADS = 2
 TRIMMED, ORT_PADDED, ORT_SORTED = "weaver trimmed", "ORT padded to 128", "ORT sorted, trimmed"
 ENGINE, EXITS = f"packed, {THREADS} threads", "packed, half and half leave"
+NATIVE, NATIVE_EXITS = f"native, {THREADS} threads", "native, half and half leave"
 
 
 class HalfLeaves:
@@ -136,16 +138,22 @@ def inference_rivals(shared: Path, jets: JetInputs) -> Rivals:
         "packed, 1 thread": partial(Engine(tagger, threads=1), jets),
         ENGINE: partial(Engine(tagger, threads=THREADS), jets),
         EXITS: partial(Engine(tagger, HalfLeaves(), threads=THREADS), jets),
+        NATIVE: partial(Engine(tagger, threads=THREADS, backend="native"), jets),
+        NATIVE_EXITS: partial(Engine(tagger, HalfLeaves(), threads=THREADS, backend="native"), jets),
     }
 
 
 def single_jet_rivals(shared: Path, jets: JetInputs) -> Rivals:
-    engine = Engine(Tagger(ParticleNet(published_network(shared, "kin")), []).eval().packed(), threads=THREADS)
+    tagger = Tagger(ParticleNet(published_network(shared, "kin")), []).eval().packed()
+    engine, native = (Engine(tagger, threads=THREADS, backend=backend) for backend in ("torch", "native"))
     singles = [jets.select(torch.tensor([index])) for index in range(len(jets))]
     rivals: Rivals = {TRIMMED: partial(run_weaver, weaver_network(shared, trim=True), jets, 1)}
     if importlib.util.find_spec("onnxruntime"):
         rivals["ORT trimmed"] = partial(OrtNetwork(shared, jets).run_single, len(jets))
-    return rivals | {ENGINE: lambda: [engine(jet) for jet in singles]}
+    return rivals | {
+        ENGINE: lambda: [engine(jet) for jet in singles],
+        NATIVE: lambda: [native(jet) for jet in singles],
+    }
 
 
 def training_rivals(shared: Path, jets: JetInputs, label_N: Tensor) -> Rivals:
@@ -211,7 +219,7 @@ def main() -> None:
     multiplicity = jets.particle_count_N.double().mean()
     print(f"{len(jets)} jets, {multiplicity:.1f} particles on average, {THREADS} threads, float32, default malloc")
     rates = race(inference_rivals(arguments.shared, jets), len(jets), arguments.rounds)
-    show("Inference", rates, [name for name in (TRIMMED, ORT_PADDED, ORT_SORTED, ENGINE) if name in rates])
+    show("Inference", rates, [name for name in (TRIMMED, ORT_PADDED, ORT_SORTED, ENGINE, NATIVE) if name in rates])
     few = jets.select(torch.arange(min(16, len(jets))))
     singles = race(single_jet_rivals(arguments.shared, few), len(few), arguments.rounds)
     show("One jet at a time", singles, list(singles)[:-1])

@@ -1,7 +1,7 @@
 """ParticleNet on the particles that exist: no padding, BatchNorm folded, work in chunks that fit the cache."""
 
 from dataclasses import replace
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, final
 
 import torch
 from jaxtyping import Float
@@ -9,6 +9,7 @@ from torch import Tensor
 
 from phaze_ee.models.edge_conv import edge_conv
 from phaze_ee.models.folding import FoldedParticleNet, fold
+from phaze_ee.models.native.kernel import EdgeConvKernel, library
 from phaze_ee.models.neighbours import nearest_neighbours
 from phaze_ee.models.packed import JetLayout, PackedState, pool_rows
 from phaze_ee.models.packed_training import edge_conv_training, layer_training
@@ -33,6 +34,9 @@ class PackedParticleNet(StagedParticleNet[PackedState]):
 
     def packed(self) -> Self:
         return self
+
+    def native(self) -> "NativeParticleNet":
+        return NativeParticleNet(self.mod).train(self.training)
 
     def train(self, mode: bool = True) -> Self:
         self._folded = None
@@ -98,6 +102,34 @@ class PackedParticleNet(StagedParticleNet[PackedState]):
             self._folded_version = _version(self._folded_from)
             self._folded = fold(self.mod, self.input_channels)
         return self._folded
+
+
+@final
+class NativeParticleNet(PackedParticleNet):
+    """The packed form with its EdgeConv blocks in C++, in inference on the CPU.
+
+    Raises:
+        UsageError: there is no C++ compiler, or it fails; later, if the network is on another device than the CPU, or
+            neither in float32 nor in float64.
+    """
+
+    def __init__(self, mod: Any) -> None:
+        super().__init__(mod)
+        library()  # what is missing shows here, not at the first jet
+        self._kernels: tuple[FoldedParticleNet | None, tuple[EdgeConvKernel, ...]] = (None, ())
+
+    def native(self) -> Self:
+        return self
+
+    def infer_block(self, index: int, state: PackedState) -> Float[Tensor, "V C"]:
+        folded = self._fold()
+        made_from, kernels = self._kernels
+        if made_from is not folded:
+            # The first block searches among the points, the others among the features that they get.
+            dimensions = (2, *(block.per_particle.weight.shape[0] for block in folded.edge_convs[1:]))
+            kernels = tuple(map(EdgeConvKernel, folded.edge_convs, dimensions))
+            self._kernels = (folded, kernels)
+        return kernels[index](state.features_VC, state.coordinates_VD, state.layout.count_N)
 
 
 def _version(tensors: list[Tensor]) -> list[tuple[int, int]]:

@@ -6,8 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from phaze_ee.models.native.particle_net import NativeParticleNet
-from phaze_ee.models.packed_particle_net import PackedParticleNet
+from phaze_ee.models.packed_particle_net import NativeParticleNet, PackedParticleNet
 from phaze_ee.models.padded import PaddedState
 from phaze_ee.models.staged_particle_net import StagedParticleNet
 from phaze_ee.types import Jets
@@ -31,7 +30,7 @@ class ParticleNet(StagedParticleNet[PaddedState]):
         return PackedParticleNet(self.mod).train(self.training)
 
     def native(self) -> NativeParticleNet:
-        return NativeParticleNet(self.mod).train(self.training)
+        return self.packed().native()
 
     def embed(self, inputs: Jets) -> PaddedState:
         inputs = self.trim(inputs.padded())

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from phaze_ee.errors import UsageError
-from phaze_ee.models.native.particle_net import NativeParticleNet
+from phaze_ee.models.packed_particle_net import NativeParticleNet
 from phaze_ee.models.particle_net import ParticleNet
 from phaze_ee.models.tagger import Tagger
 from phaze_ee.types import JetInputs
