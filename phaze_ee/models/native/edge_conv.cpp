@@ -10,7 +10,8 @@
 #include <atomic>
 #include <cstdint>
 #include <cstring>
-#include <exception>
+#include <new>
+#include <system_error>
 #include <thread>
 #include <type_traits>
 #include <utility>
@@ -271,24 +272,33 @@ void run_jet(const Block<T>& block, const T* features, const T* points, Index co
     }
 }
 
-// Jets go to whichever thread is free; the result does not depend on it.
+// Jets go to whichever thread is free; the result does not depend on it. False where memory runs out.
 template <class T>
-void run_jets(
+bool run_jets(
     const Block<T>& block, const T* features, const T* points, const Index* first, Index jets, Index threads, T* out
 ) {
     std::atomic<Index> next{0};
-    const auto work = [&] {
+    std::atomic<bool> succeeded{true};
+    const auto work = [&]() noexcept {
         static thread_local Scratch<T> scratch;
-        for (Index jet; (jet = next++) < jets;)
-            run_jet(
-                block, features + first[jet] * block.particle_layer.inputs, points + first[jet] * block.dimensions,
-                first[jet + 1] - first[jet], scratch, out + first[jet] * block.outputs()
-            );
+        try {
+            for (Index jet; (jet = next++) < jets;)
+                run_jet(
+                    block, features + first[jet] * block.particle_layer.inputs, points + first[jet] * block.dimensions,
+                    first[jet + 1] - first[jet], scratch, out + first[jet] * block.outputs()
+                );
+        } catch (const std::bad_alloc&) {
+            succeeded = false;
+        }
     };
     std::vector<std::thread> others;
-    for (Index other = 1; other < std::min(threads, jets); ++other) others.emplace_back(work);
+    try {
+        for (Index other = 1; other < std::min(threads, jets); ++other) others.emplace_back(work);
+    } catch (const std::system_error&) {  // no more threads are to be had: those that run share the jets
+    }
     work();
     for (std::thread& other : others) other.join();
+    return succeeded;
 }
 
 }  // namespace
@@ -299,17 +309,17 @@ extern "C" {
 Index panel_float() { return Simd<float>::panel; }
 Index panel_double() { return Simd<double>::panel; }
 
-// ``first`` holds the first particle of each jet, and the number of all particles at the end.
-void run_float(
+// One block on all jets. ``first`` holds the first particle of each jet, and the number of all particles at the end.
+bool run_float(
     const Block<float>* block, const float* features, const float* points, const Index* first, Index jets,
     Index threads, float* out
 ) {
-    run_jets(*block, features, points, first, jets, threads, out);
+    return run_jets(*block, features, points, first, jets, threads, out);
 }
-void run_double(
+bool run_double(
     const Block<double>* block, const double* features, const double* points, const Index* first, Index jets,
     Index threads, double* out
 ) {
-    run_jets(*block, features, points, first, jets, threads, out);
+    return run_jets(*block, features, points, first, jets, threads, out);
 }
 }

@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import pad
 
-from phaze_ee.errors import UsageError
+from phaze_ee.errors import RunError, UsageError
 from phaze_ee.models.folding import Affine, FoldedEdgeConv
 from phaze_ee.models.native.build import load_library
 
@@ -71,7 +71,7 @@ class EdgeConvKernel:
         self._dtype = weight.dtype
         name = _TYPE_NAMES[weight.dtype]
         self._run = library()[f"run_{name}"]
-        self._run.restype = None
+        self._run.restype = ctypes.c_bool
         panel = int(library()[f"panel_{name}"]())
         layers = (block.per_particle, *block.per_edge)
         self._panels = [_in_panels(layer, panel) for layer in layers]  # kept alive for the pointers into them
@@ -96,13 +96,14 @@ class EdgeConvKernel:
 
         Raises:
             UsageError: the jets are of another type than the weights, or have another number of channels.
+            RunError: memory ran out.
         """
         features_VC = self._checked("features", features_VC, self._block.particle_layer.inputs)
         coordinates_VD = self._checked("points", coordinates_VD, self._block.dimensions)
         first_N = pad(count_N.cumsum(0), (1, 0)).contiguous()
         assert len(features_VC) == len(coordinates_VD) == int(first_N[-1])
         out_VC = features_VC.new_empty(len(features_VC), self._output_channels)
-        self._run(
+        succeeded = self._run(
             ctypes.byref(self._block),
             _pointer(features_VC),
             _pointer(coordinates_VD),
@@ -111,6 +112,8 @@ class EdgeConvKernel:
             ctypes.c_int64(torch.get_num_threads()),
             _pointer(out_VC),
         )
+        if not succeeded:
+            raise RunError("the native backend ran out of memory; use smaller batches or fewer threads")
         return out_VC
 
     def _checked(self, name: str, rows: Tensor, columns: int) -> Tensor:
