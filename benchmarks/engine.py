@@ -145,7 +145,7 @@ def inference_rivals(shared: Path, jets: JetInputs) -> Rivals:
 
 def single_jet_rivals(shared: Path, jets: JetInputs) -> Rivals:
     tagger = Tagger(ParticleNet(published_network(shared, "kin")), []).eval().packed()
-    engine, native = (Engine(tagger, threads=THREADS, backend=backend) for backend in ("torch", "native"))
+    engine, native = (Engine(tagger, threads=THREADS, backend=backend) for backend in ("auto", "native"))
     singles = [jets.select(torch.tensor([index])) for index in range(len(jets))]
     rivals: Rivals = {TRIMMED: partial(run_weaver, weaver_network(shared, trim=True), jets, 1)}
     if importlib.util.find_spec("onnxruntime"):

@@ -1,3 +1,38 @@
-"""PHAZE-EE: early exits for the neural networks that recognise jets."""
+"""PHAZE-EE: early exits for the neural networks that recognise jets.
+
+The names of the Python interface are imported when they are first used: ``import phaze_ee`` alone is quick.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from phaze_ee.api import load
+    from phaze_ee.exits.engine import Engine, EngineResult
+    from phaze_ee.exits.policies import ThresholdPolicy
+    from phaze_ee.models.tagger import Tagger
+    from phaze_ee.types import JetInputs, RaggedJets
 
 __version__ = "0.1.0"
+
+_HOMES = {
+    "Engine": "phaze_ee.exits.engine",
+    "EngineResult": "phaze_ee.exits.engine",
+    "JetInputs": "phaze_ee.types",
+    "RaggedJets": "phaze_ee.types",
+    "Tagger": "phaze_ee.models.tagger",
+    "ThresholdPolicy": "phaze_ee.exits.policies",
+    "load": "phaze_ee.api",
+}
+
+__all__ = ["Engine", "EngineResult", "JetInputs", "RaggedJets", "Tagger", "ThresholdPolicy", "__version__", "load"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

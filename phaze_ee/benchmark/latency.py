@@ -84,7 +84,7 @@ def _engines(tagger: Tagger, threads: int) -> dict[str, Engine]:
         for exit_ in range(exits)
     ]
     return {
-        name: Engine(tagger, policy, threads=threads)
+        name: Engine(tagger, policy, threads=threads, backend="given")
         for name, policy in zip(tagger.exit_names, [*policies, None], strict=True)
     }
 

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from phaze_ee.errors import DataError
+from phaze_ee.exits.engine import Engine
 from phaze_ee.models.tagger import Tagger
 from phaze_ee.types import JetBatch, Predictions
 
@@ -43,9 +44,11 @@ def predict(
     logits: list[npt.NDArray[np.float32]] = []
     labels: list[npt.NDArray[np.int64]] = []
     observers: list[dict[str, npt.NDArray[np.generic]]] = []
-    with evaluation_mode(tagger), torch.inference_mode():
+    with evaluation_mode(tagger):
+        engine = Engine(tagger, threads=torch.get_num_threads())
         for batch in batches:
-            logits.append(tagger(batch.inputs.to(device, non_blocking=True)).float().cpu().numpy())
+            logits_ENK = engine.every_exit(batch.inputs.to(device, non_blocking=True))
+            logits.append(logits_ENK.float().cpu().numpy())
             labels.append(batch.label_N.cpu().numpy())
             observers.append(batch.observers)
     if sum(map(len, labels)) == 0:

@@ -1,10 +1,10 @@
 """Inference that skips what an exit makes unnecessary."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import final
+from typing import Literal, TypeVar, final
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -25,6 +25,15 @@ _CHUNKS = 8
 # and grouping them anew for the neighbour search 0.05 ms, on a core that does 4e10 multiply-accumulates a second.
 _SELECT_MACS = 4_000_000
 _SELECT_MACS_PER_PARTICLE = 5_000
+
+_BACKENDS: dict[str, Callable[[Tagger], Tagger]] = {
+    "auto": Tagger.unpadded,
+    "given": lambda tagger: tagger,
+    "native": Tagger.native,
+}
+
+
+Result = TypeVar("Result")
 
 
 @final
@@ -50,11 +59,13 @@ class Engine:
     much slower, for a single jet too.
 
     Args:
-        tagger: in evaluation mode. Its backbone's packed form runs where it is given (:meth:`Tagger.packed`).
+        tagger: in evaluation mode.
         policy: when jets leave; without one every jet gets the full model, and exits are not evaluated.
         threads: how many chunks are worked on at once.
         chunk_size: how many jets go through the tagger together, at most.
-        backend: ``"torch"`` runs the tagger as it is, ``"native"`` its form in compiled code (:meth:`Tagger.native`).
+        backend: ``"auto"`` runs the form without padding where the network has one and lies on the CPU
+            (:meth:`Tagger.unpadded`), ``"native"`` its compiled form (:meth:`Tagger.native`), ``"given"`` the tagger as
+            it is.
 
     Raises:
         UsageError: the policy does not fit the tagger's exits, ``threads`` or ``chunk_size`` is not positive, the
@@ -68,15 +79,15 @@ class Engine:
         *,
         threads: int = 1,
         chunk_size: int = _CHUNK,
-        backend: str = "torch",
+        backend: Literal["auto", "given", "native"] = "auto",
     ) -> None:
         if threads < 1 or chunk_size < 1:
             raise UsageError(f"threads = {threads} and chunk_size = {chunk_size}, but both must be at least 1")
-        if backend not in ("torch", "native"):
-            raise UsageError(f"unknown backend {backend!r}; choose from torch, native")
+        if backend not in _BACKENDS:
+            raise UsageError(f"unknown backend {backend!r}; choose from {', '.join(_BACKENDS)}")
         if policy is not None:
             policy.check(len(tagger.exit_stages))
-        self.tagger = tagger.native() if backend == "native" else tagger
+        self.tagger = _BACKENDS[backend](tagger)
         self.policy = policy
         self.threads = threads
         self.chunk_size = chunk_size
@@ -89,23 +100,34 @@ class Engine:
         Raises:
             UsageError: the tagger is in training mode.
         """
-        if self.tagger.training or self.tagger.backbone.training:
-            raise UsageError("the tagger is in training mode; call tagger.eval() before it goes into an Engine")
-        order_N = jets.particle_count_N.argsort(descending=True)
-        chunks = torch.split(order_N, max(1, min(self.chunk_size, -(-len(jets) // _CHUNKS))))
-        results = self._run_all([jets.select(index_N) for index_N in chunks])
+        order_N, results = self._run_all(jets, lambda chunk: _Run(self.tagger, self.policy, chunk).finish())
         columns = [torch.cat(column) for column in zip(*results, strict=True)]
         return EngineResult(*(_reordered(column, order_N) for column in columns))
 
-    def _run_all(self, chunks: list[Jets]) -> list[tuple[Tensor, Tensor, Tensor]]:
+    def every_exit(self, jets: Jets) -> Float[Tensor, "E N K"]:
+        """Return the logits of every exit for every jet, whatever the policy, the full model last.
+
+        Raises:
+            UsageError: the tagger is in training mode.
+        """
+        order_N, results = self._run_all(jets, self.tagger)
+        return _reordered(torch.cat(results, dim=1).transpose(0, 1), order_N).transpose(0, 1)
+
+    def _run_all(self, jets: Jets, run: Callable[[Jets], Result]) -> tuple[Int[Tensor, " N"], list[Result]]:
+        """Run chunks of jets; return the order in which the jets stand in the chunks, and the chunks' results."""
+        if self.tagger.training or self.tagger.backbone.training:
+            raise UsageError("the tagger is in training mode; call tagger.eval() before it goes into an Engine")
+        order_N = jets.particle_count_N.argsort(descending=True)
+        chunks = [jets.select(index_N) for index_N in torch.split(order_N, self._chunk_length(order_N))]
+        run = torch.inference_mode()(run)
         with _torch_threads(1):
             if self.threads == 1 or len(chunks) == 1:
-                return [self._run(chunk) for chunk in chunks]
-            return list(self._pool.map(self._run, chunks))
+                return order_N, [run(chunk) for chunk in chunks]
+            return order_N, list(self._pool.map(run, chunks))
 
-    @torch.inference_mode()
-    def _run(self, jets: Jets) -> tuple[Tensor, Tensor, Tensor]:
-        return _Run(self.tagger, self.policy, jets).finish()
+    def _chunk_length(self, order_N: Int[Tensor, " N"]) -> int:
+        # A GPU works on all jets at once.
+        return max(1, len(order_N) if order_N.is_cuda else min(self.chunk_size, -(-len(order_N) // _CHUNKS)))
 
 
 @final

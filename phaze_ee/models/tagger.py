@@ -67,13 +67,21 @@ class Tagger(nn.Module):
         """
         return self._with(self.backbone.packed())
 
-    def native(self) -> "Tagger":
+    def unpadded(self) -> "Tagger":
+        """Return the packed form on the CPU if the backbone has one, else the tagger itself."""
+        on_cpu = all(parameter.device.type == "cpu" for parameter in self.backbone.parameters())
+        return self.packed() if on_cpu and self.backbone.has_packed_form else self
+
+    def native(self, threads: int = 1) -> "Tagger":
         """Return the same tagger with the backbone's native form, as :meth:`packed` does with the packed form.
+
+        Args:
+            threads: as for :meth:`phaze_ee.models.backbone.Backbone.native`.
 
         Raises:
             UsageError: the backbone has no native form, or it cannot be compiled.
         """
-        return self._with(self.backbone.native())
+        return self._with(self.backbone.native(threads))
 
     def _with(self, backbone: Backbone[Any]) -> "Tagger":
         twin = Tagger(backbone, self.exit_stages, self.exit_head, self.heads)

@@ -74,7 +74,7 @@ def train(
     """
     assert options.seed is not None
     seed_everything(options.seed, workers=True, verbose=False)
-    working = _working_form(tagger, options)
+    working = tagger.unpadded() if options.use_packed and resolve_device(options.device).type == "cpu" else tagger
     module = TaggerModule(working, options, options, total_steps=len(loaders.train) * options.epochs)
 
     def make(trained: TaggerModule, epoch: int, metrics: dict[str, float]) -> Checkpoint:
@@ -93,11 +93,6 @@ def train(
         with _reporting_interrupts(module, checkpoints.folder):
             trainer.fit(module, train_dataloaders=loaders.train, val_dataloaders=loaders.val)
     return checkpoints
-
-
-def _working_form(tagger: Tagger, options: Options) -> Tagger:
-    on_cpu = resolve_device(options.device).type == "cpu"
-    return tagger.packed() if on_cpu and options.use_packed and tagger.backbone.has_packed_form else tagger
 
 
 def installed_versions() -> dict[str, str]:

@@ -37,6 +37,11 @@ def _dropping(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
         monkeypatch.setattr(engine_module, "_SELECT_MACS_PER_PARTICLE", 0)
 
 
+def engine(tagger: Tagger, policy: ThresholdPolicy | None = None, **options: Any) -> Engine:
+    """An engine that runs the form of the network it is given."""
+    return Engine(tagger, policy, backend="given", **options)
+
+
 def simulate(tagger: Tagger, policy: ThresholdPolicy, jets: JetInputs) -> tuple[Tensor, Tensor]:
     """Logits and exit index of each jet, from the logits of all exits."""
     with torch.no_grad():
@@ -63,7 +68,7 @@ def test_dynamic_equals_offline_simulation(tagger: Tagger, jets: JetInputs, scor
     policy = middle_policy(tagger, score, jets)
     logits_NK, exit_index_N = simulate(tagger, policy, jets)
     assert set(exit_index_N.tolist()) == {0, 1, 2, 3}
-    result = Engine(tagger, policy, threads=threads)(jets)
+    result = engine(tagger, policy, threads=threads)(jets)
     torch.testing.assert_close(result.logits_NK, logits_NK, **EXACT)
     assert torch.equal(result.exit_index_N, exit_index_N)
 
@@ -73,7 +78,7 @@ def test_macs_are_those_of_the_exit_where_jets_are_dropped_at_once(
 ) -> None:
     monkeypatch.setattr(engine_module, "_SELECT_MACS", -1)
     monkeypatch.setattr(engine_module, "_SELECT_MACS_PER_PARTICLE", 0)
-    result = Engine(tagger, middle_policy(tagger, "confidence", jets))(jets)
+    result = engine(tagger, middle_policy(tagger, "confidence", jets))(jets)
     macs_EN = tagger.exit_macs(jets.particle_count_N)
     assert torch.equal(result.macs_N, macs_EN[result.exit_index_N, torch.arange(len(jets))])
 
@@ -82,7 +87,7 @@ def test_jets_that_are_not_dropped_cost_what_was_computed_for_them(
     tagger: Tagger, jets: JetInputs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(engine_module, "_SELECT_MACS", 10**15)
-    result = Engine(tagger, middle_policy(tagger, "confidence", jets), chunk_size=len(jets))(jets)
+    result = engine(tagger, middle_policy(tagger, "confidence", jets), chunk_size=len(jets))(jets)
     macs_EN = tagger.exit_macs(jets.particle_count_N)
     assert (result.macs_N >= macs_EN[result.exit_index_N, torch.arange(len(jets))]).all()
     assert (result.macs_N[result.exit_index_N == 0] > macs_EN[0][result.exit_index_N == 0]).any()
@@ -91,7 +96,7 @@ def test_jets_that_are_not_dropped_cost_what_was_computed_for_them(
 def test_without_policy_every_jet_gets_the_full_model(tagger: Tagger, jets: JetInputs) -> None:
     with torch.no_grad():
         expected = tagger(jets)[-1]
-    result = Engine(tagger)(jets)
+    result = engine(tagger)(jets)
     torch.testing.assert_close(result.logits_NK, expected, **EXACT)
     assert result.exit_index_N.tolist() == [3] * len(jets)
     assert torch.equal(result.macs_N, tagger.exit_macs(jets.particle_count_N, exits=False)[-1])
@@ -104,7 +109,7 @@ def test_without_policy_no_exit_head_is_evaluated(jets: JetInputs) -> None:
     for head in tagger.heads:
         head.register_forward_hook(lambda *arguments: calls.append(arguments))
         head.macs = lambda count_N: count_N  # type: ignore[assignment]
-    Engine(tagger)(jets)
+    engine(tagger)(jets)
     assert calls == []
 
 
@@ -113,7 +118,7 @@ def test_numbers_do_not_depend_on_threads(dtype: torch.dtype, jets: JetInputs) -
     tagger = small_tagger().packed().to(dtype)
     jets = jets.map(lambda tensor: tensor.to(dtype))
     policy = middle_policy(tagger, "margin", jets)
-    one, two = (Engine(tagger, policy, threads=threads)(jets) for threads in (1, 2))
+    one, two = (engine(tagger, policy, threads=threads)(jets) for threads in (1, 2))
     assert torch.equal(one.logits_NK, two.logits_NK)
     assert torch.equal(one.exit_index_N, two.exit_index_N)
     assert torch.equal(one.macs_N, two.macs_N)
@@ -132,7 +137,7 @@ def test_the_callers_threads_are_restored(jets: JetInputs, threads: int, jet_cou
 def test_ragged_and_padded_jets_give_the_same(jets: JetInputs) -> None:
     tagger = small_tagger().packed()
     policy = middle_policy(tagger, "entropy", jets)
-    padded, ragged = Engine(tagger, policy)(jets), Engine(tagger, policy)(jets.ragged())
+    padded, ragged = engine(tagger, policy)(jets), engine(tagger, policy)(jets.ragged())
     assert torch.equal(padded.logits_NK, ragged.logits_NK)
     assert torch.equal(padded.macs_N, ragged.macs_N)
 
@@ -140,7 +145,7 @@ def test_ragged_and_padded_jets_give_the_same(jets: JetInputs) -> None:
 def test_chunks_do_not_change_answers(jets: JetInputs) -> None:
     tagger = small_tagger().packed()
     policy = middle_policy(tagger, "confidence", jets)
-    results = [Engine(tagger, policy, chunk_size=size)(jets) for size in (1, 5, 16)]
+    results = [engine(tagger, policy, chunk_size=size)(jets) for size in (1, 5, 16)]
     for result in results[1:]:
         torch.testing.assert_close(result.logits_NK, results[0].logits_NK, **EXACT)
         assert torch.equal(result.exit_index_N, results[0].exit_index_N)
@@ -149,16 +154,16 @@ def test_chunks_do_not_change_answers(jets: JetInputs) -> None:
 def test_mistakes_are_told(jets: JetInputs) -> None:
     tagger = small_tagger()
     with pytest.raises(UsageError, match="1 thresholds, the tagger 3 exits"):
-        Engine(tagger, ThresholdPolicy("margin", [0.5]))
+        engine(tagger, ThresholdPolicy("margin", [0.5]))
     with pytest.raises(UsageError, match="threads = 0"):
-        Engine(tagger, threads=0)
+        engine(tagger, threads=0)
     with pytest.raises(UsageError, match="training mode"):
-        Engine(tagger.train())(jets)
+        engine(tagger.train())(jets)
 
 
 def test_an_unknown_backend_is_refused() -> None:
-    with pytest.raises(UsageError, match="unknown backend 'cuda'; choose from torch, native"):
-        Engine(small_tagger(), backend="cuda")
+    with pytest.raises(UsageError, match="unknown backend 'cuda'; choose from auto, given, native"):
+        Engine(small_tagger(), backend="cuda")  # type: ignore[arg-type]
 
 
 @needs_compiler
@@ -171,3 +176,16 @@ def test_the_native_backend_agrees_with_torch(jets: JetInputs) -> None:
         torch.testing.assert_close(result.logits_NK, expected.logits_NK, **EXACT)
         assert torch.equal(result.exit_index_N, expected.exit_index_N)
         assert torch.equal(result.macs_N, expected.macs_N)
+
+
+def test_the_form_without_padding_runs_by_default(jets: JetInputs) -> None:
+    automatic, packed = Engine(small_tagger())(jets), engine(small_tagger().packed())(jets)
+    assert torch.equal(automatic.macs_N, packed.macs_N)
+    assert torch.equal(automatic.logits_NK, packed.logits_NK)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_every_exit_answers_in_input_order(tagger: Tagger, jets: JetInputs, threads: int) -> None:
+    with torch.no_grad():
+        expected_ENK = tagger(jets)
+    torch.testing.assert_close(engine(tagger, threads=threads).every_exit(jets), expected_ENK, rtol=0, atol=1e-4)
