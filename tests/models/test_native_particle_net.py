@@ -103,18 +103,14 @@ def features_after(backbone: NativeParticleNet, stages: int, jets: JetInputs) ->
 
 @pytest.mark.parametrize("counts", [(3, 30, 17, 0, 128, 1), (128,), ()])
 def test_numbers_do_not_depend_on_threads_or_on_other_jets(counts: tuple[int, ...]) -> None:
-    backbone = NativeParticleNet(small_weaver_network().float()).eval()
-    jets, before = random_jets(counts, length=128, dtype=torch.float32), torch.get_num_threads()
-    answers = []
-    for threads in (1, 2, 3):
-        torch.set_num_threads(threads)
-        answers.append(features_after(backbone, 3, jets))
-    torch.set_num_threads(before)
-    assert answers[0].shape == (sum(counts), 12)
-    assert torch.equal(answers[0], answers[1])
-    assert torch.equal(answers[0], answers[2])
-    alone = [features_after(backbone, 3, jets.select(torch.tensor([jet]))) for jet in range(len(jets))]
-    assert torch.equal(answers[0], torch.cat([*alone, answers[0][:0]]))
+    network, jets = small_weaver_network().float(), random_jets(counts, length=128, dtype=torch.float32)
+    one, two, three = (NativeParticleNet(network, threads).eval() for threads in (1, 2, 3))
+    expected = features_after(one, 3, jets)
+    assert expected.shape == (sum(counts), 12)
+    assert torch.equal(features_after(two, 3, jets), expected)
+    assert torch.equal(features_after(three, 3, jets), expected)
+    alone = [features_after(two, 3, jets.select(torch.tensor([jet]))) for jet in range(len(jets))]
+    assert torch.equal(torch.cat([*alone, expected[:0]]), expected)
 
 
 def test_the_first_of_equally_near_particles_is_a_neighbour() -> None:

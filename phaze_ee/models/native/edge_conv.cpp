@@ -37,7 +37,7 @@ constexpr int tile_vectors = 2;
 constexpr int tile_rows = vector_registers == 32 ? 12 : 6;
 
 // Edges that go through the edge layers together, about: few enough for the cache, many enough to reuse the weights.
-constexpr Index edges_together = 96;
+constexpr Index edges_together = 48;
 
 template <class T>
 struct Simd {
@@ -110,10 +110,15 @@ template <class T>
 using Keys = std::vector<std::pair<Bits<T>, std::int32_t>>;
 
 template <class T>
-struct Scratch {
-    Buffer<T> transposed, distances, particles, edges, other_edges, zeros;
+struct JetScratch {
+    Buffer<T> transposed, distances, particles;
     Keys<T> keys;
     std::vector<std::int32_t> neighbours;
+};
+
+template <class T>
+struct EdgeScratch {
+    Buffer<T> edges, other_edges, zeros;
 };
 
 // A tile of the result, rows · panel + bias.
@@ -191,7 +196,7 @@ void square_distances(const T* __restrict point, const T* __restrict transposed,
 
 // The k nearest particles of each, the particle itself left out; ``count`` stands for one that is missing.
 template <class T>
-void find_neighbours(const T* points, Index count, Index dimensions, Index k, Scratch<T>& scratch) {
+void find_neighbours(const T* points, Index count, Index dimensions, Index k, JetScratch<T>& scratch) {
     T* transposed = scratch.transposed.holding(count * dimensions);
     T* distance = scratch.distances.holding(count);
     for (Index particle = 0; particle < count; ++particle)
@@ -227,78 +232,130 @@ void add_edges(const T* __restrict shortcut, const T* __restrict edge, Index wid
     for (Index c = 0; c < count; ++c) out[c] = relu(out[c]);
 }
 
-// The features of one jet after the block.
+// A jet on its way through the block: its neighbours are found, and the layer on particles is applied.
 template <class T>
-void run_jet(const Block<T>& block, const T* features, const T* points, Index count, Scratch<T>& scratch, T* out) {
-    find_neighbours(points, count, block.dimensions, block.k, scratch);
-    const Index inputs = block.particle_layer.inputs, width = block.particle_layer.width();
-    T* particles = scratch.particles.holding(count * width);
-    apply(block.particle_layer, features, inputs, count, particles, false);
-    const T* missing = scratch.zeros.holding(block.channels);
+struct Jet {
+    const T* features;
+    const T* particles;
+    const std::int32_t* neighbours;
+    Index count;
+};
 
-    const Index first_width = padded<T>(block.channels), step = block.particles_together();
-    for (Index start = 0; start < count; start += step) {
-        const Index together = std::min(step, count - start);
-        T* edges = scratch.edges.holding(step * block.k * first_width);
-        T* other_edges = nullptr;
-        for (Index edge = 0; edge < together * block.k; ++edge) {
-            const Index neighbour = scratch.neighbours[start * block.k + edge];
+template <class T>
+Jet<T> prepare(const Block<T>& block, const T* features, const T* points, Index count, JetScratch<T>& scratch) {
+    find_neighbours(points, count, block.dimensions, block.k, scratch);
+    T* particles = scratch.particles.holding(count * block.particle_layer.width());
+    apply(block.particle_layer, features, block.particle_layer.inputs, count, particles, false);
+    return {features, particles, scratch.neighbours.data(), count};
+}
+
+// The edges of some particles of a jet, after the first edge layer.
+template <class T>
+T* first_edge_layer(const Block<T>& block, const Jet<T>& jet, Index start, Index stop, EdgeScratch<T>& scratch) {
+    const Index width = block.particle_layer.width(), edge_width = padded<T>(block.channels);
+    const T* missing = scratch.zeros.holding(block.channels);
+    T* edges = scratch.edges.holding((stop - start) * block.k * edge_width);
+    for (Index particle = start; particle < stop; ++particle)
+        for (Index n = 0; n < block.k; ++n) {
+            const Index neighbour = jet.neighbours[particle * block.k + n];
             add_rectified(
-                particles + (start + edge / block.k) * width,
-                neighbour < count ? particles + neighbour * width + block.channels : missing, block.channels,
-                edges + edge * first_width
+                jet.particles + particle * width,
+                neighbour < jet.count ? jet.particles + neighbour * width + block.channels : missing, block.channels,
+                edges + ((particle - start) * block.k + n) * edge_width
             );
         }
-        Index edge_width = first_width;
-        bool swapped = false;
-        for (Index l = 0; l < block.edge_layers; ++l) {
-            const Layer<T>& layer = block.edge_layer[l];
-            Buffer<T>& target = swapped ? scratch.edges : scratch.other_edges;
-            other_edges = target.holding(step * block.k * layer.width());
-            apply(layer, edges, edge_width, together * block.k, other_edges, true);
-            edges = other_edges;
-            edge_width = layer.width();
-            swapped = !swapped;
-        }
-        for (Index p = 0; p < together; ++p) {
-            const Index particle = start + p;
-            const T* shortcut = block.has_shortcut_layer() ? particles + particle * width + 2 * block.channels
-                                                           : features + particle * inputs;
-            add_edges(
-                shortcut, edges + p * block.k * edge_width, edge_width, block.k, block.outputs(),
-                out + particle * block.outputs()
-            );
-        }
+    return edges;
+}
+
+// The features of some particles of a jet after the block; ``out`` is where those of the jet begin.
+template <class T>
+void run_particles(
+    const Block<T>& block, const Jet<T>& jet, Index start, Index stop, EdgeScratch<T>& scratch, T* out
+) {
+    const Index edge_count = (stop - start) * block.k;
+    const T* edges = first_edge_layer(block, jet, start, stop, scratch);
+    Index edge_width = padded<T>(block.channels);
+    for (Index l = 0; l < block.edge_layers; ++l) {
+        const Layer<T>& layer = block.edge_layer[l];
+        T* next = (l % 2 == 0 ? scratch.other_edges : scratch.edges).holding(edge_count * layer.width());
+        apply(layer, edges, edge_width, edge_count, next, true);
+        edges = next;
+        edge_width = layer.width();
+    }
+    for (Index particle = start; particle < stop; ++particle) {
+        const T* shortcut = block.has_shortcut_layer()
+                                ? jet.particles + particle * block.particle_layer.width() + 2 * block.channels
+                                : jet.features + particle * block.particle_layer.inputs;
+        add_edges(
+            shortcut, edges + (particle - start) * block.k * edge_width, edge_width, block.k, block.outputs(),
+            out + particle * block.outputs()
+        );
     }
 }
 
-// Jets go to whichever thread is free; the result does not depend on it. False where memory runs out.
+// Threads of this process that are at work, whoever called.
+std::atomic<Index> at_work{0};
+
+// Do jobs 0 … count - 1 in the thread that calls, and in others as long as fewer than ``threads`` are at work. False
+// where memory runs out.
+template <class Work>
+bool share(Index count, Index threads, const Work& work) {
+    std::atomic<Index> next{0};
+    std::atomic<bool> succeeded{true};
+    const auto run = [&]() noexcept {
+        try {
+            for (Index job; (job = next++) < count;) work(job);
+        } catch (const std::bad_alloc&) {
+            succeeded = false;
+        }
+        --at_work;
+    };
+    std::vector<std::thread> others;
+    others.reserve(std::min(count, threads));
+    ++at_work;
+    while (static_cast<Index>(others.size()) < count - 1 && at_work < threads) {
+        ++at_work;
+        try {
+            others.emplace_back(run);
+        } catch (const std::system_error&) {  // no more threads are to be had
+            --at_work;
+            break;
+        }
+    }
+    run();
+    for (std::thread& other : others) other.join();
+    return succeeded;
+}
+
+// Threads share the jets, or the particles of a single jet; the result does not depend on it.
 template <class T>
 bool run_jets(
     const Block<T>& block, const T* features, const T* points, const Index* first, Index jets, Index threads, T* out
 ) {
-    std::atomic<Index> next{0};
-    std::atomic<bool> succeeded{true};
-    const auto work = [&]() noexcept {
-        static thread_local Scratch<T> scratch;
-        try {
-            for (Index jet; (jet = next++) < jets;)
-                run_jet(
-                    block, features + first[jet] * block.particle_layer.inputs, points + first[jet] * block.dimensions,
-                    first[jet + 1] - first[jet], scratch, out + first[jet] * block.outputs()
-                );
-        } catch (const std::bad_alloc&) {
-            succeeded = false;
-        }
+    static thread_local JetScratch<T> jet_scratch;
+    static thread_local EdgeScratch<T> edge_scratch;
+    const Index step = block.particles_together();
+    const auto prepare_jet = [&](Index jet) {
+        const Index start = first[jet];
+        return prepare(
+            block, features + start * block.particle_layer.inputs, points + start * block.dimensions,
+            first[jet + 1] - start, jet_scratch
+        );
     };
-    std::vector<std::thread> others;
-    try {
-        for (Index other = 1; other < std::min(threads, jets); ++other) others.emplace_back(work);
-    } catch (const std::system_error&) {  // no more threads are to be had: those that run share the jets
+    if (jets == 1) {
+        const Jet<T> jet = prepare_jet(0);
+        return share((jet.count + step - 1) / step, threads, [&](Index tile) {
+            run_particles(block, jet, tile * step, std::min((tile + 1) * step, jet.count), edge_scratch, out);
+        });
     }
-    work();
-    for (std::thread& other : others) other.join();
-    return succeeded;
+    return share(jets, threads, [&](Index number) {
+        const Jet<T> jet = prepare_jet(number);
+        for (Index start = 0; start < jet.count; start += step)
+            run_particles(
+                block, jet, start, std::min(start + step, jet.count), edge_scratch,
+                out + first[number] * block.outputs()
+            );
+    });
 }
 
 }  // namespace
@@ -310,16 +367,21 @@ Index panel_float() { return Simd<float>::panel; }
 Index panel_double() { return Simd<double>::panel; }
 
 // One block on all jets. ``first`` holds the first particle of each jet, and the number of all particles at the end.
+// False where memory runs out.
 bool run_float(
     const Block<float>* block, const float* features, const float* points, const Index* first, Index jets,
     Index threads, float* out
-) {
+) try {
     return run_jets(*block, features, points, first, jets, threads, out);
+} catch (const std::bad_alloc&) {
+    return false;
 }
 bool run_double(
     const Block<double>* block, const double* features, const double* points, const Index* first, Index jets,
     Index threads, double* out
-) {
+) try {
     return run_jets(*block, features, points, first, jets, threads, out);
+} catch (const std::bad_alloc&) {
+    return false;
 }
 }

@@ -50,18 +50,20 @@ def library() -> ctypes.CDLL:
 class EdgeConvKernel:
     """One block with its weights as the C++ code wants them.
 
-    It uses as many threads as torch is set to, and each takes whole jets; the numbers do not depend on it. At equal
-    distances the particle that comes first in the jet is the nearer one.
+    The numbers depend neither on the threads nor on the other jets. At equal distances the particle that comes first
+    in the jet is the nearer one.
 
     Args:
         block: the weights, on the CPU in float32 or float64.
         dimensions: of the space in which neighbours are searched.
+        threads: a call gets help from other threads as long as fewer than these are at work in this process, whoever
+            called; so several threads may call at once.
 
     Raises:
         UsageError: the weights are elsewhere or of another type, or the kernel cannot be compiled.
     """
 
-    def __init__(self, block: FoldedEdgeConv, dimensions: int) -> None:
+    def __init__(self, block: FoldedEdgeConv, dimensions: int, threads: int = 1) -> None:
         weight = block.per_particle.weight
         if weight.device.type != "cpu" or weight.dtype not in _TYPE_NAMES:
             raise UsageError(
@@ -69,6 +71,7 @@ class EdgeConvKernel:
                 f"{weight.dtype}; move the network there, or use backend='torch'"
             )
         self._dtype = weight.dtype
+        self._threads = threads
         name = _TYPE_NAMES[weight.dtype]
         self._run = library()[f"run_{name}"]
         self._run.restype = ctypes.c_bool
@@ -109,7 +112,7 @@ class EdgeConvKernel:
             _pointer(coordinates_VD),
             _pointer(first_N),
             ctypes.c_int64(len(count_N)),
-            ctypes.c_int64(torch.get_num_threads()),
+            ctypes.c_int64(self._threads),
             _pointer(out_VC),
         )
         if not succeeded:
