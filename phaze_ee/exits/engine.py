@@ -26,9 +26,10 @@ _CHUNKS = 8
 _SELECT_MACS = 4_000_000
 _SELECT_MACS_PER_PARTICLE = 5_000
 
-_BACKENDS: dict[str, Callable[[Tagger], Tagger]] = {
-    "auto": Tagger.unpadded,
-    "given": lambda tagger: tagger,
+# The second argument is the number of threads; only compiled code uses them for a single jet.
+_BACKENDS: dict[str, Callable[[Tagger, int], Tagger]] = {
+    "auto": lambda tagger, _: tagger.unpadded(),
+    "given": lambda tagger, _: tagger,
     "native": Tagger.native,
 }
 
@@ -87,7 +88,7 @@ class Engine:
             raise UsageError(f"unknown backend {backend!r}; choose from {', '.join(_BACKENDS)}")
         if policy is not None:
             policy.check(len(tagger.exit_stages))
-        self.tagger = _BACKENDS[backend](tagger)
+        self.tagger = _BACKENDS[backend](tagger, threads)
         self.policy = policy
         self.threads = threads
         self.chunk_size = chunk_size
