@@ -150,6 +150,32 @@ class ExitBenchmark(Record):
     roc_auc: float | None
 
 
+class ExitLatency(Record):
+    """Times when all jets leave at one exit: wall time of a batch divided by its number of jets, in milliseconds.
+
+    ``mean_macs`` are the multiply-accumulates per jet as really spent, with each jet's own number of particles.
+    """
+
+    name: str
+    batch_size: int
+    batches: int
+    jets_per_second: float
+    p50_ms: float
+    p95_ms: float
+    p99_ms: float
+    mean_macs: float
+
+
+class LatencyReport(Record):
+    """Times of all exits at all batch sizes, and the conditions under which they were taken."""
+
+    threads: int
+    device: str
+    dtype: str
+    mean_multiplicity: float
+    entries: list[ExitLatency]
+
+
 class BenchmarkResults(ExitResultsFile[ExitBenchmark]):
     """``benchmark_results.json``. ``model_hash`` as in :class:`EvaluationResults`."""
 
@@ -159,6 +185,7 @@ class BenchmarkResults(ExitResultsFile[ExitBenchmark]):
     particles: int
     input_channels: int
     unit: str
+    latency: LatencyReport | None = None
     notes: list[str] = []
 
 

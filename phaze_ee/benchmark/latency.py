@@ -3,7 +3,6 @@
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -11,34 +10,10 @@ import torch
 from phaze_ee.exits.engine import Engine
 from phaze_ee.exits.policies import ThresholdPolicy
 from phaze_ee.models.tagger import Tagger
+from phaze_ee.results import ExitLatency, LatencyReport
 from phaze_ee.types import Jets
 
 BATCH_SIZES = (1, 16, 256)
-
-
-@dataclass(frozen=True)
-class ExitLatency:
-    """Times when all jets leave at one exit: wall time of a batch divided by its number of jets, in milliseconds."""
-
-    name: str
-    batch_size: int
-    batches: int
-    jets_per_second: float
-    p50_ms: float
-    p95_ms: float
-    p99_ms: float
-    mean_macs: float  # per jet, as really spent on these jets
-
-
-@dataclass(frozen=True)
-class LatencyReport:
-    """Times of all exits and batch sizes, and the conditions under which they were taken."""
-
-    threads: int
-    device: str
-    dtype: str
-    mean_multiplicity: float
-    entries: tuple[ExitLatency, ...]
 
 
 def measure_latency(
@@ -73,7 +48,7 @@ def measure_latency(
         device=str(parameter.device),
         dtype=str(parameter.dtype).removeprefix("torch."),
         mean_multiplicity=float(jets.particle_count_N.double().mean()),
-        entries=tuple(entries),
+        entries=entries,
     )
 
 

@@ -2,24 +2,34 @@
 
 from collections.abc import Sequence
 
+import torch
+
 from phaze_ee.benchmark.cost import UNIT, ExitCost, exit_costs
+from phaze_ee.benchmark.latency import measure_latency
+from phaze_ee.data.loaders import evaluation_loader
+from phaze_ee.data.schema import DataSchema
+from phaze_ee.errors import DataError, UsageError
+from phaze_ee.models.device import resolve_device
 from phaze_ee.models.tagger import Tagger
 from phaze_ee.modes.console import console
 from phaze_ee.modes.inputs import Setup, load_setup, load_trained
 from phaze_ee.modes.model_identity import weights_hash
 from phaze_ee.modes.request import Request
-from phaze_ee.modes.tables import benchmark_table, show, show_notes
+from phaze_ee.modes.tables import benchmark_table, latency_table, show, show_notes
 from phaze_ee.plots.titles import exit_title
-from phaze_ee.results import BenchmarkResults, EvaluationResults, ExitBenchmark, ExitEvaluation
+from phaze_ee.results import BenchmarkResults, EvaluationResults, ExitBenchmark, ExitEvaluation, LatencyReport
 
 _NEXT_TO_NOTHING = 0.01
+_TIMED_JETS = 512
+_SECONDS = 0.5  # for each exit and batch size
 
 
 def run(request: Request) -> None:
-    """Count the cost of each exit, without reading any jets, and write benchmark_results.json."""
+    """Count the cost of each exit, time it on some jets where there are any, and write benchmark_results.json."""
     setup = load_setup(request)
-    tagger, source, particles = _tagger(setup)
-    costs = exit_costs(tagger, particles=particles)
+    tagger, schema, source = _tagger(setup)
+    costs = exit_costs(tagger, particles=schema.length)
+    latency, latency_notes = _latency(setup, tagger, schema)
     model_hash = weights_hash(setup)
     evaluations, notes = _evaluations(setup, [cost.name for cost in costs], model_hash)
     results = BenchmarkResults(
@@ -27,26 +37,44 @@ def run(request: Request) -> None:
         project=str(setup.project),
         model=source,
         model_hash=model_hash,
-        particles=particles,
+        particles=schema.length,
         input_channels=tagger.backbone.input_channels,
         unit=UNIT,
-        notes=[*notes, *cost_notes(costs)],
+        latency=latency,
+        notes=[*notes, *latency_notes, *cost_notes(costs)],
     )
     results.write(setup.project.benchmark_results)
     console.print(f"Model: {source}", soft_wrap=True, markup=False)
     show(benchmark_table(results))
+    if results.latency is not None:
+        show(latency_table(results.latency))
     show_notes(results.notes)
     console.print(f"Written: {setup.project.benchmark_results}", soft_wrap=True, markup=False)
 
 
-def _tagger(setup: Setup) -> tuple[Tagger, str, int]:
-    """Return the network, where it comes from and its number of particles; costs need no trained weights."""
-    if setup.project.best_model.is_file():
+def _tagger(setup: Setup) -> tuple[Tagger, DataSchema, str]:
+    """Return the network, its data configuration and where it comes from; costs need no trained weights."""
+    if setup.project.best_model.is_file() or setup.options.init_from is not None:
         trained = load_trained(setup)
-        return trained.tagger, trained.source, trained.schema.length
-    initial = setup.options.init_from
-    source = f"{setup.project.config}, not trained yet" if initial is None else f"init_from {initial}"
-    return setup.build(setup.schema), source, setup.schema.length
+        return trained.tagger, trained.schema, trained.source
+    return setup.build(setup.schema).eval(), setup.schema, f"{setup.project.config}, not trained yet"
+
+
+def _latency(setup: Setup, tagger: Tagger, schema: DataSchema) -> tuple[LatencyReport | None, list[str]]:
+    """Time the form that the engine runs; without jets there are no times, and a note says why."""
+    try:
+        files = setup.files("test_files" if setup.options.test_files else "val_files")
+        batch = next(iter(evaluation_loader(schema, files, batch_size=_TIMED_JETS, labelled=False)))
+    except (UsageError, DataError) as error:
+        return None, [f"no times were measured: {error}"]
+    device = resolve_device(setup.options.device)
+    form = tagger.to(device).unpadded()
+    jets = batch.inputs.to(device).ragged()
+    spent = (
+        "MACs spent are those of the form that runs, with each jet's own number of particles. Times are those of the "
+        "engine with every jet leaving at that exit; the full model is timed without the heads on the way."
+    )
+    return measure_latency(form, jets, threads=torch.get_num_threads(), seconds=_SECONDS), [spent]
 
 
 def _evaluations(

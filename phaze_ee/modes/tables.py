@@ -8,7 +8,7 @@ from rich.table import Table
 
 from phaze_ee.modes.console import console
 from phaze_ee.plots.titles import class_title, exit_title
-from phaze_ee.results import BenchmarkResults, EvaluationResults, Rejection
+from phaze_ee.results import BenchmarkResults, EvaluationResults, LatencyReport, Rejection
 
 WIDTH = 80
 _EXITS_PER_TABLE = 4
@@ -99,6 +99,26 @@ def comparison_table(projects: Iterable[tuple[str, EvaluationResults, BenchmarkR
                 f"{cost.macs / 1e6:.3f}",
                 f"{cost.params:,}",
             )
+    return table
+
+
+def latency_table(latency: LatencyReport) -> Table:
+    """Return measured times, with the conditions under which they hold in the title."""
+    table = _table(
+        f"time a jet, {latency.threads} threads, {latency.device}, {latency.dtype}, "
+        f"{latency.mean_multiplicity:.0f} particles on average",
+        ["batch", "jets/s", "p50 (ms)", "p95 (ms)", "p99 (ms)", "spent [M]"],
+    )
+    for entry in latency.entries:
+        table.add_row(
+            exit_title(entry.name),
+            str(entry.batch_size),
+            f"{entry.jets_per_second:,.0f}",
+            f"{entry.p50_ms:.3f}",
+            f"{entry.p95_ms:.3f}",
+            f"{entry.p99_ms:.3f}",
+            f"{entry.mean_macs / 1e6:.3f}",
+        )
     return table
 
 
