@@ -67,7 +67,7 @@ def test_test_files_are_taken_where_there_are_any(folder: Path) -> None:
     assert not any("test_files" in note for note in evaluation.notes)
 
 
-def test_benchmark_reads_no_jets_and_needs_no_training(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_benchmark_needs_neither_jets_nor_training(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     project = make_project(folder)
     (folder / "val.root").unlink()
     benchmark.run(request("benchmark"))
@@ -76,6 +76,29 @@ def test_benchmark_reads_no_jets_and_needs_no_training(folder: Path, capsys: pyt
     assert "not trained yet" in costs.model
     assert all(exit_.accuracy is None for exit_ in costs.exits.values())
     assert "run mode 'evaluate'" in capsys.readouterr().out
+
+
+def test_benchmark_times_every_exit_on_the_jets_there_are(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    project = make_project(folder)
+    benchmark.run(request("benchmark"))
+    latency = benchmark_of(project).latency
+    assert latency is not None
+    assert latency.mean_multiplicity == 12
+    assert {(entry.name, entry.batch_size) for entry in latency.entries} == {
+        (name, size) for name in ("exit_0", "exit_1", "full_model") for size in (1, 16, 256)
+    }
+    table = capsys.readouterr().out
+    assert "12 particles on average" in table
+    assert "p99 (ms)" in table
+
+
+def test_benchmark_without_jets_says_why_there_are_no_times(folder: Path) -> None:
+    project = make_project(folder)
+    (folder / "val.root").unlink()
+    benchmark.run(request("benchmark"))
+    results = benchmark_of(project)
+    assert results.latency is None
+    assert any("no times were measured" in note and "val.root" in note for note in results.notes)
 
 
 def test_benchmark_says_which_exit_is_for_comparison_only(folder: Path) -> None:
