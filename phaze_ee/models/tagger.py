@@ -1,6 +1,6 @@
 """A backbone with exits, and the one loop over its stages."""
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from typing import Any, cast, final
 
 import torch
@@ -97,11 +97,11 @@ class Tagger(nn.Module):
         """
         spent_N = torch.zeros_like(particle_count_N)
         at_exit: list[Tensor] = []
-        for stage in ("input", *range(len(self.backbone.stage_channels))):
+        for stage, index in self._route():
             if stage != "input":
-                spent_N = spent_N + self.backbone.stage_macs(int(stage), particle_count_N)
-            if stage in self.exit_stages:
-                head = cast(ExitHead, self.heads[len(at_exit)])
+                spent_N = spent_N + self.backbone.stage_macs(stage, particle_count_N)
+            if index is not None:
+                head = cast(ExitHead, self.heads[index])
                 spent_N = spent_N + (head.macs(particle_count_N) if exits else 0)
                 at_exit.append(spent_N)
         return torch.stack([*at_exit, spent_N + self.backbone.readout_macs(particle_count_N)])
@@ -118,18 +118,23 @@ class Tagger(nn.Module):
             exits: evaluate the exits; otherwise the full model alone is.
         """
         state = self.backbone.embed(inputs)
-        index = 0
-        for stage in ("input", *range(len(self.backbone.stage_channels))):
+        for stage, index in self._route():
             if stage != "input":
-                state = self.backbone.stage(int(stage), state)
-            if exits and stage in self.exit_stages:
+                state = self.backbone.stage(stage, state)
+            if exits and index is not None:
                 keep_N = yield self._exit(index, state.detach() if detach else state)
-                index += 1
                 if keep_N is not None:
                     state = state.select(keep_N)
                     if len(state) == 0:
                         return
         yield Exit(len(self.exit_stages), None, self.backbone.readout(state))
+
+    def _route(self) -> Iterator[tuple[ExitStage, int | None]]:
+        """Yield the stages in the order of the walk, each with the index of the exit behind it, if there is one."""
+        index_at = {stage: index for index, stage in enumerate(self.exit_stages)}
+        stages: tuple[ExitStage, ...] = ("input", *range(len(self.backbone.stage_channels)))
+        for stage in stages:
+            yield stage, index_at.get(stage)
 
     def _exit(self, index: int, state: State) -> Exit:
         return Exit(index, self.exit_stages[index], self.heads[index](state))
