@@ -4,7 +4,8 @@
 // first edge layer that depends on the particle itself, the part that depends on its neighbour, and the shortcut where
 // that is a layer; the other edge layers follow. All matrices are row-major, without gaps between rows.
 //
-// Every number is the sum of the same products in the same order, whatever the tile, the thread or the other jets are.
+// Every number is the sum of the same products in the same order, whatever the tile, the thread or the other jets are;
+// products with a zero input are left out, which changes no sum.
 
 #include <algorithm>
 #include <atomic>
@@ -34,9 +35,9 @@ constexpr int vector_bytes = 16, vector_registers = 16;
 // A tile of a product is held in registers: so many rows, of so many vectors each. The rest of the registers hold the
 // operands.
 constexpr int tile_vectors = 2;
-constexpr int tile_rows = vector_registers == 32 ? 12 : 6;
+constexpr int tile_rows = vector_registers == 32 ? 8 : 4;
 
-// Edges that go through the edge layers together, about: few enough for the cache, many enough to reuse the weights.
+// Edges that go through the edge layers together, about: few enough for the cache and for threads to share a jet.
 constexpr Index edges_together = 48;
 
 template <class T>
@@ -102,29 +103,57 @@ public:
     }
 };
 
-// A row of keys that sort by distance, and by position where distances are equal. Distances are not negative, so their
-// bits sort as they do; sorting bits is safe where distances are not numbers.
-template <class T>
-using Bits = std::conditional_t<sizeof(T) == 4, std::uint32_t, std::uint64_t>;
-template <class T>
-using Keys = std::vector<std::pair<Bits<T>, std::int32_t>>;
-
-template <class T>
-struct JetScratch {
-    Buffer<T> transposed, distances, particles;
-    Keys<T> keys;
-    std::vector<std::int32_t> neighbours;
+// A list of inputs.
+struct Inputs {
+    const std::int32_t* number;
+    Index count;
 };
 
+// The inputs that are not zero in all rows of a tile. Behind a ReLU only about a half are, because the rows of a tile
+// are mostly edges of one particle, which are alike. Zeros add nothing to the result: they are left out.
 template <class T>
-struct EdgeScratch {
-    Buffer<T> edges, other_edges, zeros;
+class UsedInputs {
+    std::vector<std::int32_t> numbers;
+    std::vector<Inputs> tiles;
+    Buffer<T> nonzero;
+
+public:
+    void find(const T* rows, Index stride, Index count, Index depth) {
+        numbers.resize((count + tile_rows) / tile_rows * (depth + 1));
+        tiles.clear();
+        std::int32_t* number = numbers.data();
+        for (Index first = 0; first < count; first += tile_rows) {
+            const Index used =
+                find_in_tile(rows + first * stride, stride, std::min<Index>(tile_rows, count - first), depth, number);
+            tiles.push_back({number, used});
+            number += used;
+        }
+    }
+
+    const Inputs& in_tile(Index tile) const { return tiles[tile]; }
+
+private:
+    Index find_in_tile(const T* rows, Index stride, Index count, Index depth, std::int32_t* number) {
+        T* __restrict seen = nonzero.holding(depth);
+        std::fill(seen, seen + depth, T{0});
+        for (Index row = 0; row < count; ++row)
+            for (Index input = 0; input < depth; ++input) {
+                const T value = rows[row * stride + input];
+                seen[input] = value != 0 ? T{1} : seen[input];
+            }
+        Index used = 0;
+        for (Index input = 0; input < depth; ++input) {
+            number[used] = static_cast<std::int32_t>(input);
+            used += seen[input] != 0;
+        }
+        return used;
+    }
 };
 
 // A tile of the result, rows · panel + bias.
 template <class T, int Rows>
 void multiply_tile(
-    const T* rows, Index row_stride, const T* panel, Index depth, const T* bias, T* result, Index result_stride,
+    const T* rows, Index row_stride, const T* panel, Inputs used, const T* bias, T* result, Index result_stride,
     bool rectify
 ) {
     using V = typename Simd<T>::Vector;
@@ -134,7 +163,8 @@ void multiply_tile(
     for (int row = 0; row < Rows; ++row)
 #pragma GCC unroll 2
         for (int v = 0; v < tile_vectors; ++v) sum[row][v] = Simd<T>::load(bias + v * length);
-    for (Index input = 0; input < depth; ++input) {
+    for (Index n = 0; n < used.count; ++n) {
+        const Index input = used.number[n];
         V weight[tile_vectors];
 #pragma GCC unroll 2
         for (int v = 0; v < tile_vectors; ++v) weight[v] = Simd<T>::load(panel + (input * tile_vectors + v) * length);
@@ -166,22 +196,47 @@ void multiply_last_rows(Index count, Arguments... arguments) {
 
 // rows · weight + bias, into rows of layer.width() columns.
 template <class T>
-void apply(const Layer<T>& layer, const T* rows, Index row_stride, Index count, T* result, bool rectify) {
-    const Index width = layer.width(), whole_tiles = count / tile_rows * tile_rows;
+void apply(
+    const Layer<T>& layer, const T* rows, Index row_stride, Index count, T* result, bool rectify, UsedInputs<T>& used
+) {
+    used.find(rows, row_stride, count, layer.inputs);
+    const Index width = layer.width(), whole_tiles = count / tile_rows;
     for (Index column = 0; column < width; column += Simd<T>::panel) {
         const T* panel = layer.weight + column * layer.inputs;
         const T* bias = layer.bias + column;
-        for (Index row = 0; row < whole_tiles; row += tile_rows)
+        for (Index tile = 0; tile < whole_tiles; ++tile)
             multiply_tile<T, tile_rows>(
-                rows + row * row_stride, row_stride, panel, layer.inputs, bias, result + row * width + column, width,
-                rectify
+                rows + tile * tile_rows * row_stride, row_stride, panel, used.in_tile(tile), bias,
+                result + tile * tile_rows * width + column, width, rectify
             );
-        multiply_last_rows<T>(
-            count - whole_tiles, rows + whole_tiles * row_stride, row_stride, panel, layer.inputs, bias,
-            result + whole_tiles * width + column, width, rectify
-        );
+        if (const Index last = whole_tiles * tile_rows; last < count)
+            multiply_last_rows<T>(
+                count - last, rows + last * row_stride, row_stride, panel, used.in_tile(whole_tiles), bias,
+                result + last * width + column, width, rectify
+            );
     }
 }
+
+// A row of keys that sort by distance, and by position where distances are equal. Distances are not negative, so their
+// bits sort as they do; sorting bits is safe where distances are not numbers.
+template <class T>
+using Bits = std::conditional_t<sizeof(T) == 4, std::uint32_t, std::uint64_t>;
+template <class T>
+using Keys = std::vector<std::pair<Bits<T>, std::int32_t>>;
+
+template <class T>
+struct JetScratch {
+    Buffer<T> transposed, distances, particles;
+    Keys<T> keys;
+    std::vector<std::int32_t> neighbours;
+    UsedInputs<T> used;
+};
+
+template <class T>
+struct EdgeScratch {
+    Buffer<T> edges, other_edges, zeros;
+    UsedInputs<T> used;
+};
 
 template <class T>
 void square_distances(const T* __restrict point, const T* __restrict transposed, Index count, Index dimensions,
@@ -245,7 +300,7 @@ template <class T>
 Jet<T> prepare(const Block<T>& block, const T* features, const T* points, Index count, JetScratch<T>& scratch) {
     find_neighbours(points, count, block.dimensions, block.k, scratch);
     T* particles = scratch.particles.holding(count * block.particle_layer.width());
-    apply(block.particle_layer, features, block.particle_layer.inputs, count, particles, false);
+    apply(block.particle_layer, features, block.particle_layer.inputs, count, particles, false, scratch.used);
     return {features, particles, scratch.neighbours.data(), count};
 }
 
@@ -278,7 +333,7 @@ void run_particles(
     for (Index l = 0; l < block.edge_layers; ++l) {
         const Layer<T>& layer = block.edge_layer[l];
         T* next = (l % 2 == 0 ? scratch.other_edges : scratch.edges).holding(edge_count * layer.width());
-        apply(layer, edges, edge_width, edge_count, next, true);
+        apply(layer, edges, edge_width, edge_count, next, true, scratch.used);
         edges = next;
         edge_width = layer.width();
     }
