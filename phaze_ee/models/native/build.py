@@ -17,7 +17,7 @@ from phaze_ee.errors import UsageError
 
 _LOGGER = logging.getLogger(__name__)
 _COMPILERS = ("c++", "g++", "clang++")
-_INSTALL = "install g++ or clang++ (for example the package g++ or gcc-c++), or use backend='torch'"
+_INSTALL = "install g++ or clang++ (for example the package g++ or gcc-c++), or use backend='auto'"
 
 _lock = threading.Lock()
 _loaded: dict[Path, ctypes.CDLL] = {}
@@ -26,8 +26,8 @@ _loaded: dict[Path, ctypes.CDLL] = {}
 def load_library(source: Path) -> ctypes.CDLL:
     """Return the library made from a source file; it is compiled where the cache does not hold it.
 
-    Files of the cache are named by a hash of the source, the flags, and what the compiler says of itself and of the
-    processor, so that one home directory may serve different machines.
+    Files of the cache are named by a hash of the source and the headers beside it, of the flags, and of what the
+    compiler says of itself and of the processor, so that one home directory may serve different machines.
 
     Raises:
         UsageError: there is no compiler, or it fails.
@@ -79,7 +79,8 @@ def _flags() -> list[str]:
 def _fingerprint(compiler: Sequence[str], source: Path) -> str:
     # The predefined macros name the version of the compiler and every extension of the processor that it uses.
     macros = _run([*compiler, *_flags(), "-dM", "-E", "-x", "c++", os.devnull])
-    parts = [*compiler, *_flags(), macros, source.read_text(encoding="utf-8")]
+    sources = [source, *sorted(source.parent.glob("*.hpp"))]
+    parts = [*compiler, *_flags(), macros, *(path.read_text(encoding="utf-8") for path in sources)]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
 

@@ -68,7 +68,7 @@ class EdgeConvKernel:
         if weight.device.type != "cpu" or weight.dtype not in _TYPE_NAMES:
             raise UsageError(
                 f"the native backend runs on the CPU in float32 or float64, not on {weight.device.type} in "
-                f"{weight.dtype}; move the network there, or use backend='torch'"
+                f"{weight.dtype}; move the network there, or use backend='auto'"
             )
         self._dtype = weight.dtype
         self._threads = threads

@@ -45,10 +45,13 @@ def test_the_library_is_compiled_once(cache: Path, tmp_path: Path) -> None:
 
 
 @needs_compiler
-def test_a_changed_source_makes_another_library(cache: Path, tmp_path: Path) -> None:
+def test_a_changed_source_or_header_makes_another_library(cache: Path, tmp_path: Path) -> None:
     assert load_library(write(tmp_path, ANSWER)).answer() == 42
-    assert load_library(write(tmp_path, ANSWER.replace("42", "43"))).answer() == 43
-    assert len(list(cache.iterdir())) == 2
+    with_header = write(tmp_path, '#include "number.hpp"\n' + ANSWER.replace("42", "number"))
+    for number in (43, 44):
+        (tmp_path / "number.hpp").write_text(f"constexpr int number = {number};\n", encoding="utf-8")
+        assert load_library(with_header).answer() == number
+    assert len(list(cache.iterdir())) == 3
 
 
 @needs_compiler
@@ -73,7 +76,7 @@ def test_processes_that_compile_at_once_all_get_a_whole_library(cache: Path, tmp
 
 @needs_compiler
 def test_a_failed_compilation_says_why(cache: Path, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"cannot be compiled with .*: .*error.*; install .*backend='torch'"):
+    with pytest.raises(UsageError, match=r"cannot be compiled with .*: .*error.*; install .*backend='auto'"):
         load_library(write(tmp_path, "int answer() { return unknown; }\n"))
     assert list(cache.iterdir()) == []
 
@@ -89,7 +92,7 @@ def test_a_cache_that_cannot_be_written_is_named(tmp_path: Path, monkeypatch: py
 def test_without_a_compiler_the_message_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CXX", raising=False)
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(UsageError, match=r"none of c\+\+, g\+\+, clang\+\+ is found; install .*backend='torch'"):
+    with pytest.raises(UsageError, match=r"none of c\+\+, g\+\+, clang\+\+ is found; install .*backend='auto'"):
         small_tagger().native()
 
 
