@@ -64,7 +64,7 @@ def test_training_learns_and_its_checkpoint_answers_alike(tmp_path: Path) -> Non
     assert latest.epoch == 11
     assert latest.options["lr"] == 0.01
     assert latest.data_hash == "hash"
-    assert latest.versions["torch"] == torch.__version__
+    assert torch.__version__.startswith(latest.versions["torch"])  # which may name its CUDA as well
 
 
 @pytest.mark.parametrize("strategy", ["mimic_detached", "mimic_flow", "target_detached", "target_flow"])
