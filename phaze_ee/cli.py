@@ -7,6 +7,7 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import NoReturn
 
@@ -15,7 +16,7 @@ from phaze_ee.errors import PhazeError, UsageError
 from phaze_ee.modes.request import Request
 
 MODES = {
-    "demo": "the whole main job on the bundled sample jets, in about two minutes",
+    "demo": "the whole main job on the bundled sample jets, in two or three minutes",
     "new_project": "create a project with a configuration that runs as it stands",
     "train": "train the network and its exits",
     "evaluate": "accuracy, AUC, rejections … of every exit",
@@ -55,7 +56,9 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("-m", "--mode", required=True, choices=MODES, metavar="MODE", help="what to do, see above")
+    parser.add_argument(
+        "-m", "--mode", required=True, type=_mode, choices=MODES, metavar="MODE", help="what to do, see above"
+    )
     parser.add_argument("-p", "--project", nargs=2, metavar=("WORKSPACE", "PROJECT"), help="the project to work on")
     parser.add_argument("--projects", nargs="+", default=[], metavar="NAME", help="compare: projects to draw")
     parser.add_argument(
@@ -70,6 +73,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"phaze_ee {__version__}")
     _add_generate_flags(parser.add_argument_group("generate"))
     return parser
+
+
+def _mode(name: str) -> str:
+    near = get_close_matches(name, MODES, n=1)
+    if near and near[0] != name:
+        raise argparse.ArgumentTypeError(f"invalid choice: {name!r}, did you mean {near[0]!r}?")
+    return name  # what resembles no mode, argparse refuses with the list of all
 
 
 def _add_generate_flags(group: argparse._ArgumentGroup) -> None:

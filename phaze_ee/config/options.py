@@ -4,7 +4,7 @@ The sections are classes of their own, so that a library takes only what it uses
 flat namespace, as ``set_config(c)`` writes it.
 """
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     BaseModel,
@@ -65,7 +65,7 @@ class NetworkOptions(Section):
     exit_stages: list[ExitStage] | None = Field(
         None, strict=False, description='stages with an exit, e.g. ["input", 0, 2]; overrides num_exit_points'
     )
-    exit_head: str = Field("linear", description="kind of exit branch")
+    exit_head: str = Field("linear", description="kind of exit branch; linear: mean over particles, one layer")
     conv_params: list[ConvParams] = Field(
         [(16, (64, 64, 64)), (16, (128, 128, 128)), (16, (256, 256, 256))],
         strict=False,
@@ -112,7 +112,9 @@ class ExitOptions(Section):
     beta_schedule: Literal["linear", "cosine", "switch"] = Field(
         "linear", description="how beta rises over the epochs after zero_epochs; switch: at once"
     )
-    zero_epochs: NonNegativeInt = Field(10, description="epochs at the start in which beta is 0")
+    zero_epochs: NonNegativeInt = Field(
+        10, description="epochs at the start in which beta is 0; where it is not set: a fifth of epochs, at most 10"
+    )
 
 
 class TrainingOptions(Section):
@@ -167,6 +169,14 @@ class Options(DataOptions, NetworkOptions, ExitOptions, TrainingOptions, Hardwar
                 f"beta_max has {len(self.beta_max)} numbers for {self.exit_count} exits; give one number per exit"
             )
         return self
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short_trainings_start_soon(cls, values: Any) -> Any:
+        epochs = values.get("epochs") if isinstance(values, dict) else None
+        if not isinstance(epochs, int) or "zero_epochs" in values:
+            return values
+        return {**values, "zero_epochs": min(cls.model_fields["zero_epochs"].default, epochs // 5)}
 
     @model_validator(mode="after")
     def _exits_get_trained(self) -> Self:

@@ -24,7 +24,6 @@ def run(request: Request) -> None:
     """Evaluate the project's best model on ``test_files`` (else ``val_files``) and write evaluation_results.json."""
     setup = load_setup(request)
     trained = load_trained(setup)
-    choose_background(trained.schema.class_names, setup.options.background)  # a wrong name fails before the long part
     files, notes = _files(setup)
     console.print(f"Model: {trained.source}", soft_wrap=True, markup=False)
     console.print(f"Jets:  {_named(files)}", soft_wrap=True, markup=False)

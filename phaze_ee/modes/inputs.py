@@ -12,6 +12,7 @@ from phaze_ee.config.options import Options
 from phaze_ee.data.files import expand_patterns
 from phaze_ee.data.schema import DataSchema
 from phaze_ee.errors import CheckpointError, UsageError
+from phaze_ee.evaluation.rejection import choose_background
 from phaze_ee.models.build import build_tagger
 from phaze_ee.models.checkpoint import load_checkpoint, load_weights
 from phaze_ee.models.tagger import Tagger
@@ -74,6 +75,7 @@ def load_setup(request: Request) -> Setup:
             f"{project.config}: num_classes = {options.num_classes}, but {options.data_config} has "
             f"{len(schema.class_names)} classes; correct num_classes or remove it"
         )
+    choose_background(schema.class_names, options.background)  # a wrong name ends here, not after the training
     return Setup(project, options, schema)
 
 

@@ -14,11 +14,17 @@ from phaze_ee.training.module import TaggerModule
 MakeCheckpoint = Callable[[TaggerModule, int, dict[str, float]], Checkpoint]
 
 
+_LATEST = "latest_model.pt"
+
+
 class Checkpoints(Callback):
     """Writes ``latest_model.pt``, ``best_model.pt`` and ``epoch_NNN.pt``.
 
     The best model has the highest validation accuracy of the full model among the epochs in which exits are trained
     (of equal epochs the later, whose exits have learned longer). Ctrl-C saves the state of that moment as the latest.
+
+    Best and periodic checkpoints of an earlier training move to ``previous`` with the first checkpoint of this one: no
+    mode takes an old model for the new, and none is lost.
     """
 
     def __init__(self, folder: Path, save_interval: int, make: MakeCheckpoint) -> None:
@@ -27,6 +33,10 @@ class Checkpoints(Callback):
         self.make = make
         self.best_accuracy = -1.0
         self.best_epoch: int | None = None
+        self._earlier: list[Path] = []
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._earlier = [path for path in self.folder.glob("*.pt") if path.name != _LATEST]
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         module = _tagger_module(pl_module)
@@ -34,7 +44,7 @@ class Checkpoints(Callback):
             return
         epoch = trainer.current_epoch
         checkpoint = self.make(module, epoch, _metrics(trainer))
-        save_checkpoint(self.folder / "latest_model.pt", checkpoint)
+        self._save_latest(checkpoint)
         if (epoch + 1) % self.save_interval == 0:
             save_checkpoint(self.folder / f"epoch_{epoch + 1:03d}.pt", checkpoint)
         accuracy = _validated_accuracy(trainer)
@@ -45,7 +55,15 @@ class Checkpoints(Callback):
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         if isinstance(exception, KeyboardInterrupt) and trainer.is_global_zero:
             checkpoint = self.make(_tagger_module(pl_module), trainer.current_epoch, _metrics(trainer))
-            save_checkpoint(self.folder / "latest_model.pt", checkpoint)
+            self._save_latest(checkpoint)
+
+    def _save_latest(self, checkpoint: Checkpoint) -> None:
+        save_checkpoint(self.folder / _LATEST, checkpoint)
+        for path in self._earlier:
+            previous = self.folder / "previous" / path.name
+            previous.parent.mkdir(exist_ok=True)
+            path.replace(previous)
+        self._earlier = []
 
 
 class History(Callback):

@@ -9,7 +9,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 
 class ProgressBar(Callback):
-    """Shows loss, accuracy of the full model, jets per second and the time left.
+    """Shows loss and accuracy of the full model, jets per second and the time left.
 
     The time left is that of the whole training. Where the output is not a terminal there are lines only.
     """
@@ -48,7 +48,7 @@ class ProgressBar(Callback):
             return
         speed = (batch_idx + 1) * self.jets_per_batch / (time.monotonic() - self._epoch_start)
         metrics = trainer.callback_metrics
-        loss, accuracy = (float(metrics[f"train/{name}_step"]) for name in ("total_loss", "accuracy/full_model"))
+        loss, accuracy = (float(metrics[f"train/{name}_step"]) for name in ("loss/full_model", "accuracy/full_model"))
         state = f"loss {loss:.3f} acc {accuracy:.2f} {speed:.0f} jets/s"
         self._bar.update(self._task, advance=1, description=f"epoch {trainer.current_epoch + 1}", state=state)
 
@@ -56,13 +56,13 @@ class ProgressBar(Callback):
         if not trainer.is_global_zero:
             return
         metrics = {name.removesuffix("_epoch"): float(value) for name, value in trainer.callback_metrics.items()}
-        parts = [f"train loss {metrics['train/total_loss']:.3f}"]
-        names = [name for name in metrics if name.startswith("val/accuracy/")]
-        if names:
-            parts.append("val accuracy " + "  ".join(f"{name.split('/')[-1]} {metrics[name]:.3f}" for name in names))
-        self.console.print(
-            f"epoch {trainer.current_epoch + 1:>3}/{trainer.max_epochs}  {'  '.join(parts)}", soft_wrap=True
-        )
+        # The full model's loss: the total rises with β even while everything improves.
+        line = f"epoch {trainer.current_epoch + 1:>3}/{trainer.max_epochs}  loss {metrics['train/loss/full_model']:.3f}"
+        validated = [value for name, value in metrics.items() if name.startswith("val/accuracy/")]
+        if validated:
+            exits = " ".join(f"{value:.3f}" for value in validated[:-1])
+            line += f"  val accuracy: {f'exits {exits}, ' if exits else ''}full {validated[-1]:.3f}"
+        self.console.print(line, soft_wrap=True)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if self._bar is not None:

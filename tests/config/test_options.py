@@ -85,6 +85,12 @@ def test_each_name_is_accepted_alone(name: str, value: Any) -> None:
     assert getattr(options(**{name: value}), name) == value
 
 
+@pytest.mark.parametrize(("epochs", "zero_epochs"), [(50, 10), (200, 10), (20, 4), (2, 0), (1, 0)])
+def test_a_short_training_has_fewer_zero_epochs_unless_they_are_set(epochs: int, zero_epochs: int) -> None:
+    assert options(epochs=epochs).zero_epochs == zero_epochs
+    assert options(epochs=epochs, zero_epochs=0).zero_epochs == 0
+
+
 @pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in CHOICES.items() for value in values])
 def test_each_choice_is_accepted(name: str, value: str) -> None:
     assert getattr(options(**{name: value}), name) == value

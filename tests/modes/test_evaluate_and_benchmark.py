@@ -1,3 +1,4 @@
+import importlib
 from pathlib import Path
 
 import numpy as np
@@ -132,10 +133,14 @@ def test_a_failed_evaluation_keeps_the_earlier_results(folder: Path) -> None:
     assert project.evaluation_results.read_bytes() == before
 
 
-def test_what_stops_an_evaluation(folder: Path) -> None:
-    project = make_project(folder, 'c.background = "is_qdc"')
+def test_evaluation_without_a_model_is_refused(folder: Path) -> None:
+    make_project(folder)
     with pytest.raises(CheckpointError, match="no model yet"):
         evaluate.run(request("evaluate"))
-    save_best_model(project)
+
+
+@pytest.mark.parametrize("mode", ["train", "evaluate"])
+def test_a_background_that_is_no_class_is_refused_before_the_long_part(folder: Path, mode: str) -> None:
+    make_project(folder, 'c.background = "is_qdc"')
     with pytest.raises(UsageError, match=r"background 'is_qdc'.*did you mean 'is_qcd'"):
-        evaluate.run(request("evaluate"))
+        importlib.import_module(f"phaze_ee.modes.{mode}").run(request(mode))

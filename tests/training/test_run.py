@@ -126,6 +126,17 @@ def test_checkpoints_are_kept_at_the_interval(tmp_path: Path) -> None:
     }
 
 
+def test_a_second_training_sets_the_earlier_models_aside(tmp_path: Path) -> None:
+    run(tmp_path, epochs=4, save_interval=2)
+    models = tmp_path / "models"
+    old_best = (models / "best_model.pt").read_bytes()
+    run(tmp_path, epochs=2, zero_epochs=1, seed=6)
+    assert {path.name for path in models.glob("*.pt")} == {"best_model.pt", "latest_model.pt"}
+    assert (models / "previous" / "best_model.pt").read_bytes() == old_best
+    assert {path.name for path in (models / "previous").iterdir()} == {"best_model.pt", "epoch_002.pt", "epoch_004.pt"}
+    assert load_checkpoint(models / "best_model.pt").options["seed"] == 6
+
+
 def test_history_holds_the_beta_of_each_epoch(tmp_path: Path) -> None:
     run(tmp_path, epochs=3, zero_epochs=1, beta_schedule="linear")
     history = TrainingHistory.read(tmp_path / "history.json", "train")
