@@ -10,8 +10,13 @@ import uproot
 
 from phaze_ee.cli import MODES, parse
 from phaze_ee.config.load import load_options
+from phaze_ee.config.options import NetworkOptions
+from phaze_ee.config.template import SAMPLE_VALUES
 from phaze_ee.data.loaders import evaluation_loader
 from phaze_ee.data.schema import DataSchema
+from phaze_ee.models.build import build_tagger
+from phaze_ee.models.checkpoint import Checkpoint, save_checkpoint
+from phaze_ee.workspace import Project
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -20,6 +25,14 @@ SOURCE = "\n".join(path.read_text(encoding="utf-8") for path in sorted((ROOT / "
 
 def blocks(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+
+
+def configurations() -> list[str]:
+    return [text for text in blocks("python") if "def set_config(c)" in text]
+
+
+def scripts() -> list[str]:
+    return [text for text in blocks("python") if "def set_config(c)" not in text]
 
 
 def commands() -> list[str]:
@@ -35,7 +48,8 @@ def troubles() -> list[str]:
 
 def test_there_is_something_to_check() -> None:
     assert len(commands()) >= 7
-    assert len(blocks("python")) == 2
+    assert len(configurations()) == 2
+    assert len(scripts()) == 1
     assert len(troubles()) >= 12
 
 
@@ -50,11 +64,36 @@ def test_all_modes_are_explained() -> None:
     assert set(re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)) == set(MODES)
 
 
-@pytest.mark.parametrize("text", blocks("python"))
+@pytest.mark.parametrize("text", configurations())
 def test_configurations_load(text: str, tmp_path: Path) -> None:
     path = tmp_path / "config.py"
     path.write_text(text, encoding="utf-8")
     assert load_options(path).train_files
+
+
+@pytest.fixture
+def demo_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
+    """What mode demo leaves behind, with a small network that has learned nothing."""
+    monkeypatch.setenv("PHAZE_EE_WORKSPACES", str(tmp_path))
+    project = Project("demo", "sample_jets_1")
+    for path in (project.config, project.best_model):
+        path.parent.mkdir(parents=True)
+    project.config.touch()
+    schema = DataSchema.load(ROOT / SAMPLE_VALUES["data_config"])
+    options = NetworkOptions(conv_params=[(2, (4,))] * 3, fc_params=[(8, 0.1)])
+    tagger = build_tagger(options, ROOT / options.network_config, schema.weaver)
+    save_checkpoint(project.best_model, Checkpoint(tagger, {}, schema.options, "hash", 0, {}))
+    return project
+
+
+@pytest.mark.usefixtures("demo_project")
+@pytest.mark.parametrize("text", scripts())
+def test_the_python_example_runs(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    exec(compile(text, "README.md", "exec"), {})
+    jets_that_left = re.search(r"jets that left at each exit: \[(.*)\]", capsys.readouterr().out)
+    assert jets_that_left is not None
+    counts = [int(count) for count in jets_that_left[1].split(",")]
+    assert (len(counts), sum(counts)) == (4, 1200)
 
 
 def test_the_data_yaml_reads_files_as_described(tmp_path: Path) -> None:
