@@ -15,7 +15,7 @@ SAMPLE_VALUES: dict[str, Any] = {
     "test_files": ["sample_jets/test/*.root"],
     "conv_params": [(8, (16, 16, 16)), (8, (32, 32, 32)), (8, (64, 64, 64))],
     "fc_params": [(64, 0.1)],
-    "epochs": 16,
+    "epochs": 12,
     "zero_epochs": 0,
     "lr": 0.01,
     "batch_size": 64,

@@ -21,7 +21,7 @@ from phaze_ee.results import BenchmarkResults, EvaluationResults, ExitBenchmark,
 
 _NEXT_TO_NOTHING = 0.01
 _TIMED_JETS = 512
-_SECONDS = 0.5  # for each exit and batch size
+_SECONDS = 0.25  # for each exit and batch size
 
 
 def run(request: Request) -> None:
