@@ -1,4 +1,4 @@
-"""What a network architecture must offer to get exits: three methods and a list of channels."""
+"""What a network architecture must offer to get exits: its stages, their channels, and what they cost."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
