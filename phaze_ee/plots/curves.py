@@ -9,7 +9,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from phaze_ee.plots.style import exit_colour, hep_style, legend_below, simulation_label
 from phaze_ee.plots.titles import exit_title
-from phaze_ee.results import TrainingHistory
+from phaze_ee.results import EpochRecord, TrainingHistory
 
 _MOST_EPOCHS_WITH_MARKERS = 30
 
@@ -56,7 +56,7 @@ def _draw_panel(axes: Axes, history: TrainingHistory, panel: Panel) -> None:
     for name in panel.exits:
         index = history.exit_names.index(name)
         for part, line in (("train", "--"), ("val", "-")):
-            measured = [(record.epoch, getattr(record, f"{part}_{panel.quantity}")) for record in history.epochs]
+            measured = [(_number(record), getattr(record, f"{part}_{panel.quantity}")) for record in history.epochs]
             points = [(epoch, values[index]) for epoch, values in measured if values is not None]
             _draw_line(axes, points, exit_colour(name, index), line)
     axes.set_ylabel(panel.title)
@@ -65,9 +65,15 @@ def _draw_panel(axes: Axes, history: TrainingHistory, panel: Panel) -> None:
 
 
 def _draw_beta(axes: Axes, history: TrainingHistory) -> None:
-    for index, name in enumerate(history.exit_names[:-1]):
-        points = [(record.epoch, record.beta[index]) for record in history.epochs]
-        _draw_line(axes, points, exit_colour(name, index), "-")
+    exits = history.exit_names[:-1]
+    if len(exits) > 1 and all(len(set(record.beta)) == 1 for record in history.epochs):
+        points = [(_number(record), record.beta[0]) for record in history.epochs]
+        _draw_line(axes, points, "0.45", "-", "all exits")
+        axes.legend(fontsize="small")
+    else:
+        for index, name in enumerate(exits):
+            points = [(_number(record), record.beta[index]) for record in history.epochs]
+            _draw_line(axes, points, exit_colour(name, index), "-")
     axes.set_ylabel("β")
     axes.set_ymargin(0.15)  # room for the markers at 0 and at the top
     axes.set_xlabel("Epoch")
@@ -75,10 +81,15 @@ def _draw_beta(axes: Axes, history: TrainingHistory) -> None:
     axes.xaxis.minorticks_off()
 
 
-def _draw_line(axes: Axes, points: Sequence[tuple[int, float]], colour: str, line: str) -> None:
+def _number(record: EpochRecord) -> int:
+    """Return the number of an epoch as the terminal shows it: from 1, where the history counts from 0."""
+    return record.epoch + 1
+
+
+def _draw_line(axes: Axes, points: Sequence[tuple[int, float]], colour: str, line: str, label: str = "") -> None:
     marker = "o" if len(points) <= _MOST_EPOCHS_WITH_MARKERS else ""
     epochs, values = [epoch for epoch, _ in points], [value for _, value in points]
-    axes.plot(epochs, values, line, color=colour, marker=marker, markersize=4)
+    axes.plot(epochs, values, line, color=colour, marker=marker, markersize=4, label=label)
 
 
 def _explain(figure: Figure, axes: Axes, history: TrainingHistory) -> None:

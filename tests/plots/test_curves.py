@@ -14,9 +14,11 @@ def test_accuracies_are_drawn_where_they_were_measured() -> None:
     history = training_history(epochs=12, val_interval=3)
     axes = accuracy_figure(history).axes[0]
     for index in range(4):
-        assert drawn(axes, "--")[index] == [(record.epoch, record.train_accuracy[index]) for record in history.epochs]
+        assert drawn(axes, "--")[index] == [
+            (record.epoch + 1, record.train_accuracy[index]) for record in history.epochs
+        ]
         validated = [record for record in history.epochs if record.val_accuracy is not None]
-        assert [epoch for epoch, _ in drawn(axes, "-")[index]] == [2, 5, 8, 11]
+        assert [epoch for epoch, _ in drawn(axes, "-")[index]] == [3, 6, 9, 12]
         assert drawn(axes, "-")[index][-1][1] == (validated[-1].val_accuracy or [])[index]
 
 
@@ -25,6 +27,17 @@ def test_beta_has_a_panel_of_its_own() -> None:
     axes = loss_figure(history).axes[-1]
     assert axes.get_ylabel() == "β"
     assert [line[-1][1] for line in drawn(axes, "-")] == pytest.approx([0.3, 0.5, 1.0])
+
+
+def test_equal_betas_are_one_line() -> None:
+    history = training_history()
+    records = [record.model_copy(update={"beta": [0.2] * 3}) for record in history.epochs]
+    axes = loss_figure(history.model_copy(update={"epochs": records})).axes[-1]
+    assert drawn(axes, "-") == [[(epoch, 0.2) for epoch in range(1, 13)]]
+    legend = axes.get_legend()
+    assert legend is not None
+    assert [text.get_text() for text in legend.get_texts()] == ["all exits"]
+    assert loss_figure(history).axes[-1].get_legend() is None
 
 
 def test_losses_of_two_kinds_do_not_share_an_axis() -> None:
