@@ -1,6 +1,7 @@
 """ROC curves in HEP style: signal efficiency against background rejection."""
 
-from math import ceil, sqrt
+from collections.abc import Sequence
+from math import ceil, floor, sqrt
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -32,8 +33,12 @@ def roc_figure(evaluation: EvaluationResults) -> Figure:
     side = 6.5 if len(signals) == 1 else 3.6
     figure = Figure(figsize=(columns * side, rows * side * 0.9 + 0.6))
     panels = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
-    for panel, signal in zip(panels.flat, signals, strict=False):
-        _draw_signal(panel, evaluation, signal)
+    drawn = [
+        efficiency
+        for panel, signal in zip(panels.flat, signals, strict=False)
+        for efficiency in _draw_signal(panel, evaluation, signal)
+    ]
+    panels[0, 0].set_xlim(_lower_limit(drawn), 1)  # the panels share it
     for unused in panels.flat[len(signals) :]:
         unused.remove()
     for lowest in panels.flat[max(0, len(signals) - columns) : len(signals)]:
@@ -43,15 +48,36 @@ def roc_figure(evaluation: EvaluationResults) -> Figure:
     return figure
 
 
-def _draw_signal(axes: Axes, evaluation: EvaluationResults, signal: str) -> None:
+def _draw_signal(axes: Axes, evaluation: EvaluationResults, signal: str) -> list[float]:
+    """Draw one panel, and return where its visible curves begin."""
+    begin, invisible = [], []
     for index, (name, exit_) in enumerate(evaluation.exits.items()):
         for curve in exit_.roc_curves:
             if curve.signal == signal:
-                jets = evaluation.jets_per_class[curve.background]
+                background, jets = curve.background, evaluation.jets_per_class[curve.background]
                 efficiency, rejection = rejection_curve(curve, jets)
                 axes.plot(efficiency, rejection, color=exit_colour(name, index), label=exit_title(name))
-                background = curve.background
-    _finish_axes(axes, class_title(signal), class_title(background), evaluation.jets_per_class[background])
+                if len(efficiency) > 1:
+                    begin.append(float(efficiency.min()))
+                else:  # nothing but the end of every curve, where all jets pass
+                    invisible.append(exit_title(name))
+    _finish_axes(axes, class_title(signal), class_title(background), jets)
+    if invisible:
+        who = "" if len(invisible) == len(evaluation.exits) else f"{', '.join(invisible)}:\n"
+        _write_at_top(axes, f"{who}no point with ≥ {FEWEST_BACKGROUND_JETS} {class_title(background)} jets")
+    return begin
+
+
+def _write_at_top(axes: Axes, text: str) -> None:
+    """Write into the region of few background jets, where no curve can lie."""
+    box = {"facecolor": "white", "edgecolor": "none", "pad": 2}
+    axes.text(0.5, 0.95, text, transform=axes.transAxes, ha="center", va="top", fontsize="x-small", bbox=box)
+
+
+def _lower_limit(efficiencies: Sequence[float]) -> float:
+    """Return where the axis of efficiencies begins: at 0, or near the curves where all begin above one half."""
+    lowest = min(efficiencies, default=0.0)
+    return min(floor(10 * lowest) / 10, 0.9) if lowest > 0.5 else 0.0
 
 
 def _finish_axes(axes: Axes, signal: str, background: str, background_jets: int) -> None:
@@ -61,7 +87,6 @@ def _finish_axes(axes: Axes, signal: str, background: str, background_jets: int)
     label = f"fewer than {FEWEST_BACKGROUND_JETS} {background} jets"
     axes.axhspan(limit, limit * 100, facecolor="none", edgecolor="0.8", hatch="///", linewidth=0, label=label)
     axes.set_yscale("log")
-    axes.set_xlim(0, 1)
     axes.set_ylim(1, limit * 4)
     axes.set_xlabel(f"{signal} efficiency")
     axes.set_ylabel(f"{background} rejection")

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 
 from phaze_ee.plots.roc import FEWEST_BACKGROUND_JETS, rejection_curve, roc_figure
-from phaze_ee.results import RocCurve
+from phaze_ee.results import EvaluationResults, RocCurve
 from tests.plots.drawn import line_named, points
-from tests.plots.examples import evaluation_results
+from tests.plots.examples import evaluation_results, roc_curve
 
 
 def test_rejection_is_the_inverse_where_background_jets_are_enough() -> None:
@@ -41,3 +41,30 @@ def test_region_of_few_background_jets_is_marked_and_empty() -> None:
     assert axes.patches[0].get_extents().transformed(axes.transData.inverted()).y0 == pytest.approx(limit)
     assert max(rejection for _, rejection in points(line_named(axes, "full model"))) <= limit
     assert axes.get_ylim()[1] > limit
+
+
+@pytest.mark.parametrize(("power", "lowest"), [(2.0, 0.0), (200.0, 0.9), (20.0, 0.7)])
+def test_axis_begins_near_the_curves(power: float, lowest: float) -> None:
+    evaluation = evaluation_results((0.8,), ("QCD", "Top"), jets=2_000)
+    evaluation.exits["full_model"].roc_curves[:] = [roc_curve("label_Top", "label_QCD", power, 1_000)]
+    axes = roc_figure(evaluation).axes[0]
+    assert axes.get_xlim() == (lowest, 1)
+    assert not any("no point" in text.get_text() for text in axes.texts)
+
+
+def test_panel_says_which_curves_cannot_be_drawn() -> None:
+    evaluation = evaluation_results((0.7, 0.8), ("QCD", "Top"), jets=2_000)
+    perfect = RocCurve(
+        signal="label_Top",
+        background="label_QCD",
+        signal_efficiency=[0.0, 1.0, 1.0],
+        background_efficiency=[0.0, 0.0, 1.0],
+    )
+    evaluation.exits["full_model"].roc_curves[:] = [perfect]
+    assert "full model:\nno point with ≥ 5 QCD jets" in written(evaluation)
+    evaluation.exits["exit_2"].roc_curves[:] = [perfect]
+    assert "no point with ≥ 5 QCD jets" in written(evaluation)
+
+
+def written(evaluation: EvaluationResults) -> list[str]:
+    return [text.get_text() for text in roc_figure(evaluation).axes[0].texts]
