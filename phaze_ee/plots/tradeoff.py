@@ -145,6 +145,7 @@ def _draw_project(axes: Axes, points: Sequence[Point], name: str, index: int, ri
         chosen = [point for point in points if (point.exit == FULL_MODEL) == full]
         axes.plot(
             [point.cost for point in chosen], [point.score for point in chosen], marker, markersize=size, zorder=3,
+            clip_on=not full,  # full models lie in every panel, a perfect one on the edge
             markerfacecolor=fill, markeredgecolor=colour if odd else "white", markeredgewidth=1.2 if odd else 0.5,
         )  # fmt: skip
 
@@ -163,6 +164,7 @@ def _set_limits(axes: Axes, points: Sequence[Point]) -> None:
     axes.set_xlim(lowest / spare, highest * spare)
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.margins(y=0.12)
+    _forbid_impossible_scores(axes)
 
 
 def _enlarge(axes: Axes, whole: Axes, points: Sequence[Point]) -> None:
@@ -174,10 +176,16 @@ def _enlarge(axes: Axes, whole: Axes, points: Sequence[Point]) -> None:
     spare, height = max(1.02, (highest / lowest) ** 0.3), max(0.3 * (top - bottom), 0.002)
     axes.set_xlim(lowest / spare, highest * spare)
     axes.set_ylim(bottom - height, top + height)
+    _forbid_impossible_scores(axes)
     axes.xaxis.set_major_locator(MaxNLocator(3))
     axes.set_title("around the full models", loc="right", fontsize="small")
     (left, right), (low, high) = axes.get_xlim(), axes.get_ylim()
     whole.indicate_inset((left, low, right - left, high - low), edgecolor="0.3", alpha=1, linewidth=0.8)
+
+
+def _forbid_impossible_scores(axes: Axes) -> None:
+    low, high = axes.get_ylim()
+    axes.set_ylim(max(low, 0), min(high, 1))
 
 
 def _explain(figure: Figure, axes: Axes) -> None:

@@ -137,3 +137,10 @@ def test_no_point_beats_the_frontier(pairs: Sequence[tuple[int, int]]) -> None:
     for one, other in combinations(frontier, 2):
         assert one.cost < other.cost
         assert one.score < other.score
+
+
+@pytest.mark.parametrize("score", ["accuracy", "roc_auc"])
+def test_no_panel_shows_scores_above_one(score: Score) -> None:
+    projects = [project_results(name, (0.97, 0.99, 0.998, 1.0)) for name in ("first", "second")]
+    for axes in tradeoff_figure(projects, "macs", score).axes:
+        assert axes.get_ylim()[1] <= 1
