@@ -130,7 +130,7 @@ def open_source(path: Path, treename: str | None = None) -> Iterator[Source]:
         with ExitStack() as stack:
             yield kind(path, treename, stack)
     except READ_ERRORS as error:
-        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__).rstrip(" ,.;:")
         raise DataError(f"cannot read {path}: {reason}; is it complete? copy or download it again") from error
 
 

@@ -78,11 +78,17 @@ def read_options(path: Path) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"cannot read data config {path}: {error}") from error
     except yaml.YAMLError as error:
-        reason = " ".join(str(error).split())
-        raise DataError(f"data config {path} is not valid YAML: {reason}") from error
+        raise DataError(f"{_yaml_problem(path, error)}; correct the indentation or syntax there") from error
     if not isinstance(options, dict):
         raise DataError(f"data config {path} holds no sections (inputs, labels, …)")
     return options
+
+
+def _yaml_problem(path: Path, error: yaml.YAMLError) -> str:
+    mark = getattr(error, "problem_mark", None)  # none where a character is not allowed at all
+    if mark is None:
+        return f"data config {path} is not valid YAML: {getattr(error, 'reason', type(error).__name__)}"
+    return f"data config {path}:{mark.line + 1}: not valid YAML: {getattr(error, 'problem', 'not understood')}"
 
 
 def check_options(options: Mapping[str, Any], origin: str) -> None:

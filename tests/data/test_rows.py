@@ -1,5 +1,6 @@
 """Rows of files: the three formats, expressions, checks, and the errors that name file, branch and row."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,7 @@ def test_damaged_files_are_told_in_one_line(tmp_path: Path) -> None:
             with pytest.raises(DataError, match=path.name) as caught:
                 read(path, schema())
             assert "\n" not in str(caught.value)
+            assert not re.search("[ ,.;:];", str(caught.value))
 
 
 def test_files_without_the_tree(tmp_path: Path) -> None:

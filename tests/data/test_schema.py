@@ -87,6 +87,20 @@ def test_a_file_that_is_no_config(text: str, message: str, tmp_path: Path) -> No
         DataSchema.load(tmp_path / "absent.yaml")
 
 
+def test_a_syntax_error_is_told_briefly_with_its_line(tmp_path: Path) -> None:
+    path = tmp_path / "data.yaml"
+    path.write_text("labels:\n   type: simple\n  value: [a]\n", encoding="utf-8")
+    with pytest.raises(DataError) as caught:
+        DataSchema.load(path)
+    expected = "expected <block end>, but found '<block mapping start>'"
+    assert str(caught.value) == (
+        f"data config {path}:3: not valid YAML: {expected}; correct the indentation or syntax there"
+    )
+    path.write_text("a: \x07", encoding="utf-8")
+    with pytest.raises(DataError, match="not valid YAML: special characters are not allowed"):
+        DataSchema.load(path)
+
+
 def test_two_classes_from_expressions() -> None:
     two = schema(labels={"type": "simple", "value": ["label_QCD", "1 - label_QCD"]})
     assert two.class_names == ("label_QCD", "1 - label_QCD")
