@@ -54,7 +54,7 @@ def generate_files(options: GeneratorOptions, report: Callable[[Progress], None]
 
     Args:
         options: what to generate.
-        report: called as jets come in.
+        report: called once nothing stands in the way any more, then as jets come in.
 
     Returns:
         The files, by class and index.
@@ -68,6 +68,7 @@ def generate_files(options: GeneratorOptions, report: Callable[[Progress], None]
     tasks = plan(options)
     refuse_existing(tasks, options.overwrite)
     earlier = _recorded_files(options.output / RECORD)
+    report(Progress(0, sum(task.jets for task in tasks)))
     with _underlying_events(options):
         _run(tasks, options.workers, report)
     _record(options, tasks, earlier)

@@ -1,6 +1,7 @@
 """Mode ``generate``: JetClass-like jets, into the project's data folder or into ``--output``."""
 
 import os
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from rich.table import Table
 from phaze_ee.generate import GeneratorOptions, Progress, generate_files
 from phaze_ee.modes.console import console
 from phaze_ee.modes.request import Request
-from phaze_ee.modes.tables import show
+from phaze_ee.modes.tables import empty_table, show
 
 
 def run(request: Request) -> None:
@@ -29,16 +30,20 @@ def run(request: Request) -> None:
         TextColumn("{task.fields[rate]}"),
         TimeRemainingColumn(),
     )
-    with Bar(*columns, console=console) as bar:
-        task = bar.add_task("jets", total=options.jets_per_class * len(options.classes), rate="")
+    bar = Bar(*columns, console=console)
+    task = bar.add_task("jets", total=options.jets_per_class * len(options.classes), rate="")
+    with ExitStack() as shown:
 
         def advance(progress: Progress) -> None:
+            if not bar.live.is_started:  # only now have the checks passed
+                shown.enter_context(bar)
             elapsed = bar.tasks[0].elapsed or 0.0
             rate = f"{progress.jets_done / elapsed:.1f} jets/s" if elapsed else ""
             bar.update(task, completed=progress.jets_done, total=progress.jets_total, rate=rate)
 
         files = generate_files(options, advance)
     show(_summary(files, options))
+    console.print(f"Written: {options.output}", soft_wrap=True)
 
 
 def generator_options(request: Request) -> GeneratorOptions:
@@ -58,8 +63,7 @@ def generator_options(request: Request) -> GeneratorOptions:
 
 
 def _summary(files: list[Path], options: GeneratorOptions) -> Table:
-    table = Table("class", "file", title=f"{options.jets_per_class} jets a class, seed {options.seed}")
-    table.add_column("MB", justify="right")
+    table = empty_table(f"{options.jets_per_class:,} jets a class, seed {options.seed}", ["MB"], first="file")
     for file in files:
-        table.add_row(file.stem.rsplit("_", 1)[0], str(file), f"{file.stat().st_size / 1e6:.2f}")
+        table.add_row(file.name, f"{file.stat().st_size / 1e6:.2f}")
     return table

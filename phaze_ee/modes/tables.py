@@ -20,6 +20,23 @@ def show(table: Table) -> None:
     console.print(table, width=min(console.width, WIDTH))
 
 
+def empty_table(title: str, columns: list[str], first: str = "exit") -> Table:
+    """Return a table in the style of all modes: ``first`` at the left, numbers at the right, no rows yet."""
+    table = Table(
+        title=title,
+        title_justify="left",
+        title_style="bold",
+        caption_justify="left",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        min_width=min(WIDTH, len(title)),  # a title wider than the columns would wrap
+    )
+    table.add_column(first, overflow="fold")
+    for name in columns:
+        table.add_column(name, justify="right", overflow="fold")
+    return table
+
+
 def show_notes(notes: Iterable[str]) -> None:
     """Print remarks on a result, one a line."""
     for note in notes:
@@ -28,7 +45,7 @@ def show_notes(notes: Iterable[str]) -> None:
 
 def evaluation_table(results: EvaluationResults) -> Table:
     """Return how well each exit does."""
-    table = _table(f"{results.project}: {results.jets:,} jets", ["accuracy", "AUC", "loss", "ECE"])
+    table = empty_table(f"{results.project}: {results.jets:,} jets", ["accuracy", "AUC", "loss", "ECE"])
     for name, exit_ in results.exits.items():
         table.add_row(
             exit_title(name),
@@ -50,7 +67,7 @@ def rejection_tables(results: EvaluationResults) -> list[Table]:
 def _rejection_table(results: EvaluationResults, names: list[str]) -> Table:
     columns = [results.exits[name].rejections for name in names]
     background = class_title(columns[0][0].background)
-    table = _table(
+    table = empty_table(
         f"{background} rejection at a signal efficiency, with binomial error",
         ["at", *map(exit_title, names)],
         first="signal",
@@ -65,7 +82,7 @@ def _rejection_table(results: EvaluationResults, names: list[str]) -> Table:
 
 def benchmark_table(results: BenchmarkResults) -> Table:
     """Return what each exit costs, beside how well it does where that is known."""
-    table = _table(
+    table = empty_table(
         f"{results.project}: one jet of {results.particles} particles, {results.input_channels} input channels",
         ["MACs [M]", "of full", "weaver [M]", "parameters", "accuracy", "AUC"],
     )
@@ -85,7 +102,7 @@ def benchmark_table(results: BenchmarkResults) -> Table:
 def comparison_table(projects: Iterable[tuple[str, EvaluationResults, BenchmarkResults]]) -> Table:
     """Return how well the exits of several projects do, beside what they cost. A project's name heads its exits."""
     columns = ["accuracy", "AUC", "MACs [M]", "parameters"]
-    table = _table("Comparison of projects", columns, first="project, exit")
+    table = empty_table("Comparison of projects", columns, first="project, exit")
     for column in table.columns[1:]:
         column.no_wrap = True  # a long name folds instead
     for name, evaluation, benchmark in projects:
@@ -104,7 +121,7 @@ def comparison_table(projects: Iterable[tuple[str, EvaluationResults, BenchmarkR
 
 def latency_table(latency: LatencyReport) -> Table:
     """Return measured times, with the conditions under which they hold in the title."""
-    table = _table(
+    table = empty_table(
         f"time a jet, {latency.threads} threads, {latency.device}, {latency.dtype}, "
         f"{latency.mean_multiplicity:.0f} particles on average",
         ["batch", "jets/s", "p50 (ms)", "p95 (ms)", "p99 (ms)", "spent [M]"],
@@ -138,19 +155,3 @@ def _rejection(rejection: Rejection) -> str:
 
 def _number(value: float | None, form: str) -> str:
     return _UNKNOWN if value is None else format(value, form)
-
-
-def _table(title: str, columns: list[str], first: str = "exit") -> Table:
-    table = Table(
-        title=title,
-        title_justify="left",
-        title_style="bold",
-        caption_justify="left",
-        box=box.SIMPLE_HEAD,
-        pad_edge=False,
-        min_width=min(WIDTH, len(title)),  # a title wider than the columns would wrap
-    )
-    table.add_column(first, overflow="fold")
-    for name in columns:
-        table.add_column(name, justify="right", overflow="fold")
-    return table

@@ -42,6 +42,7 @@ def test_progress_ends_at_the_total(generated: tuple[list[Path], list[Progress]]
     _, steps = generated
     done = [step.jets_done for step in steps]
     assert done == sorted(done)
+    assert steps[0] == Progress(0, JETS)
     assert steps[-1] == Progress(JETS, JETS)
 
 

@@ -57,3 +57,17 @@ def test_the_files_are_listed(
     printed = capsys.readouterr().out
     assert "HToBB" in printed
     assert "2.50" in printed
+    assert max(map(len, printed.splitlines()[:-1])) <= 80
+    assert f"Written: {tmp_path}" in printed
+
+
+def test_nothing_is_printed_before_the_checks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refused(options: GeneratorOptions, report: Callable[[Progress], None]) -> list[Path]:
+        raise UsageError("a file exists")
+
+    monkeypatch.setattr(generate, "generate_files", refused)
+    with pytest.raises(UsageError):
+        generate.run(Request("generate", output=tmp_path))
+    assert capsys.readouterr().out == ""
