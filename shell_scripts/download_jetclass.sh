@@ -101,11 +101,15 @@ read_list() {
 
 # Ask the record for checksums and sizes: lines "name md5 bytes".
 read_record() {
-    local record
-    if ! record=$(curl -fsSL --retry 3 "$API_URL"); then
-        note "warning: no answer from $API_URL; sizes, and checksums that the list lacks, are unknown"
+    local record errors reason
+    errors=$(mktemp)
+    if ! record=$(curl -fsSL --retry 3 "$API_URL" 2>"$errors"); then
+        reason=$(tail -n 1 "$errors") # curl repeats itself at every attempt
+        rm "$errors"
+        note "warning: no answer from $API_URL (${reason:-curl gives no reason}); sizes, and checksums that the list lacks, are unknown"
         return 0
     fi
+    rm "$errors"
     local name sum bytes
     while read -r name sum bytes; do
         SIZE[$name]=$bytes
@@ -135,11 +139,13 @@ bytes_needed() {
 }
 
 check_space() {
-    local parent=$TARGET needed free
+    local parent=$TARGET needed free name wanted
     while [[ ! -d $parent ]]; do parent=$(dirname "$parent"); done
     needed=$(bytes_needed)
     free=$(($(df -Pk "$parent" | awk 'NR == 2 { print $4 }') * 1024))
-    note "Space needed: $(human "$needed"), free in $parent: $(human "$free")"
+    wanted=$(human "$needed")
+    for name in "${NAMES[@]}"; do [[ -n ${SIZE[$name]:-} ]] || wanted=unknown; done
+    note "Space needed: $wanted, free in $parent: $(human "$free")"
     ((needed <= free)) || fail "not enough space: free $(human $((needed - free))) more, or choose another --target"
 }
 
@@ -192,7 +198,7 @@ main() {
     read_record
     local name
     for name in "${NAMES[@]}"; do
-        note "  $name  ${SIZE[$name]:+$(human "${SIZE[$name]}")}  ${MD5[$name]:-no checksum yet}"
+        note "  $name  $([[ -n ${SIZE[$name]:-} ]] && human "${SIZE[$name]}" || echo "size unknown")  ${MD5[$name]:-no checksum yet}"
     done
     check_space
     if ((DRY_RUN)); then

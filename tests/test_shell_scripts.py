@@ -135,3 +135,19 @@ def test_slurm_script_outside_a_job_says_how_to_submit_it(environment: dict[str,
     result = run("train_a100.sh", "JetClass", "first", environment=outside, folder=tmp_path)
     assert result.returncode == 2
     assert "sbatch shell_scripts/train_a100.sh JetClass first" in result.stderr
+
+
+def test_only_what_is_run_is_executable() -> None:
+    executable = {path.name for path in SCRIPTS.glob("*.sh") if os.access(path, os.X_OK)}
+    assert executable == {path.name for path in SCRIPTS.glob("*.sh")} - {"common.sh"}
+
+
+def test_without_an_answer_sizes_are_unknown(environment: dict[str, str], tmp_path: Path) -> None:
+    curl = tmp_path / "programs" / "curl"
+    curl.write_text("#!/usr/bin/env bash\nfor _ in 1 2 3; do echo 'curl: (6) no such host' >&2; done\nexit 6\n")
+    curl.chmod(0o755)
+    result = run("download_jetclass.sh", "--full", "--dry-run", environment=environment, folder=tmp_path)
+    assert result.returncode == 0
+    assert "Space needed: unknown, free in " in result.stdout
+    assert "0.0 GB" not in result.stdout
+    assert (result.stdout + result.stderr).count("no such host") == 1
