@@ -10,6 +10,7 @@ from phaze_ee.errors import UsageError
 
 PACKAGE_ROOT = Path(__file__).parent
 COMPARISONS = "comparisons"
+_MOST_NAMES = 8  # in an error, of the projects there are
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*")
 
 
@@ -122,10 +123,11 @@ def existing_project(workspace: str, name: str) -> Project:
         return project
     known = sorted(path.name for path in project.workspace_root.glob("*") if (path / "config").is_dir())
     near = get_close_matches(name, known, n=1)
-    hint = f"did you mean {near[0]!r}? Or create it" if near else "create it"
+    existing = f"workspace {workspace} holds {', '.join(known[:_MOST_NAMES])}{', …' * (len(known) > _MOST_NAMES)}"
+    hint = f"did you mean {near[0]!r}? To" if near else f"{existing}; to" if known else "to"
     raise UsageError(
         f"no project {project} in {workspaces_root()} (looked for {project.config}); "
-        f"{hint}: phaze_ee -m new_project -p {workspace} {name}"
+        f"{hint} create it: phaze_ee -m new_project -p {workspace} {name}"
     )
 
 

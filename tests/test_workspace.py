@@ -88,8 +88,14 @@ def test_a_missing_project_names_the_nearest_one_and_how_to_make_it(root: Path) 
     make("w", "first")
     with pytest.raises(UsageError, match=r"no project w/frist in .*did you mean 'first'\?.*new_project -p w frist"):
         existing_project("w", "frist")
-    with pytest.raises(UsageError, match="create it: phaze_ee -m new_project -p w other"):
+    with pytest.raises(UsageError, match="workspace w holds first; to create it: phaze_ee -m new_project -p w other"):
         existing_project("w", "other")
+    for index in range(9):
+        make("w", f"p{index}")
+    with pytest.raises(UsageError, match=r"holds first, p0, .*, p6, …; to create it"):
+        existing_project("w", "other")
+    with pytest.raises(UsageError, match=r"\); to create it: phaze_ee -m new_project -p empty other"):
+        existing_project("empty", "other")
 
 
 def test_a_folder_without_configuration_is_no_project(root: Path) -> None:
