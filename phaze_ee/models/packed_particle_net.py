@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from itertools import repeat
-from typing import Any, ClassVar, Self, final
+from typing import Any, ClassVar, NamedTuple, Self, final
 
 import torch
 from jaxtyping import Float
@@ -18,6 +18,14 @@ from phaze_ee.models.staged_particle_net import StagedParticleNet
 from phaze_ee.types import Jets
 
 
+class _Folding(NamedTuple):
+    """Folded weights, the tensors that they were made from, and the version that these had then."""
+
+    weights: FoldedParticleNet
+    made_from: list[Tensor]
+    version: list[tuple[int, int]]
+
+
 class PackedParticleNet(StagedParticleNet[PackedState]):
     """The same network as :class:`phaze_ee.models.particle_net.ParticleNet`, over the same module and parameters.
 
@@ -29,9 +37,7 @@ class PackedParticleNet(StagedParticleNet[PackedState]):
 
     def __init__(self, mod: Any) -> None:
         super().__init__(mod)
-        self._folded: FoldedParticleNet | None = None
-        self._folded_from: list[Tensor] = []
-        self._folded_version: list[tuple[int, int]] = []
+        self._folding: _Folding | None = None  # only ever replaced as a whole: threads share it
 
     def packed(self) -> Self:
         return self
@@ -40,7 +46,7 @@ class PackedParticleNet(StagedParticleNet[PackedState]):
         return NativeParticleNet(self.mod, threads).train(self.training)
 
     def train(self, mode: bool = True) -> Self:
-        self._folded = None
+        self._folding = None
         return super().train(mode)
 
     def embed(self, inputs: Jets) -> PackedState:
@@ -50,9 +56,7 @@ class PackedParticleNet(StagedParticleNet[PackedState]):
             features = self.mod.bn_fts(padded.features) if self.mod.use_fts_bn else padded.features
             jets, length = replace(padded, features=features, vectors=None).ragged(), features.shape[-1]
             return PackedState(jets.features_VC, jets.points_V2, JetLayout(jets.particle_count_N), length)
-        if _version(self._folded_from) != self._folded_version:
-            self._folded = None
-        folded = self._fold()
+        folded = self._fold(check=True)
         jets = inputs.ragged()
         features_VC = torch.addcmul(folded.feature_shift_C, jets.features_VC, folded.feature_scale_C)
         length = max(inputs.used_length, self.minimum_length)
@@ -96,13 +100,14 @@ class PackedParticleNet(StagedParticleNet[PackedState]):
     def _differentiates(self) -> bool:
         return self.training or (torch.is_grad_enabled() and any(weight.requires_grad for weight in self.parameters()))
 
-    def _fold(self) -> FoldedParticleNet:
-        """Return folded weights; :meth:`embed`, with which every walk begins, sees to it that they are up to date."""
-        if self._folded is None:
-            self._folded_from = [*self.mod.parameters(), *self.mod.buffers()]
-            self._folded_version = _version(self._folded_from)
-            self._folded = fold(self.mod, self.input_channels)
-        return self._folded
+    def _fold(self, check: bool = False) -> FoldedParticleNet:
+        """Return folded weights; ``check`` that they are up to date, as :meth:`embed` does, which begins every walk."""
+        folding = self._folding
+        if folding is None or (check and _version(folding.made_from) != folding.version):
+            made_from = [*self.mod.parameters(), *self.mod.buffers()]
+            version = _version(made_from)  # before folding: a change meanwhile then shows as one
+            folding = self._folding = _Folding(fold(self.mod, self.input_channels), made_from, version)
+        return folding.weights  # not the attribute, which another thread may have cleared since
 
 
 @final

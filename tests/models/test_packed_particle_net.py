@@ -154,6 +154,21 @@ def test_folded_weights_follow_the_parameters(change: Callable[[nn.Module], Any]
         torch.testing.assert_close(packed(inputs), tagger(inputs), rtol=0, atol=1e-11)
 
 
+class Forgetful(PackedParticleNet):
+    """Forgets what it has folded at once, as if another thread had found that the weights changed."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        kept: Any = None if name == "_folding" else value
+        super().__setattr__(name, kept)
+
+
+def test_folded_weights_may_be_forgotten_by_another_thread() -> None:
+    network, inputs = small_weaver_network(), random_jets((3, 30, 17))
+    forgetful, packed = (Tagger(form(network), [0]).double().eval() for form in (Forgetful, PackedParticleNet))
+    with torch.no_grad():
+        assert torch.equal(forgetful(inputs)[-1], packed(inputs)[-1])
+
+
 def test_forms_share_parameters_and_names() -> None:
     tagger = small_tagger()
     packed = tagger.packed()
