@@ -15,13 +15,16 @@ import subprocess
 import sys
 import tempfile
 import time
+import warnings
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from string import ascii_uppercase
 from typing import Any
 
 import numpy as np
 import torch
+from rich import box
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor
@@ -68,16 +71,20 @@ class OrtNetwork:
         with tempfile.TemporaryDirectory() as folder:
             path = str(Path(folder) / "network.onnx")
             names = ["points", "features", "mask"]
-            torch.onnx.export(
-                network,
-                tuple(getattr(jets, name)[:2] for name in names),
-                path,
-                input_names=names,
-                output_names=["softmax"],
-                dynamic_axes={name: {0: "N", 2: "P"} for name in names} | {"softmax": {0: "N"}},
-                opset_version=17,
-                dynamo=False,
-            )
+            with warnings.catch_warnings():
+                # Exported through TorchScript, as weaver itself does: its network is written to be traced, and the
+                # newer exporter (dynamo) cannot follow shapes that depend on data. PyTorch calls this way outdated.
+                warnings.simplefilter("ignore", DeprecationWarning)
+                torch.onnx.export(
+                    network,
+                    tuple(getattr(jets, name)[:2] for name in names),
+                    path,
+                    input_names=names,
+                    output_names=["softmax"],
+                    dynamic_axes={name: {0: "N", 2: "P"} for name in names} | {"softmax": {0: "N"}},
+                    opset_version=17,
+                    dynamo=False,
+                )
             self.session = onnxruntime.InferenceSession(path, options)
         self.jets = {name: getattr(jets, name).numpy() for name in names}
         self.count_N = jets.particle_count_N.numpy()
@@ -104,9 +111,9 @@ def load_jets(arguments: argparse.Namespace) -> tuple[JetInputs, Tensor]:
     if not arguments.files:
         jets, label_N = real_jets(arguments.shared)
         return jets.select(torch.arange(min(arguments.jets, len(jets)))), label_N[: arguments.jets].long()
-    schema = DataSchema.load(arguments.data_config)
     if arguments.data_config is None:
         raise SystemExit("--files needs --data-config")
+    schema = DataSchema.load(arguments.data_config)
     batch = next(iter(evaluation_loader(schema, arguments.files, batch_size=arguments.jets)))
     return batch.inputs, batch.label_N
 
@@ -182,9 +189,14 @@ def race(rivals: Rivals, jets: int, rounds: int) -> dict[str, float]:
 
 
 def show(title: str, rates: dict[str, float], bases: list[str]) -> None:
-    table = Table("rival", "jets/s", *(f"× {base}" for base in bases), title=title, width=80)
+    letters = dict(zip(bases, ascii_uppercase, strict=False))
+    table = Table("", "rival", title=f"{title} (× A: times the rate of A)", title_justify="left", box=box.SIMPLE_HEAD)
+    table.padding, table.pad_edge = (0, 1, 0, 0), False
+    for column in ("jets/s", *(f"× {letter}" for letter in letters.values())):
+        table.add_column(column, justify="right", no_wrap=True)
     for name, rate in rates.items():
-        table.add_row(name, f"{rate:.1f}", *(f"{rate / rates[base]:.2f}" for base in bases))
+        row = (f"{rate:.1f}", *(f"{rate / rates[base]:.2f}" for base in bases))
+        table.add_row(letters.get(name, ""), name, *row)
     Console(width=80).print(table)
 
 
