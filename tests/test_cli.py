@@ -76,7 +76,7 @@ def test_the_long_flags_of_the_contract() -> None:
     ("arguments", "expected"),
     [
         ([], "the following arguments are required: -m/--mode"),
-        (["-m", "trian"], "invalid choice: 'trian'"),
+        (["-m", "trian"], "invalid choice: 'trian', did you mean 'train'?"),
         (["-m", "train", "-p", "W"], "argument -p/--project: expected 2 arguments"),
         (["-m", "train", "-p", "W", "P", "--verb"], "unrecognized arguments: --verb"),
         (["-m", "generate", "--jets", "many"], "argument --jets: invalid int value: 'many'"),
