@@ -120,6 +120,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             traceback.print_exc()
         print(f"phaze_ee: error: {error}", file=sys.stderr)
         return error.exit_status
+    except OSError as error:  # what no library expected: a full disk under a cache, a file system that went away
+        if request.verbose:
+            traceback.print_exc()
+        print(f"phaze_ee: error: the system refuses: {error}; -v shows where", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("phaze_ee: interrupted", file=sys.stderr)
         return 1

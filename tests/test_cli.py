@@ -114,6 +114,16 @@ def test_verbose_shows_the_traceback_too(monkeypatch: pytest.MonkeyPatch, capsys
     assert printed.endswith("phaze_ee: error: bad file\n")
 
 
+def test_what_the_system_refuses_is_one_line_and_status_1(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stop_with(monkeypatch, OSError(28, "No space left on device", "cache.nbi"))
+    assert cli.main(["-m", "new_project"]) == 1
+    text = capsys.readouterr().err
+    assert text.count("\n") == 1
+    assert "No space left on device: 'cache.nbi'" in text
+
+
 def test_interrupting_is_one_line_and_status_1(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

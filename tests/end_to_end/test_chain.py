@@ -89,7 +89,7 @@ def test_the_checkpoint_holds_all_that_made_it(first: Project) -> None:
         name: SMALL[name] for name in ("epochs", "device", "train_files")
     }
     assert checkpoint.options["seed"] == 1
-    assert checkpoint.versions["torch"] == torch.__version__
+    assert torch.__version__.startswith(checkpoint.versions["torch"])  # which may name its CUDA as well
     assert len(checkpoint.data_hash) == 64
     history = content(first.training_history)["epochs"]
     assert checkpoint.metrics["val/accuracy/full_model"] == pytest.approx(history[0]["val_accuracy"][-1])
