@@ -141,9 +141,8 @@ def _run(tasks: list[FileTask], workers: int, report: Callable[[Progress], None]
         futures = {pool.submit(run_task, task, counter) for task in tasks}
         try:
             _follow(futures, counter, total, report)
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
+        finally:
+            pool.shutdown(cancel_futures=True)  # after a failure, tasks that have not started never do
 
 
 def _run_here(tasks: list[FileTask], total: int, report: Callable[[Progress], None]) -> None:

@@ -1,6 +1,7 @@
 """Mode new_project: folders and a configuration that runs as it stands."""
 
 import shutil
+from contextlib import ExitStack
 
 from phaze_ee.atomic import replacing
 from phaze_ee.config.template import render_config
@@ -27,12 +28,12 @@ def create_project(project: Project) -> Project:
     """
     if project.root.exists():
         raise UsageError(f"project {project} exists already in {project.root}; choose another name or delete it first")
-    try:
+    with ExitStack() as undo:
+        # Half a project would stand in the way of the next attempt.
+        undo.callback(shutil.rmtree, project.root, ignore_errors=True)
         with replacing(project.config) as temporary:
             for folder in project.folders:
                 folder.mkdir(parents=True, exist_ok=True)
             temporary.write_text(render_config(str(project)), encoding="utf-8")
-    except BaseException:
-        shutil.rmtree(project.root, ignore_errors=True)  # half a project would stand in the way of the next attempt
-        raise
+        undo.pop_all()
     return project
