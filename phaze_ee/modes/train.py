@@ -59,6 +59,7 @@ def _with_seed(options: Options) -> Options:
 def _announce(setup: Setup, options: Options, loaders: Loaders) -> None:
     device = resolve_device(options.device).type
     console.print(f"Training {setup.project} on {device}, {options.exit_loss_strategy}, seed {options.seed}")
-    console.print(f"{loaders.train.jet_count:,} jets, {options.epochs} epochs of {len(loaders.train)} batches")
+    share = " for each process" if int(os.environ.get("WORLD_SIZE", "1")) > 1 else ""
+    console.print(f"{loaders.train.jet_count:,} jets{share}, {options.epochs} epochs of {len(loaders.train)} batches")
     if options.use_amp and device == "cpu":
         console.print("Mixed precision (use_amp) is off: it needs CUDA.")
