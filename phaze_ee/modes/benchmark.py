@@ -63,7 +63,7 @@ def _tagger(setup: Setup) -> tuple[Tagger, DataSchema, str]:
 def _latency(setup: Setup, tagger: Tagger, schema: DataSchema) -> tuple[LatencyReport | None, list[str]]:
     """Time the form that the engine runs; without jets there are no times, and a note says why."""
     try:
-        files = setup.files("test_files" if setup.options.test_files else "val_files")
+        files = setup.files(setup.judged_files)
         batch = next(iter(evaluation_loader(schema, files, batch_size=_TIMED_JETS, labelled=False)))
     except (UsageError, DataError) as error:
         return None, [f"no times were measured: {error}"]

@@ -38,10 +38,11 @@ def run(request: Request) -> None:
 
 
 def _files(setup: Setup) -> tuple[list[Path], list[str]]:
-    if setup.options.test_files:
-        return setup.files("test_files"), []
+    files = setup.files(setup.judged_files)
+    if setup.judged_files == "test_files":
+        return files, []
     warning = "c.test_files is empty, so these are the validation files, by which the best epoch was chosen"
-    return setup.files("val_files"), [warning]
+    return files, [warning]
 
 
 def _named(files: Sequence[Path]) -> str:

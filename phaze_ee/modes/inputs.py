@@ -1,6 +1,5 @@
 """From a project's name to what the modes work on: options, data configuration, files, tagger."""
 
-import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -18,8 +17,6 @@ from phaze_ee.models.checkpoint import load_checkpoint, load_weights
 from phaze_ee.models.tagger import Tagger
 from phaze_ee.modes.request import Request
 from phaze_ee.workspace import Project, find_file
-
-_log = logging.getLogger(__name__)
 
 FileOption = Literal["train_files", "val_files", "test_files"]
 
@@ -39,6 +36,11 @@ class Setup:
             UsageError: a pattern names none.
         """
         return expand_patterns(option, getattr(self.options, option), self.project.root)
+
+    @property
+    def judged_files(self) -> FileOption:
+        """The option that names the jets to judge a model on: the test files, or the validation files without any."""
+        return "test_files" if self.options.test_files else "val_files"
 
     def build(self, schema: DataSchema) -> Tagger:
         """Build the configured network, starting from ``c.init_from`` where that is set."""

@@ -23,8 +23,8 @@ class Checkpoints(Callback):
     The best model has the highest validation accuracy of the full model among the epochs in which exits are trained
     (of equal epochs the later, whose exits have learned longer). Ctrl-C saves the state of that moment as the latest.
 
-    Best and periodic checkpoints of an earlier training move to ``previous`` with the first checkpoint of this one: no
-    mode takes an old model for the new, and none is lost.
+    Best and periodic checkpoints of an earlier training move to ``previous`` with the first checkpoint of this one, so
+    that no mode takes an old model for the new; what stood there under the same name is replaced.
     """
 
     def __init__(self, folder: Path, save_interval: int, make: MakeCheckpoint) -> None:
@@ -43,7 +43,7 @@ class Checkpoints(Callback):
         if not trainer.is_global_zero:
             return
         epoch = trainer.current_epoch
-        checkpoint = self.make(module, epoch, _metrics(trainer))
+        checkpoint = self.make(module, epoch, epoch_metrics(trainer))
         self._save_latest(checkpoint)
         if (epoch + 1) % self.save_interval == 0:
             save_checkpoint(self.folder / f"epoch_{epoch + 1:03d}.pt", checkpoint)
@@ -54,7 +54,7 @@ class Checkpoints(Callback):
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         if isinstance(exception, KeyboardInterrupt) and trainer.is_global_zero:
-            checkpoint = self.make(_tagger_module(pl_module), trainer.current_epoch, _metrics(trainer))
+            checkpoint = self.make(_tagger_module(pl_module), trainer.current_epoch, epoch_metrics(trainer))
             self._save_latest(checkpoint)
 
     def _save_latest(self, checkpoint: Checkpoint) -> None:
@@ -97,7 +97,7 @@ class History(Callback):
         history.write(self.path)
 
     def _record(self, trainer: Trainer, module: TaggerModule) -> EpochRecord:
-        metrics = _metrics(trainer)
+        metrics = epoch_metrics(trainer)
         names = module.tagger.exit_names
         validated = _validated_accuracy(trainer) is not None
         return EpochRecord(
@@ -118,7 +118,7 @@ def _tagger_module(module: LightningModule) -> TaggerModule:
     return module
 
 
-def _metrics(trainer: Trainer) -> dict[str, float]:
+def epoch_metrics(trainer: Trainer) -> dict[str, float]:
     """The means over the epoch; Lightning marks those that it also has per step with a suffix."""
     return {
         name.removesuffix("_epoch"): float(value)
@@ -131,4 +131,4 @@ def _validated_accuracy(trainer: Trainer) -> float | None:
     interval = trainer.check_val_every_n_epoch
     if interval is None or (trainer.current_epoch + 1) % interval:
         return None
-    return _metrics(trainer)["val/accuracy/full_model"]
+    return epoch_metrics(trainer)["val/accuracy/full_model"]

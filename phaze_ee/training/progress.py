@@ -7,6 +7,8 @@ from lightning import Callback, LightningModule, Trainer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from phaze_ee.training.callbacks import epoch_metrics
+
 
 class ProgressBar(Callback):
     """Shows loss and accuracy of the full model, jets per second and the time left.
@@ -55,7 +57,7 @@ class ProgressBar(Callback):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not trainer.is_global_zero:
             return
-        metrics = {name.removesuffix("_epoch"): float(value) for name, value in trainer.callback_metrics.items()}
+        metrics = epoch_metrics(trainer)
         # The full model's loss: the total rises with β even while everything improves.
         line = f"epoch {trainer.current_epoch + 1:>3}/{trainer.max_epochs}  loss {metrics['train/loss/full_model']:.3f}"
         validated = [value for name, value in metrics.items() if name.startswith("val/accuracy/")]

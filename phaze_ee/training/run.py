@@ -25,8 +25,6 @@ from phaze_ee.training.callbacks import Checkpoints, History
 from phaze_ee.training.module import TaggerModule
 from phaze_ee.training.progress import ProgressBar
 
-_log = logging.getLogger(__name__)
-
 _PACKAGES = ("phaze-ee", "torch", "lightning", "weaver-core", "numpy")
 
 
