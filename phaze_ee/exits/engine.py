@@ -16,7 +16,7 @@ from phaze_ee.models.tagger import Tagger
 from phaze_ee.types import Exit, Jets
 
 # Jets that go through the tagger together, at most: enough to hide the cost of calls, few enough to balance threads.
-_CHUNK = 32
+_CHUNK = 64
 # A batch makes at least so many chunks, so that small batches occupy all threads; this does not depend on the number
 # of threads, and so neither do the numbers that come out.
 _CHUNKS = 4
