@@ -186,10 +186,14 @@ class JetBatch:
 
 @dataclass(frozen=True)
 class Predictions:
-    """What a tagger said about a data set, in input order, exits first and the full model last."""
+    """What a tagger said about a data set, in input order, exits first and the full model last.
+
+    ``particle_count_N`` are the real particles that the network saw: at most P a jet.
+    """
 
     logits_ENK: npt.NDArray[np.float32]
     label_N: npt.NDArray[np.int64]
+    particle_count_N: npt.NDArray[np.int64]
     class_names: tuple[str, ...]
     observers: dict[str, npt.NDArray[np.generic]] = field(default_factory=dict)
 

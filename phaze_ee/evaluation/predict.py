@@ -43,6 +43,7 @@ def predict(
     tagger.to(device)
     logits: list[npt.NDArray[np.float32]] = []
     labels: list[npt.NDArray[np.int64]] = []
+    counts: list[npt.NDArray[np.int64]] = []
     observers: list[dict[str, npt.NDArray[np.generic]]] = []
     with evaluation_mode(tagger):
         engine = Engine(tagger, threads=torch.get_num_threads())
@@ -50,6 +51,7 @@ def predict(
             logits_ENK = engine.every_exit(batch.inputs.to(device, non_blocking=True))
             logits.append(logits_ENK.float().cpu().numpy())
             labels.append(batch.label_N.cpu().numpy())
+            counts.append(batch.inputs.particle_count_N.cpu().numpy())
             observers.append(batch.observers)
     if sum(map(len, labels)) == 0:
         raise DataError("the files hold no jet that passes the selection; check the files and 'selection' in the YAML")
@@ -57,6 +59,7 @@ def predict(
     return Predictions(
         logits_ENK=np.concatenate(logits, axis=1),
         label_N=np.concatenate(labels),
+        particle_count_N=np.concatenate(counts),
         class_names=tuple(class_names),
         observers={name: np.concatenate([columns[name] for columns in observers]) for name in names},
     )

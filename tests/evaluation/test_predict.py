@@ -34,6 +34,7 @@ def test_input_order_labels_and_observers_do_not_depend_on_the_batches() -> None
     with torch.no_grad():
         np.testing.assert_allclose(predictions.logits_ENK, tagger(jets.inputs).numpy(), atol=1e-5)
     np.testing.assert_array_equal(predictions.label_N, jets.label_N)
+    np.testing.assert_array_equal(predictions.particle_count_N, jets.inputs.particle_count_N)
     np.testing.assert_array_equal(predictions.observers["jet_pt"], np.arange(10))
 
 
