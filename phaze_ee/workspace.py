@@ -99,6 +99,10 @@ class Project:
         return self.results / "benchmark_results.json"
 
     @property
+    def dynamic_results(self) -> Path:
+        return self.results / "dynamic_results.json"
+
+    @property
     def training_history(self) -> Path:
         return self.results / "training_history.json"
 

@@ -9,8 +9,15 @@ from sklearn.metrics import confusion_matrix, roc_auc_score
 
 from phaze_ee.errors import DataError, RunError
 from phaze_ee.evaluation.calibration_error import expected_calibration_error
-from phaze_ee.evaluation.rejection import choose_background, discriminate, rejection_at, thinned, working_points
-from phaze_ee.results import ExitEvaluation, Rejection, RocCurve
+from phaze_ee.evaluation.rejection import (
+    Discrimination,
+    choose_background,
+    discriminate,
+    rejection_at,
+    thinned,
+    working_points,
+)
+from phaze_ee.results import ExitEvaluation, Rejection
 
 Logits = Float[npt.NDArray[np.floating], "N K"]
 Labels = Int[npt.NDArray[np.int64], " N"]
@@ -44,7 +51,7 @@ def evaluate_exit(
     predicted_N = logits_NK.argmax(axis=1)
     correct_N = predicted_N == label_N
     accuracy = float(correct_N.mean())
-    rejections, roc_curves = _against_background(double_NK, label_N, class_names, background)
+    rejections, curves = against_background(double_NK, label_N, class_names, background)
     return ExitEvaluation(
         accuracy=accuracy,
         accuracy_error=float(np.sqrt(accuracy * (1 - accuracy) / len(label_N))),
@@ -53,7 +60,7 @@ def evaluate_exit(
         expected_calibration_error=expected_calibration_error(probability_NK.max(axis=1), correct_N),
         confusion_matrix=confusion_matrix(label_N, predicted_N, labels=range(len(class_names))).tolist(),
         rejections=rejections,
-        roc_curves=roc_curves,
+        roc_curves=[thinned(curve) for curve in curves],
     )
 
 
@@ -88,14 +95,15 @@ def _check(logits_NK: Logits, label_N: Labels) -> None:
         raise RunError(f"the network's answer is not finite for {broken} of {len(label_N)} jets; train it again")
 
 
-def _against_background(
-    logits_NK: Float[npt.NDArray[np.float64], "N K"],
-    label_N: Labels,
-    class_names: Sequence[str],
-    background: str | None,
-) -> tuple[list[Rejection], list[RocCurve]]:
+def against_background(
+    logits_NK: Float[npt.NDArray[np.float64], "N K"], label_N: Labels, class_names: Sequence[str], background: str | None
+) -> tuple[list[Rejection], list[Discrimination]]:
+    """Return the rejection of the background for each other class, and the curves of those that have jets.
+
+    The background is chosen as in :func:`evaluate_exit`; without one both lists are empty.
+    """
     rejections: list[Rejection] = []
-    curves: list[RocCurve] = []
+    curves: list[Discrimination] = []
     background = choose_background(class_names, background)
     if background is None:
         return rejections, curves
@@ -107,5 +115,5 @@ def _against_background(
             )
         else:
             rejections.append(rejection_at(curve, efficiency))
-            curves.append(thinned(curve))
+            curves.append(curve)
     return rejections, curves
