@@ -36,6 +36,7 @@ sys.path.insert(0, str(ROOT))
 from phaze_ee.data.loaders import evaluation_loader  # noqa: E402
 from phaze_ee.data.schema import DataSchema  # noqa: E402
 from phaze_ee.exits.engine import Engine  # noqa: E402
+from phaze_ee.exits.policies import ExitPolicy  # noqa: E402
 from phaze_ee.models.particle_net import ParticleNet  # noqa: E402
 from phaze_ee.models.tagger import Tagger  # noqa: E402
 from phaze_ee.types import JetInputs  # noqa: E402
@@ -48,7 +49,7 @@ ENGINE, EXITS = f"packed, {THREADS} threads", "packed, half and half leave"
 NATIVE, NATIVE_EXITS = f"native, {THREADS} threads", "native, half and half leave"
 
 
-class HalfLeaves:
+class HalfLeaves(ExitPolicy):
     """A half of the jets is gone after block 0, three quarters after block 1; which, their size has no part in."""
 
     def __call__(self, logits_ENK: Tensor) -> Tensor:

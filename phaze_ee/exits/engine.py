@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, TypeVar, final
 
 import torch
@@ -42,8 +42,9 @@ Result = TypeVar("Result")
 class EngineResult:
     """Answers of an engine, one per jet, in the order of the input.
 
-    ``exit_index_N`` counts the exits from 0; the full model is the last. ``macs_N`` are the multiply-accumulates that
-    were really spent on a jet, with its own number of particles, in the form of the backbone that ran.
+    ``logits_NK`` are those of the exit where the jet left, divided by the policy's temperature there. ``exit_index_N``
+    counts the exits from 0; the full model is the last. ``macs_N`` are the multiply-accumulates that were really spent
+    on a jet, with its own number of particles, in the form of the backbone that ran.
     """
 
     logits_NK: Float[Tensor, "N K"]
@@ -106,7 +107,7 @@ class Engine:
         return EngineResult(*(_reordered(column, order_N) for column in columns))
 
     def every_exit(self, jets: Jets) -> Float[Tensor, "E N K"]:
-        """Return the logits of every exit for every jet, whatever the policy, the full model last.
+        """Return the logits of every exit for every jet, whatever the policy and its temperatures, the full model last.
 
         Raises:
             UsageError: the tagger is in training mode.
@@ -141,9 +142,10 @@ class _Run:
     def __init__(self, tagger: Tagger, policy: ExitPolicy | None, jets: Jets) -> None:
         count_N = jets.particle_count_N
         self.policy = policy
-        self.walk = tagger.walk(jets, exits=policy is not None)
+        exits = () if policy is None else policy.exits
+        self.walk = tagger.walk(jets, exits=exits)
         self.count_N = count_N
-        self.macs_EN = tagger.exit_macs(count_N, exits=policy is not None)
+        self.macs_EN = tagger.exit_macs(count_N, exits=exits)
         self.row_A = torch.arange(len(count_N), device=count_N.device)  # which of the N jets are still on the walk
         self.done_N = torch.zeros_like(count_N, dtype=torch.bool)
         self.exit_index_N = torch.zeros_like(count_N)
@@ -152,7 +154,7 @@ class _Run:
 
     def finish(self) -> tuple[Tensor, Tensor, Tensor]:
         """Walk until all jets have their answer; return logits, exit index and MACs spent."""
-        exit_ = next(self.walk)
+        exit_ = self._tempered(next(self.walk))
         logits_NK = torch.empty_like(exit_.logits_NK)
         while True:
             answered_A = self._leaves(exit_)
@@ -162,13 +164,18 @@ class _Run:
             self.done_N[self.row_A[answered_A]] = True
             if bool(self.done_N.all()):
                 return logits_NK, self.exit_index_N, self.macs_N
-            exit_ = self._next(exit_.index)
+            exit_ = self._tempered(self._next(exit_.index))
+
+    def _tempered(self, exit_: Exit) -> Exit:
+        temperatures = None if self.policy is None else self.policy.temperatures
+        return exit_ if temperatures is None else replace(exit_, logits_NK=exit_.logits_NK / temperatures[exit_.index])
 
     def _leaves(self, exit_: Exit) -> Bool[Tensor, " A"]:
         waiting_A = ~self.done_N[self.row_A]
         if exit_.is_full_model or self.policy is None:
             return waiting_A
-        self.history.append(exit_.logits_NK)
+        skipped = torch.full_like(exit_.logits_NK, torch.nan)
+        self.history += [*[skipped] * (exit_.index - len(self.history)), exit_.logits_NK]
         return self.policy(torch.stack(self.history)) & waiting_A
 
     def _next(self, index: int) -> Exit:

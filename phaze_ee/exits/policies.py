@@ -1,77 +1,95 @@
 """When a jet may leave: a score of the answers so far, and a threshold at every exit."""
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Protocol, final
+from typing import final
 
-from jaxtyping import Bool, Float
+import torch
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from phaze_ee.errors import UsageError
+from phaze_ee.exits.scores import ExitScore, make_score
 
 
-class ExitScore(Protocol):
-    """How sure a tagger is at an exit; larger is surer. It sees the answers of this exit, last, and of all before."""
+class ExitPolicy(ABC):
+    """Which jets leave at which exit.
 
-    def __call__(self, logits_ENK: Float[Tensor, "E N K"]) -> Float[Tensor, " N"]: ...
+    Attributes:
+        exits: the exits that have to be evaluated; None: all. At the others no jet leaves.
+        temperatures: what the logits of each exit, and of the full model, are divided by before anything looks at them;
+            None: nothing.
+    """
 
+    exits: tuple[int, ...] | None = None
+    temperatures: tuple[float, ...] | None = None
 
-class ExitPolicy(Protocol):
-    """Which jets leave at an exit, by the answers of this exit, last, and of all before."""
+    @abstractmethod
+    def __call__(self, logits_ENK: Float[Tensor, "E N K"]) -> Bool[Tensor, " N"]:
+        """Return which jets leave at the last of these exits, by the logits of it and of all before.
 
-    def __call__(self, logits_ENK: Float[Tensor, "E N K"]) -> Bool[Tensor, " N"]: ...
+        Exits that were not evaluated are there with logits that are not numbers.
+        """
 
+    @abstractmethod
     def check(self, exit_count: int) -> None:
         """Raise UsageError unless the policy fits a tagger with so many exits (the full model is not one of them)."""
 
 
-def confidence(logits_ENK: Float[Tensor, "E N K"]) -> Float[Tensor, " N"]:
-    """Return the largest class probability, between 1/K and 1."""
-    return logits_ENK[-1].softmax(dim=-1).amax(dim=-1)
-
-
-def negative_entropy(logits_ENK: Float[Tensor, "E N K"]) -> Float[Tensor, " N"]:
-    """Return 1 − H(p)/log K: 0 where all classes are equally likely, 1 where one is certain (as in BranchyNet)."""
-    log_p_NK = logits_ENK[-1].log_softmax(dim=-1)
-    entropy_N = -(log_p_NK.exp() * log_p_NK).sum(dim=-1)
-    return 1 - entropy_N / math.log(logits_ENK.shape[-1])
-
-
-def margin(logits_ENK: Float[Tensor, "E N K"]) -> Float[Tensor, " N"]:
-    """Return the largest class probability minus the second largest, between 0 and 1."""
-    first_N, second_N = logits_ENK[-1].softmax(dim=-1).topk(2, dim=-1).values.unbind(dim=-1)
-    return first_N - second_N
-
-
-EXIT_SCORES: dict[str, ExitScore] = {"confidence": confidence, "entropy": negative_entropy, "margin": margin}
-
-
 @final
-class ThresholdPolicy:
+class ThresholdPolicy(ExitPolicy):
     """A jet leaves at the first exit where its score reaches the threshold of this exit.
 
     Args:
-        score: a name in :data:`EXIT_SCORES`.
-        thresholds: one per exit; ``inf`` lets nothing leave, ``-inf`` everything.
+        score: a score, or the name of one that has no parameters.
+        thresholds: one per exit; ``inf`` lets nothing leave (the exit is not even evaluated), ``-inf`` everything.
+        temperatures: one per exit and one for the full model (Guo et al. 2017, arXiv:1706.04599).
 
     Raises:
-        UsageError: the score is unknown, or a threshold is not a number.
+        UsageError: the score is unknown, a threshold is not a number, or a temperature is not positive.
     """
 
-    def __init__(self, score: str, thresholds: Sequence[float]) -> None:
-        if score not in EXIT_SCORES:
-            raise UsageError(f"unknown exit score {score!r}; choose from {', '.join(EXIT_SCORES)}")
+    def __init__(
+        self, score: str | ExitScore, thresholds: Sequence[float], temperatures: Sequence[float] | None = None
+    ) -> None:
         if any(math.isnan(threshold) for threshold in thresholds):
             raise UsageError(f"thresholds {list(thresholds)} hold a value that is not a number")
-        self.score = score
+        if temperatures is not None and not all(0 < temperature < math.inf for temperature in temperatures):
+            raise UsageError(f"temperatures {list(temperatures)} must all be positive")
+        self.score = make_score(score) if isinstance(score, str) else score
         self.thresholds = tuple(float(threshold) for threshold in thresholds)
+        self.temperatures = None if temperatures is None else tuple(temperatures)
+        offered = tuple(index for index, threshold in enumerate(self.thresholds) if threshold < math.inf)
+        self.exits = tuple(range(max(offered, default=-1) + 1)) if self.score.uses_history else offered
 
     def check(self, exit_count: int) -> None:
         if len(self.thresholds) != exit_count:
             raise UsageError(
                 f"the policy has {len(self.thresholds)} thresholds, the tagger {exit_count} exits; give one for each"
             )
+        if self.temperatures is not None and len(self.temperatures) != exit_count + 1:
+            raise UsageError(
+                f"the policy has {len(self.temperatures)} temperatures; give one for each of {exit_count} exits "
+                "and one for the full model"
+            )
 
     def __call__(self, logits_ENK: Float[Tensor, "E N K"]) -> Bool[Tensor, " N"]:
         # A jet whose score is not a number stays: it never compares as larger.
-        return EXIT_SCORES[self.score](logits_ENK) >= self.thresholds[len(logits_ENK) - 1]
+        return self.score(logits_ENK) >= self.thresholds[len(logits_ENK) - 1]
+
+
+def exit_index(policy: ExitPolicy, logits_ENK: Float[Tensor, "E N K"]) -> Int[Tensor, " N"]:
+    """Return where each jet leaves, from the logits of all exits, the full model last, divided by the temperatures."""
+    last = len(logits_ENK) - 1
+    index_N = torch.full(logits_ENK.shape[1:2], last, device=logits_ENK.device)
+    for index in reversed(range(last)):
+        index_N[policy(logits_ENK[: index + 1])] = index
+    return index_N
+
+
+def temper(policy: ExitPolicy, logits_ENK: Float[Tensor, "E N K"]) -> Float[Tensor, "E N K"]:
+    """Return the logits of all exits divided by the policy's temperatures."""
+    if policy.temperatures is None:
+        return logits_ENK
+    return logits_ENK / logits_ENK.new_tensor(policy.temperatures)[:, None, None]

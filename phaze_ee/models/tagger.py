@@ -1,6 +1,6 @@
 """A backbone with exits, and the one loop over its stages."""
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Collection, Generator, Iterator, Sequence
 from typing import Any, cast, final
 
 import torch
@@ -22,31 +22,31 @@ class Tagger(nn.Module):
     Args:
         backbone: the network.
         exit_stages: the stages after which a head sits, ascending; ``"input"`` stands for the state before stage 0.
-        exit_head: the kind of head, a name in :data:`phaze_ee.models.heads.EXIT_HEADS`.
+        exit_head: the kind of head, a name in :data:`phaze_ee.models.heads.EXIT_HEADS`; or one name per exit.
         heads: the heads of another tagger, to share them; fresh ones by default.
 
     Raises:
-        UsageError: a stage that the backbone does not have, stages repeated or out of order, an unknown head.
+        UsageError: a stage that the backbone does not have, stages repeated or out of order, an unknown head, or not
+            as many heads as exits.
     """
 
     def __init__(
         self,
         backbone: Backbone[Any],
         exit_stages: Sequence[ExitStage],
-        exit_head: str = "linear",
+        exit_head: str | Sequence[str] = "linear",
         heads: nn.ModuleList | None = None,
     ) -> None:
         super().__init__()
         self.backbone = backbone
         self.exit_stages = check_exit_stages(exit_stages, len(backbone.stage_channels))
-        self.exit_head = exit_head
-        if exit_head not in EXIT_HEADS:
-            raise UsageError(f"unknown exit_head {exit_head!r}; choose from {', '.join(EXIT_HEADS)}")
+        self.exit_heads = check_exit_heads(exit_head, len(self.exit_stages))
         self.heads = (
             heads
             if heads is not None
             else nn.ModuleList(
-                EXIT_HEADS[exit_head](self._channels(stage), backbone.num_classes) for stage in self.exit_stages
+                EXIT_HEADS[name](self._channels(stage), backbone.num_classes)
+                for name, stage in zip(self.exit_heads, self.exit_stages, strict=True)
             )
         )
 
@@ -84,16 +84,18 @@ class Tagger(nn.Module):
         return self._with(self.backbone.native(threads))
 
     def _with(self, backbone: Backbone[Any]) -> "Tagger":
-        twin = Tagger(backbone, self.exit_stages, self.exit_head, self.heads)
+        twin = Tagger(backbone, self.exit_stages, self.exit_heads, self.heads)
         twin.training = self.training
         return twin
 
-    def exit_macs(self, particle_count_N: Int[Tensor, " N"], *, exits: bool = True) -> Int[Tensor, "E N"]:
+    def exit_macs(
+        self, particle_count_N: Int[Tensor, " N"], *, exits: Collection[int] | None = None
+    ) -> Int[Tensor, "E N"]:
         """Return the multiply-accumulates of jets that leave at each exit, by their number of particles.
 
         Args:
             particle_count_N: particles of each jet.
-            exits: whether the exit heads on the way are evaluated, and count.
+            exits: the exits whose heads are evaluated on the way, and count; None: all.
         """
         spent_N = torch.zeros_like(particle_count_N)
         at_exit: list[Tensor] = []
@@ -102,11 +104,11 @@ class Tagger(nn.Module):
                 spent_N = spent_N + self.backbone.stage_macs(stage, particle_count_N)
             if index is not None:
                 head = cast(ExitHead, self.heads[index])
-                spent_N = spent_N + (head.macs(particle_count_N) if exits else 0)
+                spent_N = spent_N + (head.macs(particle_count_N) if exits is None or index in exits else 0)
                 at_exit.append(spent_N)
         return torch.stack([*at_exit, spent_N + self.backbone.readout_macs(particle_count_N)])
 
-    def walk(self, inputs: Jets, *, detach: bool = False, exits: bool = True) -> Walk:
+    def walk(self, inputs: Jets, *, detach: bool = False, exits: Collection[int] | None = None) -> Walk:
         """Yield each exit as soon as it is computed, and the full model last.
 
         Whoever iterates may stop at any exit, and nothing behind it is computed. Or it may ``send`` a boolean mask
@@ -115,13 +117,13 @@ class Tagger(nn.Module):
         Args:
             inputs: a batch of jets.
             detach: let no gradient flow from the exit heads into the backbone.
-            exits: evaluate the exits; otherwise the full model alone is.
+            exits: the exits to evaluate and yield; None: all, none of them: the full model alone.
         """
         state = self.backbone.embed(inputs)
         for stage, index in self._route():
             if stage != "input":
                 state = self.backbone.stage(stage, state)
-            if exits and index is not None:
+            if index is not None and (exits is None or index in exits):
                 keep_N = yield self._exit(index, state.detach() if detach else state)
                 if keep_N is not None:
                     state = state.select(keep_N)
@@ -157,3 +159,18 @@ def check_exit_stages(exit_stages: Sequence[ExitStage], stage_count: int) -> tup
     if order != sorted(set(order)):
         raise UsageError(f"exit_stages {list(exit_stages)} must be in ascending order without repeats")
     return tuple(exit_stages)
+
+
+def check_exit_heads(exit_head: str | Sequence[str], exit_count: int) -> tuple[str, ...]:
+    """Return the names of the heads, one per exit.
+
+    Raises:
+        UsageError: a name is unknown, or there are not as many as exits.
+    """
+    names = (exit_head,) * exit_count if isinstance(exit_head, str) else tuple(exit_head)
+    unknown = [name for name in (exit_head, *names) if isinstance(name, str) and name not in EXIT_HEADS]
+    if unknown:
+        raise UsageError(f"unknown exit_head {unknown[0]!r}; choose from {', '.join(EXIT_HEADS)}")
+    if len(names) != exit_count:
+        raise UsageError(f"exit_head has {len(names)} names for {exit_count} exits; give one name, or one per exit")
+    return names

@@ -25,7 +25,7 @@ def test_macs_are_those_of_the_jets_that_ran() -> None:
     entries = measure_latency(tagger, jets, batch_sizes=(3,), seconds=0.0, minimum_batches=1).entries
     counts = torch.tensor([5, 10, 15])
     assert entries[0].mean_macs == tagger.exit_macs(counts)[0].double().mean()
-    assert entries[1].mean_macs == tagger.exit_macs(counts, exits=False)[1].double().mean()
+    assert entries[1].mean_macs == tagger.exit_macs(counts, exits=())[1].double().mean()
 
 
 def test_measuring_goes_on_for_the_time_asked_for() -> None:

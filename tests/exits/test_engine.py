@@ -9,10 +9,12 @@ from torch import Tensor
 from phaze_ee.errors import UsageError
 from phaze_ee.exits import engine as engine_module
 from phaze_ee.exits.engine import Engine
-from phaze_ee.exits.policies import EXIT_SCORES, ThresholdPolicy
+from phaze_ee.exits.policies import ThresholdPolicy, exit_index, temper
+from phaze_ee.exits.scores import ExitScore, make_score
 from phaze_ee.models.tagger import Tagger
 from phaze_ee.types import JetInputs
 from tests.compiler import needs_compiler
+from tests.exits.test_scores import SCORES
 from tests.jets import random_jets, small_tagger
 
 COUNTS = [int(count) for count in torch.randint(0, 30, (70,), generator=torch.Generator().manual_seed(1))]
@@ -45,30 +47,42 @@ def engine(tagger: Tagger, policy: ThresholdPolicy | None = None, **options: Any
 def simulate(tagger: Tagger, policy: ThresholdPolicy, jets: JetInputs) -> tuple[Tensor, Tensor]:
     """Logits and exit index of each jet, from the logits of all exits."""
     with torch.no_grad():
-        logits_ENK = tagger(jets)
-    last = len(logits_ENK) - 1
-    exit_index_N = torch.full((len(jets),), last)
-    for index in reversed(range(last)):
-        exit_index_N[policy(logits_ENK[: index + 1])] = index
+        logits_ENK = temper(policy, tagger(jets))
+    exit_index_N = exit_index(policy, logits_ENK)
     return logits_ENK[exit_index_N, torch.arange(len(jets))], exit_index_N
 
 
-def middle_policy(tagger: Tagger, score: str, jets: JetInputs) -> ThresholdPolicy:
+def middle_policy(tagger: Tagger, score: str | ExitScore, jets: JetInputs) -> ThresholdPolicy:
     """About half of the jets that are left leave at each exit."""
+    score = make_score(score) if isinstance(score, str) else score
+    temperatures = [2.0, 0.5, 1.0, 3.0]
     with torch.no_grad():
-        logits_ENK = tagger(jets)
-    scores = [EXIT_SCORES[score](logits_ENK[: index + 1]) for index in range(len(logits_ENK) - 1)]
-    return ThresholdPolicy(score, [float(score_N.median()) for score_N in scores])
+        logits_ENK = temper(ThresholdPolicy(score, [0.0] * 3, temperatures), tagger(jets))
+    scores = [score(logits_ENK[: index + 1]) for index in range(len(logits_ENK) - 1)]
+    # Where all jets score the same (patience at the first exit), none leaves.
+    thresholds = [torch.inf if score_N.min() == score_N.max() else float(score_N.quantile(0.5)) for score_N in scores]
+    return ThresholdPolicy(score, thresholds, temperatures)
 
 
 @pytest.mark.usefixtures("_dropping")
-@pytest.mark.parametrize("score", EXIT_SCORES)
+@pytest.mark.parametrize("score", SCORES.values(), ids=SCORES)
 @pytest.mark.parametrize("threads", [1, 2])
-def test_dynamic_equals_offline_simulation(tagger: Tagger, jets: JetInputs, score: str, threads: int) -> None:
+def test_dynamic_equals_offline_simulation(tagger: Tagger, jets: JetInputs, score: ExitScore, threads: int) -> None:
     policy = middle_policy(tagger, score, jets)
     logits_NK, exit_index_N = simulate(tagger, policy, jets)
-    assert set(exit_index_N.tolist()) == {0, 1, 2, 3}
+    assert len(set(exit_index_N.tolist())) > 1 or score.name in ("fixed", "patience")
     result = engine(tagger, policy, threads=threads)(jets)
+    torch.testing.assert_close(result.logits_NK, logits_NK, **EXACT)
+    assert torch.equal(result.exit_index_N, exit_index_N)
+
+
+@pytest.mark.usefixtures("_dropping")
+@pytest.mark.parametrize("score", SCORES.values(), ids=SCORES)
+def test_exits_that_are_not_offered_change_nothing(tagger: Tagger, jets: JetInputs, score: ExitScore) -> None:
+    thresholds = [torch.inf, *middle_policy(tagger, score, jets).thresholds[1:]]
+    policy = ThresholdPolicy(score, thresholds)
+    logits_NK, exit_index_N = simulate(tagger, policy, jets)
+    result = engine(tagger, policy)(jets)
     torch.testing.assert_close(result.logits_NK, logits_NK, **EXACT)
     assert torch.equal(result.exit_index_N, exit_index_N)
 
@@ -99,7 +113,7 @@ def test_without_policy_every_jet_gets_the_full_model(tagger: Tagger, jets: JetI
     result = engine(tagger)(jets)
     torch.testing.assert_close(result.logits_NK, expected, **EXACT)
     assert result.exit_index_N.tolist() == [3] * len(jets)
-    assert torch.equal(result.macs_N, tagger.exit_macs(jets.particle_count_N, exits=False)[-1])
+    assert torch.equal(result.macs_N, tagger.exit_macs(jets.particle_count_N, exits=())[-1])
 
 
 def test_without_policy_no_exit_head_is_evaluated(jets: JetInputs) -> None:

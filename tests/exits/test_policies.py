@@ -1,42 +1,14 @@
-"""Scores and thresholds: when a jet may leave."""
+"""Policies: thresholds, temperatures, which exits are offered, and the offline simulation."""
 
 import math
 
 import pytest
 import torch
-from torch import Tensor
 
 from phaze_ee.errors import UsageError
-from phaze_ee.exits.policies import EXIT_SCORES, ThresholdPolicy
-
-
-def logits(*probabilities: list[float]) -> Tensor:
-    return torch.tensor(probabilities, dtype=torch.float64).log()[None]
-
-
-@pytest.mark.parametrize(
-    ("score", "expected"),
-    [
-        ("confidence", [0.7, 1 / 3]),
-        ("margin", [0.5, 0.0]),
-        ("entropy", [1 + (0.7 * math.log(0.7) + 0.2 * math.log(0.2) + 0.1 * math.log(0.1)) / math.log(3), 0.0]),
-    ],
-)
-def test_scores_of_known_probabilities(score: str, expected: list[float]) -> None:
-    value_N = EXIT_SCORES[score](logits([0.7, 0.2, 0.1], [1 / 3] * 3))
-    torch.testing.assert_close(value_N, torch.tensor(expected, dtype=torch.float64), rtol=0, atol=1e-12)
-
-
-@pytest.mark.parametrize("score", EXIT_SCORES)
-def test_a_certain_answer_scores_one_even_with_extreme_logits(score: str) -> None:
-    value_N = EXIT_SCORES[score](torch.tensor([[[1000.0, -1000.0, 0.0]]]))
-    torch.testing.assert_close(value_N, torch.ones(1))
-
-
-@pytest.mark.parametrize("score", EXIT_SCORES)
-def test_scores_look_at_the_last_answer(score: str) -> None:
-    first, second = logits([0.9, 0.05, 0.05]), logits([0.4, 0.3, 0.3])
-    assert EXIT_SCORES[score](torch.cat([first, second])) == EXIT_SCORES[score](second)
+from phaze_ee.exits.policies import ThresholdPolicy, exit_index, temper
+from phaze_ee.exits.scores import FixedExit
+from tests.exits.test_scores import logits
 
 
 def test_a_jet_leaves_at_its_threshold_and_each_exit_has_its_own() -> None:
@@ -62,3 +34,31 @@ def test_mistakes_are_told() -> None:
         ThresholdPolicy("margin", [0.5, math.nan])
     with pytest.raises(UsageError, match="2 thresholds, the tagger 3 exits"):
         ThresholdPolicy("margin", [0.5, 0.5]).check(3)
+
+
+def test_only_exits_that_let_jets_leave_are_offered_unless_the_score_looks_back() -> None:
+    thresholds = [math.inf, 0.5, math.inf]
+    assert ThresholdPolicy("confidence", thresholds).exits == (1,)
+    assert ThresholdPolicy("patience", thresholds).exits == (0, 1)
+    assert ThresholdPolicy("patience", [math.inf] * 3).exits == ()
+
+
+def test_the_simulation_takes_the_first_exit_that_lets_a_jet_go() -> None:
+    sure, unsure = [0.9, 0.1], [0.6, 0.4]
+    logits_ENK = torch.cat([logits(unsure, sure, unsure), logits(sure, sure, unsure), logits(unsure, sure, sure)])
+    assert exit_index(ThresholdPolicy("confidence", [0.8, 0.8]), logits_ENK).tolist() == [1, 0, 2]
+    assert exit_index(ThresholdPolicy(FixedExit(exit=1), [0.5, 0.5]), logits_ENK).tolist() == [1, 1, 1]
+
+
+def test_temperatures_divide_the_logits_of_their_exit() -> None:
+    logits_ENK = torch.ones(3, 1, 2)
+    policy = ThresholdPolicy("confidence", [0.5, 0.5], temperatures=[1.0, 2.0, 4.0])
+    assert temper(policy, logits_ENK)[:, 0, 0].tolist() == [1.0, 0.5, 0.25]
+    assert temper(ThresholdPolicy("confidence", [0.5]), logits_ENK) is logits_ENK
+
+
+def test_wrong_temperatures_are_told() -> None:
+    with pytest.raises(UsageError, match=r"temperatures \[1.0, 0.0\] must all be positive"):
+        ThresholdPolicy("confidence", [0.5], temperatures=[1.0, 0.0])
+    with pytest.raises(UsageError, match="1 temperatures; give one for each of 1 exits and one for the full model"):
+        ThresholdPolicy("confidence", [0.5], temperatures=[1.0]).check(1)

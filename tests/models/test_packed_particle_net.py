@@ -196,5 +196,5 @@ def test_macs_are_those_that_pytorch_counts(packed: bool, count: int, changes: d
         counted = [counter.get_total_flops() // 2 for _ in tagger.walk(inputs)]
     assert counted == expected
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        assert [exit_.is_full_model for exit_ in tagger.walk(inputs, exits=False)] == [True]
-    assert counter.get_total_flops() // 2 == tagger.exit_macs(torch.tensor([count]), exits=False)[-1]
+        assert [exit_.is_full_model for exit_ in tagger.walk(inputs, exits=())] == [True]
+    assert counter.get_total_flops() // 2 == tagger.exit_macs(torch.tensor([count]), exits=())[-1]
