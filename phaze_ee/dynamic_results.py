@@ -109,7 +109,7 @@ class ExitRates(Record):
 
     ``jets`` counts the jets of each bin, ``centres`` are their medians; ``rates[exit][bin]`` is the share of the bin's
     jets that leave at the exit, with binomial errors. ``association`` is Cramér's V of exit and bin: 0 where the exit
-    does not depend on the property, 1 where the property decides it.
+    does not depend on the property, 1 where the property decides it. ``p_value`` is that of the χ² test for this.
     """
 
     observable: str
@@ -120,6 +120,7 @@ class ExitRates(Record):
     rates: list[list[float]]
     errors: list[list[float]]
     association: float
+    p_value: float
 
 
 class MassShape(Record):
@@ -128,15 +129,15 @@ class MassShape(Record):
     ``divergence`` is the Jensen-Shannon divergence (base 2, between 0 and 1) from the shape before the cut.
     ``floor`` and ``floor_95`` are the mean and the 95 % quantile of this divergence for random subsets of the uncut
     background with the same number of jets: what the finite sample alone gives. ``p_value`` is the share of such
-    subsets that diverge as much or more.
+    subsets that diverge as much or more. All four are None where no jet passes the cut.
     """
 
     jets: int
     counts: list[int]
-    divergence: float
-    floor: float
-    floor_95: float
-    p_value: float
+    divergence: float | None = None
+    floor: float | None = None
+    floor_95: float | None = None
+    p_value: float | None = None
 
 
 class MassAudit(Record):
@@ -176,4 +177,4 @@ class DynamicResults(ResultsFile):
     bounds: Bounds
     exit_rates: list[ExitRates]
     mass: MassAudit | None
-    notes: list[str] = []
+    notes: list[str]

@@ -96,7 +96,10 @@ def _check(logits_NK: Logits, label_N: Labels) -> None:
 
 
 def against_background(
-    logits_NK: Float[npt.NDArray[np.float64], "N K"], label_N: Labels, class_names: Sequence[str], background: str | None
+    logits_NK: Float[npt.NDArray[np.float64], "N K"],
+    label_N: Labels,
+    class_names: Sequence[str],
+    background: str | None,
 ) -> tuple[list[Rejection], list[Discrimination]]:
     """Return the rejection of the background for each other class, and the curves of those that have jets.
 
