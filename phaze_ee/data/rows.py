@@ -10,15 +10,18 @@ import awkward as ak
 import numpy as np
 import numpy.typing as npt
 import torch
+from jaxtyping import Int
+from torch import Tensor
 from weaver.utils.data.config import DataConfig
 from weaver.utils.data.eval_utils import _get_data_var_names
 from weaver.utils.data.preprocess import _build_weights
 from weaver.utils.dataset import _finalize_inputs
 
+from phaze_ee.data.ragged import ragged_jets
 from phaze_ee.data.schema import DataSchema
 from phaze_ee.data.table import ROW, Span, check_finite, evaluate, selected_table
 from phaze_ee.errors import DataError
-from phaze_ee.types import JetBatch, JetInputs
+from phaze_ee.types import JetBatch, JetInputs, Jets
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,22 @@ class Chunk:
 
     jets: JetBatch
     weight_N: npt.NDArray[np.float32] | None
+
+
+@dataclass(frozen=True)
+class JetRows:
+    """The selected jets of a span, without padding where that is possible, and the rows where they stand in the file.
+
+    ``label_N`` is -1 where the class is unknown.
+    """
+
+    jets: Jets
+    label_N: Int[Tensor, " N"]
+    observers: dict[str, npt.NDArray[np.generic]]
+    row_N: npt.NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.row_N)
 
 
 class RowReader:
@@ -60,12 +79,31 @@ class RowReader:
             DataError: the file cannot be read or lacks a branch, an expression fails, labels are not one-hot, or an
                 input of a real particle is NaN or infinite.
         """
+        table = self._checked_table(span)
+        weight_N = self._weights(table) if self.has_weights else None
+        return Chunk(self._batch(table, span.path), weight_N)
+
+    def read_ragged(self, span: Span) -> JetRows:
+        """Return the same jets without padding, unless only padding can say which particles are real.
+
+        Raises:
+            DataError: as for :meth:`read`.
+        """
+        table = self._checked_table(span)
+        jets = ragged_jets(table, self.config, self.schema.groups)
+        row_N = ak.to_numpy(table[ROW])
+        if jets is None:
+            batch = self._batch(table, span.path)
+            return JetRows(batch.inputs, batch.label_N, batch.observers, row_N)
+        return JetRows(jets, torch.from_numpy(ak.to_numpy(table["_label_"])), self._observers(table, span.path), row_N)
+
+    def _checked_table(self, span: Span) -> ak.Array:
+        """Return the selected rows with all that a jet is made of, checked; the label is ``_label_``."""
         table = self._table(span, {*self.config.preprocess_params, *self._label_names, *self._side_names})
         table["_label_"] = self._labels(table, span.path)
         for name, params in self.config.preprocess_params.items():
             check_finite(table, name, span.path, params["length"])
-        weight_N = self._weights(table) if self.has_weights else None
-        return Chunk(self._batch(_finalize_inputs(table, self.config), span.path), weight_N)
+        return table
 
     def survey(self, span: Span) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
         """Return the row numbers of the selected jets and their sampling weights (ones if there are no weights)."""
@@ -115,17 +153,22 @@ class RowReader:
         label_N: npt.NDArray[np.int64] = flags_NK.argmax(axis=1)
         return label_N
 
-    def _batch(self, output: Mapping[str, Any], path: Path) -> JetBatch:
+    def _batch(self, table: ak.Array, path: Path) -> JetBatch:
+        observers = self._observers(table, path)  # before weaver transforms the columns in place
+        output: Mapping[str, Any] = _finalize_inputs(table, self.config)
         tensors = {kind: torch.from_numpy(output[f"_{group}"]) for kind, group in self.schema.groups.items()}
         features = tensors["features"]
         # without a mask group every slot counts as real, as in weaver
         mask = tensors.get("mask", features.new_ones(len(features), 1, self.schema.length))
         inputs = JetInputs(tensors["points"], features, tensors.get("vectors"), mask)
-        observers = {name: _one_number_a_jet(output[name], name, path) for name in self.config.z_variables}
         return JetBatch(inputs, torch.from_numpy(output["_label_"]), observers)
 
+    def _observers(self, table: ak.Array, path: Path) -> dict[str, npt.NDArray[np.generic]]:
+        return {name: _one_number_a_jet(table[name], name, path) for name in self.config.z_variables}
 
-def _one_number_a_jet(column: Any, name: str, path: Path) -> npt.NDArray[np.generic]:
-    if not isinstance(column, np.ndarray) or column.ndim != 1:
+
+def _one_number_a_jet(column: ak.Array, name: str, path: Path) -> npt.NDArray[np.generic]:
+    if column.ndim != 1:
         raise DataError(f"{path}: observer {name} is not one number a jet; remove it from the data config")
-    return column
+    values: npt.NDArray[np.generic] = ak.to_numpy(column)
+    return values

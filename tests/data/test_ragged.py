@@ -1,0 +1,133 @@
+"""Jets without padding hold bit for bit what the padded form holds at its real particles."""
+
+from pathlib import Path
+from typing import Any
+
+import awkward as ak
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from phaze_ee.data.rows import JetRows, RowReader
+from phaze_ee.data.schema import DataSchema
+from phaze_ee.data.table import Span
+from phaze_ee.errors import DataError
+from phaze_ee.types import JetBatch, JetInputs, RaggedJets
+from tests.data.small import LENGTH, OPTIONS, jet_columns, schema
+from tests.jetclass_files import jetclass_columns, random_jets, write_root
+from tests.modes.two_class_project import DATA_CONFIG, write_jets
+
+CONFIGS = sorted((Path(__file__).parents[2] / "data_configs").glob("*.yaml"))
+
+
+def both(path: Path, own: DataSchema, stop: int = 20, **options: bool) -> tuple[JetBatch, JetRows]:
+    reader = RowReader(own, training=False, **options)
+    return reader.read(Span(path, 0, stop)).jets, reader.read_ragged(Span(path, 0, stop))
+
+
+def assert_same(batch: JetBatch, rows: JetRows) -> None:
+    assert isinstance(rows.jets, RaggedJets)
+    expected = batch.inputs.ragged()
+    for name in ("points_V2", "features_VC", "vectors_V4", "particle_count_N"):
+        assert torch.equal(getattr(rows.jets, name), getattr(expected, name)), name
+    assert torch.equal(rows.label_N, batch.label_N)
+    assert rows.observers.keys() == batch.observers.keys()
+    for name, column in rows.observers.items():
+        np.testing.assert_array_equal(column, batch.observers[name])
+
+
+def awkward_columns(seed: int, slots: int = 150) -> dict[str, Any]:
+    """Columns of 20 jets, some longer than any P, with values far outside the clipping limits."""
+    vectors, points, label = random_jets(20, seed=seed, slots=slots)
+    columns = jetclass_columns(vectors * np.float32(50), points * np.float32(9), label)
+    return {**columns, "label": np.arange(20) % 2, "part_d0err": 3 * columns["part_px"]}
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
+def test_bundled_configurations(config: Path, tmp_path: Path) -> None:
+    path = write_root(tmp_path / "jets.root", awkward_columns(1))
+    assert_same(*both(path, DataSchema.load(config)))
+
+
+@pytest.mark.parametrize("config", CONFIGS[:2], ids=lambda path: path.stem)
+def test_generated_jets(config: Path, shared_dir: Path) -> None:
+    files = sorted((shared_dir / "data" / "generated").glob("*.root"))
+    assert_same(*both(files[0], DataSchema.load(config), 300))
+
+
+@settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(counts=st.lists(st.integers(0, LENGTH + 3), min_size=20, max_size=20), cut=st.integers(0, 20))
+def test_any_multiplicities_and_selections(counts: list[int], cut: int, tmp_path: Path) -> None:
+    columns = jet_columns(20, particles=np.array(counts))
+    own = schema(test_time_selection=f"jet_index % 7 != 3 & (jet_index < {cut})")
+    batch, rows = both(write_root(tmp_path / "jets.root", columns), own)
+    assert_same(batch, rows)
+    assert rows.row_N.tolist() == batch.observers["jet_index"].tolist()
+
+
+def test_rows_count_from_the_start_of_the_file(tmp_path: Path) -> None:
+    path = write_root(tmp_path / "jets.root", jet_columns(20))
+    reader = RowReader(schema(test_time_selection="jet_index % 2 == 1"), training=False)
+    assert reader.read_ragged(Span(path, 10, 16)).row_N.tolist() == [11, 13, 15]
+    assert len(reader.read_ragged(Span(path, 0, 0))) == 0
+
+
+def test_a_mask_leaves_particles_out(tmp_path: Path) -> None:
+    variables = {**OPTIONS["new_variables"], "part_mask": "part_px > 0"}
+    batch, rows = both(
+        write_root(tmp_path / "jets.root", awkward_columns(2)), schema(new_variables=variables, observers=None)
+    )
+    assert_same(batch, rows)
+    assert rows.jets.particle_count_N.sum() < min(LENGTH, 150) * 20
+
+
+def without(kind: str) -> dict[str, Any]:
+    return {name: group for name, group in OPTIONS["inputs"].items() if name != f"pf_{kind}"}
+
+
+@pytest.mark.parametrize("case", ["no mask", "lists of other lengths"])
+def test_padding_where_it_says_more(case: str, tmp_path: Path) -> None:
+    columns = jet_columns(20, particles=np.full(20, 9))
+    if case == "lists of other lengths":
+        columns["part_deta"] = columns["part_deta"][:, :5]
+    path = write_columns(tmp_path / "jets.parquet", columns)
+    batch, rows = both(path, schema(inputs=without("mask")) if case == "no mask" else schema())
+    assert isinstance(rows.jets, JetInputs)
+    assert torch.equal(rows.jets.points, batch.inputs.points)
+    assert torch.equal(rows.jets.features, batch.inputs.features)
+
+
+def test_columns_of_fixed_length_are_padded(tmp_path: Path) -> None:
+    write_jets(tmp_path / "jets.root", np.zeros(20))
+    batch, rows = both(tmp_path / "jets.root", DataSchema.from_options(yaml.safe_load(DATA_CONFIG)))
+    assert isinstance(rows.jets, JetInputs)
+    assert torch.equal(rows.jets.features, batch.inputs.features)
+
+
+def write_columns(path: Path, columns: dict[str, Any]) -> Path:
+    ak.to_parquet(ak.Array(columns), str(path))
+    return path
+
+
+def test_vectors_are_optional(tmp_path: Path) -> None:
+    _, rows = both(write_root(tmp_path / "jets.root", jet_columns(20)), schema(inputs=without("vectors")))
+    assert isinstance(rows.jets, RaggedJets)
+    assert rows.jets.vectors_V4 is None
+
+
+def spoiled(column: ak.Array, jet: int, value: float) -> npt.NDArray[Any]:
+    flat, count = np.array(ak.flatten(column)), ak.num(column)
+    flat[int(np.sum(count[:jet]))] = value
+    return ak.unflatten(flat, count)
+
+
+def test_nan_is_refused(tmp_path: Path) -> None:
+    columns = jet_columns(20)
+    columns["part_charge"] = spoiled(columns["part_charge"], 13, np.nan)
+    path = write_root(tmp_path / "bad.root", columns)
+    with pytest.raises(DataError, match=r"bad\.root row 13: part_charge is NaN"):
+        RowReader(schema(), training=False).read_ragged(Span(path, 5, 20))
