@@ -166,14 +166,26 @@ class ExitLatency(Record):
     mean_macs: float
 
 
+class PolicyLatency(ExitLatency):
+    """Times when a policy chooses the exits: that of the project, or one of its cost-accuracy curves.
+
+    ``exit_fractions`` are the shares of the timed jets that left at each exit, the full model last.
+    """
+
+    score: str
+    thresholds: list[float]
+    exit_fractions: list[float]
+
+
 class LatencyReport(Record):
-    """Times of all exits at all batch sizes, and the conditions under which they were taken."""
+    """Times of all exits at all batch sizes, those of policies, and the conditions under which they were taken."""
 
     threads: int
     device: str
     dtype: str
     mean_multiplicity: float
     entries: list[ExitLatency]
+    policies: list[PolicyLatency] = []
 
 
 class BenchmarkResults(ExitResultsFile[ExitBenchmark]):

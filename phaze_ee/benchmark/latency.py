@@ -3,14 +3,16 @@
 import math
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
-from phaze_ee.exits.engine import Engine
+from phaze_ee.exits.engine import Engine, EngineResult
 from phaze_ee.exits.policies import ThresholdPolicy
 from phaze_ee.models.tagger import Tagger
-from phaze_ee.results import ExitLatency, LatencyReport
+from phaze_ee.results import ExitLatency, LatencyReport, PolicyLatency
 from phaze_ee.types import Jets
 
 BATCH_SIZES = (1, 16, 256)
@@ -20,27 +22,42 @@ def measure_latency(
     tagger: Tagger,
     jets: Jets,
     *,
+    policy: ThresholdPolicy | None = None,
+    curves: Sequence[ThresholdPolicy] = (),
     batch_sizes: Sequence[int] = BATCH_SIZES,
     threads: int = 1,
     seconds: float = 2.0,
     minimum_batches: int = 5,
 ) -> LatencyReport:
-    """Time the engine with all jets leaving at each exit in turn, and with the full model.
+    """Time the engine with all jets leaving at each exit in turn, with the full model, and with policies.
 
-    The exits take turns batch by batch, so that a disturbance meets all of them. The percentiles of large batches rest
-    on few batches: :attr:`ExitLatency.batches` says on how many.
+    They take turns batch by batch, so that a disturbance meets all of them, until each has had its time. Percentiles of
+    large batches rest on few batches: :attr:`ExitLatency.batches` says on how many.
 
     Args:
         tagger: in evaluation mode; the form (packed or padded) that is to be measured.
         jets: at least one jet; batches go round them in order.
+        policy: also measured, at all batch sizes.
+        curves: also measured, at the largest batch size.
         batch_sizes: jets per call.
         threads: as for :class:`phaze_ee.exits.engine.Engine`.
-        seconds: how long each exit is measured at each batch size, at least.
-        minimum_batches: how many batches each exit gets at least.
+        seconds: how long each exit and policy is measured at each batch size, at least.
+        minimum_batches: how many batches each of them gets at least.
     """
-    engines = _engines(tagger, threads)
+    exits = [*_exits(tagger), *([] if policy is None else [_Timed("policy", policy)])]
+    points = [_Timed(point.score.name, point) for point in curves]
     entries = [
-        entry for size in batch_sizes for entry in _measure_batch_size(engines, jets, size, seconds, minimum_batches)
+        entry
+        for size in batch_sizes
+        for entry in _measure_batch_size(
+            tagger,
+            [*exits, *(points if size == max(batch_sizes) else [])],
+            jets,
+            size,
+            threads,
+            seconds,
+            minimum_batches,
+        )
     ]
     parameter = next(tagger.parameters())
     return LatencyReport(
@@ -48,40 +65,61 @@ def measure_latency(
         device=str(parameter.device),
         dtype=str(parameter.dtype).removeprefix("torch."),
         mean_multiplicity=float(jets.particle_count_N.double().mean()),
-        entries=entries,
+        entries=[entry for entry in entries if not isinstance(entry, PolicyLatency)],
+        policies=[entry for entry in entries if isinstance(entry, PolicyLatency)],
     )
 
 
-def _engines(tagger: Tagger, threads: int) -> dict[str, Engine]:
+class _Timed(NamedTuple):
+    """What is timed: the policy of the project or of a curve (``chosen``), or every jet leaving at one exit."""
+
+    name: str
+    policy: ThresholdPolicy | None
+    chosen: bool = True
+
+
+def _exits(tagger: Tagger) -> list[_Timed]:
     exits = len(tagger.exit_stages)
-    policies = [
+    everywhere = [
         ThresholdPolicy("confidence", [-math.inf if index == exit_ else math.inf for index in range(exits)])
         for exit_ in range(exits)
     ]
-    return {
-        name: Engine(tagger, policy, threads=threads, backend="given")
-        for name, policy in zip(tagger.exit_names, [*policies, None], strict=True)
-    }
+    return [_Timed(name, policy, False) for name, policy in zip(tagger.exit_names, [*everywhere, None], strict=True)]
+
+
+@dataclass
+class _Stopwatch:
+    """An engine, and what it took for each of its batches."""
+
+    engine: Engine
+    seconds: list[float] = field(default_factory=list)
+    results: list[EngineResult] = field(default_factory=list)
+
+    def run(self, jets: Jets) -> None:
+        start = time.perf_counter()
+        result = self.engine(jets)
+        _wait(result.logits_NK)
+        self.seconds.append(time.perf_counter() - start)
+        self.results.append(result)
+
+    def needs_more(self, seconds: float, batches: int) -> bool:
+        return len(self.seconds) < batches or sum(self.seconds) < seconds
 
 
 def _measure_batch_size(
-    engines: dict[str, Engine], jets: Jets, size: int, seconds: float, minimum_batches: int
+    tagger: Tagger, timed: Sequence[_Timed], jets: Jets, size: int, threads: int, seconds: float, minimum_batches: int
 ) -> list[ExitLatency]:
-    times: dict[str, list[float]] = {name: [] for name in engines}
-    macs: dict[str, list[float]] = {name: [] for name in engines}
-    for engine in engines.values():
-        engine(_batch(jets, 0, size))
-    batch = 0
-    while batch < minimum_batches or min(sum(taken) for taken in times.values()) < seconds:
+    watches = [_Stopwatch(Engine(tagger, one.policy, threads=threads, backend="given")) for one in timed]
+    for watch in watches:
+        watch.engine(_batch(jets, 0, size))
+    batch, waiting = 0, watches
+    while waiting:
         batch_jets = _batch(jets, batch, size)
-        for name, engine in engines.items():
-            start = time.perf_counter()
-            result = engine(batch_jets)
-            _wait(result.logits_NK)
-            times[name].append(time.perf_counter() - start)
-            macs[name].append(float(result.macs_N.double().mean()))
+        for watch in waiting:
+            watch.run(batch_jets)
+        waiting = [watch for watch in waiting if watch.needs_more(seconds, minimum_batches)]
         batch += 1
-    return [_summary(name, size, times[name], float(np.mean(macs[name]))) for name in engines]
+    return [_summary(one, size, watch, len(tagger.exit_names)) for one, watch in zip(timed, watches, strict=True)]
 
 
 def _batch(jets: Jets, number: int, size: int) -> Jets:
@@ -94,15 +132,24 @@ def _wait(result: torch.Tensor) -> None:
         torch.cuda.synchronize(result.device)
 
 
-def _summary(name: str, size: int, seconds: Sequence[float], mean_macs: float) -> ExitLatency:
-    p50, p95, p99 = np.percentile(np.asarray(seconds) / size * 1e3, [50, 95, 99])
-    return ExitLatency(
-        name=name,
+def _summary(timed: _Timed, size: int, watch: _Stopwatch, exit_count: int) -> ExitLatency:
+    p50, p95, p99 = np.percentile(np.asarray(watch.seconds) / size * 1e3, [50, 95, 99])
+    latency = ExitLatency(
+        name=timed.name,
         batch_size=size,
-        batches=len(seconds),
-        jets_per_second=size * len(seconds) / sum(seconds),
+        batches=len(watch.seconds),
+        jets_per_second=size * len(watch.seconds) / sum(watch.seconds),
         p50_ms=float(p50),
         p95_ms=float(p95),
         p99_ms=float(p99),
-        mean_macs=mean_macs,
+        mean_macs=float(torch.cat([result.macs_N for result in watch.results]).double().mean()),
+    )
+    if timed.policy is None or not timed.chosen:
+        return latency
+    left_E = torch.cat([result.exit_index_N for result in watch.results]).bincount(minlength=exit_count)
+    return PolicyLatency(
+        **latency.model_dump(),
+        score=timed.policy.score.name,
+        thresholds=list(timed.policy.thresholds),
+        exit_fractions=(left_E.double() / left_E.sum()).tolist(),
     )

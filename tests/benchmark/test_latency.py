@@ -1,8 +1,12 @@
 """Measured times: what is reported, not how fast this machine is."""
 
+import math
+
 import torch
 
 from phaze_ee.benchmark.latency import measure_latency
+from phaze_ee.exits.engine import Engine
+from phaze_ee.exits.policies import ThresholdPolicy
 from tests.jets import random_jets, small_tagger
 
 
@@ -33,3 +37,28 @@ def test_measuring_goes_on_for_the_time_asked_for() -> None:
         small_tagger(()).packed(), random_jets([5]), batch_sizes=(1,), seconds=0.05, minimum_batches=1
     ).entries
     assert entries[0].batches > 1
+
+
+def test_policies_are_timed_as_they_run() -> None:
+    tagger, jets = small_tagger((0, 2)).packed(), random_jets([5, 10, 15, 12, 7, 9], length=20)
+    middle = tagger(jets)[0].softmax(dim=-1).amax(dim=-1).sort().values[2:4].mean().item()
+    policy, point = ThresholdPolicy("confidence", [middle, math.inf]), ThresholdPolicy("margin", [-math.inf, 0.5])
+    report = measure_latency(
+        tagger, jets, policy=policy, curves=[point], batch_sizes=(1, 6), seconds=0.0, minimum_batches=6
+    )
+    assert [(entry.name, entry.batch_size) for entry in report.policies] == [
+        ("policy", 1), ("policy", 6), ("margin", 6),
+    ]  # fmt: skip
+    assert len(report.entries) == 6
+    _, chosen, early = report.policies
+    assert (chosen.score, chosen.thresholds) == ("confidence", [middle, math.inf])
+    assert chosen.exit_fractions == [0.5, 0, 0.5]
+    assert chosen.mean_macs == Engine(tagger, policy)(jets).macs_N.double().mean()
+    assert early.exit_fractions == [1, 0, 0]
+
+
+def test_who_is_fast_does_not_wait_for_who_is_slow() -> None:
+    entries = measure_latency(
+        small_tagger((0,)).packed(), random_jets([5]), batch_sizes=(1,), seconds=0.05, minimum_batches=1
+    ).entries
+    assert all(0.05 <= entry.batches / entry.jets_per_second < 0.5 for entry in entries)
