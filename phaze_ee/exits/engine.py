@@ -44,12 +44,15 @@ class EngineResult:
 
     ``logits_NK`` are those of the exit where the jet left, divided by the policy's temperature there. ``exit_index_N``
     counts the exits from 0; the full model is the last. ``macs_N`` are the multiply-accumulates that were really spent
-    on a jet, with its own number of particles, in the form of the backbone that ran.
+    on a jet, with its own number of particles, in the form of the backbone that ran. ``visited_NEK`` are the logits,
+    divided by the temperatures, of every exit up to the one where the jet left, the full model's last; not a number at
+    exits that were not evaluated, and behind.
     """
 
     logits_NK: Float[Tensor, "N K"]
     exit_index_N: Int[Tensor, " N"]
     macs_N: Int[Tensor, " N"]
+    visited_NEK: Float[Tensor, "N E K"]
 
 
 @final
@@ -152,18 +155,21 @@ class _Run:
         self.macs_N = torch.zeros_like(count_N)
         self.history: list[Tensor] = []
 
-    def finish(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Walk until all jets have their answer; return logits, exit index and MACs spent."""
+    def finish(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Walk until all jets have their answer; return the fields of :class:`EngineResult`."""
         exit_ = self._tempered(next(self.walk))
-        logits_NK = torch.empty_like(exit_.logits_NK)
+        logits_NK = exit_.logits_NK
+        visited_NEK = logits_NK.new_full((len(logits_NK), len(self.macs_EN), logits_NK.shape[1]), torch.nan)
         while True:
-            answered_A = self._leaves(exit_)
-            logits_NK[self.row_A[answered_A]] = exit_.logits_NK[answered_A]
+            waiting_A = ~self.done_N[self.row_A]
+            visited_NEK[self.row_A[waiting_A], exit_.index] = exit_.logits_NK[waiting_A]
+            answered_A = self._leaves(exit_) & waiting_A
             self.exit_index_N[self.row_A[answered_A]] = exit_.index
             self.macs_N[self.row_A] = self.macs_EN[exit_.index, self.row_A]
             self.done_N[self.row_A[answered_A]] = True
             if bool(self.done_N.all()):
-                return logits_NK, self.exit_index_N, self.macs_N
+                logits_NK = visited_NEK[torch.arange(len(visited_NEK)), self.exit_index_N]
+                return logits_NK, self.exit_index_N, self.macs_N, visited_NEK
             exit_ = self._tempered(self._next(exit_.index))
 
     def _tempered(self, exit_: Exit) -> Exit:
@@ -171,12 +177,11 @@ class _Run:
         return exit_ if temperatures is None else replace(exit_, logits_NK=exit_.logits_NK / temperatures[exit_.index])
 
     def _leaves(self, exit_: Exit) -> Bool[Tensor, " A"]:
-        waiting_A = ~self.done_N[self.row_A]
         if exit_.is_full_model or self.policy is None:
-            return waiting_A
+            return torch.ones_like(self.row_A, dtype=torch.bool)
         skipped = torch.full_like(exit_.logits_NK, torch.nan)
         self.history += [*[skipped] * (exit_.index - len(self.history)), exit_.logits_NK]
-        return self.policy(torch.stack(self.history)) & waiting_A
+        return self.policy(torch.stack(self.history))
 
     def _next(self, index: int) -> Exit:
         done_A = self.done_N[self.row_A]

@@ -5,7 +5,6 @@ from typing import Any
 
 import awkward as ak
 import numpy as np
-import numpy.typing as npt
 import pytest
 import torch
 import yaml
@@ -119,7 +118,7 @@ def test_vectors_are_optional(tmp_path: Path) -> None:
     assert rows.jets.vectors_V4 is None
 
 
-def spoiled(column: ak.Array, jet: int, value: float) -> npt.NDArray[Any]:
+def spoiled(column: ak.Array, jet: int, value: float) -> ak.Array:
     flat, count = np.array(ak.flatten(column)), ak.num(column)
     flat[int(np.sum(count[:jet]))] = value
     return ak.unflatten(flat, count)

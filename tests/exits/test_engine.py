@@ -203,3 +203,16 @@ def test_every_exit_answers_in_input_order(tagger: Tagger, jets: JetInputs, thre
     with torch.no_grad():
         expected_ENK = tagger(jets)
     torch.testing.assert_close(engine(tagger, threads=threads).every_exit(jets), expected_ENK, rtol=0, atol=1e-4)
+
+
+@pytest.mark.usefixtures("_dropping")
+def test_the_answers_on_the_way_are_kept(tagger: Tagger, jets: JetInputs) -> None:
+    policy = middle_policy(tagger, "confidence", jets)
+    result = engine(tagger, policy)(jets)
+    with torch.no_grad():
+        expected_NEK = (tagger(jets) / torch.tensor(policy.temperatures).view(-1, 1, 1)).transpose(0, 1)
+    visited_NE = torch.arange(4) <= result.exit_index_N[:, None]
+    expected_NEK[~visited_NE] = torch.nan
+    torch.testing.assert_close(result.visited_NEK, expected_NEK, equal_nan=True, **EXACT)
+    last_NK = result.visited_NEK[torch.arange(len(jets)), result.exit_index_N]
+    assert torch.equal(last_NK, result.logits_NK)
