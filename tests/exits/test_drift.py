@@ -1,0 +1,106 @@
+"""The drift alarm: silent on the same distribution, loud on another, and adding up over files."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from phaze_ee.exits.drift import ANSWER, EXIT, DriftReference, DriftReport, compare
+from phaze_ee.exits.policies import ThresholdPolicy, exit_index
+
+CLASSES = ("label_QCD", "label_Hbb", "label_Tbqq")
+POLICY = ThresholdPolicy("confidence", [0.8, math.inf, 0.6])
+
+
+def logits(jets: int, seed: int, *, scale: float = 1.0, mix: tuple[float, ...] = (1.0, 1.0, 1.0)) -> Tensor:
+    """Answers of three exits and a full model that know more and more about the class of each jet."""
+    random = torch.Generator().manual_seed(seed)
+    label_N = torch.multinomial(torch.tensor(mix), max(jets, 1), replacement=True, generator=random)[:jets]
+    truth_NK = torch.nn.functional.one_hot(label_N, 3)
+    noise_ENK = torch.randn(4, jets, 3, generator=random)
+    return scale * (torch.tensor([1.0, 1.5, 2.0, 3.0]).view(-1, 1, 1) * truth_NK + noise_ENK)
+
+
+def reference(logits_ENK: Tensor, policy: ThresholdPolicy = POLICY) -> DriftReference:
+    return DriftReference.of(policy, logits_ENK, exit_index(policy, logits_ENK), CLASSES)
+
+
+def judged(known: DriftReference, logits_ENK: Tensor, significance: float = 1e-3) -> DriftReport:
+    return compare(known, known.count(POLICY, logits_ENK, exit_index(POLICY, logits_ENK)), significance)
+
+
+def test_false_alarms_come_as_often_as_the_significance_says() -> None:
+    everything_ENK = logits(6000, seed=0)
+    random = torch.Generator().manual_seed(1)
+    alarms = 0
+    for _ in range(200):
+        order = torch.randperm(6000, generator=random)
+        alarms += bool(judged(reference(everything_ENK[:, order[:3000]]), everything_ENK[:, order[3000:]], 0.1).alarms)
+    assert 3 <= alarms <= 32, "at most 10 % of 200, within three standard deviations; Bonferroni errs on the safe side"
+
+
+def test_answers_that_are_less_sure_raise_an_alarm() -> None:
+    report = judged(reference(logits(4000, seed=1)), logits(4000, seed=2, scale=0.9))
+    assert {"exit", "score at exit_0"} <= {test.name for test in report.alarms}
+    assert not report.only_the_mix
+    change = next(test.change for test in report.tests if test.name == "score at exit_0")
+    assert 0.3 < float(change.split("lies at ")[1].split("%")[0]) / 100 < 0.49, "less sure: lower"
+
+
+def test_another_mix_of_classes_is_told_as_such() -> None:
+    separated = ThresholdPolicy("confidence", [0.8, math.inf, 0.6])
+    sure_ENK, other_ENK = (8 * logits(3000, seed=3, mix=mix) for mix in ((1.0, 1.0, 1.0), (1.0, 2.0, 1.0)))
+    known = reference(sure_ENK, separated)
+    report = compare(known, known.count(separated, other_ENK, exit_index(separated, other_ENK)), 1e-3)
+    assert ANSWER in {test.name for test in report.alarms}
+    assert report.only_the_mix
+    assert "label_Hbb" in next(test.change for test in report.alarms if test.name == ANSWER)
+
+
+def test_what_stands_behind_the_exit_of_a_jet_is_not_looked_at() -> None:
+    logits_ENK = logits(500, seed=4)
+    index_N = exit_index(POLICY, logits_ENK)
+    visited_ENK = logits_ENK.clone()
+    visited_ENK[torch.arange(4)[:, None] > index_N] = math.nan
+    visited_ENK[1, index_N != 1] = math.nan  # not offered, not evaluated
+    assert DriftReference.of(POLICY, visited_ENK, index_N, CLASSES) == reference(logits_ENK)
+
+
+def test_files_add_up() -> None:
+    logits_ENK = logits(700, seed=5)
+    known = reference(logits_ENK)
+    parts = [logits_ENK[:, :300], logits_ENK[:, 300:300], logits_ENK[:, 300:]]
+    first, *others = (known.count(POLICY, part, exit_index(POLICY, part)) for part in parts)
+    assert sum(others, start=first) == known
+    assert known.jets == 700
+
+
+def test_it_can_be_stored() -> None:
+    known = reference(logits(300, seed=6))
+    assert DriftReference.model_validate_json(known.model_dump_json()) == known
+    report = judged(known, logits(300, seed=7))
+    assert DriftReport.model_validate_json(report.model_dump_json()) == report
+
+
+def test_a_score_that_most_jets_share_is_stable_under_rounding() -> None:
+    logits_ENK = 30 * logits(2000, seed=8)
+    moved_ENK = logits_ENK * (1 + 1e-6)
+    assert not judged(reference(logits_ENK), moved_ENK, 0.5).alarms
+
+
+@pytest.mark.parametrize("jets", [0, 1, 15])
+def test_too_few_jets_are_no_ground_for_an_alarm(jets: int) -> None:
+    report = judged(reference(logits(2000, seed=9)), logits(jets, seed=10, scale=0.1))
+    assert report.jets == jets
+    assert not report.alarms
+    assert judged(reference(logits(jets, seed=10)), logits(100, seed=11)).reference_jets == jets
+
+
+def test_a_policy_that_offers_no_exit() -> None:
+    none = ThresholdPolicy("confidence", [math.inf] * 3)
+    known = reference(logits(500, seed=12), none)
+    assert known.distributions[EXIT].counts == [0, 0, 0, 500]
+    assert not any(name.startswith("score") for name in known.distributions)
+    assert np.sum(known.distributions[ANSWER].counts) == 500
