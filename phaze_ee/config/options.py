@@ -18,12 +18,17 @@ from pydantic import (
 )
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
+OpenFraction = Annotated[float, Field(gt=0, lt=1)]
+Share = Annotated[float, Field(ge=0, le=1)]
 # strict=False: lists do as well as tuples and the other way round: users write both, and JSON knows lists only.
 Channels = Annotated[tuple[PositiveInt, ...], Field(strict=False, min_length=1)]
 ConvParams = Annotated[tuple[PositiveInt, Channels], Field(strict=False)]
 FcParams = Annotated[tuple[PositiveInt, Fraction], Field(strict=False)]
+HeadNames = Annotated[list[str], Field(strict=False)]
 ExitStage = NonNegativeInt | Literal["input"]
-ExitLossStrategy = Literal["mimic_detached", "mimic_flow", "target_detached", "target_flow"]
+ExitLossStrategy = Literal[
+    "mimic_detached", "mimic_flow", "target_detached", "target_flow", "distill_detached", "distill_flow"
+]
 
 
 class Section(BaseModel):
@@ -65,7 +70,11 @@ class NetworkOptions(Section):
     exit_stages: list[ExitStage] | None = Field(
         None, strict=False, description='stages with an exit, e.g. ["input", 0, 2]; overrides num_exit_points'
     )
-    exit_head: str = Field("linear", description="kind of exit branch; linear: mean over particles, one layer")
+    exit_head: str | HeadNames = Field(
+        "linear",
+        description="kind of exit branch, or one for each exit; linear: mean over particles, one layer; deep_sets: "
+        "layers on each particle, mean and maximum, layers on both",
+    )
     conv_params: list[ConvParams] = Field(
         [(16, (64, 64, 64)), (16, (128, 128, 128)), (16, (256, 256, 256))],
         strict=False,
@@ -102,7 +111,15 @@ class ExitOptions(Section):
 
     exit_loss_strategy: ExitLossStrategy = Field(
         "mimic_detached",
-        description="mimic_*: MSE to the full model's logits; target_*: cross-entropy; *_detached: exits alone learn",
+        description="mimic_*: MSE to the full model's logits; target_*: cross-entropy; distill_*: cross-entropy and "
+        "KL divergence to the full model; *_detached: exits alone learn",
+    )
+    distill_weight: Share = Field(0.5, description="distill_*: share of the divergence; the rest is cross-entropy")
+    distill_temperature: PositiveFloat = Field(
+        1.0, description="distill_*: what the logits are divided by in the divergence; more: softer answers"
+    )
+    freeze_backbone: bool = Field(
+        False, description="exits alone learn, and the full model stays as init_from has it, bit for bit"
     )
     beta_max: list[NonNegativeFloat] = Field(
         [0.3, 0.5, 1.0],
@@ -110,10 +127,14 @@ class ExitOptions(Section):
         description="weight of each exit's loss at the end of training, one number per exit",
     )
     beta_schedule: Literal["linear", "cosine", "switch"] = Field(
-        "linear", description="how beta rises over the epochs after zero_epochs; switch: at once"
+        "linear",
+        description="how beta rises over the epochs after zero_epochs; switch: at once, and the default with "
+        "freeze_backbone",
     )
     zero_epochs: NonNegativeInt = Field(
-        10, description="epochs at the start in which beta is 0; where it is not set: a fifth of epochs, at most 10"
+        10,
+        description="epochs at the start in which beta is 0; where it is not set: a fifth of epochs, at most 10; with "
+        "freeze_backbone 0, and nothing else is accepted",
     )
 
 
@@ -148,6 +169,60 @@ class HardwareOptions(Section):
     device: Literal["auto", "cuda", "cpu"] = Field("auto", description="auto: CUDA where there is one")
 
 
+class CalibrationOptions(Section):
+    """Where jets leave, and what that may cost: mode calibrate. Its flags on the command line go before these."""
+
+    calibration_files: list[str] = Field(
+        default_factory=list,
+        strict=False,
+        description="files that calibrate reads, never those of train_files or test_files; empty: the part of the "
+        "validation jets that calibration_share keeps from the training",
+    )
+    calibration_share: Fraction = Field(
+        0.5, description="share of the validation jets kept for calibrate, where calibration_files is empty"
+    )
+    exit_target: Literal["accuracy_drop", "agreement", "signal_efficiency", "budget"] = Field(
+        "accuracy_drop",
+        description="what leaving early may cost: jets made wrong; jets answered otherwise (no labels needed); kept "
+        "signal lost at a working point; budget: the best accuracy at a mean cost",
+    )
+    epsilon: OpenFraction = Field(0.01, description="largest probability of what exit_target counts")
+    delta: OpenFraction = Field(0.05, description="the promise may be broken with this probability")
+    risk_control: Literal["ltt", "crc"] = Field(
+        "ltt", description="ltt: risk below epsilon with confidence 1 - delta; crc: expected risk below epsilon"
+    )
+    exit_score: Literal["confidence", "entropy", "margin", "patience", "gate", "window"] | None = Field(
+        None, description="by what jets leave; None: window for signal_efficiency, else confidence"
+    )
+    signal: str | None = Field(None, description="signal_efficiency: the signal class, against c.background")
+    signal_efficiency: OpenFraction = Field(
+        0.5, description="signal_efficiency: the working point, as the full model's efficiency"
+    )
+    background_growth: PositiveFloat = Field(
+        0.05, description="signal_efficiency, two_sided: by how much the accepted background may grow, relatively"
+    )
+    exit_form: Literal["reject", "two_sided"] = Field(
+        "reject", description="signal_efficiency: jets leave below the cut only, or on both sides of it"
+    )
+    cost_budget: Annotated[float, Field(gt=0, le=1)] = Field(
+        0.5, description="budget: mean cost, as a share of the full model's MACs"
+    )
+    class_prior: dict[str, NonNegativeFloat] | None = Field(
+        None,
+        description="shares of the classes for which costs are minimised and reported, e.g. a trigger's: "
+        '{"label_QCD": 0.999, "label_Hbb": 0.001}; None: as in the files',
+    )
+    fit_temperatures: bool = Field(
+        True, description="divide the logits of each exit by a fitted temperature, so that merged scores have no steps"
+    )
+
+    @model_validator(mode="after")
+    def _prior_has_weight(self) -> Self:
+        if self.class_prior is not None and not sum(self.class_prior.values()):
+            raise ValueError("class_prior gives every class the share 0")
+        return self
+
+
 class LoggingOptions(Section):
     """What is written while training."""
 
@@ -159,7 +234,9 @@ class LoggingOptions(Section):
     tensorboard: bool = Field(True, description="write TensorBoard logs to output/logs/train")
 
 
-class Options(DataOptions, NetworkOptions, ExitOptions, TrainingOptions, HardwareOptions, LoggingOptions):
+class Options(
+    DataOptions, NetworkOptions, ExitOptions, TrainingOptions, HardwareOptions, CalibrationOptions, LoggingOptions
+):
     """A whole configuration."""
 
     @model_validator(mode="after")
@@ -172,11 +249,15 @@ class Options(DataOptions, NetworkOptions, ExitOptions, TrainingOptions, Hardwar
 
     @model_validator(mode="before")
     @classmethod
-    def _short_trainings_start_soon(cls, values: Any) -> Any:
-        epochs = values.get("epochs") if isinstance(values, dict) else None
-        if not isinstance(epochs, int) or "zero_epochs" in values:
+    def _exits_start_in_time(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
             return values
-        return {**values, "zero_epochs": min(cls.model_fields["zero_epochs"].default, epochs // 5)}
+        if values.get("freeze_backbone") is True:
+            return {"zero_epochs": 0, "beta_schedule": "switch", **values}
+        epochs = values.get("epochs")
+        if not isinstance(epochs, int):
+            return values
+        return {"zero_epochs": min(cls.model_fields["zero_epochs"].default, epochs // 5), **values}
 
     @model_validator(mode="after")
     def _exits_get_trained(self) -> Self:
@@ -192,6 +273,16 @@ class Options(DataOptions, NetworkOptions, ExitOptions, TrainingOptions, Hardwar
             )
         return self
 
+    @model_validator(mode="after")
+    def _something_learns(self) -> Self:
+        if self.freeze_backbone and not self.exit_count:
+            raise ValueError("freeze_backbone leaves nothing to train in a network without exits; give it exits")
+        if self.freeze_backbone and self.zero_epochs:
+            raise ValueError(
+                f"zero_epochs = {self.zero_epochs} with freeze_backbone: nothing would learn then; set it to 0"
+            )
+        return self
+
 
 SECTIONS: tuple[type[Section], ...] = (
     DataOptions,
@@ -199,5 +290,6 @@ SECTIONS: tuple[type[Section], ...] = (
     ExitOptions,
     TrainingOptions,
     HardwareOptions,
+    CalibrationOptions,
     LoggingOptions,
 )

@@ -1,11 +1,14 @@
 """What each exit is trained towards, and whether the backbone learns from it."""
 
+from collections.abc import Callable
 from typing import Protocol, final
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from torch.nn.functional import cross_entropy, mse_loss
+from torch.nn.functional import cross_entropy, kl_div, mse_loss
+
+from phaze_ee.config.options import ExitOptions
 
 
 class ExitLoss(Protocol):
@@ -43,13 +46,43 @@ class TargetLoss:
         return _stack([cross_entropy(exit_NK, label_N) for exit_NK in logits_ENK[:-1]], logits_ENK)
 
 
+@final
+class DistillLoss:
+    """Cross-entropy to the true class, and to the full model's softened answer (arXiv:1503.02531).
+
+    (1 - a) CE(f_k, y) + a T² KL(softmax(f_K / T) ‖ softmax(f_k / T)), with weight a and temperature T. T² keeps the
+    gradient of the second term as large as it is at T = 1. The full model f_K is a fixed target, detached or not.
+    """
+
+    def __init__(self, *, detach: bool, weight: float, temperature: float) -> None:
+        self.detach = detach
+        self.weight = weight
+        self.temperature = temperature
+
+    def __call__(self, logits_ENK: Float[Tensor, "E N K"], label_N: Int[Tensor, " N"]) -> Float[Tensor, " E-1"]:
+        log_p_ENK = (logits_ENK / self.temperature).log_softmax(dim=-1)
+        target_NK = log_p_ENK[-1].detach()
+        losses = [
+            (1 - self.weight) * cross_entropy(exit_NK, label_N)
+            + self.weight * self.temperature**2 * kl_div(log_p_NK, target_NK, reduction="batchmean", log_target=True)
+            for exit_NK, log_p_NK in zip(logits_ENK[:-1], log_p_ENK[:-1], strict=True)
+        ]
+        return _stack(losses, logits_ENK)
+
+
 def _stack(losses: list[Tensor], logits_ENK: Tensor) -> Tensor:
     return torch.stack(losses) if losses else logits_ENK.new_zeros(0)
 
 
-EXIT_LOSSES: dict[str, ExitLoss] = {
-    "mimic_detached": MimicLoss(detach=True),
-    "mimic_flow": MimicLoss(detach=False),
-    "target_detached": TargetLoss(detach=True),
-    "target_flow": TargetLoss(detach=False),
+def _distill(options: ExitOptions, *, detach: bool) -> DistillLoss:
+    return DistillLoss(detach=detach, weight=options.distill_weight, temperature=options.distill_temperature)
+
+
+EXIT_LOSSES: dict[str, Callable[[ExitOptions], ExitLoss]] = {
+    "mimic_detached": lambda options: MimicLoss(detach=True),
+    "mimic_flow": lambda options: MimicLoss(detach=False),
+    "target_detached": lambda options: TargetLoss(detach=True),
+    "target_flow": lambda options: TargetLoss(detach=False),
+    "distill_detached": lambda options: _distill(options, detach=True),
+    "distill_flow": lambda options: _distill(options, detach=False),
 }

@@ -64,7 +64,7 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         "backbone": tagger.backbone.name,
         "arguments": dict(tagger.backbone.arguments),
         "exit_stages": list(tagger.exit_stages),
-        "exit_head": tagger.exit_head,
+        "exit_head": list(tagger.exit_heads),
         "state_dict": tagger.state_dict(),
         "options": checkpoint.options,
         "data_options": checkpoint.data_options,

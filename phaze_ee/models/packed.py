@@ -14,6 +14,9 @@ from phaze_ee.types import State, select_ragged
 
 # Jets of similar multiplicity that are searched for neighbours at once; padding inside a group is wasted work.
 _GROUP_SIZE = 32
+# Particles that a module is applied to at once in inference: what it makes on the way then stays in the cache, and its
+# memory does not grow with the batch. Measured with two layers of 64 channels on 400,000 particles: 1.7 times as fast.
+_ROWS = 4096
 
 
 @final
@@ -97,7 +100,10 @@ class PackedState(State):
         return replace(self, features_VC=self.features_VC.detach())
 
     def map(self, per_particle: nn.Module) -> Self:
-        return replace(self, features_VC=per_particle(self.features_VC))
+        if torch.is_grad_enabled() or len(self.features_VC) <= _ROWS:
+            return replace(self, features_VC=per_particle(self.features_VC))
+        pieces = torch.split(self.features_VC, _ROWS)
+        return replace(self, features_VC=torch.cat([per_particle(row_RC) for row_RC in pieces]))
 
     def pool(self, kind: Literal["mean", "max"]) -> Float[Tensor, "N C"]:
         return pool_rows(self.features_VC, self.layout, kind)
@@ -105,5 +111,9 @@ class PackedState(State):
 
 def pool_rows(row_VC: Float[Tensor, "V C"], layout: JetLayout, kind: Literal["sum", "mean", "max"]) -> Tensor:
     """Reduce the particles of each jet; a jet without particles gives zeros."""
+    if kind == "max":  # for this, embedding_bag takes five times as long as a scatter
+        jet_VC = torch.repeat_interleave(layout.count_N)[:, None].expand_as(row_VC)
+        zero_NC = row_VC.new_zeros(len(layout), row_VC.shape[1])
+        return zero_NC.scatter_reduce(0, jet_VC, row_VC, "amax", include_self=False)
     particle_V = torch.arange(len(row_VC), device=row_VC.device)
     return embedding_bag(particle_V, row_VC, layout.offset_N, mode=kind)

@@ -34,7 +34,7 @@ def edge_conv_training(
     edges = WeightedRows(edge_EC, neighbour_VC.index_select(0, padding_R), weight_R)
     for index, (convolution, norm) in enumerate(zip(block.convs, block.bns, strict=True)):
         edges = normalise(edges if index == 0 else edges.linear(convolution.weight.flatten(1)), norm, relu=True)
-    mean_VC = edges.row_EC.view(*neighbour_Vk.shape, -1).mean(dim=1)
+    mean_VC = edges.row_EC.view(*neighbour_Vk.shape, edges.row_EC.shape[1]).mean(dim=1)
     if block.sc is None:
         return (state.features_VC + mean_VC).relu()
     return (layer_training(block.sc, block.sc_bn, state.features_VC, state) + mean_VC).relu()
@@ -81,13 +81,13 @@ class _GatherAdd(torch.autograd.Function):
         ctx.save_for_backward(index_Vk)
         ctx.rows = len(neighbour_VC)
         edge_EC = neighbour_VC.index_select(0, index_Vk.flatten())
-        edge_EC.view(*index_Vk.shape, -1).add_(own_VC[:, None])
+        edge_EC.view(*index_Vk.shape, own_VC.shape[1]).add_(own_VC[:, None])
         return edge_EC
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient_EC: Tensor) -> tuple[Tensor, Tensor, None]:
         (index_Vk,) = ctx.saved_tensors
-        own_VC = gradient_EC.view(*index_Vk.shape, -1).sum(dim=1)
+        own_VC = gradient_EC.view(*index_Vk.shape, gradient_EC.shape[1]).sum(dim=1)
         neighbour_VC = gradient_EC.new_zeros(ctx.rows, gradient_EC.shape[1])
         return own_VC, neighbour_VC.index_add_(0, index_Vk.flatten(), gradient_EC), None

@@ -2,17 +2,22 @@
 
 import os
 import secrets
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from lightning import seed_everything
 
 from phaze_ee.config.options import Options
 from phaze_ee.data.files import fingerprint
+from phaze_ee.data.held_out import Part
 from phaze_ee.data.loaders import evaluation_loader, training_loader
+from phaze_ee.data.schema import DataSchema
 from phaze_ee.models.device import resolve_device
 from phaze_ee.modes.console import console
 from phaze_ee.modes.inputs import Setup, load_setup
 from phaze_ee.modes.request import Request
 from phaze_ee.training.run import DataRecord, Loaders, Outputs, train
+from phaze_ee.types import JetBatch
 
 
 def run(request: Request) -> None:
@@ -34,7 +39,7 @@ def run(request: Request) -> None:
             rank=int(os.environ.get("RANK", "0")),
             world_size=int(os.environ.get("WORLD_SIZE", "1")),
         ),
-        val=evaluation_loader(schema, val_files, batch_size=options.batch_size, num_workers=options.num_workers),
+        val=_validation_jets(schema, val_files, options),
     )
     _announce(setup, options, loaders)
     project = setup.project
@@ -45,9 +50,15 @@ def run(request: Request) -> None:
         return  # another process of this run writes the models
     console.print(
         f"Best model: epoch {checkpoints.best_epoch + 1}, validation accuracy {checkpoints.best_accuracy:.4f} "
-        "of the full model"
+        + ("on average over the exits" if options.freeze_backbone else "of the full model")
     )
     console.print(f"  {project.best_model}", soft_wrap=True)
+
+
+def _validation_jets(schema: DataSchema, files: Sequence[Path], options: Options) -> Iterable[JetBatch]:
+    """Return the jets by which the best epoch is chosen: without those that calibrate will need."""
+    loader = evaluation_loader(schema, files, batch_size=options.batch_size, num_workers=options.num_workers)
+    return loader if options.calibration_files else Part(loader, options.calibration_share, held_out=False)
 
 
 def _with_seed(options: Options) -> Options:

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
@@ -21,7 +22,8 @@ class Checkpoints(Callback):
     """Writes ``latest_model.pt``, ``best_model.pt`` and ``epoch_NNN.pt``.
 
     The best model has the highest validation accuracy of the full model among the epochs in which exits are trained
-    (of equal epochs the later, whose exits have learned longer). Ctrl-C saves the state of that moment as the latest.
+    (of equal epochs the later, whose exits have learned longer); with a frozen backbone, where the full model's is the
+    same in all epochs, the highest mean over the exits. Ctrl-C saves the state of that moment as the latest.
 
     Best and periodic checkpoints of an earlier training move to ``previous`` with the first checkpoint of this one, so
     that no mode takes an old model for the new; what stood there under the same name is replaced.
@@ -47,7 +49,7 @@ class Checkpoints(Callback):
         self._save_latest(checkpoint)
         if (epoch + 1) % self.save_interval == 0:
             save_checkpoint(self.folder / f"epoch_{epoch + 1:03d}.pt", checkpoint)
-        accuracy = _validated_accuracy(trainer)
+        accuracy = _validated_accuracy(trainer, module)
         if accuracy is not None and module.trains_exits and accuracy >= self.best_accuracy:
             self.best_accuracy, self.best_epoch = accuracy, epoch
             save_checkpoint(self.folder / "best_model.pt", checkpoint)
@@ -99,7 +101,7 @@ class History(Callback):
     def _record(self, trainer: Trainer, module: TaggerModule) -> EpochRecord:
         metrics = epoch_metrics(trainer)
         names = module.tagger.exit_names
-        validated = _validated_accuracy(trainer) is not None
+        validated = _validated_accuracy(trainer, module) is not None
         return EpochRecord(
             epoch=trainer.current_epoch,
             learning_rate=float(trainer.optimizers[0].param_groups[0]["lr"]),
@@ -127,8 +129,9 @@ def epoch_metrics(trainer: Trainer) -> dict[str, float]:
     }
 
 
-def _validated_accuracy(trainer: Trainer) -> float | None:
+def _validated_accuracy(trainer: Trainer, module: TaggerModule) -> float | None:
     interval = trainer.check_val_every_n_epoch
     if interval is None or (trainer.current_epoch + 1) % interval:
         return None
-    return epoch_metrics(trainer)["val/accuracy/full_model"]
+    metrics = epoch_metrics(trainer)
+    return fmean(metrics[f"val/accuracy/{name}"] for name in module.judged_exits)

@@ -1,7 +1,7 @@
 """What Lightning trains: a tagger, the full model's loss, and the losses of its exits."""
 
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import torch
 from jaxtyping import Float
@@ -32,6 +32,9 @@ class Terms:
 class TaggerModule(LightningModule):
     """Minimises CE(full model) + Σ β_k(epoch) × exit loss_k.
 
+    With ``freeze_backbone`` the first term is a constant, and the backbone stays in evaluation mode: no statistics of a
+    normalisation change either, and a packed backbone runs in its form for inference.
+
     Args:
         tagger: the network with exits, trained in place.
         options: exit losses and their weights β.
@@ -45,7 +48,9 @@ class TaggerModule(LightningModule):
         self.exit_options = options
         self.training_options = training
         self.total_steps = total_steps
-        self.exit_loss = EXIT_LOSSES[options.exit_loss_strategy]
+        self.exit_loss = EXIT_LOSSES[options.exit_loss_strategy](options)
+        if options.freeze_backbone:
+            tagger.backbone.requires_grad_(False).eval()  # Lightning calls no train() before the first validation
 
     @property
     def beta(self) -> tuple[float, ...]:
@@ -58,6 +63,18 @@ class TaggerModule(LightningModule):
             zero_epochs=options.zero_epochs,
             epochs=self.training_options.epochs,
         )
+
+    @property
+    def judged_exits(self) -> tuple[str, ...]:
+        """The exits by whose mean validation accuracy a model is chosen: the full model, unless it does not learn."""
+        names = self.tagger.exit_names
+        return names[:-1] if self.exit_options.freeze_backbone else names[-1:]
+
+    def train(self, mode: bool = True) -> Self:
+        super().train(mode)
+        if self.exit_options.freeze_backbone:
+            self.tagger.backbone.eval()
+        return self
 
     @property
     def trains_exits(self) -> bool:

@@ -13,11 +13,14 @@ from phaze_ee.training.callbacks import epoch_metrics
 class ProgressBar(Callback):
     """Shows loss and accuracy of the full model, jets per second and the time left.
 
-    The time left is that of the whole training. Where the output is not a terminal there are lines only.
+    The time left is that of the whole training. Where the output is not a terminal there are lines only. With a frozen
+    backbone the loss is the total: the full model's is a constant then. Without, the total rises with β even while
+    everything improves.
     """
 
-    def __init__(self, console: Console, jets_per_epoch: int, batches_per_epoch: int) -> None:
+    def __init__(self, console: Console, jets_per_epoch: int, batches_per_epoch: int, *, frozen: bool) -> None:
         self.console = console
+        self.loss_name = "total_loss" if frozen else "loss/full_model"
         self.jets_per_batch = jets_per_epoch / max(1, batches_per_epoch)
         self.batches_per_epoch = batches_per_epoch
         self._bar: Progress | None = None
@@ -50,7 +53,8 @@ class ProgressBar(Callback):
             return
         speed = (batch_idx + 1) * self.jets_per_batch / (time.monotonic() - self._epoch_start)
         metrics = trainer.callback_metrics
-        loss, accuracy = (float(metrics[f"train/{name}_step"]) for name in ("loss/full_model", "accuracy/full_model"))
+        names = (self.loss_name, "accuracy/full_model")
+        loss, accuracy = (float(metrics[f"train/{name}_step"]) for name in names)
         state = f"loss {loss:.3f} acc {accuracy:.2f} {speed:.0f} jets/s"
         self._bar.update(self._task, advance=1, description=f"epoch {trainer.current_epoch + 1}", state=state)
 
@@ -58,8 +62,8 @@ class ProgressBar(Callback):
         if not trainer.is_global_zero:
             return
         metrics = epoch_metrics(trainer)
-        # The full model's loss: the total rises with β even while everything improves.
-        line = f"epoch {trainer.current_epoch + 1:>3}/{trainer.max_epochs}  loss {metrics['train/loss/full_model']:.3f}"
+        loss = metrics[f"train/{self.loss_name}"]
+        line = f"epoch {trainer.current_epoch + 1:>3}/{trainer.max_epochs}  loss {loss:.3f}"
         validated = [value for name, value in metrics.items() if name.startswith("val/accuracy/")]
         if validated:
             exits = " ".join(f"{value:.3f}" for value in validated[:-1])

@@ -84,7 +84,7 @@ def train(
     callbacks = [
         checkpoints,
         History(outputs.history, outputs.project, jets),
-        ProgressBar(console, jets, len(loaders.train)),
+        ProgressBar(console, jets, len(loaders.train), frozen=options.freeze_backbone),
     ]
     with _quiet_lightning():
         trainer = _trainer(options, outputs, callbacks)

@@ -50,20 +50,32 @@ BEYOND_CONTRACT: dict[str, Any] = {
     "test_files": ["test/*.root"],
     "background": "label_QCD",
     "exit_stages": ["input", 0, 2],
-    "exit_head": "linear",
+    "exit_head": ["deep_sets", "linear", "linear"],
+    "distill_weight": 0.3,
+    "distill_temperature": 2.0,
+    "freeze_backbone": True,
     "init_from": "ParticleNet_kin.pt",
     "use_packed": False,
 }
 CHOICES = {
-    "exit_loss_strategy": ["mimic_detached", "mimic_flow", "target_detached", "target_flow"],
+    "exit_loss_strategy": [f"{kind}_{way}" for kind in ("mimic", "target", "distill") for way in ("detached", "flow")],
     "beta_schedule": ["linear", "cosine", "switch"],
     "optimizer": ["ranger", "adamw", "adam"],
     "lr_schedule": ["flat_decay", "cosine", "one_cycle", "none"],
     "device": ["auto", "cuda", "cpu"],
 }
 INTEGERS = ["epochs", "batch_size", "zero_epochs", "num_workers", "log_interval", "val_interval", "save_interval"]
-NUMBERS = ["lr", "weight_decay", "gradient_clip"]
-SWITCHES = ["use_fusion", "use_fts_bn", "use_counts", "use_amp", "use_ddp", "use_packed", "tensorboard"]
+NUMBERS = ["lr", "weight_decay", "gradient_clip", "distill_weight", "distill_temperature"]
+SWITCHES = [
+    "freeze_backbone",
+    "use_fusion",
+    "use_fts_bn",
+    "use_counts",
+    "use_amp",
+    "use_ddp",
+    "use_packed",
+    "tensorboard",
+]
 
 
 def options(**values: Any) -> Options:
@@ -158,6 +170,27 @@ def test_exits_that_would_never_be_trained_are_refused() -> None:
     with pytest.raises(ValidationError, match="beta_max is 0 for every exit"):
         options(beta_max=[0, 0, 0])
     assert options(epochs=6, zero_epochs=5, beta_max=[0, 0, 1]).epochs == 6
+
+
+def test_with_a_frozen_backbone_exits_learn_at_once_and_throughout() -> None:
+    frozen = options(freeze_backbone=True)
+    assert (frozen.zero_epochs, frozen.beta_schedule) == (0, "switch")
+    assert options(freeze_backbone=True, beta_schedule="linear").beta_schedule == "linear"
+    assert options(freeze_backbone=False).beta_schedule == "linear"
+
+
+def test_a_frozen_backbone_needs_exits_that_learn() -> None:
+    with pytest.raises(ValidationError, match="nothing to train in a network without exits"):
+        options(freeze_backbone=True, num_exit_points=0, beta_max=[])
+    with pytest.raises(ValidationError, match="zero_epochs = 3 with freeze_backbone"):
+        options(freeze_backbone=True, zero_epochs=3)
+
+
+def test_distillation_takes_a_share_and_a_positive_temperature() -> None:
+    assert options(distill_weight=1).distill_weight == 1
+    for name, wrong in (("distill_weight", 1.1), ("distill_temperature", 0)):
+        with pytest.raises(ValidationError, match=name):
+            options(**{name: wrong})
 
 
 @given(name=st.text(min_size=1).filter(lambda name: name not in Options.model_fields))

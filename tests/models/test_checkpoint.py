@@ -56,6 +56,19 @@ def test_round_trip_from_the_file_alone(tmp_path: Path, changes: dict[str, Any])
     assert (loaded.epoch, loaded.metrics, loaded.versions) == (4, {"val/accuracy": 0.5}, {"torch": "2"})
 
 
+def test_the_kinds_of_heads_are_stored(tmp_path: Path) -> None:
+    tagger = Tagger(ParticleNet(small_weaver_network()), ("input", 0), ("deep_sets", "linear")).float().eval()
+    save_checkpoint(tmp_path / "x.pt", checkpoint(tagger))
+    loaded = load_checkpoint(tmp_path / "x.pt").tagger
+    assert loaded.exit_heads == ("deep_sets", "linear")
+    torch.testing.assert_close(loaded(JETS), tagger(JETS), rtol=0, atol=0)
+
+
+def test_a_checkpoint_with_one_kind_for_all_heads_loads(path: Path, tagger: Tagger) -> None:
+    torch.save({**torch.load(path, weights_only=True), "exit_head": "linear"}, path)
+    torch.testing.assert_close(load_checkpoint(path).tagger(JETS), tagger(JETS), rtol=0, atol=0)
+
+
 def test_a_missing_file(tmp_path: Path) -> None:
     path = tmp_path / "x.pt"
     assert refused(lambda: load_checkpoint(path), path) == f"checkpoint {path} does not exist"

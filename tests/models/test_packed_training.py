@@ -7,12 +7,14 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from phaze_ee.config.options import ExitOptions
 from phaze_ee.exits.losses import EXIT_LOSSES
 from phaze_ee.models.particle_net import ParticleNet
 from phaze_ee.models.tagger import Tagger
 from tests.jets import CLASSES, random_jets, small_weaver_network
 
 # With k = 4, jets of 26 to 29 particles have padded slots that see real particles.
+HEADS = ("deep_sets", "linear", "deep_sets", "linear")
 COUNTS = (3, 30, 29, 28, 27, 26, 25, 24, 0, 17, 5, 12)
 CHANGES: dict[str, dict[str, Any]] = {
     "plain": {},
@@ -24,16 +26,16 @@ CHANGES: dict[str, dict[str, Any]] = {
 
 
 def tagger_in_training(*, packed: bool, trim: bool = False, **changes: Any) -> Tagger:
-    tagger = Tagger(ParticleNet(small_weaver_network(trim=trim, **changes)), ["input", 0, 1, 2]).double()
+    tagger = Tagger(ParticleNet(small_weaver_network(trim=trim, **changes)), ["input", 0, 1, 2], HEADS).double()
     torch.manual_seed(5)
     for parameter in tagger.heads.parameters():
-        torch.nn.init.normal_(parameter)
+        torch.nn.init.normal_(parameter, std=0.3)
     return (tagger.packed() if packed else tagger).train()
 
 
 def train(tagger: Tagger, strategy: str, steps: int = 1) -> dict[str, Tensor]:
     """Run steps without updates; return losses, all gradients and the running statistics after the last."""
-    exit_loss = EXIT_LOSSES[strategy]
+    exit_loss = EXIT_LOSSES[strategy](ExitOptions())
     label_N = torch.arange(len(COUNTS)) % CLASSES
     seen: dict[str, Tensor] = {}
     for step in range(steps):

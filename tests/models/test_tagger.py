@@ -51,8 +51,16 @@ def test_impossible_exit_stages_are_refused(stages: list[Any]) -> None:
 
 
 def test_an_unknown_head_is_refused() -> None:
-    with pytest.raises(UsageError, match="unknown exit_head 'lineal'; choose from linear"):
-        Tagger(ParticleNet(small_weaver_network()), [0], "lineal")
+    for unknown in ("lineal", ["lineal"]):
+        with pytest.raises(UsageError, match="unknown exit_head 'lineal'; choose from linear"):
+            Tagger(ParticleNet(small_weaver_network()), [0], unknown)
+
+
+def test_each_exit_may_have_a_head_of_its_own() -> None:
+    tagger = Tagger(ParticleNet(small_weaver_network()), ["input", 1], ["deep_sets", "linear"])
+    assert [type(head) for head in tagger.heads] == [EXIT_HEADS["deep_sets"], EXIT_HEADS["linear"]]
+    with pytest.raises(UsageError, match="exit_head has 2 names for 3 exits; give one name, or one per exit"):
+        Tagger(ParticleNet(small_weaver_network()), ["input", 0, 1], ["deep_sets", "linear"])
 
 
 @pytest.mark.parametrize("head", EXIT_HEADS)

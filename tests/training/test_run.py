@@ -12,11 +12,12 @@ from rich.console import Console
 
 from phaze_ee.config.options import Options
 from phaze_ee.errors import RunError
+from phaze_ee.exits.losses import EXIT_LOSSES
 from phaze_ee.models.checkpoint import load_checkpoint
 from phaze_ee.models.tagger import Tagger
 from phaze_ee.results import TrainingHistory
 from phaze_ee.training.run import DataRecord, Loaders, Outputs, train
-from phaze_ee.types import JetBatch, JetInputs
+from phaze_ee.types import ExitStage, JetBatch, JetInputs
 from tests.jets import labelled_batch, small_tagger
 from tests.training.loader import ListLoader
 
@@ -40,11 +41,11 @@ def outputs(folder: Path) -> Outputs:
 
 
 def run(
-    folder: Path, *, exit_stages: tuple[int, ...] = (0, 1, 2), batches: list[JetBatch] = BATCHES, **changes: Any
+    folder: Path, *, exit_stages: tuple[ExitStage, ...] = (0, 1, 2), batches: list[JetBatch] = BATCHES, **changes: Any
 ) -> Tagger:
     beta_max = [1.0] * len(exit_stages)
     options = Options(**{**QUICK, "exit_stages": list(exit_stages), "beta_max": beta_max, **changes})
-    tagger = small_tagger(exit_stages, seed=2).float()
+    tagger = Tagger(small_tagger(exit_stages, seed=2).backbone, exit_stages, options.exit_head).float()
     loaders = Loaders(ListLoader(batches[:4]), ListLoader(batches[4:]))
     console = Console(file=io.StringIO(), width=200)
     train(tagger.train(), loaders, options, outputs(folder), DataRecord({"inputs": "none"}, "hash"), console)
@@ -67,7 +68,7 @@ def test_training_learns_and_its_checkpoint_answers_alike(tmp_path: Path) -> Non
     assert torch.__version__.startswith(latest.versions["torch"])  # which may name its CUDA as well
 
 
-@pytest.mark.parametrize("strategy", ["mimic_detached", "mimic_flow", "target_detached", "target_flow"])
+@pytest.mark.parametrize("strategy", EXIT_LOSSES)
 def test_training_without_padding_gives_the_same_losses(tmp_path: Path, strategy: str) -> None:
     # Rounding alone differs, and Adam blows it up where a gradient is nearly zero: hence losses, and a small lr.
     # tests/models/test_packed_training.py compares gradients and statistics in double precision.
@@ -87,7 +88,7 @@ def test_a_seed_repeats_a_run_bit_for_bit(tmp_path: Path, optimizer: str) -> Non
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
-@pytest.mark.parametrize("strategy", ["mimic_detached", "target_detached"])
+@pytest.mark.parametrize("strategy", ["mimic_detached", "target_detached", "distill_detached"])
 def test_detached_exits_leave_the_backbone_as_if_there_were_none(tmp_path: Path, strategy: str) -> None:
     # Clipping bites at this limit, so one common norm would show here.
     changes: dict[str, Any] = {"exit_loss_strategy": strategy, "gradient_clip": 0.05, "zero_epochs": 0}
@@ -97,11 +98,53 @@ def test_detached_exits_leave_the_backbone_as_if_there_were_none(tmp_path: Path,
     assert different == []
 
 
-@pytest.mark.parametrize("strategy", ["mimic_flow", "target_flow"])
+@pytest.mark.parametrize("strategy", ["mimic_flow", "target_flow", "distill_flow"])
 def test_flowing_exits_change_the_backbone(tmp_path: Path, strategy: str) -> None:
     with_exits = run(tmp_path / "with", exit_loss_strategy=strategy).backbone.state_dict()
     without = run(tmp_path / "without", exit_stages=()).backbone.state_dict()
     assert any(not torch.equal(with_exits[name], without[name]) for name in without)
+
+
+def run_frozen(folder: Path, **changes: Any) -> Tagger:
+    stages: tuple[ExitStage, ...] = ("input", 0, 1)
+    frozen = {"freeze_backbone": True, "exit_head": "deep_sets", "optimizer": "adamw", "zero_epochs": 0, **changes}
+    return run(folder, exit_stages=stages, **frozen)
+
+
+@pytest.mark.parametrize("strategy", EXIT_LOSSES)
+@pytest.mark.parametrize("use_packed", [True, False])
+def test_a_frozen_backbone_stays_as_it_was_bit_for_bit(tmp_path: Path, strategy: str, use_packed: bool) -> None:
+    before = small_tagger(seed=2).float()
+    after = run_frozen(tmp_path, exit_loss_strategy=strategy, use_packed=use_packed, epochs=2)
+    different = [
+        name
+        for name, value in before.backbone.state_dict().items()
+        if not torch.equal(value, after.backbone.state_dict()[name])
+    ]
+    assert different == []
+    inputs = BATCHES[0].inputs
+    with torch.inference_mode():
+        for form in (Tagger.unpadded, lambda tagger: tagger):
+            torch.testing.assert_close(form(after.eval())(inputs)[-1], form(before)(inputs)[-1], rtol=0, atol=0)
+
+
+def test_exits_learn_on_a_frozen_backbone(tmp_path: Path) -> None:
+    run_frozen(tmp_path, epochs=20, exit_loss_strategy="target_detached")
+    history = TrainingHistory.read(tmp_path / "history.json", "train")
+    first, last = history.epochs[0], history.epochs[-1]
+    assert last.val_accuracy is not None
+    assert all(accuracy > 0.5 for accuracy in last.val_accuracy[:-1])  # chance is 0.25
+    assert all(late < early for late, early in zip(last.train_loss[:-1], first.train_loss[:-1], strict=True))
+    assert last.train_loss[-1] == pytest.approx(first.train_loss[-1], rel=1e-6)
+
+
+def test_with_a_frozen_backbone_the_exits_choose_the_best_model(tmp_path: Path) -> None:
+    # A learning rate that ruins what was learned: the last epoch is not the best.
+    run_frozen(tmp_path, epochs=5, exit_loss_strategy="target_detached", lr=0.5, lr_schedule="none", seed=3)
+    history = TrainingHistory.read(tmp_path / "history.json", "train")
+    means = [sum(epoch.val_accuracy[:-1]) for epoch in history.epochs if epoch.val_accuracy is not None]
+    best = load_checkpoint(tmp_path / "models" / "best_model.pt").epoch
+    assert means[best] == max(means) > means[-1]
 
 
 def test_the_best_model_never_has_untrained_exits(tmp_path: Path) -> None:

@@ -1,0 +1,90 @@
+"""Exit heads on both kinds of states: values, cost, gradients and empty jets."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from phaze_ee.models import packed
+from phaze_ee.models.heads import EXIT_HEADS, DeepSetsExitHead
+from phaze_ee.models.packed import JetLayout, PackedState
+from phaze_ee.models.particle_net import ParticleNet
+from phaze_ee.models.tagger import Tagger
+from tests.jets import CHANNELS, CLASSES, random_jets, small_weaver_network
+
+COUNTS = (3, 0, 12, 1, 30)
+JETS = random_jets(COUNTS, length=30)
+
+
+def tagger_with(head: str) -> Tagger:
+    torch.manual_seed(2)
+    return Tagger(ParticleNet(small_weaver_network()), ["input", 0, 1, 2], head).double().eval()
+
+
+def packed_state(counts: tuple[int, ...], channels: int = CHANNELS) -> PackedState:
+    jets = random_jets(counts, channels=channels).ragged()
+    return PackedState(jets.features_VC, jets.points_V2, JetLayout(jets.particle_count_N), max(counts))
+
+
+@pytest.mark.parametrize("head", EXIT_HEADS)
+def test_packed_and_padded_states_give_the_same_answer(head: str) -> None:
+    tagger = tagger_with(head)
+    torch.testing.assert_close(tagger.packed()(JETS), tagger(JETS), rtol=0, atol=1e-11)
+    assert tagger(JETS).isfinite().all()
+
+
+@pytest.mark.parametrize("head", EXIT_HEADS)
+def test_jets_without_particles_get_one_finite_answer(head: str) -> None:
+    tagger = tagger_with(head)
+    empty = JETS.select(torch.tensor([1]))
+    for form in (tagger, tagger.packed()):
+        torch.testing.assert_close(form(empty), form(JETS)[:, 1:2], rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("head", EXIT_HEADS)
+def test_macs_are_those_that_torch_counts(head: str) -> None:
+    module = EXIT_HEADS[head](CHANNELS, CLASSES).double()
+    for counts in ((4, 9), (1,), (5000,)):
+        with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+            module(packed_state(counts))
+        assert int(module.macs(torch.tensor(counts)).sum()) == counter.get_total_flops() // 2
+
+
+def test_deep_sets_on_17_inputs_cost_a_fifth_of_a_million_for_40_particles() -> None:
+    assert int(DeepSetsExitHead(17, 10).macs(torch.tensor([40]))) == 40 * (17 * 64 + 64 * 64) + 128 * 64 + 64 * 10
+
+
+def test_deep_sets_are_what_their_formula_says() -> None:
+    module = DeepSetsExitHead(CHANNELS, CLASSES).double()
+    state = packed_state((6,))
+    weights = dict(module.per_particle.named_parameters())
+    particle_VC = state.features_VC
+    for layer in ("0", "2"):
+        particle_VC = (particle_VC @ weights[f"{layer}.weight"].T + weights[f"{layer}.bias"]).relu()
+    jet_1C = torch.cat([particle_VC.mean(dim=0), particle_VC.amax(dim=0)])[None]
+    torch.testing.assert_close(module(state), module.per_jet(jet_1C))
+
+
+def test_large_batches_are_mapped_in_pieces_that_join_to_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    module, state, seen = DeepSetsExitHead(CHANNELS, CLASSES).double(), packed_state(COUNTS), []
+    with torch.inference_mode():
+        expected = module(state)
+        monkeypatch.setattr(packed, "_ROWS", 10)
+        module.per_particle.register_forward_hook(lambda _, inputs, __: seen.append(len(inputs[0])))
+        torch.testing.assert_close(module(state), expected, rtol=0, atol=1e-12)
+    assert max(seen) == 10
+    assert sum(seen) == sum(COUNTS)
+
+
+@pytest.mark.parametrize("kind", ["mean", "max"])
+def test_pooling_differentiates_as_in_the_padded_form(kind: Any) -> None:
+    state = packed_state(COUNTS)
+    row_VC = state.features_VC.clone().requires_grad_()
+    pooled_NC = PackedState(row_VC, row_VC, state.layout, 30).pool(kind)
+    jets = [jet_PC for jet_PC in torch.split(row_VC, list(COUNTS)) if len(jet_PC)]
+    each_MC = torch.stack([jet_PC.mean(dim=0) if kind == "mean" else jet_PC.amax(dim=0) for jet_PC in jets])
+    (gradient_VC,), (expected_VC,) = (
+        torch.autograd.grad(value.square().sum(), row_VC) for value in (pooled_NC, each_MC)
+    )
+    torch.testing.assert_close(gradient_VC, expected_VC)
