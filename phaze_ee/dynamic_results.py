@@ -47,30 +47,28 @@ class ScoreCurve(Record):
 
 
 class RealisedRisk(Record):
-    """What leaving early really costs on the judged jets, against the full model.
+    """A risk that the policy's target holds down: allowed, and how many of the judged jets that count are lost."""
 
-    ``accuracy_drop`` is the accuracy of the full model minus that of the mixture, its error that of a difference of
-    paired answers; ``disagreement`` the share of jets whose assigned class differs. For a policy made for a working
-    point, ``signal_lost`` is the share of the signal jets kept by the full model that the mixture does not keep, and
-    ``background_growth`` by how much the accepted background grows, relative to the full model's; both are None
-    otherwise or where no such jets are kept, and the error of the growth is that of paired answers, too.
-    """
-
-    accuracy_drop: float
-    accuracy_drop_error: float
-    disagreement: Fraction
-    signal_lost: Fraction | None = None
-    background_growth: float | None = None
-    background_growth_error: float | None = None
+    name: str
+    epsilon: float
+    rate: Fraction
 
 
 class PolicyEvaluation(CurvePoint):
-    """The policy of exit_policy.json on the judged jets."""
+    """The policy of exit_policy.json on the judged jets.
+
+    ``accuracy_drop`` is the accuracy of the full model minus that of the mixture, its error that of a difference of
+    paired answers; ``disagreement`` the share of jets whose assigned class differs; ``risks`` are those of the target
+    (none for a budget). ``exits_per_class[class][exit]`` counts jets.
+    """
 
     score: str
     target: str
     expected_calibration_error: float
-    risk: RealisedRisk
+    accuracy_drop: float
+    accuracy_drop_error: float
+    disagreement: Fraction
+    risks: list[RealisedRisk]
     exits_per_class: dict[str, list[int]]
 
 

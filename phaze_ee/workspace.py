@@ -103,6 +103,10 @@ class Project:
         return self.results / "dynamic_results.json"
 
     @property
+    def exit_policy(self) -> Path:
+        return self.results / "exit_policy.json"
+
+    @property
     def training_history(self) -> Path:
         return self.results / "training_history.json"
 

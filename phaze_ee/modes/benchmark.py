@@ -2,16 +2,20 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 
 from phaze_ee.benchmark.cost import UNIT, ExitCost, exit_costs
 from phaze_ee.benchmark.latency import measure_latency
-from phaze_ee.data.loaders import evaluation_loader
+from phaze_ee.benchmark.timed_jets import timed_jets
 from phaze_ee.data.schema import DataSchema
 from phaze_ee.errors import DataError, UsageError
+from phaze_ee.exits.policies import ThresholdPolicy
+from phaze_ee.exits.policy_file import ExitPolicyFile
 from phaze_ee.models.device import resolve_device
 from phaze_ee.models.tagger import Tagger
 from phaze_ee.modes.console import console
+from phaze_ee.modes.exit_policy import policy_of_model
 from phaze_ee.modes.inputs import Setup, load_setup, load_trained
 from phaze_ee.modes.model_identity import weights_hash
 from phaze_ee.modes.request import Request
@@ -21,7 +25,8 @@ from phaze_ee.results import BenchmarkResults, EvaluationResults, ExitBenchmark,
 
 _NEXT_TO_NOTHING = 0.01
 _TIMED_JETS = 512
-_SECONDS = 0.25  # for each exit and batch size
+_SECONDS = 0.25  # for each exit, policy and batch size
+_CURVE_POINTS = 4  # timed of each cost-accuracy curve
 
 
 def run(request: Request) -> None:
@@ -29,8 +34,8 @@ def run(request: Request) -> None:
     setup = load_setup(request)
     tagger, schema, source = _tagger(setup)
     costs = exit_costs(tagger, particles=schema.length)
-    latency, latency_notes = _latency(setup, tagger, schema)
     model_hash = weights_hash(setup)
+    latency, latency_notes = _latency(setup, tagger, schema, model_hash)
     evaluations, notes = _evaluations(setup, [cost.name for cost in costs], model_hash)
     results = BenchmarkResults(
         exits={cost.name: _exit_benchmark(cost, costs[-1], evaluations.get(cost.name)) for cost in costs},
@@ -60,21 +65,41 @@ def _tagger(setup: Setup) -> tuple[Tagger, DataSchema, str]:
     return setup.build(setup.schema).eval(), setup.schema, f"{setup.project.config}, not trained yet"
 
 
-def _latency(setup: Setup, tagger: Tagger, schema: DataSchema) -> tuple[LatencyReport | None, list[str]]:
+def _latency(
+    setup: Setup, tagger: Tagger, schema: DataSchema, model_hash: str | None
+) -> tuple[LatencyReport | None, list[str]]:
     """Time the form that the engine runs; without jets there are no times, and a note says why."""
     try:
-        files = setup.files(setup.judged_files)
-        batch = next(iter(evaluation_loader(schema, files, batch_size=_TIMED_JETS, labelled=False)))
+        inputs = timed_jets(schema, setup.files(setup.judged_files), _TIMED_JETS)
     except (UsageError, DataError) as error:
         return None, [f"no times were measured: {error}"]
     device = resolve_device(setup.options.device)
-    form = tagger.to(device).unpadded()
-    jets = batch.inputs.to(device).ragged()
+    policy_file = policy_of_model(setup.project, model_hash)
+    report = measure_latency(
+        tagger.to(device).unpadded(),
+        inputs.to(device).ragged(),
+        policy=None if policy_file is None else policy_file.policy(),
+        curves=[]
+        if policy_file is None
+        else [policy for curve in policy_file.curves for policy in _some_points(curve)],
+        threads=torch.get_num_threads(),
+        seconds=_SECONDS,
+    )
     spent = (
         "MACs spent are those of the form that runs, with each jet's own number of particles. Times are those of the "
-        "engine with every jet leaving at that exit; the full model is timed without the heads on the way."
+        "engine with every jet leaving at that exit, or as a policy says; the full model is timed without the heads on "
+        "the way."
     )
-    return measure_latency(form, jets, threads=torch.get_num_threads(), seconds=_SECONDS), [spent]
+    return report, [spent]
+
+
+def _some_points(policy_file: ExitPolicyFile) -> list[ThresholdPolicy]:
+    """Return a few policies of each cost-accuracy curve, evenly spaced from its cheapest to its dearest."""
+    return [
+        ThresholdPolicy(curve.score, curve.thresholds[place], policy_file.temperatures)
+        for curve in policy_file.curves
+        for place in np.unique(np.linspace(0, len(curve.thresholds) - 1, _CURVE_POINTS).round().astype(int))
+    ]
 
 
 def _evaluations(

@@ -8,7 +8,7 @@ from phaze_ee.atomic import replacing
 from phaze_ee.errors import UsageError
 from phaze_ee.modes.console import console
 from phaze_ee.modes.plot import say_what_is_missing, write_figures
-from phaze_ee.modes.project_results import read_project_results
+from phaze_ee.modes.project_results import check_classes, read_project_results
 from phaze_ee.modes.request import Request
 from phaze_ee.modes.tables import comparison_table, show, show_notes
 from phaze_ee.plots.tradeoff import ProjectResults, tradeoff_figures
@@ -22,7 +22,7 @@ def run(request: Request) -> None:
     workspace = request.named_project
     names = list(dict.fromkeys(request.projects)) or _judged_projects(workspace)
     projects = [read_project_results(existing_project(workspace.workspace, name)) for name in names]
-    _check_classes(projects)
+    check_classes(projects)
     figures = {f"comparison_{name}": figure for name, figure in tradeoff_figures(projects).items()}
     show(comparison_table([(project.name, project.evaluation, project.benchmark) for project in projects]))
     show_notes(_notes(projects))
@@ -51,21 +51,6 @@ def _judged_projects(workspace: Project) -> list[str]:
             f"phaze_ee -m chain -p {workspace.workspace} PROJECT -o evaluate_benchmark for each to compare"
         )
     return judged
-
-
-def _check_classes(projects: Sequence[ProjectResults]) -> None:
-    """Check that accuracies mean the same.
-
-    Raises:
-        UsageError: two projects tell apart different classes.
-    """
-    first = projects[0]
-    for other in projects[1:]:
-        if set(other.evaluation.classes) != set(first.evaluation.classes):
-            raise UsageError(
-                f"projects {first.name} and {other.name} cannot be compared: they tell apart different classes "
-                f"({len(first.evaluation.classes)} and {len(other.evaluation.classes)}); choose others in --projects"
-            )
 
 
 def _notes(projects: Sequence[ProjectResults]) -> list[str]:

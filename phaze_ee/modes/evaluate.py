@@ -1,23 +1,25 @@
 """Mode evaluate: how well each exit of the trained network does on jets it has not learned from."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from phaze_ee.config.options import Options
 from phaze_ee.data.loaders import evaluation_loader
+from phaze_ee.evaluation.dynamic import evaluate_dynamic
 from phaze_ee.evaluation.metrics import evaluate_exit, jets_per_class
 from phaze_ee.evaluation.predict import predict
 from phaze_ee.evaluation.rejection import choose_background
 from phaze_ee.models.device import resolve_device
 from phaze_ee.modes.console import console
+from phaze_ee.modes.dynamic_tables import dynamic_tables
+from phaze_ee.modes.exit_policy import policy_of_model
 from phaze_ee.modes.inputs import Setup, Trained, load_setup, load_trained
 from phaze_ee.modes.model_identity import weights_hash
+from phaze_ee.modes.progress import counted
 from phaze_ee.modes.request import Request
 from phaze_ee.modes.tables import evaluation_table, rejection_tables, show, show_notes
 from phaze_ee.results import EvaluationResults
-from phaze_ee.types import JetBatch, Predictions
+from phaze_ee.types import Predictions
 
 
 def run(request: Request) -> None:
@@ -35,6 +37,21 @@ def run(request: Request) -> None:
         show(table)
     show_notes(results.notes)
     console.print(f"Written: {setup.project.evaluation_results}", soft_wrap=True, markup=False)
+    _evaluate_policy(setup, trained, predictions, results)
+
+
+def _evaluate_policy(setup: Setup, trained: Trained, predictions: Predictions, results: EvaluationResults) -> None:
+    """Judge the project's exit policy on the same answers, where there is one for this model."""
+    policy_file = policy_of_model(setup.project, results.model_hash)
+    if policy_file is None:
+        return
+    background = choose_background(predictions.class_names, setup.options.background)
+    dynamic = evaluate_dynamic(predictions, policy_file, trained.tagger.unpadded(), background, results)
+    dynamic.write(setup.project.dynamic_results)
+    for table in dynamic_tables(dynamic):
+        show(table)
+    show_notes(dynamic.notes)
+    console.print(f"Written: {setup.project.dynamic_results}", soft_wrap=True, markup=False)
 
 
 def _files(setup: Setup) -> tuple[list[Path], list[str]]:
@@ -53,17 +70,7 @@ def _predict(trained: Trained, files: Sequence[Path], options: Options) -> Predi
     loader = evaluation_loader(
         trained.schema, files, batch_size=options.batch_size, num_workers=options.num_workers, labelled=True
     )
-    return predict(trained.tagger, _counted(loader), trained.schema.class_names, resolve_device(options.device))
-
-
-def _counted(batches: Iterable[JetBatch]) -> Iterator[JetBatch]:
-    """Pass batches on, and show the number of jets while the console is a terminal."""
-    columns = (SpinnerColumn(), TextColumn("{task.completed:,} jets"), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task("", total=None)
-        for batch in batches:
-            yield batch
-            progress.advance(task, len(batch))
+    return predict(trained.tagger, counted(loader), trained.schema.class_names, resolve_device(options.device))
 
 
 def _results(

@@ -1,19 +1,24 @@
 """Mode plot: the figures of one project."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from matplotlib.figure import Figure
 
 from phaze_ee.modes.console import console
-from phaze_ee.modes.project_results import read_project_results
+from phaze_ee.modes.project_results import check_classes, read_dynamic_results, read_project_results
 from phaze_ee.modes.request import Request
 from phaze_ee.plots.confusion import confusion_figure
 from phaze_ee.plots.curves import accuracy_figure, loss_figure
+from phaze_ee.plots.dynamic_tradeoff import DynamicProject, dynamic_figures
+from phaze_ee.plots.exit_histogram import exit_histogram_figure
+from phaze_ee.plots.exit_rates import exit_rates_figure
+from phaze_ee.plots.mass_shapes import mass_shapes_figure
 from phaze_ee.plots.roc import roc_figure
 from phaze_ee.plots.style import FULL_MODEL, save
 from phaze_ee.plots.tradeoff import TRADEOFFS, ProjectResults, tradeoff_figures
 from phaze_ee.results import EvaluationResults, TrainingHistory
-from phaze_ee.workspace import Project
+from phaze_ee.workspace import Project, existing_project
 
 
 def run(request: Request) -> None:
@@ -22,6 +27,7 @@ def run(request: Request) -> None:
     results = read_project_results(project)
     figures = {
         **_in_folder("performance", performance_figures(results)),
+        **_in_folder("dynamic", policy_figures(project, results, request.projects)),
         **_in_folder("loss", training_figures(project)),
     }
     write_figures(figures, project.plots)
@@ -41,6 +47,34 @@ def performance_figures(results: ProjectResults) -> dict[str, Figure]:
         figures["roc"] = roc_figure(evaluation)
     else:
         console.print("No ROC curves: set c.background to a class that has jets, and run mode evaluate again")
+    return figures
+
+
+def policy_figures(project: Project, results: ProjectResults, rivals: Sequence[str]) -> dict[str, Figure]:
+    """Return the figures of the judged exit policy by the names of their files; none where there is no policy.
+
+    Args:
+        project: the project.
+        results: its evaluation and benchmark.
+        rivals: projects of the same workspace, whose full models are drawn as static points.
+
+    Raises:
+        UsageError: a result is missing or of another model, or a rival tells apart other classes.
+    """
+    dynamic = read_dynamic_results(project, results)
+    if dynamic is None:
+        return {}
+    static = [read_project_results(existing_project(project.workspace, name)) for name in dict.fromkeys(rivals)]
+    check_classes([results, *static])
+    for rival in static:
+        if rival.benchmark.latency is None:
+            console.print(f"Not drawn: {rival.name} has no measured times; benchmark it with jets", soft_wrap=True)
+    figures = dynamic_figures(DynamicProject(dynamic, results.benchmark, static))
+    figures["exit_histogram"] = exit_histogram_figure(dynamic)
+    if dynamic.exit_rates:
+        figures["exit_rates"] = exit_rates_figure(dynamic)
+    if dynamic.mass is not None:
+        figures["mass_shapes"] = mass_shapes_figure(dynamic.mass)
     return figures
 
 

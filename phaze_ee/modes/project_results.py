@@ -1,5 +1,8 @@
 """A project's evaluation and benchmark, read together for figures."""
 
+from collections.abc import Sequence
+
+from phaze_ee.dynamic_results import DynamicResults
 from phaze_ee.errors import UsageError
 from phaze_ee.plots.tradeoff import ProjectResults
 from phaze_ee.results import BenchmarkResults, EvaluationResults
@@ -23,6 +26,38 @@ def read_project_results(project: Project) -> ProjectResults:
             f"run {_command('chain', project)} -o evaluate_benchmark"
         )
     return ProjectResults(project.name, evaluation, benchmark)
+
+
+def check_classes(projects: Sequence[ProjectResults]) -> None:
+    """Check that accuracies mean the same.
+
+    Raises:
+        UsageError: two projects tell apart different classes.
+    """
+    first = projects[0]
+    for other in projects[1:]:
+        if set(other.evaluation.classes) != set(first.evaluation.classes):
+            raise UsageError(
+                f"projects {first.name} and {other.name} cannot be compared: they tell apart different classes "
+                f"({len(first.evaluation.classes)} and {len(other.evaluation.classes)}); choose others in --projects"
+            )
+
+
+def read_dynamic_results(project: Project, results: ProjectResults) -> DynamicResults | None:
+    """Read the judged exit policy of a project; None where there is none.
+
+    Raises:
+        UsageError: it is unreadable, or was made with another model than the other results.
+    """
+    if not project.dynamic_results.is_file():
+        return None
+    dynamic = DynamicResults.read(project.dynamic_results, made_by="evaluate")
+    if dynamic.model_hash != results.evaluation.model_hash or list(dynamic.exits) != list(results.evaluation.exits):
+        raise UsageError(
+            f"project {project}: dynamic_results.json was made with another model than evaluation_results.json; run "
+            f"{_command('calibrate', project)} and {_command('chain', project)} -o evaluate_benchmark"
+        )
+    return dynamic
 
 
 def _command(mode: str, project: Project) -> str:

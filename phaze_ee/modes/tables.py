@@ -1,6 +1,6 @@
 """Results as tables for a terminal of 80 columns."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from math import floor, log10
 
 from rich import box
@@ -59,23 +59,23 @@ def evaluation_table(results: EvaluationResults) -> Table:
 
 def rejection_tables(results: EvaluationResults) -> list[Table]:
     """Return the background rejections, four exits to a table; no table where there are none."""
-    names = [name for name, exit_ in results.exits.items() if exit_.rejections]
+    columns = {exit_title(name): exit_.rejections for name, exit_ in results.exits.items() if exit_.rejections}
+    names = list(columns)
     groups = [names[start : start + _EXITS_PER_TABLE] for start in range(0, len(names), _EXITS_PER_TABLE)]
-    return [_rejection_table(results, group) for group in groups]
+    return [rejection_table({name: columns[name] for name in group}) for group in groups]
 
 
-def _rejection_table(results: EvaluationResults, names: list[str]) -> Table:
-    columns = [results.exits[name].rejections for name in names]
-    background = class_title(columns[0][0].background)
+def rejection_table(columns: Mapping[str, Sequence[Rejection]]) -> Table:
+    """Return background rejections, a column for each of several taggers; all have the same, and at least one."""
+    first_column = next(iter(columns.values()))
+    background = class_title(first_column[0].background)
     table = empty_table(
-        f"{background} rejection at a signal efficiency, with binomial error",
-        ["at", *map(exit_title, names)],
-        first="signal",
+        f"{background} rejection at a signal efficiency, with binomial error", ["at", *columns], first="signal"
     )
-    for row in zip(*columns, strict=True):
+    for row in zip(*columns.values(), strict=True):
         first = row[0]
         table.add_row(class_title(first.signal), f"{100 * first.signal_efficiency:g} %", *map(_rejection, row))
-    if any(rejection.lower_limit is not None for column in columns for rejection in column):
+    if any(rejection.lower_limit is not None for column in columns.values() for rejection in column):
         table.caption = f"> : no {background} jet passes; limit at 68 % confidence"
     return table
 
@@ -126,7 +126,7 @@ def latency_table(latency: LatencyReport) -> Table:
         f"{latency.mean_multiplicity:.0f} particles on average",
         ["batch", "jets/s", "p50 (ms)", "p95 (ms)", "p99 (ms)", "spent [M]"],
     )
-    for entry in latency.entries:
+    for entry in [*latency.entries, *latency.policies]:
         table.add_row(
             exit_title(entry.name),
             str(entry.batch_size),

@@ -1,5 +1,12 @@
 """Names as a reader wants them, in figures and tables. Nothing heavy is imported here."""
 
+_OBSERVABLES = {
+    "jet_pt": "$p_T$ (GeV)",
+    "jet_eta": "η",
+    "jet_nparticles": "Particles",
+    "jet_sdmass": "Soft-drop mass (GeV)",
+}
+
 
 def class_title(name: str) -> str:
     """Return ``label_Hbb`` as ``Hbb``."""
@@ -9,3 +16,8 @@ def class_title(name: str) -> str:
 def exit_title(name: str) -> str:
     """Return ``exit_0`` as ``exit 0``."""
     return name.replace("_", " ")
+
+
+def observable_title(name: str) -> str:
+    """Return ``jet_pt`` as an axis shows it, with its unit; other names as they are."""
+    return _OBSERVABLES.get(name, name)

@@ -1,0 +1,220 @@
+"""What jets that leave early cost against how well they are tagged: policies, exits, bounds and static rivals."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from math import ceil, sqrt
+from typing import Literal, NamedTuple, Protocol
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter, PercentFormatter, ScalarFormatter
+
+from phaze_ee.dynamic_results import DynamicResults, OperatingPoint
+from phaze_ee.plots.style import FULL_MODEL, PALETTE, hep_style, legend_below, simulation_label
+from phaze_ee.plots.titles import class_title
+from phaze_ee.plots.tradeoff import ProjectResults
+from phaze_ee.results import BenchmarkResults, ExitLatency, LatencyReport, Rejection
+
+Cost = Literal["macs", "time"]
+_COST_LABELS: dict[Cost, str] = {
+    "macs": "Mean MACs per jet",
+    "time": "Measured time per jet (ms), batches of {size}",
+}
+_BOUNDS = {"oracle": ("oracle", "v"), "label_free_oracle": ("label-free oracle", "^")}
+_EXIT_COLOUR = "0.35"
+_RIVAL_MARKERS = "Pps8hHdX"
+
+
+class Judged(Protocol):
+    """Anything that was judged on jets: an operating point, or an exit's evaluation."""
+
+    @property
+    def accuracy(self) -> float: ...
+    @property
+    def accuracy_error(self) -> float: ...
+    @property
+    def rejections(self) -> list[Rejection]: ...
+
+
+class Score(NamedTuple):
+    """A value with its standard error; or, with ``limit``, a lower limit without one."""
+
+    value: float
+    error: float
+    limit: bool = False
+
+
+class Series(NamedTuple):
+    """Points that belong together, by rising cost, and how they are drawn."""
+
+    title: str
+    points: list[tuple[float, Judged]]
+    colour: str
+    marker: str
+    line: str = ""
+    size: float = 7.0
+
+
+@dataclass(frozen=True)
+class DynamicProject:
+    """A judged policy, the costs of the same model, and full models of other projects to draw beside it."""
+
+    dynamic: DynamicResults
+    benchmark: BenchmarkResults
+    rivals: Sequence[ProjectResults] = ()
+
+
+def dynamic_figures(project: DynamicProject) -> dict[str, Figure]:
+    """Return accuracy and rejection against mean MACs, and against time where that was measured, by file name."""
+    figures = {}
+    for cost in _costs(project):
+        series = list(cost_series(project, cost))
+        figures[f"{cost}_vs_accuracy"] = accuracy_figure(project, cost, series)
+        if project.dynamic.policy.rejections:
+            figures[f"{cost}_vs_rejection"] = rejection_figure(project, cost, series)
+    return figures
+
+
+def _costs(project: DynamicProject) -> list[Cost]:
+    latency = project.benchmark.latency
+    return ["macs"] if latency is None or not latency.policies else ["macs", "time"]
+
+
+def cost_series(project: DynamicProject, cost: Cost) -> Iterator[Series]:
+    """Yield all that is to be drawn; what has no such cost (an oracle takes no time) is left out."""
+    dynamic, latency = project.dynamic, project.benchmark.latency
+    for index, curve in enumerate(dynamic.curves):
+        found = [(_policy_cost(cost, point, curve.score, latency), point) for point in curve.points]
+        yield Series(curve.score, _known(found), PALETTE[index % len(PALETTE)], "o", "-", 4.5)
+    alone = {name: exit_.all_leave for name, exit_ in dynamic.exits.items()}
+    exits = _known([(_exit_cost(cost, name, point, latency), point) for name, point in alone.items()])
+    yield Series("all jets leave at one exit", exits[:-1], _EXIT_COLOUR, "s", ":", 7)
+    yield Series("full model", exits[-1:], "black", "*", "", 17)
+    if cost == "macs":
+        for name, (title, marker) in _BOUNDS.items():
+            bound: OperatingPoint = getattr(dynamic.bounds, name)
+            yield Series(title, [(bound.mean_macs, bound)], _EXIT_COLOUR, marker, "", 9)
+    policy = dynamic.policy
+    chosen = _known([(_policy_cost(cost, policy, policy.score, latency), policy)])
+    yield Series(f"policy ({policy.score})", chosen, "black", "D", "", 9)
+    for index, rival in enumerate(project.rivals):
+        static = _known([(_rival_cost(cost, rival), rival.evaluation.exits[FULL_MODEL])])
+        marker = _RIVAL_MARKERS[index % len(_RIVAL_MARKERS)]
+        yield Series(f"{rival.name}, static", static, PALETTE[-1 - index % len(PALETTE)], marker, "", 11)
+
+
+def _known(found: Sequence[tuple[float | None, Judged]]) -> list[tuple[float, Judged]]:
+    return [(cost, point) for cost, point in found if cost is not None]
+
+
+def _policy_cost(cost: Cost, point: OperatingPoint, score: str, latency: LatencyReport | None) -> float | None:
+    if cost == "macs":
+        return point.mean_macs
+    thresholds = getattr(point, "thresholds", None)
+    timed = [] if latency is None else latency.policies
+    return _milliseconds([entry for entry in timed if (entry.score, entry.thresholds) == (score, thresholds)])
+
+
+def _exit_cost(cost: Cost, name: str, point: OperatingPoint, latency: LatencyReport | None) -> float | None:
+    if cost == "macs":
+        return point.mean_macs
+    return _milliseconds([entry for entry in ([] if latency is None else latency.entries) if entry.name == name])
+
+
+def _rival_cost(cost: Cost, rival: ProjectResults) -> float | None:
+    latency = rival.benchmark.latency
+    entries = [] if latency is None else [entry for entry in latency.entries if entry.name == FULL_MODEL]
+    return _milliseconds(entries) if cost == "time" else entries[-1].mean_macs if entries else None
+
+
+def _milliseconds(entries: Sequence[ExitLatency]) -> float | None:
+    """Return the time per jet in the largest batches that were timed."""
+    if not entries:
+        return None
+    return 1e3 / max(entries, key=lambda entry: entry.batch_size).jets_per_second
+
+
+@hep_style()
+def accuracy_figure(project: DynamicProject, cost: Cost, series: Sequence[Series]) -> Figure:
+    """Draw the accuracy of each point with its error."""
+    figure = Figure(figsize=(9, 7.5))
+    axes = figure.add_subplot()
+    _draw(axes, series, lambda judged: Score(judged.accuracy, judged.accuracy_error))
+    axes.set_ylabel("Accuracy")
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+    _finish(figure, [axes], project, cost)
+    return figure
+
+
+@hep_style()
+def rejection_figure(project: DynamicProject, cost: Cost, series: Sequence[Series]) -> Figure:
+    """Draw a panel for each signal; lower limits are carets without an error."""
+    rejections = project.dynamic.policy.rejections
+    columns = ceil(sqrt(len(rejections)))
+    rows = ceil(len(rejections) / columns)
+    side = 7.0 if len(rejections) == 1 else 4.2
+    figure = Figure(figsize=(columns * side, rows * side * 0.85 + 1.6))
+    panels = list(figure.subplots(rows, columns, squeeze=False, sharex=True).flat)
+    for index, (axes, rejection) in enumerate(zip(panels, rejections, strict=False)):
+        _draw(axes, series, _rejection_of(index))
+        axes.set_yscale("log")
+        axes.yaxis.set_minor_formatter(NullFormatter())
+        axes.yaxis.set_major_formatter(ScalarFormatter())
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        signal, background = class_title(rejection.signal), class_title(rejection.background)
+        axes.set_ylabel(f"{background} rejection")
+        axes.text(0.04, 0.95, f"{signal}, {100 * rejection.signal_efficiency:g} %", transform=axes.transAxes, va="top")
+        axes.margins(y=0.2)
+    for unused in panels[len(rejections) :]:
+        unused.remove()
+    _finish(figure, panels[: len(rejections)], project, cost, columns)
+    return figure
+
+
+def _rejection_of(index: int) -> Callable[[Judged], Score | None]:
+    def score(judged: Judged) -> Score | None:
+        if index >= len(judged.rejections):
+            return None
+        rejection = judged.rejections[index]
+        if rejection.value is not None and rejection.error is not None:
+            return Score(rejection.value, rejection.error)
+        return None if rejection.lower_limit is None else Score(rejection.lower_limit, 0.0, limit=True)
+
+    return score
+
+
+def _draw(axes: Axes, series: Sequence[Series], score: Callable[[Judged], Score | None]) -> None:
+    """Draw all series; error bars only where a series is a single point, or lines would drown in them."""
+    for one in series:
+        scored = [(cost, score(judged)) for cost, judged in one.points]
+        values = [(cost, found) for cost, found in scored if found is not None and not found.limit]
+        limits = [(cost, found.value) for cost, found in scored if found is not None and found.limit]
+        axes.errorbar(
+            [cost for cost, _ in values],
+            [found.value for _, found in values],
+            [found.error for _, found in values] if len(one.points) == 1 else None,
+            fmt=one.marker + one.line,
+            color=one.colour,
+            markersize=one.size,
+            linewidth=1.5,
+            capsize=3,
+            markeredgecolor="white",
+            markeredgewidth=0.5,
+            label=one.title,
+        )
+        axes.plot(*zip(*limits, strict=True), "2", color=one.colour, markersize=9) if limits else None
+
+
+def _finish(figure: Figure, panels: Sequence[Axes], project: DynamicProject, cost: Cost, columns: int = 1) -> None:
+    latency = project.benchmark.latency
+    size = max((entry.batch_size for entry in latency.entries), default=0) if latency is not None else 0
+    for number, axes in enumerate(panels):
+        axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_major_formatter(EngFormatter() if cost == "macs" else ScalarFormatter())
+        axes.xaxis.set_minor_formatter(NullFormatter())
+        if number >= len(panels) - columns:
+            axes.set_xlabel(_COST_LABELS[cost].format(size=size))
+            axes.tick_params(labelbottom=True)
+    legend_below(figure, panels[0], columns=3)
+    simulation_label(panels[0], f"{project.dynamic.jets:,} jets", panels[columns - 1])
