@@ -19,6 +19,7 @@ MODES = {
     "demo": "the whole main job on the bundled sample jets, in two or three minutes",
     "new_project": "create a project with a configuration that runs as it stands",
     "train": "train the network and its exits",
+    "calibrate": "choose where jets leave, so that a promise is kept",
     "evaluate": "accuracy, AUC, rejections … of every exit",
     "benchmark": "operations and parameters of every exit",
     "plot": "draw the results of one project",
@@ -71,6 +72,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("-v", "--verbose", action="store_true", help="log more, and show tracebacks")
     parser.add_argument("--version", action="version", version=f"phaze_ee {__version__}")
+    _add_calibrate_flags(parser.add_argument_group("calibrate (each goes before the option of the configuration)"))
     _add_generate_flags(parser.add_argument_group("generate"))
     return parser
 
@@ -80,6 +82,30 @@ def _mode(name: str) -> str:
     if near and near[0] != name:
         raise argparse.ArgumentTypeError(f"invalid choice: {name!r}, did you mean {near[0]!r}?")
     return name  # what resembles no mode, argparse refuses with the list of all
+
+
+# Flags that stand for an option of the configuration.
+_OPTION_FLAGS = {
+    "target": "exit_target",
+    "epsilon": "epsilon",
+    "delta": "delta",
+    "score": "exit_score",
+    "signal": "signal",
+    "efficiency": "signal_efficiency",
+    "form": "exit_form",
+    "budget": "cost_budget",
+}
+
+
+def _add_calibrate_flags(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--target", metavar="TARGET", help="accuracy_drop, agreement, signal_efficiency or budget")
+    group.add_argument("--epsilon", type=float, metavar="E", help="largest probability of a loss")
+    group.add_argument("--delta", type=float, metavar="D", help="the promise may be broken with this probability")
+    group.add_argument("--score", metavar="SCORE", help="confidence, entropy, margin, patience, gate or window")
+    group.add_argument("--signal", metavar="CLASS", help="signal_efficiency: the signal, e.g. label_Hbb")
+    group.add_argument("--efficiency", type=float, metavar="E", help="signal_efficiency: that of the full model")
+    group.add_argument("--form", metavar="FORM", help="signal_efficiency: reject or two_sided")
+    group.add_argument("--budget", type=float, metavar="C", help="budget: mean cost as a share of the full model's")
 
 
 def _add_generate_flags(group: argparse._ArgumentGroup) -> None:
@@ -98,7 +124,9 @@ def parse(arguments: Sequence[str] | None = None) -> Request:
     """Read the command line; what argparse rejects ends the program with status 2."""
     flags = vars(_parser().parse_args(arguments))
     workspace, project = flags.pop("project") or (None, None)
-    return Request(workspace=workspace, project=project, **flags)
+    given = {option: flags.pop(flag) for flag, option in _OPTION_FLAGS.items()}
+    options = {name: value for name, value in given.items() if value is not None}
+    return Request(workspace=workspace, project=project, flags=options, **flags)
 
 
 def run(request: Request) -> None:

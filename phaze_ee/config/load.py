@@ -2,7 +2,7 @@
 
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from types import CodeType, FrameType
@@ -51,8 +51,12 @@ def _nearest(name: str) -> str:
     return f"; did you mean {near[0]!r}?" if near else "; docs/CONFIGURATION.md lists the options"
 
 
-def load_options(path: Path) -> Options:
+def load_options(path: Path, flags: Mapping[str, Any] | None = None) -> Options:
     """Run a configuration file and return its validated options.
+
+    Args:
+        path: the configuration.
+        flags: options given on the command line, which go before those of the file.
 
     Raises:
         UsageError: the file is missing or is not Python, has no ``set_config``, sets an unknown name or a value of a
@@ -64,7 +68,7 @@ def load_options(path: Path) -> Options:
     if not callable(namespace.get("set_config")):
         raise UsageError(f"{path}: defines no function set_config(c); start from a file that new_project writes")
     _run(path, lambda: namespace["set_config"](recorder))
-    return _validate(path, recorder)
+    return _validate(path, recorder, flags or {})
 
 
 def _compile(path: Path) -> CodeType:
@@ -87,14 +91,14 @@ def _run(path: Path, program: Callable[[], object]) -> None:
         raise UsageError(f"{where}: {one_line(error)}") from error
 
 
-def _validate(path: Path, recorder: _Recorder) -> Options:
+def _validate(path: Path, recorder: _Recorder, flags: Mapping[str, Any]) -> Options:
     try:
-        return Options.model_validate(recorder._values)
+        return Options.model_validate({**recorder._values, **flags})
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         name = str(first["loc"][0]) if first["loc"] else ""
-        line = recorder._lines.get(name)
-        where = f"{path}:{line}" if line else str(path)
+        line = None if name in flags else recorder._lines.get(name)
+        where = f"{path}:{line}" if line else "the command line" if name in flags else str(path)
         item = "".join(f"[{part}]" for part in first["loc"][1:] if isinstance(part, int))
         message = first["msg"].removeprefix("Value error, ")
         what = f"{name}{item}: {message}" if name else message

@@ -19,6 +19,8 @@ class ExitScore(Record, ABC):
 
     # Whether the score looks at earlier exits too; these must be evaluated then, even where no jet may leave.
     uses_history: ClassVar[bool] = False
+    # Below this, a jet must not leave whatever the threshold would gain.
+    lowest: ClassVar[float] = -math.inf
     name: str
 
     @abstractmethod
@@ -112,6 +114,7 @@ class Window(ExitScore):
     ``accept`` = 0 nothing leaves there: obvious background goes early, what resembles the signal gets the full model.
     """
 
+    lowest: ClassVar[float] = 0.0  # the cut itself: a jet that leaves is on the side that its score says
     name: Literal["window"] = "window"
     signal: int
     background: int

@@ -1,8 +1,9 @@
 """From a project's name to what the modes work on: options, data configuration, files, tagger."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
@@ -18,7 +19,7 @@ from phaze_ee.models.tagger import Tagger
 from phaze_ee.modes.request import Request
 from phaze_ee.workspace import Project, find_file
 
-FileOption = Literal["train_files", "val_files", "test_files"]
+FileOption = Literal["train_files", "val_files", "test_files", "calibration_files"]
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,7 @@ class Trained:
     schema: DataSchema
     source: str
     notes: tuple[str, ...] = ()
+    options: Mapping[str, Any] | None = None  # those of the training, None where there was none
 
 
 def load_setup(request: Request) -> Setup:
@@ -70,7 +72,7 @@ def load_setup(request: Request) -> Setup:
         DataError: the data configuration is wrong.
     """
     project = request.existing_project
-    options = load_options(project.config)
+    options = load_options(project.config, request.flags)
     schema = DataSchema.load(find_file("data_config", options.data_config, project.root))
     if options.num_classes not in (None, len(schema.class_names)):
         raise UsageError(
@@ -92,7 +94,9 @@ def load_trained(setup: Setup) -> Trained:
         checkpoint = load_checkpoint(project.best_model)
         schema = DataSchema.from_options(checkpoint.data_options)
         notes = _changes(setup, schema)
-        return Trained(checkpoint.tagger, schema, f"{project.best_model} (epoch {checkpoint.epoch + 1})", notes)
+        return Trained(
+            checkpoint.tagger, schema, f"{project.best_model} (epoch {checkpoint.epoch + 1})", notes, checkpoint.options
+        )
     if setup.options.init_from is not None:
         schema = setup.schema
         if schema.needs_standardisation:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from phaze_ee.errors import UsageError
 from phaze_ee.workspace import Project, existing_project
@@ -24,6 +25,7 @@ class Request:
     generator: str = "reference"
     overwrite: bool = False
     verbose: bool = False
+    flags: dict[str, Any] = field(default_factory=dict)  # options of the configuration, given on the command line
 
     @property
     def named_project(self) -> Project:

@@ -1,0 +1,37 @@
+"""Fits the learned gate: at each exit, whether going on would be worth its cost (early_exit, algorithm 7)."""
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import log_softmax
+from sklearn.linear_model import LogisticRegression
+
+from phaze_ee.exits.calibration.jets import CalibrationJets
+from phaze_ee.exits.scores import Gate, gate_features
+
+# What the full model's mean cost weighs against one nat of cross-entropy; a gate for each, the best is chosen later.
+_COST_WEIGHTS = (0.1, 0.3, 1.0, 3.0)
+
+
+def fit_gates(jets: CalibrationJets, label_N: npt.NDArray[np.int64]) -> list[Gate]:
+    """Return gates for several weights of the cost.
+
+    The best exit of a jet is k* = argmin_k CE(f_k, y) + λ c_k. The gate of exit k learns, by logistic regression with
+    balanced classes, whether k ≥ k*.
+    """
+    log_p_ENK = log_softmax(jets.logits_ENK.numpy(), axis=-1)
+    entropy_EN = -log_p_ENK[:, np.arange(len(jets)), label_N]
+    features = [gate_features(jets.logits_ENK[: index + 1]).numpy() for index in range(jets.exit_count)]
+    gates = []
+    for cost_weight in _COST_WEIGHTS:
+        best_N = (entropy_EN + cost_weight * jets.cost_EN).argmin(axis=0)
+        fits = [_fit(feature_NF, index >= best_N) for index, feature_NF in enumerate(features)]
+        gates.append(Gate(weight_EF=[weight for weight, _ in fits], bias_E=[bias for _, bias in fits]))
+    return gates
+
+
+def _fit(feature_NF: npt.NDArray[np.float64], leaves_N: npt.NDArray[np.bool_]) -> tuple[list[float], float]:
+    if leaves_N.all() or not leaves_N.any():
+        # Nothing to learn: sure, but still in the order of the largest probability.
+        return [1.0, 0.0, 0.0, 0.0], 0.0
+    model = LogisticRegression(class_weight="balanced", max_iter=1000).fit(feature_NF, leaves_N)
+    return model.coef_[0].tolist(), float(model.intercept_[0])

@@ -1,0 +1,202 @@
+"""Mode calibrate: choose where jets leave, so that a promise is kept with a stated confidence."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from phaze_ee.config.options import Options
+from phaze_ee.data.held_out import Part
+from phaze_ee.data.loaders import evaluation_loader
+from phaze_ee.errors import DataError, UsageError
+from phaze_ee.evaluation.metrics import jets_per_class
+from phaze_ee.evaluation.predict import predict
+from phaze_ee.evaluation.rejection import choose_background
+from phaze_ee.exits.calibration.calibrate import Calibration, Settings, calibrate
+from phaze_ee.exits.calibration.candidates import budget_curve
+from phaze_ee.exits.calibration.jets import CalibrationJets
+from phaze_ee.exits.calibration.mix import prior_weights
+from phaze_ee.exits.calibration.statement import figures, guarantee
+from phaze_ee.exits.calibration.targets import AccuracyDrop, Agreement, Budget, SignalEfficiency, Target
+from phaze_ee.exits.policy_file import CalibrationSample, CostCurve, ExitPolicyFile
+from phaze_ee.exits.scores import make_score
+from phaze_ee.models.device import resolve_device
+from phaze_ee.models.tagger import Tagger
+from phaze_ee.modes.console import console
+from phaze_ee.modes.inputs import Setup, Trained, load_setup, load_trained
+from phaze_ee.modes.model_identity import weights_hash
+from phaze_ee.modes.policy_tables import policy_table, risk_table
+from phaze_ee.modes.progress import counted
+from phaze_ee.modes.request import Request
+from phaze_ee.modes.tables import show, show_notes
+from phaze_ee.types import JetBatch, Predictions
+
+_CURVE_SCORES = ("confidence", "entropy", "margin", "patience")
+_CURVE_POINTS = 15
+
+
+def run(request: Request) -> None:
+    """Fit an exit policy to the project's target and write exit_policy.json."""
+    setup = load_setup(request)
+    trained = load_trained(setup)
+    if not trained.tagger.exit_stages:
+        raise UsageError(f"project {setup.project} has a network without exits; there is nothing to calibrate")
+    target = _target(setup.options, trained.schema.class_names)
+    files, batches, notes = _jets(setup, trained)
+    console.print(f"Model:  {trained.source}", soft_wrap=True, markup=False)
+    predictions = predict(
+        trained.tagger, counted(batches), trained.schema.class_names, resolve_device(setup.options.device)
+    )
+    jets = _calibration_jets(trained.tagger, predictions, setup.options)
+    console.print(f"Jets:   {len(jets):,}, {_origin(files, setup)}", soft_wrap=True, markup=False)
+    result = calibrate(jets, _settings(setup.options, target))
+    file = _policy_file(setup, trained, files, jets, result, [*trained.notes, *notes])
+    file.write(setup.project.exit_policy)
+    if file.guarantee.risks:
+        show(risk_table(file))
+    show(policy_table(file))
+    show_notes([file.guarantee.statement, *file.notes])
+    console.print(f"Written: {setup.project.exit_policy}", soft_wrap=True, markup=False)
+
+
+def _target(options: Options, class_names: Sequence[str]) -> Target:
+    match options.exit_target:
+        case "accuracy_drop":
+            return AccuracyDrop(epsilon=options.epsilon)
+        case "agreement":
+            return Agreement(epsilon=options.epsilon)
+        case "budget":
+            return Budget(cost=options.cost_budget)
+        case "signal_efficiency":
+            signal, background = _signal_and_background(options, class_names)
+            return SignalEfficiency(
+                epsilon=options.epsilon,
+                signal=signal,
+                background=background,
+                efficiency=options.signal_efficiency,
+                background_growth=options.background_growth,
+                form=options.exit_form,
+            )
+
+
+def _signal_and_background(options: Options, class_names: Sequence[str]) -> tuple[str, str]:
+    background = choose_background(class_names, options.background)
+    if background is None:
+        raise UsageError("exit_target = 'signal_efficiency' needs c.background, the class that the cut rejects")
+    choices = ", ".join(name for name in class_names if name != background)
+    if options.signal is None:
+        raise UsageError(f"exit_target = 'signal_efficiency' needs c.signal (--signal): one of {choices}")
+    if options.signal not in class_names or options.signal == background:
+        raise UsageError(f"signal {options.signal!r} is not a class that can be told from {background}: {choices}")
+    return options.signal, background
+
+
+def _settings(options: Options, target: Target) -> Settings:
+    return Settings(
+        target,
+        score=options.exit_score,
+        delta=options.delta,
+        method=options.risk_control,
+        temperatures=options.fit_temperatures,
+        seed=options.seed or 0,
+    )
+
+
+def _jets(setup: Setup, trained: Trained) -> tuple[list[Path], Iterable[JetBatch], list[str]]:
+    """Return the calibration files, their jets, and what is to be said of them."""
+    options, share = setup.options, setup.options.calibration_share
+    held_out = not options.calibration_files
+    if held_out and share == 0:
+        raise UsageError("there are no calibration jets: set c.calibration_files, or calibration_share above 0")
+    files = setup.files("val_files" if held_out else "calibration_files")
+    _refuse_overlap(files, "train_files", setup.files("train_files"))
+    _refuse_overlap(files, "test_files", setup.files("test_files") if options.test_files else [])
+    labelled = options.exit_target != "agreement"
+    loader = evaluation_loader(trained.schema, files, batch_size=options.batch_size, labelled=labelled)
+    if not held_out:
+        return files, loader, []
+    notes = []
+    if trained.options is not None and trained.options.get("calibration_share", 0) != share:
+        notes.append(
+            "the training chose its best epoch with some of these jets (another calibration_share then): the promise "
+            "is a little too optimistic; train again, or set c.calibration_files"
+        )
+    return files, Part(loader, share, held_out=True), notes
+
+
+def _refuse_overlap(files: Sequence[Path], other: str, theirs: Sequence[Path]) -> None:
+    common = {path.resolve() for path in files} & {path.resolve() for path in theirs}
+    if common:
+        raise UsageError(
+            f"{min(common)} is a calibration file and one of {other} too; calibration needs jets of its own: set "
+            "c.calibration_files"
+        )
+
+
+def _origin(files: Sequence[Path], setup: Setup) -> str:
+    where = str(files[0]) if len(files) == 1 else f"{len(files)} files, {files[0]} …"
+    return where if setup.options.calibration_files else f"held out of the validation files ({where})"
+
+
+def _calibration_jets(tagger: Tagger, predictions: Predictions, options: Options) -> CalibrationJets:
+    broken = int((~np.isfinite(predictions.logits_ENK)).any(axis=(0, 2)).sum())
+    if broken:
+        raise DataError(f"the network's answer is not finite for {broken} jets; train it again, or check these files")
+    macs_EN = tagger.unpadded().exit_macs(torch.from_numpy(predictions.particle_count_N)).double().numpy()
+    weight_N = (
+        np.ones(len(predictions))
+        if options.class_prior is None
+        else prior_weights(predictions.label_N, predictions.class_names, options.class_prior)
+    )
+    return CalibrationJets(
+        logits_ENK=torch.from_numpy(predictions.logits_ENK).double(),
+        label_N=predictions.label_N,
+        cost_EN=macs_EN / (weight_N * macs_EN[-1]).mean(),
+        weight_N=weight_N,
+        class_names=predictions.class_names,
+        macs=float((weight_N * macs_EN[-1]).mean()),
+    )
+
+
+def _policy_file(
+    setup: Setup, trained: Trained, files: Sequence[Path], jets: CalibrationJets, result: Calibration, notes: list[str]
+) -> ExitPolicyFile:
+    labelled = bool((jets.label_N >= 0).all())
+    options = setup.options
+    realised = {"files": figures(result, trained.tagger.exit_names, None)}
+    if options.class_prior is not None:
+        realised["prior"] = figures(result, trained.tagger.exit_names, options.class_prior)
+    return ExitPolicyFile(
+        project=str(setup.project),
+        model=trained.source,
+        model_hash=weights_hash(setup),
+        classes=list(jets.class_names),
+        exit_names=list(trained.tagger.exit_names),
+        score=result.policy.score,
+        thresholds=list(result.policy.thresholds),
+        temperatures=None if result.policy.temperatures is None else list(result.policy.temperatures),
+        target=result.target,
+        guarantee=guarantee(result, options.risk_control, options.delta),
+        calibration=CalibrationSample(
+            files=[str(path) for path in files],
+            held_out_of_validation=not options.calibration_files,
+            jets=len(jets),
+            shaping=len(result.shaping),
+            testing=len(result.testing),
+            seed=options.seed or 0,
+            jets_per_class=jets_per_class(jets.label_N, jets.class_names) if labelled else None,
+        ),
+        realised=realised,
+        curves=[
+            CostCurve(
+                score=make_score(name),
+                thresholds=[
+                    list(point.policy.thresholds)
+                    for point in budget_curve(make_score(name), result.shaping, _CURVE_POINTS)
+                ],
+            )
+            for name in _CURVE_SCORES
+        ],
+        notes=notes,
+    )
