@@ -81,6 +81,8 @@ def describe_type(schema: Mapping[str, Any]) -> str:
         return " or ".join(f"`{value!r}`" for value in schema.get("enum", [schema.get("const")]))
     if "prefixItems" in schema:
         return f"({', '.join(map(describe_type, schema['prefixItems']))})"
+    if "additionalProperties" in schema:
+        return f"dict of str to {describe_type(schema['additionalProperties'])}"
     if "items" in schema:
         item = describe_type(schema["items"])
         return f"list of ({item})" if "anyOf" in schema["items"] else f"list of {item}"

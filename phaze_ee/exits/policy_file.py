@@ -6,6 +6,7 @@ from typing import Literal, Self
 from phaze_ee.errors import UsageError
 from phaze_ee.exits.calibration.calibrate import TestedRisk
 from phaze_ee.exits.calibration.targets import AnyTarget
+from phaze_ee.exits.drift import DriftReference
 from phaze_ee.exits.policies import ThresholdPolicy
 from phaze_ee.exits.scores import AnyExitScore
 from phaze_ee.results import Record, ResultsFile
@@ -73,6 +74,7 @@ class ExitPolicyFile(ResultsFile):
     calibration: CalibrationSample
     realised: dict[Literal["files", "prior"], MixFigures]
     curves: list[CostCurve]
+    reference: DriftReference
     notes: list[str]
 
     def policy(self) -> ThresholdPolicy:

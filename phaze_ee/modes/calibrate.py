@@ -19,6 +19,7 @@ from phaze_ee.exits.calibration.jets import CalibrationJets
 from phaze_ee.exits.calibration.mix import prior_weights
 from phaze_ee.exits.calibration.statement import figures, guarantee
 from phaze_ee.exits.calibration.targets import AccuracyDrop, Agreement, Budget, SignalEfficiency, Target
+from phaze_ee.exits.drift import DriftReference
 from phaze_ee.exits.policy_file import CalibrationSample, CostCurve, ExitPolicyFile
 from phaze_ee.exits.scores import make_score
 from phaze_ee.models.device import resolve_device
@@ -198,5 +199,11 @@ def _policy_file(
             )
             for name in _CURVE_SCORES
         ],
+        reference=DriftReference.of(
+            result.policy,
+            result.testing.logits_ENK,
+            torch.from_numpy(result.testing.exit_index(result.policy)),
+            jets.class_names,
+        ),
         notes=notes,
     )

@@ -56,8 +56,25 @@ BEYOND_CONTRACT: dict[str, Any] = {
     "freeze_backbone": True,
     "init_from": "ParticleNet_kin.pt",
     "use_packed": False,
+    "calibration_files": ["calibration/*.root"],
+    "calibration_share": 0.3,
+    "exit_target": "agreement",
+    "epsilon": 0.002,
+    "delta": 0.1,
+    "risk_control": "crc",
+    "exit_score": "margin",
+    "signal": "label_Hbb",
+    "signal_efficiency": 0.99,
+    "background_growth": 0.2,
+    "exit_form": "two_sided",
+    "cost_budget": 0.3,
+    "class_prior": {"label_QCD": 0.999, "label_Hbb": 0.001},
+    "fit_temperatures": False,
 }
 CHOICES = {
+    "exit_target": ["accuracy_drop", "agreement", "signal_efficiency", "budget"],
+    "risk_control": ["ltt", "crc"],
+    "exit_form": ["reject", "two_sided"],
     "exit_loss_strategy": [f"{kind}_{way}" for kind in ("mimic", "target", "distill") for way in ("detached", "flow")],
     "beta_schedule": ["linear", "cosine", "switch"],
     "optimizer": ["ranger", "adamw", "adam"],
@@ -65,8 +82,9 @@ CHOICES = {
     "device": ["auto", "cuda", "cpu"],
 }
 INTEGERS = ["epochs", "batch_size", "zero_epochs", "num_workers", "log_interval", "val_interval", "save_interval"]
-NUMBERS = ["lr", "weight_decay", "gradient_clip", "distill_weight", "distill_temperature"]
+NUMBERS = ["background_growth", "cost_budget", "lr", "weight_decay", "gradient_clip", "distill_weight", "distill_temperature"]
 SWITCHES = [
+    "fit_temperatures",
     "freeze_backbone",
     "use_fusion",
     "use_fts_bn",
@@ -106,6 +124,26 @@ def test_a_short_training_has_fewer_zero_epochs_unless_they_are_set(epochs: int,
 @pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in CHOICES.items() for value in values])
 def test_each_choice_is_accepted(name: str, value: str) -> None:
     assert getattr(options(**{name: value}), name) == value
+
+
+@pytest.mark.parametrize("score", ["confidence", "entropy", "margin", "patience", "gate", "window", None])
+def test_an_exit_score_is_one_of_the_registry_or_left_to_the_target(score: str | None) -> None:
+    assert options(exit_score=score).exit_score == score
+    with pytest.raises(ValidationError, match="exit_score"):
+        options(exit_score="confidense")
+
+
+@pytest.mark.parametrize("name", ["epsilon", "delta", "signal_efficiency"])
+@pytest.mark.parametrize("value", [0.0, 1.0, -0.1, float("nan"), "0.1", None])
+def test_probabilities_lie_inside_0_and_1(name: str, value: Any) -> None:
+    assert getattr(options(**{name: 0.3}), name) == 0.3
+    with pytest.raises(ValidationError, match=name):
+        options(**{name: value})
+
+
+def test_a_prior_needs_a_class_with_a_share() -> None:
+    with pytest.raises(ValidationError, match="class_prior gives every class the share 0"):
+        options(class_prior={"label_QCD": 0.0})
 
 
 @pytest.mark.parametrize("name", [*CHOICES, *INTEGERS, *NUMBERS, *SWITCHES])

@@ -31,7 +31,7 @@ def test_every_option_stands_in_it_once_under_a_comment(name: str) -> None:
 def test_nothing_is_left_to_fill_in() -> None:
     text = render_config("JetClass/first")
     assert "project JetClass/first" in text
-    assert "{" not in text
+    assert "{project}" not in text
     assert max(map(len, text.splitlines())) <= 120
 
 
