@@ -170,7 +170,7 @@ class HardwareOptions(Section):
 
 
 class CalibrationOptions(Section):
-    """Where jets leave, and what that may cost: mode calibrate. Its flags on the command line go before these."""
+    """Where jets leave: what that may cost, for mode calibrate; its flags go before these options."""
 
     calibration_files: list[str] = Field(
         default_factory=list,

@@ -171,18 +171,23 @@ def _why(
 ) -> str:
     if not sequence:
         return "no exit saves anything at a risk near the allowed one; train the exits longer, or allow a larger risk"
-    limits = []
-    for (lost, count), risk in zip(observed[0], risks, strict=True):
-        if settings.method == "ltt" and binomial_p_value(lost, count, risk.epsilon) <= settings.delta:
-            continue
-        rate = lost / max(count, 1)
-        needed = jets_needed(rate, risk.epsilon, settings.delta)
-        limits.append(
-            f"{risk.name}: {lost} of {count} jets with the safest policy, too many to show that the probability is "
-            f"below {risk.epsilon:.3g}; "
-            + (f"at this rate it takes {needed:,} such jets" if needed else "at this rate no number of jets would do")
-        )
-    return "; ".join(limits)
+    rows = zip(observed[0], risks, strict=True)
+    return "; ".join(
+        _too_few(risk, lost, count, settings)
+        for (lost, count), risk in rows
+        if _choose([[(lost, count)]], [risk], settings) is None
+    )
+
+
+def _too_few(risk: Risk, lost: int, count: int, settings: Settings) -> str:
+    if count == 0:
+        return f"{risk.name}: none of the jets that test the policy counts, so add calibration jets"
+    needed = jets_needed(lost / count, risk.epsilon, settings.delta)
+    return (
+        f"{risk.name}: {lost} of {count} jets with the safest policy, which does not show a probability below "
+        f"{risk.epsilon:.3g}; at this rate "
+        + (f"it takes {needed:,} such jets" if needed else "no number of jets would do")
+    )
 
 
 def _full_model(score: ExitScore, jets: CalibrationJets) -> ThresholdPolicy:
