@@ -79,9 +79,7 @@ def _latency(
         tagger.to(device).unpadded(),
         inputs.to(device).ragged(),
         policy=None if policy_file is None else policy_file.policy(),
-        curves=[]
-        if policy_file is None
-        else [policy for curve in policy_file.curves for policy in _some_points(curve)],
+        curves=[] if policy_file is None else _some_points(policy_file),
         threads=torch.get_num_threads(),
         seconds=_SECONDS,
     )

@@ -110,14 +110,13 @@ def curve_table(dynamic: DynamicResults) -> Table:
 def audit_table(dynamic: DynamicResults) -> Table:
     """Return how strongly the exit depends on each observable, and who needs the full model."""
     table = empty_table(
-        "Does the exit depend on it? Cramér's V (0 no, 1 entirely), χ² test; full model's share",
-        ["bins", "V", "p-value", "lowest bin", "highest bin"],
+        "Does the exit depend on it? Cramér's V, χ² test, share of the full model",
+        ["V", "p-value", "in lowest bin", "highest"],
         first="observable, jets",
     )
     for rates in dynamic.exit_rates:
         table.add_row(
             f"{rates.observable}, {class_title(rates.sample)}",
-            str(len(rates.jets)),
             f"{rates.association:.3f}",
             f"{rates.p_value:.2g}",
             with_error(rates.rates[-1][0], rates.errors[-1][0]),

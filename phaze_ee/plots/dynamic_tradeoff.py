@@ -6,8 +6,9 @@ from math import ceil, sqrt
 from typing import Literal, NamedTuple, Protocol
 
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter, PercentFormatter, ScalarFormatter
+from matplotlib.ticker import EngFormatter, Formatter, LogLocator, NullFormatter, PercentFormatter, StrMethodFormatter
 
 from phaze_ee.dynamic_results import DynamicResults, OperatingPoint
 from phaze_ee.plots.style import FULL_MODEL, PALETTE, hep_style, legend_below, simulation_label
@@ -156,15 +157,14 @@ def rejection_figure(project: DynamicProject, cost: Cost, series: Sequence[Serie
     figure = Figure(figsize=(columns * side, rows * side * 0.85 + 1.6))
     panels = list(figure.subplots(rows, columns, squeeze=False, sharex=True).flat)
     for index, (axes, rejection) in enumerate(zip(panels, rejections, strict=False)):
-        _draw(axes, series, _rejection_of(index))
+        score = _rejection_of(index)
+        _draw(axes, series, score)
         axes.set_yscale("log")
-        axes.yaxis.set_minor_formatter(NullFormatter())
-        axes.yaxis.set_major_formatter(ScalarFormatter())
-        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.set_ylim(_around([found for one in series for _, judged in one.points if (found := score(judged))]))
+        _number_axis(axes.yaxis, StrMethodFormatter("{x:g}"))
         signal, background = class_title(rejection.signal), class_title(rejection.background)
         axes.set_ylabel(f"{background} rejection")
         axes.text(0.04, 0.95, f"{signal}, {100 * rejection.signal_efficiency:g} %", transform=axes.transAxes, va="top")
-        axes.margins(y=0.2)
     for unused in panels[len(rejections) :]:
         unused.remove()
     _finish(figure, panels[: len(rejections)], project, cost, columns)
@@ -181,6 +181,20 @@ def _rejection_of(index: int) -> Callable[[Judged], Score | None]:
         return None if rejection.lower_limit is None else Score(rejection.lower_limit, 0.0, limit=True)
 
     return score
+
+
+def _around(scores: Sequence[Score]) -> tuple[float, float]:
+    """Return limits of a logarithmic axis by the values alone: errors as large as these would squeeze all else."""
+    values = [score.value for score in scores] or [1.0]
+    return max(0.8, min(values) / 1.6), 2.2 * max(values)
+
+
+def _number_axis(axis: Axis, formatter: Formatter) -> None:
+    """Write numbers at 1, 2 and 5 of each decade, and at more where the axis covers about one decade or less."""
+    low, high = axis.get_view_interval()
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high > 8 * low else (1, 1.5, 2, 3, 4, 5, 7)))
+    axis.set_major_formatter(formatter)
+    axis.set_minor_formatter(NullFormatter())
 
 
 def _draw(axes: Axes, series: Sequence[Series], score: Callable[[Judged], Score | None]) -> None:
@@ -210,9 +224,7 @@ def _finish(figure: Figure, panels: Sequence[Axes], project: DynamicProject, cos
     size = max((entry.batch_size for entry in latency.entries), default=0) if latency is not None else 0
     for number, axes in enumerate(panels):
         axes.set_xscale("log")
-        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axes.xaxis.set_major_formatter(EngFormatter() if cost == "macs" else ScalarFormatter())
-        axes.xaxis.set_minor_formatter(NullFormatter())
+        _number_axis(axes.xaxis, EngFormatter() if cost == "macs" else StrMethodFormatter("{x:g}"))
         if number >= len(panels) - columns:
             axes.set_xlabel(_COST_LABELS[cost].format(size=size))
             axes.tick_params(labelbottom=True)

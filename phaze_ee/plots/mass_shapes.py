@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import StrMethodFormatter
 
 from phaze_ee.dynamic_results import MassAudit, MassShape
 from phaze_ee.plots.style import PALETTE, hep_style, legend_below, simulation_label
@@ -14,7 +15,10 @@ from phaze_ee.plots.titles import class_title, observable_title
 
 @hep_style()
 def mass_shapes_figure(mass: MassAudit) -> Figure:
-    """Draw the shapes, each normalised to one, and below them their ratio to the shape before the cut."""
+    """Draw the shapes, each normalised to one, and below them their ratio to the shape before the cut.
+
+    Bins in which no jet passes are left empty.
+    """
     figure = Figure(figsize=(8.5, 8.5))
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1.2))
     uncut = np.array(mass.uncut_counts)
@@ -29,7 +33,8 @@ def mass_shapes_figure(mass: MassAudit) -> Figure:
     above.set_ylim(bottom=0)
     below.axhline(1, color="0.6", linewidth=1)
     below.set_ylabel("Ratio to\nno cut")
-    below.set_ylim(0, 3)
+    below.set_yscale("log")
+    below.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     below.set_xlabel(observable_title(mass.observable))
     legend_below(figure, above, columns=1)
     simulation_label(above, f"{background} behind the cut for {100 * mass.signal_efficiency:g} % of {signal}")
@@ -54,10 +59,11 @@ def _draw(
     shift: float,
 ) -> None:
     """Draw one shape with Poisson errors, its points moved by ``shift`` bins so that two can be told apart."""
-    counts, total = np.array(shape.counts), max(shape.jets, 1)
+    counts = np.array(shape.counts)
     centres = (edges[:-1] + edges[1:]) / 2 + shift * np.diff(edges)
     style: Any = {"fmt": "o", "color": colour, "markersize": 4.5, "linewidth": 1.2}
-    above.errorbar(centres, counts / total, np.sqrt(counts) / total, label=title, **style)
-    some = uncut > 0
-    expected = uncut[some] / uncut.sum() * total
-    below.errorbar(centres[some], counts[some] / expected, np.sqrt(counts[some]) / expected, **style)
+    some = counts > 0
+    value, error = counts[some] / counts.sum(), np.sqrt(counts[some]) / counts.sum()
+    above.errorbar(centres[some], value, error, label=title, **style)
+    before = uncut[some] / uncut.sum()
+    below.errorbar(centres[some], value / before, error / before, **style)
