@@ -21,6 +21,7 @@ MODES = {
     "train": "train the network and its exits",
     "calibrate": "choose where jets leave, so that a promise is kept",
     "evaluate": "accuracy, AUC, rejections … of every exit",
+    "predict": "answers for any files of jets, as ROOT or parquet",
     "benchmark": "operations and parameters of every exit",
     "plot": "draw the results of one project",
     "compare": "draw the results of several projects together",
@@ -73,7 +74,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("-v", "--verbose", action="store_true", help="log more, and show tracebacks")
     parser.add_argument("--version", action="version", version=f"phaze_ee {__version__}")
     _add_calibrate_flags(parser.add_argument_group("calibrate (each goes before the option of the configuration)"))
+    _add_predict_flags(parser.add_argument_group("predict"))
     _add_generate_flags(parser.add_argument_group("generate"))
+    _add_file_flags(parser.add_argument_group("predict and generate"))
     return parser
 
 
@@ -108,16 +111,39 @@ def _add_calibrate_flags(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--budget", type=float, metavar="C", help="budget: mean cost as a share of the full model's")
 
 
+def _add_predict_flags(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--files", nargs="+", default=[], metavar="PATTERN", help="files of jets (default: test_files)")
+    group.add_argument(
+        "--format", choices=("root", "parquet"), default="root", help="of the predictions (default: root)"
+    )
+    group.add_argument("--exit-scores", action="store_true", help="write the scores of every exit on the way too")
+    group.add_argument(
+        "--observers", nargs="*", metavar="NAME", help="columns to pass on, instead of the data config's"
+    )
+    group.add_argument(
+        "--monitor",
+        nargs="?",
+        type=float,
+        const=1e-3,
+        metavar="SIGNIFICANCE",
+        help="warn if the jets differ from the calibration jets (default: 0.001, of any false alarm)",
+    )
+    group.add_argument("--scheduler", metavar="ADDRESS", help="use the Dask cluster there (extra 'dask')")
+
+
+def _add_file_flags(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--output", type=Path, metavar="FOLDER", help="where files go (default: in the project)")
+    group.add_argument("--workers", type=int, metavar="N", help="parallel processes (predict: extra 'dask')")
+    group.add_argument("--overwrite", action="store_true", help="replace files of an earlier run")
+
+
 def _add_generate_flags(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--output", type=Path, metavar="FOLDER", help="where files go (default: the project's data)")
     group.add_argument("--jets", type=int, metavar="N", help="jets per class")
     group.add_argument("--classes", nargs="+", metavar="NAME", help="as JetClass names its files (default: all ten)")
     group.add_argument("--seed", type=int, metavar="N", help="same seed, same jets")
-    group.add_argument("--workers", type=int, metavar="N", help="parallel processes")
     group.add_argument(
         "--generator", choices=("reference", "fast"), default="reference", help="fast: overlaid underlying event"
     )
-    group.add_argument("--overwrite", action="store_true", help="replace files of an earlier run")
 
 
 def parse(arguments: Sequence[str] | None = None) -> Request:

@@ -107,6 +107,10 @@ class Project:
         return self.results / "exit_policy.json"
 
     @property
+    def predictions(self) -> Path:
+        return self.root / "output" / "predictions"
+
+    @property
     def training_history(self) -> Path:
         return self.results / "training_history.json"
 

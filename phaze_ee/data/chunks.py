@@ -3,10 +3,11 @@
 import logging
 import multiprocessing
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch.utils.data import DataLoader, Dataset
@@ -17,6 +18,7 @@ from phaze_ee.data.table import Span
 from phaze_ee.errors import DataError, PhazeError, RunError
 
 logger = logging.getLogger(__name__)
+ChunkT = TypeVar("ChunkT")
 
 # Below this many rows the start of worker processes (seconds each) costs more than they save.
 WORKER_ROWS = 100_000
@@ -28,16 +30,42 @@ def split_into_spans(files: Iterable[Path], treename: str | None, rows: int) -> 
     Raises:
         DataError: a file cannot be read, or there is not one row in all of them.
     """
-    spans = [span for path in files for span in _spans_of(path, treename, rows)]
+    spans = [span for path in files for span in spans_of(path, treename, rows)]
     if not spans:
         raise DataError(f"no jets in {', '.join(map(str, files))}")
     return spans
 
 
-def _spans_of(path: Path, treename: str | None, rows: int) -> list[Span]:
+def row_count(path: Path, treename: str | None) -> int:
+    """Return the number of rows of a file.
+
+    Raises:
+        DataError: the file cannot be read.
+    """
     with open_source(path, treename) as source:
-        count = source.row_count
+        return source.row_count
+
+
+def spans_of(path: Path, treename: str | None, rows: int) -> list[Span]:
+    """Return the rows of a file in order, in spans of at most ``rows``; none if it is empty.
+
+    Raises:
+        DataError: the file cannot be read.
+    """
+    count = row_count(path, treename)
     return [Span(path, start, min(start + rows, count)) for start in range(0, count, rows)]
+
+
+def ahead(read: Callable[[Span], ChunkT], spans: Iterable[Span]) -> Iterator[ChunkT]:
+    """Yield what ``read`` makes of each span, in order; a thread reads the next while the caller uses one."""
+    with ThreadPoolExecutor(1) as pool:
+        pending: Future[ChunkT] | None = None
+        for span in spans:
+            before, pending = pending, pool.submit(read, span)
+            if before is not None:
+                yield before.result()
+        if pending is not None:
+            yield pending.result()
 
 
 @dataclass(frozen=True)

@@ -53,4 +53,4 @@ def _matches(option: str, pattern: str, project_root: Path | None) -> list[Path]
         if files:
             return files
     looked = "" if wanted.is_absolute() else f" (looked in {', '.join(str(root.absolute()) for root in roots)})"
-    raise UsageError(f"{option}: no file matches {pattern!r}{looked}; correct it in the configuration")
+    raise UsageError(f"{option}: no file matches {pattern!r}{looked}; correct it")

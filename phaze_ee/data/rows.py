@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import awkward as ak
 import numpy as np
@@ -19,7 +19,7 @@ from weaver.utils.dataset import _finalize_inputs
 
 from phaze_ee.data.ragged import ragged_jets
 from phaze_ee.data.schema import DataSchema
-from phaze_ee.data.table import ROW, Span, check_finite, evaluate, selected_table
+from phaze_ee.data.table import ROW, Span, check_finite, evaluate, holds_any, selected_table
 from phaze_ee.errors import DataError
 from phaze_ee.types import JetBatch, JetInputs, Jets
 
@@ -55,6 +55,20 @@ class RowReader:
         if schema.needs_standardisation:
             raise DataError("the data config asks for automatic standardisation, which only training files can give")
         self.schema, self.training, self.labelled = schema, training, labelled
+
+    @classmethod
+    def of_file(cls, schema: DataSchema, path: Path) -> Self:
+        """Return a reader for evaluation, with labels if the file has any of their columns.
+
+        Raises:
+            DataError: the file cannot be read.
+        """
+        reader = cls(schema, training=False)
+        return (
+            reader
+            if holds_any(reader.config, path, reader._label_names)
+            else cls(schema, training=False, labelled=False)
+        )
 
     def __getstate__(self) -> dict[str, Any]:
         return {"schema": self.schema, "training": self.training, "labelled": self.labelled}

@@ -90,6 +90,14 @@ class DataSchema:
             return self
         return type(self)(resolved_options(self.options, self.weaver, train_files))
 
+    def with_observers(self, names: Sequence[str]) -> "DataSchema":
+        """Return the schema with other observers.
+
+        Raises:
+            DataError: weaver refuses them.
+        """
+        return type(self)({**self.options, "observers": list(names) or None, "monitor_variables": None})
+
     def config_for(self, *, training: bool, labelled: bool) -> DataConfig:
         """Return a weaver configuration that asks for no column which the purpose can do without."""
         options = copy.deepcopy(self.options)

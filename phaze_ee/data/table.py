@@ -77,9 +77,7 @@ def read_table(config: DataConfig, span: Span, columns: Iterable[str]) -> ak.Arr
     Raises:
         DataError: the file cannot be read, or lacks a branch.
     """
-    magic = config.file_magic or {}
-    wanted = sorted(set(columns) - magic.keys() - {TRAINING_FLAG})
-    in_file = {name: _replace_all(name, config.branch_magic or {}) for name in wanted}
+    in_file = _names_in_file(config, columns)
     with open_source(span.path, config.treename) as source:
         missing = [name for name in in_file.values() if name not in source.columns]
         if missing:
@@ -89,7 +87,7 @@ def read_table(config: DataConfig, span: Span, columns: Iterable[str]) -> ak.Arr
     if in_file and len(records) != len(row_N):
         raise DataError(f"{span.path} changed while it was in use; start again with files that stay as they are")
     table = ak.zip({ROW: row_N, **{name: records[stored] for name, stored in in_file.items()}}, depth_limit=1)
-    for name, value_of_pattern in magic.items():
+    for name, value_of_pattern in (config.file_magic or {}).items():
         table[name] = next((v for pattern, v in value_of_pattern.items() if re.search(pattern, str(span.path))), 0)
     return table
 
@@ -139,6 +137,25 @@ def check_finite(table: ak.Array, name: str, path: Path, length: int | None = No
             f"{path} row {table[ROW][first]}: {name} is {kind}; correct the file or the expression, or cut such jets "
             "away by selection"
         )
+
+
+def holds_any(config: DataConfig, path: Path, names: Iterable[str]) -> bool:
+    """Return whether a file tells anything of ``names``: by one of the columns they are made of, or by its own name.
+
+    Raises:
+        DataError: the file cannot be read.
+    """
+    columns, _ = columns_for(config, names)
+    patterns = [pattern for name in columns & (config.file_magic or {}).keys() for pattern in config.file_magic[name]]
+    with open_source(path, config.treename) as source:
+        in_file = source.columns & set(_names_in_file(config, columns).values())
+    return bool(in_file) or any(re.search(pattern, str(path)) for pattern in patterns)
+
+
+def _names_in_file(config: DataConfig, columns: Iterable[str]) -> dict[str, str]:
+    """Return, for the columns that a file must hold, the names that they have there."""
+    wanted = sorted(set(columns) - (config.file_magic or {}).keys() - {TRAINING_FLAG})
+    return {name: _replace_all(name, config.branch_magic or {}) for name in wanted}
 
 
 def _replace_all(name: str, replacements: Mapping[str, str]) -> str:

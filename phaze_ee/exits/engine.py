@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Literal, TypeVar, final
 
 import torch
@@ -53,6 +53,10 @@ class EngineResult:
     exit_index_N: Int[Tensor, " N"]
     macs_N: Int[Tensor, " N"]
     visited_NEK: Float[Tensor, "N E K"]
+
+    def cpu(self) -> "EngineResult":
+        """Return the answers in the memory of the CPU."""
+        return EngineResult(*(getattr(self, item.name).cpu() for item in fields(self)))
 
 
 @final

@@ -24,6 +24,12 @@ class Request:
     workers: int | None = None
     generator: str = "reference"
     overwrite: bool = False
+    files: list[str] = field(default_factory=list)
+    format: str = "root"
+    exit_scores: bool = False
+    observers: list[str] | None = None
+    monitor: float | None = None
+    scheduler: str | None = None
     verbose: bool = False
     flags: dict[str, Any] = field(default_factory=dict)  # options of the configuration, given on the command line
 

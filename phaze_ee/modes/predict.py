@@ -1,0 +1,152 @@
+"""Mode predict: the answers of the trained network, with its exits, for any files of jets."""
+
+import hashlib
+import json
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import torch
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from phaze_ee.data.chunks import row_count
+from phaze_ee.data.files import expand_patterns
+from phaze_ee.data.loaders import EVALUATION_ROWS
+from phaze_ee.errors import UsageError
+from phaze_ee.exits.drift import compare
+from phaze_ee.exits.policy_file import ExitPolicyFile
+from phaze_ee.models.device import resolve_device
+from phaze_ee.modes.console import console
+from phaze_ee.modes.inputs import Setup, Trained, load_setup, load_trained
+from phaze_ee.modes.model_identity import weights_hash
+from phaze_ee.modes.predict_tables import drift_lines, prediction_notes, prediction_table
+from phaze_ee.modes.request import Request
+from phaze_ee.modes.tables import show, show_notes
+from phaze_ee.prediction.columns import check_observers
+from phaze_ee.prediction.job import PredictionTask, predict_file
+from phaze_ee.prediction.manifest import Manifest, Recipe
+from phaze_ee.prediction.outputs import FileJob, finished, plan
+from phaze_ee.prediction.parallel import predict_files, require_dask
+from phaze_ee.results import Record
+
+
+def run(request: Request) -> None:
+    """Write the predictions for ``--files`` (else the files that evaluate reads), one file for each.
+
+    Raises:
+        UsageError: a flag is wrong, no file matches, the policy is of another model, or an output exists that was made
+            otherwise.
+        CheckpointError: there is no trained model.
+        DataError: a file cannot be used.
+        RunError: an output cannot be written.
+    """
+    setup = load_setup(request)
+    trained = load_trained(setup)
+    console.print(f"Model:  {trained.source}", soft_wrap=True, markup=False)
+    task = _task(request, setup, trained, _policy(setup))
+    files, notes = _files(request, setup)
+    folder = request.output or setup.project.predictions
+    jobs = plan(files, folder, request.format)
+    done = [] if request.overwrite else [(job, finished(job, task.recipe)) for job in jobs]
+    earlier = {job: manifest for job, manifest in done if manifest is not None}
+    started = time.perf_counter()
+    made = list(_predicted(task, [job for job in jobs if job not in earlier], request))
+    seconds = time.perf_counter() - started
+    show(prediction_table(list(earlier.values()), made, seconds))
+    show_notes([*trained.notes, *notes, *prediction_notes(jobs, list(earlier.values()), made)])
+    console.print(f"Written: {folder}", soft_wrap=True, markup=False)
+    if request.monitor is not None:
+        _monitor(task, [*earlier.values(), *made], request.monitor, folder / "drift.json")
+
+
+def _policy(setup: Setup) -> ExitPolicyFile | None:
+    path = setup.project.exit_policy
+    if not path.is_file():
+        note = f"no exit policy yet ({path}; mode 'calibrate' makes it): every jet gets the full model"
+        console.print(f"Policy: {note}", soft_wrap=True, markup=False)
+        return None
+    file = ExitPolicyFile.load(path, weights_hash(setup))
+    console.print(f"Policy: {path}: {file.guarantee.statement}", soft_wrap=True, markup=False)
+    return file
+
+
+def _task(request: Request, setup: Setup, trained: Trained, policy: ExitPolicyFile | None) -> PredictionTask:
+    if request.monitor is not None:
+        _check_monitoring(request.monitor, setup, policy)
+    schema = trained.schema if request.observers is None else trained.schema.with_observers(request.observers)
+    check_observers(schema.weaver.observer_names, schema.class_names)
+    reference = policy.reference if policy is not None and request.monitor is not None else None
+    recipe = Recipe(
+        model=weights_hash(setup),
+        policy=None if policy is None else _digest(policy, "score", "thresholds", "temperatures"),
+        data=hashlib.sha256(json.dumps(schema.options, sort_keys=True).encode()).hexdigest(),
+        exit_scores=request.exit_scores,
+        monitored=None if reference is None else _digest(reference, "distributions"),
+    )
+    return PredictionTask(
+        tagger=trained.tagger,
+        policy=None if policy is None else policy.policy(),
+        schema=schema,
+        recipe=recipe,
+        reference=reference,
+        rows=EVALUATION_ROWS,
+        threads=max(1, torch.get_num_threads() // (request.workers or 1)),
+        device=str(resolve_device(setup.options.device)),
+    )
+
+
+def _check_monitoring(significance: float, setup: Setup, policy: ExitPolicyFile | None) -> None:
+    if not 0 < significance < 1:
+        raise UsageError(f"--monitor {significance:g} is not a significance: give a number between 0 and 1")
+    if policy is None:
+        raise UsageError(
+            f"--monitor compares with the calibration jets, but there is no {setup.project.exit_policy}: run mode "
+            "'calibrate'"
+        )
+
+
+def _digest(record: Record, *fields: str) -> str:
+    return hashlib.sha256(record.model_dump_json(include=set(fields)).encode()).hexdigest()
+
+
+def _files(request: Request, setup: Setup) -> tuple[list[Path], list[str]]:
+    if request.files:
+        return expand_patterns("--files", request.files, setup.project.root), []
+    if setup.options.test_files:
+        return setup.files("test_files"), []
+    return setup.files("val_files"), [
+        "c.test_files is empty and there is no --files, so these are the validation files"
+    ]
+
+
+def _predicted(task: PredictionTask, jobs: Sequence[FileJob], request: Request) -> Iterator[Manifest]:
+    """Yield the manifest of each file that is predicted now, and show how far it is."""
+    parallel = request.scheduler is not None or (request.workers or 1) > 1
+    if parallel:
+        require_dask()
+    rows = sum(row_count(job.source, task.schema.weaver.treename) for job in jobs)
+    columns = (
+        TextColumn("{task.completed:,} jets"),
+        BarColumn(),
+        TextColumn("{task.speed:,.0f} jets/s"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        bar = progress.add_task("", total=rows)
+        if not parallel:
+            for job in jobs:
+                yield predict_file(task, job, lambda count: progress.advance(bar, count))
+        elif jobs:
+            for manifest in predict_files(task, jobs, workers=request.workers or 1, scheduler=request.scheduler):
+                progress.advance(bar, manifest.rows)
+                yield manifest
+
+
+def _monitor(task: PredictionTask, manifests: Sequence[Manifest], significance: float, path: Path) -> None:
+    seen = [manifest.drift for manifest in manifests if manifest.drift is not None]
+    assert task.reference is not None
+    report = compare(task.reference, sum(seen[1:], start=seen[0]), significance)
+    report.write(path)
+    for line in drift_lines(report):
+        console.print(line, soft_wrap=True, markup=False)
+    console.print(f"Written: {path}", soft_wrap=True, markup=False)

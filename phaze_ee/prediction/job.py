@@ -1,0 +1,121 @@
+"""Predictions for one file of jets, in constant memory."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from phaze_ee.atomic import replacing
+from phaze_ee.data.chunks import ahead, spans_of
+from phaze_ee.data.loaders import EVALUATION_ROWS
+from phaze_ee.data.rows import JetRows, RowReader
+from phaze_ee.data.schema import DataSchema
+from phaze_ee.data.table import Span
+from phaze_ee.exits.drift import DriftReference
+from phaze_ee.exits.engine import Engine, EngineResult
+from phaze_ee.exits.policies import ThresholdPolicy
+from phaze_ee.models.tagger import Tagger
+from phaze_ee.prediction.columns import prediction_columns
+from phaze_ee.prediction.manifest import Manifest, Recipe
+from phaze_ee.prediction.outputs import FileJob
+from phaze_ee.prediction.writers import Columns, open_writer
+
+
+@dataclass(frozen=True)
+class PredictionTask:
+    """What is the same for all files.
+
+    Attributes:
+        tagger: in evaluation mode, on the CPU.
+        policy: when jets leave; None: every jet gets the full model.
+        schema: the data configuration, with the observers to write.
+        recipe: what the outputs are told apart by.
+        reference: the distributions to compare with; None: the files are not monitored.
+        rows: how many rows of a file are worked on at a time; what a jet spends may depend on it, the answers do not.
+        threads: of the engine.
+        device: where the network runs.
+    """
+
+    tagger: Tagger
+    policy: ThresholdPolicy | None
+    schema: DataSchema
+    recipe: Recipe
+    reference: DriftReference | None = None
+    rows: int = EVALUATION_ROWS
+    threads: int = 1
+    device: str = "cpu"
+
+
+def predict_file(task: PredictionTask, job: FileJob, advance: Callable[[int], None] = lambda rows: None) -> Manifest:
+    """Write the predictions for a file of jets, in their order; the output is whole or not there.
+
+    While the engine works on some jets, the next are read.
+
+    Args:
+        task: what to do.
+        job: the file, and where the predictions go.
+        advance: told the number of rows after each part.
+
+    Raises:
+        DataError: the file cannot be used.
+        RunError: the output cannot be written.
+    """
+    run = _FileRun(task, job.source)
+    with replacing(job.output) as temporary, open_writer(temporary) as writer:
+        for span, rows in run.read():
+            writer.write(run.answer(rows))
+            advance(span.stop - span.start)
+        manifest = run.manifest(job)
+        writer.finish(manifest)
+    return manifest
+
+
+class _FileRun:
+    """One file on its way through the engine, and what is counted meanwhile."""
+
+    def __init__(self, task: PredictionTask, source: Path) -> None:
+        self.task = task
+        self.spans = spans_of(source, task.schema.weaver.treename, task.rows) or [Span(source, 0, 0)]
+        self.reader = RowReader.of_file(task.schema, source)
+        self.engine = Engine(task.tagger.to(task.device), task.policy, threads=task.threads)
+        self.exits_E = np.zeros(len(task.tagger.exit_names), dtype=np.int64)
+        self.macs = self.full_macs = 0
+        self.drift: DriftReference | None = None
+
+    def read(self) -> Iterator[tuple[Span, JetRows]]:
+        return zip(self.spans, ahead(self.reader.read_ragged, self.spans), strict=True)
+
+    def answer(self, rows: JetRows) -> Columns:
+        """Run the engine on some jets; return the columns to write."""
+        jets = rows.jets if self.task.device == "cpu" else rows.jets.padded().to(self.task.device)
+        result = self.engine(jets).cpu()
+        self._count(rows, result)
+        return prediction_columns(
+            rows,
+            result,
+            self.task.schema.class_names,
+            labelled=self.reader.labelled,
+            exit_scores=self.task.recipe.exit_scores,
+        )
+
+    def _count(self, rows: JetRows, result: EngineResult) -> None:
+        self.exits_E += np.bincount(result.exit_index_N.numpy(), minlength=len(self.exits_E))
+        self.macs += int(result.macs_N.sum())
+        self.full_macs += int(self.engine.tagger.exit_macs(rows.jets.particle_count_N, exits=())[-1].sum())
+        if self.task.reference is not None and self.task.policy is not None:
+            logits_ENK = result.visited_NEK.transpose(0, 1)
+            seen = self.task.reference.count(self.task.policy, logits_ENK, result.exit_index_N)
+            self.drift = seen if self.drift is None else self.drift + seen
+
+    def manifest(self, job: FileJob) -> Manifest:
+        return Manifest(
+            recipe=self.task.recipe,
+            input=job.input_file,
+            rows=self.spans[-1].stop,
+            labelled=self.reader.labelled,
+            exits=dict(zip(self.task.tagger.exit_names, self.exits_E.tolist(), strict=True)),
+            macs=self.macs,
+            full_macs=self.full_macs,
+            drift=self.drift,
+        )

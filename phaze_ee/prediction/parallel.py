@@ -1,0 +1,79 @@
+"""Many files at once with Dask: processes of this machine, or a cluster that is there."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from importlib.util import find_spec
+from typing import Any
+
+from phaze_ee.errors import PhazeError, RunError, UsageError, one_line
+from phaze_ee.prediction.job import PredictionTask, predict_file
+from phaze_ee.prediction.manifest import Manifest
+from phaze_ee.prediction.outputs import FileJob
+
+_CONNECT_SECONDS = 30
+
+
+def require_dask() -> None:
+    """Raise UsageError, with the command that helps, unless ``dask.distributed`` is installed."""
+    if find_spec("distributed") is None:
+        raise UsageError(
+            "--workers above 1 and --scheduler need dask.distributed, which this environment lacks; install it: "
+            'pip install "phaze-ee[dask]" (or: uv sync --extra dask)'
+        )
+
+
+def predict_files(
+    task: PredictionTask, jobs: Sequence[FileJob], *, workers: int, scheduler: str | None
+) -> Iterator[Manifest]:
+    """Yield the manifest of each file as it is done. The outputs are those of a run in one process.
+
+    Args:
+        task: what to do with each file.
+        jobs: the files; a cluster must see them, and the outputs, under the same paths.
+        workers: processes to start on this machine, unless there is a ``scheduler``.
+        scheduler: the address of a running Dask scheduler.
+
+    Raises:
+        UsageError: dask.distributed is not installed, or the scheduler does not answer.
+        DataError: a file cannot be used; others that are under way are given up.
+        RunError: an output cannot be written, or a worker process died.
+    """
+    require_dask()
+    from distributed import Client, KilledWorker, as_completed
+
+    with ExitStack() as stack:
+        cluster = scheduler if scheduler is not None else stack.enter_context(_local_cluster(workers))
+        try:
+            client = stack.enter_context(Client(cluster, timeout=_CONNECT_SECONDS))
+        except (OSError, ValueError) as error:
+            raise UsageError(f"no Dask scheduler answers at {scheduler}: {one_line(error)}; correct it") from error
+        shared = client.scatter(task, broadcast=True)
+        futures = [client.submit(_predict, shared, job, pure=False) for job in jobs]
+        try:
+            for _, manifest in as_completed(futures, with_results=True):
+                if isinstance(manifest, PhazeError):
+                    raise manifest
+                yield manifest
+        except KilledWorker as error:
+            raise RunError(f"a worker process died: {one_line(error)}; often memory: lower --workers") from error
+
+
+@contextmanager
+def _local_cluster(workers: int) -> Iterator[Any]:
+    """Start processes that are forked from one server, which imports the libraries once; that takes seconds."""
+    import dask
+    from distributed import LocalCluster
+    from distributed.utils import get_mp_context
+
+    with dask.config.set({"distributed.worker.multiprocessing-method": "forkserver"}):
+        get_mp_context().set_forkserver_preload(["distributed", "phaze_ee.data.warm_up", __name__])
+        with LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=":0") as cluster:
+            yield cluster
+
+
+def _predict(task: PredictionTask, job: FileJob) -> Manifest | PhazeError:
+    # Dask would log an exception with its traceback in the worker, so it travels as a value.
+    try:
+        return predict_file(task, job)
+    except PhazeError as error:
+        return error

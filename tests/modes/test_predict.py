@@ -1,0 +1,278 @@
+"""Mode predict: what it writes, what it skips, and what it refuses."""
+
+import json
+import math
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow.parquet
+import pytest
+import torch
+import uproot
+from distributed import LocalCluster
+
+from phaze_ee.cli import main
+from phaze_ee.data.loaders import evaluation_loader
+from phaze_ee.exits.policies import ThresholdPolicy, exit_index
+from phaze_ee.modes import predict as predict_mode
+from phaze_ee.modes.inputs import load_setup, load_trained
+from phaze_ee.prediction.writers import read_manifest
+from phaze_ee.workspace import Project
+from tests.modes.exit_policies import write_policy
+from tests.modes.two_class_project import JETS, make_project, request, save_best_model, write_jets
+
+Columns = dict[str, npt.NDArray[Any]]
+SCORES = ["score_is_qcd", "score_is_top"]
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
+    monkeypatch.setenv("PHAZE_EE_WORKSPACES", str(tmp_path / "workspaces"))
+    monkeypatch.setattr(predict_mode, "EVALUATION_ROWS", 15)
+    project = make_project(tmp_path)
+    save_best_model(project)
+    return project
+
+
+def predict(*flags: str | Path) -> int:
+    return main(["-m", "predict", "-p", "Tops", "small", *map(str, flags)])
+
+
+def columns_of(path: Path) -> Columns:
+    if path.suffix == ".parquet":
+        table = pyarrow.parquet.read_table(path)
+        return {name: table[name].to_numpy() for name in table.column_names}
+    with uproot.open(path) as file:
+        arrays: Columns = file["Events"].arrays(library="np")
+        return arrays
+
+
+def every_exit(path: Path) -> torch.Tensor:
+    trained = load_trained(load_setup(request("predict")))
+    batches = list(evaluation_loader(trained.schema, [path], batch_size=JETS))
+    with torch.no_grad():
+        logits_ENK: torch.Tensor = trained.tagger.packed()(batches[0].inputs)
+    return logits_ENK
+
+
+def halves(path: Path) -> ThresholdPolicy:
+    """A policy by which about half of the jets leave at each exit, with temperatures."""
+    confidence_EN = every_exit(path).softmax(dim=-1).amax(dim=-1)
+    return ThresholdPolicy("confidence", confidence_EN[:2].median(dim=1).values.tolist(), [1.0, 1.0, 2.0])
+
+
+@pytest.mark.parametrize("suffix", ["root", "parquet"])
+def test_the_answers_are_those_of_the_policy(project: Project, tmp_path: Path, suffix: str) -> None:
+    policy = halves(tmp_path / "val.root")
+    write_policy(project, policy)
+    assert predict("--format", suffix, "--exit-scores") == 0
+    columns = columns_of(project.predictions / f"val.{suffix}")
+    logits_ENK = every_exit(tmp_path / "val.root") / torch.tensor([1.0, 1.0, 2.0]).view(-1, 1, 1)
+    index_N = exit_index(policy, logits_ENK)
+    assert set(index_N.tolist()) == {0, 1, 2}
+    score_ENK = logits_ENK.softmax(dim=-1).numpy()
+    for number, name in enumerate(SCORES):
+        np.testing.assert_allclose(columns[name], score_ENK[index_N, range(JETS), number], atol=1e-6)
+        for index, exit_ in enumerate(("exit_0", "exit_1", "full_model")):
+            expected = np.where(index <= index_N.numpy(), score_ENK[index, :, number], math.nan)
+            np.testing.assert_allclose(columns[f"{exit_}_{name}"], expected, atol=1e-6)
+    assert columns["exit_index"].tolist() == index_N.tolist()
+    assert columns["entry"].tolist() == columns["jet_id"].tolist() == list(range(JETS))
+    assert columns["is_top"].tolist() == [bool(jet % 2) for jet in range(JETS)]
+    assert (np.diff(np.unique(columns["exit_macs"])) > 0).all()
+    assert len(columns) == 1 + 2 + 2 + 1 + 2 + 6
+
+
+def test_without_a_policy_every_jet_gets_the_full_model(
+    project: Project, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert predict() == 0
+    columns = columns_of(project.predictions / "val.root")
+    assert set(columns["exit_index"].tolist()) == {2}
+    score_NK = every_exit(tmp_path / "val.root")[-1].softmax(dim=-1).numpy()
+    np.testing.assert_allclose(np.stack([columns[name] for name in SCORES], axis=1), score_NK, atol=1e-6)
+    assert not any("exit_0" in name for name in columns)
+    printed = capsys.readouterr().out
+    assert "no exit policy yet" in printed
+    assert "c.test_files is empty" in printed
+    assert max(len(line) for line in printed.splitlines() if str(tmp_path) not in line) <= 80
+
+
+def test_other_files_without_labels_and_with_other_observers(project: Project, tmp_path: Path) -> None:
+    with uproot.open(tmp_path / "val.root") as file:
+        jets = file["Events"].arrays(["p_eta", "p_phi", "p_pt"], library="np")
+    folder = tmp_path / "other"
+    folder.mkdir()
+    with uproot.recreate(folder / "data.root") as file:
+        file.mktree("Events", {**dict.fromkeys(jets, ("f4", (12,))), "run": "i8"})
+        file["Events"].extend({**jets, "run": np.full(JETS, 7)})
+    assert predict("--files", folder / "*.root", "--output", tmp_path / "out", "--observers", "run") == 0
+    columns = columns_of(tmp_path / "out" / "data.root")
+    assert set(columns) == {"entry", *SCORES, "run", "exit_index", "exit_macs"}
+    assert set(columns["run"].tolist()) == {7}
+    assert predict("--files", folder / "*.root", "--output", tmp_path / "bare", "--observers") == 0
+    assert "run" not in columns_of(tmp_path / "bare" / "data.root")
+
+
+def test_a_file_with_some_of_the_labels_is_refused(
+    project: Project, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with uproot.open(tmp_path / "val.root") as file:
+        jets = file["Events"].arrays(["p_eta", "p_phi", "p_pt", "is_top", "jet_id"], library="np")
+    with uproot.recreate(tmp_path / "some.root") as file:
+        file.mktree("Events", {n: ("f4", (12,)) if v.ndim > 1 else v.dtype for n, v in jets.items()})
+        file["Events"].extend(jets)
+    assert predict("--files", tmp_path / "some.root") == 2
+    assert "has no branch is_qcd" in capsys.readouterr().err
+    assert not list(project.predictions.glob("*"))
+
+
+def test_finished_files_are_skipped(project: Project, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert predict() == 0
+    before = (project.predictions / "val.root").stat()
+    write_jets(tmp_path / "more.root", np.arange(20) % 2)
+    capsys.readouterr()
+    assert predict("--files", tmp_path / "val.root", tmp_path / "more.root") == 0
+    assert "1 of 2 files were predicted already" in " ".join(capsys.readouterr().out.split())
+    assert (project.predictions / "val.root").stat() == before
+    assert len(columns_of(project.predictions / "more.root")["entry"]) == 20
+
+
+def test_what_was_made_otherwise_is_not_replaced_unasked(
+    project: Project, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refused(*flags: str) -> str:
+        assert predict(*flags) == 2
+        return capsys.readouterr().err
+
+    assert predict() == 0
+    assert "made with another choice of --exit-scores" in refused("--exit-scores")
+    assert "made with another data config or other observers" in refused("--observers")
+    write_policy(project, halves(tmp_path / "val.root"))
+    assert "made with another exit policy" in refused()
+    write_jets(tmp_path / "val.root", np.zeros(12))
+    assert "another exit policy, another input file" in refused()
+    project.exit_policy.unlink()
+    save_best_model(project)
+    assert "another model, another input file" in refused()
+    assert predict("--overwrite") == 0
+    assert len(columns_of(project.predictions / "val.root")["entry"]) == 12
+    shutil.copy(tmp_path / "val.root", project.predictions / "val.root")
+    assert "was not written by mode predict" in refused()
+
+
+def test_a_policy_of_another_model_is_refused(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
+    write_policy(project, ThresholdPolicy("confidence", [0.7, 0.7]))
+    save_best_model(project)
+    assert predict() == 2
+    assert "calibrated for another model" in capsys.readouterr().err
+
+
+def test_jets_are_never_replaced(project: Project, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = (tmp_path / "val.root").read_bytes()
+    assert predict("--output", tmp_path, "--overwrite") == 2
+    assert "would replace the jets" in capsys.readouterr().err
+    assert (tmp_path / "val.root").read_bytes() == before
+
+
+@pytest.mark.parametrize("suffix", ["root", "parquet"])
+def test_an_empty_file_gives_an_empty_file(project: Project, tmp_path: Path, suffix: str) -> None:
+    write_jets(tmp_path / "empty.root", np.zeros(0))
+    assert predict("--files", tmp_path / "empty.root", "--format", suffix) == 0
+    columns = columns_of(project.predictions / f"empty.{suffix}")
+    assert set(SCORES) <= set(columns)
+    assert all(len(column) == 0 for column in columns.values())
+
+
+def test_a_bad_jet_leaves_no_output(project: Project, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with uproot.open(tmp_path / "val.root") as file:
+        jets = file["Events"].arrays(library="np")
+    jets["p_pt"][33, 2] = math.nan
+    with uproot.recreate(tmp_path / "bad.root") as file:
+        file.mktree("Events", {n: ("f4", (12,)) if v.ndim > 1 else v.dtype for n, v in jets.items()})
+        file["Events"].extend(jets)
+    assert predict("--files", tmp_path / "val.root") == 0
+    assert predict("--files", tmp_path / "val.root", tmp_path / "bad.root") == 2
+    assert "bad.root row 33: p_pt is NaN" in capsys.readouterr().err
+    assert [path.name for path in project.predictions.iterdir()] == ["val.root"]
+
+
+def test_monitoring_adds_up_over_files_and_runs(
+    project: Project, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_policy(project, halves(tmp_path / "val.root"), every_exit(tmp_path / "val.root"))
+    assert predict("--monitor") == 0
+    assert "no alarm: 40 jets against 40 of the calibration" in capsys.readouterr().out
+    write_shifted(tmp_path / "shifted.root", 400)
+    assert predict("--monitor", "0.01", "--files", tmp_path / "val.root", tmp_path / "shifted.root") == 0
+    printed = capsys.readouterr().out
+    assert "WARNING: these jets differ from the calibration jets" in printed
+    assert "440 jets against 40 of the calibration" in printed
+    report = json.loads((project.predictions / "drift.json").read_text(encoding="utf-8"))
+    assert report["jets"] == 440
+    assert any(test["alarm"] for test in report["tests"])
+
+
+def write_shifted(path: Path, count: int) -> None:
+    write_jets(path, np.arange(count) % 2)
+    with uproot.open(path) as file:
+        jets = file["Events"].arrays(library="np")
+    jets["p_pt"] = 3 * jets["p_pt"] + 2
+    with uproot.recreate(path) as file:
+        file.mktree("Events", {n: ("f4", (12,)) if v.ndim > 1 else v.dtype for n, v in jets.items()})
+        file["Events"].extend(jets)
+
+
+@pytest.mark.parametrize(("value", "message"), [("0.001", "run mode 'calibrate'"), ("2", "not a significance")])
+def test_monitoring_needs_a_policy_and_a_significance(
+    project: Project, value: str, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert predict("--monitor", value) == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("where", ["processes of this machine", "a cluster"])
+def test_dask_gives_the_same_values(project: Project, tmp_path: Path, where: str) -> None:
+    policy = halves(tmp_path / "val.root")
+    write_policy(project, policy, every_exit(tmp_path / "val.root"))
+    for number in range(3):
+        write_jets(tmp_path / f"jets_{number}.root", np.arange(20 + number) % 2)
+    common = ("--files", tmp_path / "jets_*.root", "--exit-scores", "--monitor")
+    assert predict(*common, "--output", tmp_path / "serial") == 0
+    parallel = (*common, "--output", tmp_path / "parallel")
+    if where == "a cluster":
+        with LocalCluster(
+            n_workers=2, threads_per_worker=1, processes=False, protocol="tcp", dashboard_address=":0"
+        ) as cluster:
+            assert predict(*parallel, "--scheduler", cluster.scheduler_address) == 0
+    else:
+        assert predict(*parallel, "--workers", "2") == 0
+    for number in range(3):
+        one, two = (tmp_path / name / f"jets_{number}.root" for name in ("serial", "parallel"))
+        assert read_manifest(one) == read_manifest(two)
+        first, second = columns_of(one), columns_of(two)
+        assert first.keys() == second.keys()
+        for name in first:
+            np.testing.assert_array_equal(first[name], second[name])
+    assert (tmp_path / "serial" / "drift.json").read_text() == (tmp_path / "parallel" / "drift.json").read_text()
+
+
+def test_a_scheduler_that_does_not_answer(
+    project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("phaze_ee.prediction.parallel._CONNECT_SECONDS", 0.3)
+    assert predict("--scheduler", "tcp://127.0.0.1:9") == 2
+    error = capsys.readouterr().err
+    assert "no Dask scheduler answers at tcp://127.0.0.1:9" in error
+    assert error.count("\n") == 1
+
+
+def test_without_dask_the_error_says_how_to_get_it(
+    project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("phaze_ee.prediction.parallel.find_spec", lambda name: None)
+    assert predict("--workers", "2") == 2
+    assert 'pip install "phaze-ee[dask]"' in capsys.readouterr().err
