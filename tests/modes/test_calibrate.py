@@ -1,0 +1,145 @@
+"""Mode calibrate on a small project: what it writes, says and refuses."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from phaze_ee.errors import DataError, UsageError
+from phaze_ee.exits.policy_file import ExitPolicyFile
+from phaze_ee.modes import calibrate
+from phaze_ee.modes.inputs import load_setup, load_trained
+from phaze_ee.modes.model_identity import weights_hash
+from phaze_ee.workspace import Project
+from tests.modes.two_class_project import make_project, request, save_best_model, write_jets
+
+JETS = 300
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("PHAZE_EE_WORKSPACES", str(tmp_path / "workspaces"))
+    return tmp_path
+
+
+def trained_project(folder: Path, *lines: str) -> Project:
+    write_jets(folder / "calibration.root", np.arange(JETS) % 2)
+    own = f"c.calibration_files = [{str(folder / 'calibration.root')!r}]"
+    project = make_project(folder, 'c.background = "is_qcd"', own, *lines)
+    save_best_model(project)
+    return project
+
+
+def run(**flags: object) -> None:
+    calibrate.run(replace(request("calibrate"), flags=flags))
+
+
+def policy_of(project: Project) -> ExitPolicyFile:
+    return ExitPolicyFile.read(project.exit_policy, made_by="calibrate")
+
+
+def test_the_policy_file_holds_what_was_asked_and_what_was_found(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    project = trained_project(folder, "c.seed = 5")
+    run(exit_target="agreement", epsilon=0.3, exit_score="margin")
+    file = policy_of(project)
+    assert (file.target.name, file.score.name) == ("agreement", "margin")
+    assert file.guarantee.holds
+    assert "at most 0.3 of the jets get another class" in file.guarantee.statement
+    assert (file.calibration.jets, file.calibration.shaping, file.calibration.testing) == (JETS, 120, 180)
+    assert (file.calibration.seed, file.calibration.held_out_of_validation) == (5, False)
+    assert file.model_hash == weights_hash(load_setup(request("calibrate")))
+    assert sum(file.realised["files"].exit_shares.values()) == pytest.approx(1.0)
+    assert file.reference.jets == 180
+    assert [curve.score.name for curve in file.curves] == ["confidence", "entropy", "margin", "patience"]
+    printed = [line for line in capsys.readouterr().out.splitlines() if str(folder) not in line]
+    assert max(map(len, printed)) <= 80
+
+
+@pytest.mark.parametrize("fit_temperatures", [True, False])
+def test_the_policy_fits_the_tagger(folder: Path, fit_temperatures: bool) -> None:
+    project = trained_project(folder, f"c.fit_temperatures = {fit_temperatures}")
+    run(exit_target="accuracy_drop", epsilon=0.4)
+    policy = policy_of(project).policy()
+    policy.check(len(load_trained(load_setup(request("calibrate"))).tagger.exit_stages))
+    assert (policy.temperatures is not None) == fit_temperatures
+
+
+def test_a_prior_is_reported_beside_the_files(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    project = trained_project(folder, 'c.class_prior = {"is_qcd": 0.999, "is_top": 0.001}')
+    run(exit_target="budget", cost_budget=0.6)
+    realised = policy_of(project).realised
+    assert realised["prior"].class_shares == {"is_qcd": 0.999, "is_top": 0.001}
+    assert realised["prior"].cost_share != realised["files"].cost_share
+    assert "share, class_prior" in capsys.readouterr().out
+
+
+def test_too_few_jets_give_the_full_model_and_a_reason(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    project = trained_project(folder)
+    run(exit_target="accuracy_drop", epsilon=0.001)
+    file = policy_of(project)
+    assert file.policy().exits == ()
+    assert not file.guarantee.holds
+    assert "the policy is the full model" in capsys.readouterr().out
+    assert json.loads(project.exit_policy.read_text())["thresholds"] == [float("inf")] * 2
+
+
+def test_without_files_of_its_own_it_takes_what_training_left(folder: Path) -> None:
+    project = make_project(folder, 'c.background = "is_qcd"', f"c.train_files = [{str(folder / 'train.root')!r}]")
+    write_jets(folder / "train.root", np.arange(10) % 2)
+    save_best_model(project)
+    run(exit_target="agreement", epsilon=0.5)
+    file = policy_of(project)
+    assert file.calibration.held_out_of_validation
+    assert file.calibration.jets == 21  # every other of forty, by the golden ratio
+    assert any("the training chose its best epoch with some of these jets" in note for note in file.notes)
+
+
+def test_jets_of_the_training_or_the_test_are_refused(folder: Path) -> None:
+    make_project(folder)
+    save_best_model(Project("Tops", "small"))
+    with pytest.raises(UsageError, match=r"val\.root is a calibration file and one of train_files too"):
+        run(exit_target="agreement")
+
+
+def test_no_jets_at_all_are_refused(folder: Path) -> None:
+    make_project(folder, "c.calibration_share = 0.0")
+    save_best_model(Project("Tops", "small"))
+    with pytest.raises(UsageError, match="there are no calibration jets"):
+        run()
+
+
+def test_a_working_point_needs_its_classes(folder: Path) -> None:
+    trained_project(folder)
+    with pytest.raises(UsageError, match=r"needs c\.signal \(--signal\): one of is_top"):
+        run(exit_target="signal_efficiency")
+    with pytest.raises(UsageError, match="signal 'is_tap' is not a class"):
+        run(exit_target="signal_efficiency", signal="is_tap")
+    write_jets(folder / "calibration.root", np.zeros(50, dtype=int))
+    with pytest.raises(DataError, match="hold no jet of is_top"):
+        run(exit_target="signal_efficiency", signal="is_top")
+
+
+def test_a_wrong_flag_is_told_as_one(folder: Path) -> None:
+    trained_project(folder)
+    with pytest.raises(UsageError, match=r"^the command line: epsilon: Input should be less than 1 \(got 2\)"):
+        run(epsilon=2)
+
+
+def test_a_policy_of_another_model_is_refused(folder: Path) -> None:
+    project = trained_project(folder)
+    run(exit_target="agreement", epsilon=0.3)
+    torch.manual_seed(99)
+    save_best_model(project)
+    with pytest.raises(UsageError, match="calibrated for another model"):
+        ExitPolicyFile.load(project.exit_policy, weights_hash(load_setup(request("calibrate"))))
+
+
+def test_a_network_without_exits_has_nothing_to_calibrate(folder: Path) -> None:
+    trained_project(folder, "c.num_exit_points = 0", "c.beta_max = []")
+    with pytest.raises(UsageError, match="a network without exits"):
+        run()
