@@ -14,9 +14,10 @@ class Fraction(Record):
 class OperatingPoint(Record):
     """One way to choose the exits of the judged jets: what it costs, and how well the merged answers do.
 
-    ``mean_macs`` are multiply-accumulates per jet, each with its own number of particles, heads visited on the way
-    included. ``macs_share`` is their ratio to those of the full model without any head. ``exit_fractions`` are the
-    shares of the jets that leave at each exit, the full model last.
+    ``mean_macs`` are multiply-accumulates per jet up to its exit, each with its own number of particles, heads visited
+    on the way included. (The engine works on jets together and may spend a little more: what it does spend stands in
+    the times of mode benchmark.) ``macs_share`` is their ratio to those of the full model without any head.
+    ``exit_fractions`` are the shares of the jets that leave at each exit, the full model last.
     """
 
     mean_macs: float

@@ -167,7 +167,7 @@ class ExitLatency(Record):
 
 
 class PolicyLatency(ExitLatency):
-    """Times when a policy chooses the exits: that of the project, or one of its cost-accuracy curves.
+    """Times when a policy chooses the exits.
 
     ``exit_fractions`` are the shares of the timed jets that left at each exit, the full model last.
     """
@@ -178,14 +178,19 @@ class PolicyLatency(ExitLatency):
 
 
 class LatencyReport(Record):
-    """Times of all exits at all batch sizes, those of policies, and the conditions under which they were taken."""
+    """Times of all exits at all batch sizes, and the conditions under which they were taken.
+
+    ``chosen`` are those of the project's policy, at all batch sizes too; ``curves`` those of some policies of its
+    cost-accuracy curves, at the largest.
+    """
 
     threads: int
     device: str
     dtype: str
     mean_multiplicity: float
     entries: list[ExitLatency]
-    policies: list[PolicyLatency] = []
+    chosen: list[PolicyLatency] = []
+    curves: list[PolicyLatency] = []
 
 
 class BenchmarkResults(ExitResultsFile[ExitBenchmark]):

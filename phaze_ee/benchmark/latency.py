@@ -16,6 +16,7 @@ from phaze_ee.results import ExitLatency, LatencyReport, PolicyLatency
 from phaze_ee.types import Jets
 
 BATCH_SIZES = (1, 16, 256)
+_CHOSEN = "policy"
 
 
 def measure_latency(
@@ -44,7 +45,7 @@ def measure_latency(
         seconds: how long each exit and policy is measured at each batch size, at least.
         minimum_batches: how many batches each of them gets at least.
     """
-    exits = [*_exits(tagger), *([] if policy is None else [_Timed("policy", policy)])]
+    exits = [*_exits(tagger), *([] if policy is None else [_Timed(_CHOSEN, policy)])]
     points = [_Timed(point.score.name, point) for point in curves]
     entries = [
         entry
@@ -66,7 +67,8 @@ def measure_latency(
         dtype=str(parameter.dtype).removeprefix("torch."),
         mean_multiplicity=float(jets.particle_count_N.double().mean()),
         entries=[entry for entry in entries if not isinstance(entry, PolicyLatency)],
-        policies=[entry for entry in entries if isinstance(entry, PolicyLatency)],
+        chosen=[entry for entry in entries if isinstance(entry, PolicyLatency) and entry.name == _CHOSEN],
+        curves=[entry for entry in entries if isinstance(entry, PolicyLatency) and entry.name != _CHOSEN],
     )
 
 

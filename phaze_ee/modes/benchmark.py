@@ -19,7 +19,7 @@ from phaze_ee.modes.exit_policy import policy_of_model
 from phaze_ee.modes.inputs import Setup, load_setup, load_trained
 from phaze_ee.modes.model_identity import weights_hash
 from phaze_ee.modes.request import Request
-from phaze_ee.modes.tables import benchmark_table, latency_table, show, show_notes
+from phaze_ee.modes.tables import benchmark_table, curve_latency_table, latency_table, show, show_notes
 from phaze_ee.plots.titles import exit_title
 from phaze_ee.results import BenchmarkResults, EvaluationResults, ExitBenchmark, ExitEvaluation, LatencyReport
 
@@ -53,6 +53,8 @@ def run(request: Request) -> None:
     show(benchmark_table(results))
     if results.latency is not None:
         show(latency_table(results.latency))
+        if results.latency.curves:
+            show(curve_latency_table(results.latency))
     show_notes(results.notes)
     console.print(f"Written: {setup.project.benchmark_results}", soft_wrap=True, markup=False)
 

@@ -8,7 +8,7 @@ from rich.table import Table
 
 from phaze_ee.modes.console import console
 from phaze_ee.plots.titles import class_title, exit_title
-from phaze_ee.results import BenchmarkResults, EvaluationResults, LatencyReport, Rejection
+from phaze_ee.results import BenchmarkResults, EvaluationResults, ExitLatency, LatencyReport, Rejection
 
 WIDTH = 80
 _EXITS_PER_TABLE = 4
@@ -120,13 +120,28 @@ def comparison_table(projects: Iterable[tuple[str, EvaluationResults, BenchmarkR
 
 
 def latency_table(latency: LatencyReport) -> Table:
-    """Return measured times, with the conditions under which they hold in the title."""
-    table = empty_table(
+    """Return measured times of exits and policy, with the conditions under which they hold in the title."""
+    table = _times_table(
         f"time a jet, {latency.threads} threads, {latency.device}, {latency.dtype}, "
-        f"{latency.mean_multiplicity:.0f} particles on average",
-        ["batch", "jets/s", "p50 (ms)", "p95 (ms)", "p99 (ms)", "spent [M]"],
+        f"{latency.mean_multiplicity:.0f} particles on average"
     )
-    for entry in [*latency.entries, *latency.policies]:
+    _add_times(table, [*latency.entries, *latency.chosen])
+    return table
+
+
+def curve_latency_table(latency: LatencyReport) -> Table:
+    """Return measured times of some policies of each cost-accuracy curve."""
+    table = _times_table("time a jet, some policies of the cost-accuracy curves")
+    _add_times(table, latency.curves)
+    return table
+
+
+def _times_table(title: str) -> Table:
+    return empty_table(title, ["batch", "jets/s", "p50 (ms)", "p95 (ms)", "p99 (ms)", "spent [M]"])
+
+
+def _add_times(table: Table, entries: Iterable[ExitLatency]) -> None:
+    for entry in entries:
         table.add_row(
             exit_title(entry.name),
             str(entry.batch_size),
@@ -136,7 +151,6 @@ def latency_table(latency: LatencyReport) -> Table:
             f"{entry.p99_ms:.3f}",
             f"{entry.mean_macs / 1e6:.3f}",
         )
-    return table
 
 
 def with_error(value: float, error: float) -> str:

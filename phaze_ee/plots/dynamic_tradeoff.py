@@ -19,7 +19,7 @@ from phaze_ee.results import BenchmarkResults, ExitLatency, LatencyReport, Rejec
 Cost = Literal["macs", "time"]
 _COST_LABELS: dict[Cost, str] = {
     "macs": "Mean MACs per jet",
-    "time": "Measured time per jet (ms), batches of {size}",
+    "time": "Median time per jet (ms), batches of {size}",
 }
 _BOUNDS = {"oracle": ("oracle", "v"), "label_free_oracle": ("label-free oracle", "^")}
 _EXIT_COLOUR = "0.35"
@@ -78,7 +78,7 @@ def dynamic_figures(project: DynamicProject) -> dict[str, Figure]:
 
 def _costs(project: DynamicProject) -> list[Cost]:
     latency = project.benchmark.latency
-    return ["macs"] if latency is None or not latency.policies else ["macs", "time"]
+    return ["macs"] if latency is None or not latency.chosen else ["macs", "time"]
 
 
 def cost_series(project: DynamicProject, cost: Cost) -> Iterator[Series]:
@@ -112,7 +112,7 @@ def _policy_cost(cost: Cost, point: OperatingPoint, score: str, latency: Latency
     if cost == "macs":
         return point.mean_macs
     thresholds = getattr(point, "thresholds", None)
-    timed = [] if latency is None else latency.policies
+    timed = [] if latency is None else [*latency.chosen, *latency.curves]
     return _milliseconds([entry for entry in timed if (entry.score, entry.thresholds) == (score, thresholds)])
 
 
@@ -129,10 +129,8 @@ def _rival_cost(cost: Cost, rival: ProjectResults) -> float | None:
 
 
 def _milliseconds(entries: Sequence[ExitLatency]) -> float | None:
-    """Return the time per jet in the largest batches that were timed."""
-    if not entries:
-        return None
-    return 1e3 / max(entries, key=lambda entry: entry.batch_size).jets_per_second
+    """Return the median time per jet in the largest batches that were timed: others use the machine, too."""
+    return max(entries, key=lambda entry: entry.batch_size).p50_ms if entries else None
 
 
 @hep_style()

@@ -46,11 +46,10 @@ def test_policies_are_timed_as_they_run() -> None:
     report = measure_latency(
         tagger, jets, policy=policy, curves=[point], batch_sizes=(1, 6), seconds=0.0, minimum_batches=6
     )
-    assert [(entry.name, entry.batch_size) for entry in report.policies] == [
-        ("policy", 1), ("policy", 6), ("margin", 6),
-    ]  # fmt: skip
+    assert [(entry.name, entry.batch_size) for entry in report.chosen] == [("policy", 1), ("policy", 6)]
+    assert [(entry.name, entry.batch_size) for entry in report.curves] == [("margin", 6)]
     assert len(report.entries) == 6
-    _, chosen, early = report.policies
+    chosen, early = report.chosen[1], report.curves[0]
     assert (chosen.score, chosen.thresholds) == ("confidence", [middle, math.inf])
     assert chosen.exit_fractions == [0.5, 0, 0.5]
     assert chosen.mean_macs == Engine(tagger, policy)(jets).macs_N.double().mean()

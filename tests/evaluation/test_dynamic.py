@@ -1,0 +1,176 @@
+"""What is computed from stored answers is what the engine does."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from phaze_ee.dynamic_results import DynamicResults
+from phaze_ee.evaluation.dynamic import evaluate_dynamic
+from phaze_ee.evaluation.metrics import jets_per_class
+from phaze_ee.evaluation.predict import predict
+from phaze_ee.exits.calibration.targets import AccuracyDrop, Agreement, AnyTarget, Budget, SignalEfficiency
+from phaze_ee.exits.drift import DriftReference
+from phaze_ee.exits.engine import Engine
+from phaze_ee.exits.policy_file import CalibrationSample, CostCurve, ExitPolicyFile, Guarantee
+from phaze_ee.exits.scores import Confidence, Margin
+from phaze_ee.results import EvaluationResults
+from phaze_ee.types import Predictions, exit_names
+from tests.evaluation.answers import CLASSES, random_predictions
+from tests.jets import CLASSES as NETWORK_CLASSES
+from tests.jets import labelled_batch, small_tagger
+
+TAGGER = small_tagger((0, 1), num_classes=len(CLASSES)).packed()
+
+
+def policy_file(
+    thresholds: tuple[float, ...] = (0.6, 0.7),
+    target: AnyTarget | None = None,
+    temperatures: list[float] | None = None,
+    curve: tuple[tuple[float, float], ...] = ((0.9, 0.9), (-math.inf, math.inf)),
+    classes: tuple[str, ...] = CLASSES,
+) -> ExitPolicyFile:
+    return ExitPolicyFile(
+        project="W/p",
+        model="best_model.pt",
+        model_hash="abc",
+        classes=list(classes),
+        exit_names=list(exit_names(len(thresholds) + 1)),
+        score=Confidence(),
+        thresholds=list(thresholds),
+        temperatures=temperatures,
+        target=target or AccuracyDrop(epsilon=0.02),
+        guarantee=Guarantee(method="ltt", delta=0.05, holds=True, statement="", risks=[]),
+        calibration=CalibrationSample(
+            files=["val.root"], held_out_of_validation=False, jets=1, shaping=1, testing=1, seed=0, jets_per_class=None
+        ),
+        realised={},
+        curves=[CostCurve(score=Margin(), thresholds=[list(point) for point in curve])],
+        reference=DriftReference(distributions={}),
+        notes=[],
+    )
+
+
+def evaluation(predictions: Predictions, files: tuple[str, ...] = ("test.root",)) -> EvaluationResults:
+    return EvaluationResults(
+        exits={},
+        project="W/p",
+        model="best_model.pt",
+        model_hash="abc",
+        classes=list(predictions.class_names),
+        jets=len(predictions),
+        jets_per_class=jets_per_class(predictions.label_N, predictions.class_names),
+        files=list(files),
+    )
+
+
+def judged(predictions: Predictions, file: ExitPolicyFile, background: str | None = "label_QCD") -> DynamicResults:
+    return evaluate_dynamic(predictions, file, TAGGER, background, evaluation(predictions))
+
+
+def test_figures_are_those_of_the_engine() -> None:
+    tagger = small_tagger((0, 1)).packed()
+    batch = labelled_batch(60, dtype=torch.float64)
+    names = tuple(f"class_{index}" for index in range(NETWORK_CLASSES))
+    predictions = predict(tagger, [batch], names)
+    middle = [float(predictions.logits_ENK[index].max(axis=1).mean()) for index in range(2)]
+    thresholds = tuple(float(np.exp(value) / (np.exp(value) + 2)) for value in middle)
+    file = policy_file(thresholds, temperatures=[0.5, 2.0, 1.5], curve=((0.1, 0.1), (0.3, math.inf)), classes=names)
+    found = evaluate_dynamic(predictions, file, tagger, "class_0", evaluation(predictions))
+
+    result = Engine(tagger, file.policy())(batch.inputs)
+    shares = result.exit_index_N.bincount(minlength=3).double() / 60
+    assert 0 < shares[0] < 1
+    assert found.policy.exit_fractions == pytest.approx(shares.tolist())
+    # The engine carries a jet that has its answer on where dropping it would cost more.
+    needed_EN = tagger.exit_macs(batch.inputs.particle_count_N)
+    assert found.policy.mean_macs == needed_EN[result.exit_index_N, torch.arange(60)].double().mean()
+    assert found.policy.mean_macs <= result.macs_N.double().mean()
+    assert found.policy.accuracy == (result.logits_NK.argmax(dim=1) == batch.label_N).double().mean()
+    assert [point.thresholds for point in found.curves[0].points] == [[0.1, 0.1], [0.3, math.inf]]
+    assert found.exits["full_model"].all_leave.macs_share == 1
+
+
+def test_everything_at_the_full_model_costs_nothing_in_accuracy() -> None:
+    predictions = random_predictions(400)
+    found = judged(predictions, policy_file((math.inf, math.inf)))
+    assert found.policy.macs_share == 1  # heads that nobody may leave at are not evaluated
+    assert found.policy.exit_fractions == [0, 0, 1]
+    assert (found.policy.accuracy_drop, found.policy.accuracy_drop_error) == (0, 0)
+    assert found.policy.disagreement.value == 0
+    assert found.policy.risks[0].rate.value == 0
+    assert found.mass is not None
+    assert found.mass.mixture == found.mass.full_model
+
+
+def test_realised_risks_are_those_of_the_target() -> None:
+    predictions = random_predictions(2_000)
+    everywhere = (-math.inf, math.inf)
+    right_EN = predictions.logits_ENK.argmax(axis=2) == predictions.label_N
+    answers_EN = predictions.logits_ENK.argmax(axis=2)
+
+    drop = judged(predictions, policy_file(everywhere)).policy
+    assert drop.risks[0].rate.value == pytest.approx((right_EN[-1] & ~right_EN[0]).mean())
+    assert drop.accuracy_drop == pytest.approx(right_EN[-1].mean() - right_EN[0].mean())
+
+    other = judged(predictions, policy_file(everywhere, Agreement(epsilon=0.1))).policy
+    assert other.risks[0].rate == other.disagreement
+    assert other.disagreement.value == pytest.approx((answers_EN[0] != answers_EN[-1]).mean())
+    assert judged(predictions, policy_file(everywhere, Budget(cost=0.5))).policy.risks == []
+
+
+def test_a_working_point_is_judged_at_the_cut_of_the_policy() -> None:
+    predictions = random_predictions(2_000)
+    target = SignalEfficiency(
+        epsilon=0.01, signal="label_Hbb", background="label_QCD", efficiency=0.5, background_growth=0.1,
+        form="two_sided", cut=2.0,
+    )  # fmt: skip
+    found = judged(predictions, policy_file((-math.inf, math.inf), target))
+    odds_EN = predictions.logits_ENK[:, :, 1] - predictions.logits_ENK[:, :, 0]
+    signal_N = (predictions.label_N == 1) & (odds_EN[-1] >= 2)
+    lost, added = found.policy.risks
+    assert lost.rate.value == pytest.approx((odds_EN[0, signal_N] < 2).mean())
+    assert added.name == "background added"
+    assert "cut 2" in found.policy.target
+    assert found.mass is not None
+    assert (found.mass.signal, found.mass.signal_efficiency) == ("label_Hbb", 0.5)
+
+
+def test_classes_that_the_target_needs_and_are_not_there() -> None:
+    predictions = random_predictions(300)
+    no_signal = replace(predictions, label_N=np.where(predictions.label_N == 1, 2, predictions.label_N))
+    target = SignalEfficiency(
+        epsilon=0.01, signal="label_Hbb", background="label_QCD", efficiency=0.5, background_growth=0.1,
+        form="reject", cut=2.0,
+    )  # fmt: skip
+    found = judged(no_signal, policy_file(target=target))
+    assert found.policy.risks == []
+    assert found.mass is None
+    assert any("no jets of label_Hbb" in note for note in found.notes)
+
+
+def test_without_background_or_observers() -> None:
+    predictions = replace(random_predictions(300), observers={}, class_names=("a", "b", "c"))
+    found = judged(predictions, policy_file(), background=None)
+    assert found.policy.rejections == []
+    assert found.mass is None
+    assert {(rates.sample, rates.observable) for rates in found.exit_rates} == {("all", "jet_nparticles")}
+
+
+def test_jets_of_the_calibration_are_told() -> None:
+    predictions = random_predictions(100)
+    same = evaluate_dynamic(
+        predictions, policy_file(), TAGGER, None, evaluation(predictions, ("test.root", "val.root"))
+    )
+    assert any("calibrated" in note for note in same.notes)
+    assert not any("calibrated" in note for note in judged(predictions, policy_file()).notes)
+
+
+def test_calibration_of_the_mixture_follows_the_temperatures() -> None:
+    predictions = random_predictions(3_000)
+    cold = judged(predictions, policy_file(temperatures=[0.05] * 3))
+    warm = judged(predictions, policy_file(temperatures=[1.5] * 3))
+    assert cold.policy.expected_calibration_error > 2 * warm.policy.expected_calibration_error
+    assert set(cold.exits) == {"exit_0", "exit_1", "full_model"}
