@@ -1,0 +1,40 @@
+"""The figures of the exit-bias audit, and where classes leave."""
+
+import pytest
+
+from phaze_ee.plots.exit_histogram import exit_histogram_figure
+from phaze_ee.plots.exit_rates import exit_rates_figure
+from phaze_ee.plots.mass_shapes import mass_shapes_figure
+from tests.plots.dynamic_examples import CLASSES, dynamic_results, mass_audit
+
+
+def test_histogram_has_a_bar_a_class_that_adds_up() -> None:
+    axes = exit_histogram_figure(dynamic_results()).axes[0]
+    bars = [patch for container in axes.containers for patch in container]
+    assert len(bars) == len(CLASSES) * 4
+    for index, total in enumerate((1, 1, 0)):  # the last class has no jets
+        assert sum(bar.get_width() for bar in bars[index :: len(CLASSES)]) == pytest.approx(total)
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["QCD", "Hbb", "Hcc"]
+
+
+def test_rates_have_a_row_a_sample_and_a_column_an_observable() -> None:
+    figure = exit_rates_figure(dynamic_results())
+    assert len(figure.axes) == 4
+    assert figure.axes[0].get_ylabel() == "Share leaving, all jets"
+    assert figure.axes[2].get_ylabel() == "Share leaving, QCD"
+    assert [axes.get_xlabel() for axes in figure.axes[2:]] == ["$p_T$ (GeV)", "Soft-drop mass (GeV)"]
+    assert "V = 0.12, p = 0.03" in [text.get_text() for text in figure.axes[0].texts]
+
+
+def test_an_observable_that_one_sample_lacks_leaves_a_gap() -> None:
+    results = dynamic_results()
+    assert len(exit_rates_figure(results.model_copy(update={"exit_rates": results.exit_rates[:3]})).axes) == 3
+
+
+@pytest.mark.parametrize(("passing", "text"), [(400, "JSD = 0.020"), (0, "no jet passes")])
+def test_mass_shapes_say_how_far_they_diverge(passing: int, text: str) -> None:
+    figure = mass_shapes_figure(mass_audit(passing))
+    labels = [label.get_text() for label in figure.legends[0].get_texts()]
+    assert labels[0] == "no cut (10,000 jets)"
+    assert all(text in label for label in labels[1:])
+    assert figure.axes[1].get_xlabel() == "Soft-drop mass (GeV)"
