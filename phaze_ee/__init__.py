@@ -7,8 +7,10 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from phaze_ee.api import load
-    from phaze_ee.exits.engine import Engine, EngineResult
+    from phaze_ee.api import load, load_policy, read_jets
+    from phaze_ee.exits.chunk_run import EngineResult
+    from phaze_ee.exits.engine import Engine
+    from phaze_ee.exits.event_budget import EventBudget
     from phaze_ee.exits.policies import ThresholdPolicy
     from phaze_ee.models.tagger import Tagger
     from phaze_ee.types import JetInputs, RaggedJets
@@ -17,15 +19,30 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "Engine": "phaze_ee.exits.engine",
-    "EngineResult": "phaze_ee.exits.engine",
+    "EngineResult": "phaze_ee.exits.chunk_run",
+    "EventBudget": "phaze_ee.exits.event_budget",
     "JetInputs": "phaze_ee.types",
     "RaggedJets": "phaze_ee.types",
     "Tagger": "phaze_ee.models.tagger",
     "ThresholdPolicy": "phaze_ee.exits.policies",
     "load": "phaze_ee.api",
+    "load_policy": "phaze_ee.api",
+    "read_jets": "phaze_ee.api",
 }
 
-__all__ = ["Engine", "EngineResult", "JetInputs", "RaggedJets", "Tagger", "ThresholdPolicy", "__version__", "load"]
+__all__ = [
+    "Engine",
+    "EngineResult",
+    "EventBudget",
+    "JetInputs",
+    "RaggedJets",
+    "Tagger",
+    "ThresholdPolicy",
+    "__version__",
+    "load",
+    "load_policy",
+    "read_jets",
+]
 
 
 def __getattr__(name: str) -> Any:

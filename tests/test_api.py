@@ -13,16 +13,21 @@ from phaze_ee.errors import CheckpointError, UsageError
 from phaze_ee.models.checkpoint import Checkpoint, save_checkpoint
 from phaze_ee.workspace import Project
 from tests.jets import random_jets, small_tagger
+from tests.modes.exit_policies import write_policy
+from tests.modes.two_class_project import make_project, save_best_model
 from tests.published import published_network, real_jets
 
 SIGNATURES = {
     "load": "(source, *, data_config, network_config)",
-    "Engine": "(tagger, policy, *, threads, chunk_size, backend)",
-    "EngineResult": "(logits_NK, exit_index_N, macs_N)",
+    "load_policy": "(project)",
+    "read_jets": "(source, files, *, batch_size, labelled)",
+    "Engine": "(tagger, policy, *, threads, chunk_size, backend, event_budget)",
+    "EngineResult": "(logits_NK, exit_index_N, macs_N, visited_NEK, refused_N)",
+    "EventBudget": "(macs)",
     "JetInputs": "(points, features, vectors, mask)",
     "RaggedJets": "(points_V2, features_VC, vectors_V4, particle_count_N)",
     "Tagger": "(backbone, exit_stages, exit_head, heads)",
-    "ThresholdPolicy": "(score, thresholds)",
+    "ThresholdPolicy": "(score, thresholds, temperatures)",
 }
 
 
@@ -79,6 +84,21 @@ def test_a_project_is_loaded(checkpoint: Path, tmp_path: Path, monkeypatch: pyte
 def test_what_is_not_there_is_refused(source: str) -> None:
     with pytest.raises(UsageError, match=source):
         phaze_ee.load(source)
+
+
+def test_a_policy_and_jets_are_read_for_a_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PHAZE_EE_WORKSPACES", str(tmp_path / "workspaces"))
+    project = make_project(tmp_path)
+    save_best_model(project)
+    with pytest.raises(UsageError, match=r"exit_policy\.json does not exist yet; run mode 'calibrate'"):
+        phaze_ee.load_policy("Tops/small")
+    write_policy(project, phaze_ee.ThresholdPolicy("margin", [0.3, 0.4], [1.0, 2.0, 3.0]))
+    policy = phaze_ee.load_policy("Tops/small")
+    assert (policy.thresholds, policy.temperatures) == ((0.3, 0.4), (1.0, 2.0, 3.0))
+    batches = list(phaze_ee.read_jets("Tops/small", [tmp_path / "val.root"], batch_size=30))
+    assert [len(batch) for batch in batches] == [30, 10]
+    engine = phaze_ee.Engine(phaze_ee.load("Tops/small"), policy)
+    assert engine(batches[0].inputs).logits_NK.shape == (30, 2)
 
 
 def test_a_weaver_checkpoint_is_loaded_with_its_data_config(shared_dir: Path) -> None:

@@ -9,7 +9,8 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from phaze_ee.exits.engine import Engine, EngineResult
+from phaze_ee.exits.chunk_run import EngineResult
+from phaze_ee.exits.engine import Engine
 from phaze_ee.exits.policies import ThresholdPolicy
 from phaze_ee.models.tagger import Tagger
 from phaze_ee.results import ExitLatency, LatencyReport, PolicyLatency

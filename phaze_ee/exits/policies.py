@@ -63,6 +63,19 @@ class ThresholdPolicy(ExitPolicy):
         offered = tuple(index for index, threshold in enumerate(self.thresholds) if threshold < math.inf)
         self.exits = tuple(range(max(offered, default=-1) + 1)) if self.score.uses_history else offered
 
+    def capped(self, exit_: int) -> "ThresholdPolicy":
+        """Return the policy with which no jet goes deeper than an exit: all that reach it leave there.
+
+        Raises:
+            UsageError: there is no such exit.
+        """
+        if not 0 <= exit_ < len(self.thresholds):
+            raise UsageError(f"no exit {exit_} to stop at; the policy has exits 0 to {len(self.thresholds) - 1}")
+        behind = len(self.thresholds) - exit_ - 1
+        return ThresholdPolicy(
+            self.score, [*self.thresholds[:exit_], -math.inf, *[math.inf] * behind], self.temperatures
+        )
+
     def check(self, exit_count: int) -> None:
         if len(self.thresholds) != exit_count:
             raise UsageError(

@@ -1,5 +1,6 @@
 """Checkpoints from which a tagger is rebuilt without any other file, and weights that weaver wrote."""
 
+import hashlib
 import io
 import pickle
 import struct
@@ -117,6 +118,12 @@ def load_weights(tagger: Tagger, path: Path) -> None:
         _load(tagger, content["state_dict"], path)
     else:
         _load(tagger.backbone, content, path)
+
+
+def weights_hash(path: Path) -> str:
+    """Return the SHA-256 of a checkpoint, by which results and policies know their model."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _read(path: Path) -> dict[str, Any]:

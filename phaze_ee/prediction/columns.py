@@ -9,7 +9,7 @@ import torch
 
 from phaze_ee.data.rows import JetRows
 from phaze_ee.errors import UsageError
-from phaze_ee.exits.engine import EngineResult
+from phaze_ee.exits.chunk_run import EngineResult
 from phaze_ee.prediction.writers import Columns
 from phaze_ee.types import exit_names
 

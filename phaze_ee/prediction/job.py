@@ -12,8 +12,9 @@ from phaze_ee.data.loaders import EVALUATION_ROWS
 from phaze_ee.data.rows import JetRows, RowReader
 from phaze_ee.data.schema import DataSchema
 from phaze_ee.data.table import Span
+from phaze_ee.exits.chunk_run import EngineResult
 from phaze_ee.exits.drift import DriftReference
-from phaze_ee.exits.engine import Engine, EngineResult
+from phaze_ee.exits.engine import Engine
 from phaze_ee.exits.policies import ThresholdPolicy
 from phaze_ee.models.tagger import Tagger
 from phaze_ee.prediction.columns import prediction_columns

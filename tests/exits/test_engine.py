@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from phaze_ee.errors import UsageError
-from phaze_ee.exits import engine as engine_module
+from phaze_ee.exits import chunk_run
 from phaze_ee.exits.engine import Engine
 from phaze_ee.exits.policies import ThresholdPolicy, exit_index, temper
 from phaze_ee.exits.scores import ExitScore, make_score
@@ -35,8 +35,8 @@ def tagger(request: pytest.FixtureRequest) -> Tagger:
 @pytest.fixture(params=["dropping always", "dropping where it pays"])
 def _dropping(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     if request.param == "dropping always":
-        monkeypatch.setattr(engine_module, "_SELECT_MACS", -1)
-        monkeypatch.setattr(engine_module, "_SELECT_MACS_PER_PARTICLE", 0)
+        monkeypatch.setattr(chunk_run, "_SELECT_MACS", -1)
+        monkeypatch.setattr(chunk_run, "_SELECT_MACS_PER_PARTICLE", 0)
 
 
 def engine(tagger: Tagger, policy: ThresholdPolicy | None = None, **options: Any) -> Engine:
@@ -90,8 +90,8 @@ def test_exits_that_are_not_offered_change_nothing(tagger: Tagger, jets: JetInpu
 def test_macs_are_those_of_the_exit_where_jets_are_dropped_at_once(
     tagger: Tagger, jets: JetInputs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine_module, "_SELECT_MACS", -1)
-    monkeypatch.setattr(engine_module, "_SELECT_MACS_PER_PARTICLE", 0)
+    monkeypatch.setattr(chunk_run, "_SELECT_MACS", -1)
+    monkeypatch.setattr(chunk_run, "_SELECT_MACS_PER_PARTICLE", 0)
     result = engine(tagger, middle_policy(tagger, "confidence", jets))(jets)
     macs_EN = tagger.exit_macs(jets.particle_count_N)
     assert torch.equal(result.macs_N, macs_EN[result.exit_index_N, torch.arange(len(jets))])
@@ -100,7 +100,7 @@ def test_macs_are_those_of_the_exit_where_jets_are_dropped_at_once(
 def test_jets_that_are_not_dropped_cost_what_was_computed_for_them(
     tagger: Tagger, jets: JetInputs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine_module, "_SELECT_MACS", 10**15)
+    monkeypatch.setattr(chunk_run, "_SELECT_MACS", 10**15)
     result = engine(tagger, middle_policy(tagger, "confidence", jets), chunk_size=len(jets))(jets)
     macs_EN = tagger.exit_macs(jets.particle_count_N)
     assert (result.macs_N >= macs_EN[result.exit_index_N, torch.arange(len(jets))]).all()

@@ -57,6 +57,16 @@ def test_temperatures_divide_the_logits_of_their_exit() -> None:
     assert temper(ThresholdPolicy("confidence", [0.5]), logits_ENK) is logits_ENK
 
 
+def test_a_cap_ends_the_walk_at_its_exit() -> None:
+    policy = ThresholdPolicy("confidence", [0.8, 0.9, 0.5], temperatures=[1.0, 2.0, 3.0, 4.0]).capped(1)
+    assert policy.thresholds == (0.8, -math.inf, math.inf)
+    assert policy.temperatures == (1.0, 2.0, 3.0, 4.0)
+    unsure = logits([0.6, 0.4]).repeat(4, 1, 1)
+    assert exit_index(policy, unsure).tolist() == [1]
+    with pytest.raises(UsageError, match="no exit 3 to stop at; the policy has exits 0 to 2"):
+        ThresholdPolicy("confidence", [0.8, 0.9, 0.5]).capped(3)
+
+
 def test_wrong_temperatures_are_told() -> None:
     with pytest.raises(UsageError, match=r"temperatures \[1.0, 0.0\] must all be positive"):
         ThresholdPolicy("confidence", [0.5], temperatures=[1.0, 0.0])
