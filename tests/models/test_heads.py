@@ -1,16 +1,20 @@
 """Exit heads on both kinds of states: values, cost, gradients and empty jets."""
 
+import math
 from typing import Any
 
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from phaze_ee.exits.engine import Engine
+from phaze_ee.exits.policies import ThresholdPolicy, exit_index
 from phaze_ee.models import packed
 from phaze_ee.models.heads import EXIT_HEADS, DeepSetsExitHead
 from phaze_ee.models.packed import JetLayout, PackedState
 from phaze_ee.models.particle_net import ParticleNet
 from phaze_ee.models.tagger import Tagger
+from tests.compiler import needs_compiler
 from tests.jets import CHANNELS, CLASSES, random_jets, small_weaver_network
 
 COUNTS = (3, 0, 12, 1, 30)
@@ -88,3 +92,26 @@ def test_pooling_differentiates_as_in_the_padded_form(kind: Any) -> None:
         torch.autograd.grad(value.square().sum(), row_VC) for value in (pooled_NC, each_MC)
     )
     torch.testing.assert_close(gradient_VC, expected_VC)
+
+
+@needs_compiler
+@pytest.mark.parametrize("head", EXIT_HEADS)
+def test_the_native_form_gives_the_same_answer(head: str) -> None:
+    tagger = tagger_with(head)
+    with torch.inference_mode():
+        torch.testing.assert_close(tagger.native()(JETS), tagger(JETS), rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("counts", [COUNTS, (0,), (0, 0, 0), (1,)])
+@pytest.mark.parametrize("threshold", [-math.inf, 0.3, math.inf])
+def test_jets_leave_at_the_inputs_as_the_offline_answers_say(counts: tuple[int, ...], threshold: float) -> None:
+    tagger, jets = tagger_with("deep_sets"), random_jets(counts).ragged()
+    policy = ThresholdPolicy("confidence", [threshold] * 4)
+    with torch.inference_mode():
+        logits_ENK = tagger(jets)
+    expected_N = exit_index(policy, logits_ENK)
+    for backend in ("auto", "given"):
+        result = Engine(tagger, policy, backend=backend)(jets)
+        assert result.exit_index_N.tolist() == expected_N.tolist()
+        expected_NK = logits_ENK[expected_N, torch.arange(len(counts))]
+        torch.testing.assert_close(result.logits_NK, expected_NK, rtol=0, atol=1e-10)
