@@ -16,8 +16,10 @@ from phaze_ee.exits.scores import ExitScore
 # Prices of a loss, in full models' costs for the whole ε: from "never" to "hardly any".
 _PRICES = np.geomspace(1e3, 1e-3, 80)
 _SWEEPS = 20
-# Steps between neighbours on the path, and on the way to its start from the full model.
-_STEPS = 10
+# Where to stop between two neighbours on the path, as shares of the way; and on the way to its start, at which the
+# jets that shape the policy know of no loss and others may: dense near the end, where cost and risk change most.
+_STEPS = np.linspace(0, 1, 11)[1:]
+_FIRST_STEPS = 1 - np.geomspace(1, 1e-3, 40)
 # Policies with more than so many times the allowed risk on these jets need no test on others.
 _HOPELESS = 3.0
 
@@ -50,10 +52,10 @@ def candidates(scores: Sequence[ExitScore], jets: CalibrationJets, risks: Sequen
 def _candidates(score: ExitScore, jets: CalibrationJets, risks: Sequence[Risk]) -> Iterator[Candidate]:
     score_EN = jets.scores(score)
     path = [np.full(jets.exit_count, np.inf), *_path(score_EN, jets, risks, score.lowest)]
-    for before, after in itertools.pairwise(path):
+    for number, (before, after) in enumerate(itertools.pairwise(path)):
         if np.array_equal(before, after):
             continue
-        for thresholds in _between(before, after, score_EN):
+        for thresholds in _between(before, after, score_EN, _STEPS if number else _FIRST_STEPS):
             index_N = _leaves_at(score_EN, thresholds)
             observed = [risk.observed(index_N) for risk in risks]
             worst = max(
@@ -68,12 +70,12 @@ def _leaves_at(score_EN: FloatArray, thresholds: FloatArray) -> npt.NDArray[np.i
     return index_N
 
 
-def _between(before: FloatArray, after: FloatArray, score_EN: FloatArray) -> Iterator[FloatArray]:
-    """Yield thresholds on the way from one set to another, the last included, in equal steps of the jets above them."""
+def _between(before: FloatArray, after: FloatArray, score_EN: FloatArray, shares: FloatArray) -> Iterator[FloatArray]:
+    """Yield thresholds on the way from one set to another, and these; ``shares`` are of the jets between the two."""
     sorted_EN = -np.sort(-score_EN, axis=1)
     ranks = [(score_EN >= thresholds[:, None]).sum(axis=1) for thresholds in (before, after)]
-    for step in range(1, _STEPS):
-        rank_E = np.rint(ranks[0] + (ranks[1] - ranks[0]) * step / _STEPS).astype(int)
+    for share in shares[shares < 1]:
+        rank_E = np.rint(ranks[0] + (ranks[1] - ranks[0]) * share).astype(int)
         inside = np.take_along_axis(sorted_EN, np.maximum(rank_E - 1, 0)[:, None], axis=1)[:, 0]
         yield np.where(rank_E > 0, inside, np.inf)
     yield after
