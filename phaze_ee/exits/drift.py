@@ -45,8 +45,8 @@ class Distribution(Record):
 class DriftReference(Record):
     """What the exits made of a sample of jets: of the calibration jets, or in the same bins of others.
 
-    Distributions: where jets leave; the answers; their confidence; for each exit that is offered, the score of the jets
-    that reach it; for each answer, where the jets leave that get it.
+    Distributions: where jets leave; the answers and the probabilities they give to each class; for each exit that is
+    offered, the score of the jets that reach it; for each answer, where the jets leave that get it.
     """
 
     distributions: dict[str, Distribution]
@@ -169,13 +169,14 @@ def _values(
 ) -> Mapping[str, Tensor]:
     """Return the quantity of each distribution, for the jets that count there."""
     names = exit_names(len(logits_ENK))
-    logits_NK = logits_ENK[exit_index_N, torch.arange(len(exit_index_N))]
-    answer_N = logits_NK.argmax(dim=-1)
-    values = {EXIT: exit_index_N, ANSWER: answer_N, CONFIDENCE: logits_NK.softmax(dim=-1).amax(dim=-1)}
+    probability_NK = logits_ENK[exit_index_N, torch.arange(len(exit_index_N))].softmax(dim=-1)
+    answer_N = probability_NK.argmax(dim=-1)
+    values = {EXIT: exit_index_N, ANSWER: answer_N, CONFIDENCE: probability_NK.amax(dim=-1)}
+    values |= {f"score of {name}": probability_NK[:, index] for index, name in enumerate(class_names)}
     for index, threshold in enumerate(policy.thresholds):
         if threshold < torch.inf:
             reached_N = exit_index_N >= index
-            values[f"score at {names[index]}"] = policy.score(logits_ENK[: index + 1, reached_N])
+            values[f"{policy.score.name} at {names[index]}"] = policy.score(logits_ENK[: index + 1, reached_N])
     return values | {f"{EXIT} of {name}": exit_index_N[answer_N == index] for index, name in enumerate(class_names)}
 
 

@@ -20,6 +20,7 @@ from phaze_ee.exits.calibration.mix import prior_weights
 from phaze_ee.exits.calibration.statement import figures, guarantee
 from phaze_ee.exits.calibration.targets import AccuracyDrop, Agreement, Budget, SignalEfficiency, Target
 from phaze_ee.exits.drift import DriftReference
+from phaze_ee.exits.policies import ThresholdPolicy, exit_index, temper
 from phaze_ee.exits.policy_file import CalibrationSample, CostCurve, ExitPolicyFile
 from phaze_ee.exits.scores import make_score
 from phaze_ee.models.device import resolve_device
@@ -199,11 +200,12 @@ def _policy_file(
             )
             for name in _CURVE_SCORES
         ],
-        reference=DriftReference.of(
-            result.policy,
-            result.testing.logits_ENK,
-            torch.from_numpy(result.testing.exit_index(result.policy)),
-            jets.class_names,
-        ),
+        reference=_reference(result.policy, jets),
         notes=notes,
     )
+
+
+def _reference(policy: ThresholdPolicy, jets: CalibrationJets) -> DriftReference:
+    # By the temperatures of the policy, which has none where it is the full model: predict sees the same logits.
+    logits_ENK = temper(policy, jets.logits_ENK)
+    return DriftReference.of(policy, logits_ENK, exit_index(policy, logits_ENK), jets.class_names)

@@ -1,6 +1,5 @@
 """Which file holds the predictions for which file of jets, and what is done already."""
 
-import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,8 +22,8 @@ class FileJob:
 def plan(files: Sequence[Path], folder: Path, suffix: str) -> list[FileJob]:
     """Return one job a file: ``<stem>.<suffix>`` in ``folder``.
 
-    Where stems repeat, the folders below the deepest common one go in front, ``a/jets.root`` becomes ``a_jets``, and
-    where that does not tell the files apart, the suffix goes behind.
+    Where stems repeat, as many folders as it takes to tell the files apart go in front, ``a/jets.root`` becomes
+    ``a_jets``, and if that does not help the suffix goes behind.
 
     Raises:
         UsageError: names still clash, or an output would replace a file of jets.
@@ -60,15 +59,23 @@ def finished(job: FileJob, recipe: Recipe) -> Manifest | None:
 
 
 def _distinct_names(files: Sequence[Path]) -> list[str]:
-    names = [path.stem for path in files]
-    common = Path(os.path.commonpath([path.parent for path in files])) if files else Path()
-    for longer in (
-        ["_".join(path.relative_to(common).with_suffix("").parts) for path in files],
-        ["_".join([*path.relative_to(common).with_suffix("").parts, path.suffix[1:]]) for path in files],
-    ):
-        repeated = {name for name, count in Counter(names).items() if count > 1}
-        names = [new if name in repeated else name for name, new in zip(names, longer, strict=True)]
-    if len(set(names)) < len(names):
-        clash = next(name for name, count in Counter(names).items() if count > 1)
-        raise UsageError(f"several files of jets would share the output {clash}; predict them in separate runs")
-    return names
+    by_stem: dict[str, list[Path]] = {}
+    for path in files:
+        by_stem.setdefault(path.stem, []).append(path)
+    names = {path: name for group in by_stem.values() for path, name in _told_apart(group).items()}
+    for name, count in Counter(names.values()).items():
+        if count > 1:
+            raise UsageError(f"several files of jets would share the output {name}; predict them in separate runs")
+    return [names[path] for path in files]
+
+
+def _told_apart(files: Sequence[Path]) -> dict[Path, str]:
+    """Return names for files with one stem: with the fewest folders in front that make them differ."""
+    for with_suffix in (False, True):
+        for depth in range(1, max(len(path.parts) for path in files)):
+            names = {path: "_".join([*path.parts[1:-1], path.stem][-depth:]) for path in files}
+            if with_suffix:
+                names = {path: f"{name}_{path.suffix[1:]}" for path, name in names.items()}
+            if len(set(names.values())) == len(files):
+                return names
+    return {path: path.stem for path in files}

@@ -43,9 +43,9 @@ def test_false_alarms_come_as_often_as_the_significance_says() -> None:
 
 def test_answers_that_are_less_sure_raise_an_alarm() -> None:
     report = judged(reference(logits(4000, seed=1)), logits(4000, seed=2, scale=0.9))
-    assert {"exit", "score at exit_0"} <= {test.name for test in report.alarms}
+    assert {"exit", "confidence at exit_0"} <= {test.name for test in report.alarms}
     assert not report.only_the_mix
-    change = next(test.change for test in report.tests if test.name == "score at exit_0")
+    change = next(test.change for test in report.tests if test.name == "confidence at exit_0")
     assert 0.3 < float(change.split("lies at ")[1].split("%")[0]) / 100 < 0.49, "less sure: lower"
 
 
@@ -102,5 +102,5 @@ def test_a_policy_that_offers_no_exit() -> None:
     none = ThresholdPolicy("confidence", [math.inf] * 3)
     known = reference(logits(500, seed=12), none)
     assert known.distributions[EXIT].counts == [0, 0, 0, 500]
-    assert not any(name.startswith("score") for name in known.distributions)
+    assert not any(" at exit_" in name for name in known.distributions)
     assert np.sum(known.distributions[ANSWER].counts) == 500

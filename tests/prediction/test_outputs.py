@@ -23,7 +23,8 @@ def names(folder: Path, *files: str) -> list[str]:
 def test_names_say_as_much_as_they_must(tmp_path: Path) -> None:
     assert names(tmp_path, "a/jets.root", "a/other.root") == ["jets.root", "other.root"]
     assert names(tmp_path, "a/jets.root", "b/jets.root", "b/other.root") == ["a_jets.root", "b_jets.root", "other.root"]
-    assert names(tmp_path, "run/2024/x/jets.root", "run/2025/jets.root") == ["2024_x_jets.root", "2025_jets.root"]
+    assert names(tmp_path, "run/2024/x/jets.root", "run/2025/jets.root") == ["x_jets.root", "2025_jets.root"]
+    assert names(tmp_path, "1/x/jets.root", "2/x/jets.root") == ["1_x_jets.root", "2_x_jets.root"]
     assert names(tmp_path, "jets.root", "jets.h5", "other.root") == ["jets_root.root", "jets_h5.root", "other.root"]
 
 

@@ -1,0 +1,214 @@
+"""Does the drift alarm ring on shifted jets, and only there?
+
+    python benchmarks/drift.py WORKSPACE/PROJECT --files FILE … --other FILE … [--jets 300] [--cache FOLDER]
+
+PROJECT is a trained project with exits. FILE hold jets that it has not seen; --other jets of the same classes from
+other generator settings. Of each file the first --jets are taken. The shifts are made from FILE: a tenth of all
+particles dropped, and each particle's momentum scaled by 1 ± 10 % or 30 %; the jet's momentum is summed anew. Two
+thirds of the jets of FILE leave early by confidence, a third at each of two exits.
+
+First table: over random splits of FILE, how often there is any alarm, against the significance asked for. Second: how
+often there is one at significance 0.001 among so many jets, against a reference of half of FILE.
+"""
+
+import argparse
+import logging
+import math
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import awkward as ak
+import numpy as np
+import torch
+import uproot
+from rich.console import Console
+from torch import Tensor
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from phaze_ee.data.chunks import row_count  # noqa: E402
+from phaze_ee.data.rows import RowReader  # noqa: E402
+from phaze_ee.data.schema import DataSchema  # noqa: E402
+from phaze_ee.data.table import Span  # noqa: E402
+from phaze_ee.exits.drift import DriftReference, compare  # noqa: E402
+from phaze_ee.exits.engine import Engine  # noqa: E402
+from phaze_ee.exits.policies import ThresholdPolicy, exit_index  # noqa: E402
+from phaze_ee.models.checkpoint import Checkpoint, load_checkpoint  # noqa: E402
+from phaze_ee.modes.tables import empty_table  # noqa: E402
+from phaze_ee.workspace import existing_project  # noqa: E402
+
+SIGNIFICANCE = 1e-3
+SPLITS = 400
+SAMPLES = (250, 1000, 2500, 7500)
+Shift = Callable[[ak.Array, np.random.Generator], ak.Array]
+
+
+def drop_particles(jets: ak.Array, rng: np.random.Generator) -> ak.Array:
+    count_N = ak.num(jets.part_px)
+    keep = ak.unflatten(rng.random(ak.sum(count_N)) > 0.1, count_N)
+    keep = keep | (ak.local_index(keep) == 0)  # no jet without particles
+    for name in _particle_columns(jets):
+        jets[name] = jets[name][keep]
+    return _summed_anew(jets)
+
+
+def smear_momenta(width: float, jets: ak.Array, rng: np.random.Generator) -> ak.Array:
+    count_N = ak.num(jets.part_px)
+    factor = ak.unflatten(np.clip(rng.normal(1, width, ak.sum(count_N)), 0.1, 1.9).astype(np.float32), count_N)
+    for axis in ("px", "py", "pz", "energy"):
+        jets[f"part_{axis}"] = jets[f"part_{axis}"] * factor
+    return _summed_anew(jets)
+
+
+def unchanged(jets: ak.Array, rng: np.random.Generator) -> ak.Array:
+    return jets
+
+
+def _particle_columns(jets: ak.Array) -> list[str]:
+    return [name for name in jets.fields if name.startswith("part_")]
+
+
+def _summed_anew(jets: ak.Array) -> ak.Array:
+    px, py, energy = (ak.sum(jets[f"part_{axis}"], axis=1) for axis in ("px", "py", "energy"))
+    jets["jet_pt"], jets["jet_energy"] = np.hypot(px, py), energy
+    return jets
+
+
+def write_shifted(source: Path, target: Path, treename: str, shift: Shift, jets: int) -> None:
+    with uproot.open(source) as file:
+        names = [name for name in file[treename].keys() if name != "npart"]  # noqa: SIM118 - no mapping
+        columns = file[treename].arrays(names, entry_stop=jets, library="ak")
+    columns = shift(columns, np.random.default_rng(1))
+    arrays = {name: columns[name] for name in columns.fields}
+    with uproot.recreate(target) as file:
+        types = {name: str(array.type.content) for name, array in arrays.items()}
+        file.mktree(treename, types, counter_name=lambda _: "npart")
+        file[treename].extend(arrays)
+
+
+def answers(checkpoint: Checkpoint, files: Sequence[Path], shift: Shift, jets: int) -> Tensor:
+    """Return the logits of every exit for the first jets of each file, shifted."""
+    schema = DataSchema.from_options(checkpoint.data_options)
+    reader, engine = RowReader(schema, training=False), Engine(checkpoint.tagger, threads=torch.get_num_threads())
+    parts = []
+    with tempfile.TemporaryDirectory() as folder:
+        for path in files:
+            target = Path(folder) / path.name
+            write_shifted(path, target, schema.weaver.treename, shift, jets)
+            span = Span(target, 0, row_count(target, schema.weaver.treename))
+            parts.append(engine.every_exit(reader.read_ragged(span).jets))
+    return torch.cat(parts, dim=1)
+
+
+def cached(path: Path | None, make: Callable[[], Tensor]) -> Tensor:
+    if path is None or not path.is_file():
+        made = make()
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            np.save(path, made.numpy())
+        return made
+    return torch.from_numpy(np.load(path))
+
+
+class Monitor:
+    """A reference from some jets, and the alarms that others raise."""
+
+    def __init__(self, policy: ThresholdPolicy, logits_ENK: Tensor, class_names: Sequence[str]) -> None:
+        self.policy = policy
+        self.reference = DriftReference.of(policy, logits_ENK, exit_index(policy, logits_ENK), class_names)
+
+    def least_p_value(self, logits_ENK: Tensor) -> float:
+        """Return the least p-value times the number of tests: an alarm where it is below the significance."""
+        seen = self.reference.count(self.policy, logits_ENK, exit_index(self.policy, logits_ENK))
+        tests = compare(self.reference, seen, SIGNIFICANCE).tests
+        return min((test.p_value for test in tests), default=1.0) * len(tests)
+
+
+def thirds(logits_ENK: Tensor) -> ThresholdPolicy:
+    """Return the policy by which a third of these jets leaves at each of the last two exits."""
+    exits = len(logits_ENK) - 1
+    thresholds = [math.inf] * exits
+    staying = torch.ones(logits_ENK.shape[1], dtype=torch.bool)
+    for index, share in ((exits - 2, 1 / 3), (exits - 1, 1 / 2)):
+        score_N = ThresholdPolicy("confidence", thresholds).score(logits_ENK[: index + 1])
+        thresholds[index] = float(score_N[staying].quantile(1 - share))
+        staying &= score_N < thresholds[index]
+    return ThresholdPolicy("confidence", thresholds)
+
+
+def false_alarms(policy: ThresholdPolicy, logits_ENK: Tensor, names: Sequence[str]) -> dict[float, float]:
+    rng = torch.Generator().manual_seed(0)
+    half = logits_ENK.shape[1] // 2
+    least = []
+    for _ in range(SPLITS):
+        order = torch.randperm(logits_ENK.shape[1], generator=rng)
+        monitor = Monitor(policy, logits_ENK[:, order[:half]], names)
+        least.append(monitor.least_p_value(logits_ENK[:, order[half:]]))
+    return {level: float(np.mean(np.array(least) < level)) for level in (0.1, 0.05, 0.01, 0.001)}
+
+
+def powers(monitor: Monitor, logits_ENK: Tensor) -> list[float]:
+    rng = torch.Generator().manual_seed(0)
+    rates = []
+    for count in SAMPLES:
+        draws = (torch.randperm(logits_ENK.shape[1], generator=rng)[:count] for _ in range(SPLITS // 4))
+        rates.append(float(np.mean([monitor.least_p_value(logits_ENK[:, draw]) < SIGNIFICANCE for draw in draws])))
+    return rates
+
+
+def more_background(logits_ENK: Tensor, jets: int) -> Tensor:
+    """Return the jets with those of the first file twice."""
+    return torch.cat([logits_ENK, logits_ENK[:, :jets]], dim=1)
+
+
+def show(false: dict[float, float], rates: dict[str, list[float]]) -> None:
+    console = Console(width=80)
+    table = empty_table(f"Any alarm in {SPLITS} random splits of the same jets", ["in splits"], first="significance")
+    for level, rate in false.items():
+        table.add_row(f"{level:g}", f"{100 * rate:.2f} %")
+    console.print(table)
+    columns = [f"{count:,} jets" for count in SAMPLES]
+    table = empty_table(f"How often there is an alarm at significance {SIGNIFICANCE:g}", columns, first="jets")
+    for name, row in rates.items():
+        table.add_row(name, *(f"{100 * rate:.0f} %" for rate in row))
+    console.print(table)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("project", metavar="WORKSPACE/PROJECT")
+    parser.add_argument("--files", type=Path, nargs="+", required=True)
+    parser.add_argument("--other", type=Path, nargs="+", required=True)
+    parser.add_argument("--jets", type=int, default=300)
+    parser.add_argument("--cache", type=Path, help="keep the answers of the network here")
+    arguments = parser.parse_args()
+    logging.disable(logging.WARNING)
+    checkpoint = load_checkpoint(existing_project(*arguments.project.split("/")).best_model)
+    samples: dict[str, tuple[Sequence[Path], Shift]] = {
+        "the same": (arguments.files, unchanged),
+        "10 % of particles dropped": (arguments.files, drop_particles),
+        "momenta smeared by 10 %": (arguments.files, partial(smear_momenta, 0.1)),
+        "momenta smeared by 30 %": (arguments.files, partial(smear_momenta, 0.3)),
+        "other generator settings": (arguments.other, unchanged),
+    }
+    logits: dict[str, Any] = {}
+    for name, (files, shift) in samples.items():
+        path = arguments.cache / f"{name.replace(' ', '_')}.npy" if arguments.cache else None
+        logits[name] = cached(path, partial(answers, checkpoint, files, shift, arguments.jets))
+    same_ENK = logits.pop("the same")
+    names = DataSchema.from_options(checkpoint.data_options).class_names
+    policy = thirds(same_ENK)
+    half = torch.randperm(same_ENK.shape[1], generator=torch.Generator().manual_seed(1)).chunk(2)
+    monitor = Monitor(policy, same_ENK[:, half[0]], names)
+    others_ENK = same_ENK[:, half[1]]
+    logits = {"the same": others_ENK, **logits, "one class twice as often": more_background(same_ENK, arguments.jets)}
+    show(false_alarms(policy, same_ENK, names), {name: powers(monitor, value) for name, value in logits.items()})
+
+
+if __name__ == "__main__":
+    main()
