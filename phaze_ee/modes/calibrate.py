@@ -13,7 +13,7 @@ from phaze_ee.errors import DataError, UsageError
 from phaze_ee.evaluation.metrics import jets_per_class
 from phaze_ee.evaluation.predict import predict
 from phaze_ee.evaluation.rejection import choose_background
-from phaze_ee.exits.calibration.calibrate import Calibration, Settings, calibrate
+from phaze_ee.exits.calibration.calibrate import Calibration, Settings, calibrate, split
 from phaze_ee.exits.calibration.candidates import budget_curve
 from phaze_ee.exits.calibration.jets import CalibrationJets
 from phaze_ee.exits.calibration.mix import prior_weights
@@ -200,12 +200,12 @@ def _policy_file(
             )
             for name in _CURVE_SCORES
         ],
-        reference=_reference(result.policy, jets),
+        reference=_reference(result.policy, split(jets, options.seed or 0)[1]),
         notes=notes,
     )
 
 
-def _reference(policy: ThresholdPolicy, jets: CalibrationJets) -> DriftReference:
+def _reference(policy: ThresholdPolicy, testing: CalibrationJets) -> DriftReference:
     # By the temperatures of the policy, which has none where it is the full model: predict sees the same logits.
-    logits_ENK = temper(policy, jets.logits_ENK)
-    return DriftReference.of(policy, logits_ENK, exit_index(policy, logits_ENK), jets.class_names)
+    logits_ENK = temper(policy, testing.logits_ENK)
+    return DriftReference.of(policy, logits_ENK, exit_index(policy, logits_ENK), testing.class_names)
