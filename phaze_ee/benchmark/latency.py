@@ -17,6 +17,7 @@ from phaze_ee.results import ExitLatency, LatencyReport, PolicyLatency
 from phaze_ee.types import Jets
 
 BATCH_SIZES = (1, 16, 256)
+_CURVE_BATCHES = 3  # of each policy of a curve: there are many
 _CHOSEN = "policy"
 
 
@@ -44,10 +45,11 @@ def measure_latency(
         batch_sizes: jets per call.
         threads: as for :class:`phaze_ee.exits.engine.Engine`.
         seconds: how long each exit and policy is measured at each batch size, at least.
-        minimum_batches: how many batches each of them gets at least.
+        minimum_batches: how many batches each of them gets at least; a policy of a curve gets 3 if this is more.
     """
-    exits = [*_exits(tagger), *([] if policy is None else [_Timed(_CHOSEN, policy)])]
-    points = [_Timed(point.score.name, point) for point in curves]
+    exits = _exits(tagger, minimum_batches)
+    exits += [] if policy is None else [_Timed(_CHOSEN, policy, minimum_batches)]
+    points = [_Timed(point.score.name, point, min(minimum_batches, _CURVE_BATCHES)) for point in curves]
     entries = [
         entry
         for size in batch_sizes
@@ -58,7 +60,6 @@ def measure_latency(
             size,
             threads,
             seconds,
-            minimum_batches,
         )
     ]
     parameter = next(tagger.parameters())
@@ -74,27 +75,32 @@ def measure_latency(
 
 
 class _Timed(NamedTuple):
-    """What is timed: the policy of the project or of a curve (``chosen``), or every jet leaving at one exit."""
+    """What is timed: a policy (``chosen``), or every jet leaving at one exit; and in how many batches at least."""
 
     name: str
     policy: ThresholdPolicy | None
+    batches: int
     chosen: bool = True
 
 
-def _exits(tagger: Tagger) -> list[_Timed]:
+def _exits(tagger: Tagger, batches: int) -> list[_Timed]:
     exits = len(tagger.exit_stages)
     everywhere = [
         ThresholdPolicy("confidence", [-math.inf if index == exit_ else math.inf for index in range(exits)])
         for exit_ in range(exits)
     ]
-    return [_Timed(name, policy, False) for name, policy in zip(tagger.exit_names, [*everywhere, None], strict=True)]
+    return [
+        _Timed(name, policy, batches, chosen=False)
+        for name, policy in zip(tagger.exit_names, [*everywhere, None], strict=True)
+    ]
 
 
 @dataclass
 class _Stopwatch:
-    """An engine, and what it took for each of its batches."""
+    """An engine, how many batches it gets at least, and what it took for each."""
 
     engine: Engine
+    batches: int
     seconds: list[float] = field(default_factory=list)
     results: list[EngineResult] = field(default_factory=list)
 
@@ -105,14 +111,14 @@ class _Stopwatch:
         self.seconds.append(time.perf_counter() - start)
         self.results.append(result)
 
-    def needs_more(self, seconds: float, batches: int) -> bool:
-        return len(self.seconds) < batches or sum(self.seconds) < seconds
+    def needs_more(self, seconds: float) -> bool:
+        return len(self.seconds) < self.batches or sum(self.seconds) < seconds
 
 
 def _measure_batch_size(
-    tagger: Tagger, timed: Sequence[_Timed], jets: Jets, size: int, threads: int, seconds: float, minimum_batches: int
+    tagger: Tagger, timed: Sequence[_Timed], jets: Jets, size: int, threads: int, seconds: float
 ) -> list[ExitLatency]:
-    watches = [_Stopwatch(Engine(tagger, one.policy, threads=threads, backend="given")) for one in timed]
+    watches = [_Stopwatch(Engine(tagger, one.policy, threads=threads, backend="given"), one.batches) for one in timed]
     for watch in watches:
         watch.engine(_batch(jets, 0, size))
     batch, waiting = 0, watches
@@ -120,7 +126,7 @@ def _measure_batch_size(
         batch_jets = _batch(jets, batch, size)
         for watch in waiting:
             watch.run(batch_jets)
-        waiting = [watch for watch in waiting if watch.needs_more(seconds, minimum_batches)]
+        waiting = [watch for watch in waiting if watch.needs_more(seconds)]
         batch += 1
     return [_summary(one, size, watch, len(tagger.exit_names)) for one, watch in zip(timed, watches, strict=True)]
 

@@ -19,10 +19,13 @@ SAMPLE_VALUES: dict[str, Any] = {
     "zero_epochs": 0,
     "lr": 0.01,
     "batch_size": 64,
-    "exit_loss_strategy": "target_detached",
+    "exit_stages": ["input", 0, 1],
+    "exit_head": "deep_sets",
+    "exit_loss_strategy": "distill_detached",
     "beta_max": [1.0, 1.0, 1.0],
     "num_workers": 0,
     "log_interval": 10,
+    "epsilon": 0.05,
     "seed": 1,
 }
 

@@ -16,8 +16,9 @@ from phaze_ee.exits.policies import ExitPolicy, ThresholdPolicy
 from phaze_ee.models.tagger import Tagger
 from phaze_ee.types import Jets
 
-# Jets that go through the tagger together, at most: enough to hide the cost of calls, few enough to balance threads.
-_CHUNK = 64
+# Jets that go through the tagger together, at most: so many that those left behind an exit still hide the cost of calls
+# (benchmarks/cascade.py), and few enough to balance threads.
+_CHUNK = 512
 # A batch makes at least so many chunks, so that small batches occupy all threads; this does not depend on the number
 # of threads, and so neither do the numbers that come out.
 _CHUNKS = 4

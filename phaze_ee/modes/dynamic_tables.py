@@ -137,7 +137,7 @@ def mass_table(dynamic: DynamicResults) -> Table:
     )
     for name, shape in (("full model", mass.full_model), ("leaving early", mass.mixture)):
         table.add_row(name, f"{shape.jets:,}", *_divergence(shape))
-    table.caption = f"JSD: Jensen-Shannon divergence, base 2, {len(mass.uncut_counts)} bins of equal width"
+    table.caption = f"JSD: Jensen-Shannon divergence (base 2, {len(mass.uncut_counts)} bins)"
     return table
 
 

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, Formatter, LogLocator, NullFormatter, PercentFormatter, StrMethodFormatter
 
 from phaze_ee.dynamic_results import DynamicResults, OperatingPoint
+from phaze_ee.plots.roc import FEWEST_BACKGROUND_JETS
 from phaze_ee.plots.style import FULL_MODEL, PALETTE, hep_style, legend_below, simulation_label
 from phaze_ee.plots.titles import class_title
 from phaze_ee.plots.tradeoff import ProjectResults
@@ -43,6 +44,11 @@ class Score(NamedTuple):
     value: float
     error: float
     limit: bool = False
+
+    @property
+    def is_certain(self) -> bool:
+        """Whether a rejection rests on enough background jets: its relative error is 1/√n for n of them."""
+        return self.error * sqrt(FEWEST_BACKGROUND_JETS) <= self.value
 
 
 class Series(NamedTuple):
@@ -147,7 +153,10 @@ def accuracy_figure(project: DynamicProject, cost: Cost, series: Sequence[Series
 
 @hep_style()
 def rejection_figure(project: DynamicProject, cost: Cost, series: Sequence[Series]) -> Figure:
-    """Draw a panel for each signal; lower limits are carets without an error."""
+    """Draw a panel for each signal; lower limits of single points are three-legged marks without an error.
+
+    Points on lines that rest on fewer than five background jets are left out.
+    """
     rejections = project.dynamic.policy.rejections
     columns = ceil(sqrt(len(rejections)))
     rows = ceil(len(rejections) / columns)
@@ -159,12 +168,14 @@ def rejection_figure(project: DynamicProject, cost: Cost, series: Sequence[Serie
         _draw(axes, series, score)
         axes.set_yscale("log")
         axes.set_ylim(_around([found for one in series for _, judged in one.points if (found := score(judged))]))
-        _number_axis(axes.yaxis, StrMethodFormatter("{x:g}"))
+        _number_axis(axes.yaxis, StrMethodFormatter("{x:g}"), rows > 1)
         signal, background = class_title(rejection.signal), class_title(rejection.background)
         axes.set_ylabel(f"{background} rejection")
         axes.text(0.04, 0.95, f"{signal}, {100 * rejection.signal_efficiency:g} %", transform=axes.transAxes, va="top")
     for unused in panels[len(rejections) :]:
         unused.remove()
+    label = "limit (68 %): no background jet passes"
+    panels[0].plot([], [], "2", color=_EXIT_COLOUR, markersize=12, markeredgewidth=2, label=label)
     _finish(figure, panels[: len(rejections)], project, cost, columns)
     return figure
 
@@ -187,24 +198,25 @@ def _around(scores: Sequence[Score]) -> tuple[float, float]:
     return max(0.8, min(values) / 1.6), 2.2 * max(values)
 
 
-def _number_axis(axis: Axis, formatter: Formatter) -> None:
-    """Write numbers at 1, 2 and 5 of each decade, and at more where the axis covers about one decade or less."""
+def _number_axis(axis: Axis, formatter: Formatter, short: bool = False) -> None:
+    """Write numbers at 1, 2 and 5 of each decade; at more where these are few, at fewer where many on a short axis."""
     low, high = axis.get_view_interval()
-    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high > 8 * low else (1, 1.5, 2, 3, 4, 5, 7)))
+    few, many = high < 8 * low, short and high > 100 * low
+    axis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 4, 5, 7) if few else (1,) if many else (1, 2, 5)))
     axis.set_major_formatter(formatter)
     axis.set_minor_formatter(NullFormatter())
 
 
 def _draw(axes: Axes, series: Sequence[Series], score: Callable[[Judged], Score | None]) -> None:
-    """Draw all series; error bars only where a series is a single point, or lines would drown in them."""
+    """Draw all series. Points on lines have no error bars, and are left out where they are too uncertain."""
     for one in series:
-        scored = [(cost, score(judged)) for cost, judged in one.points]
-        values = [(cost, found) for cost, found in scored if found is not None and not found.limit]
-        limits = [(cost, found.value) for cost, found in scored if found is not None and found.limit]
+        alone = len(one.points) == 1
+        scored = [(cost, found) for cost, judged in one.points if (found := score(judged)) is not None]
+        values = [(cost, found) for cost, found in scored if not found.limit and (alone or found.is_certain)]
         axes.errorbar(
             [cost for cost, _ in values],
             [found.value for _, found in values],
-            [found.error for _, found in values] if len(one.points) == 1 else None,
+            [found.error for _, found in values] if alone else None,
             fmt=one.marker + one.line,
             color=one.colour,
             markersize=one.size,
@@ -214,7 +226,9 @@ def _draw(axes: Axes, series: Sequence[Series], score: Callable[[Judged], Score 
             markeredgewidth=0.5,
             label=one.title,
         )
-        axes.plot(*zip(*limits, strict=True), "2", color=one.colour, markersize=9) if limits else None
+        limits = [(cost, found.value) for cost, found in scored if found.limit and alone]
+        if limits:
+            axes.plot(*zip(*limits, strict=True), "2", color=one.colour, markersize=12, markeredgewidth=2)
 
 
 def _finish(figure: Figure, panels: Sequence[Axes], project: DynamicProject, cost: Cost, columns: int = 1) -> None:
@@ -222,7 +236,7 @@ def _finish(figure: Figure, panels: Sequence[Axes], project: DynamicProject, cos
     size = max((entry.batch_size for entry in latency.entries), default=0) if latency is not None else 0
     for number, axes in enumerate(panels):
         axes.set_xscale("log")
-        _number_axis(axes.xaxis, EngFormatter() if cost == "macs" else StrMethodFormatter("{x:g}"))
+        _number_axis(axes.xaxis, EngFormatter() if cost == "macs" else StrMethodFormatter("{x:g}"), columns > 1)
         if number >= len(panels) - columns:
             axes.set_xlabel(_COST_LABELS[cost].format(size=size))
             axes.tick_params(labelbottom=True)

@@ -10,6 +10,8 @@ from phaze_ee.dynamic_results import DynamicResults, ExitRates
 from phaze_ee.plots.style import exit_colour, hep_style, legend_below, simulation_label
 from phaze_ee.plots.titles import class_title, exit_title, observable_title
 
+_SMALLEST = 1e-50  # p-value that is written
+
 
 @hep_style()
 def exit_rates_figure(dynamic: DynamicResults) -> Figure:
@@ -48,6 +50,7 @@ def _draw(axes: Axes, rates: ExitRates, exits: Sequence[str]) -> None:
             linewidth=1.2,
             label=exit_title(name),
         )
-    text = f"V = {rates.association:.2f}, p = {rates.p_value:.2g}"
+    chance = f"p = {rates.p_value:.2g}" if rates.p_value > _SMALLEST else f"p < {_SMALLEST}"
+    text = f"V = {rates.association:.2f}, {chance}"
     box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1.5}
     axes.text(0.96, 0.96, text, transform=axes.transAxes, ha="right", va="top", fontsize="x-small", bbox=box)

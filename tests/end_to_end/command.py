@@ -16,8 +16,10 @@ from phaze_ee.workspace import Project
 # Twenty seconds of training become two.
 SMALL: dict[str, Any] = {
     "train_files": ["sample_jets/val/*.root"],
+    "calibration_files": ["sample_jets/train/*.root"],
     "conv_params": [(4, (8, 8)), (4, (12, 12))],
     "fc_params": [(16, 0.1)],
+    "exit_stages": ["input", 0],
     "beta_max": [1.0, 1.0],
     "epochs": 1,
     "zero_epochs": 0,

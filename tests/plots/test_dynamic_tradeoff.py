@@ -3,6 +3,7 @@ import pytest
 
 from phaze_ee.plots.dynamic_tradeoff import (
     DynamicProject,
+    Score,
     Series,
     accuracy_figure,
     cost_series,
@@ -75,16 +76,21 @@ def test_accuracy_is_drawn_where_it_is() -> None:
     assert axes.get_xscale() == "log"
 
 
-def test_rejections_have_a_panel_each_and_limits_are_carets() -> None:
+def test_rejections_have_a_panel_each_and_limits_are_marked() -> None:
     project = dynamic_project()
     series = list(cost_series(project, "macs"))
     hbb, hcc = rejection_figure(project, "macs", series).axes
     assert hbb.get_ylabel() == "QCD rejection"
     assert "Hbb, 50 %" in [text.get_text() for text in hbb.texts]
-    assert not [line for line in hbb.get_lines() if line.get_marker() == "2"]
+    assert not [mark for line in hbb.get_lines() if line.get_marker() == "2" for mark in points(line)]
     limits = [height for line in hcc.get_lines() if line.get_marker() == "2" for _, height in points(line)]
     assert limits
     assert set(limits) == {500.0}
     low, high = hbb.get_ylim()
     assert 0.8 <= low < 550
     assert np.log10(high / low) < 1  # by the values, whatever the errors
+
+
+@pytest.mark.parametrize(("relative_error", "certain"), [(0.44, True), (0.46, False)])
+def test_what_rests_on_fewer_than_five_background_jets_is_uncertain(relative_error: float, certain: bool) -> None:
+    assert Score(120.0, 120 * relative_error).is_certain == certain
