@@ -1,11 +1,11 @@
 """Does the drift alarm ring on shifted jets, and only there?
 
-    python benchmarks/drift.py WORKSPACE/PROJECT --files FILE … --other FILE … [--jets 300] [--cache FOLDER]
+    python benchmarks/drift.py WORKSPACE/PROJECT --files FILE … [--other NAME FILE …] … [--jets 300] [--cache FOLDER]
 
-PROJECT is a trained project with exits. FILE hold jets that it has not seen; --other jets of the same classes from
-other generator settings. Of each file the first --jets are taken. The shifts are made from FILE: a tenth of all
-particles dropped, and each particle's momentum scaled by 1 ± 10 % or 30 %; the jet's momentum is summed anew. Two
-thirds of the jets of FILE leave early by confidence, a third at each of two exits.
+PROJECT is a trained project with exits. FILE hold jets that it has not seen, one class a file; --other jets of the same
+classes from other generator settings. Of each file the first --jets are taken. The shifts are made from FILE: a tenth
+of all particles dropped; each particle's momentum scaled by 1 ± 10 % and turned by so many rad in η and φ. The jet's
+momentum is summed anew. Two thirds of the jets of FILE leave early by confidence, a third at each of two exits.
 
 First table: over random splits of FILE, how often there is any alarm, against the significance asked for. Second: how
 often there is one at significance 0.001 among so many jets, against a reference of half of FILE.
@@ -14,6 +14,7 @@ often there is one at significance 0.001 among so many jets, against a reference
 import argparse
 import logging
 import math
+import re
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
@@ -57,11 +58,17 @@ def drop_particles(jets: ak.Array, rng: np.random.Generator) -> ak.Array:
     return _summed_anew(jets)
 
 
-def smear_momenta(width: float, jets: ak.Array, rng: np.random.Generator) -> ak.Array:
+def smear_momenta(width: float, angle: float, jets: ak.Array, rng: np.random.Generator) -> ak.Array:
     count_N = ak.num(jets.part_px)
-    factor = ak.unflatten(np.clip(rng.normal(1, width, ak.sum(count_N)), 0.1, 1.9).astype(np.float32), count_N)
+
+    def normal(mean: float, deviation: float) -> ak.Array:
+        return ak.unflatten(rng.normal(mean, deviation, ak.sum(count_N)).astype(np.float32), count_N)
+
+    factor = np.maximum(normal(1, width), 0.1)
     for axis in ("px", "py", "pz", "energy"):
         jets[f"part_{axis}"] = jets[f"part_{axis}"] * factor
+    for axis in ("deta", "dphi"):
+        jets[f"part_{axis}"] = jets[f"part_{axis}"] + normal(0, angle)
     return _summed_anew(jets)
 
 
@@ -161,9 +168,9 @@ def powers(monitor: Monitor, logits_ENK: Tensor) -> list[float]:
     return rates
 
 
-def more_background(logits_ENK: Tensor, jets: int) -> Tensor:
-    """Return the jets with those of the first file twice."""
-    return torch.cat([logits_ENK, logits_ENK[:, :jets]], dim=1)
+def one_class_twice(logits_ENK: Tensor, index_N: Tensor, jets: int) -> Tensor:
+    """Return the jets that an index names, those of the first file twice."""
+    return logits_ENK[:, torch.cat([index_N, index_N[index_N < jets]])]
 
 
 def show(false: dict[float, float], rates: dict[str, list[float]]) -> None:
@@ -183,7 +190,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("project", metavar="WORKSPACE/PROJECT")
     parser.add_argument("--files", type=Path, nargs="+", required=True)
-    parser.add_argument("--other", type=Path, nargs="+", required=True)
+    parser.add_argument("--other", nargs="+", action="append", default=[], metavar="NAME FILE")
     parser.add_argument("--jets", type=int, default=300)
     parser.add_argument("--cache", type=Path, help="keep the answers of the network here")
     arguments = parser.parse_args()
@@ -192,21 +199,27 @@ def main() -> None:
     samples: dict[str, tuple[Sequence[Path], Shift]] = {
         "the same": (arguments.files, unchanged),
         "10 % of particles dropped": (arguments.files, drop_particles),
-        "momenta smeared by 10 %": (arguments.files, partial(smear_momenta, 0.1)),
-        "momenta smeared by 30 %": (arguments.files, partial(smear_momenta, 0.3)),
-        "other generator settings": (arguments.other, unchanged),
+        "smeared by 10 %, 0.01 rad": (arguments.files, partial(smear_momenta, 0.1, 0.01)),
+        "smeared by 10 %, 0.03 rad": (arguments.files, partial(smear_momenta, 0.1, 0.03)),
+        **{name: ([Path(file) for file in files], unchanged) for name, *files in arguments.other},
     }
     logits: dict[str, Any] = {}
     for name, (files, shift) in samples.items():
-        path = arguments.cache / f"{name.replace(' ', '_')}.npy" if arguments.cache else None
+        path = arguments.cache / (re.sub(r"\W+", "_", name) + ".npy") if arguments.cache else None
         logits[name] = cached(path, partial(answers, checkpoint, files, shift, arguments.jets))
     same_ENK = logits.pop("the same")
     names = DataSchema.from_options(checkpoint.data_options).class_names
     policy = thirds(same_ENK)
     half = torch.randperm(same_ENK.shape[1], generator=torch.Generator().manual_seed(1)).chunk(2)
     monitor = Monitor(policy, same_ENK[:, half[0]], names)
-    others_ENK = same_ENK[:, half[1]]
-    logits = {"the same": others_ENK, **logits, "one class twice as often": more_background(same_ENK, arguments.jets)}
+    # The jets of the reference are not among those that are compared with it, shifted or not.
+    shifted = [name for name, (files, _) in samples.items() if files is arguments.files and name in logits]
+    logits |= {name: logits[name][:, half[1]] for name in shifted}
+    logits = {
+        "the same": same_ENK[:, half[1]],
+        **logits,
+        "one class twice as often": one_class_twice(same_ENK, half[1], arguments.jets),
+    }
     show(false_alarms(policy, same_ENK, names), {name: powers(monitor, value) for name, value in logits.items()})
 
 

@@ -13,16 +13,16 @@ from phaze_ee.errors import DataError, UsageError
 from phaze_ee.evaluation.metrics import jets_per_class
 from phaze_ee.evaluation.predict import predict
 from phaze_ee.evaluation.rejection import choose_background
-from phaze_ee.exits.calibration.calibrate import Calibration, Settings, calibrate, split
-from phaze_ee.exits.calibration.candidates import budget_curve
+from phaze_ee.exits.calibration.calibrate import Calibration, Settings, calibrate
+from phaze_ee.exits.calibration.candidates import cost_curve
+from phaze_ee.exits.calibration.gate import fit_gate
 from phaze_ee.exits.calibration.jets import CalibrationJets
 from phaze_ee.exits.calibration.mix import prior_weights
 from phaze_ee.exits.calibration.statement import figures, guarantee
-from phaze_ee.exits.calibration.targets import AccuracyDrop, Agreement, Budget, SignalEfficiency, Target
+from phaze_ee.exits.calibration.targets import AccuracyDrop, Agreement, Budget, SignalEfficiency, Target, wrong_answers
 from phaze_ee.exits.drift import DriftReference
-from phaze_ee.exits.policies import ThresholdPolicy, exit_index, temper
 from phaze_ee.exits.policy_file import CalibrationSample, CostCurve, ExitPolicyFile
-from phaze_ee.exits.scores import make_score
+from phaze_ee.exits.scores import ExitScore, make_score
 from phaze_ee.models.device import resolve_device
 from phaze_ee.models.tagger import Tagger
 from phaze_ee.modes.console import console
@@ -36,6 +36,7 @@ from phaze_ee.types import JetBatch, Predictions
 
 _CURVE_SCORES = ("confidence", "entropy", "margin", "patience")
 _CURVE_POINTS = 15
+_GATE_COST_WEIGHT = 0.3
 
 
 def run(request: Request) -> None:
@@ -190,22 +191,23 @@ def _policy_file(
             jets_per_class=jets_per_class(jets.label_N, jets.class_names) if labelled else None,
         ),
         realised=realised,
-        curves=[
-            CostCurve(
-                score=make_score(name),
-                thresholds=[
-                    list(point.policy.thresholds)
-                    for point in budget_curve(make_score(name), result.shaping, _CURVE_POINTS)
-                ],
-            )
-            for name in _CURVE_SCORES
-        ],
-        reference=_reference(result.policy, split(jets, options.seed or 0)[1]),
+        curves=[_curve(score, result.shaping) for score in _curve_scores(result.shaping)],
+        reference=DriftReference.of(
+            result.policy,
+            result.testing.logits_ENK,
+            torch.from_numpy(result.testing.exit_index(result.policy)),
+            jets.class_names,
+        ),
         notes=notes,
     )
 
 
-def _reference(policy: ThresholdPolicy, testing: CalibrationJets) -> DriftReference:
-    # By the temperatures of the policy, which has none where it is the full model: predict sees the same logits.
-    logits_ENK = temper(policy, testing.logits_ENK)
-    return DriftReference.of(policy, logits_ENK, exit_index(policy, logits_ENK), testing.class_names)
+def _curve_scores(jets: CalibrationJets) -> list[ExitScore]:
+    labelled = bool((jets.label_N >= 0).all())
+    gate = fit_gate(jets, jets.label_N if labelled else jets.answer_EN[-1], _GATE_COST_WEIGHT)
+    return [*map(make_score, _CURVE_SCORES), gate]
+
+
+def _curve(score: ExitScore, jets: CalibrationJets) -> CostCurve:
+    points = cost_curve(score, jets, wrong_answers(jets), _CURVE_POINTS)
+    return CostCurve(score=score, thresholds=[list(point.policy.thresholds) for point in points])

@@ -11,7 +11,6 @@ from phaze_ee.modes.tables import benchmark_table, show
 from phaze_ee.results import BenchmarkResults
 from phaze_ee.workspace import Project
 
-
 _OPERATIONS = "train_calibrate_evaluate_benchmark_predict_plot"
 
 

@@ -55,7 +55,7 @@ def test_the_policy_file_holds_what_was_asked_and_what_was_found(
     assert file.model_hash == weights_hash(load_setup(request("calibrate")))
     assert sum(file.realised["files"].exit_shares.values()) == pytest.approx(1.0)
     assert file.reference.jets == 180
-    assert [curve.score.name for curve in file.curves] == ["confidence", "entropy", "margin", "patience"]
+    assert [curve.score.name for curve in file.curves] == ["confidence", "entropy", "margin", "patience", "gate"]
     printed = [line for line in capsys.readouterr().out.splitlines() if str(folder) not in line]
     assert max(map(len, printed)) <= 80
 

@@ -8,10 +8,10 @@ from typing import Literal, final
 import numpy as np
 import numpy.typing as npt
 
-from phaze_ee.exits.calibration.candidates import Candidate, budget_curve, candidates
+from phaze_ee.exits.calibration.candidates import Candidate, candidates, cost_curve
 from phaze_ee.exits.calibration.jets import CalibrationJets
 from phaze_ee.exits.calibration.risk import binomial_p_value, jets_needed, last_conformal, last_passing, upper_bound
-from phaze_ee.exits.calibration.targets import Budget, Risk, SignalEfficiency, Target
+from phaze_ee.exits.calibration.targets import Budget, Risk, SignalEfficiency, Target, wrong_answers
 from phaze_ee.exits.calibration.temperatures import fit_temperatures
 from phaze_ee.exits.policies import ThresholdPolicy, temper
 from phaze_ee.exits.scores import ExitScore
@@ -103,7 +103,7 @@ def calibrate(jets: CalibrationJets, settings: Settings) -> Calibration:
         policy, reason = _within_budget(scores, shaping, target.cost)
     else:
         policy, reason = _tested(scores, shaping, testing, target, settings)
-    policy = ThresholdPolicy(policy.score, policy.thresholds, None if reason else temperatures)
+    policy = ThresholdPolicy(policy.score, policy.thresholds, temperatures)
     index_N = testing.exit_index(policy)
     risks = [_tested_risk(risk, index_N, settings.delta) for risk in target.risks(testing)]
     return Calibration(policy, target, risks, reason, shaping, testing)
@@ -119,15 +119,15 @@ def split(jets: CalibrationJets, seed: int) -> tuple[CalibrationJets, Calibratio
 def _within_budget(
     scores: Sequence[ExitScore], jets: CalibrationJets, cost: float
 ) -> tuple[ThresholdPolicy, str | None]:
-    curves = (budget_curve(score, jets, _BUDGET_POINTS) for score in scores)
-    affordable = [candidate.policy for curve in curves for candidate in curve if candidate.cost <= cost]
+    errors = wrong_answers(jets)
+    curves = (cost_curve(score, jets, errors, _BUDGET_POINTS) for score in scores)
+    affordable = [candidate for curve in curves for candidate in curve if candidate.cost <= cost]
     if not affordable:
         cheapest = float((jets.weight_N * jets.cost_EN[0]).mean()) if jets.exit_count else 1.0
         return _full_model(scores[0], jets), (
             f"no policy costs {cost:.3g} of the full model or less: its first exit costs {cheapest:.3g}"
         )
-    accuracy = [float(jets.at_exit(jets.correct_EN, jets.exit_index(policy)).mean()) for policy in affordable]
-    return affordable[int(np.argmax(accuracy))], None
+    return min(affordable, key=lambda candidate: candidate.risk).policy, None
 
 
 def _tested(

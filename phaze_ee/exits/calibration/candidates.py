@@ -56,12 +56,16 @@ def _candidates(score: ExitScore, jets: CalibrationJets, risks: Sequence[Risk]) 
         if np.array_equal(before, after):
             continue
         for thresholds in _between(before, after, score_EN, _STEPS if number else _FIRST_STEPS):
-            index_N = _leaves_at(score_EN, thresholds)
-            observed = [risk.observed(index_N) for risk in risks]
-            worst = max(
-                lost / max(count, 1) / risk.epsilon for (lost, count), risk in zip(observed, risks, strict=True)
-            )
-            yield Candidate(ThresholdPolicy(score, thresholds.tolist()), jets.mean_cost(index_N), worst)
+            yield _judge(score, thresholds, score_EN, jets, risks)
+
+
+def _judge(
+    score: ExitScore, thresholds: FloatArray, score_EN: FloatArray, jets: CalibrationJets, risks: Sequence[Risk]
+) -> Candidate:
+    index_N = _leaves_at(score_EN, thresholds)
+    observed = [risk.observed(index_N) for risk in risks]
+    worst = max(lost / max(count, 1) / risk.epsilon for (lost, count), risk in zip(observed, risks, strict=True))
+    return Candidate(ThresholdPolicy(score, thresholds.tolist()), jets.mean_cost(index_N), worst)
 
 
 def _leaves_at(score_EN: FloatArray, thresholds: FloatArray) -> npt.NDArray[np.int64]:
@@ -135,20 +139,25 @@ def _best_threshold(
     return float(max((value_N[end] + below) / 2, lowest))
 
 
-def budget_curve(score: ExitScore, jets: CalibrationJets, points: int) -> list[Candidate]:
-    """Return policies, by ascending mean cost, that spread evenly over the costs that budgeted thresholds reach.
+def cost_curve(score: ExitScore, jets: CalibrationJets, risk: Risk, points: int) -> list[Candidate]:
+    """Return policies by ascending mean cost and falling risk, spread evenly over the costs.
 
-    Budgeted thresholds (MSDNet, arXiv:1703.09844) send fractions q_k ∝ ratio^k of the jets home at exit k.
+    They come from two families: minima of cost + price · risk, and budgeted thresholds (MSDNet, arXiv:1703.09844),
+    which send fractions q_k ∝ ratio^k of the jets home at exit k.
     """
     score_EN = jets.scores(score)
-    found = [
-        (jets.mean_cost(_leaves_at(score_EN, thresholds)), thresholds)
-        for thresholds in (_budgeted(score_EN, float(ratio)) for ratio in np.geomspace(1e-3, 1e3, 400))
+    budgeted = (_budgeted(score_EN, float(ratio)) for ratio in np.geomspace(1e-3, 1e3, 400))
+    found = [_judge(score, thresholds, score_EN, jets, [risk]) for thresholds in budgeted]
+    found += [
+        _judge(score, thresholds, score_EN, jets, [risk]) for thresholds in _path(score_EN, jets, [risk], score.lowest)
     ]
-    costs = np.array([cost for cost, _ in found])
+    front: list[Candidate] = []
+    for candidate in sorted(found, key=lambda candidate: (candidate.cost, candidate.risk)):
+        if not front or candidate.risk < front[-1].risk:
+            front.append(candidate)
+    costs = np.array([candidate.cost for candidate in front])
     wanted = np.linspace(costs.min(), costs.max(), points)
-    nearest = sorted({int(np.abs(costs - cost).argmin()) for cost in wanted}, key=lambda index: costs[index])
-    return [Candidate(ThresholdPolicy(score, found[index][1].tolist()), found[index][0], 0.0) for index in nearest]
+    return [front[index] for index in sorted({int(np.abs(costs - cost).argmin()) for cost in wanted})]
 
 
 def _budgeted(score_EN: FloatArray, ratio: float) -> FloatArray:

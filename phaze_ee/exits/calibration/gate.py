@@ -13,20 +13,22 @@ _COST_WEIGHTS = (0.1, 0.3, 1.0, 3.0)
 
 
 def fit_gates(jets: CalibrationJets, label_N: npt.NDArray[np.int64]) -> list[Gate]:
-    """Return gates for several weights of the cost.
+    """Return gates for several weights of the cost."""
+    return [fit_gate(jets, label_N, cost_weight) for cost_weight in _COST_WEIGHTS]
+
+
+def fit_gate(jets: CalibrationJets, label_N: npt.NDArray[np.int64], cost_weight: float) -> Gate:
+    """Return the gate for one weight λ of the cost, in nats of cross-entropy per mean cost of the full model.
 
     The best exit of a jet is k* = argmin_k CE(f_k, y) + λ c_k. The gate of exit k learns, by logistic regression with
     balanced classes, whether k ≥ k*.
     """
     log_p_ENK = log_softmax(jets.logits_ENK.numpy(), axis=-1)
     entropy_EN = -log_p_ENK[:, np.arange(len(jets)), label_N]
-    features = [gate_features(jets.logits_ENK[: index + 1]).numpy() for index in range(jets.exit_count)]
-    gates = []
-    for cost_weight in _COST_WEIGHTS:
-        best_N = (entropy_EN + cost_weight * jets.cost_EN).argmin(axis=0)
-        fits = [_fit(feature_NF, index >= best_N) for index, feature_NF in enumerate(features)]
-        gates.append(Gate(weight_EF=[weight for weight, _ in fits], bias_E=[bias for _, bias in fits]))
-    return gates
+    best_N = (entropy_EN + cost_weight * jets.cost_EN).argmin(axis=0)
+    features = (gate_features(jets.logits_ENK[: index + 1]).numpy() for index in range(jets.exit_count))
+    fits = [_fit(feature_NF, index >= best_N) for index, feature_NF in enumerate(features)]
+    return Gate(weight_EF=[weight for weight, _ in fits], bias_E=[bias for _, bias in fits])
 
 
 def _fit(feature_NF: npt.NDArray[np.float64], leaves_N: npt.NDArray[np.bool_]) -> tuple[list[float], float]:

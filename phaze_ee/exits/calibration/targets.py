@@ -189,6 +189,12 @@ class Budget(Target):
 AnyTarget = Annotated[AccuracyDrop | Agreement | SignalEfficiency | Budget, Field(discriminator="name")]
 
 
+def wrong_answers(jets: CalibrationJets) -> Risk:
+    """Return the risk of a wrong answer; without labels, of another answer than the full model's. It is 1 at most."""
+    truth_N = jets.label_N if (jets.label_N >= 0).all() else jets.answer_EN[-1]
+    return Risk("wrong answers", 1.0, np.ones(len(jets), dtype=bool), jets.answer_EN != truth_N)
+
+
 def _needs_labels(jets: CalibrationJets, what: str) -> None:
     unknown = int((jets.label_N < 0).sum())
     if unknown:
