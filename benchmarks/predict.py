@@ -81,7 +81,7 @@ def read_run_and_write(task: PredictionTask, files: Sequence[Path]) -> None:
 
 
 STEPS: dict[str, Callable[[PredictionTask, Sequence[Path]], None]] = {
-    "reading, padded (evaluation_loader)": read_padded,
+    "reading, padded": read_padded,
     "reading": read,
     "reading, engine": read_and_run,
     "reading, engine, writing": read_run_and_write,
@@ -151,17 +151,17 @@ def main() -> None:
             for name, files in (("large", large), ("small", arguments.files)):
                 rates[name, count] = measure(replace(task, threads=count), files, arguments.rounds)
         for name, files in (("large", large), ("small", arguments.files * arguments.repeat)):
-            rates[name, 2]["reading, engine, writing, 2 processes"] = dask_rate(task, files, 2)
+            rates[name, 2]["the same, 2 processes"] = dask_rate(task, files, 2)
     show(rates, arguments)
 
 
 def show(rates: dict[tuple[str, int], dict[str, float]], arguments: argparse.Namespace) -> None:
-    title = f"jets/s; {arguments.leaving:.1%} leave at the inputs, {arguments.head} head"
-    columns = [f"{name} files, {count} core{'s' * (count > 1)}" for name, count in rates]
+    title = f"jets/s, large or small files, 1 or 2 cores; {arguments.leaving:.0%} leave at the inputs"
+    columns = [f"{name}, {count}" for name, count in rates]
     table = empty_table(title, columns, first="step")
     for step in rates["large", 2]:
         table.add_row(step, *(f"{rate[step]:,.0f}" if step in rate else "" for rate in rates.values()))
-    Console(width=100).print(table)
+    Console(width=80).print(table)
 
 
 if __name__ == "__main__":

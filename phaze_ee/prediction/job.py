@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
+import torch
 
 from phaze_ee.atomic import replacing
 from phaze_ee.data.chunks import ahead, spans_of
@@ -15,12 +17,16 @@ from phaze_ee.data.table import Span
 from phaze_ee.exits.chunk_run import EngineResult
 from phaze_ee.exits.drift import DriftReference
 from phaze_ee.exits.engine import Engine
+from phaze_ee.exits.event_budget import BudgetReport, EventBudget
 from phaze_ee.exits.policies import ThresholdPolicy
 from phaze_ee.models.tagger import Tagger
 from phaze_ee.prediction.columns import prediction_columns
+from phaze_ee.prediction.events import Events, whole_events
 from phaze_ee.prediction.manifest import Manifest, Recipe
 from phaze_ee.prediction.outputs import FileJob
 from phaze_ee.prediction.writers import Columns, open_writer
+
+EventNumbers = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -32,6 +38,8 @@ class PredictionTask:
         policy: when jets leave; None: every jet gets the full model.
         schema: the data configuration, with the observers to write.
         recipe: what the outputs are told apart by.
+        events: which jets share ``event_budget``; None: there is no such budget.
+        event_budget: what the jets of an event may cost together.
         reference: the distributions to compare with; None: the files are not monitored.
         rows: how many rows of a file are worked on at a time; what a jet spends may depend on it, the answers do not.
         threads: of the engine.
@@ -43,6 +51,8 @@ class PredictionTask:
     schema: DataSchema
     recipe: Recipe
     reference: DriftReference | None = None
+    events: Events | None = None
+    event_budget: EventBudget | None = None
     rows: int = EVALUATION_ROWS
     threads: int = 1
     device: str = "cpu"
@@ -64,9 +74,8 @@ def predict_file(task: PredictionTask, job: FileJob, advance: Callable[[int], No
     """
     run = _FileRun(task, job.source)
     with replacing(job.output) as temporary, open_writer(temporary) as writer:
-        for span, rows in run.read():
-            writer.write(run.answer(rows))
-            advance(span.stop - span.start)
+        for rows, event_N in run.read(advance):
+            writer.write(run.answer(rows, event_N))
         manifest = run.manifest(job)
         writer.finish(manifest)
     return manifest
@@ -79,19 +88,34 @@ class _FileRun:
         self.task = task
         self.spans = spans_of(source, task.schema.weaver.treename, task.rows) or [Span(source, 0, 0)]
         self.reader = RowReader.of_file(task.schema, source)
-        self.engine = Engine(task.tagger.to(task.device), task.policy, threads=task.threads)
+        self.engine = Engine(
+            task.tagger.to(task.device), task.policy, threads=task.threads, event_budget=task.event_budget
+        )
+        self.budget: BudgetReport | None = None
         self.exits_E = np.zeros(len(task.tagger.exit_names), dtype=np.int64)
         self.macs = self.full_macs = 0
         self.drift: DriftReference | None = None
 
-    def read(self) -> Iterator[tuple[Span, JetRows]]:
-        return zip(self.spans, ahead(self.reader.read_ragged, self.spans), strict=True)
+    def read(self, advance: Callable[[int], None]) -> Iterator[tuple[JetRows, EventNumbers | None]]:
+        """Yield the jets of the file in parts, with their events where these matter."""
+        if self.task.events is None:
+            return ((rows, None) for rows in self._parts(advance))
+        return whole_events(self._parts(advance), self.task.events)
 
-    def answer(self, rows: JetRows) -> Columns:
+    def _parts(self, advance: Callable[[int], None]) -> Iterator[JetRows]:
+        for span, rows in zip(self.spans, ahead(self.reader.read_ragged, self.spans), strict=True):
+            yield rows
+            advance(span.stop - span.start)
+
+    def answer(self, rows: JetRows, event_N: EventNumbers | None) -> Columns:
         """Run the engine on some jets; return the columns to write."""
         jets = rows.jets if self.task.device == "cpu" else rows.jets.padded().to(self.task.device)
-        result = self.engine(jets).cpu()
+        events = None if event_N is None else torch.from_numpy(event_N)
+        result = self.engine(jets, events).cpu()
         self._count(rows, result)
+        if events is not None and self.task.event_budget is not None:
+            report = BudgetReport.of(events, result.macs_N, result.refused_N, self.task.event_budget)
+            self.budget = report if self.budget is None else self.budget + report
         return prediction_columns(
             rows,
             result,
@@ -119,4 +143,5 @@ class _FileRun:
             macs=self.macs,
             full_macs=self.full_macs,
             drift=self.drift,
+            budget=self.budget,
         )

@@ -5,6 +5,7 @@ from typing import Self
 
 from phaze_ee.errors import DataError
 from phaze_ee.exits.drift import DriftReference
+from phaze_ee.exits.event_budget import BudgetReport
 from phaze_ee.results import Record
 
 
@@ -40,13 +41,15 @@ class Recipe(Record):
     data: str
     exit_scores: bool
     monitored: str | None
+    event_budget: str | None = None
 
 
 class Manifest(Record):
     """What a file of predictions was made from, and what is in it.
 
     ``exits`` counts the jets that left at each exit, the full model last; ``macs`` are those of all jets, and
-    ``full_macs`` what the full model would have spent. ``drift`` is there where the file was monitored.
+    ``full_macs`` what the full model would have spent. ``drift`` is there where the file was monitored, ``budget``
+    where the jets of an event shared one.
     """
 
     recipe: Recipe
@@ -57,6 +60,7 @@ class Manifest(Record):
     macs: int
     full_macs: int
     drift: DriftReference | None = None
+    budget: BudgetReport | None = None
 
     @property
     def jets(self) -> int:
@@ -70,6 +74,7 @@ class Manifest(Record):
             "data": "another data config or other observers",
             "exit_scores": "another choice of --exit-scores",
             "monitored": "another choice of --monitor",
+            "event_budget": "another budget of events, or other events",
         }
         different = [text for name, text in names.items() if getattr(self.recipe, name) != getattr(recipe, name)]
         return [*different, *(["another input file"] if self.input != input_file else [])]

@@ -65,7 +65,10 @@ def _local_cluster(workers: int) -> Iterator[Any]:
     from distributed import LocalCluster
     from distributed.utils import get_mp_context
 
-    with dask.config.set({"distributed.worker.multiprocessing-method": "forkserver"}):
+    # Dask has workers return freed memory at once; for arrays that come and go with every part of a file that costs
+    # several times what the work does.
+    environment = {"distributed.nanny.pre-spawn-environ": {"OMP_NUM_THREADS": 1}}
+    with dask.config.set({"distributed.worker.multiprocessing-method": "forkserver", **environment}):
         get_mp_context().set_forkserver_preload(["distributed", "phaze_ee.data.warm_up", __name__])
         with LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=":0") as cluster:
             yield cluster
