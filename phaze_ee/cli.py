@@ -62,7 +62,9 @@ def _parser() -> argparse.ArgumentParser:
         "-m", "--mode", required=True, type=_mode, choices=MODES, metavar="MODE", help="what to do, see above"
     )
     parser.add_argument("-p", "--project", nargs=2, metavar=("WORKSPACE", "PROJECT"), help="the project to work on")
-    parser.add_argument("--projects", nargs="+", default=[], metavar="NAME", help="compare: projects to draw")
+    parser.add_argument(
+        "--projects", nargs="+", default=[], metavar="NAME", help="compare: projects to draw; plot: to add"
+    )
     parser.add_argument(
         "-o",
         "--operations",
@@ -120,6 +122,12 @@ def _add_predict_flags(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--observers", nargs="*", metavar="NAME", help="columns to pass on, instead of the data config's"
     )
+    group.add_argument(
+        "--event-budget", metavar="B", help="what the jets of an event may cost together: 200M (MACs), or 5ms"
+    )
+    group.add_argument("--event-size", type=int, metavar="N", help="N jets in a row are an event")
+    group.add_argument("--event-column", metavar="NAME", help="jets in a row with the same value are an event")
+    group.add_argument("--max-exit", type=int, metavar="K", help="no jet goes deeper than exit K")
     group.add_argument(
         "--monitor",
         nargs="?",

@@ -8,6 +8,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from phaze_ee.errors import UsageError
+from phaze_ee.results import Record
 
 
 @final
@@ -56,8 +57,7 @@ class EventBudget:
 
 
 @final
-@dataclass(frozen=True)
-class BudgetReport:
+class BudgetReport(Record):
     """How often events ran out: ``cut`` had jets sent home by the budget, ``exceeded`` spent more all the same."""
 
     events: int
@@ -73,7 +73,9 @@ class BudgetReport:
         events = int(unit_N.max()) + 1 if len(unit_N) else 0
         spent_U = torch.zeros(events, dtype=macs_N.dtype).index_add(0, unit_N, macs_N)
         cut_U = torch.zeros(events, dtype=torch.int64).index_add(0, unit_N, refused_N.long())
-        return cls(events, int(cut_U.count_nonzero()), int((spent_U > budget.macs).sum()))
+        return cls(events=events, cut=int(cut_U.count_nonzero()), exceeded=int((spent_U > budget.macs).sum()))
 
     def __add__(self, other: "BudgetReport") -> "BudgetReport":
-        return BudgetReport(self.events + other.events, self.cut + other.cut, self.exceeded + other.exceeded)
+        return BudgetReport(
+            events=self.events + other.events, cut=self.cut + other.cut, exceeded=self.exceeded + other.exceeded
+        )

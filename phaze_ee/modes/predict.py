@@ -1,5 +1,6 @@
 """Mode predict: the answers of the trained network, with its exits, for any files of jets."""
 
+import dataclasses
 import hashlib
 import json
 import time
@@ -14,9 +15,11 @@ from phaze_ee.data.files import expand_patterns
 from phaze_ee.data.loaders import EVALUATION_ROWS
 from phaze_ee.errors import UsageError
 from phaze_ee.exits.drift import compare
+from phaze_ee.exits.policies import ThresholdPolicy
 from phaze_ee.exits.policy_file import ExitPolicyFile
 from phaze_ee.models.device import resolve_device
 from phaze_ee.modes.console import console
+from phaze_ee.modes.event_budget import event_budget, requested_events
 from phaze_ee.modes.inputs import Setup, Trained, load_setup, load_trained
 from phaze_ee.modes.model_identity import weights_hash
 from phaze_ee.modes.predict_tables import drift_lines, prediction_notes, prediction_table
@@ -28,6 +31,9 @@ from phaze_ee.prediction.manifest import Manifest, Recipe
 from phaze_ee.prediction.outputs import FileJob, finished, plan
 from phaze_ee.prediction.parallel import predict_files, require_dask
 from phaze_ee.results import Record
+
+# No confidence reaches it, but the exit is offered, as it would not be with infinity.
+_NEVER = 2.0
 
 
 def run(request: Request) -> None:
@@ -43,8 +49,11 @@ def run(request: Request) -> None:
     setup = load_setup(request)
     trained = load_trained(setup)
     console.print(f"Model:  {trained.source}", soft_wrap=True, markup=False)
-    task = _task(request, setup, trained, _policy(setup))
     files, notes = _files(request, setup)
+    task = _task(request, setup, trained, _policy(setup))
+    if request.event_budget is not None:
+        budget = event_budget(request.event_budget, task.tagger, task.schema, files[0], task.threads)
+        task = dataclasses.replace(task, event_budget=budget)
     folder = request.output or setup.project.predictions
     jobs = plan(files, folder, request.format)
     done = [] if request.overwrite else [(job, finished(job, task.recipe)) for job in jobs]
@@ -73,19 +82,24 @@ def _policy(setup: Setup) -> ExitPolicyFile | None:
 def _task(request: Request, setup: Setup, trained: Trained, policy: ExitPolicyFile | None) -> PredictionTask:
     if request.monitor is not None:
         _check_monitoring(request.monitor, setup, policy)
+    events = requested_events(request)
     schema = trained.schema if request.observers is None else trained.schema.with_observers(request.observers)
+    if events is not None and events.column is not None and events.column not in schema.weaver.observer_names:
+        schema = schema.with_observers([*schema.weaver.observer_names, events.column])
     check_observers(schema.weaver.observer_names, schema.class_names)
     reference = policy.reference if policy is not None and request.monitor is not None else None
     recipe = Recipe(
         model=weights_hash(setup),
-        policy=None if policy is None else _digest(policy, "score", "thresholds", "temperatures"),
+        policy=_recipe_of(policy, request.max_exit),
         data=hashlib.sha256(json.dumps(schema.options, sort_keys=True).encode()).hexdigest(),
         exit_scores=request.exit_scores,
         monitored=None if reference is None else _digest(reference, "distributions"),
+        event_budget=None if events is None else f"{request.event_budget} for {events.column or events.size}",
     )
     return PredictionTask(
         tagger=trained.tagger,
-        policy=None if policy is None else policy.policy(),
+        policy=_chosen(policy, len(trained.tagger.exit_stages), request),
+        events=events,
         schema=schema,
         recipe=recipe,
         reference=reference,
@@ -93,6 +107,21 @@ def _task(request: Request, setup: Setup, trained: Trained, policy: ExitPolicyFi
         threads=max(1, torch.get_num_threads() // (request.workers or 1)),
         device=str(resolve_device(setup.options.device)),
     )
+
+
+def _chosen(policy: ExitPolicyFile | None, exits: int, request: Request) -> ThresholdPolicy | None:
+    if request.max_exit is None and request.event_budget is None:
+        return None if policy is None else policy.policy()
+    # A policy by which nothing leaves: the budget or the cap alone sends jets home.
+    chosen = ThresholdPolicy("confidence", [_NEVER] * exits) if policy is None else policy.policy()
+    return chosen if request.max_exit is None else chosen.capped(request.max_exit)
+
+
+def _recipe_of(policy: ExitPolicyFile | None, max_exit: int | None) -> str | None:
+    if policy is None and max_exit is None:
+        return None
+    digest = "no policy" if policy is None else _digest(policy, "score", "thresholds", "temperatures")
+    return digest if max_exit is None else f"{digest}, exit {max_exit} at most"
 
 
 def _check_monitoring(significance: float, setup: Setup, policy: ExitPolicyFile | None) -> None:

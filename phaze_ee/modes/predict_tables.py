@@ -1,12 +1,15 @@
 """What mode predict says of its files, for a terminal."""
 
 from collections.abc import Sequence
+from functools import reduce
+from operator import add
 from pathlib import Path
 
 from rich.table import Table
 
 from phaze_ee.exits.drift import ANSWER, DriftReport
-from phaze_ee.modes.tables import empty_table
+from phaze_ee.exits.event_budget import BudgetReport
+from phaze_ee.modes.tables import empty_table, with_error
 from phaze_ee.plots.titles import exit_title
 from phaze_ee.prediction.manifest import Manifest
 from phaze_ee.prediction.outputs import FileJob
@@ -24,7 +27,20 @@ def prediction_table(earlier: Sequence[Manifest], made: Sequence[Manifest], seco
     spent, full = (sum(getattr(manifest, name) for manifest in manifests) for name in ("macs", "full_macs"))
     table.add_section()
     table.add_row("cost of full", "", f"{100 * spent / max(1, full):.2f} %")
+    reports = [manifest.budget for manifest in manifests if manifest.budget is not None]
+    if reports:
+        _add_events(table, reports)
     return table
+
+
+def _add_events(table: Table, reports: Sequence[BudgetReport]) -> None:
+    total = reduce(add, reports)
+    table.add_section()
+    table.add_row("events", f"{total.events:,}", "")
+    for text, count in (("cut short", total.cut), ("over budget", total.exceeded)):
+        share = count / max(1, total.events)
+        error = (share * (1 - share) / max(1, total.events)) ** 0.5
+        table.add_row(text, f"{count:,}", f"{with_error(100 * share, 100 * error)} %")
 
 
 def prediction_notes(jobs: Sequence[FileJob], earlier: Sequence[Manifest], made: Sequence[Manifest]) -> list[str]:

@@ -30,6 +30,10 @@ class Request:
     observers: list[str] | None = None
     monitor: float | None = None
     scheduler: str | None = None
+    event_budget: str | None = None
+    event_size: int | None = None
+    event_column: str | None = None
+    max_exit: int | None = None
     verbose: bool = False
     flags: dict[str, Any] = field(default_factory=dict)  # options of the configuration, given on the command line
 

@@ -82,7 +82,15 @@ CHOICES = {
     "device": ["auto", "cuda", "cpu"],
 }
 INTEGERS = ["epochs", "batch_size", "zero_epochs", "num_workers", "log_interval", "val_interval", "save_interval"]
-NUMBERS = ["background_growth", "cost_budget", "lr", "weight_decay", "gradient_clip", "distill_weight", "distill_temperature"]
+NUMBERS = [
+    "background_growth",
+    "cost_budget",
+    "lr",
+    "weight_decay",
+    "gradient_clip",
+    "distill_weight",
+    "distill_temperature",
+]
 SWITCHES = [
     "fit_temperatures",
     "freeze_backbone",

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from phaze_ee.errors import DataError, UsageError
 from phaze_ee.exits.policy_file import ExitPolicyFile
@@ -133,8 +132,7 @@ def test_a_wrong_flag_is_told_as_one(folder: Path) -> None:
 def test_a_policy_of_another_model_is_refused(folder: Path) -> None:
     project = trained_project(folder)
     run(exit_target="agreement", epsilon=0.3)
-    torch.manual_seed(99)
-    save_best_model(project)
+    save_best_model(project, seed=99)
     with pytest.raises(UsageError, match="calibrated for another model"):
         ExitPolicyFile.load(project.exit_policy, weights_hash(load_setup(request("calibrate"))))
 

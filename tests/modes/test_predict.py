@@ -132,12 +132,12 @@ def test_a_file_with_some_of_the_labels_is_refused(
 
 def test_finished_files_are_skipped(project: Project, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert predict() == 0
-    before = (project.predictions / "val.root").stat()
+    before = (project.predictions / "val.root").stat().st_mtime_ns
     write_jets(tmp_path / "more.root", np.arange(20) % 2)
     capsys.readouterr()
     assert predict("--files", tmp_path / "val.root", tmp_path / "more.root") == 0
     assert "1 of 2 files were predicted already" in " ".join(capsys.readouterr().out.split())
-    assert (project.predictions / "val.root").stat() == before
+    assert (project.predictions / "val.root").stat().st_mtime_ns == before
     assert len(columns_of(project.predictions / "more.root")["entry"]) == 20
 
 
@@ -156,7 +156,7 @@ def test_what_was_made_otherwise_is_not_replaced_unasked(
     write_jets(tmp_path / "val.root", np.zeros(12))
     assert "another exit policy, another input file" in refused()
     project.exit_policy.unlink()
-    save_best_model(project)
+    save_best_model(project, seed=2)
     assert "another model, another input file" in refused()
     assert predict("--overwrite") == 0
     assert len(columns_of(project.predictions / "val.root")["entry"]) == 12
@@ -166,7 +166,7 @@ def test_what_was_made_otherwise_is_not_replaced_unasked(
 
 def test_a_policy_of_another_model_is_refused(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
     write_policy(project, ThresholdPolicy("confidence", [0.7, 0.7]))
-    save_best_model(project)
+    save_best_model(project, seed=2)
     assert predict() == 2
     assert "calibrated for another model" in capsys.readouterr().err
 
@@ -203,6 +203,7 @@ def test_a_bad_jet_leaves_no_output(project: Project, tmp_path: Path, capsys: py
 def test_monitoring_adds_up_over_files_and_runs(
     project: Project, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    save_best_model(project, seed=7)  # random weights whose answers depend on p_pt; not all do
     write_policy(project, halves(tmp_path / "val.root"), every_exit(tmp_path / "val.root"))
     assert predict("--monitor") == 0
     assert "no alarm: 40 jets against 40 of the calibration" in capsys.readouterr().out
@@ -276,3 +277,48 @@ def test_without_dask_the_error_says_how_to_get_it(
     monkeypatch.setattr("phaze_ee.prediction.parallel.find_spec", lambda name: None)
     assert predict("--workers", "2") == 2
     assert 'pip install "phaze-ee[dask]"' in capsys.readouterr().err
+
+
+def test_jets_of_an_event_share_a_budget(project: Project, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_policy(project, ThresholdPolicy("confidence", [2.0, 2.0]))  # nobody leaves of his own
+    assert predict("--event-budget", "40k", "--event-size", "4", "--output", tmp_path / "few") == 0
+    few = columns_of(tmp_path / "few" / "val.root")
+    assert set(few["exit_index"].tolist()) > {2}
+    per_event = few["exit_macs"].reshape(-1, 4).sum(axis=1)
+    manifest = read_manifest(tmp_path / "few" / "val.root")
+    assert manifest is not None
+    assert manifest.budget is not None
+    assert manifest.budget.events == JETS // 4
+    assert manifest.budget.exceeded == int((per_event > 40_000).sum())
+    assert manifest.budget.cut > 0
+    assert "cut short" in capsys.readouterr().out
+    assert predict("--event-budget", "1G", "--event-column", "jet_id", "--output", tmp_path / "all") == 0
+    assert set(columns_of(tmp_path / "all" / "val.root")["exit_index"].tolist()) == {2}
+    assert predict("--event-budget", "60000ms", "--event-size", "4", "--output", tmp_path / "slow") == 0
+    assert "M MACs at the" in capsys.readouterr().out
+
+
+def test_a_cap_on_the_depth_works_without_a_policy_too(project: Project, tmp_path: Path) -> None:
+    assert predict("--max-exit", "1", "--output", tmp_path / "capped") == 0
+    assert set(columns_of(tmp_path / "capped" / "val.root")["exit_index"].tolist()) == {1}
+    assert predict("--output", tmp_path / "capped") == 2  # made otherwise, and not to be overwritten unasked
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--event-size", "3"], "say what shares an --event-budget"),
+        (["--event-budget", "3M"], "give --event-size N or --event-column NAME"),
+        (["--event-budget", "3M", "--event-size", "0"], "--event-size 0 is not a number of jets"),
+        (["--event-budget", "3 jets", "--event-size", "2"], "neither a number of MACs"),
+        (["--event-budget", "0M", "--event-size", "2"], "an event budget of 0 MACs"),
+        (["--event-budget", "3M", "--event-column", "evt"], "no branch evt"),
+        (["--max-exit", "7"], "no exit 7 to stop at"),
+    ],
+)
+def test_budgets_that_make_no_sense_are_refused(
+    project: Project, flags: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert predict(*flags) == 2
+    assert message in capsys.readouterr().err
+    assert not any(project.predictions.glob("*"))

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import torch
 import uproot
 
 from phaze_ee.models.checkpoint import Checkpoint, save_checkpoint
@@ -62,8 +63,9 @@ def request(mode: str) -> Request:
     return Request(mode, "Tops", "small")
 
 
-def save_best_model(project: Project, epoch: int = 3) -> None:
-    """Write a best model with random weights."""
+def save_best_model(project: Project, epoch: int = 3, seed: int = 1) -> None:
+    """Write a best model with random weights, the same for a seed."""
+    torch.manual_seed(seed)
     setup = load_setup(request("train"))
     tagger = setup.build(setup.schema)
     save_checkpoint(project.best_model, Checkpoint(tagger, {}, setup.schema.options, "", epoch, {}))

@@ -1,0 +1,56 @@
+"""Events stay whole, in whatever parts a file is read."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from phaze_ee.data.rows import JetRows
+from phaze_ee.errors import DataError
+from phaze_ee.prediction.events import Events, whole_events
+from tests.jets import random_jets
+
+COUNTS = [1 + number % 5 for number in range(40)]
+JETS = random_jets(COUNTS, length=8).ragged()
+EVENT_OF = np.array([3, 3, 3, 1, 1, 8, 3, 3, 5, 5] * 4)  # 3 comes back: another event
+
+
+def parts(sizes: list[int]) -> Iterator[JetRows]:
+    start = 0
+    for size in [*sizes, len(COUNTS)]:
+        stop = min(start + size, len(COUNTS))
+        rows = np.arange(start, stop)
+        yield JetRows(JETS.select(torch.from_numpy(rows)), torch.from_numpy(rows), {"event": EVENT_OF[rows]}, rows)
+        start = stop
+
+
+def collected(sizes: list[int], events: Events) -> tuple[list[list[int]], torch.Tensor]:
+    """The rows of each event, and the features of all jets in the order in which they come."""
+    made: list[list[int]] = []
+    features = []
+    for rows, event_N in whole_events(parts(sizes), events):
+        made += [rows.row_N[event_N == event].tolist() for event in np.unique(event_N)]
+        features.append(rows.jets.ragged().features_VC)
+        assert (rows.label_N.numpy() == rows.row_N).all()
+    return made, torch.cat(features)
+
+
+@given(st.lists(st.integers(0, 17), max_size=12))
+def test_the_parts_have_no_part_in_it(sizes: list[int]) -> None:
+    for events in (Events(size=3), Events(column="event")):
+        made, features = collected(sizes, events)
+        assert made == collected([], events)[0]
+        assert torch.equal(features, JETS.features_VC)
+
+
+def test_blocks_and_runs() -> None:
+    assert collected([7], Events(size=16))[0] == [list(range(16)), list(range(16, 32)), list(range(32, 40))]
+    assert collected([7], Events(column="event"))[0][:5] == [[0, 1, 2], [3, 4], [5], [6, 7], [8, 9]]
+
+
+def test_a_column_that_is_not_there_is_told() -> None:
+    with pytest.raises(DataError, match="'evt' is not among the observers event"):
+        collected([7], Events(column="evt"))
