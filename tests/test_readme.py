@@ -14,9 +14,11 @@ from phaze_ee.config.options import NetworkOptions
 from phaze_ee.config.template import SAMPLE_VALUES
 from phaze_ee.data.loaders import evaluation_loader
 from phaze_ee.data.schema import DataSchema
+from phaze_ee.exits.policies import ThresholdPolicy
 from phaze_ee.models.build import build_tagger
 from phaze_ee.models.checkpoint import Checkpoint, save_checkpoint
 from phaze_ee.workspace import Project
+from tests.modes.exit_policies import write_policy
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -83,6 +85,7 @@ def demo_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
     options = NetworkOptions(conv_params=[(2, (4,))] * 3, fc_params=[(8, 0.1)])
     tagger = build_tagger(options, ROOT / options.network_config, schema.weaver)
     save_checkpoint(project.best_model, Checkpoint(tagger, {}, schema.options, "hash", 0, {}))
+    write_policy(project, ThresholdPolicy("confidence", [0.2, 0.2, 0.2]), classes=schema.class_names)
     return project
 
 

@@ -1,4 +1,6 @@
-"""Exit policies for the project of :mod:`tests.modes.two_class_project`, without a calibration."""
+"""Exit policies for a project with a best model, without a calibration."""
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -7,25 +9,26 @@ from phaze_ee.exits.calibration.targets import Budget
 from phaze_ee.exits.drift import DriftReference
 from phaze_ee.exits.policies import ThresholdPolicy, exit_index, temper
 from phaze_ee.exits.policy_file import CalibrationSample, ExitPolicyFile, Guarantee
-from phaze_ee.modes.inputs import load_setup
-from phaze_ee.modes.model_identity import weights_hash
+from phaze_ee.models.checkpoint import weights_hash
 from phaze_ee.types import exit_names
 from phaze_ee.workspace import Project
-from tests.modes.two_class_project import request
-
-CLASSES = ["is_qcd", "is_top"]
 
 
-def write_policy(project: Project, policy: ThresholdPolicy, logits_ENK: Tensor | None = None) -> None:
+def write_policy(
+    project: Project,
+    policy: ThresholdPolicy,
+    logits_ENK: Tensor | None = None,
+    classes: Sequence[str] = ("is_qcd", "is_top"),
+) -> None:
     """Write exit_policy.json for the project's model; its reference are jets with these logits, else random ones."""
     exits = len(policy.thresholds) + 1
-    logits_ENK = torch.randn(exits, 50, len(CLASSES)) if logits_ENK is None else logits_ENK
+    logits_ENK = torch.randn(exits, 50, len(classes)) if logits_ENK is None else logits_ENK
     logits_ENK = temper(policy, logits_ENK)
     ExitPolicyFile(
         project=str(project),
         model="best_model.pt",
-        model_hash=weights_hash(load_setup(request("calibrate"))),
-        classes=CLASSES,
+        model_hash=weights_hash(project.best_model),
+        classes=list(classes),
         exit_names=list(exit_names(exits)),
         score=policy.score,
         thresholds=list(policy.thresholds),
@@ -37,6 +40,6 @@ def write_policy(project: Project, policy: ThresholdPolicy, logits_ENK: Tensor |
         ),
         realised={},
         curves=[],
-        reference=DriftReference.of(policy, logits_ENK, exit_index(policy, logits_ENK), CLASSES),
+        reference=DriftReference.of(policy, logits_ENK, exit_index(policy, logits_ENK), classes),
         notes=[],
     ).write(project.exit_policy)
