@@ -72,10 +72,9 @@ def test_the_window_measures_the_distance_to_the_cut_in_log_odds() -> None:
     assert Window(signal=1, background=0, cut=0.5, accept=0.5)(logits_ENK).tolist() == [3.5, 0.0, 1.75]
 
 
-@pytest.mark.parametrize("score", SCORES.values(), ids=SCORES)
-def test_answers_that_are_not_numbers_never_look_sure(score: ExitScore) -> None:
-    if score.name in ("patience", "fixed"):
-        pytest.skip("counts answers, whatever they are")
+@pytest.mark.parametrize("name", sorted(set(SCORES) - {"patience", "fixed"}))  # these count answers, whatever they are
+def test_answers_that_are_not_numbers_never_look_sure(name: str) -> None:
+    score = SCORES[name]
     value_N = score(torch.full((2, 1, 2), math.nan))
     assert not value_N >= -math.inf
 
