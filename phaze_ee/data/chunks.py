@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,15 +23,17 @@ ChunkT = TypeVar("ChunkT")
 
 # Below this many rows the start of worker processes (seconds each) costs more than they save.
 WORKER_ROWS = 100_000
+# How many times the wanted rows a span may have, where a file packs so many together.
+_PACKED_TOGETHER = 4
 
 
-def split_into_spans(files: Iterable[Path], treename: str | None, rows: int) -> list[Span]:
-    """Return the rows of all files in order, in spans of at most ``rows``.
+def split_into_spans(files: Iterable[Path], treename: str | None, rows: int, *, as_packed: bool = False) -> list[Span]:
+    """Return the rows of all files in order, in spans of at most ``rows``, or so many as :func:`spans_of` says.
 
     Raises:
         DataError: a file cannot be read, or there is not one row in all of them.
     """
-    spans = [span for path in files for span in spans_of(path, treename, rows)]
+    spans = [span for path in files for span in spans_of(path, treename, rows, as_packed=as_packed)]
     if not spans:
         raise DataError(f"no jets in {', '.join(map(str, files))}")
     return spans
@@ -46,14 +49,31 @@ def row_count(path: Path, treename: str | None) -> int:
         return source.row_count
 
 
-def spans_of(path: Path, treename: str | None, rows: int) -> list[Span]:
+def spans_of(path: Path, treename: str | None, rows: int, *, as_packed: bool = False) -> list[Span]:
     """Return the rows of a file in order, in spans of at most ``rows``; none if it is empty.
+
+    Args:
+        path: the file.
+        treename: its tree, where it has several.
+        rows: in a span.
+        as_packed: let spans end where the file's packing does, so that nothing is unpacked twice; what is packed
+            together may then make a span of up to four times ``rows``.
 
     Raises:
         DataError: the file cannot be read.
     """
-    count = row_count(path, treename)
-    return [Span(path, start, min(start + rows, count)) for start in range(0, count, rows)]
+    with open_source(path, treename) as source:
+        offsets = source.offsets if as_packed else (0, source.row_count)
+    most = _PACKED_TOGETHER * rows if as_packed else rows
+    cuts = [0]
+    for start, stop in pairwise(offsets):
+        if stop - cuts[-1] > rows and start > cuts[-1]:
+            cuts.append(start)
+        if stop - start > most:
+            cuts.extend(range(start + rows, stop, rows))
+    if offsets[-1] > cuts[-1]:
+        cuts.append(offsets[-1])
+    return [Span(path, start, stop) for start, stop in pairwise(cuts)]
 
 
 def ahead(read: Callable[[Span], ChunkT], spans: Iterable[Span]) -> Iterator[ChunkT]:

@@ -42,7 +42,7 @@ def evaluation_loader(
     Raises:
         DataError: a file cannot be used (also while iterating), or no jet passes the selection.
     """
-    spans = split_into_spans(files, schema.weaver.treename, EVALUATION_ROWS)
+    spans = split_into_spans(files, schema.weaver.treename, EVALUATION_ROWS, as_packed=True)
     reader = RowReader(schema, training=False, labelled=labelled)
     return _InOrder(ChunkReader(reader, spans, num_workers), len(spans), batch_size, reader.selection)
 

@@ -6,6 +6,7 @@ import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from itertools import accumulate
 from pathlib import Path
 
 import awkward as ak
@@ -48,6 +49,11 @@ class Source(ABC):
     row_count: int
     columns: frozenset[str]
 
+    @property
+    def offsets(self) -> Sequence[int]:
+        """The rows between which the file is packed, from 0 to the last: what lies between two is unpacked together."""
+        return (0, self.row_count)
+
     @abstractmethod
     def read(self, columns: Sequence[str], start: int, stop: int) -> ak.Array:
         """Return the rows from ``start`` up to ``stop`` of some columns, as records."""
@@ -63,6 +69,10 @@ class RootSource(Source):
         self.row_count = int(self._tree.num_entries)
         self.columns = frozenset(self._tree.keys(full_paths=False))
 
+    @property
+    def offsets(self) -> Sequence[int]:
+        return [int(offset) for offset in self._tree.common_entry_offsets()]
+
     def read(self, columns: Sequence[str], start: int, stop: int) -> ak.Array:
         wanted = frozenset(columns)
         return self._tree.arrays(filter_name=wanted.__contains__, entry_start=start, entry_stop=stop, library="ak")
@@ -75,6 +85,12 @@ class ParquetSource(Source):
         self._file = stack.enter_context(pyarrow.parquet.ParquetFile(path))
         self.row_count = self._file.metadata.num_rows
         self.columns = frozenset(self._file.schema_arrow.names)
+
+    @property
+    def offsets(self) -> Sequence[int]:
+        metadata = self._file.metadata
+        sizes = (metadata.row_group(index).num_rows for index in range(metadata.num_row_groups))
+        return list(accumulate(sizes, initial=0))
 
     def read(self, columns: Sequence[str], start: int, stop: int) -> ak.Array:
         groups, skipped, seen = [], 0, 0

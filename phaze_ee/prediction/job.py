@@ -86,7 +86,7 @@ class _FileRun:
 
     def __init__(self, task: PredictionTask, source: Path) -> None:
         self.task = task
-        self.spans = spans_of(source, task.schema.weaver.treename, task.rows) or [Span(source, 0, 0)]
+        self.spans = spans_of(source, task.schema.weaver.treename, task.rows, as_packed=True) or [Span(source, 0, 0)]
         self.reader = RowReader.of_file(task.schema, source)
         self.engine = Engine(
             task.tagger.to(task.device), task.policy, threads=task.threads, event_budget=task.event_budget

@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import uproot
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from phaze_ee.data import batches as batches_module
 from phaze_ee.data import chunks, loaders
+from phaze_ee.data.chunks import spans_of
 from phaze_ee.data.loaders import TrainingLoader, evaluation_loader, training_loader
 from phaze_ee.data.schema import DataSchema
 from phaze_ee.data.table import Span
@@ -253,3 +255,21 @@ def test_tensors_equal_those_of_weaver(config: str, tmp_path: Path) -> None:
         assert set(observers) == set(batch.observers)
         for name, column in observers.items():
             np.testing.assert_array_equal(batch.observers[name], column)
+
+
+def test_spans_end_where_the_file_is_packed(tmp_path: Path) -> None:
+    path = tmp_path / "jets.root"
+    with uproot.recreate(path) as file:
+        file.mktree("tree", {"x": "f4"})
+        for size in (30, 30, 150, 900, 5):
+            file["tree"].extend({"x": np.zeros(size, dtype=np.float32)})
+
+    def ends(rows: int, as_packed: bool) -> list[int]:
+        spans = spans_of(path, "tree", rows, as_packed=as_packed)
+        assert [span.start for span in spans] == [0, *(span.stop for span in spans[:-1])]
+        return [span.stop for span in spans]
+
+    assert ends(100, as_packed=True)[:2] == [60, 210]  # two small ones together, a larger one as it is
+    assert ends(100, as_packed=True)[2:] == [*range(310, 1111, 100), 1115]  # one that is too large is cut
+    assert ends(500, as_packed=False) == [500, 1000, 1115]
+    assert ends(5000, as_packed=True) == [1115]
