@@ -104,7 +104,7 @@ def test_workers_change_nothing(files: list[Path], numbered: DataSchema, monkeyp
 def evaluation_loader_of_existing(files: list[Path], monkeypatch: pytest.MonkeyPatch) -> Iterable[JetBatch]:
     """Return a loader with workers that believes that all files are there."""
     spans = [Span(path, 0, 1) for path in files]
-    monkeypatch.setattr(loaders, "split_into_spans", lambda *_: spans)
+    monkeypatch.setattr(loaders, "split_into_spans", lambda *_, **__: spans)
     return evaluation_loader(schema(), files, batch_size=8, num_workers=1)
 
 
