@@ -89,7 +89,10 @@ class NetworkOptions(Section):
     )
     use_fusion: bool = Field(False, description="feed the full model's head with all blocks, not the last alone")
     use_fts_bn: bool = Field(True, description="BatchNorm on the input features (as the published weights have it)")
-    use_counts: bool = Field(True, description="average over real particles, not over padded slots")
+    use_counts: bool = Field(
+        True,
+        description="average over real particles, not over padded slots (over which answers depend on the batch)",
+    )
     init_from: str | None = Field(None, description="checkpoint to start from: ours, or one written by weaver")
 
     @property

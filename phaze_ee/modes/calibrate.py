@@ -1,15 +1,12 @@
 """Mode calibrate: choose where jets leave, so that a promise is kept with a stated confidence."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from phaze_ee.config.options import Options
-from phaze_ee.data.held_out import Part
-from phaze_ee.data.loaders import evaluation_loader
-from phaze_ee.errors import DataError, UsageError
+from phaze_ee.errors import UsageError
 from phaze_ee.evaluation.metrics import jets_per_class
 from phaze_ee.evaluation.predict import predict
 from phaze_ee.evaluation.rejection import choose_background
@@ -17,14 +14,13 @@ from phaze_ee.exits.calibration.calibrate import Calibration, Settings, calibrat
 from phaze_ee.exits.calibration.candidates import cost_curve
 from phaze_ee.exits.calibration.gate import fit_gate
 from phaze_ee.exits.calibration.jets import CalibrationJets
-from phaze_ee.exits.calibration.mix import prior_weights
 from phaze_ee.exits.calibration.statement import figures, guarantee
 from phaze_ee.exits.calibration.targets import AccuracyDrop, Agreement, Budget, SignalEfficiency, Target, wrong_answers
 from phaze_ee.exits.drift import DriftReference
 from phaze_ee.exits.policy_file import CalibrationSample, CostCurve, ExitPolicyFile
 from phaze_ee.exits.scores import ExitScore, make_score
 from phaze_ee.models.device import resolve_device
-from phaze_ee.models.tagger import Tagger
+from phaze_ee.modes.calibration_jets import calibration_batches, calibration_jets, origin
 from phaze_ee.modes.console import console
 from phaze_ee.modes.inputs import Setup, Trained, load_setup, load_trained
 from phaze_ee.modes.model_identity import weights_hash
@@ -32,7 +28,6 @@ from phaze_ee.modes.policy_tables import policy_table, risk_table
 from phaze_ee.modes.progress import counted
 from phaze_ee.modes.request import Request
 from phaze_ee.modes.tables import show, show_notes
-from phaze_ee.types import JetBatch, Predictions
 
 _CURVE_SCORES = ("confidence", "entropy", "margin", "patience")
 _CURVE_POINTS = 15
@@ -46,13 +41,13 @@ def run(request: Request) -> None:
     if not trained.tagger.exit_stages:
         raise UsageError(f"project {setup.project} has a network without exits; there is nothing to calibrate")
     target = _target(setup.options, trained.schema.class_names)
-    files, batches, notes = _jets(setup, trained)
+    files, batches, notes = calibration_batches(setup, trained)
     console.print(f"Model:  {trained.source}", soft_wrap=True, markup=False)
     predictions = predict(
         trained.tagger, counted(batches), trained.schema.class_names, resolve_device(setup.options.device)
     )
-    jets = _calibration_jets(trained.tagger, predictions, setup.options)
-    console.print(f"Jets:   {len(jets):,}, {_origin(files, setup)}", soft_wrap=True, markup=False)
+    jets = calibration_jets(trained.tagger, predictions, setup.options)
+    console.print(f"Jets:   {len(jets):,}, {origin(files, setup)}", soft_wrap=True, markup=False)
     result = calibrate(jets, _settings(setup.options, target))
     file = _policy_file(setup, trained, files, jets, result, [*trained.notes, *notes])
     file.write(setup.project.exit_policy)
@@ -103,62 +98,6 @@ def _settings(options: Options, target: Target) -> Settings:
         method=options.risk_control,
         temperatures=options.fit_temperatures,
         seed=options.seed or 0,
-    )
-
-
-def _jets(setup: Setup, trained: Trained) -> tuple[list[Path], Iterable[JetBatch], list[str]]:
-    """Return the calibration files, their jets, and what is to be said of them."""
-    options, share = setup.options, setup.options.calibration_share
-    held_out = not options.calibration_files
-    if held_out and share == 0:
-        raise UsageError("there are no calibration jets: set c.calibration_files, or calibration_share above 0")
-    files = setup.files("val_files" if held_out else "calibration_files")
-    _refuse_overlap(files, "train_files", setup.files("train_files"))
-    _refuse_overlap(files, "test_files", setup.files("test_files") if options.test_files else [])
-    labelled = options.exit_target != "agreement"
-    loader = evaluation_loader(trained.schema, files, batch_size=options.batch_size, labelled=labelled)
-    if not held_out:
-        return files, loader, []
-    notes = []
-    if trained.options is not None and trained.options.get("calibration_share", 0) != share:
-        notes.append(
-            "the training chose its best epoch with some of these jets (another calibration_share then): the promise "
-            "is a little too optimistic; train again, or set c.calibration_files"
-        )
-    return files, Part(loader, share, held_out=True), notes
-
-
-def _refuse_overlap(files: Sequence[Path], other: str, theirs: Sequence[Path]) -> None:
-    common = {path.resolve() for path in files} & {path.resolve() for path in theirs}
-    if common:
-        raise UsageError(
-            f"{min(common)} is a calibration file and one of {other} too; calibration needs jets of its own: set "
-            "c.calibration_files"
-        )
-
-
-def _origin(files: Sequence[Path], setup: Setup) -> str:
-    where = str(files[0]) if len(files) == 1 else f"{len(files)} files, {files[0]} …"
-    return where if setup.options.calibration_files else f"held out of the validation files ({where})"
-
-
-def _calibration_jets(tagger: Tagger, predictions: Predictions, options: Options) -> CalibrationJets:
-    broken = int((~np.isfinite(predictions.logits_ENK)).any(axis=(0, 2)).sum())
-    if broken:
-        raise DataError(f"the network's answer is not finite for {broken} jets; train it again, or check these files")
-    macs_EN = tagger.unpadded().exit_macs(torch.from_numpy(predictions.particle_count_N)).double().numpy()
-    weight_N = (
-        np.ones(len(predictions))
-        if options.class_prior is None
-        else prior_weights(predictions.label_N, predictions.class_names, options.class_prior)
-    )
-    return CalibrationJets(
-        logits_ENK=torch.from_numpy(predictions.logits_ENK).double(),
-        label_N=predictions.label_N,
-        cost_EN=macs_EN / (weight_N * macs_EN[-1]).mean(),
-        weight_N=weight_N,
-        class_names=predictions.class_names,
-        macs=float((weight_N * macs_EN[-1]).mean()),
     )
 
 

@@ -1,0 +1,80 @@
+"""The jets that mode calibrate works on: which files, which of their jets, and what the tagger says of them."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from phaze_ee.config.options import Options
+from phaze_ee.data.held_out import Part
+from phaze_ee.data.loaders import evaluation_loader
+from phaze_ee.errors import DataError, UsageError
+from phaze_ee.exits.calibration.jets import CalibrationJets
+from phaze_ee.exits.calibration.mix import prior_weights
+from phaze_ee.models.tagger import Tagger
+from phaze_ee.modes.inputs import Setup, Trained
+from phaze_ee.types import JetBatch, Predictions
+
+
+def calibration_batches(setup: Setup, trained: Trained) -> tuple[list[Path], Iterable[JetBatch], list[str]]:
+    """Return the calibration files, their jets, and what is to be said of them."""
+    options, share = setup.options, setup.options.calibration_share
+    held_out = not options.calibration_files
+    if held_out and share == 0:
+        raise UsageError("there are no calibration jets: set c.calibration_files, or calibration_share above 0")
+    files = setup.files("val_files" if held_out else "calibration_files")
+    _refuse_overlap(files, "train_files", setup.files("train_files"))
+    _refuse_overlap(files, "test_files", setup.files("test_files") if options.test_files else [])
+    labelled = options.exit_target != "agreement"
+    loader = evaluation_loader(trained.schema, files, batch_size=options.batch_size, labelled=labelled)
+    if not held_out:
+        return files, loader, []
+    notes = []
+    if trained.options is not None and trained.options.get("calibration_share", 0) != share:
+        notes.append(
+            "the training chose its best epoch with some of these jets (another calibration_share then): the promise "
+            "is a little too optimistic; train again, or set c.calibration_files"
+        )
+    return files, Part(loader, share, held_out=True), notes
+
+
+def _refuse_overlap(files: Sequence[Path], other: str, theirs: Sequence[Path]) -> None:
+    common = {path.resolve() for path in files} & {path.resolve() for path in theirs}
+    if common:
+        raise UsageError(
+            f"{min(common)} is a calibration file and one of {other} too; calibration needs jets of its own: set "
+            "c.calibration_files"
+        )
+
+
+def origin(files: Sequence[Path], setup: Setup) -> str:
+    """Return in words where the jets come from."""
+    where = str(files[0]) if len(files) == 1 else f"{len(files)} files, {files[0]} …"
+    return where if setup.options.calibration_files else f"held out of the validation files ({where})"
+
+
+def calibration_jets(tagger: Tagger, predictions: Predictions, options: Options) -> CalibrationJets:
+    """Return the tagger's answers with their costs, weighted for ``c.class_prior``.
+
+    Raises:
+        DataError: an answer is not finite, or a class of the prior has no jets.
+        UsageError: the prior names a class that is not there.
+    """
+    broken = int((~np.isfinite(predictions.logits_ENK)).any(axis=(0, 2)).sum())
+    if broken:
+        raise DataError(f"the network's answer is not finite for {broken} jets; train it again, or check these files")
+    macs_EN = tagger.unpadded().exit_macs(torch.from_numpy(predictions.particle_count_N)).double().numpy()
+    weight_N = (
+        np.ones(len(predictions))
+        if options.class_prior is None
+        else prior_weights(predictions.label_N, predictions.class_names, options.class_prior)
+    )
+    return CalibrationJets(
+        logits_ENK=torch.from_numpy(predictions.logits_ENK).double(),
+        label_N=predictions.label_N,
+        cost_EN=macs_EN / (weight_N * macs_EN[-1]).mean(),
+        weight_N=weight_N,
+        class_names=predictions.class_names,
+        macs=float((weight_N * macs_EN[-1]).mean()),
+    )
