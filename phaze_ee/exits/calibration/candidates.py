@@ -140,7 +140,7 @@ def _best_threshold(
 
 
 def cost_curve(score: ExitScore, jets: CalibrationJets, risk: Risk, points: int) -> list[Candidate]:
-    """Return policies by ascending mean cost and falling risk, spread evenly over the costs.
+    """Return policies by ascending mean cost and falling risk, spread evenly over the costs, and the full model last.
 
     They come from two families: minima of cost + price · risk, and budgeted thresholds (MSDNet, arXiv:1703.09844),
     which send fractions q_k ∝ ratio^k of the jets home at exit k.
@@ -156,8 +156,10 @@ def cost_curve(score: ExitScore, jets: CalibrationJets, risk: Risk, points: int)
         if not front or candidate.risk < front[-1].risk:
             front.append(candidate)
     costs = np.array([candidate.cost for candidate in front])
-    wanted = np.linspace(costs.min(), costs.max(), points)
-    return [front[index] for index in sorted({int(np.abs(costs - cost).argmin()) for cost in wanted})]
+    wanted = np.linspace(costs.min(), costs.max(), points - 1)
+    chosen = [front[index] for index in sorted({int(np.abs(costs - cost).argmin()) for cost in wanted})]
+    never = np.full(jets.exit_count, np.inf)
+    return [*chosen, _judge(score, never, score_EN, jets, [risk])]
 
 
 def _budgeted(score_EN: FloatArray, ratio: float) -> FloatArray:

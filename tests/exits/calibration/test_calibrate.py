@@ -10,11 +10,19 @@ import torch
 
 from phaze_ee.errors import DataError, UsageError
 from phaze_ee.exits.calibration.calibrate import Calibration, Settings, calibrate
+from phaze_ee.exits.calibration.candidates import cost_curve
 from phaze_ee.exits.calibration.jets import CalibrationJets
 from phaze_ee.exits.calibration.statement import figures, guarantee
-from phaze_ee.exits.calibration.targets import AccuracyDrop, Agreement, Budget, SignalEfficiency, Target
+from phaze_ee.exits.calibration.targets import (
+    AccuracyDrop,
+    Agreement,
+    Budget,
+    SignalEfficiency,
+    Target,
+    wrong_answers,
+)
 from phaze_ee.exits.policies import temper
-from phaze_ee.exits.scores import log_odds
+from phaze_ee.exits.scores import log_odds, make_score
 from tests.exits.calibration.synthetic import SHARPNESS, synthetic_jets
 
 JETS = synthetic_jets(4000)
@@ -187,3 +195,15 @@ def test_the_prior_weighs_costs_and_accuracies() -> None:
     assert sum(qcd.exit_shares.values()) == pytest.approx(1.0)
     with pytest.raises(UsageError, match="class_prior names label_X"):
         figures(result, names, {"label_X": 1.0})
+
+
+def test_curves_rise_in_cost_and_end_at_the_full_model() -> None:
+    errors = wrong_answers(JETS)
+    for name in ("confidence", "patience"):
+        curve = cost_curve(make_score(name), JETS, errors, 8)
+        costs = [candidate.cost for candidate in curve]
+        assert costs == sorted(costs)
+        assert curve[-1].policy.exits == ()
+        assert 2 <= len(curve) <= 8
+        risks = [candidate.risk for candidate in curve[:-1]]
+        assert risks == sorted(risks, reverse=True)
