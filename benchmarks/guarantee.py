@@ -156,7 +156,7 @@ def cascade(jets: CalibrationJets, signal: str) -> tuple[Calibration, list[str]]
     judged = tempered(second, result.policy)
     index_N = judged.exit_index(result.policy)
     lost, of = result.target.risks(judged)[0].observed(index_N)
-    share, error = weighted_ratio(judged.at_exit(judged.cost_EN, index_N), judged.cost_EN[-1], judged.weight_N)
+    share, error = weighted_ratio(judged.at_exit(judged.cost_EN, index_N), judged.full_cost_N, judged.weight_N)
     left = [
         weighted_ratio((index_N == index).astype(float), np.ones(len(judged)), judged.weight_N)[0]
         for index in range(judged.exit_count)
@@ -183,7 +183,7 @@ def accuracy_row(jets: CalibrationJets, epsilon: float, score: str) -> list[str]
         f"{result.risks[0].lost}/{result.risks[0].jets}",
         f"{100 * lost / of:.2f}",
         f"{100 * drop_N.mean():.2f} ± {100 * drop_N.std() / math.sqrt(len(drop_N)):.2f}",
-        f"{100 * judged.mean_cost(index_N) / judged.cost_EN[-1].mean():.1f}",
+        f"{100 * judged.mean_cost(index_N) / judged.full_cost_N.mean():.1f}",
     ]
 
 

@@ -9,14 +9,14 @@ import traceback
 from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from phaze_ee import __version__
 from phaze_ee.errors import PhazeError, UsageError
 from phaze_ee.modes.request import Request
 
 MODES = {
-    "demo": "the whole main job on the bundled sample jets, in two or three minutes",
+    "demo": "the whole main job on the bundled sample jets, in two to four minutes",
     "new_project": "create a project with a configuration that runs as it stands",
     "train": "train the network and its exits",
     "calibrate": "choose where jets leave, so that a promise is kept",
@@ -33,7 +33,7 @@ _EXAMPLES = """\
 examples:
   phaze_ee -m demo
   phaze_ee -m new_project -p JetClass first
-  phaze_ee -m chain -p JetClass first -o train_evaluate_benchmark_plot
+  phaze_ee -m chain -p JetClass first -o train_calibrate_evaluate_benchmark_plot
   phaze_ee -m compare -p JetClass all --projects first second
   phaze_ee -m generate --output jets --jets 1000 --classes HToBB ZJetsToNuNu
 
@@ -101,6 +101,16 @@ _OPTION_FLAGS = {
     "budget": "cost_budget",
 }
 
+# The modes that look at a flag, where not all do.
+_PREDICT_FLAGS = ("files", "format", "exit_scores", "observers", "monitor", "scheduler")
+_BUDGET_FLAGS = ("event_budget", "event_size", "event_column", "max_exit")
+_FLAG_MODES: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(_OPTION_FLAGS, ("calibrate", "chain")),
+    **dict.fromkeys((*_PREDICT_FLAGS, *_BUDGET_FLAGS), ("predict", "chain")),
+    **dict.fromkeys(("jets", "classes", "seed", "generator"), ("generate",)),
+    "projects": ("compare", "plot", "chain"),
+}
+
 
 def _add_calibrate_flags(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--target", metavar="TARGET", help="accuracy_drop, agreement, signal_efficiency or budget")
@@ -156,11 +166,20 @@ def _add_generate_flags(group: argparse._ArgumentGroup) -> None:
 
 def parse(arguments: Sequence[str] | None = None) -> Request:
     """Read the command line; what argparse rejects ends the program with status 2."""
-    flags = vars(_parser().parse_args(arguments))
+    parser = _parser()
+    flags = vars(parser.parse_args(arguments))
+    _refuse_strays(parser, flags)
     workspace, project = flags.pop("project") or (None, None)
     given = {option: flags.pop(flag) for flag, option in _OPTION_FLAGS.items()}
     options = {name: value for name, value in given.items() if value is not None}
     return Request(workspace=workspace, project=project, flags=options, **flags)
+
+
+def _refuse_strays(parser: argparse.ArgumentParser, flags: dict[str, Any]) -> None:
+    """End the program at a flag that its mode does not look at: who gave it expects something of it."""
+    for flag, modes in _FLAG_MODES.items():
+        if flags[flag] != parser.get_default(flag) and flags["mode"] not in modes:
+            parser.error(f"--{flag.replace('_', '-')} belongs to {' and '.join(modes)}, not to {flags['mode']}")
 
 
 def run(request: Request) -> None:

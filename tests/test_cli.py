@@ -151,3 +151,18 @@ def test_both_spellings_of_new_project_chain(spelling: str) -> None:
 def test_an_unknown_operation_is_named_before_anything_runs(operations: str, unknown: str) -> None:
     with pytest.raises(UsageError, match=f"unknown operation {unknown!r}"):
         parse_operations(operations)
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["-m", "calibrate", "--files", "x.root"], "--files belongs to predict and chain, not to calibrate"),
+        (["-m", "predict", "--epsilon", "0.1"], "--epsilon belongs to calibrate and chain, not to predict"),
+        (["-m", "train", "--exit-scores"], "--exit-scores belongs to predict and chain, not to train"),
+    ],
+)
+def test_flags_of_another_mode_are_refused(flags: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.parse(["-p", "W", "p", *flags])
+    assert ended.value.code == 2
+    assert message in capsys.readouterr().err

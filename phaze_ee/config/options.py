@@ -24,6 +24,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Channels = Annotated[tuple[PositiveInt, ...], Field(strict=False, min_length=1)]
 ConvParams = Annotated[tuple[PositiveInt, Channels], Field(strict=False)]
 FcParams = Annotated[tuple[PositiveInt, Fraction], Field(strict=False)]
+_PRIOR_TOLERANCE = 1e-6
 HeadNames = Annotated[list[str], Field(strict=False)]
 ExitStage = NonNegativeInt | Literal["input"]
 ExitLossStrategy = Literal[
@@ -221,8 +222,8 @@ class CalibrationOptions(Section):
 
     @model_validator(mode="after")
     def _prior_has_weight(self) -> Self:
-        if self.class_prior is not None and not sum(self.class_prior.values()):
-            raise ValueError("class_prior gives every class the share 0")
+        if self.class_prior is not None and abs(sum(self.class_prior.values()) - 1) > _PRIOR_TOLERANCE:
+            raise ValueError(f"the shares of class_prior add up to {sum(self.class_prior.values()):g}; make them 1")
         return self
 
 

@@ -28,6 +28,7 @@ from phaze_ee.modes.policy_tables import policy_table, risk_table
 from phaze_ee.modes.progress import counted
 from phaze_ee.modes.request import Request
 from phaze_ee.modes.tables import show, show_notes
+from phaze_ee.plots.titles import class_title
 
 _CURVE_SCORES = ("confidence", "entropy", "margin", "patience")
 _CURVE_POINTS = 15
@@ -37,6 +38,7 @@ _GATE_COST_WEIGHT = 0.3
 def run(request: Request) -> None:
     """Fit an exit policy to the project's target and write exit_policy.json."""
     setup = load_setup(request)
+    _refuse_strays(request, setup.options)
     trained = load_trained(setup)
     if not trained.tagger.exit_stages:
         raise UsageError(f"project {setup.project} has a network without exits; there is nothing to calibrate")
@@ -51,11 +53,31 @@ def run(request: Request) -> None:
     result = calibrate(jets, _settings(setup.options, target))
     file = _policy_file(setup, trained, files, jets, result, [*trained.notes, *notes])
     file.write(setup.project.exit_policy)
+    if result.reason is not None:
+        console.print(f"Nothing passed, so {file.guarantee.statement}", style="bold", soft_wrap=True, markup=False)
     if file.guarantee.risks:
         show(risk_table(file))
     show(policy_table(file))
     show_notes([file.guarantee.statement, *file.notes])
     console.print(f"Written: {setup.project.exit_policy}", soft_wrap=True, markup=False)
+
+
+# Options that one target alone looks at.
+_TARGET_OPTIONS = {
+    "cost_budget": "budget",
+    "signal": "signal_efficiency",
+    "signal_efficiency": "signal_efficiency",
+    "exit_form": "signal_efficiency",
+}
+
+
+def _refuse_strays(request: Request, options: Options) -> None:
+    for name, target in _TARGET_OPTIONS.items():
+        if name in request.flags and options.exit_target != target:
+            raise UsageError(
+                f"{name} = {request.flags[name]!r} on the command line is for the target {target}, and the target is "
+                f"{options.exit_target}: add --target {target}"
+            )
 
 
 def _target(options: Options, class_names: Sequence[str]) -> Target:
@@ -83,11 +105,19 @@ def _signal_and_background(options: Options, class_names: Sequence[str]) -> tupl
     if background is None:
         raise UsageError("exit_target = 'signal_efficiency' needs c.background, the class that the cut rejects")
     choices = ", ".join(name for name in class_names if name != background)
+    wanted = _label(options.signal, class_names)
+    if wanted == background:
+        raise UsageError(f"signal {wanted!r} is the background of the cut; choose from {choices}")
     if options.signal is None:
         raise UsageError(f"exit_target = 'signal_efficiency' needs c.signal (--signal): one of {choices}")
-    if options.signal not in class_names or options.signal == background:
-        raise UsageError(f"signal {options.signal!r} is not a class that can be told from {background}: {choices}")
-    return options.signal, background
+    if wanted not in class_names:
+        raise UsageError(f"signal {options.signal!r} is not a class of the data configuration; choose from {choices}")
+    return wanted, background
+
+
+def _label(name: str | None, class_names: Sequence[str]) -> str:
+    """Return a class by its label, or by what tables and figures call it (Hbb for label_Hbb)."""
+    return next((label for label in class_names if class_title(label) == name), name or "")
 
 
 def _settings(options: Options, target: Target) -> Settings:

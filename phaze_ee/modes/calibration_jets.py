@@ -5,12 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from phaze_ee.config.options import Options
 from phaze_ee.data.held_out import Part
 from phaze_ee.data.loaders import evaluation_loader
 from phaze_ee.errors import DataError, UsageError
-from phaze_ee.exits.calibration.jets import CalibrationJets
+from phaze_ee.exits.calibration.jets import CalibrationJets, FloatArray
 from phaze_ee.exits.calibration.mix import prior_weights
 from phaze_ee.models.tagger import Tagger
 from phaze_ee.modes.inputs import Setup, Trained
@@ -43,8 +44,8 @@ def _refuse_overlap(files: Sequence[Path], other: str, theirs: Sequence[Path]) -
     common = {path.resolve() for path in files} & {path.resolve() for path in theirs}
     if common:
         raise UsageError(
-            f"{min(common)} is a calibration file and one of {other} too; calibration needs jets of its own: set "
-            "c.calibration_files"
+            f"{min(common)} is a calibration file and one of {other} too; calibration needs jets that nothing else "
+            "uses: name other files in c.calibration_files"
         )
 
 
@@ -64,17 +65,28 @@ def calibration_jets(tagger: Tagger, predictions: Predictions, options: Options)
     broken = int((~np.isfinite(predictions.logits_ENK)).any(axis=(0, 2)).sum())
     if broken:
         raise DataError(f"the network's answer is not finite for {broken} jets; train it again, or check these files")
-    macs_EN = tagger.unpadded().exit_macs(torch.from_numpy(predictions.particle_count_N)).double().numpy()
+    macs_EN, head_EN, full_N = _costs(tagger.unpadded(), torch.from_numpy(predictions.particle_count_N))
     weight_N = (
         np.ones(len(predictions))
         if options.class_prior is None
         else prior_weights(predictions.label_N, predictions.class_names, options.class_prior)
     )
+    unit = float((weight_N * full_N).mean())
     return CalibrationJets(
         logits_ENK=torch.from_numpy(predictions.logits_ENK).double(),
         label_N=predictions.label_N,
-        cost_EN=macs_EN / (weight_N * macs_EN[-1]).mean(),
+        cost_EN=macs_EN / unit,
         weight_N=weight_N,
         class_names=predictions.class_names,
-        macs=float((weight_N * macs_EN[-1]).mean()),
+        macs=unit,
+        head_EN=head_EN / unit,
     )
+
+
+def _costs(tagger: Tagger, count_N: Tensor) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Return the MACs up to each exit with all heads, those of each head, and those of the full model without any."""
+    macs_EN = tagger.exit_macs(count_N).double().numpy()
+    exits = range(len(tagger.exit_stages))
+    without = [tagger.exit_macs(count_N, exits=[other for other in exits if other != exit_]) for exit_ in exits]
+    head_EN = np.stack([macs_EN[exit_] - macs.double().numpy()[exit_] for exit_, macs in enumerate(without)])
+    return macs_EN, head_EN, tagger.exit_macs(count_N, exits=())[-1].double().numpy()

@@ -14,8 +14,8 @@ from phaze_ee.modes.console import console
 from phaze_ee.modes.request import Request
 from phaze_ee.prediction.events import Events
 
-_AMOUNT = re.compile(r"(\d+(?:\.\d*)?(?:[eE][+-]?\d+)?)\s*(k|M|G|ms|)")
-_FACTORS = {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9}
+_AMOUNT = re.compile(r"(\d+(?:\.\d*)?(?:[eE][+-]?\d+)?)\s*(k|M|G|ms)")
+_FACTORS = {"k": 1e3, "M": 1e6, "G": 1e9}
 _TIMED_JETS = 256
 _ROUNDS = 3
 
@@ -46,9 +46,7 @@ def event_budget(amount: str, tagger: Tagger, schema: DataSchema, file: Path, th
     """
     match = _AMOUNT.fullmatch(amount.strip())
     if match is None:
-        raise UsageError(
-            f"--event-budget {amount!r} is neither a number of MACs (200M, 1.5G) nor of milliseconds (5ms)"
-        )
+        raise UsageError(f"--event-budget {amount!r} is neither MACs (500k, 200M, 1.5G) nor milliseconds (5ms)")
     number, unit = float(match[1]), match[2]
     if unit != "ms":
         return EventBudget(number * _FACTORS[unit])

@@ -10,13 +10,15 @@ from phaze_ee.modes.console import console
 from phaze_ee.modes.request import Request
 from phaze_ee.workspace import Project
 
+_CHAIN = "train_calibrate_evaluate_benchmark_plot"
+
 
 def run(request: Request) -> None:
     """Create the project of ``-p``."""
     project = create_project(request.named_project)
     console.print(f"Created project {project}. It runs as it stands, on the bundled sample jets:")
     console.print(f"  edit  {project.config}", soft_wrap=True)
-    console.print(f"  run   phaze_ee -m chain -p {project.workspace} {project.name}", soft_wrap=True)
+    console.print(f"  run   phaze_ee -m chain -p {project.workspace} {project.name} -o {_CHAIN}", soft_wrap=True)
 
 
 def create_project(project: Project) -> Project:

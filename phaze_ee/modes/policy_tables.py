@@ -44,9 +44,9 @@ def _share(figures: MixFigures) -> str:
 
 def _accuracy(figures: MixFigures) -> str:
     if figures.accuracy is None or figures.accuracy_error is None:
-        return "no labels"
+        return "not read"
     return with_error(figures.accuracy, figures.accuracy_error)
 
 
 def _full_accuracy(figures: MixFigures) -> str:
-    return "no labels" if figures.full_accuracy is None else f"{figures.full_accuracy:.4f}"
+    return "not read" if figures.full_accuracy is None else f"{figures.full_accuracy:.4f}"

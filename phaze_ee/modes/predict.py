@@ -50,7 +50,14 @@ def run(request: Request) -> None:
     trained = load_trained(setup)
     console.print(f"Model:  {trained.source}", soft_wrap=True, markup=False)
     files, notes = _files(request, setup)
+    forced = request.max_exit is not None or request.event_budget is not None
+    if forced and request.monitor is not None:
+        raise UsageError(
+            "--monitor compares where the policy alone lets jets leave; run it without --max-exit and --event-budget"
+        )
     task = _task(request, setup, trained, _policy(setup))
+    if forced:
+        notes.append("jets that --max-exit or --event-budget sends home are outside the policy's promise")
     if request.event_budget is not None:
         budget = event_budget(request.event_budget, task.tagger, task.schema, files[0], task.threads)
         task = dataclasses.replace(task, event_budget=budget)

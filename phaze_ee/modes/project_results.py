@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from phaze_ee.dynamic_results import DynamicResults
 from phaze_ee.errors import UsageError
+from phaze_ee.modes.console import console
 from phaze_ee.plots.tradeoff import ProjectResults
 from phaze_ee.results import BenchmarkResults, EvaluationResults
 from phaze_ee.workspace import Project
@@ -44,19 +45,21 @@ def check_classes(projects: Sequence[ProjectResults]) -> None:
 
 
 def read_dynamic_results(project: Project, results: ProjectResults) -> DynamicResults | None:
-    """Read the judged exit policy of a project; None where there is none.
+    """Read the judged exit policy of a project; None without one, and with a note where it is of another model.
 
     Raises:
-        UsageError: it is unreadable, or was made with another model than the other results.
+        UsageError: it is unreadable.
     """
     if not project.dynamic_results.is_file():
         return None
     dynamic = DynamicResults.read(project.dynamic_results, made_by="evaluate")
     if dynamic.model_hash != results.evaluation.model_hash or list(dynamic.exits) != list(results.evaluation.exits):
-        raise UsageError(
-            f"project {project}: dynamic_results.json was made with another model than evaluation_results.json; run "
-            f"{_command('calibrate', project)} and {_command('chain', project)} -o evaluate_benchmark"
+        console.print(
+            "Not drawn: the exit policy, for dynamic_results.json was made with another model than "
+            f"evaluation_results.json; run {_command('chain', project)} -o calibrate_evaluate_benchmark_plot",
+            soft_wrap=True,
         )
+        return None
     return dynamic
 
 

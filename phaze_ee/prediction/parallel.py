@@ -1,5 +1,6 @@
 """Many files at once with Dask: processes of this machine, or a cluster that is there."""
 
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from importlib.util import find_spec
@@ -39,6 +40,7 @@ def predict_files(
         RunError: an output cannot be written, or a worker process died.
     """
     require_dask()
+    logging.getLogger("distributed").setLevel(logging.ERROR)  # it tells of every worker that comes and goes
     from distributed import Client, KilledWorker, as_completed
 
     with ExitStack() as stack:

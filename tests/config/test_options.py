@@ -150,7 +150,7 @@ def test_probabilities_lie_inside_0_and_1(name: str, value: Any) -> None:
 
 
 def test_a_prior_needs_a_class_with_a_share() -> None:
-    with pytest.raises(ValidationError, match="class_prior gives every class the share 0"):
+    with pytest.raises(ValidationError, match="the shares of class_prior add up to 0; make them 1"):
         options(class_prior={"label_QCD": 0.0})
 
 

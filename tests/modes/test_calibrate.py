@@ -141,3 +141,17 @@ def test_a_network_without_exits_has_nothing_to_calibrate(folder: Path) -> None:
     trained_project(folder, "c.num_exit_points = 0", "c.beta_max = []")
     with pytest.raises(UsageError, match="a network without exits"):
         run()
+
+
+def test_flags_of_another_target_are_refused_and_titles_do_for_labels(folder: Path) -> None:
+    trained_project(folder)
+    with pytest.raises(UsageError, match="is for the target budget, and the target is accuracy_drop"):
+        run(cost_budget=0.3)
+    with pytest.raises(UsageError, match="'is_qcd' is the background of the cut"):
+        run(exit_target="signal_efficiency", signal="is_qcd")
+
+
+def test_costs_are_shares_of_the_full_model_without_exits(folder: Path) -> None:
+    project = trained_project(folder)
+    run(exit_target="accuracy_drop", epsilon=0.0001)  # nothing passes
+    assert policy_of(project).realised["files"].cost_share == pytest.approx(1.0)

@@ -310,10 +310,12 @@ def test_a_cap_on_the_depth_works_without_a_policy_too(project: Project, tmp_pat
         (["--event-size", "3"], "say what shares an --event-budget"),
         (["--event-budget", "3M"], "give --event-size N or --event-column NAME"),
         (["--event-budget", "3M", "--event-size", "0"], "--event-size 0 is not a number of jets"),
-        (["--event-budget", "3 jets", "--event-size", "2"], "neither a number of MACs"),
+        (["--event-budget", "3 jets", "--event-size", "2"], "is neither MACs"),
         (["--event-budget", "0M", "--event-size", "2"], "an event budget of 0 MACs"),
         (["--event-budget", "3M", "--event-column", "evt"], "no branch evt"),
         (["--max-exit", "7"], "no exit 7 to stop at"),
+        (["--event-budget", "200", "--event-size", "2"], "is neither MACs"),
+        (["--max-exit", "0", "--monitor"], "--monitor compares where the policy alone lets jets leave"),
     ],
 )
 def test_budgets_that_make_no_sense_are_refused(

@@ -1,5 +1,6 @@
 """What calibration knows about its jets."""
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import Any, Self, final
 
@@ -24,7 +25,9 @@ class CalibrationJets:
     Attributes:
         logits_ENK: in float64.
         label_N: true classes; -1 where unknown.
-        cost_EN: multiply-accumulates up to each exit, in units of the full model's mean over all calibration jets.
+        cost_EN: multiply-accumulates up to each exit, the heads of all exits on the way included, in units of the mean
+            of the full model without exits over all calibration jets.
+        head_EN: what the head of each exit adds to this; None: nothing.
         weight_N: how much a jet counts in mean costs; 1 on average.
         class_names: the K classes.
         macs: the unit of the costs, in multiply-accumulates.
@@ -36,6 +39,7 @@ class CalibrationJets:
     weight_N: Float[FloatArray, " N"]
     class_names: tuple[str, ...]
     macs: float = 1.0
+    head_EN: Float[FloatArray, "E-1 N"] | None = None
 
     def __len__(self) -> int:
         return len(self.label_N)
@@ -66,6 +70,7 @@ class CalibrationJets:
             label_N=self.label_N[index_N],
             cost_EN=self.cost_EN[:, index_N],
             weight_N=self.weight_N[index_N],
+            head_EN=None if self.head_EN is None else self.head_EN[:, index_N],
         )
 
     def scores(self, score: ExitScore) -> Float[FloatArray, "E-1 N"]:
@@ -81,6 +86,20 @@ class CalibrationJets:
     def at_exit(self, value_EN: npt.NDArray[Any], index_N: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
         """Return, of values for each exit, those of the exits where the jets leave."""
         return value_EN[index_N, np.arange(len(self))]
+
+    def spent(self, exits: Collection[int], index_N: npt.NDArray[np.int64]) -> Float[FloatArray, " N"]:
+        """Return the costs of jets that leave at these exits, if only the heads of ``exits`` are evaluated."""
+        spent_N: FloatArray = self.at_exit(self.cost_EN, index_N)
+        if self.head_EN is None:
+            return spent_N
+        skipped = [exit_ for exit_ in range(self.exit_count) if exit_ not in exits]
+        unused_EN = np.array([self.head_EN[exit_] * (index_N >= exit_) for exit_ in skipped])
+        return spent_N - unused_EN.sum(axis=0) if skipped else spent_N
+
+    @property
+    def full_cost_N(self) -> Float[FloatArray, " N"]:
+        """What the full model costs without exits."""
+        return self.spent((), np.full(len(self), self.exit_count))
 
     def mean_cost(self, index_N: npt.NDArray[np.int64]) -> float:
         """Return the mean cost, weighted, if the jets leave at these exits."""

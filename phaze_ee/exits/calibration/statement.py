@@ -57,7 +57,7 @@ def figures(result: Calibration, exit_names: Sequence[str], prior: Mapping[str, 
     jets = result.testing
     weight_N = np.ones(len(jets)) if prior is None else prior_weights(jets.label_N, jets.class_names, prior)
     index_N = jets.exit_index(result.policy)
-    spent_N, full_N = jets.at_exit(jets.cost_EN, index_N), jets.cost_EN[-1]
+    spent_N, full_N = jets.spent(result.policy.exits or (), index_N), jets.full_cost_N
     share, share_error = weighted_ratio(spent_N, full_N, weight_N)
     full_macs = jets.macs * weighted_mean(full_N, weight_N)[0]
     labelled = bool((jets.label_N >= 0).all())
