@@ -1,0 +1,43 @@
+"""How exits are trained."""
+
+from typing import Literal
+
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat
+
+from phaze_ee.config.sections.base import Section, Share
+
+ExitLossStrategy = Literal[
+    "mimic_detached", "mimic_flow", "target_detached", "target_flow", "distill_detached", "distill_flow"
+]
+
+
+class ExitOptions(Section):
+    """How the exits are trained: total loss = CE(full model) + sum over exits of beta × exit loss."""
+
+    exit_loss_strategy: ExitLossStrategy = Field(
+        "mimic_detached",
+        description="mimic_*: MSE to the full model's logits; target_*: cross-entropy; distill_*: cross-entropy and "
+        "KL divergence to the full model; *_detached: exits alone learn",
+    )
+    distill_weight: Share = Field(0.5, description="distill_*: share of the divergence; the rest is cross-entropy")
+    distill_temperature: PositiveFloat = Field(
+        1.0, description="distill_*: what the logits are divided by in the divergence; more: softer answers"
+    )
+    freeze_backbone: bool = Field(
+        False, description="exits alone learn, and the full model stays as init_from has it, bit for bit"
+    )
+    beta_max: list[NonNegativeFloat] = Field(
+        [0.3, 0.5, 1.0],
+        strict=False,
+        description="weight of each exit's loss at the end of training, one number per exit",
+    )
+    beta_schedule: Literal["linear", "cosine", "switch"] = Field(
+        "linear",
+        description="how beta rises over the epochs after zero_epochs; switch: at once, and the default with "
+        "freeze_backbone",
+    )
+    zero_epochs: NonNegativeInt = Field(
+        10,
+        description="epochs at the start in which beta is 0; where it is not set: a fifth of epochs, at most 10; with "
+        "freeze_backbone 0, and nothing else is accepted",
+    )

@@ -1,0 +1,66 @@
+"""The network and where its exits sit."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, NonNegativeInt, PositiveInt
+
+from phaze_ee.config.sections.base import Fraction, Section
+
+# strict=False: lists do as well as tuples and the other way round: users write both, and JSON knows lists only.
+Channels = Annotated[tuple[PositiveInt, ...], Field(strict=False, min_length=1)]
+ConvParams = Annotated[tuple[PositiveInt, Channels], Field(strict=False)]
+FcParams = Annotated[tuple[PositiveInt, Fraction], Field(strict=False)]
+HeadNames = Annotated[list[str], Field(strict=False)]
+ExitStage = NonNegativeInt | Literal["input"]
+
+
+class NetworkOptions(Section):
+    """The network and its exits."""
+
+    network_config: str = Field(
+        "network_configs/ParticleNet_JetClass.py", description="weaver network file with get_model (and get_loss)"
+    )
+    num_classes: PositiveInt | None = Field(None, description="number of classes; None: as many as the data_config has")
+    num_exit_points: NonNegativeInt | None = Field(
+        None, description="number of exits, after the first stages; None: one after each stage"
+    )
+    exit_stages: list[ExitStage] | None = Field(
+        None, strict=False, description='stages with an exit, e.g. ["input", 0, 2]; overrides num_exit_points'
+    )
+    exit_head: str | HeadNames = Field(
+        "linear",
+        description="kind of exit branch, or one for each exit; linear: mean over particles, one layer; deep_sets: "
+        "layers on each particle, mean and maximum, layers on both",
+    )
+    conv_params: list[ConvParams] = Field(
+        [(16, (64, 64, 64)), (16, (128, 128, 128)), (16, (256, 256, 256))],
+        strict=False,
+        min_length=1,
+        description="EdgeConv blocks: (nearest neighbours, (channels, …))",
+    )
+    fc_params: list[FcParams] = Field(
+        [(256, 0.1)],
+        strict=False,
+        min_length=1,
+        description="hidden layers of the full model's own head: (channels, dropout)",
+    )
+    use_fusion: bool = Field(False, description="feed the full model's head with all blocks, not the last alone")
+    use_fts_bn: bool = Field(True, description="BatchNorm on the input features (as the published weights have it)")
+    use_counts: bool = Field(
+        True,
+        description="average over real particles, not over padded slots (over which answers depend on the batch)",
+    )
+    init_from: str | None = Field(None, description="checkpoint to start from: ours, or one written by weaver")
+
+    @property
+    def stages_with_exit(self) -> list[int | Literal["input"]]:
+        """The stages after which an exit sits."""
+        if self.exit_stages is not None:
+            return list(self.exit_stages)
+        count = len(self.conv_params) if self.num_exit_points is None else self.num_exit_points
+        return list(range(count))
+
+    @property
+    def exit_count(self) -> int:
+        """The number of exits, the full model not counted."""
+        return len(self.stages_with_exit)
