@@ -157,6 +157,14 @@ class State(ABC):
     def pool(self, kind: Literal["mean", "max"]) -> Float[Tensor, "N C"]:
         """Reduce over the real particles of each jet; a jet without particles gives zeros."""
 
+    @abstractmethod
+    def rows(self) -> Float[Tensor, "V C"]:
+        """Return the channels of the real particles, jet after jet, each jet's in their order."""
+
+    @abstractmethod
+    def counts(self) -> Int[Tensor, " N"]:
+        """Return how many real particles each jet has."""
+
 
 @dataclass(frozen=True)
 class Exit:

@@ -108,6 +108,12 @@ class PackedState(State):
     def pool(self, kind: Literal["mean", "max"]) -> Float[Tensor, "N C"]:
         return pool_rows(self.features_VC, self.layout, kind)
 
+    def rows(self) -> Float[Tensor, "V C"]:
+        return self.features_VC
+
+    def counts(self) -> Int[Tensor, " N"]:
+        return self.layout.count_N
+
 
 def pool_rows(row_VC: Float[Tensor, "V C"], layout: JetLayout, kind: Literal["sum", "mean", "max"]) -> Tensor:
     """Reduce the particles of each jet; a jet without particles gives zeros."""

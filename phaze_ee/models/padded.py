@@ -3,7 +3,7 @@
 from dataclasses import dataclass, fields, replace
 from typing import Literal, Self, final
 
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
@@ -39,6 +39,12 @@ class PaddedState(State):
             return self.features_NCP.sum(dim=-1) / self.valid_N1P.sum(dim=-1).clamp(min=1)
         empty_N1 = ~self.valid_N1P.any(dim=-1)
         return self.features_NCP.masked_fill(~self.valid_N1P, -float("inf")).amax(dim=-1).masked_fill(empty_N1, 0)
+
+    def rows(self) -> Float[Tensor, "V C"]:
+        return self.features_NCP.transpose(1, 2)[self.valid_N1P[:, 0]]
+
+    def counts(self) -> Int[Tensor, " N"]:
+        return self.valid_N1P.sum(dim=(1, 2))
 
 
 def fit_length(inputs: JetInputs, minimum: int) -> JetInputs:

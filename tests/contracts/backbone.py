@@ -113,3 +113,11 @@ class BackboneContract(ABC):
             torch.testing.assert_close(state.pool(kind)[:1], cut.pool(kind), **EXACT)
             assert not state.pool(kind)[1].any()
         assert (state.pool("max") >= state.pool("mean")).all()
+
+    def test_rows_are_the_real_particles_jet_after_jet(self) -> None:
+        backbone, inputs = self.backbone(), self.jets((3, 0, 15), length=18)
+        assert torch.equal(backbone.embed(inputs).counts(), torch.tensor([3, 0, 15]))
+        state = backbone.stage(0, backbone.embed(inputs))
+        jets = torch.split(state.rows(), state.counts().tolist())
+        mean_NC = torch.stack([jet_PC.sum(dim=0) / max(len(jet_PC), 1) for jet_PC in jets])
+        torch.testing.assert_close(mean_NC, state.pool("mean"), **EXACT)
