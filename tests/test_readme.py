@@ -83,7 +83,7 @@ def demo_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
     project.config.touch()
     schema = DataSchema.load(ROOT / SAMPLE_VALUES["data_config"])
     options = NetworkOptions(conv_params=[(2, (4,))] * 3, fc_params=[(8, 0.1)])
-    tagger = build_tagger(options, ROOT / options.network_config, schema.weaver)
+    tagger = build_tagger(options, ROOT / options.network_file, schema.weaver)
     save_checkpoint(project.best_model, Checkpoint(tagger, {}, schema.options, "hash", 0, {}))
     write_policy(project, ThresholdPolicy("confidence", [0.2, 0.2, 0.2]), classes=schema.class_names)
     return project

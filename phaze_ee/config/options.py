@@ -16,6 +16,7 @@ from phaze_ee.config.sections.hardware import HardwareOptions
 from phaze_ee.config.sections.logs import LoggingOptions
 from phaze_ee.config.sections.network import NetworkOptions
 from phaze_ee.config.sections.training import TrainingOptions
+from phaze_ee.errors import UsageError
 
 __all__ = [
     "SECTIONS",
@@ -38,10 +39,11 @@ class Options(
 
     @model_validator(mode="after")
     def _exits_have_weights(self) -> Self:
-        if self.exit_count != len(self.beta_max):
-            raise ValueError(
-                f"beta_max has {len(self.beta_max)} numbers for {self.exit_count} exits; give one number per exit"
-            )
+        if self.exit_count is not None:
+            try:
+                self.weights(self.exit_count)
+            except UsageError as error:
+                raise ValueError(str(error)) from error
         return self
 
     @model_validator(mode="before")
@@ -58,12 +60,12 @@ class Options(
 
     @model_validator(mode="after")
     def _exits_get_trained(self) -> Self:
-        if self.exit_count and not any(self.beta_max):
+        if self.exit_count != 0 and not any(self.beta_max):
             raise ValueError(
                 "beta_max is 0 for every exit, so that none would learn; raise it, or set num_exit_points = 0 and "
                 "beta_max = [] for a network without exits"
             )
-        if self.exit_count and self.zero_epochs >= self.epochs:
+        if self.exit_count != 0 and self.zero_epochs >= self.epochs:
             raise ValueError(
                 f"zero_epochs = {self.zero_epochs} leaves no epoch of {self.epochs} to train the exits in; "
                 "lower zero_epochs or raise epochs"
@@ -72,7 +74,7 @@ class Options(
 
     @model_validator(mode="after")
     def _something_learns(self) -> Self:
-        if self.freeze_backbone and not self.exit_count:
+        if self.freeze_backbone and self.exit_count == 0:
             raise ValueError("freeze_backbone leaves nothing to train in a network without exits; give it exits")
         if self.freeze_backbone and self.zero_epochs:
             raise ValueError(

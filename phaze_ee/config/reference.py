@@ -33,7 +33,7 @@ def set_config(c):
 - Relative paths and patterns are looked up in the current directory, the project's folder, the folder that holds the
   package (a checkout's `data_configs` and `network_configs`) and the installed package (`sample_jets` and copies of
   both), in this order. The first place where something matches counts.
-- `beta_max` has one number for each exit. At least one must be above 0, and `zero_epochs` must leave at least one
+- `beta_max` has one number for each exit, or is one for all. At least one must be above 0, and `zero_epochs` must leave at least one
   epoch to train the exits in, unless there are no exits.
 """
 
@@ -81,6 +81,8 @@ def describe_type(schema: Mapping[str, Any]) -> str:
         return " or ".join(f"`{value!r}`" for value in schema.get("enum", [schema.get("const")]))
     if "prefixItems" in schema:
         return f"({', '.join(map(describe_type, schema['prefixItems']))})"
+    if schema.get("additionalProperties") is True:
+        return "dict of str to any value"
     if "additionalProperties" in schema:
         return f"dict of str to {describe_type(schema['additionalProperties'])}"
     if "items" in schema:

@@ -20,8 +20,8 @@ _log = logging.getLogger(__name__)
 
 BACKBONES: dict[str, type[Backbone[Any]]] = {ParticleNet.name: ParticleNet}
 
-# Options that go to the network file's get_model under the same names.
-_NETWORK_KEYS = ("conv_params", "fc_params", "use_fusion", "use_fts_bn", "use_counts")
+# Options of ParticleNet alone, which go to its network file's get_model under the same names.
+_PARTICLE_NET_KEYS = ("conv_params", "fc_params", "use_fusion", "use_fts_bn", "use_counts")
 
 
 def build_tagger(options: NetworkOptions, network_config: Path, data_config: DataConfig) -> Tagger:
@@ -36,15 +36,20 @@ def build_tagger(options: NetworkOptions, network_config: Path, data_config: Dat
     Raises:
         UsageError: the file cannot be run, holds no known network, or disagrees with the options.
     """
-    keywords = {key: getattr(options, key) for key in _NETWORK_KEYS}
+    keywords = _keywords(options)
     backbone = adopt(_make_model(network_config, data_config, keywords), str(network_config))
+    if "model_name" in options.model_fields_set and not isinstance(backbone, BACKBONES[options.model_name]):
+        raise UsageError(
+            f"model_name = {options.model_name!r}, but {network_config} builds a {type(backbone).__name__}; correct one "
+            "of model_name and network_config"
+        )
     if options.num_classes is not None and options.num_classes != backbone.num_classes:
         raise UsageError(
             f"num_classes = {options.num_classes}, but {network_config} with this data_config builds a network for "
             f"{backbone.num_classes} classes; correct num_classes or remove it"
         )
     _report_ignored(keywords, backbone.arguments, network_config)
-    return Tagger(backbone, options.stages_with_exit, options.exit_head)
+    return Tagger(backbone, options.stages_with_exit(len(backbone.stage_channels)), options.exit_head)
 
 
 def adopt(model: nn.Module, source: str) -> Backbone[Any]:
@@ -62,6 +67,12 @@ def adopt(model: nn.Module, source: str) -> Backbone[Any]:
         )
     kind, module = found[0]
     return kind.from_weaver(module)
+
+
+def _keywords(options: NetworkOptions) -> dict[str, Any]:
+    """Return what get_model is called with: what the configuration sets; the network file has defaults of its own."""
+    own = options.model_fields_set if options.model_name == "ParticleNet" else ()
+    return {**{key: getattr(options, key) for key in _PARTICLE_NET_KEYS if key in own}, **options.network_options}
 
 
 def _make_model(path: Path, data_config: DataConfig, keywords: Mapping[str, Any]) -> nn.Module:

@@ -16,7 +16,7 @@ from phaze_ee.types import JetInputs
 class StagedParticleNet(Backbone[StateT]):
     """Stages around weaver-core's ParticleNet (arXiv:1902.08570), held as ``mod`` as published checkpoints name it."""
 
-    name: ClassVar[str] = "particle_net"
+    name: ClassVar[str] = "ParticleNet"
     has_packed_form: ClassVar[bool] = True
     weaver_class: ClassVar[type[nn.Module]] = WeaverParticleNet
     packs_particles: ClassVar[bool]  # no padding, and the first edge layer evaluated per particle

@@ -46,7 +46,7 @@ class Setup:
     def build(self, schema: DataSchema) -> Tagger:
         """Build the configured network, starting from ``c.init_from`` where that is set."""
         options = self.options
-        network_config = find_file("network_config", options.network_config, self.project.root)
+        network_config = find_file("network_config", options.network_file, self.project.root)
         tagger = build_tagger(options, network_config, schema.weaver)
         if options.init_from is not None:
             load_weights(tagger, find_file("init_from", options.init_from, self.project.root))

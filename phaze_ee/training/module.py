@@ -58,7 +58,7 @@ class TaggerModule(LightningModule):
         options = self.exit_options
         return beta_at(
             self.current_epoch,
-            beta_max=options.beta_max,
+            beta_max=options.weights(len(self.tagger.exit_stages)),
             schedule=options.beta_schedule,
             zero_epochs=options.zero_epochs,
             epochs=self.training_options.epochs,

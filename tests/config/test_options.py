@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from phaze_ee.config.options import SECTIONS, Options
+from phaze_ee.errors import UsageError
 
 FILES: dict[str, Any] = {"train_files": ["a.root"], "val_files": ["b.root"]}
 BLOCKS = [(16, (64, 64, 64)), (16, (128, 128, 128)), (16, (256, 256, 256))]
@@ -15,9 +16,9 @@ BLOCKS = [(16, (64, 64, 64)), (16, (128, 128, 128)), (16, (256, 256, 256))]
 # Every name of the contract's configuration reference, with the value that stands there.
 CONTRACT: dict[str, Any] = {
     "data_config": "data_configs/JetClass_full.yaml",
+    "network_config": "network_configs/ParticleNet_JetClass.py",
     "train_files": ["path/to/train/*.root"],
     "val_files": ["path/to/val/*.root"],
-    "network_config": "network_configs/ParticleNet_JetClass.py",
     "num_classes": 10,
     "num_exit_points": 3,
     "conv_params": BLOCKS,
@@ -46,6 +47,8 @@ CONTRACT: dict[str, Any] = {
     "tensorboard": True,
 }
 BEYOND_CONTRACT: dict[str, Any] = {
+    "model_name": "ParticleTransformer",
+    "network_options": {"num_layers": 4},
     "seed": 7,
     "test_files": ["test/*.root"],
     "background": "label_QCD",
@@ -205,9 +208,22 @@ def test_empty_lists_are_refused(name: str) -> None:
 def test_one_beta_per_exit() -> None:
     assert options(num_exit_points=2, beta_max=[1, 1]).exit_count == 2
     assert options(num_exit_points=0, beta_max=[]).exit_count == 0
-    assert options(exit_stages=["input", 2], beta_max=[1, 1]).stages_with_exit == ["input", 2]
+    assert options(exit_stages=["input", 2], beta_max=[1, 1]).stages_with_exit(3) == ["input", 2]
     with pytest.raises(ValidationError, match="beta_max has 2 numbers for 3 exits"):
         options(beta_max=[1, 1])
+
+
+def test_one_beta_for_all_exits() -> None:
+    assert options(beta_max=0.5).weights(3) == (0.5, 0.5, 0.5)
+    assert options(exit_stages=[0, 1], beta_max=[0.5]).weights(2) == (0.5, 0.5)
+
+
+def test_where_only_the_network_knows_its_stages_weights_are_counted_later() -> None:
+    late = options(model_name="ParticleTransformer", beta_max=[1, 1])
+    assert late.exit_count is None
+    assert late.stages_with_exit(4) == [0, 1, 2, 3]
+    with pytest.raises(UsageError, match="beta_max has 2 numbers for 4 exits"):
+        late.weights(4)
 
 
 def test_exits_that_would_never_be_trained_are_refused() -> None:

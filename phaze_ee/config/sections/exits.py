@@ -1,11 +1,16 @@
 """How exits are trained."""
 
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat
+from pydantic import BeforeValidator, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat
 
 from phaze_ee.config.sections.base import Section, Share
+from phaze_ee.errors import UsageError
 
+# strict=False: tuples do as well as lists; and a number does as well as a list of one.
+Weights = Annotated[
+    list[NonNegativeFloat], Field(strict=False), BeforeValidator(lambda value: [value] if _is_number(value) else value)
+]
 ExitLossStrategy = Literal[
     "mimic_detached", "mimic_flow", "target_detached", "target_flow", "distill_detached", "distill_flow"
 ]
@@ -26,10 +31,9 @@ class ExitOptions(Section):
     freeze_backbone: bool = Field(
         False, description="exits alone learn, and the full model stays as init_from has it, bit for bit"
     )
-    beta_max: list[NonNegativeFloat] = Field(
+    beta_max: Weights = Field(
         [0.3, 0.5, 1.0],
-        strict=False,
-        description="weight of each exit's loss at the end of training, one number per exit",
+        description="weight of each exit's loss at the end of training: one number per exit, or one for all",
     )
     beta_schedule: Literal["linear", "cosine", "switch"] = Field(
         "linear",
@@ -41,3 +45,22 @@ class ExitOptions(Section):
         description="epochs at the start in which beta is 0; where it is not set: a fifth of epochs, at most 10; with "
         "freeze_backbone 0, and nothing else is accepted",
     )
+
+    def weights(self, exit_count: int) -> tuple[float, ...]:
+        """Return beta_max for each of so many exits.
+
+        Raises:
+            UsageError: it does not have one number per exit.
+        """
+        if len(self.beta_max) == 1:
+            return tuple(self.beta_max) * exit_count
+        if len(self.beta_max) != exit_count:
+            raise UsageError(
+                f"beta_max has {len(self.beta_max)} numbers for {exit_count} exits; give one number per exit, or one "
+                "for all"
+            )
+        return tuple(self.beta_max)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

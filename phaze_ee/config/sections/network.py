@@ -1,6 +1,6 @@
 """The network and where its exits sit."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveInt
 
@@ -12,13 +12,20 @@ ConvParams = Annotated[tuple[PositiveInt, Channels], Field(strict=False)]
 FcParams = Annotated[tuple[PositiveInt, Fraction], Field(strict=False)]
 HeadNames = Annotated[list[str], Field(strict=False)]
 ExitStage = NonNegativeInt | Literal["input"]
+ModelName = Literal["ParticleNet", "ParticleTransformer", "ParticleNeXt", "PFN"]
 
 
 class NetworkOptions(Section):
-    """The network and its exits."""
+    """The network and its exits: conv_params … use_counts are ParticleNet's, others take network_options."""
 
-    network_config: str = Field(
-        "network_configs/ParticleNet_JetClass.py", description="weaver network file with get_model (and get_loss)"
+    model_name: ModelName = Field("ParticleNet", description="the network; each has a file in network_configs")
+    network_config: str | None = Field(
+        None,
+        description="weaver network file with get_model (and get_loss); None: network_configs/<model_name>_JetClass.py",
+    )
+    network_options: dict[str, Any] = Field(
+        default_factory=dict,
+        description='further keywords of get_model, e.g. {"num_layers": 4, "version": 2} for ParticleTransformer',
     )
     num_classes: PositiveInt | None = Field(None, description="number of classes; None: as many as the data_config has")
     num_exit_points: NonNegativeInt | None = Field(
@@ -53,14 +60,19 @@ class NetworkOptions(Section):
     init_from: str | None = Field(None, description="checkpoint to start from: ours, or one written by weaver")
 
     @property
-    def stages_with_exit(self) -> list[int | Literal["input"]]:
-        """The stages after which an exit sits."""
+    def network_file(self) -> str:
+        """The weaver network file, as it is looked up."""
+        return self.network_config or f"network_configs/{self.model_name}_JetClass.py"
+
+    def stages_with_exit(self, stage_count: int) -> list[int | Literal["input"]]:
+        """Return the stages after which an exit sits, in a network with so many stages."""
         if self.exit_stages is not None:
             return list(self.exit_stages)
-        count = len(self.conv_params) if self.num_exit_points is None else self.num_exit_points
-        return list(range(count))
+        return list(range(stage_count if self.num_exit_points is None else self.num_exit_points))
 
     @property
-    def exit_count(self) -> int:
-        """The number of exits, the full model not counted."""
-        return len(self.stages_with_exit)
+    def exit_count(self) -> int | None:
+        """The number of exits, the full model not counted; None where only the network itself tells."""
+        if self.exit_stages is None and self.num_exit_points is None and self.model_name != "ParticleNet":
+            return None
+        return len(self.stages_with_exit(len(self.conv_params)))
