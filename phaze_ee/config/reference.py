@@ -33,8 +33,8 @@ def set_config(c):
 - Relative paths and patterns are looked up in the current directory, the project's folder, the folder that holds the
   package (a checkout's `data_configs` and `network_configs`) and the installed package (`sample_jets` and copies of
   both), in this order. The first place where something matches counts.
-- `beta_max` has one number for each exit, or is one for all. At least one must be above 0, and `zero_epochs` must leave at least one
-  epoch to train the exits in, unless there are no exits.
+- `beta_max` has one number for each exit, or is one for all. At least one must be above 0, and `zero_epochs` must leave
+  at least one epoch to train the exits in, unless there are no exits.
 """
 
 _SAMPLE_TITLE = """\

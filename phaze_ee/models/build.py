@@ -40,8 +40,8 @@ def build_tagger(options: NetworkOptions, network_config: Path, data_config: Dat
     backbone = adopt(_make_model(network_config, data_config, keywords), str(network_config))
     if "model_name" in options.model_fields_set and not isinstance(backbone, BACKBONES[options.model_name]):
         raise UsageError(
-            f"model_name = {options.model_name!r}, but {network_config} builds a {type(backbone).__name__}; correct one "
-            "of model_name and network_config"
+            f"model_name = {options.model_name!r}, but {network_config} builds a {type(backbone).__name__}; correct "
+            "model_name or network_config"
         )
     if options.num_classes is not None and options.num_classes != backbone.num_classes:
         raise UsageError(
