@@ -103,6 +103,10 @@ class Project:
         return self.results / "dynamic_results.json"
 
     @property
+    def ood_results(self) -> Path:
+        return self.results / "ood_results.json"
+
+    @property
     def exit_policy(self) -> Path:
         return self.results / "exit_policy.json"
 

@@ -90,9 +90,18 @@ def _check(logits_NK: Logits, label_N: Labels) -> None:
     unknown = int((label_N < 0).sum())
     if unknown:
         raise DataError(f"{unknown} of {len(label_N)} jets have no true class; evaluation needs labelled files")
+    check_finite(logits_NK)
+
+
+def check_finite(logits_NK: Logits) -> None:
+    """Refuse answers that are not numbers.
+
+    Raises:
+        RunError: a logit is NaN or infinite.
+    """
     broken = int((~np.isfinite(logits_NK)).any(axis=1).sum())
     if broken:
-        raise RunError(f"the network's answer is not finite for {broken} of {len(label_N)} jets; train it again")
+        raise RunError(f"the network's answer is not finite for {broken} of {len(logits_NK)} jets; train it again")
 
 
 def against_background(
