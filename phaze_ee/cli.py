@@ -76,6 +76,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("-v", "--verbose", action="store_true", help="log more, and show tracebacks")
     parser.add_argument("--version", action="version", version=f"phaze_ee {__version__}")
     _add_calibrate_flags(parser.add_argument_group("calibrate (each goes before the option of the configuration)"))
+    _add_evaluate_flags(parser.add_argument_group("evaluate"))
     _add_predict_flags(parser.add_argument_group("predict"))
     _add_generate_flags(parser.add_argument_group("generate"))
     _add_file_flags(parser.add_argument_group("predict and generate"))
@@ -107,6 +108,7 @@ _BUDGET_FLAGS = ("event_budget", "event_size", "event_column", "max_exit")
 _FLAG_MODES: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(_OPTION_FLAGS, ("calibrate", "chain")),
     **dict.fromkeys((*_PREDICT_FLAGS, *_BUDGET_FLAGS), ("predict", "chain")),
+    **dict.fromkeys(("ood", "ood_data_config"), ("evaluate", "chain")),
     **dict.fromkeys(("jets", "classes", "seed", "generator"), ("generate",)),
     "projects": ("compare", "plot", "chain"),
 }
@@ -121,6 +123,13 @@ def _add_calibrate_flags(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--efficiency", type=float, metavar="E", help="signal_efficiency: that of the full model")
     group.add_argument("--form", metavar="FORM", help="signal_efficiency: reject or two_sided")
     group.add_argument("--budget", type=float, metavar="C", help="budget: mean cost as a share of the full model's")
+
+
+def _add_evaluate_flags(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--ood", nargs="+", default=[], metavar="PATTERN", help="files of jets that the network should find strange"
+    )
+    group.add_argument("--ood-data-config", metavar="YAML", help="how they are read, if not as the project's jets")
 
 
 def _add_predict_flags(group: argparse._ArgumentGroup) -> None:

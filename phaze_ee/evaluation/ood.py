@@ -113,10 +113,11 @@ class _Sample:
         for logits_NK in predictions.logits_ENK:
             check_finite(logits_NK)
         self.kind = kind
+        self.answers = predictions
         self.logits_ENK = predictions.logits_ENK.astype(np.float64)
 
     def __len__(self) -> int:
-        return self.logits_ENK.shape[1]
+        return len(self.answers)
 
     @property
     def exits(self) -> int:
@@ -124,7 +125,8 @@ class _Sample:
         return len(self.logits_ENK)
 
     def exit_index(self, policy: ExitPolicy) -> Int[npt.NDArray[np.int64], " N"]:
-        logits_ENK = temper(policy, torch.from_numpy(self.logits_ENK))
+        # In single precision, as the policy is judged everywhere else.
+        logits_ENK = temper(policy, torch.from_numpy(self.answers.logits_ENK))
         index_N: npt.NDArray[np.int64] = exit_index(policy, logits_ENK).numpy()
         return index_N
 

@@ -32,7 +32,8 @@ class Energy(OODScore):
     """The free energy −log Σ exp(f_k) of an exit's logits (arXiv:2010.03759, equation 4 with T = 1)."""
 
     def __call__(self, logits_ENK: Logits, exit_: int) -> Float[FloatArray, " N"]:
-        return -np.asarray(logsumexp(logits_ENK[exit_], axis=-1))
+        log_sum_N: FloatArray = logsumexp(logits_ENK[exit_], axis=-1)
+        return -log_sum_N
 
 
 @final
@@ -40,7 +41,8 @@ class MaxProbability(OODScore):
     """Minus the largest class probability: the baseline of arXiv:1610.02136."""
 
     def __call__(self, logits_ENK: Logits, exit_: int) -> Float[FloatArray, " N"]:
-        return -np.asarray(softmax(logits_ENK[exit_], axis=-1)).max(axis=-1)
+        largest_N: FloatArray = softmax(logits_ENK[exit_], axis=-1).max(axis=-1)
+        return -largest_N
 
 
 @final
@@ -83,6 +85,6 @@ OOD_SCORES: dict[str, OODScore] = {
 
 def _distance(logits_ENK: Logits, reference_NK: Float[FloatArray, "N K"]) -> Float[FloatArray, " N"]:
     """Return the sum over exits of the L1 distance of probabilities from those of one exit, between 0 and 2 each."""
-    difference_ENK = np.asarray(softmax(logits_ENK, axis=-1)) - softmax(reference_NK, axis=-1)
+    difference_ENK = softmax(logits_ENK, axis=-1) - softmax(reference_NK, axis=-1)
     distance_N: FloatArray = np.abs(difference_ENK).sum(axis=(0, 2))
     return distance_N

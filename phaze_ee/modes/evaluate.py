@@ -5,31 +5,43 @@ from pathlib import Path
 
 from phaze_ee.config.options import Options
 from phaze_ee.data.loaders import evaluation_loader
+from phaze_ee.data.schema import DataSchema
 from phaze_ee.evaluation.dynamic import evaluate_dynamic
 from phaze_ee.evaluation.metrics import evaluate_exit, jets_per_class
+from phaze_ee.evaluation.ood import evaluate_ood
 from phaze_ee.evaluation.predict import predict
 from phaze_ee.evaluation.rejection import choose_background
+from phaze_ee.exits.policy_file import ExitPolicyFile
 from phaze_ee.models.device import resolve_device
 from phaze_ee.modes.console import console
 from phaze_ee.modes.dynamic_tables import dynamic_tables
 from phaze_ee.modes.exit_policy import policy_of_model
 from phaze_ee.modes.inputs import Setup, Trained, load_setup, load_trained
 from phaze_ee.modes.model_identity import weights_hash
+from phaze_ee.modes.ood import requested_ood
+from phaze_ee.modes.ood_tables import ood_tables
 from phaze_ee.modes.progress import counted
 from phaze_ee.modes.request import Request
 from phaze_ee.modes.tables import evaluation_table, rejection_tables, show, show_notes
+from phaze_ee.ood_results import OODResults
 from phaze_ee.results import EvaluationResults
 from phaze_ee.types import Predictions
 
 
 def run(request: Request) -> None:
-    """Evaluate the project's best model on ``test_files`` (else ``val_files``) and write evaluation_results.json."""
+    """Evaluate the project's best model on ``test_files`` (else ``val_files``) and write evaluation_results.json.
+
+    Where there is a policy for the model, it is judged too; with ``--ood``, how well the exits notice other jets.
+    """
     setup = load_setup(request)
     trained = load_trained(setup)
+    ood = requested_ood(request, setup, trained)
     files, notes = _files(setup)
     console.print(f"Model: {trained.source}", soft_wrap=True, markup=False)
     console.print(f"Jets:  {_named(files)}", soft_wrap=True, markup=False)
-    predictions = _predict(trained, files, setup.options)
+    # First what most easily fails, before anything is written.
+    ood_predictions = None if ood is None else _predict(trained, ood.schema, ood.files, setup.options, labelled=False)
+    predictions = _predict(trained, trained.schema, files, setup.options)
     results = _results(setup, trained, files, predictions, [*trained.notes, *notes])
     results.write(setup.project.evaluation_results)
     show(evaluation_table(results))
@@ -37,14 +49,21 @@ def run(request: Request) -> None:
         show(table)
     show_notes(results.notes)
     console.print(f"Written: {setup.project.evaluation_results}", soft_wrap=True, markup=False)
-    _evaluate_policy(setup, trained, predictions, results)
-
-
-def _evaluate_policy(setup: Setup, trained: Trained, predictions: Predictions, results: EvaluationResults) -> None:
-    """Judge the project's exit policy on the same answers, where there is one for this model."""
     policy_file = policy_of_model(setup.project, results.model_hash)
-    if policy_file is None:
-        return
+    if policy_file is not None:
+        _evaluate_policy(setup, trained, policy_file, predictions, results)
+    if ood is not None and ood_predictions is not None:
+        _show_ood(setup, evaluate_ood(predictions, ood_predictions, ood.files, policy_file, results))
+
+
+def _evaluate_policy(
+    setup: Setup,
+    trained: Trained,
+    policy_file: ExitPolicyFile,
+    predictions: Predictions,
+    results: EvaluationResults,
+) -> None:
+    """Judge the project's exit policy on the same answers."""
     background = choose_background(predictions.class_names, setup.options.background)
     dynamic = evaluate_dynamic(predictions, policy_file, trained.tagger.unpadded(), background, results)
     dynamic.write(setup.project.dynamic_results)
@@ -52,6 +71,14 @@ def _evaluate_policy(setup: Setup, trained: Trained, predictions: Predictions, r
         show(table)
     show_notes(dynamic.notes)
     console.print(f"Written: {setup.project.dynamic_results}", soft_wrap=True, markup=False)
+
+
+def _show_ood(setup: Setup, results: OODResults) -> None:
+    results.write(setup.project.ood_results)
+    for table in ood_tables(results):
+        show(table)
+    show_notes(results.notes)
+    console.print(f"Written: {setup.project.ood_results}", soft_wrap=True, markup=False)
 
 
 def _files(setup: Setup) -> tuple[list[Path], list[str]]:
@@ -66,9 +93,11 @@ def _named(files: Sequence[Path]) -> str:
     return str(files[0]) if len(files) == 1 else f"{len(files)} files, {files[0]} … {files[-1]}"
 
 
-def _predict(trained: Trained, files: Sequence[Path], options: Options) -> Predictions:
+def _predict(
+    trained: Trained, schema: DataSchema, files: Sequence[Path], options: Options, *, labelled: bool = True
+) -> Predictions:
     loader = evaluation_loader(
-        trained.schema, files, batch_size=options.batch_size, num_workers=options.num_workers, labelled=True
+        schema, files, batch_size=options.batch_size, num_workers=options.num_workers, labelled=labelled
     )
     return predict(trained.tagger, counted(loader), trained.schema.class_names, resolve_device(options.device))
 

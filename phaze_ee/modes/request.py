@@ -34,6 +34,8 @@ class Request:
     event_size: int | None = None
     event_column: str | None = None
     max_exit: int | None = None
+    ood: list[str] = field(default_factory=list)
+    ood_data_config: str | None = None
     verbose: bool = False
     flags: dict[str, Any] = field(default_factory=dict)  # options of the configuration, given on the command line
 

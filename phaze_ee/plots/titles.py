@@ -8,6 +8,9 @@ _OBSERVABLES = {
 }
 
 
+_OOD_SCORES = {"max_probability": "max p", "disagreement_so_far": "so far"}
+
+
 def class_title(name: str) -> str:
     """Return ``label_Hbb`` as ``Hbb``."""
     return name.removeprefix("label_")
@@ -21,3 +24,8 @@ def exit_title(name: str) -> str:
 def observable_title(name: str) -> str:
     """Return ``jet_pt`` as an axis shows it, with its unit; other names as they are."""
     return _OBSERVABLES.get(name, name)
+
+
+def ood_score_title(name: str) -> str:
+    """Return ``disagreement_so_far`` as ``so far``, short enough for a column."""
+    return _OOD_SCORES.get(name, name)

@@ -1,0 +1,46 @@
+"""How well exits notice jets of another kind, as tables for a terminal of 80 columns."""
+
+from collections.abc import Mapping
+
+from rich.table import Table
+
+from phaze_ee.modes.tables import empty_table, with_error
+from phaze_ee.ood_results import OODDetection, OODPolicy, OODResults
+from phaze_ee.plots.titles import exit_title, ood_score_title
+
+
+def ood_tables(results: OODResults) -> list[Table]:
+    """Return the AUROCs, and where jets leave if there is a policy."""
+    leaving = [] if results.policy is None else [leaving_table(results.policy)]
+    return [auroc_table(results), *leaving]
+
+
+def auroc_table(results: OODResults) -> Table:
+    """Return the AUROC of each score at each exit, and by the policy."""
+    names = list(dict.fromkeys(name for scores in results.exits.values() for name in scores))
+    table = empty_table(
+        f"AUROC of {results.ood_jets:,} OOD jets against {results.jets:,} jets of {results.project}",
+        [ood_score_title(name) for name in names],
+    )
+    for exit_, scores in results.exits.items():
+        table.add_row(exit_title(exit_), *_areas(scores, names))
+    if results.policy is not None:
+        table.add_row("by the policy", *_areas(results.policy.scores, names))
+    table.caption = "errors: DeLong, one σ; 0.5 is blind; disagreement needs the full model's answer"
+    return table
+
+
+def leaving_table(policy: OODPolicy) -> Table:
+    """Return where the jets of both samples leave."""
+    table = empty_table(
+        f"Where jets leave by the policy of score {policy.score}", ["project's jets", "OOD jets"], first="exit"
+    )
+    for name, own in policy.exits.items():
+        ood = policy.ood_exits[name]
+        table.add_row(exit_title(name), *(with_error(share.value, share.error) for share in (own, ood)))
+    return table
+
+
+def _areas(scores: Mapping[str, OODDetection], names: list[str]) -> list[str]:
+    found = [scores.get(name) for name in names]
+    return ["-" if area is None else with_error(area.auroc, area.auroc_error) for area in found]
