@@ -127,9 +127,13 @@ def select_ragged(count_N: Int[Tensor, " N"], keep_N: Tensor) -> tuple[Int[Tenso
     ``keep_N`` is a boolean mask or an index, as for a tensor.
     """
     kept_N = count_N[keep_N]
-    shift_N = (count_N.cumsum(0) - count_N)[keep_N] - (kept_N.cumsum(0) - kept_N)
-    shift_V = shift_N.repeat_interleave(kept_N)
-    return shift_V + torch.arange(len(shift_V), device=shift_V.device), kept_N
+    return ragged_rows((count_N.cumsum(0) - count_N)[keep_N], kept_N), kept_N
+
+
+def ragged_rows(first_N: Int[Tensor, " N"], count_N: Int[Tensor, " N"]) -> Int[Tensor, " V"]:
+    """Return the rows of jets that have ``count_N`` rows from ``first_N`` on, jet after jet."""
+    shift_V = (first_N - (count_N.cumsum(0) - count_N)).repeat_interleave(count_N)
+    return shift_V + torch.arange(len(shift_V), device=shift_V.device)
 
 
 Jets = JetInputs | RaggedJets

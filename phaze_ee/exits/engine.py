@@ -109,8 +109,19 @@ class Engine:
         Raises:
             UsageError: the tagger is in training mode.
         """
-        order_N, results = self._run_all(jets, torch.arange(len(jets)), lambda chunk, _: self.tagger(chunk))
+        order_N, results = self.in_chunks(jets, self.tagger)
         return _reordered(torch.cat(results, dim=1).transpose(0, 1), order_N).transpose(0, 1)
+
+    def in_chunks(self, jets: Jets, run: Callable[[Jets], Result]) -> tuple[Int[Tensor, " N"], list[Result]]:
+        """Run something of the caller's own on chunks of a batch, on as many threads as the engine has.
+
+        Returns:
+            The jets in the order in which they stand in the chunks, and what ``run`` made of each chunk.
+
+        Raises:
+            UsageError: the tagger is in training mode.
+        """
+        return self._run_all(jets, torch.arange(len(jets)), lambda chunk, _: run(chunk))
 
     def _run_all(
         self, jets: Jets, unit_N: Int[Tensor, " N"], run: Callable[[Jets, Tensor], Result]

@@ -65,7 +65,7 @@ class Tagger(nn.Module):
         Raises:
             UsageError: the backbone has no packed form.
         """
-        return self._with(self.backbone.packed())
+        return self.with_backbone(self.backbone.packed())
 
     def unpadded(self) -> "Tagger":
         """Return the packed form on the CPU if the backbone has one, else the tagger itself."""
@@ -81,9 +81,10 @@ class Tagger(nn.Module):
         Raises:
             UsageError: the backbone has no native form, or it cannot be compiled.
         """
-        return self._with(self.backbone.native(threads))
+        return self.with_backbone(self.backbone.native(threads))
 
-    def _with(self, backbone: Backbone[Any]) -> "Tagger":
+    def with_backbone(self, backbone: Backbone[Any]) -> "Tagger":
+        """Return a tagger with the same exits, shared with this one, on a backbone of the same stages."""
         twin = Tagger(backbone, self.exit_stages, self.exit_heads, self.heads)
         twin.training = self.training
         return twin
