@@ -41,7 +41,10 @@ def random_jets(
         values = torch.randn(len(particle_counts), width, length, generator=generator, dtype=dtype)
         return values.masked_fill(~valid, 0)
 
-    return JetInputs(draw(2), draw(channels), draw(4), valid.to(dtype))
+    points, features, vectors = draw(2), draw(channels), draw(4)
+    # Four-momenta that can be: the energy is at least the momentum.
+    vectors[:, 3] = vectors.square().sum(dim=1).sqrt()
+    return JetInputs(points, features, vectors, valid.to(dtype))
 
 
 def small_weaver_network(*, seed: int = 0, trim: bool = False, **changes: object) -> WeaverParticleNet:

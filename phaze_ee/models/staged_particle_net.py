@@ -1,15 +1,16 @@
 """What both forms of ParticleNet share: weaver-core's module, its description, its trimming and its cost."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from itertools import pairwise
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 from jaxtyping import Int
 from torch import Tensor, nn
 from weaver.nn.model.ParticleNet import ParticleNet as WeaverParticleNet
 
 from phaze_ee.models.backbone import Backbone, StateT
-from phaze_ee.models.padded import fit_length
+from phaze_ee.models.trimming import trim
 from phaze_ee.types import JetInputs
 
 
@@ -18,7 +19,7 @@ class StagedParticleNet(Backbone[StateT]):
 
     name: ClassVar[str] = "ParticleNet"
     has_packed_form: ClassVar[bool] = True
-    weaver_class: ClassVar[type[nn.Module]] = WeaverParticleNet
+    weaver_class: ClassVar[type[nn.Module] | None] = WeaverParticleNet
     packs_particles: ClassVar[bool]  # no padding, and the first edge layer evaluated per particle
 
     def __init__(self, mod: WeaverParticleNet) -> None:
@@ -44,24 +45,10 @@ class StagedParticleNet(Backbone[StateT]):
             "use_counts": bool(self.mod.use_counts),
         }
 
-    @classmethod
-    def from_arguments(cls, arguments: Mapping[str, Any]) -> Self:
-        return cls(WeaverParticleNet(**arguments))
-
-    @classmethod
-    def from_weaver(cls, module: WeaverParticleNet) -> Self:
-        return cls(module)
-
     def trim(self, inputs: JetInputs) -> JetInputs:
-        """Cut padding: in evaluation to the longest jet, in training by weaver's rule, which drops particles at random.
-
-        That rule, and its random numbers, are those of weaver's own SequenceTrimmer.
-        """
-        if not self.training:
-            return fit_length(inputs, self.minimum_length)
-        points, features, valid, _ = self.mod.trimmer(inputs.points, inputs.features, mask=inputs.mask)
-        trimmed = JetInputs(points, features, None, valid)
-        return trimmed if valid.shape[-1] >= self.minimum_length else fit_length(trimmed, self.minimum_length)
+        """Cut padding as :func:`phaze_ee.models.trimming.trim` does; the vectors, which no layer uses, go."""
+        without = replace(inputs, vectors=None)
+        return trim(without, self.mod.trimmer, training=self.training, minimum_length=self.minimum_length)
 
     def stage_macs(self, index: int, particle_count_N: Int[Tensor, " N"]) -> Int[Tensor, " N"]:
         block = self.mod.edge_convs[index]
