@@ -41,6 +41,12 @@ class RunError(PhazeError):
     exit_status = 1
 
 
+class PreemptedError(PhazeError):
+    """A run that a batch system stopped; started again it goes on."""
+
+    exit_status = 85  # what HTCondor's manual uses for a job that wants to be started again
+
+
 def one_line(error: BaseException) -> str:
     """Return the type and the message of an exception without line breaks."""
     return " ".join(f"{type(error).__name__}: {error}".split()).removesuffix(":")

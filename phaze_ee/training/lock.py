@@ -1,0 +1,52 @@
+"""One training of a project at a time."""
+
+import json
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from phaze_ee.errors import RunError, UsageError
+
+
+@contextmanager
+def training_lock(path: Path) -> Iterator[None]:
+    """Hold ``path`` for this process, so that no second training writes to the same project.
+
+    The system lets go of the lock when the process ends, however it ends: what a killed training leaves behind blocks
+    nobody. Beside the lock stands who holds it, for the message.
+
+    Raises:
+        UsageError: another process holds it.
+        RunError: the folder cannot be written to, or its file system has no locks.
+    """
+    holder = path.with_suffix(".json")
+    lock = FileLock(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=0)
+        holder.write_text(json.dumps({"pid": os.getpid(), "host": socket.gethostname()}))
+    except Timeout as error:
+        raise UsageError(
+            f"{path.parent} is in use by another training ({_described(holder)}); wait for it, or stop it"
+        ) from error
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise RunError(f"cannot lock {path}: {reason}; check permissions and that the file system has locks") from error
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            holder.unlink()
+        lock.release()
+
+
+def _described(holder: Path) -> str:
+    try:
+        found = json.loads(holder.read_text())
+        return f"process {found['pid']} on {found['host']}"
+    except (OSError, ValueError, KeyError):
+        return "which has only just started"
