@@ -86,10 +86,10 @@ def _summed_anew(jets: ak.Array) -> ak.Array:
     return jets
 
 
-def write_shifted(source: Path, target: Path, treename: str, shift: Shift, jets: int) -> None:
+def write_shifted(source: Path, target: Path, treename: str, shift: Shift, rows: slice) -> None:
     with uproot.open(source) as file:
         names = [name for name in file[treename].keys() if name != "npart"]  # noqa: SIM118 - no mapping
-        columns = file[treename].arrays(names, entry_stop=jets, library="ak")
+        columns = file[treename].arrays(names, entry_start=rows.start, entry_stop=rows.stop, library="ak")
     columns = shift(columns, np.random.default_rng(1))
     arrays = {name: columns[name] for name in columns.fields}
     with uproot.recreate(target) as file:
@@ -106,7 +106,7 @@ def answers(checkpoint: Checkpoint, files: Sequence[Path], shift: Shift, jets: i
     with tempfile.TemporaryDirectory() as folder:
         for path in files:
             target = Path(folder) / path.name
-            write_shifted(path, target, schema.weaver.treename, shift, jets)
+            write_shifted(path, target, schema.weaver.treename, shift, slice(jets))
             span = Span(target, 0, row_count(target, schema.weaver.treename))
             parts.append(engine.every_exit(reader.read_ragged(span).jets))
     return torch.cat(parts, dim=1)

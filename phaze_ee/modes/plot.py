@@ -6,7 +6,12 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from phaze_ee.modes.console import console
-from phaze_ee.modes.project_results import check_classes, read_dynamic_results, read_project_results
+from phaze_ee.modes.project_results import (
+    check_classes,
+    read_dynamic_results,
+    read_ood_results,
+    read_project_results,
+)
 from phaze_ee.modes.request import Request
 from phaze_ee.plots.confusion import confusion_figure
 from phaze_ee.plots.curves import accuracy_figure, loss_figure
@@ -14,6 +19,7 @@ from phaze_ee.plots.dynamic_tradeoff import DynamicProject, dynamic_figures
 from phaze_ee.plots.exit_histogram import exit_histogram_figure
 from phaze_ee.plots.exit_rates import exit_rates_figure
 from phaze_ee.plots.mass_shapes import mass_shapes_figure
+from phaze_ee.plots.ood import ood_auroc_figure, ood_scores_figure
 from phaze_ee.plots.roc import roc_figure
 from phaze_ee.plots.style import FULL_MODEL, save
 from phaze_ee.plots.tradeoff import TRADEOFFS, ProjectResults, tradeoff_figures
@@ -28,6 +34,7 @@ def run(request: Request) -> None:
     figures = {
         **_in_folder("performance", performance_figures(results)),
         **_in_folder("dynamic", policy_figures(project, results, request.projects)),
+        **_in_folder("ood", ood_figures(project, results)),
         **_in_folder("loss", training_figures(project)),
     }
     write_figures(figures, project.plots)
@@ -76,6 +83,12 @@ def policy_figures(project: Project, results: ProjectResults, rivals: Sequence[s
     if dynamic.mass is not None:
         figures["mass_shapes"] = mass_shapes_figure(dynamic.mass)
     return figures
+
+
+def ood_figures(project: Project, results: ProjectResults) -> dict[str, Figure]:
+    """Return how well exits notice jets of another kind, by the names of the files; none where it was not asked."""
+    ood = read_ood_results(project, results)
+    return {} if ood is None else {"auroc": ood_auroc_figure(ood), "scores": ood_scores_figure(ood)}
 
 
 def training_figures(project: Project) -> dict[str, Figure]:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from phaze_ee.dynamic_results import DynamicResults
 from phaze_ee.errors import UsageError
 from phaze_ee.modes.console import console
+from phaze_ee.ood_results import OODResults
 from phaze_ee.plots.tradeoff import ProjectResults
 from phaze_ee.results import BenchmarkResults, EvaluationResults
 from phaze_ee.workspace import Project
@@ -53,14 +54,36 @@ def read_dynamic_results(project: Project, results: ProjectResults) -> DynamicRe
     if not project.dynamic_results.is_file():
         return None
     dynamic = DynamicResults.read(project.dynamic_results, made_by="evaluate")
-    if dynamic.model_hash != results.evaluation.model_hash or list(dynamic.exits) != list(results.evaluation.exits):
-        console.print(
-            "Not drawn: the exit policy, for dynamic_results.json was made with another model than "
-            f"evaluation_results.json; run {_command('chain', project)} -o calibrate_evaluate_benchmark_plot",
-            soft_wrap=True,
-        )
+    command = f"{_command('chain', project)} -o calibrate_evaluate_benchmark_plot"
+    return (
+        dynamic
+        if _is_of_model(dynamic, results, f"the exit policy, for {project.dynamic_results.name}", command)
+        else None
+    )
+
+
+def read_ood_results(project: Project, results: ProjectResults) -> OODResults | None:
+    """Read how well exits notice other jets; None where it was not asked, and with a note if of another model.
+
+    Raises:
+        UsageError: it is unreadable.
+    """
+    if not project.ood_results.is_file():
         return None
-    return dynamic
+    ood = OODResults.read(project.ood_results, made_by="evaluate")
+    command = f"{_command('evaluate', project)} --ood FILES"
+    return ood if _is_of_model(ood, results, f"jets of another kind, for {project.ood_results.name}", command) else None
+
+
+def _is_of_model(found: DynamicResults | OODResults, results: ProjectResults, what: str, command: str) -> bool:
+    """Return whether a result is of the evaluated model; say what is not drawn and how to make it anew if not."""
+    evaluation = results.evaluation
+    if found.model_hash == evaluation.model_hash and list(found.exits) == list(evaluation.exits):
+        return True
+    console.print(
+        f"Not drawn: {what} was made with another model than evaluation_results.json; run {command}", soft_wrap=True
+    )
+    return False
 
 
 def _command(mode: str, project: Project) -> str:
