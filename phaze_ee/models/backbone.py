@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, Self, TypeVar
 
 from jaxtyping import Float, Int
 from torch import Tensor, nn
@@ -22,7 +22,7 @@ class Backbone(nn.Module, ABC, Generic[StateT]):
 
     name: ClassVar[str]
     has_packed_form: ClassVar[bool] = False
-    weaver_class: ClassVar[type[nn.Module]]
+    weaver_class: ClassVar[type[nn.Module] | None] = None  # None: a network of its own, not stages around another
     num_classes: int
     input_channels: int
     stage_channels: tuple[int, ...]
@@ -33,14 +33,21 @@ class Backbone(nn.Module, ABC, Generic[StateT]):
         """Plain values from which :meth:`from_arguments` builds the same architecture; checkpoints store them."""
 
     @classmethod
-    @abstractmethod
-    def from_arguments(cls, arguments: Mapping[str, Any]) -> "Backbone[StateT]":
-        """Build the architecture, with fresh weights."""
+    def from_arguments(cls, arguments: Mapping[str, Any]) -> Self:
+        """Build the architecture, with fresh weights: ``arguments`` are the keywords of the network's constructor."""
+        return cls(**arguments) if cls.weaver_class is None else cls(cls.weaver_class(**arguments))
 
     @classmethod
-    @abstractmethod
-    def from_weaver(cls, module: Any) -> "Backbone[StateT]":
-        """Put stages around a module of ``weaver_class``, whose parameters are shared, not copied."""
+    def from_weaver(cls, module: Any) -> Self:
+        """Put stages around a module of ``weaver_class``, whose parameters are shared, not copied.
+
+        A backbone without ``weaver_class`` is such a module itself.
+
+        Raises:
+            UsageError: the module has a part that does not fit into stages.
+        """
+        backbone: Self = module if cls.weaver_class is None else cls(module)
+        return backbone
 
     @abstractmethod
     def embed(self, inputs: Jets) -> StateT:

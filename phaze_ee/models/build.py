@@ -13,12 +13,16 @@ from weaver.utils.data.config import DataConfig
 from phaze_ee.config.options import NetworkOptions
 from phaze_ee.errors import USER_CODE_ERRORS, UsageError, one_line
 from phaze_ee.models.backbone import Backbone
+from phaze_ee.models.particle_flow_network import ParticleFlowNetwork
 from phaze_ee.models.particle_net import ParticleNet
 from phaze_ee.models.tagger import Tagger
 
 _log = logging.getLogger(__name__)
 
-BACKBONES: dict[str, type[Backbone[Any]]] = {ParticleNet.name: ParticleNet}
+BACKBONES: dict[str, type[Backbone[Any]]] = {
+    ParticleNet.name: ParticleNet,
+    ParticleFlowNetwork.name: ParticleFlowNetwork,
+}
 
 # Options of ParticleNet alone, which go to its network file's get_model under the same names.
 _PARTICLE_NET_KEYS = ("conv_params", "fc_params", "use_fusion", "use_fts_bn", "use_counts")
@@ -53,17 +57,16 @@ def build_tagger(options: NetworkOptions, network_config: Path, data_config: Dat
 
 
 def adopt(model: nn.Module, source: str) -> Backbone[Any]:
-    """Return the staged form of the one known weaver network that ``model`` is or holds.
+    """Return the staged form of the one known network that ``model`` is or holds.
 
     Raises:
         UsageError: it holds none, or several.
     """
-    kinds = {kind.weaver_class: kind for kind in BACKBONES.values()}
+    kinds = {kind.weaver_class or kind: kind for kind in BACKBONES.values()}
     found = [(kinds[type(module)], module) for module in model.modules() if type(module) in kinds]
     if len(found) != 1:
-        names = ", ".join(kind.__name__ for kind in kinds)
         raise UsageError(
-            f"{source}: get_model returns a network with {len(found)} of ({names}); exits need exactly one"
+            f"{source}: get_model returns a network with {len(found)} of ({', '.join(BACKBONES)}); exits need exactly one"
         )
     kind, module = found[0]
     return kind.from_weaver(module)

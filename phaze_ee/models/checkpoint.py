@@ -24,7 +24,7 @@ _RECORD_KEYS = ("options", "data_options", "data_hash", "epoch", "metrics", "ver
 _SHOWN = 3
 
 # What torch raises on files that are damaged or no checkpoints (found by cutting and changing bytes).
-_READ_ERRORS = (
+READ_ERRORS = (
     ArithmeticError,
     AssertionError,
     AttributeError,
@@ -131,7 +131,7 @@ def _read(path: Path) -> dict[str, Any]:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise CheckpointError(f"checkpoint {path} does not exist") from error
-    except _READ_ERRORS as error:
+    except READ_ERRORS as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CheckpointError(
             f"checkpoint {path} cannot be read: it is damaged, or holds objects other than tensors ({reason})"
@@ -143,9 +143,11 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _load(module: torch.nn.Module, weights: Mapping[str, Tensor], path: Path) -> None:
     own = module.state_dict()
-    # A wrapper around the network names its parameters with a prefix, mostly "mod."; without a wrapper there is none.
+    # A wrapper around the network, or around a backbone that is its own network, names its parameters with a prefix,
+    # mostly "mod."; without a wrapper there is none.
     if not any(key in own for key in weights):
-        weights = {f"mod.{key}": value for key, value in weights.items()}
+        wrapped = all(key.startswith("mod.") for key in weights)
+        weights = {key.removeprefix("mod.") if wrapped else f"mod.{key}": value for key, value in weights.items()}
     differences = [
         *(f"{key} is missing" for key in own if key not in weights),
         *(f"{key} is not in this network" for key in weights if key not in own),

@@ -7,7 +7,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from phaze_ee.types import JetInputs, State
+from phaze_ee.types import JetInputs, Jets, State
 
 
 @final
@@ -45,6 +45,13 @@ class PaddedState(State):
 
     def counts(self) -> Int[Tensor, " N"]:
         return self.valid_N1P.sum(dim=(1, 2))
+
+
+def plain_state(inputs: Jets) -> PaddedState:
+    """Return the inputs themselves as a state, zero in padded slots, cut to the longest jet."""
+    jets = fit_length(inputs.padded(), 1)
+    valid_N1P = jets.valid_N1P
+    return PaddedState(jets.features.masked_fill(~valid_N1P, 0), jets.points, valid_N1P)
 
 
 def fit_length(inputs: JetInputs, minimum: int) -> JetInputs:

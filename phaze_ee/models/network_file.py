@@ -1,0 +1,73 @@
+"""What network files share: networks as weaver calls them, keywords, and what weaver needs to export to ONNX."""
+
+from collections.abc import Mapping
+from typing import Any, final
+
+from jaxtyping import Float
+from torch import Tensor, nn
+from weaver.utils.data.config import DataConfig
+
+from phaze_ee.models.backbone import Backbone
+from phaze_ee.models.tagger import Tagger
+from phaze_ee.types import JetInputs
+
+# What weaver's command adds to the keywords of get_model for some of its flags.
+_OF_WEAVER = ("for_inference", "use_amp", "compile_model")
+
+
+@final
+class WeaverNetwork(nn.Module):
+    """A network that is called with all inputs of the data configuration, in its order, as weaver does.
+
+    Args:
+        mod: a network that takes points, features, vectors and mask, or a backbone.
+        data_config: weaver's data configuration, whose inputs end with these words.
+        softmax: return probabilities instead of logits.
+    """
+
+    def __init__(self, mod: nn.Module, data_config: DataConfig, *, softmax: bool = False) -> None:
+        super().__init__()
+        self.mod = mod
+        self.input_names = tuple(data_config.input_names)
+        self.softmax = softmax
+
+    def forward(self, *inputs: Tensor) -> Float[Tensor, "N K"]:
+        by_kind = {_kind(name): tensor for name, tensor in zip(self.input_names, inputs, strict=True)}
+        jets = JetInputs(by_kind["points"], by_kind["features"], by_kind.get("vectors"), by_kind["mask"])
+        if isinstance(self.mod, Backbone):
+            logits: Tensor = Tagger(self.mod, [])(jets)[-1]
+        else:
+            logits = self.mod(jets.points, jets.features, jets.vectors, jets.mask)
+        return logits.softmax(dim=1) if self.softmax else logits
+
+
+def input_channels(data_config: DataConfig) -> int:
+    """Return how many features of a particle the data configuration has."""
+    return next(len(names) for name, names in data_config.input_dicts.items() if _kind(name) == "features")
+
+
+def network_keywords(defaults: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the keywords of a network: its file's, overwritten by those that ``get_model`` got.
+
+    Raises:
+        TypeError: one of those is unknown; weaver's own are known, and left out unless there is a default for them.
+    """
+    unknown = [key for key in given if key not in (*defaults, *_OF_WEAVER)]
+    if unknown:
+        raise TypeError(f"unknown network option {unknown[0]!r}; choose from {', '.join(defaults)}")
+    return {**defaults, **{key: value for key, value in given.items() if key in defaults}}
+
+
+def export_information(data_config: DataConfig) -> dict[str, Any]:
+    """Return what weaver needs to export the network to ONNX."""
+    names = list(data_config.input_names)
+    return {
+        "input_names": names,
+        "input_shapes": {name: (1, *data_config.input_shapes[name][1:]) for name in names},
+        "output_names": ["softmax"],
+        "dynamic_axes": {name: {0: "N", 2: "n_particles"} for name in names} | {"softmax": {0: "N"}},
+    }
+
+
+def _kind(name: str) -> str:
+    return name.rsplit("_", 1)[-1]

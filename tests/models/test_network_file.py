@@ -1,0 +1,86 @@
+"""The network files of the package, as weaver calls them and as PHAZE-EE does."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from weaver.utils.data.config import DataConfig
+
+from phaze_ee.config.options import NetworkOptions
+from phaze_ee.errors import UsageError
+from phaze_ee.models.build import adopt, build_tagger
+from phaze_ee.models.checkpoint import load_weights
+from phaze_ee.models.tagger import Tagger
+from tests.jets import random_jets
+
+ROOT = Path(__file__).parents[2]
+SMALL: dict[str, dict[str, Any]] = {
+    "PFN": {"particle_dims": [8, 9, 12], "jet_dims": [10, 11]},
+}
+
+
+@pytest.fixture(scope="module")
+def data_config() -> DataConfig:
+    path = ROOT / "data_configs" / "JetClass_ParT_kin.yaml"
+    return DataConfig.load(str(path), load_observers=False, load_reweight_info=False)
+
+
+def network_file(name: str) -> Path:
+    return ROOT / "network_configs" / f"{name}_JetClass.py"
+
+
+def functions(name: str) -> dict[str, Any]:
+    namespace: dict[str, Any] = {}
+    exec(compile(network_file(name).read_text(encoding="utf-8"), name, "exec"), namespace)
+    return namespace
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_both_ways_of_calling_it_give_the_same(name: str, data_config: DataConfig) -> None:
+    torch.manual_seed(0)
+    module = functions(name)
+    model, information = module["get_model"](data_config, **SMALL[name], use_amp=True)
+    assert information["input_names"] == ["pf_points", "pf_features", "pf_vectors", "pf_mask"]
+    jets = random_jets([3, 12, 8], dtype=torch.float32)
+    expected = Tagger(adopt(model, "here"), []).eval()(jets)[-1]
+    arguments = [
+        tensor.clone() for tensor in (jets.points, jets.features, jets.vectors, jets.mask) if tensor is not None
+    ]
+    logits = model.eval()(*arguments)
+    torch.testing.assert_close(logits, expected)
+    assert module["get_loss"](data_config)(logits, torch.tensor([0, 1, 2])).isfinite()
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_weights_that_weaver_saved_are_loaded(name: str, tmp_path: Path, data_config: DataConfig) -> None:
+    torch.manual_seed(0)
+    model, _ = functions(name)["get_model"](data_config, **SMALL[name])
+    torch.save(model.state_dict(), tmp_path / "net_epoch-0_state.pt")
+    tagger = build_tagger(options(name, SMALL[name]), network_file(name), data_config)
+    load_weights(tagger, tmp_path / "net_epoch-0_state.pt")
+    own, theirs = tagger.backbone.state_dict(), adopt(model, "here").state_dict()
+    assert all(own[key].equal(theirs[key]) for key in theirs)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_without_options_it_is_the_published_size(name: str, data_config: DataConfig) -> None:
+    tagger = build_tagger(options(name, {}), network_file(name), data_config)
+    assert tagger.backbone.num_classes == 10
+    assert len(tagger.exit_stages) == len(tagger.backbone.stage_channels) == 3
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_an_unknown_option_is_an_error(name: str, data_config: DataConfig) -> None:
+    with pytest.raises(UsageError, match="get_model fails: TypeError: unknown network option 'layers'; choose from "):
+        build_tagger(options(name, {"layers": 3}), network_file(name), data_config)
+
+
+def test_export_returns_probabilities(data_config: DataConfig) -> None:
+    model, _ = functions("PFN")["get_model"](data_config, **SMALL["PFN"], for_inference=True)
+    jets = random_jets([3, 12, 8], dtype=torch.float32)
+    torch.testing.assert_close(model(jets.points, jets.features, jets.vectors, jets.mask).sum(dim=1), torch.ones(3))
+
+
+def options(name: str, keywords: dict[str, Any]) -> NetworkOptions:
+    return NetworkOptions.model_validate({"model_name": name, "network_options": keywords})
