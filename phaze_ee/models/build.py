@@ -66,7 +66,8 @@ def adopt(model: nn.Module, source: str) -> Backbone[Any]:
     found = [(kinds[type(module)], module) for module in model.modules() if type(module) in kinds]
     if len(found) != 1:
         raise UsageError(
-            f"{source}: get_model returns a network with {len(found)} of ({', '.join(BACKBONES)}); exits need exactly one"
+            f"{source}: get_model returns a network with {len(found)} of ({', '.join(BACKBONES)}); "
+            "exits need exactly one"
         )
     kind, module = found[0]
     return kind.from_weaver(module)
