@@ -3,7 +3,7 @@
 import logging
 import multiprocessing
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
@@ -19,7 +19,7 @@ from phaze_ee.data.table import Span
 from phaze_ee.errors import DataError, PhazeError, RunError
 
 logger = logging.getLogger(__name__)
-ChunkT = TypeVar("ChunkT")
+ItemT = TypeVar("ItemT")
 
 # Below this many rows the start of worker processes (seconds each) costs more than they save.
 WORKER_ROWS = 100_000
@@ -76,16 +76,14 @@ def spans_of(path: Path, treename: str | None, rows: int, *, as_packed: bool = F
     return [Span(path, start, stop) for start, stop in pairwise(cuts)]
 
 
-def ahead(read: Callable[[Span], ChunkT], spans: Iterable[Span]) -> Iterator[ChunkT]:
-    """Yield what ``read`` makes of each span, in order; a thread reads the next while the caller uses one."""
+def ahead(items: Iterable[ItemT]) -> Iterator[ItemT]:
+    """Yield items in order; a thread makes the next while the caller uses one."""
+    iterator = iter(items)
     with ThreadPoolExecutor(1) as pool:
-        pending: Future[ChunkT] | None = None
-        for span in spans:
-            before, pending = pending, pool.submit(read, span)
-            if before is not None:
-                yield before.result()
-        if pending is not None:
-            yield pending.result()
+        pending: Future[ItemT | None] = pool.submit(next, iterator, None)
+        while (item := pending.result()) is not None:
+            pending = pool.submit(next, iterator, None)
+            yield item
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,14 @@
 
 import logging
 from collections.abc import Iterable, Iterator, Sequence
+from copy import copy
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from phaze_ee.data.batches import batch_sizes, rebatch, shuffled_batches, take
 from phaze_ee.data.chunks import ChunkReader, split_into_spans
@@ -16,7 +18,7 @@ from phaze_ee.data.resampling import resample
 from phaze_ee.data.rows import Chunk, RowReader
 from phaze_ee.data.schema import DataSchema
 from phaze_ee.errors import DataError
-from phaze_ee.types import JetBatch
+from phaze_ee.types import JetBatch, JetInputs
 
 logger = logging.getLogger(__name__)
 
@@ -92,6 +94,31 @@ class TrainingLoader:
         self._seed, self._rank, self._epoch = seed, rank, 0
         self._kept: dict[int, Chunk] | None = {} if keep else None
 
+    @property
+    def selected_count(self) -> int:
+        """How many jets of the files pass the selection, on all ranks together."""
+        return sum(self._plan.selected)
+
+    def numbered(self) -> tuple[Iterator[JetBatch], "TrainingLoader"]:
+        """Return every jet of the files once, in order, and a loader of the same epochs in which jets are numbers.
+
+        Whoever keeps what it makes of the jets can so find it again: a batch of the loader has the jets' positions in
+        this order as its ``label_N``, and no particles. Walk the jets to their end first.
+        """
+        kept: dict[int, Chunk] = {}
+        twin = copy(self)
+        twin._kept = kept
+        return self._number(kept), twin
+
+    def _number(self, kept: dict[int, Chunk]) -> Iterator[JetBatch]:
+        first = 0
+        for index, chunk in enumerate(self._chunks.read(range(len(self._plan.spans)))):
+            self._check_unchanged(index, chunk)
+            yield chunk.jets
+            position_N = torch.arange(first, first + len(chunk.jets))
+            kept[index] = Chunk(_without_particles(position_N), chunk.weight_N)
+            first += len(chunk.jets)
+
     def __len__(self) -> int:
         return len(self._sizes)
 
@@ -140,6 +167,11 @@ class TrainingLoader:
         if len(chunk.jets) != self._plan.selected[index]:
             path = self._plan.spans[index].path
             raise DataError(f"{path} changed while it was in use; start again with files that stay as they are")
+
+
+def _without_particles(label_N: Tensor) -> JetBatch:
+    points, features, mask = (torch.zeros(len(label_N), channels, 0) for channels in (2, 0, 1))
+    return JetBatch(JetInputs(points, features, None, mask), label_N)
 
 
 def training_loader(

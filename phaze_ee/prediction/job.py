@@ -103,7 +103,7 @@ class _FileRun:
         return whole_events(self._parts(advance), self.task.events)
 
     def _parts(self, advance: Callable[[int], None]) -> Iterator[JetRows]:
-        for span, rows in zip(self.spans, ahead(self.reader.read_ragged, self.spans), strict=True):
+        for span, rows in zip(self.spans, ahead(map(self.reader.read_ragged, self.spans)), strict=True):
             yield rows
             advance(span.stop - span.start)
 

@@ -273,3 +273,23 @@ def test_spans_end_where_the_file_is_packed(tmp_path: Path) -> None:
     assert ends(100, as_packed=True)[2:] == [*range(310, 1111, 100), 1115]  # one that is too large is cut
     assert ends(500, as_packed=False) == [500, 1000, 1115]
     assert ends(5000, as_packed=True) == [1115]
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_numbered_jets_come_in_the_same_batches(
+    tmp_path: Path, weighted: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loaders, "TRAINING_ROWS", 15)
+    weights = {"use_precomputed_weights": True, "weight_branches": ["jet_weight"]} if weighted else None
+    columns = {**jet_columns(40), "jet_weight": np.where(np.arange(40) < 20, 1.0, 0.25)}
+    path = write_root(tmp_path / "jets.root", columns)
+    monitored = schema(observers=None, monitor_variables=["jet_index"], weights=weights, selection="jet_index % 3 > 0")
+    loader = training_loader(monitored, [path], batch_size=8, num_workers=0, seed=1)
+    jets, numbers = loader.numbered()
+    index = np.array(jet_indices(jets))
+    assert index.tolist() == [number for number in range(40) if number % 3]
+    assert loader.selected_count == len(index)
+    assert (numbers.jet_count, len(numbers)) == (loader.jet_count, len(loader))
+    for epoch in (1, 0):
+        numbers.set_epoch(epoch)
+        assert index[torch.cat([batch.label_N for batch in numbers])].tolist() == walk(loader, epoch)
