@@ -1,37 +1,53 @@
 """Exit branches: what turns the state between two stages into an answer."""
 
 from abc import ABC, abstractmethod
-from typing import ClassVar, final
+from dataclasses import dataclass
+from typing import final
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from phaze_ee.models.macs import macs_per_row
+from phaze_ee.models.packed import JetLayout, pool_rows
 from phaze_ee.types import State
 
 
-class ExitHead(nn.Module, ABC):
-    """An exit branch. Constructors take (channels of the state, number of classes)."""
+@final
+@dataclass(frozen=True)
+class HeadShape:
+    """How large the layers of a head are: ``depth`` hidden layers of ``width`` channels. Linear heads have none."""
 
-    def __init__(self, channels: int, num_classes: int) -> None:
+    width: int = 64
+    depth: int = 1
+
+
+DEFAULT_SHAPE = HeadShape()
+
+
+class ExitHead(nn.Module, ABC):
+    """An exit branch. Constructors take (channels of the state, number of classes, shape)."""
+
+    def __init__(self, channels: int, num_classes: int, shape: HeadShape = DEFAULT_SHAPE) -> None:
         super().__init__()
         self.channels = channels
         self.num_classes = num_classes
+        self.shape = shape
 
     @abstractmethod
     def forward(self, state: State) -> Float[Tensor, "N K"]: ...
 
     @abstractmethod
     def macs(self, particle_count_N: Int[Tensor, " N"]) -> Int[Tensor, " N"]:
-        """Return the multiply-accumulates of this head for jets of so many particles."""
+        """Return the multiply-accumulates of this head for jets of so many particles: those of matrix products."""
 
 
 @final
 class LinearExitHead(ExitHead):
     """Mean over the particles of a jet, then one linear layer."""
 
-    def __init__(self, channels: int, num_classes: int) -> None:
-        super().__init__(channels, num_classes)
+    def __init__(self, channels: int, num_classes: int, shape: HeadShape = DEFAULT_SHAPE) -> None:
+        super().__init__(channels, num_classes, shape)
         self.linear = nn.Linear(channels, num_classes)
 
     def forward(self, state: State) -> Float[Tensor, "N K"]:
@@ -39,7 +55,69 @@ class LinearExitHead(ExitHead):
         return logits
 
     def macs(self, particle_count_N: Int[Tensor, " N"]) -> Int[Tensor, " N"]:
-        return torch.full_like(particle_count_N, self.channels * self.num_classes)
+        return torch.full_like(particle_count_N, macs_per_row(self))
+
+
+@final
+class LinearMeanMaxExitHead(ExitHead):
+    """Mean and maximum over the particles of a jet, then one linear layer on both."""
+
+    def __init__(self, channels: int, num_classes: int, shape: HeadShape = DEFAULT_SHAPE) -> None:
+        super().__init__(channels, num_classes, shape)
+        self.linear = nn.Linear(2 * channels, num_classes)
+
+    def forward(self, state: State) -> Float[Tensor, "N K"]:
+        logits: Tensor = self.linear(mean_and_max(state))
+        return logits
+
+    def macs(self, particle_count_N: Int[Tensor, " N"]) -> Int[Tensor, " N"]:
+        return torch.full_like(particle_count_N, macs_per_row(self))
+
+
+@final
+class MlpExitHead(ExitHead):
+    """Mean and maximum over the particles of a jet, then ``depth`` hidden layers of ``width`` on both."""
+
+    def __init__(self, channels: int, num_classes: int, shape: HeadShape = DEFAULT_SHAPE) -> None:
+        super().__init__(channels, num_classes, shape)
+        self.per_jet = layers(2 * channels, shape, num_classes)
+
+    def forward(self, state: State) -> Float[Tensor, "N K"]:
+        logits: Tensor = self.per_jet(mean_and_max(state))
+        return logits
+
+    def macs(self, particle_count_N: Int[Tensor, " N"]) -> Int[Tensor, " N"]:
+        return torch.full_like(particle_count_N, macs_per_row(self))
+
+
+@final
+class AttentionExitHead(ExitHead):
+    """Mean over the particles of a jet, weighted by attention, then ``depth`` hidden layers of ``width``.
+
+    The weights are the softmax, over the real particles of the jet, of the product of each particle with one learned
+    query (attention pooling, Lin et al. 2017, arXiv:1703.03130, with one hop and a linear score).
+    """
+
+    def __init__(self, channels: int, num_classes: int, shape: HeadShape = DEFAULT_SHAPE) -> None:
+        super().__init__(channels, num_classes, shape)
+        self.query = nn.Linear(channels, 1, bias=False)  # a bias would cancel in the softmax
+        self.per_jet = layers(channels, shape, num_classes)
+
+    def forward(self, state: State) -> Float[Tensor, "N K"]:
+        logits: Tensor = self.per_jet(self._weighted_mean(state.rows(), JetLayout(state.counts())))
+        return logits
+
+    def _weighted_mean(self, row_VC: Float[Tensor, "V C"], layout: JetLayout) -> Float[Tensor, "N C"]:
+        score_V1 = self.query(row_VC)
+        # Subtracted so that exp cannot overflow; it cancels, so no gradient goes through it.
+        largest_N1 = pool_rows(score_V1.detach(), layout, "max")
+        weight_V1 = (score_V1 - largest_N1.repeat_interleave(layout.count_N, dim=0)).exp()
+        # The largest weight of a jet is 1, so that the limit changes jets without particles only.
+        sum_N1 = pool_rows(weight_V1, layout, "sum").clamp(min=1)
+        return pool_rows(weight_V1 * row_VC, layout, "sum") / sum_N1
+
+    def macs(self, particle_count_N: Int[Tensor, " N"]) -> Int[Tensor, " N"]:
+        return particle_count_N * macs_per_row(self.query) + macs_per_row(self.per_jet)
 
 
 @final
@@ -47,32 +125,43 @@ class DeepSetsExitHead(ExitHead):
     """Layers on each particle, mean and maximum over the particles of a jet, layers on both.
 
     Deep Sets (arXiv:1703.06114), for jets the particle-flow network (arXiv:1810.05165). It looks at the particles
-    before they are summed up, and so can sit on the inputs, where their mean says little.
+    before they are summed up, and so can sit on the inputs, where their mean says little. Both parts have ``depth``
+    hidden layers of ``width``; what is averaged has ``width`` channels as well.
     """
 
-    width: ClassVar[int] = 64
-
-    def __init__(self, channels: int, num_classes: int) -> None:
-        super().__init__(channels, num_classes)
-        self.per_particle = _two_layers(channels, self.width, self.width)
-        self.per_particle.append(nn.ReLU(inplace=True))
-        self.per_jet = _two_layers(2 * self.width, self.width, num_classes)
+    def __init__(self, channels: int, num_classes: int, shape: HeadShape = DEFAULT_SHAPE) -> None:
+        super().__init__(channels, num_classes, shape)
+        self.per_particle = layers(channels, shape, shape.width).append(nn.ReLU(inplace=True))
+        self.per_jet = layers(2 * shape.width, shape, num_classes)
 
     def forward(self, state: State) -> Float[Tensor, "N K"]:
-        particles = state.map(self.per_particle)
-        logits: Tensor = self.per_jet(torch.cat([particles.pool("mean"), particles.pool("max")], dim=-1))
+        logits: Tensor = self.per_jet(mean_and_max(state.map(self.per_particle)))
         return logits
 
     def macs(self, particle_count_N: Int[Tensor, " N"]) -> Int[Tensor, " N"]:
-        per_particle, per_jet = (
-            sum(layer.weight.numel() for layer in part if isinstance(layer, nn.Linear))
-            for part in (self.per_particle, self.per_jet)
-        )
-        return particle_count_N * per_particle + per_jet
+        return particle_count_N * macs_per_row(self.per_particle) + macs_per_row(self.per_jet)
 
 
-def _two_layers(channels_in: int, hidden: int, channels_out: int) -> nn.Sequential:
-    return nn.Sequential(nn.Linear(channels_in, hidden), nn.ReLU(inplace=True), nn.Linear(hidden, channels_out))
+def mean_and_max(state: State) -> Float[Tensor, "N 2C"]:
+    """Return mean and maximum over the particles of each jet, side by side."""
+    return torch.cat([state.pool("mean"), state.pool("max")], dim=-1)
 
 
-EXIT_HEADS: dict[str, type[ExitHead]] = {"linear": LinearExitHead, "deep_sets": DeepSetsExitHead}
+def layers(channels_in: int, shape: HeadShape, channels_out: int) -> nn.Sequential:
+    """Return ``shape.depth`` hidden layers with ReLU, and a linear layer behind."""
+    widths = [channels_in, *[shape.width] * shape.depth]
+    hidden = [
+        module
+        for width_in, width_out in zip(widths[:-1], widths[1:], strict=True)
+        for module in (nn.Linear(width_in, width_out), nn.ReLU(inplace=True))
+    ]
+    return nn.Sequential(*hidden, nn.Linear(widths[-1], channels_out))
+
+
+EXIT_HEADS: dict[str, type[ExitHead]] = {
+    "linear": LinearExitHead,
+    "linear_mean_max": LinearMeanMaxExitHead,
+    "attention": AttentionExitHead,
+    "mlp": MlpExitHead,
+    "deep_sets": DeepSetsExitHead,
+}
