@@ -51,8 +51,7 @@ class JetInputs:
     @property
     def used_length(self) -> int:
         """How many slots there are up to the last that is used in any jet."""
-        used_P = self.valid_N1P.any(dim=0)[0].nonzero()
-        return 0 if used_P.numel() == 0 else int(used_P[-1]) + 1
+        return used_slots(self.valid_N1P[:, 0])
 
     def padded(self) -> "JetInputs":
         return self
@@ -121,6 +120,12 @@ class RaggedJets:
         return RaggedJets(points, features, vectors, count_N)
 
 
+def used_slots(valid_NP: Bool[Tensor, "N P"]) -> int:
+    """Return how many slots there are up to the last that is used in any jet."""
+    used_P = valid_NP.any(dim=0).nonzero()
+    return 0 if used_P.numel() == 0 else int(used_P[-1]) + 1
+
+
 def select_ragged(count_N: Int[Tensor, " N"], keep_N: Tensor) -> tuple[Int[Tensor, " V"], Int[Tensor, " N"]]:
     """Return which particles a selection of jets keeps, jet after jet, and how many each of these jets has.
 
@@ -172,11 +177,16 @@ class State(ABC):
 
 @dataclass(frozen=True)
 class Exit:
-    """One answer of a tagger on its walk: an exit branch, or the full model at the end."""
+    """One answer of a tagger on its walk: an exit branch, or the full model at the end.
+
+    ``trained_NK`` are the logits that the loss acts on. They differ from the answer where this is made of several exits
+    by a link with parameters of its own.
+    """
 
     index: int
     stage: ExitStage | None  # None: the full model's own readout
     logits_NK: Float[Tensor, "N K"]
+    trained_NK: Float[Tensor, "N K"]
 
     @property
     def is_full_model(self) -> bool:

@@ -22,6 +22,7 @@ class Backbone(nn.Module, ABC, Generic[StateT]):
 
     name: ClassVar[str]
     has_packed_form: ClassVar[bool] = False
+    pads_to_longest: ClassVar[bool] = False  # and what a jet costs grows with the longest of its batch
     weaver_class: ClassVar[type[nn.Module] | None] = None  # None: a network of its own, not stages around another
     num_classes: int
     input_channels: int
@@ -48,6 +49,10 @@ class Backbone(nn.Module, ABC, Generic[StateT]):
         """
         backbone: Self = module if cls.weaver_class is None else cls(module)
         return backbone
+
+    def modern_names(self, weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """Return weights from a file of weaver's under the names they have today."""
+        return weights
 
     @abstractmethod
     def embed(self, inputs: Jets) -> StateT:

@@ -29,6 +29,8 @@ LENGTHS = {
 class BackboneContract(ABC):
     """Tests of one backbone against the network it stands for."""
 
+    parameters_without_use: Sequence[str] = ()  # those that no answer depends on, in the original network either
+
     @abstractmethod
     def backbone(self) -> Backbone[Any]:
         """Return the backbone under test, in double precision and evaluation mode."""
@@ -84,7 +86,7 @@ class BackboneContract(ABC):
         tagger = self.tagger().train()
         tagger(self.jets((20, 30, 17, 25))).square().sum().backward()
         without = [name for name, parameter in tagger.named_parameters() if parameter.grad is None]
-        assert without == []
+        assert without == list(self.parameters_without_use)
 
     def test_dropping_jets_between_stages_changes_no_answer(self) -> None:
         tagger, inputs = self.tagger(), self.jets((3, 30, 17, 5, 0))
@@ -103,7 +105,8 @@ class BackboneContract(ABC):
         rebuilt = type(backbone).from_arguments(backbone.arguments).double().eval()
         rebuilt.load_state_dict(backbone.state_dict())
         inputs = self.jets((3, 30, 17))
-        torch.testing.assert_close(Tagger(rebuilt, [])(inputs), Tagger(backbone, [])(inputs), rtol=0, atol=0)
+        # Not bit for bit: vectorised sums depend on where in memory the weights lie.
+        torch.testing.assert_close(Tagger(rebuilt, [])(inputs), Tagger(backbone, [])(inputs), **EXACT)
 
     def test_pooling_skips_padding(self) -> None:
         backbone, inputs = self.backbone(), self.jets((3, 0, 15), length=15)
