@@ -13,14 +13,17 @@ from weaver.utils.data.config import DataConfig
 from phaze_ee.config.options import NetworkOptions
 from phaze_ee.errors import USER_CODE_ERRORS, UsageError, one_line
 from phaze_ee.models.backbone import Backbone
+from phaze_ee.models.heads import HeadShape
 from phaze_ee.models.particle_flow_network import ParticleFlowNetwork
 from phaze_ee.models.particle_net import ParticleNet
+from phaze_ee.models.particle_transformer import ParticleTransformer
 from phaze_ee.models.tagger import Tagger
 
 _log = logging.getLogger(__name__)
 
 BACKBONES: dict[str, type[Backbone[Any]]] = {
     ParticleNet.name: ParticleNet,
+    ParticleTransformer.name: ParticleTransformer,
     ParticleFlowNetwork.name: ParticleFlowNetwork,
 }
 
@@ -53,7 +56,13 @@ def build_tagger(options: NetworkOptions, network_config: Path, data_config: Dat
             f"{backbone.num_classes} classes; correct num_classes or remove it"
         )
     _report_ignored(keywords, backbone.arguments, network_config)
-    return Tagger(backbone, options.stages_with_exit(len(backbone.stage_channels)), options.exit_head)
+    return Tagger(
+        backbone,
+        options.stages_with_exit(len(backbone.stage_channels)),
+        options.exit_head,
+        head_shape=HeadShape(options.exit_head_width, options.exit_head_depth),
+        link=options.exit_link,
+    )
 
 
 def adopt(model: nn.Module, source: str) -> Backbone[Any]:

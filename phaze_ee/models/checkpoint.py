@@ -5,7 +5,7 @@ import io
 import pickle
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from torch import Tensor
 from phaze_ee.atomic import replacing
 from phaze_ee.errors import CheckpointError
 from phaze_ee.models.build import BACKBONES
+from phaze_ee.models.heads import HeadShape
 from phaze_ee.models.tagger import Tagger
 
 _FORMAT = "phaze_ee.tagger"
@@ -66,6 +67,8 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         "arguments": dict(tagger.backbone.arguments),
         "exit_stages": list(tagger.exit_stages),
         "exit_head": list(tagger.exit_heads),
+        "exit_head_shape": asdict(tagger.head_shape),
+        "exit_link": tagger.link.name,
         "state_dict": tagger.state_dict(),
         "options": checkpoint.options,
         "data_options": checkpoint.data_options,
@@ -102,7 +105,14 @@ def load_checkpoint(path: Path) -> Checkpoint:
             f"{path} holds a network {content['backbone']!r}; this program has {', '.join(BACKBONES)}"
         )
     backbone = BACKBONES[content["backbone"]].from_arguments(content["arguments"])
-    tagger = Tagger(backbone, content["exit_stages"], content["exit_head"])
+    tagger = Tagger(
+        backbone,
+        content["exit_stages"],
+        content["exit_head"],
+        # Older checkpoints know neither: their heads had the default shape and answered for themselves.
+        head_shape=HeadShape(**content.get("exit_head_shape", {})),
+        link=content.get("exit_link", "independent"),
+    )
     _load(tagger, content["state_dict"], path)
     return Checkpoint(tagger.eval(), **{key: content[key] for key in _RECORD_KEYS})
 
@@ -117,7 +127,7 @@ def load_weights(tagger: Tagger, path: Path) -> None:
     if content.get("format") == _FORMAT:
         _load(tagger, content["state_dict"], path)
     else:
-        _load(tagger.backbone, content, path)
+        _load(tagger.backbone, tagger.backbone.modern_names(content), path)
 
 
 def weights_hash(path: Path) -> str:

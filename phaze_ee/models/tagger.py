@@ -9,10 +9,14 @@ from torch import Tensor, nn
 
 from phaze_ee.errors import UsageError
 from phaze_ee.models.backbone import Backbone
-from phaze_ee.models.heads import EXIT_HEADS, ExitHead
+from phaze_ee.models.heads import DEFAULT_SHAPE, EXIT_HEADS, ExitHead, HeadShape
+from phaze_ee.models.links import EXIT_LINKS, ExitLink, Memory
 from phaze_ee.types import Exit, ExitStage, Jets, State, exit_names
 
 Walk = Generator[Exit, Tensor | None, None]
+
+# By these names users look for links among the heads.
+_LINK_NAMES = {"ztw": "cascade", **{name: name for name in EXIT_LINKS}}
 
 
 @final
@@ -24,10 +28,13 @@ class Tagger(nn.Module):
         exit_stages: the stages after which a head sits, ascending; ``"input"`` stands for the state before stage 0.
         exit_head: the kind of head, a name in :data:`phaze_ee.models.heads.EXIT_HEADS`; or one name per exit.
         heads: the heads of another tagger, to share them; fresh ones by default.
+        head_shape: how large the layers of fresh heads are.
+        link: how the answers of exits build on each other, a name in :data:`phaze_ee.models.links.EXIT_LINKS`; or the
+            link of another tagger, to share it.
 
     Raises:
-        UsageError: a stage that the backbone does not have, stages repeated or out of order, an unknown head, or not
-            as many heads as exits.
+        UsageError: a stage that the backbone does not have, stages repeated or out of order, an unknown head or link,
+            or not as many heads as exits.
     """
 
     def __init__(
@@ -36,19 +43,28 @@ class Tagger(nn.Module):
         exit_stages: Sequence[ExitStage],
         exit_head: str | Sequence[str] = "linear",
         heads: nn.ModuleList | None = None,
+        *,
+        head_shape: HeadShape = DEFAULT_SHAPE,
+        link: str | ExitLink = "independent",
     ) -> None:
         super().__init__()
         self.backbone = backbone
         self.exit_stages = check_exit_stages(exit_stages, len(backbone.stage_channels))
         self.exit_heads = check_exit_heads(exit_head, len(self.exit_stages))
-        self.heads = (
-            heads
-            if heads is not None
-            else nn.ModuleList(
-                EXIT_HEADS[name](self._channels(stage), backbone.num_classes)
-                for name, stage in zip(self.exit_heads, self.exit_stages, strict=True)
-            )
+        self.head_shape = head_shape
+        self.heads = self._fresh_heads() if heads is None else heads
+        self.link = link if isinstance(link, ExitLink) else self._fresh_link(link)
+
+    def _fresh_heads(self) -> nn.ModuleList:
+        return nn.ModuleList(
+            EXIT_HEADS[name](self._channels(stage), self.backbone.num_classes, self.head_shape)
+            for name, stage in zip(self.exit_heads, self.exit_stages, strict=True)
         )
+
+    def _fresh_link(self, name: str) -> ExitLink:
+        if name not in EXIT_LINKS:
+            raise UsageError(f"unknown exit_link {name!r}; choose from {', '.join(EXIT_LINKS)}")
+        return EXIT_LINKS[name](len(self.exit_stages), self.backbone.num_classes)
 
     def _channels(self, stage: ExitStage) -> int:
         return self.backbone.input_channels if stage == "input" else self.backbone.stage_channels[stage]
@@ -85,7 +101,9 @@ class Tagger(nn.Module):
 
     def with_backbone(self, backbone: Backbone[Any]) -> "Tagger":
         """Return a tagger with the same exits, shared with this one, on a backbone of the same stages."""
-        twin = Tagger(backbone, self.exit_stages, self.exit_heads, self.heads)
+        twin = Tagger(
+            backbone, self.exit_stages, self.exit_heads, self.heads, head_shape=self.head_shape, link=self.link
+        )
         twin.training = self.training
         return twin
 
@@ -96,18 +114,23 @@ class Tagger(nn.Module):
 
         Args:
             particle_count_N: particles of each jet.
-            exits: the exits whose heads are evaluated on the way, and count; None: all.
+            exits: the exits that are asked for their answer; None: all. Heads that the link needs for these answers,
+                and for the full model's, count as well.
         """
+        evaluated = self.link.evaluated(exits)
         spent_N = torch.zeros_like(particle_count_N)
         at_exit: list[Tensor] = []
         for stage, index in self._route():
             if stage != "input":
                 spent_N = spent_N + self.backbone.stage_macs(stage, particle_count_N)
             if index is not None:
-                head = cast(ExitHead, self.heads[index])
-                spent_N = spent_N + (head.macs(particle_count_N) if exits is None or index in exits else 0)
+                spent_N = spent_N + (self.head_macs(index, particle_count_N) if index in evaluated else 0)
                 at_exit.append(spent_N)
         return torch.stack([*at_exit, spent_N + self.backbone.readout_macs(particle_count_N)])
+
+    def head_macs(self, index: int, particle_count_N: Int[Tensor, " N"]) -> Int[Tensor, " N"]:
+        """Return the multiply-accumulates of one exit branch alone, with what the link adds there."""
+        return cast(ExitHead, self.heads[index]).macs(particle_count_N) + self.link.macs(index)
 
     def walk(self, inputs: Jets, *, detach: bool = False, exits: Collection[int] | None = None) -> Walk:
         """Yield each exit as soon as it is computed, and the full model last.
@@ -118,19 +141,25 @@ class Tagger(nn.Module):
         Args:
             inputs: a batch of jets.
             detach: let no gradient flow from the exit heads into the backbone.
-            exits: the exits to evaluate and yield; None: all, none of them: the full model alone.
+            exits: the exits to evaluate and yield; None: all, none of them: the full model alone. Other exits are
+                evaluated only where the link needs them, and not yielded.
         """
+        evaluated = self.link.evaluated(exits)
+        memory: Memory = ()
         state = self.backbone.embed(inputs)
         for stage, index in self._route():
             if stage != "input":
                 state = self.backbone.stage(stage, state)
-            if index is not None and (exits is None or index in exits):
-                keep_N = yield self._exit(index, state.detach() if detach else state)
-                if keep_N is not None:
-                    state = state.select(keep_N)
-                    if len(state) == 0:
-                        return
-        yield Exit(len(self.exit_stages), None, self.backbone.readout(state))
+            if index is None or index not in evaluated:
+                continue
+            exit_, memory = self._exit(index, state.detach() if detach else state, memory)
+            keep_N = (yield exit_) if exits is None or index in exits else None
+            if keep_N is not None:
+                state, memory = state.select(keep_N), tuple(tensor[keep_N] for tensor in memory)
+                if len(state) == 0:
+                    return
+        logits_NK = self.link.full_model(self.backbone.readout(state), memory)
+        yield Exit(len(self.exit_stages), None, logits_NK, logits_NK)
 
     def _route(self) -> Iterator[tuple[ExitStage, int | None]]:
         """Yield the stages in the order of the walk, each with the index of the exit behind it, if there is one."""
@@ -139,8 +168,10 @@ class Tagger(nn.Module):
         for stage in stages:
             yield stage, index_at.get(stage)
 
-    def _exit(self, index: int, state: State) -> Exit:
-        return Exit(index, self.exit_stages[index], self.heads[index](state))
+    def _exit(self, index: int, state: State, memory: Memory) -> tuple[Exit, Memory]:
+        logits_NK = self.heads[index](self.link.before_head(index, state))
+        linked = self.link(index, logits_NK, memory)
+        return Exit(index, self.exit_stages[index], linked.logits_NK, linked.trained_NK), linked.memory
 
     def forward(self, inputs: Jets, *, detach: bool = False) -> Float[Tensor, "E N K"]:
         """Return the logits of every exit, the full model last."""
@@ -170,6 +201,11 @@ def check_exit_heads(exit_head: str | Sequence[str], exit_count: int) -> tuple[s
     """
     names = (exit_head,) * exit_count if isinstance(exit_head, str) else tuple(exit_head)
     unknown = [name for name in (exit_head, *names) if isinstance(name, str) and name not in EXIT_HEADS]
+    if unknown and unknown[0] in _LINK_NAMES:
+        raise UsageError(
+            f"exit_head {unknown[0]!r} is no head but a way in which exits build on each other; set exit_link = "
+            f"{_LINK_NAMES[unknown[0]]!r}, and exit_head to one of {', '.join(EXIT_HEADS)}"
+        )
     if unknown:
         raise UsageError(f"unknown exit_head {unknown[0]!r}; choose from {', '.join(EXIT_HEADS)}")
     if len(names) != exit_count:

@@ -36,8 +36,17 @@ class NetworkOptions(Section):
     )
     exit_head: str | HeadNames = Field(
         "linear",
-        description="kind of exit branch, or one for each exit; linear: mean over particles, one layer; deep_sets: "
-        "layers on each particle, mean and maximum, layers on both",
+        description="kind of exit branch, or one for each exit; linear: mean over particles, one layer; "
+        "linear_mean_max: mean and maximum, one layer; attention: weighted mean, layers; mlp: mean and maximum, "
+        "layers; deep_sets: layers on each particle, mean and maximum, layers on both",
+    )
+    exit_head_width: PositiveInt = Field(64, description="channels of the hidden layers of exit branches")
+    exit_head_depth: PositiveInt = Field(1, description="hidden layers in each part of an exit branch that has layers")
+    exit_link: Literal["independent", "cascade", "boosted"] = Field(
+        "independent",
+        description="how answers build on those of earlier exits; cascade: each exit sees the one before, and the "
+        "answer is an ensemble (ZTW); boosted: each corrects the sum of those before, the default and only choice of "
+        "the boosted regime",
     )
     conv_params: list[ConvParams] = Field(
         [(16, (64, 64, 64)), (16, (128, 128, 128)), (16, (256, 256, 256))],
