@@ -8,6 +8,8 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import batch_norm, linear
 
+from phaze_ee.models.processes import process_count, summed
+
 
 class WeightedRows(NamedTuple):
     """Rows that count once each, and a few ``extra`` rows that each count ``weight_R`` times."""
@@ -25,7 +27,8 @@ def normalise(rows: WeightedRows, norm: nn.modules.batchnorm._BatchNorm, *, relu
     """Apply a BatchNorm layer, and a ReLU behind it if asked for.
 
     In training, mean and variance are those of a batch in which every extra row stands as often as its weight says, and
-    the running statistics are updated with them, as ``nn.BatchNorm`` does.
+    the running statistics are updated with them, as ``nn.BatchNorm`` does. Processes that train together take them over
+    all their rows, as ``nn.SyncBatchNorm`` does, so that the answers do not depend on how a batch is split.
     """
     assert norm.running_mean is not None
     assert norm.running_var is not None
@@ -35,8 +38,8 @@ def normalise(rows: WeightedRows, norm: nn.modules.batchnorm._BatchNorm, *, relu
         # In evaluation nothing depends on the extra rows.
         return rows._replace(row_EC=row_EC.relu() if relu else row_EC)
     outputs = _WeightedBatchNorm.apply(*rows, norm.weight, norm.bias, norm.eps, relu)  # type: ignore[no-untyped-call]
-    row_EC, extra_RC, mean_C, variance_C = outputs
-    _update_running_statistics(norm, mean_C, variance_C, len(rows.row_EC) + float(rows.weight_R.sum()))
+    row_EC, extra_RC, mean_C, variance_C, count = outputs
+    _update_running_statistics(norm, mean_C, variance_C, float(count))
     return WeightedRows(row_EC, extra_RC, rows.weight_R)
 
 
@@ -67,15 +70,15 @@ class _WeightedBatchNorm(torch.autograd.Function):
         shift_C: Tensor,
         epsilon: float,
         relu: bool,
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        mean_C, variance_C = _statistics(row_EC, extra_RC, weight_R)
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        mean_C, variance_C, count = _of_all_processes(*_statistics(row_EC, extra_RC, weight_R))
         outputs = [batch_norm(value, mean_C, variance_C, scale_C, shift_C, eps=epsilon) for value in (row_EC, extra_RC)]
         if relu:
             outputs = [output.relu_() for output in outputs]
         ctx.save_for_backward(row_EC, extra_RC, weight_R, scale_C, mean_C, variance_C, *(outputs if relu else ()))
-        ctx.epsilon = epsilon
-        ctx.mark_non_differentiable(mean_C, variance_C)
-        return outputs[0], outputs[1], mean_C, variance_C
+        ctx.epsilon, ctx.count = epsilon, float(count)
+        ctx.mark_non_differentiable(mean_C, variance_C, count)
+        return outputs[0], outputs[1], mean_C, variance_C, count
 
     @staticmethod
     @once_differentiable
@@ -98,23 +101,34 @@ class _WeightedBatchNorm(torch.autograd.Function):
         )
         # What comes back through μ and σ² is linear in each row, slope · z + offset, times the weight of the row.
         direct_C = scale_C * torch.rsqrt(variance_C + ctx.epsilon)
-        count = len(row_EC) + float(weight_R.sum())
-        slope_C = -direct_C * d_scale_C / (count * (variance_C + ctx.epsilon).sqrt())
-        offset_C = -direct_C * d_shift_C / count - slope_C * mean_C
+        all_d_scale_C, all_d_shift_C = summed(torch.stack([d_scale_C, d_shift_C]))
+        slope_C = -direct_C * all_d_scale_C / (ctx.count * (variance_C + ctx.epsilon).sqrt())
+        offset_C = -direct_C * all_d_shift_C / ctx.count - slope_C * mean_C
         d_row_EC = torch.addcmul(offset_C, row_EC, slope_C).addcmul_(gradients[0], direct_C)
         d_extra_RC = weight_R[:, None] * torch.addcmul(offset_C, extra_RC, slope_C) + gradients[1] * direct_C
         return d_row_EC, d_extra_RC, None, d_scale_C, d_shift_C, None, None
 
 
-def _statistics(row_EC: Tensor, extra_RC: Tensor, weight_R: Tensor) -> tuple[Tensor, Tensor]:
-    """Return mean and biased variance."""
-    row_count = len(row_EC)
-    share_R1 = weight_R[:, None] / (row_count + weight_R.sum())
+def _statistics(row_EC: Tensor, extra_RC: Tensor, weight_R: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return mean, biased variance, and the number of rows, weights included."""
+    count = len(row_EC) + weight_R.sum()
+    share_R1 = weight_R[:, None] / count
     row_share = 1 - share_R1.sum()
     row_mean_C, row_variance_C = torch.ops.aten.batch_norm_update_stats(row_EC, None, None, 0.0)
     mean_C = row_share * row_mean_C + (share_R1 * extra_RC).sum(dim=0)
     variance_C = row_share * (row_variance_C + (row_mean_C - mean_C).square())
-    return mean_C, variance_C + (share_R1 * (extra_RC - mean_C).square()).sum(dim=0)
+    return mean_C, variance_C + (share_R1 * (extra_RC - mean_C).square()).sum(dim=0), count
+
+
+def _of_all_processes(mean_C: Tensor, variance_C: Tensor, count: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    if process_count() == 1:
+        return mean_C, variance_C, count
+    # In double precision, since a variance is a small difference of large sums.
+    own = torch.stack([torch.ones_like(mean_C), mean_C, variance_C + mean_C.square()]).double() * count.double()
+    total_C, sum_C, square_C = summed(own)
+    all_mean_C = sum_C / total_C
+    all_variance_C = (square_C / total_C - all_mean_C.square()).clamp(min=0)
+    return all_mean_C.to(mean_C), all_variance_C.to(mean_C), total_C[0].to(mean_C)
 
 
 def _parameter_gradients(

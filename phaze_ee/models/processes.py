@@ -1,0 +1,32 @@
+"""Sums and gathers over the processes of a training; alone, a process is all of them."""
+
+import torch
+from torch import Tensor, distributed
+
+
+def process_count() -> int:
+    """Return how many processes train together."""
+    return distributed.get_world_size() if distributed.is_available() and distributed.is_initialized() else 1
+
+
+def process_index() -> int:
+    """Return which of them this is, counted from 0."""
+    return distributed.get_rank() if process_count() > 1 else 0
+
+
+def summed(value: Tensor) -> Tensor:
+    """Return the sum over all processes, without a gradient."""
+    if process_count() == 1:
+        return value
+    value = value.detach().clone()
+    distributed.all_reduce(value)
+    return value
+
+
+def joined(value: Tensor) -> Tensor:
+    """Return the tensors of all processes, of equal shapes, along the first dimension in the order of the processes."""
+    if process_count() == 1:
+        return value
+    parts = [torch.empty_like(value) for _ in range(process_count())]
+    distributed.all_gather(parts, value.contiguous())
+    return torch.cat(parts)
