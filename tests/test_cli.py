@@ -158,6 +158,7 @@ def test_an_unknown_operation_is_named_before_anything_runs(operations: str, unk
     [
         (["-m", "calibrate", "--files", "x.root"], "--files belongs to predict and chain, not to calibrate"),
         (["-m", "predict", "--epsilon", "0.1"], "--epsilon belongs to calibrate and chain, not to predict"),
+        (["-m", "predict", "--ood", "x.root"], "--ood belongs to evaluate and chain, not to predict"),
         (["-m", "train", "--exit-scores"], "--exit-scores belongs to predict and chain, not to train"),
     ],
 )
