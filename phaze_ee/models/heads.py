@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import final
 
 import torch
@@ -152,7 +153,7 @@ def layers(channels_in: int, shape: HeadShape, channels_out: int) -> nn.Sequenti
     widths = [channels_in, *[shape.width] * shape.depth]
     hidden = [
         module
-        for width_in, width_out in zip(widths[:-1], widths[1:], strict=True)
+        for width_in, width_out in pairwise(widths)
         for module in (nn.Linear(width_in, width_out), nn.ReLU(inplace=True))
     ]
     return nn.Sequential(*hidden, nn.Linear(widths[-1], channels_out))

@@ -28,6 +28,13 @@ class ExitOptions(Section):
     distill_temperature: PositiveFloat = Field(
         1.0, description="distill_*: what the logits are divided by in the divergence; more: softer answers"
     )
+    training_regime: Literal["ramp", "joint", "mixed", "disjoint", "boosted"] = Field(
+        "ramp",
+        description="ramp: beta rises after zero_epochs, by beta_schedule; joint: backbone and exits from the first "
+        "epoch on; mixed: the backbone alone for zero_epochs, then both; disjoint: the backbone alone for zero_epochs, "
+        "then the exits alone on the frozen backbone, with a learning-rate schedule of its own for each; boosted: as "
+        "joint, exits as one boosted ensemble (sets exit_link and target_flow). All but ramp: beta at its maximum",
+    )
     freeze_backbone: bool = Field(
         False, description="exits alone learn, and the full model stays as init_from has it, bit for bit"
     )
@@ -37,14 +44,20 @@ class ExitOptions(Section):
     )
     beta_schedule: Literal["linear", "cosine", "switch"] = Field(
         "linear",
-        description="how beta rises over the epochs after zero_epochs; switch: at once, and the default with "
-        "freeze_backbone",
+        description="how beta rises over the epochs after zero_epochs; switch: at once, the default with "
+        "freeze_backbone, and the only choice of every training_regime but ramp",
     )
     zero_epochs: NonNegativeInt = Field(
         10,
-        description="epochs at the start in which beta is 0; where it is not set: a fifth of epochs, at most 10; with "
-        "freeze_backbone 0, and nothing else is accepted",
+        description="epochs at the start in which beta is 0; where it is not set: a fifth of epochs, at most 10; half "
+        "of epochs in the regimes mixed and disjoint; with freeze_backbone and in the regimes joint and boosted 0, and "
+        "nothing else is accepted",
     )
+
+    @property
+    def ends_frozen(self) -> bool:
+        """Whether the exits learn on a backbone that no longer does."""
+        return self.freeze_backbone or self.training_regime == "disjoint"
 
     def weights(self, exit_count: int) -> tuple[float, ...]:
         """Return beta_max for each of so many exits.
