@@ -20,7 +20,7 @@ def auroc_table(results: OODResults) -> Table:
     names = list(dict.fromkeys(name for scores in results.exits.values() for name in scores))
     table = empty_table(
         f"AUROC of {results.ood_jets:,} OOD jets against {results.jets:,} jets of {results.project}",
-        [ood_score_title(name) for name in names],
+        [ood_score_title(name).removeprefix("disagreement ") for name in names],
     )
     for exit_, scores in results.exits.items():
         table.add_row(exit_title(exit_), *_areas(scores, names))

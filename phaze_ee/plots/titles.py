@@ -8,7 +8,7 @@ _OBSERVABLES = {
 }
 
 
-_OOD_SCORES = {"max_probability": "max p", "disagreement_so_far": "so far"}
+_OOD_SCORES = {"max_probability": "−max p"}
 
 
 def class_title(name: str) -> str:
@@ -27,5 +27,5 @@ def observable_title(name: str) -> str:
 
 
 def ood_score_title(name: str) -> str:
-    """Return ``disagreement_so_far`` as ``so far``, short enough for a column."""
-    return _OOD_SCORES.get(name, name)
+    """Return ``max_probability`` as ``−max p``, and other names with spaces."""
+    return _OOD_SCORES.get(name, name.replace("_", " "))
