@@ -34,6 +34,6 @@ def test_scores_of_both_samples_are_shares() -> None:
     assert len(figure.axes) == 8
     assert len(drawn) == 7
     steps = [patch for patch in drawn[0].patches if isinstance(patch, StepPatch)]
-    assert [np.asarray(step.get_data().values).tolist() for step in steps] == [[0.6, 0.4], [0.25, 0.75]]
+    assert [np.asarray(step.get_data()[0]).tolist() for step in steps] == [[0.6, 0.4], [0.25, 0.75]]
     assert drawn[0].get_xlabel() == "energy, exit 0"
     assert "AUROC 0.600" in [text.get_text() for text in drawn[0].texts]
