@@ -16,6 +16,7 @@ from phaze_ee.models.backbone import Backbone
 from phaze_ee.models.heads import HeadShape
 from phaze_ee.models.particle_flow_network import ParticleFlowNetwork
 from phaze_ee.models.particle_net import ParticleNet
+from phaze_ee.models.particle_next import ParticleNeXt
 from phaze_ee.models.particle_transformer import ParticleTransformer
 from phaze_ee.models.tagger import Tagger
 
@@ -24,6 +25,7 @@ _log = logging.getLogger(__name__)
 BACKBONES: dict[str, type[Backbone[Any]]] = {
     ParticleNet.name: ParticleNet,
     ParticleTransformer.name: ParticleTransformer,
+    ParticleNeXt.name: ParticleNeXt,
     ParticleFlowNetwork.name: ParticleFlowNetwork,
 }
 

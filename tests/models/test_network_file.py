@@ -16,6 +16,7 @@ from tests.jets import random_jets
 
 ROOT = Path(__file__).parents[2]
 SMALL: dict[str, dict[str, Any]] = {
+    "ParticleNeXt": {"node_dim": 6, "edge_dim": 5, "layer_params": [(4, 16, [(2, 1), (1, 1)], 16)] * 2},
     "PFN": {"particle_dims": [8, 9, 12], "jet_dims": [10, 11]},
 }
 
