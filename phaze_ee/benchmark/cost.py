@@ -7,6 +7,7 @@ from typing import final
 
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 from weaver.utils.flops_counter import get_model_complexity_info
 
@@ -37,10 +38,10 @@ def exit_costs(tagger: Tagger, *, particles: int) -> list[ExitCost]:
     needs more particles than that for its neighbour search pads the jet, and the padding is counted.
     """
     # weaver's counter hangs hooks and attributes on the modules and changes their mode: it gets a copy.
-    tagger = copy.deepcopy(tagger).cpu().float().eval().requires_grad_()
+    tagger = copy.deepcopy(tagger).cpu().float().eval()
     inputs = _full_jet(tagger.backbone.input_channels, particles)
-    macs = _exact_macs(tagger, inputs)
-    parameters = _parameters(tagger, inputs)
+    macs = _exact_macs(tagger.requires_grad_(False), inputs)
+    parameters = _parameters(tagger.requires_grad_(), inputs)
     return [
         ExitCost(name, macs[index], _weaver_macs(tagger, index, inputs), parameters[index])
         for index, name in enumerate(tagger.exit_names)
@@ -55,8 +56,9 @@ def _full_jet(channels: int, particles: int) -> JetInputs:
 
 def _exact_macs(tagger: Tagger, inputs: JetInputs) -> list[int]:
     # PyTorch counts a multiply-accumulate as two operations. The walk is lazy: at each exit the counter holds all that
-    # was computed up to there, and nothing more.
-    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+    # was computed up to there, and nothing more. On the CPU it does not know the fused attention, but the products that
+    # this is made of; and its hooks want parameters without gradients.
+    with torch.inference_mode(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         return [counter.get_total_flops() // 2 for _ in tagger.walk(inputs)]
 
 

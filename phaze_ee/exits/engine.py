@@ -11,6 +11,7 @@ from torch import Tensor
 
 from phaze_ee.errors import UsageError
 from phaze_ee.exits.chunk_run import ChunkRun, EngineResult, consecutive
+from phaze_ee.exits.chunks import deal
 from phaze_ee.exits.event_budget import EventBudget
 from phaze_ee.exits.policies import ExitPolicy, ThresholdPolicy
 from phaze_ee.models.tagger import Tagger
@@ -19,9 +20,6 @@ from phaze_ee.types import Jets
 # Jets that go through the tagger together, at most: so many that those left behind an exit still hide the cost of calls
 # (benchmarks/cascade.py), and few enough to balance threads.
 _CHUNK = 512
-# A batch makes at least so many chunks, so that small batches occupy all threads; this does not depend on the number
-# of threads, and so neither do the numbers that come out.
-_CHUNKS = 4
 # The second argument is the number of threads; only compiled code uses them for a single jet.
 _BACKENDS: dict[str, Callable[[Tagger, int], Tagger]] = {
     "auto": lambda tagger, _: tagger.unpadded(),
@@ -37,7 +35,8 @@ Result = TypeVar("Result")
 class Engine:
     """Runs a tagger on jets and stops each at the exit where the policy lets it go.
 
-    Jets go through the tagger in chunks, into which they are dealt by multiplicity. Several Python threads work on
+    Jets go through the tagger in chunks, into which they are dealt by multiplicity: so that chunks cost about the same,
+    and for a network that pads to its longest jet so that jets of similar length are together. Several Python threads work on
     different chunks, each with one thread inside torch: torch's own threads wait for each other at every operation,
     which is much slower, for a single jet too.
 
@@ -133,7 +132,7 @@ class Engine:
         if self.tagger.training or self.tagger.backbone.training:
             raise UsageError("the tagger is in training mode; call tagger.eval() before it goes into an Engine")
         unit_N = unit_N.to(jets.particle_count_N.device)
-        indices = self._chunk_indices(jets.particle_count_N, unit_N)
+        indices = deal(self.tagger, jets.particle_count_N, unit_N, self.chunk_size)
         order_N, chunks = torch.cat(indices), [jets.select(index_N) for index_N in indices]
         units = [unit_N[index_N] for index_N in indices]
         run = torch.inference_mode()(run)
@@ -141,18 +140,6 @@ class Engine:
             if self.threads == 1 or len(chunks) == 1:
                 return order_N, list(map(run, chunks, units))
             return order_N, list(self._pool.map(run, chunks, units))
-
-    def _chunk_indices(self, count_N: Int[Tensor, " N"], unit_N: Int[Tensor, " N"]) -> list[Int[Tensor, " N"]]:
-        """Deal units, sorted by their numbers of particles, out to chunks, so that each chunk costs about the same."""
-        if count_N.is_cuda or len(count_N) == 0:
-            return [torch.arange(len(count_N), device=count_N.device)]  # a GPU works on all jets at once
-        units = int(unit_N.max()) + 1
-        particles_U = torch.zeros(units, dtype=count_N.dtype).index_add(0, unit_N, count_N)
-        chunks = min(units, max(_CHUNKS, -(-len(count_N) // self.chunk_size)))
-        chunk_U = torch.empty_like(particles_U)
-        chunk_U[particles_U.argsort(descending=True, stable=True)] = torch.arange(units) % chunks
-        sizes = chunk_U[unit_N].bincount(minlength=chunks).tolist()
-        return list(torch.split(chunk_U[unit_N].argsort(stable=True), sizes))
 
 
 def _reordered(value_N: Tensor, order_N: Tensor) -> Tensor:

@@ -18,6 +18,9 @@ from phaze_ee.models.token_state import TokenState
 from phaze_ee.models.trimming import trim
 from phaze_ee.types import Jets
 
+# Pairs of particles, counted in both orders, from which the bias is made at once in inference on the CPU.
+_PAIRS = 16_384
+
 
 @final
 class ParticleTransformer(Backbone[PaddedState | TokenState]):
@@ -91,10 +94,18 @@ class ParticleTransformer(Backbone[PaddedState | TokenState]):
         return TokenState(tokens_NPC, valid_NP, None if bias is None else pad(bias, (1, 0, 1, 0)), global_N1C)
 
     def _pair_bias(self, momenta_N4P: Tensor, valid_N1P: Bool[Tensor, "N 1 P"]) -> Float[Tensor, "N H P P"]:
+        # Piece by piece where statistics and gradients do not need all pairs at once: what is made of them then stays
+        # in the cache, which makes this up to three times as fast.
+        piecewise = valid_N1P.device.type == "cpu" and not self.training and not torch.is_grad_enabled()
+        jets = max(1, _PAIRS // valid_N1P.shape[-1] ** 2) if piecewise else max(1, len(valid_N1P))
+        pieces = zip(torch.split(momenta_N4P, jets), torch.split(valid_N1P, jets), strict=True)
+        return torch.cat([self._bias_of_piece(*piece) for piece in pieces])
+
+    def _bias_of_piece(self, momenta_N4P: Tensor, valid_N1P: Bool[Tensor, "N 1 P"]) -> Float[Tensor, "N H P P"]:
         embed = self.mod.pair_embed
         fewest = 2 if embed.is_symmetric and embed.remove_self_pair else 1
         if not bool((valid_N1P.sum(dim=-1) >= fewest).any()):  # no pairs at all, which convolutions do not take
-            count, length = valid_N1P.shape[0], valid_N1P.shape[-1]
+            count, _, length = valid_N1P.shape
             return momenta_N4P.new_zeros(count, embed.out_dim, length, length)
         bias_NHPP: Tensor = embed(momenta_N4P, mask=valid_N1P)
         return bias_NHPP
@@ -110,7 +121,7 @@ class ParticleTransformer(Backbone[PaddedState | TokenState]):
         slots_N = particle_count_N.clamp(min=1)
         tokens_N = slots_N + int(self.mod.include_global_token)
         block = self.mod.blocks[index]
-        macs_N = tokens_N * (macs_per_row(block) + 2 * tokens_N * block.embed_dim)
+        macs_N: Tensor = tokens_N * (macs_per_row(block) + 2 * tokens_N * block.embed_dim)
         if index == 0:
             macs_N = macs_N + slots_N * macs_per_row(self.mod.embed)
             if self.mod.pair_embed is not None:
@@ -119,7 +130,7 @@ class ParticleTransformer(Backbone[PaddedState | TokenState]):
 
     def _pairs(self, particle_count_N: Int[Tensor, " N"]) -> Int[Tensor, " N"]:
         if not self.mod.pair_embed.is_symmetric:
-            return particle_count_N**2
+            return particle_count_N * particle_count_N
         without_self = int(self.mod.pair_embed.remove_self_pair)
         return particle_count_N * (particle_count_N + 1 - 2 * without_self) // 2
 

@@ -2,12 +2,11 @@
 
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 from weaver.nn.model.ParticleTransformer import LayerScale, SwiGLUFFN, pairwise_lv_fts_ee, pairwise_lv_fts_pp
-from weaver.nn.model.ParticleTransformer import ParticleTransformer as WeaverParticleTransformer
 
 from phaze_ee.errors import UsageError
+from phaze_ee.models.rebuilding import built_again
 
 _SCALES = {"scale_attn_mask": "c_mask", "scale_heads": "c_attn", "scale_resids": "w_resid"}
 _NORMS = {"scale_attn": "post_attn_norm", "scale_fc": "post_fc_norm"}
@@ -27,14 +26,7 @@ def check_can_be_staged(mod: Any) -> None:
     for reason, applies in reasons.items():
         if applies:
             raise UsageError(f"this ParticleTransformer cannot have exits: {reason}")
-    with torch.device("meta"):
-        rebuilt = WeaverParticleTransformer(**arguments_of(mod))
-    if _shapes(rebuilt.state_dict()) != _shapes(mod.state_dict()):
-        raise UsageError("this ParticleTransformer cannot have exits: it was changed after it had been built")
-
-
-def _shapes(weights: dict[str, Tensor]) -> dict[str, torch.Size]:
-    return {name: value.shape for name, value in weights.items()}
+    built_again(mod, arguments_of(mod))
 
 
 def arguments_of(mod: Any) -> dict[str, Any]:
