@@ -19,6 +19,7 @@ class ParticleFlowNetwork(Backbone[PaddedState]):
     """Deep Sets for jets (arXiv:1810.05165): the stages are the layers on each particle, which sees no other one."""
 
     name = "PFN"
+    pads_to_longest = True
 
     def __init__(
         self, input_dims: int, num_classes: int, particle_dims: Sequence[int], jet_dims: Sequence[int]
@@ -31,12 +32,8 @@ class ParticleFlowNetwork(Backbone[PaddedState]):
 
     @property
     def arguments(self) -> Mapping[str, Any]:
-        return {
-            "input_dims": self.input_channels,
-            "num_classes": self.num_classes,
-            "particle_dims": list(self.stage_channels),
-            "jet_dims": list(self.jet_dims),
-        }
+        dims = {"particle_dims": list(self.stage_channels), "jet_dims": list(self.jet_dims)}
+        return {"input_dims": self.input_channels, "num_classes": self.num_classes, **dims}
 
     def embed(self, inputs: Jets) -> PaddedState:
         return plain_state(inputs)
