@@ -49,7 +49,7 @@ def evaluate_ood(
         DataError: one of the samples has fewer than ten jets.
         RunError: a logit is not finite.
     """
-    samples = (_Sample(own, "test"), _Sample(ood, "OOD"))
+    samples = (_Sample(own, "jets of the project"), _Sample(ood, "OOD jets"))
     names = own.exit_names
     return OODResults(
         project=evaluation.project,
@@ -107,8 +107,7 @@ class _Sample:
     def __init__(self, predictions: Predictions, kind: str) -> None:
         if len(predictions) < FEWEST_JETS:
             raise DataError(
-                f"there are {len(predictions)} {kind} jets, too few to tell them apart: give files with {FEWEST_JETS} "
-                "at least"
+                f"there are {len(predictions)} {kind}, too few to tell them apart: give files with {FEWEST_JETS} at least"
             )
         for logits_NK in predictions.logits_ENK:
             check_finite(logits_NK)
@@ -181,7 +180,7 @@ def _shares(exit_N: Int[npt.NDArray[np.int64], " N"], exits: int) -> dict[str, F
 
 def _notes(samples: _Samples, files: Sequence[str], ood_files: Sequence[Path]) -> list[str]:
     notes = [
-        f"only {len(sample)} {sample.kind} jets: the errors of the AUROCs are too rough to rely on"
+        f"only {len(sample)} {sample.kind}: the errors of the AUROCs are too rough to rely on"
         for sample in samples
         if len(sample) < _FEW_JETS
     ]

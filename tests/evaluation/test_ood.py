@@ -125,7 +125,7 @@ def test_few_jets_are_said_and_too_few_refused() -> None:
     assert any(note.startswith("only 99 OOD jets") for note in notes)
     with pytest.raises(DataError, match="there are 9 OOD jets, too few"):
         judged(own, random_predictions(9))
-    with pytest.raises(DataError, match="there are 9 test jets, too few"):
+    with pytest.raises(DataError, match="there are 9 jets of the project, too few"):
         judged(random_predictions(9), own)
 
 
