@@ -1,12 +1,13 @@
 """What Lightning trains: a tagger, the full model's loss, and the losses of its exits."""
 
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Any, Literal, Self
 
 import torch
 from jaxtyping import Float
 from lightning import LightningModule
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.nn.utils import clip_grad_norm_
 from torch.optim import Optimizer
@@ -14,7 +15,7 @@ from torch.optim import Optimizer
 from phaze_ee.config.options import ExitOptions, TrainingOptions
 from phaze_ee.errors import RunError
 from phaze_ee.exits.betas import beta_at
-from phaze_ee.exits.losses import EXIT_LOSSES
+from phaze_ee.exits.losses import EXIT_LOSSES, TargetLoss
 from phaze_ee.models.tagger import Tagger
 from phaze_ee.training.optim import build_optimizer
 from phaze_ee.types import JetBatch
@@ -32,8 +33,10 @@ class Terms:
 class TaggerModule(LightningModule):
     """Minimises CE(full model) + Σ β_k(epoch) × exit loss_k.
 
-    With ``freeze_backbone`` the first term is a constant, and the backbone stays in evaluation mode: no statistics of a
-    normalisation change either, and a packed backbone runs in its form for inference.
+    With ``freeze_backbone``, and in the second phase of the regime ``disjoint``, the first term is a constant, and the
+    backbone stays in evaluation mode: no statistics of a normalisation change either, and a packed backbone runs in its
+    form for inference. A second phase is a training of its own: a fresh optimiser, and the learning rates from the
+    start. Where the link between exits has parameters, exit loss_k includes the cross-entropy of the linked answer.
 
     Args:
         tagger: the network with exits, trained in place.
@@ -49,8 +52,14 @@ class TaggerModule(LightningModule):
         self.training_options = training
         self.total_steps = total_steps
         self.exit_loss = EXIT_LOSSES[options.exit_loss_strategy](options)
+        self.answer_loss = TargetLoss(detach=True)
+        self.frozen = False
         if options.freeze_backbone:
-            tagger.backbone.requires_grad_(False).eval()  # Lightning calls no train() before the first validation
+            self._freeze_backbone()
+
+    def _freeze_backbone(self) -> None:
+        self.tagger.backbone.requires_grad_(False).eval()  # Lightning calls no train() before the first validation
+        self.frozen = True
 
     @property
     def beta(self) -> tuple[float, ...]:
@@ -68,11 +77,11 @@ class TaggerModule(LightningModule):
     def judged_exits(self) -> tuple[str, ...]:
         """The exits by whose mean validation accuracy a model is chosen: the full model, unless it does not learn."""
         names = self.tagger.exit_names
-        return names[:-1] if self.exit_options.freeze_backbone else names[-1:]
+        return names[:-1] if self.frozen else names[-1:]
 
     def train(self, mode: bool = True) -> Self:
         super().train(mode)
-        if self.exit_options.freeze_backbone:
+        if self.frozen:
             self.tagger.backbone.eval()
         return self
 
@@ -83,9 +92,13 @@ class TaggerModule(LightningModule):
 
     def terms(self, batch: JetBatch) -> Terms:
         """Run the network on a batch and return its losses and accuracies."""
-        logits_ENK = self.tagger(batch.inputs, detach=self.exit_loss.detach)
-        exit_losses = self.exit_loss(logits_ENK, batch.label_N)
-        full_loss = cross_entropy(logits_ENK[-1], batch.label_N)
+        exits = list(self.tagger.walk(batch.inputs, detach=self.exit_loss.detach))
+        logits_ENK = torch.stack([exit_.logits_NK for exit_ in exits])
+        trained_ENK = torch.stack([exit_.trained_NK for exit_ in exits])
+        exit_losses = self.exit_loss(trained_ENK, batch.label_N)
+        if self.tagger.link.trains_answers:
+            exit_losses = exit_losses + self.answer_loss(logits_ENK, batch.label_N)
+        full_loss = cross_entropy(trained_ENK[-1], batch.label_N)
         return Terms(
             loss_E=torch.cat([exit_losses, full_loss[None]]).detach(),
             accuracy_E=(logits_ENK.argmax(dim=-1) == batch.label_N).float().mean(dim=-1),
@@ -118,6 +131,10 @@ class TaggerModule(LightningModule):
         )
 
     def on_train_epoch_start(self) -> None:
+        if self._second_phase_begins:
+            self._freeze_backbone()
+            # A fresh optimiser, of the exits alone: the old one would still move frozen weights, by Lookahead.
+            self.trainer.strategy.setup_optimizers(self.trainer)
         loader: Any = self.trainer.train_dataloader
         loader.set_epoch(self.current_epoch)
         self.log_dict({f"beta/{name}": beta for name, beta in zip(self.tagger.exit_names, self.beta, strict=False)})
@@ -125,9 +142,33 @@ class TaggerModule(LightningModule):
         if self.current_epoch == self.training_options.epochs - 1:
             self.trainer.check_val_every_n_epoch = 1
 
+    @property
+    def _second_phase_begins(self) -> bool:
+        options = self.exit_options
+        return options.ends_frozen and not self.frozen and self.current_epoch >= options.zero_epochs
+
+    # A training that goes on from its second phase needs this before it gets its optimiser.
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["backbone_frozen"] = self.frozen
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        if checkpoint["backbone_frozen"] and not self.frozen:
+            self._freeze_backbone()
+
     def configure_optimizers(self) -> Any:
-        optimizer, schedule = build_optimizer(self.tagger.parameters(), self.training_options, self.total_steps)
+        module, epochs = self._trained_now()
+        steps = self.total_steps * epochs // self.training_options.epochs
+        optimizer, schedule = build_optimizer(module.parameters(), self.training_options, steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def _trained_now(self) -> tuple[nn.Module, int]:
+        """Return what the optimiser of this phase trains, frozen parts aside, and for how many epochs."""
+        options, epochs = self.exit_options, self.training_options.epochs
+        if options.training_regime != "disjoint":
+            return self.tagger, epochs
+        if not self.frozen:
+            return self.tagger.backbone, options.zero_epochs
+        return self.tagger, epochs - options.zero_epochs
 
     def configure_gradient_clipping(
         self,
@@ -139,8 +180,9 @@ class TaggerModule(LightningModule):
         # strategy would still shorten the backbone's steps.
         limit = self.training_options.gradient_clip
         if limit > 0:
-            for part in (self.tagger.backbone, self.tagger.heads):
-                clip_grad_norm_(list(part.parameters()), limit)
+            exits = chain(self.tagger.heads.parameters(), self.tagger.link.parameters())
+            for part in (self.tagger.backbone.parameters(), exits):
+                clip_grad_norm_(list(part), limit)
 
     def transfer_batch_to_device(self, batch: JetBatch, device: torch.device, dataloader_idx: int) -> JetBatch:
         return replace(batch, inputs=batch.inputs.to(device, non_blocking=True), label_N=batch.label_N.to(device))
