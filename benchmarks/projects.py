@@ -1,0 +1,49 @@
+"""Projects that a benchmark makes, trains and judges, one after the other, with the command line's own modes."""
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from phaze_ee.modes import chain, new_project  # noqa: E402
+from phaze_ee.modes.request import Request  # noqa: E402
+from phaze_ee.results import BenchmarkResults, EvaluationResults, TrainingHistory  # noqa: E402
+from phaze_ee.workspace import Project  # noqa: E402
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What became of a project."""
+
+    evaluation: EvaluationResults
+    benchmark: BenchmarkResults
+    history: TrainingHistory
+
+    @property
+    def jets_per_second(self) -> float:
+        """The median over the epochs."""
+        speeds = sorted(epoch.jets_per_second for epoch in self.history.epochs)
+        return speeds[len(speeds) // 2]
+
+
+def judged(workspace: str, name: str, options: Mapping[str, Any]) -> Judged:
+    """Train, evaluate and benchmark a project of a new project's configuration with other values for some options.
+
+    What is there already, from a run before, is kept.
+    """
+    project = Project(workspace, name)
+    if not project.benchmark_results.is_file():
+        if not project.root.exists():
+            new_project.run(Request("new_project", workspace, name))
+            with project.config.open("a") as file:
+                file.writelines(f"    c.{option} = {value!r}\n" for option, value in options.items())
+        chain.run(Request("chain", workspace, name, operations="train_evaluate_benchmark"))
+    return Judged(
+        EvaluationResults.read(project.evaluation_results, made_by="evaluate"),
+        BenchmarkResults.read(project.benchmark_results, made_by="benchmark"),
+        TrainingHistory.read(project.training_history, made_by="train"),
+    )
