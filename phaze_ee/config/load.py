@@ -23,7 +23,7 @@ class _Recorder:
     def __setattr__(self, name: str, value: object) -> None:
         line = self._calling_line(sys._getframe(1))
         if name not in Options.model_fields:
-            raise UsageError(f"{self._path}:{line}: unknown option {name!r}{_nearest(name)}")
+            raise UsageError(f"{self._path}:{line}: unknown option {name!r}{nearest_option(name)}")
         self._values[name] = value
         self._lines[name] = line
 
@@ -32,7 +32,7 @@ class _Recorder:
             return self._values[name]
         line = self._calling_line(sys._getframe(1))
         if name not in Options.model_fields:
-            raise UsageError(f"{self._path}:{line}: unknown option {name!r}{_nearest(name)}")
+            raise UsageError(f"{self._path}:{line}: unknown option {name!r}{nearest_option(name)}")
         if Options.model_fields[name].is_required():
             raise UsageError(f"{self._path}:{line}: option {name!r} is read before it is set; it has no default")
         # Kept, so that a change in place (c.beta_max[0] = 0.1) counts.
@@ -46,7 +46,8 @@ class _Recorder:
         return 0 if frame is None else frame.f_lineno
 
 
-def _nearest(name: str) -> str:
+def nearest_option(name: str) -> str:
+    """Return the end of a message about an unknown option: the name that was probably meant."""
     near = get_close_matches(name, Options.model_fields, n=1)
     return f"; did you mean {near[0]!r}?" if near else "; docs/CONFIGURATION.md lists the options"
 

@@ -1,0 +1,1 @@
+"""A search over options of a configuration; each trial is a project of its own."""
