@@ -16,7 +16,8 @@ from phaze_ee.models.device import resolve_device
 from phaze_ee.modes.console import console
 from phaze_ee.modes.inputs import Setup, load_setup
 from phaze_ee.modes.request import Request
-from phaze_ee.training.run import DataRecord, Loaders, Outputs, train
+from phaze_ee.training.cached_loaders import Loaders
+from phaze_ee.training.run import DataRecord, Outputs, train
 from phaze_ee.types import JetBatch
 
 

@@ -7,7 +7,7 @@ import platform
 import signal
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,19 +21,12 @@ from phaze_ee.errors import RunError
 from phaze_ee.models.checkpoint import Checkpoint
 from phaze_ee.models.device import resolve_device
 from phaze_ee.models.tagger import Tagger
+from phaze_ee.training.cached_loaders import Loaders, cached
 from phaze_ee.training.callbacks import Checkpoints, History
 from phaze_ee.training.module import TaggerModule
 from phaze_ee.training.progress import ProgressBar
 
 _PACKAGES = ("phaze-ee", "torch", "lightning", "weaver-core", "numpy")
-
-
-@dataclass(frozen=True)
-class Loaders:
-    """The two loaders of a training, see :mod:`phaze_ee.data.loaders`."""
-
-    train: Any
-    val: Any
 
 
 @dataclass(frozen=True)
@@ -73,11 +66,38 @@ def train(
     assert options.seed is not None
     seed_everything(options.seed, workers=True, verbose=False)
     working = tagger.unpadded() if options.use_packed and resolve_device(options.device).type == "cpu" else tagger
-    module = TaggerModule(working, options, options, total_steps=len(loaders.train) * options.epochs)
+    with _features(working, loaders, options, outputs, console) as (walked, walked_loaders):
+        module = TaggerModule(walked, options, options, total_steps=len(loaders.train) * options.epochs)
+        return _fit(module, working, walked_loaders, options, outputs, data, console)
+
+
+def _features(
+    tagger: Tagger, loaders: Loaders, options: Options, outputs: Outputs, console: Console
+) -> AbstractContextManager[tuple[Tagger, Loaders]]:
+    """Return what trains instead: on features that are computed once, where the backbone is frozen."""
+    if not options.freeze_backbone or not options.feature_cache_gb:
+        return nullcontext((tagger, loaders))
+    if "strategy" in _strategy(options, os.environ):
+        console.print("In several processes the frozen backbone's features are computed in every epoch.")
+        return nullcontext((tagger, loaders))
+    tagger.to(resolve_device(options.device))
+    return cached(tagger, loaders, outputs.models, options.feature_cache_gb, console)
+
+
+def _fit(
+    module: TaggerModule,
+    working: Tagger,
+    loaders: Loaders,
+    options: Options,
+    outputs: Outputs,
+    data: DataRecord,
+    console: Console,
+) -> Checkpoints:
+    """Run the training; checkpoints hold ``working``, the tagger on its own backbone."""
 
     def make(trained: TaggerModule, epoch: int, metrics: dict[str, float]) -> Checkpoint:
         plain = options.model_dump(mode="json")
-        return Checkpoint(trained.tagger, plain, data.options, data.hash, epoch, metrics, installed_versions())
+        return Checkpoint(working, plain, data.options, data.hash, epoch, metrics, installed_versions())
 
     checkpoints = Checkpoints(outputs.models, options.save_interval, make)
     jets = loaders.train.jet_count

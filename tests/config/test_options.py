@@ -63,6 +63,7 @@ BEYOND_CONTRACT: dict[str, Any] = {
     "freeze_backbone": True,
     "init_from": "ParticleNet_kin.pt",
     "use_packed": False,
+    "feature_cache_gb": 5.0,
     "calibration_files": ["calibration/*.root"],
     "calibration_share": 0.3,
     "exit_target": "agreement",
@@ -97,6 +98,7 @@ NUMBERS = [
     "gradient_clip",
     "distill_weight",
     "distill_temperature",
+    "feature_cache_gb",
 ]
 SWITCHES = [
     "fit_temperatures",

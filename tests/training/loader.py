@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator
 
+import torch
+
 from phaze_ee.types import JetBatch
 
 
@@ -15,6 +17,15 @@ class ListLoader:
 
     def set_epoch(self, epoch: int) -> None:
         self.epochs.append(epoch)
+
+    @property
+    def selected_count(self) -> int:
+        return self.jet_count
+
+    def numbered(self) -> tuple[Iterator[JetBatch], "ListLoader"]:
+        position_N = torch.split(torch.arange(self.jet_count), [len(batch) for batch in self.batches])
+        numbers = [JetBatch(batch.inputs, index_N) for batch, index_N in zip(self.batches, position_N, strict=True)]
+        return iter(self.batches), ListLoader(numbers)
 
     def __len__(self) -> int:
         return len(self.batches)

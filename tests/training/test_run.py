@@ -16,7 +16,8 @@ from phaze_ee.exits.losses import EXIT_LOSSES
 from phaze_ee.models.checkpoint import load_checkpoint
 from phaze_ee.models.tagger import Tagger
 from phaze_ee.results import TrainingHistory
-from phaze_ee.training.run import DataRecord, Loaders, Outputs, train
+from phaze_ee.training.cached_loaders import Loaders
+from phaze_ee.training.run import DataRecord, Outputs, train
 from phaze_ee.types import ExitStage, JetBatch, JetInputs
 from tests.jets import labelled_batch, small_tagger
 from tests.training.loader import ListLoader
@@ -45,7 +46,8 @@ def run(
 ) -> Tagger:
     beta_max = [1.0] * len(exit_stages)
     options = Options(**{**QUICK, "exit_stages": list(exit_stages), "beta_max": beta_max, **changes})
-    tagger = Tagger(small_tagger(exit_stages, seed=2).backbone, exit_stages, options.exit_head).float()
+    backbone = small_tagger(exit_stages, seed=2).backbone
+    tagger = Tagger(backbone, exit_stages, options.exit_head, link=options.exit_link).float()
     loaders = Loaders(ListLoader(batches[:4]), ListLoader(batches[4:]))
     console = Console(file=io.StringIO(), width=200)
     train(tagger.train(), loaders, options, outputs(folder), DataRecord({"inputs": "none"}, "hash"), console)

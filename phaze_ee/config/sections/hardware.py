@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import Field, NonNegativeInt
+from pydantic import Field, NonNegativeFloat, NonNegativeInt
 
 from phaze_ee.config.sections.base import Section
 
@@ -15,5 +15,10 @@ class HardwareOptions(Section):
     use_ddp: bool = Field(False, description="one process per GPU, started by torchrun")
     use_packed: bool = Field(
         True, description="on CPU, train without padding where the network can: same numbers but for rounding, faster"
+    )
+    feature_cache_gb: NonNegativeFloat = Field(
+        20.0,
+        description="with freeze_backbone: disk space in GB for the backbone's features, which are then computed once "
+        "and not in every epoch; what needs more is computed in every epoch; gone when the training ends",
     )
     device: Literal["auto", "cuda", "cpu"] = Field("auto", description="auto: CUDA where there is one")
