@@ -107,7 +107,7 @@ class _Sample:
     def __init__(self, predictions: Predictions, kind: str) -> None:
         if len(predictions) < FEWEST_JETS:
             raise DataError(
-                f"there are {len(predictions)} {kind}, too few to tell them apart: give files with {FEWEST_JETS} at least"
+                f"there are {len(predictions)} {kind}, too few to judge by: give files with at least {FEWEST_JETS}"
             )
         for logits_NK in predictions.logits_ENK:
             check_finite(logits_NK)

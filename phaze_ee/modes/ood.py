@@ -70,14 +70,17 @@ def schema_with_inputs_of(model: DataSchema, options: dict[str, Any], origin: st
 
 
 def _difference(model: DataSchema, other: DataSchema) -> str:
-    """Return in words the first input group in which two data configurations differ."""
+    """Return in words the first thing in which the inputs of two data configurations differ."""
     ours, theirs = model.weaver.input_dicts, other.weaver.input_dicts
     for group, names in ours.items():
-        if theirs.get(group) != names:
-            return f"input group {group} holds {_listed(theirs.get(group))}, the model needs {_listed(names)}"
-    extra = ", ".join(group for group in theirs if group not in ours) or "the order of its input groups"
-    return f"the model does not know {extra}"
+        given = theirs.get(group, [])
+        lacking, extra = _without(names, given), _without(given, names)
+        if lacking or extra:
+            return f"{group} lacks {lacking}" if lacking else f"{group} has {extra}, which the model does not know"
+        if given != names:
+            return f"the variables of {group} come in another order"
+    return f"the model does not know {_without(list(theirs), list(ours))}"
 
 
-def _listed(names: list[str] | None) -> str:
-    return "nothing" if names is None else ", ".join(names)
+def _without(names: list[str], others: list[str]) -> str:
+    return ", ".join(name for name in names if name not in others)

@@ -137,11 +137,19 @@ def inputs_with(**changes: dict[str, Any]) -> dict[str, Any]:
     [
         (
             inputs_with(pf_features={"length": 16, "vars": ["p_eta", "p_phi"]}),
-            "x.yaml: input group pf_features holds p_eta, p_phi, the model needs p_eta, p_phi, p_pt; give",
+            "x.yaml: pf_features lacks p_pt; give",
         ),
         (
             inputs_with(pf_vectors={"length": 16, "vars": ["p_eta"] * 4}),
             "x.yaml: the model does not know pf_vectors; give",
+        ),
+        (
+            inputs_with(pf_features={"length": 16, "vars": ["p_phi", "p_eta", ["p_pt", 1.5, 0.5]]}),
+            "x.yaml: the variables of pf_features come in another order; give",
+        ),
+        (
+            inputs_with(pf_features={"length": 16, "vars": ["p_eta", "p_phi", "p_pt", "p_mask"]}),
+            "x.yaml: pf_features has p_mask, which the model does not know; give",
         ),
         (
             inputs_with(pf_features={"length": 16, "vars": ["p_eta", "p_phi", ["p_pt", 1.5, 0.7]]}),
