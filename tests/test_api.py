@@ -26,7 +26,7 @@ SIGNATURES = {
     "EventBudget": "(macs)",
     "JetInputs": "(points, features, vectors, mask)",
     "RaggedJets": "(points_V2, features_VC, vectors_V4, particle_count_N)",
-    "Tagger": "(backbone, exit_stages, exit_head, heads)",
+    "Tagger": "(backbone, exit_stages, exit_head, heads, *, head_shape, link)",
     "ThresholdPolicy": "(score, thresholds, temperatures)",
 }
 

@@ -12,6 +12,8 @@ from weaver.nn.model.ParticleNet import ParticleNet as WeaverParticleNet
 
 from phaze_ee.errors import CheckpointError, RunError
 from phaze_ee.models.checkpoint import Checkpoint, load_checkpoint, load_weights, save_checkpoint
+from phaze_ee.models.heads import HeadShape
+from phaze_ee.models.links import EXIT_LINKS
 from phaze_ee.models.particle_net import ParticleNet
 from phaze_ee.models.tagger import Tagger
 from tests.jets import random_jets, small_tagger, small_weaver_network
@@ -62,6 +64,28 @@ def test_the_kinds_of_heads_are_stored(tmp_path: Path) -> None:
     loaded = load_checkpoint(tmp_path / "x.pt").tagger
     assert loaded.exit_heads == ("deep_sets", "linear")
     torch.testing.assert_close(loaded(JETS), tagger(JETS), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("link", EXIT_LINKS)
+def test_shape_of_heads_and_link_are_stored(tmp_path: Path, link: str) -> None:
+    backbone = ParticleNet(small_weaver_network())
+    tagger = Tagger(backbone, ("input", 0), "mlp", head_shape=HeadShape(5, 2), link=link).float().eval()
+    for parameter in tagger.link.parameters():
+        torch.nn.init.normal_(parameter)
+    save_checkpoint(tmp_path / "x.pt", checkpoint(tagger))
+    loaded = load_checkpoint(tmp_path / "x.pt").tagger
+    assert (loaded.head_shape, loaded.link.name) == (HeadShape(5, 2), link)
+    torch.testing.assert_close(loaded(JETS), tagger(JETS), rtol=0, atol=0)
+    torch.testing.assert_close(loaded.packed()(JETS), tagger.packed()(JETS), rtol=0, atol=0)
+
+
+def test_a_checkpoint_from_before_shapes_and_links_loads(tmp_path: Path) -> None:
+    tagger = Tagger(ParticleNet(small_weaver_network()), ("input", 0), ("deep_sets", "linear")).float().eval()
+    path = tmp_path / "x.pt"
+    save_checkpoint(path, checkpoint(tagger))
+    content = torch.load(path, weights_only=True)
+    torch.save({key: value for key, value in content.items() if key not in ("exit_head_shape", "exit_link")}, path)
+    torch.testing.assert_close(load_checkpoint(path).tagger(JETS), tagger(JETS), rtol=0, atol=0)
 
 
 def test_a_checkpoint_with_one_kind_for_all_heads_loads(path: Path, tagger: Tagger) -> None:

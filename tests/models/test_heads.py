@@ -10,7 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from phaze_ee.exits.engine import Engine
 from phaze_ee.exits.policies import ThresholdPolicy, exit_index
 from phaze_ee.models import packed
-from phaze_ee.models.heads import EXIT_HEADS, DeepSetsExitHead
+from phaze_ee.models.heads import DEFAULT_SHAPE, EXIT_HEADS, AttentionExitHead, DeepSetsExitHead, HeadShape
 from phaze_ee.models.packed import JetLayout, PackedState
 from phaze_ee.models.particle_net import ParticleNet
 from phaze_ee.models.tagger import Tagger
@@ -19,6 +19,7 @@ from tests.jets import CHANNELS, CLASSES, random_jets, small_weaver_network
 
 COUNTS = (3, 0, 12, 1, 30)
 JETS = random_jets(COUNTS, length=30)
+SHAPES = [DEFAULT_SHAPE, HeadShape(5, 3)]
 
 
 def tagger_with(head: str) -> Tagger:
@@ -46,9 +47,10 @@ def test_jets_without_particles_get_one_finite_answer(head: str) -> None:
         torch.testing.assert_close(form(empty), form(JETS)[:, 1:2], rtol=0, atol=1e-12)
 
 
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.parametrize("head", EXIT_HEADS)
-def test_macs_are_those_that_torch_counts(head: str) -> None:
-    module = EXIT_HEADS[head](CHANNELS, CLASSES).double()
+def test_macs_are_those_that_torch_counts(head: str, shape: HeadShape) -> None:
+    module = EXIT_HEADS[head](CHANNELS, CLASSES, shape).double()
     for counts in ((4, 9), (1,), (5000,)):
         with torch.inference_mode(), FlopCounterMode(display=False) as counter:
             module(packed_state(counts))
@@ -68,6 +70,49 @@ def test_deep_sets_are_what_their_formula_says() -> None:
         particle_VC = (particle_VC @ weights[f"{layer}.weight"].T + weights[f"{layer}.bias"]).relu()
     jet_1C = torch.cat([particle_VC.mean(dim=0), particle_VC.amax(dim=0)])[None]
     torch.testing.assert_close(module(state), module.per_jet(jet_1C))
+
+
+@pytest.mark.parametrize(
+    ("head", "names"),
+    [
+        ("linear", ["linear"]),
+        ("deep_sets", ["per_particle.0", "per_particle.2", "per_jet.0", "per_jet.2"]),
+    ],
+)
+def test_parameters_keep_the_names_that_older_checkpoints_have(head: str, names: list[str]) -> None:
+    expected = [f"{name}.{part}" for name in names for part in ("weight", "bias")]
+    assert list(EXIT_HEADS[head](CHANNELS, CLASSES).state_dict()) == expected
+
+
+@pytest.mark.parametrize(("head", "hidden"), [("attention", 3), ("mlp", 3), ("deep_sets", 6)])
+def test_width_and_depth_are_those_of_the_hidden_layers(head: str, hidden: int) -> None:
+    module = EXIT_HEADS[head](CHANNELS, CLASSES, HeadShape(width=5, depth=3))
+    widths = [layer.out_features for layer in module.modules() if isinstance(layer, torch.nn.Linear)]
+    extra = {"attention": [1], "mlp": [], "deep_sets": [5]}[head]  # the query; what is averaged
+    assert sorted(widths) == sorted([5] * hidden + extra + [CLASSES])
+
+
+def test_mean_max_and_mlp_see_mean_and_maximum() -> None:
+    state = packed_state((6,))
+    both_1C = torch.cat([state.features_VC.mean(dim=0), state.features_VC.amax(dim=0)])[None]
+    linear, mlp = (EXIT_HEADS[name](CHANNELS, CLASSES).double() for name in ("linear_mean_max", "mlp"))
+    for module, layers in ((linear, linear.linear), (mlp, mlp.per_jet)):
+        torch.testing.assert_close(module(state), layers(both_1C))  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e4])  # with large scores exp alone would overflow
+def test_attention_is_a_softmax_over_the_particles_of_each_jet(scale: float) -> None:
+    module = AttentionExitHead(CHANNELS, CLASSES).double()
+    torch.nn.init.normal_(module.query.weight, std=scale)
+    state = packed_state((6, 1, 9))
+    jets = torch.split(state.features_VC, [6, 1, 9])
+    mean_NC = torch.stack([(module.query(jet_PC).softmax(dim=0) * jet_PC).sum(dim=0) for jet_PC in jets])
+    torch.testing.assert_close(module(state), module.per_jet(mean_NC))
+    wanted, found = (
+        torch.autograd.grad(value.square().sum(), module.query.weight)[0]
+        for value in (module.per_jet(mean_NC), module(state))
+    )
+    torch.testing.assert_close(found, wanted)
 
 
 def test_large_batches_are_mapped_in_pieces_that_join_to_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
