@@ -35,10 +35,10 @@ Result = TypeVar("Result")
 class Engine:
     """Runs a tagger on jets and stops each at the exit where the policy lets it go.
 
-    Jets go through the tagger in chunks, into which they are dealt by multiplicity: so that chunks cost about the same,
-    and for a network that pads to its longest jet so that jets of similar length are together. Several Python threads work on
-    different chunks, each with one thread inside torch: torch's own threads wait for each other at every operation,
-    which is much slower, for a single jet too.
+    Jets go through the tagger in chunks, into which they are dealt by multiplicity: so that chunks cost about the
+    same, and for a network that pads to its longest jet so that jets of similar length are together. Several Python
+    threads work on different chunks, each with one thread inside torch: torch's own threads wait for each other at
+    every operation, which is much slower, for a single jet too.
 
     Args:
         tagger: in evaluation mode.

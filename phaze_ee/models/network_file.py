@@ -1,6 +1,6 @@
 """What network files share: networks as weaver calls them, keywords, and what weaver needs to export to ONNX."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, final
 
 from jaxtyping import Float
@@ -11,6 +11,7 @@ from phaze_ee.models.backbone import Backbone
 from phaze_ee.models.tagger import Tagger
 from phaze_ee.types import JetInputs
 
+_KINDS = ("points", "features", "vectors", "mask")
 # What weaver's command adds to the keywords of get_model for some of its flags.
 _OF_WEAVER = ("for_inference", "use_amp", "compile_model")
 
@@ -20,25 +21,34 @@ class WeaverNetwork(nn.Module):
     """A network that is called with all inputs of the data configuration, in its order, as weaver does.
 
     Args:
-        mod: a network that takes points, features, vectors and mask, or a backbone.
-        data_config: weaver's data configuration, whose inputs end with these words.
+        mod: a network, or a backbone.
+        data_config: weaver's data configuration, whose inputs end with points, features, vectors and mask.
+        takes: which of these the network takes, in its order.
         softmax: return probabilities instead of logits.
     """
 
-    def __init__(self, mod: nn.Module, data_config: DataConfig, *, softmax: bool = False) -> None:
+    def __init__(
+        self, mod: nn.Module, data_config: DataConfig, *, takes: Sequence[str] = _KINDS, softmax: bool = False
+    ) -> None:
         super().__init__()
         self.mod = mod
+        self.takes = tuple(takes)
         self.input_names = tuple(data_config.input_names)
         self.softmax = softmax
 
     def forward(self, *inputs: Tensor) -> Float[Tensor, "N K"]:
         by_kind = {_kind(name): tensor for name, tensor in zip(self.input_names, inputs, strict=True)}
-        jets = JetInputs(by_kind["points"], by_kind["features"], by_kind.get("vectors"), by_kind["mask"])
         if isinstance(self.mod, Backbone):
+            jets = JetInputs(by_kind["points"], by_kind["features"], by_kind.get("vectors"), by_kind["mask"])
             logits: Tensor = Tagger(self.mod, [])(jets)[-1]
         else:
-            logits = self.mod(jets.points, jets.features, jets.vectors, jets.mask)
+            logits = self.mod(*(by_kind.get(kind) for kind in self.takes))
         return logits.softmax(dim=1) if self.softmax else logits
+
+    def no_weight_decay(self) -> set[str]:
+        """Return the parameters that weaver's optimisers must not decay, as the network names them."""
+        names: Callable[[], set[str]] = getattr(self.mod, "no_weight_decay", set)
+        return {f"mod.{name}" for name in names()}
 
 
 def input_channels(data_config: DataConfig) -> int:

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from phaze_ee.errors import UsageError, one_line
-from phaze_ee.models.rebuilding import built_again
+from phaze_ee.models.rebuilding import built_again, refuse
 
 _AUGMENTATIONS = ("input_dropout", "pt_dropout", "lorentz_vector_scale", "lorentz_vector_smear", "lorentz_vector_shift")
 
@@ -22,9 +22,7 @@ def check_can_be_staged(mod: Any) -> None:
             for name in _AUGMENTATIONS
         },
     }
-    for reason, applies in reasons.items():
-        if applies:
-            raise UsageError(f"this ParticleNeXt cannot have exits: {reason}")
+    refuse("ParticleNeXt", reasons)
     _check_runs(built_again(mod, arguments_of(mod)))
 
 

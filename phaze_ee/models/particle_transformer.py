@@ -24,7 +24,7 @@ _PAIRS = 16_384
 
 @final
 class ParticleTransformer(Backbone[PaddedState | TokenState]):
-    """ParT (arXiv:2202.03772): self-attention blocks with a bias made of pairs of particles, class attention at the end.
+    """ParT (arXiv:2202.03772): self-attention with a bias made of pairs of particles, and class attention at the end.
 
     The parameters, layers and names are those of weaver-core's module, held as ``mod`` as the published checkpoints
     name it; only the order of calls is written here. Stage 0 is the embedding of particles and pairs and the first

@@ -5,8 +5,7 @@ from typing import Any
 from torch import nn
 from weaver.nn.model.ParticleTransformer import LayerScale, SwiGLUFFN, pairwise_lv_fts_ee, pairwise_lv_fts_pp
 
-from phaze_ee.errors import UsageError
-from phaze_ee.models.rebuilding import built_again
+from phaze_ee.models.rebuilding import built_again, refuse
 
 _SCALES = {"scale_attn_mask": "c_mask", "scale_heads": "c_attn", "scale_resids": "w_resid"}
 _NORMS = {"scale_attn": "post_attn_norm", "scale_fc": "post_fc_norm"}
@@ -23,9 +22,7 @@ def check_can_be_staged(mod: Any) -> None:
         "embed_dims = [] leaves it without an embedding; set at least one width": isinstance(mod.embed, nn.Identity),
         "num_layers = 0 leaves it without a block to put an exit behind": len(mod.blocks) == 0,
     }
-    for reason, applies in reasons.items():
-        if applies:
-            raise UsageError(f"this ParticleTransformer cannot have exits: {reason}")
+    refuse("ParticleTransformer", reasons)
     built_again(mod, arguments_of(mod))
 
 

@@ -1,4 +1,4 @@
-"""Modules built again from the arguments that were read from them."""
+"""Whether stages can be put around a module of weaver's, and the module built again from its arguments."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,6 +7,13 @@ import torch
 from torch import nn
 
 from phaze_ee.errors import UsageError
+
+
+def refuse(kind: str, reasons: Mapping[str, Any]) -> None:
+    """Raise a UsageError with the first of the reasons that is true of a network of this kind."""
+    for reason, applies in reasons.items():
+        if applies:
+            raise UsageError(f"this {kind} cannot have exits: {reason}")
 
 
 def built_again(module: nn.Module, arguments: Mapping[str, Any]) -> nn.Module:

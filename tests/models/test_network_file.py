@@ -1,5 +1,6 @@
 """The network files of the package, as weaver calls them and as PHAZE-EE does."""
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from tests.jets import random_jets
 ROOT = Path(__file__).parents[2]
 SMALL: dict[str, dict[str, Any]] = {
     "ParticleNeXt": {"node_dim": 6, "edge_dim": 5, "layer_params": [(4, 16, [(2, 1), (1, 1)], 16)] * 2},
+    "ParticleTransformer": {"embed_dims": [16, 8], "pair_embed_dims": [4], "num_heads": 2, "num_layers": 3},
     "PFN": {"particle_dims": [8, 9, 12], "jet_dims": [10, 11]},
 }
 
@@ -68,7 +70,8 @@ def test_weights_that_weaver_saved_are_loaded(name: str, tmp_path: Path, data_co
 def test_without_options_it_is_the_published_size(name: str, data_config: DataConfig) -> None:
     tagger = build_tagger(options(name, {}), network_file(name), data_config)
     assert tagger.backbone.num_classes == 10
-    assert len(tagger.exit_stages) == len(tagger.backbone.stage_channels) == 3
+    stages = 8 if name == "ParticleTransformer" else 3
+    assert len(tagger.exit_stages) == len(tagger.backbone.stage_channels) == stages
 
 
 @pytest.mark.parametrize("name", SMALL)
@@ -85,3 +88,19 @@ def test_export_returns_probabilities(data_config: DataConfig) -> None:
 
 def options(name: str, keywords: dict[str, Any]) -> NetworkOptions:
     return NetworkOptions.model_validate({"model_name": name, "network_options": keywords})
+
+
+def test_part_without_momenta_is_refused(data_config: DataConfig) -> None:
+    without = copy.deepcopy(data_config)
+    without.input_names = tuple(name for name in data_config.input_names if name != "pf_vectors")
+    with pytest.raises(UsageError, match=r"get_model fails: ValueError: pair features need .*: add pf_vectors"):
+        build_tagger(options("ParticleTransformer", {}), network_file("ParticleTransformer"), without)
+    small = {**SMALL["ParticleTransformer"], "pair_embed_dims": None}
+    assert build_tagger(options("ParticleTransformer", small), network_file("ParticleTransformer"), without)
+
+
+def test_weaver_spares_the_class_token_from_weight_decay(data_config: DataConfig) -> None:
+    model, _ = functions("ParticleTransformer")["get_model"](data_config, **SMALL["ParticleTransformer"])
+    assert model.no_weight_decay() == {"mod.cls_token"} <= dict(model.named_parameters()).keys()
+    model, _ = functions("PFN")["get_model"](data_config, **SMALL["PFN"])
+    assert model.no_weight_decay() == set()
