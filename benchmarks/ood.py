@@ -5,7 +5,7 @@
 For each class held out, a small ParticleNet with three exits learns the nine others, a policy is calibrated, and
 ``evaluate --ood`` compares jets of the held-out class with test jets of the nine. Without --files these are the bundled
 sample jets; FILE hold one class each, named as JetClass names its files: of each, 500 jets train, 200 validate, and the
-rest are judged. The projects stay in --workspaces, where it is given. Three classes take four minutes on one core.
+rest are judged. The projects stay in --workspaces, where it is given. Three classes take some five minutes of one core.
 """
 
 import argparse

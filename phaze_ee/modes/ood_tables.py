@@ -43,4 +43,5 @@ def leaving_table(policy: OODPolicy) -> Table:
 
 def _areas(scores: Mapping[str, OODDetection], names: list[str]) -> list[str]:
     found = [scores.get(name) for name in names]
-    return ["-" if area is None else with_error(area.auroc, area.auroc_error) for area in found]
+    # Three decimals whatever the error: a fourth would not fit into 80 columns.
+    return ["-" if area is None else f"{area.auroc:.3f} ± {area.auroc_error:.3f}" for area in found]
