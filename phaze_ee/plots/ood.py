@@ -20,7 +20,7 @@ def ood_auroc_figure(results: OODResults) -> Figure:
     if results.policy is not None and results.policy.scores:
         places[_POLICY] = results.policy.scores
     names = list(dict.fromkeys(name for scores in places.values() for name in scores))
-    figure = Figure(figsize=(2.5 + 1.6 * len(places), 6.5))
+    figure = Figure(figsize=(max(8, 2.5 + 1.6 * len(places)), 6.5))
     axes = figure.add_subplot()
     for index, name in enumerate(names):
         _draw_score(axes, places, name, index, 0.07 * (index - (len(names) - 1) / 2))
