@@ -133,9 +133,9 @@ def cost_notes(costs: Sequence[ExitCost]) -> list[str]:
     excess = ", ".join(f"{exit_title(cost.name)} {cost.weaver_macs / cost.macs - 1:+.1%}" for cost in costs)
     notes = [
         "MACs are multiply-accumulates (two floating-point operations each) of all matrix products for one padded jet, "
-        "neighbour search included, cumulative, with the heads visited on the way.",
+        "neighbour search and attention included, cumulative, with the heads visited on the way.",
         f"weaver's counter ('flops') differs from that by: {excess}. It adds BatchNorm, activations and biases, and "
-        "leaves out products outside layers, such as the neighbour search.",
+        "leaves out products outside layers: the neighbour search, and a transformer's attention with its projection.",
     ]
     for cost in costs[:-1]:
         saved = 1 - cost.macs / full.macs
