@@ -18,7 +18,10 @@ from phaze_ee.modes.request import Request
 MODES = {
     "demo": "the whole main job on the bundled sample jets, in two to four minutes",
     "new_project": "create a project with a configuration that runs as it stands",
+    "convert": "turn the jets of a project into a cache that is read many times as fast",
     "train": "train the network and its exits",
+    "retrofit": "put exits on published weights; only they learn",
+    "place": "find where exits pay: all subsets of stages, judged",
     "calibrate": "choose where jets leave, so that a promise is kept",
     "evaluate": "accuracy, AUC, rejections … of every exit",
     "predict": "answers for any files of jets, as ROOT or parquet",
@@ -26,6 +29,7 @@ MODES = {
     "plot": "draw the results of one project",
     "compare": "draw the results of several projects together",
     "chain": "several modes in a row, see -o",
+    "sweep": "search over options, each trial a project (extra 'sweep')",
     "generate": "make JetClass-like jets with Pythia8 (extra 'generate')",
 }
 
@@ -34,7 +38,9 @@ examples:
   phaze_ee -m demo
   phaze_ee -m new_project -p JetClass first
   phaze_ee -m chain -p JetClass first -o train_calibrate_evaluate_benchmark_plot
+  phaze_ee -m retrofit -p JetClass published --checkpoint ParticleNet_full.pt
   phaze_ee -m compare -p JetClass all --projects first second
+  phaze_ee -m sweep -p JetClass first --set lr=1e-3:1e-2:log --trials 10
   phaze_ee -m generate --output jets --jets 1000 --classes HToBB ZJetsToNuNu
 
 Projects live in ./phaze_ee/workspaces, or in $PHAZE_EE_WORKSPACES.
@@ -75,10 +81,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("-v", "--verbose", action="store_true", help="log more, and show tracebacks")
     parser.add_argument("--version", action="version", version=f"phaze_ee {__version__}")
+    _add_train_flags(parser.add_argument_group("train and retrofit"))
     _add_calibrate_flags(parser.add_argument_group("calibrate (each goes before the option of the configuration)"))
     _add_evaluate_flags(parser.add_argument_group("evaluate"))
     _add_predict_flags(parser.add_argument_group("predict"))
     _add_generate_flags(parser.add_argument_group("generate"))
+    _add_sweep_flags(parser.add_argument_group("sweep"))
     _add_file_flags(parser.add_argument_group("predict and generate"))
     return parser
 
@@ -110,8 +118,17 @@ _FLAG_MODES: dict[str, tuple[str, ...]] = {
     **dict.fromkeys((*_PREDICT_FLAGS, *_BUDGET_FLAGS), ("predict", "chain")),
     **dict.fromkeys(("ood", "ood_data_config"), ("evaluate", "chain")),
     **dict.fromkeys(("jets", "classes", "seed", "generator"), ("generate",)),
+    "checkpoint": ("retrofit", "chain"),
+    **dict.fromkeys(("fresh", "yes"), ("train", "retrofit", "chain")),
+    **dict.fromkeys(("set", "trials", "storage", "study", "objective"), ("sweep",)),
     "projects": ("compare", "plot", "chain"),
 }
+
+
+def _add_train_flags(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--checkpoint", type=Path, metavar="FILE", help="retrofit: weights of weaver's, or our model")
+    group.add_argument("--fresh", action="store_true", help="start anew where an interrupted training could go on")
+    group.add_argument("--yes", action="store_true", help="do not ask before")
 
 
 def _add_calibrate_flags(group: argparse._ArgumentGroup) -> None:
@@ -158,9 +175,26 @@ def _add_predict_flags(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--scheduler", metavar="ADDRESS", help="use the Dask cluster there (extra 'dask')")
 
 
+def _add_sweep_flags(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--set", action="append", default=[], metavar="NAME=VALUES", help="a,b,c or low:high[:log|:int]; once an option"
+    )
+    group.add_argument("--trials", type=int, metavar="N", help="how many (default: 20; of choices, all combinations)")
+    group.add_argument(
+        "--objective",
+        default="full_model",
+        metavar="WHAT",
+        help="validation accuracy to make large: full_model, exits (their mean), or of the best exit within 50M MACs",
+    )
+    group.add_argument("--study", default="sweep", metavar="NAME", help="name of the sweep (default: %(default)s)")
+    group.add_argument("--storage", metavar="FILE", help="where it is kept, or the URL of a database")
+
+
 def _add_file_flags(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--output", type=Path, metavar="FOLDER", help="where files go (default: in the project)")
-    group.add_argument("--workers", type=int, metavar="N", help="parallel processes (predict: extra 'dask')")
+    group.add_argument(
+        "--workers", type=int, metavar="N", help="parallel processes (predict: extra 'dask'; sweep: trials at once)"
+    )
     group.add_argument("--overwrite", action="store_true", help="replace files of an earlier run")
 
 

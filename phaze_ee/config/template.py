@@ -2,6 +2,7 @@
 
 import inspect
 import textwrap
+from collections.abc import Mapping
 from typing import Any
 
 from phaze_ee.config.options import SECTIONS, Section
@@ -33,8 +34,7 @@ _HEADER = '''"""Configuration of project {project}.
 
 Every option stands here with the value it has; what you delete falls back to its default. File patterns and
 paths are looked up in the current directory, in this project's folder, and in the package (sample_jets, data_configs).
-For your own jets, change data_config and the three lists of files and keep the rest; for the full-size network, delete
-conv_params and fc_params. What is marked [sample] was chosen for the 3,600 bundled jets.
+{note}
 """
 
 
@@ -42,23 +42,37 @@ def set_config(c):
 '''
 
 
-def render_config(project: str) -> str:
-    """Return the text of a configuration file that trains on the sample jets."""
-    sections = "\n".join(_section(section) for section in SECTIONS)
-    return _HEADER.format(project=project) + sections
+SAMPLE_NOTE = """\
+For your own jets, change data_config and the three lists of files and keep the rest; for the full-size network, delete
+conv_params and fc_params. What is marked [sample] was chosen for the 3,600 bundled jets."""
 
 
-def _section(section: type[Section]) -> str:
+def render_config(
+    project: str, values: Mapping[str, Any] = SAMPLE_VALUES, note: str = SAMPLE_NOTE, mark: str = "sample"
+) -> str:
+    """Return the text of a configuration file: all options, by default as they train on the sample jets.
+
+    Args:
+        project: its name.
+        values: the options that differ from their defaults.
+        note: what the file says of them at its top.
+        mark: by which each of them is marked.
+    """
+    sections = "\n".join(_section(section, values, mark) for section in SECTIONS)
+    return _HEADER.format(project=project, note=note) + sections
+
+
+def _section(section: type[Section], values: Mapping[str, Any], mark: str) -> str:
     title = f"    # ===== {(inspect.getdoc(section) or section.__name__).splitlines()[0].rstrip('.')} ====="
     own = inspect.get_annotations(section)
-    return "\n".join([title, *(_option(name, section.model_fields[name]) for name in own), ""])
+    return "\n".join([title, *(_option(name, section.model_fields[name], values, mark) for name in own), ""])
 
 
-def _option(name: str, field: Any) -> str:
+def _option(name: str, field: Any, values: Mapping[str, Any], mark: str) -> str:
     default = None if field.is_required() else field.get_default(call_default_factory=True)
-    value = SAMPLE_VALUES.get(name, default)
+    value = values.get(name, default)
     note = field.description or ""
     if value != default:
-        note += " [sample]" if field.is_required() else f" [sample; default {default!r}]"
+        note += f" [{mark}]" if field.is_required() else f" [{mark}; default {default!r}]"
     comment = textwrap.fill(note, 110, initial_indent="    # ", subsequent_indent="    #   ")
     return f"{comment}\n    c.{name} = {value!r}"

@@ -46,7 +46,7 @@ def build_tagger(options: NetworkOptions, network_config: Path, data_config: Dat
         UsageError: the file cannot be run, holds no known network, or disagrees with the options.
     """
     keywords = _keywords(options)
-    backbone = adopt(_make_model(network_config, data_config, keywords), str(network_config))
+    backbone = adopt(build_network(options, network_config, data_config), str(network_config))
     if "model_name" in options.model_fields_set and not isinstance(backbone, BACKBONES[options.model_name]):
         raise UsageError(
             f"model_name = {options.model_name!r}, but {network_config} builds a {type(backbone).__name__}; correct "
@@ -65,6 +65,15 @@ def build_tagger(options: NetworkOptions, network_config: Path, data_config: Dat
         head_shape=HeadShape(options.exit_head_width, options.exit_head_depth),
         link=options.exit_link,
     )
+
+
+def build_network(options: NetworkOptions, network_config: Path, data_config: DataConfig) -> nn.Module:
+    """Return what the network file builds, as weaver would call it.
+
+    Raises:
+        UsageError: the file cannot be run.
+    """
+    return _make_model(network_config, data_config, _keywords(options))
 
 
 def adopt(model: nn.Module, source: str) -> Backbone[Any]:

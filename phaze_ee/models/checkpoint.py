@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import logging
 import pickle
 import struct
 from collections.abc import Mapping
@@ -14,10 +15,12 @@ from torch import Tensor
 
 from phaze_ee.atomic import replacing
 from phaze_ee.errors import CheckpointError
+from phaze_ee.models.backbone import Backbone
 from phaze_ee.models.build import BACKBONES
 from phaze_ee.models.heads import HeadShape
 from phaze_ee.models.tagger import Tagger
 
+_log = logging.getLogger(__name__)
 _FORMAT = "phaze_ee.tagger"
 _VERSION = 1
 _NETWORK_KEYS = ("backbone", "arguments", "exit_stages", "exit_head", "state_dict")
@@ -90,8 +93,8 @@ def load_checkpoint(path: Path) -> Checkpoint:
     Raises:
         CheckpointError: the file is missing, unreadable, or not such a checkpoint.
     """
-    content = _read(path)
-    if content.get("format") != _FORMAT:
+    content = read_content(path)
+    if not is_tagger(content):
         raise CheckpointError(f"{path} is not a PHAZE-EE checkpoint; weaver weights are used through c.init_from")
     if content.get("version") != _VERSION:
         raise CheckpointError(
@@ -118,16 +121,42 @@ def load_checkpoint(path: Path) -> Checkpoint:
 
 
 def load_weights(tagger: Tagger, path: Path) -> None:
-    """Start ``tagger`` from a checkpoint: one of ours (with its exits), or one of weaver's (the backbone alone).
+    """Start ``tagger`` from a checkpoint: one of ours, or one of weaver's, which is the backbone alone.
+
+    Of ours the exits are used too where they are of the same shapes; otherwise there is a warning.
 
     Raises:
         CheckpointError: the file is missing or unreadable, or holds weights of another architecture.
     """
-    content = _read(path)
-    if content.get("format") == _FORMAT:
-        _load(tagger, content["state_dict"], path)
+    content = read_content(path)
+    if is_tagger(content):
+        if _exit_shapes(content.get("state_dict", {})) == _exit_shapes(tagger.state_dict()):
+            _load(tagger, content["state_dict"], path)
+            return
+        _log.warning("%s has other exits than this network: its backbone is used, and the exits start afresh", path)
+    _load_backbone(tagger.backbone, content, path)
+
+
+def load_backbone(backbone: Backbone[Any], path: Path) -> None:
+    """Load the backbone alone from a checkpoint of ours or of weaver's.
+
+    Raises:
+        CheckpointError: the file is missing or unreadable, or holds weights of another architecture.
+    """
+    _load_backbone(backbone, read_content(path), path)
+
+
+def _load_backbone(backbone: Backbone[Any], content: Mapping[str, Any], path: Path) -> None:
+    if is_tagger(content):
+        own, prefix = content.get("state_dict", {}), "backbone."
+        weights = {key.removeprefix(prefix): value for key, value in own.items() if key.startswith(prefix)}
+        _load(backbone, weights, path)
     else:
-        _load(tagger.backbone, tagger.backbone.modern_names(content), path)
+        _load(backbone, backbone.modern_names(content), path)
+
+
+def _exit_shapes(weights: Mapping[str, Tensor]) -> dict[str, torch.Size]:
+    return {key: value.shape for key, value in weights.items() if not key.startswith("backbone.")}
 
 
 def weights_hash(path: Path) -> str:
@@ -136,7 +165,17 @@ def weights_hash(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _read(path: Path) -> dict[str, Any]:
+def is_tagger(content: Mapping[str, Any]) -> bool:
+    """Whether this is what :func:`save_checkpoint` writes; what weaver writes is the weights alone."""
+    return content.get("format") == _FORMAT
+
+
+def read_content(path: Path) -> dict[str, Any]:
+    """Return what a checkpoint of ours or of weaver's holds, by name: tensors and plain values, never other objects.
+
+    Raises:
+        CheckpointError: the file is missing, cannot be read, or holds no weights.
+    """
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
@@ -146,7 +185,7 @@ def _read(path: Path) -> dict[str, Any]:
         raise CheckpointError(
             f"checkpoint {path} cannot be read: it is damaged, or holds objects other than tensors ({reason})"
         ) from error
-    if not isinstance(content, dict) or not content:
+    if not isinstance(content, dict) or not content or not all(isinstance(key, str) for key in content):
         raise CheckpointError(f"checkpoint {path} holds no weights")
     return content
 
@@ -162,9 +201,9 @@ def _load(module: torch.nn.Module, weights: Mapping[str, Tensor], path: Path) ->
         *(f"{key} is missing" for key in own if key not in weights),
         *(f"{key} is not in this network" for key in weights if key not in own),
         *(
-            f"{key} has shape {tuple(weights[key].shape)}, here {tuple(own[key].shape)}"
+            f"{key} has shape {_shape(weights[key])}, here {_shape(own[key])}"
             for key in own
-            if key in weights and weights[key].shape != own[key].shape
+            if key in weights and _shape(weights[key]) != _shape(own[key])
         ),
     ]
     if differences:
@@ -174,3 +213,7 @@ def _load(module: torch.nn.Module, weights: Mapping[str, Tensor], path: Path) ->
             "make the network options (inputs, classes, conv_params, use_fts_bn …) those it was trained with"
         )
     module.load_state_dict(dict(weights))
+
+
+def _shape(value: Any) -> tuple[int, ...] | None:
+    return tuple(value.shape) if isinstance(value, Tensor) else None

@@ -1,6 +1,7 @@
 """Mode new_project: folders and a configuration that runs as it stands."""
 
 import shutil
+from collections.abc import Callable
 from contextlib import ExitStack
 
 from phaze_ee.atomic import replacing
@@ -21,8 +22,8 @@ def run(request: Request) -> None:
     console.print(f"  run   phaze_ee -m chain -p {project.workspace} {project.name} -o {_CHAIN}", soft_wrap=True)
 
 
-def create_project(project: Project) -> Project:
-    """Make the folders of a project and write its configuration.
+def create_project(project: Project, render: Callable[[str], str] = render_config) -> Project:
+    """Make the folders of a project and write its configuration, as ``render`` makes it for the project's name.
 
     Raises:
         UsageError: there is something of that name already; nothing is changed.
@@ -36,6 +37,6 @@ def create_project(project: Project) -> Project:
         with replacing(project.config) as temporary:
             for folder in project.folders:
                 folder.mkdir(parents=True, exist_ok=True)
-            temporary.write_text(render_config(str(project)), encoding="utf-8")
+            temporary.write_text(render(str(project)), encoding="utf-8")
         undo.pop_all()
     return project

@@ -18,6 +18,7 @@ class Request:
     projects: list[str] = field(default_factory=list)
     operations: str = "train_evaluate_benchmark_plot"
     output: Path | None = None
+    checkpoint: Path | None = None
     jets: int | None = None
     classes: list[str] | None = None
     seed: int | None = None
@@ -36,6 +37,13 @@ class Request:
     max_exit: int | None = None
     ood: list[str] = field(default_factory=list)
     ood_data_config: str | None = None
+    set: list[str] = field(default_factory=list)
+    trials: int | None = None
+    storage: str | None = None
+    study: str = "sweep"
+    objective: str = "full_model"
+    fresh: bool = False
+    yes: bool = False
     verbose: bool = False
     flags: dict[str, Any] = field(default_factory=dict)  # options of the configuration, given on the command line
 
