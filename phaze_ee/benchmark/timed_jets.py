@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from phaze_ee.data.batches import concatenate, take
 from phaze_ee.data.chunks import split_into_spans
+from phaze_ee.data.columns import JetColumns
 from phaze_ee.data.rows import RowReader
 from phaze_ee.data.schema import DataSchema
 from phaze_ee.errors import DataError
@@ -27,7 +27,7 @@ def timed_jets(schema: DataSchema, files: Sequence[Path], count: int) -> JetInpu
     spans = split_into_spans(files, schema.weaver.treename, _ROWS)
     places = np.unique(np.linspace(0, len(spans) - 1, -(-count // _ROWS)).round().astype(int))
     reader = RowReader(schema, training=False, labelled=False)
-    jets = concatenate([reader.read(spans[place]).jets for place in places])
+    jets = JetColumns.concatenate([reader.read(spans[place]).jets for place in places])
     if len(jets) == 0:
         raise DataError(f"none of the jets to be timed passes the selection {reader.selection!r} of the data config")
-    return take(jets, torch.from_numpy(np.random.default_rng(0).permutation(len(jets)))).inputs
+    return jets.take(torch.from_numpy(np.random.default_rng(0).permutation(len(jets)))).padded().inputs

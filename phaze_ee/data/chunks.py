@@ -7,13 +7,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from phaze_ee.data.rows import Chunk, RowReader
+from phaze_ee.data.rows import Chunk
 from phaze_ee.data.sources import open_source
 from phaze_ee.data.table import Span
 from phaze_ee.errors import DataError, PhazeError, RunError
@@ -86,9 +87,15 @@ def ahead(items: Iterable[ItemT]) -> Iterator[ItemT]:
             yield item
 
 
+class SpanReader(Protocol):
+    """What turns rows of a file into jets."""
+
+    def read(self, span: Span) -> Chunk: ...
+
+
 @dataclass(frozen=True)
 class _ReadSpans(Dataset[Chunk | PhazeError]):
-    reader: RowReader
+    reader: SpanReader
     spans: Sequence[Span]
 
     def __len__(self) -> int:
@@ -121,24 +128,20 @@ class ChunkReader:
     The order of what it yields does not depend on the number of workers.
     """
 
-    def __init__(self, reader: RowReader, spans: Sequence[Span], num_workers: int) -> None:
+    def __init__(self, reader: SpanReader, spans: Sequence[Span], num_workers: int) -> None:
         self._dataset, self._order = _ReadSpans(reader, spans), _Order()
         rows = sum(span.stop - span.start for span in spans)
-        workers = min(num_workers, len(spans), _core_count()) if rows >= WORKER_ROWS else 0
+        workers = min(num_workers, len(spans), core_count()) if rows >= WORKER_ROWS else 0
         self._loader: Iterable[Chunk | PhazeError] | None = self._start_workers(workers) if workers else None
 
     def _start_workers(self, workers: int) -> Iterable[Chunk | PhazeError]:
-        # Not fork: this process has threads by now (torch, the progress bar, CUDA). The server that workers are forked
-        # from imports the libraries once; they take seconds.
-        context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(["phaze_ee.data.warm_up"])
         return DataLoader(
             self._dataset,
             batch_size=None,
             sampler=self._order,
             num_workers=workers,
             collate_fn=_unchanged,
-            multiprocessing_context=context,
+            multiprocessing_context=worker_context(),
             persistent_workers=True,
         )
 
@@ -157,7 +160,16 @@ class ChunkReader:
             yield chunk
 
 
-def _core_count() -> int:
+def worker_context() -> ForkServerContext:
+    """Return how processes that read jets are started."""
+    # Not fork: this process has threads by now (torch, the progress bar, CUDA). The server that workers are forked
+    # from imports the libraries once; they take seconds.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["phaze_ee.data.warm_up"])
+    return context
+
+
+def core_count() -> int:
     """Return the cores that this process may use: reading is work for the CPU, more workers would only wait."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
 

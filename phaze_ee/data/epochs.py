@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
@@ -28,7 +29,7 @@ class EpochPlan:
     drawn: tuple[int, ...]
 
     @classmethod
-    def make(cls, reader: RowReader, spans: Sequence[Span]) -> "EpochPlan":
+    def make(cls, reader: RowReader, spans: Sequence[Span]) -> Self:
         """Count the jets that pass the selection, and sum their sampling weights.
 
         Only the columns that selection and weights need are read, and none if there is neither.
@@ -42,14 +43,24 @@ class EpochPlan:
         selected, weight_sums = _survey(reader, spans)
         if not selected.any():
             raise DataError(f"no jet of {_names(spans)} passes the selection {reader.selection!r}; loosen it")
-        if not reader.has_weights:
-            return cls(tuple(spans), tuple(selected.tolist()), tuple(selected.tolist()))
-        drawn = np.rint(weight_sums * repeats(weight_sum=weight_sums.sum(), jet_count=selected.sum())).astype(int)
+        return cls.of_counts(spans, selected.tolist(), weight_sums.tolist() if reader.has_weights else None)
+
+    @classmethod
+    def of_counts(cls, spans: Sequence[Span], selected: Sequence[int], weight_sums: Sequence[float] | None) -> Self:
+        """Return the plan for spans whose jets are counted, and whose probabilities to be kept are summed.
+
+        Raises:
+            DataError: every jet has weight 0.
+        """
+        if weight_sums is None:
+            return cls(tuple(spans), tuple(selected), tuple(selected))
+        times = repeats(weight_sum=sum(weight_sums), jet_count=sum(selected))
+        drawn = np.rint(np.asarray(weight_sums) * times).astype(int)
         if not drawn.any():
             raise DataError(
                 f"every jet of {_names(spans)} has sampling weight 0; correct the weights of the data config"
             )
-        return cls(tuple(spans), tuple(selected.tolist()), tuple(drawn.tolist()))
+        return cls(tuple(spans), tuple(selected), tuple(drawn.tolist()))
 
     @property
     def jet_count(self) -> int:

@@ -3,32 +3,43 @@
 import logging
 from collections.abc import Iterable, Iterator, Sequence
 from copy import copy
-from dataclasses import dataclass
-from itertools import accumulate
+from dataclasses import dataclass, replace
+from itertools import accumulate, repeat
 from pathlib import Path
 
 import numpy as np
 import torch
+from jaxtyping import Int
 from torch import Tensor
 
-from phaze_ee.data.batches import batch_sizes, rebatch, shuffled_batches, take
+from phaze_ee.data import batches
+from phaze_ee.data.batches import Shuffled, batch_sizes, recut
+from phaze_ee.data.cache.reader import Cache
+from phaze_ee.data.cache.shards import ShardReader
 from phaze_ee.data.chunks import ChunkReader, split_into_spans
+from phaze_ee.data.columns import JetColumns
 from phaze_ee.data.epochs import EpochPlan
 from phaze_ee.data.resampling import resample
 from phaze_ee.data.rows import Chunk, RowReader
 from phaze_ee.data.schema import DataSchema
 from phaze_ee.errors import DataError
-from phaze_ee.types import JetBatch, JetInputs
+from phaze_ee.types import JetBatch
 
 logger = logging.getLogger(__name__)
 
-EVALUATION_ROWS = 5_000  # rows read at a time: 70 MB of inputs of 128 particles
+EVALUATION_ROWS = 5_000  # rows read at a time: 20 MB of inputs of 40 particles
 TRAINING_ROWS = 1_000  # smaller, so that a pool of shuffled jets mixes many files
 MEMORY_LIMIT = 2_000_000_000  # bytes of input tensors that are kept from epoch to epoch
 
 
 def evaluation_loader(
-    schema: DataSchema, files: Sequence[Path], *, batch_size: int, num_workers: int = 0, labelled: bool = True
+    schema: DataSchema,
+    files: Sequence[Path],
+    *,
+    batch_size: int,
+    num_workers: int = 0,
+    labelled: bool = True,
+    cache: Cache | None = None,
 ) -> Iterable[JetBatch]:
     """Return an iterable over every jet of the files that passes ``test_time_selection``, once, in input order.
 
@@ -40,10 +51,13 @@ def evaluation_loader(
         batch_size: jets per batch; the last may be smaller.
         num_workers: processes that read ahead; 0: this process reads.
         labelled: False if the files hold no labels; ``label_N`` is then -1.
+        cache: these jets, converted; they are read instead of the files.
 
     Raises:
         DataError: a file cannot be used (also while iterating), or no jet passes the selection.
     """
+    if cache is not None:
+        return _InOrder(ChunkReader(cache.reader, cache.spans, num_workers), len(cache.spans), batch_size, None)
     spans = split_into_spans(files, schema.weaver.treename, EVALUATION_ROWS, as_packed=True)
     reader = RowReader(schema, training=False, labelled=labelled)
     return _InOrder(ChunkReader(reader, spans, num_workers), len(spans), batch_size, reader.selection)
@@ -59,9 +73,9 @@ class _InOrder:
     def __iter__(self) -> Iterator[JetBatch]:
         jets = (chunk.jets for chunk in self.chunks.read(range(self.chunk_count)) if len(chunk.jets))
         empty = True
-        for batch in rebatch(jets, self.batch_size):
+        for batch in recut(jets, repeat(self.batch_size)):
             empty = False
-            yield batch
+            yield batch.padded()
         if empty:
             raise DataError(f"no jet passes the selection {self.selection!r} of the data config; loosen it")
 
@@ -71,7 +85,11 @@ class TrainingLoader:
 
     Every jet comes exactly once per epoch (as often as its weight says, if the schema has weights). What comes depends
     on seed, epoch, rank and ``world_size`` alone, not on the number of workers. With several ranks each gets an equal
-    share; the few jets (fewer than ranks) that do not divide are left out, other ones in each epoch.
+    share, so that all have as many batches; the few jets (fewer than ranks) that do not divide are left out, other
+    ones in each epoch.
+
+    The spans of an epoch come in random order. Of the jets of this rank, ``POOL_JETS`` at a time are shuffled together:
+    pool after pool, so that a walk can begin at any batch and reads nothing before the pool in which that lies.
 
     Attributes:
         jet_count: jets per epoch of this rank.
@@ -91,7 +109,7 @@ class TrainingLoader:
         self.jet_count = plan.jet_count // world_size
         self._plan, self._chunks = plan, chunks
         self._sizes = batch_sizes(self.jet_count, batch_size)
-        self._seed, self._rank, self._epoch = seed, rank, 0
+        self._seed, self._rank, self._epoch, self._first_batch = seed, rank, 0, 0
         self._kept: dict[int, Chunk] | None = {} if keep else None
 
     @property
@@ -114,35 +132,48 @@ class TrainingLoader:
         first = 0
         for index, chunk in enumerate(self._chunks.read(range(len(self._plan.spans)))):
             self._check_unchanged(index, chunk)
-            yield chunk.jets
+            yield chunk.jets.padded()
             position_N = torch.arange(first, first + len(chunk.jets))
-            kept[index] = Chunk(_without_particles(position_N), chunk.weight_N)
+            kept[index] = Chunk(_without_particles(chunk.jets, position_N), chunk.weight_N)
             first += len(chunk.jets)
 
     def __len__(self) -> int:
+        """Return the number of batches of a whole epoch."""
         return len(self._sizes)
 
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch (0, 1, …) that the next walk shuffles for."""
-        self._epoch = epoch
+    def set_epoch(self, epoch: int, first_batch: int = 0) -> None:
+        """Choose the epoch (0, 1, …) of the next walks, and the batch that they begin with.
+
+        The batches from there on are those of a whole walk.
+        """
+        self._epoch, self._first_batch = epoch, first_batch
 
     def __iter__(self) -> Iterator[JetBatch]:
-        rng = np.random.default_rng([self._seed, self._epoch, self._rank])
-        return shuffled_batches(self._shares(), self._sizes, rng)
+        pool_jets = batches.POOL_JETS
+        first_pool, skipped = divmod(sum(self._sizes[: self._first_batch]), pool_jets)
+        sizes = self._sizes[self._first_batch :]
+        jets = recut(self._pools(first_pool, pool_jets), [skipped, *sizes] if skipped else sizes)
+        if skipped:
+            next(jets, None)
+        return (batch.padded() for batch in jets)
 
-    def _shares(self) -> Iterator[JetBatch]:
-        """Yield this rank's part of the epoch: a stretch of the order that is the same on all ranks."""
+    def _pools(self, first: int, pool_jets: int) -> Iterator[Shuffled]:
+        pools = recut(self._share(first * pool_jets), repeat(pool_jets))
+        for number, jets in enumerate(pools, first):
+            yield Shuffled.by(np.random.default_rng([self._seed, self._epoch, self._rank, number]), jets)
+
+    def _share(self, skipped: int) -> Iterator[JetColumns]:
+        """Yield this rank's part of the epoch, a stretch of the order that is the same on all ranks, but its start."""
         order = self._plan.order(np.random.default_rng([self._seed, self._epoch]))
-        ends = list(accumulate(self._plan.drawn[index] for index in order))
-        first, last = self._rank * self.jet_count, (self._rank + 1) * self.jet_count
+        drawn = [self._plan.drawn[index] for index in order]
+        first, last = self._rank * self.jet_count + skipped, (self._rank + 1) * self.jet_count
         own = [
-            (index, max(first, end - self._plan.drawn[index]) - end, min(last, end) - end)
-            for index, end in zip(order, ends, strict=True)
-            if end > first and end - self._plan.drawn[index] < last and self._plan.drawn[index]
+            (index, max(first - end + count, 0), min(last - end, 0) + count)
+            for index, count, end in zip(order, drawn, accumulate(drawn), strict=True)
+            if end > first and end - count < last and count
         ]
         for (index, start, stop), chunk in zip(own, self._read([index for index, _, _ in own]), strict=True):
-            drawn = self._drawn(index, chunk)
-            yield take(drawn, slice(len(drawn) + start, len(drawn) + stop))
+            yield self._drawn(index, chunk).take(slice(start, stop))
 
     def _read(self, indices: Sequence[int]) -> Iterator[Chunk]:
         kept = self._kept if self._kept is not None else {}
@@ -157,11 +188,11 @@ class TrainingLoader:
                 self._kept[index] = chunk
             yield chunk
 
-    def _drawn(self, index: int, chunk: Chunk) -> JetBatch:
+    def _drawn(self, index: int, chunk: Chunk) -> JetColumns:
         if chunk.weight_N is None:
             return chunk.jets
         rng = np.random.default_rng([self._seed, self._epoch, index, 1])
-        return take(chunk.jets, torch.from_numpy(resample(chunk.weight_N, self._plan.drawn[index], rng)))
+        return chunk.jets.take(torch.from_numpy(resample(chunk.weight_N, self._plan.drawn[index], rng)))
 
     def _check_unchanged(self, index: int, chunk: Chunk) -> None:
         if len(chunk.jets) != self._plan.selected[index]:
@@ -169,9 +200,9 @@ class TrainingLoader:
             raise DataError(f"{path} changed while it was in use; start again with files that stay as they are")
 
 
-def _without_particles(label_N: Tensor) -> JetBatch:
-    points, features, mask = (torch.zeros(len(label_N), channels, 0) for channels in (2, 0, 1))
-    return JetBatch(JetInputs(points, features, None, mask), label_N)
+def _without_particles(jets: JetColumns, label_N: Int[Tensor, " N"]) -> JetColumns:
+    layout = replace(jets.layout, length=0)
+    return JetColumns(layout, [row_V[:0] for row_V in jets.values_CV], torch.zeros_like(label_N), label_N, {})
 
 
 def training_loader(
@@ -183,15 +214,30 @@ def training_loader(
     seed: int,
     rank: int = 0,
     world_size: int = 1,
+    cache: Cache | None = None,
 ) -> TrainingLoader:
-    """Return shuffled batches for training; data that fit into 2 GB are read once and kept.
+    """Return shuffled batches for training; without a cache, data that fit into 2 GB are read once and kept.
+
+    Args:
+        schema: what to read.
+        files: in any order.
+        batch_size: jets per batch; the last of an epoch may be smaller, or larger by one.
+        num_workers: processes that read ahead; 0: this process reads.
+        seed: of the shuffling.
+        rank: of this process, from 0.
+        world_size: processes that share an epoch.
+        cache: these jets, converted; they are read instead of the files.
 
     Raises:
         DataError: a file cannot be used (also while iterating), no jet passes the selection, or there are not two jets
             for each rank.
     """
-    reader = RowReader(schema, training=True)
-    plan = EpochPlan.make(reader, split_into_spans(files, schema.weaver.treename, TRAINING_ROWS))
+    reader: RowReader | ShardReader
+    if cache is None:
+        reader = RowReader(schema, training=True)
+        plan = EpochPlan.make(reader, split_into_spans(files, schema.weaver.treename, TRAINING_ROWS))
+    else:
+        reader, plan = cache.reader, cache.plan()
     if plan.jet_count < 2 * world_size:
         raise DataError(f"training needs two jets per process, the files give {plan.jet_count} for {world_size}")
     if batch_size > plan.jet_count // world_size:
@@ -203,5 +249,5 @@ def training_loader(
         seed=seed,
         rank=rank,
         world_size=world_size,
-        keep=sum(plan.selected) * schema.bytes_per_jet <= MEMORY_LIMIT,
+        keep=cache is None and sum(plan.selected) * schema.bytes_per_jet <= MEMORY_LIMIT,
     )

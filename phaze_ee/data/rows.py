@@ -17,7 +17,8 @@ from weaver.utils.data.eval_utils import _get_data_var_names
 from weaver.utils.data.preprocess import _build_weights
 from weaver.utils.dataset import _finalize_inputs
 
-from phaze_ee.data.ragged import ragged_jets
+from phaze_ee.data.columns import InputLayout, JetColumns
+from phaze_ee.data.ragged import ragged_jets, standardised
 from phaze_ee.data.schema import DataSchema
 from phaze_ee.data.table import ROW, Span, check_finite, evaluate, holds_any, selected_table
 from phaze_ee.errors import DataError
@@ -28,7 +29,7 @@ from phaze_ee.types import JetBatch, JetInputs, Jets
 class Chunk:
     """The selected jets of a span, with their sampling weights where the purpose is training with weights."""
 
-    jets: JetBatch
+    jets: JetColumns
     weight_N: npt.NDArray[np.float32] | None
 
 
@@ -77,6 +78,10 @@ class RowReader:
     def config(self) -> DataConfig:
         return self.schema.config_for(training=self.training, labelled=self.labelled)
 
+    @cached_property
+    def layout(self) -> InputLayout:
+        return InputLayout.of(self.schema)
+
     @property
     def selection(self) -> str | None:
         expression: str | None = self.config.selection if self.training else self.config.test_time_selection
@@ -87,7 +92,7 @@ class RowReader:
         return self.config.weight_name is not None
 
     def read(self, span: Span) -> Chunk:
-        """Return the selected jets of some rows, in file order, padded to P particles.
+        """Return the selected jets of some rows, in file order.
 
         Raises:
             DataError: the file cannot be read or lacks a branch, an expression fails, labels are not one-hot, or an
@@ -95,7 +100,7 @@ class RowReader:
         """
         table = self._checked_table(span)
         weight_N = self._weights(table) if self.has_weights else None
-        return Chunk(self._batch(table, span.path), weight_N)
+        return Chunk(self._columns(table, span.path), weight_N)
 
     def read_ragged(self, span: Span) -> JetRows:
         """Return the same jets without padding, unless only padding can say which particles are real.
@@ -166,6 +171,13 @@ class RowReader:
             )
         label_N: npt.NDArray[np.int64] = flags_NK.argmax(axis=1)
         return label_N
+
+    def _columns(self, table: ak.Array, path: Path) -> JetColumns:
+        rows = standardised(table, self.config, self.schema.groups, self.schema.length)
+        if rows is None:
+            return JetColumns.of_padded(self.layout, self._batch(table, path))
+        label_N = torch.from_numpy(ak.to_numpy(table["_label_"]))
+        return JetColumns(self.layout, rows.values_CV.numpy(), rows.count_N, label_N, self._observers(table, path))
 
     def _batch(self, table: ak.Array, path: Path) -> JetBatch:
         observers = self._observers(table, path)  # before weaver transforms the columns in place

@@ -14,6 +14,7 @@ from phaze_ee.errors import DataError, UsageError
 from phaze_ee.exits.calibration.jets import CalibrationJets, FloatArray
 from phaze_ee.exits.calibration.mix import prior_weights
 from phaze_ee.models.tagger import Tagger
+from phaze_ee.modes.cached_jets import cached_jets
 from phaze_ee.modes.inputs import Setup, Trained
 from phaze_ee.types import JetBatch, Predictions
 
@@ -28,7 +29,8 @@ def calibration_batches(setup: Setup, trained: Trained) -> tuple[list[Path], Ite
     _refuse_overlap(files, "train_files", setup.files("train_files"))
     _refuse_overlap(files, "test_files", setup.files("test_files") if options.test_files else [])
     labelled = options.exit_target != "agreement"
-    loader = evaluation_loader(trained.schema, files, batch_size=options.batch_size, labelled=labelled)
+    cache = cached_jets(setup, trained.schema, files, labelled=labelled)
+    loader = evaluation_loader(trained.schema, files, batch_size=options.batch_size, labelled=labelled, cache=cache)
     if not held_out:
         return files, loader, []
     notes = []

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from phaze_ee.config.options import Options
 from phaze_ee.data.loaders import evaluation_loader
 from phaze_ee.data.schema import DataSchema
 from phaze_ee.evaluation.dynamic import evaluate_dynamic
@@ -13,6 +12,7 @@ from phaze_ee.evaluation.predict import predict
 from phaze_ee.evaluation.rejection import choose_background
 from phaze_ee.exits.policy_file import ExitPolicyFile
 from phaze_ee.models.device import resolve_device
+from phaze_ee.modes.cached_jets import cached_jets
 from phaze_ee.modes.console import console
 from phaze_ee.modes.dynamic_tables import dynamic_tables
 from phaze_ee.modes.exit_policy import policy_of_model
@@ -40,8 +40,8 @@ def run(request: Request) -> None:
     console.print(f"Model: {trained.source}", soft_wrap=True, markup=False)
     console.print(f"Jets:  {_named(files)}", soft_wrap=True, markup=False)
     # First what most easily fails, before anything is written.
-    ood_predictions = None if ood is None else _predict(trained, ood.schema, ood.files, setup.options, labelled=False)
-    predictions = _predict(trained, trained.schema, files, setup.options)
+    ood_predictions = None if ood is None else _predict(setup, trained, ood.schema, ood.files, labelled=False)
+    predictions = _predict(setup, trained, trained.schema, files)
     results = _results(setup, trained, files, predictions, [*trained.notes, *notes])
     results.write(setup.project.evaluation_results)
     show(evaluation_table(results))
@@ -94,10 +94,16 @@ def _named(files: Sequence[Path]) -> str:
 
 
 def _predict(
-    trained: Trained, schema: DataSchema, files: Sequence[Path], options: Options, *, labelled: bool = True
+    setup: Setup, trained: Trained, schema: DataSchema, files: Sequence[Path], *, labelled: bool = True
 ) -> Predictions:
+    options, cache = setup.options, cached_jets(setup, schema, files, labelled=labelled)
     loader = evaluation_loader(
-        schema, files, batch_size=options.batch_size, num_workers=options.num_workers, labelled=labelled
+        schema,
+        files,
+        batch_size=options.batch_size,
+        num_workers=options.num_workers,
+        labelled=labelled,
+        cache=cache,
     )
     return predict(trained.tagger, counted(loader), trained.schema.class_names, resolve_device(options.device))
 

@@ -25,7 +25,7 @@ CONFIGS = sorted((Path(__file__).parents[2] / "data_configs").glob("*.yaml"))
 
 def both(path: Path, own: DataSchema, stop: int = 20, **options: bool) -> tuple[JetBatch, JetRows]:
     reader = RowReader(own, training=False, **options)
-    return reader.read(Span(path, 0, stop)).jets, reader.read_ragged(Span(path, 0, stop))
+    return reader.read(Span(path, 0, stop)).jets.padded(), reader.read_ragged(Span(path, 0, stop))
 
 
 def assert_same(batch: JetBatch, rows: JetRows) -> None:

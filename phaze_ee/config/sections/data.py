@@ -1,5 +1,7 @@
 """Where the jets come from."""
 
+from typing import Literal
+
 from pydantic import Field
 
 from phaze_ee.config.sections.base import Section
@@ -19,6 +21,14 @@ class DataOptions(Section):
         default_factory=list,
         strict=False,
         description="files that evaluate reads; empty: the validation files, with a warning",
+    )
+    use_cache: Literal["auto", "always", "never"] = Field(
+        "auto",
+        description="read what mode convert made of the files; auto: where there is one of these files and this "
+        "data_config",
+    )
+    cache_folder: str | None = Field(
+        None, description="where convert writes and others look; None: data/cache of the project"
     )
     background: str | None = Field(
         None, description="class against which rejections are computed; None: label_QCD where there is one"

@@ -1,0 +1,188 @@
+"""Turning files of jets into a cache, shard after shard, in as many processes as wanted.
+
+Which rows a shard holds, and in which order, depends on the files and the data configuration alone. So a build that was
+interrupted goes on with the shards that are missing, and two that run at once write the same.
+"""
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, replace
+from itertools import repeat
+from pathlib import Path
+
+import numpy as np
+
+from phaze_ee.atomic import replacing
+from phaze_ee.data.batches import Shuffled, recut
+from phaze_ee.data.cache import shards
+from phaze_ee.data.cache.reader import MANIFEST, VERSION, Cache, Manifest, cache_folder, cache_key, read_manifest
+from phaze_ee.data.cache.shards import WEIGHT, Shard, describe_shard, write_shard
+from phaze_ee.data.chunks import split_into_spans, worker_context
+from phaze_ee.data.columns import JetColumns
+from phaze_ee.data.epochs import EpochPlan
+from phaze_ee.data.rows import Chunk, RowReader
+from phaze_ee.data.schema import DataSchema
+from phaze_ee.data.table import Span
+from phaze_ee.errors import DataError, RunError
+
+SHARD_ROWS = 40_000  # held in memory by each process, twice while they are joined: 350 MB of 40 particles
+TRAINING_ROWS = 1_000  # read at a time from one file: a shard for training mixes 40 such pieces
+EVALUATION_ROWS = 5_000
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is converted.
+
+    Attributes:
+        schema: for training, as the YAML has it.
+        resolved: the same, with everything computed that it leaves to the training files.
+        files: the files, in the order of reading.
+        training: whether the jets are for training: mixed, with sampling weights, without observers.
+        labelled: whether the labels are kept.
+    """
+
+    schema: DataSchema
+    resolved: DataSchema
+    files: Sequence[Path]
+    training: bool
+    labelled: bool = True
+
+    @property
+    def key(self) -> str:
+        return cache_key(self.schema, self.files, training=self.training, labelled=self.labelled)
+
+
+@dataclass(frozen=True)
+class _Task:
+    """One shard to be written; ``known`` is what an earlier manifest says of it."""
+
+    path: Path
+    reader: RowReader
+    spans: Sequence[Span]
+    number: int
+    key: str
+    known: Shard | None
+
+    @property
+    def row_count(self) -> int:
+        return sum(span.stop - span.start for span in self.spans)
+
+
+def build_cache(
+    root: Path, job: Job, *, workers: int = 1, advance: Callable[[int, int], None] = lambda done, total: None
+) -> Cache:
+    """Write the cache of a job; shards of it that are there and whole stay.
+
+    Args:
+        root: the folder of all caches.
+        job: what is converted.
+        workers: processes that convert; with one, it is this process.
+        advance: called with the numbers of rows done and of all rows after each shard.
+
+    Raises:
+        DataError: a file cannot be used or changes meanwhile, or no jet passes the selection.
+        RunError: a shard cannot be written, or a process dies.
+    """
+    key = job.key
+    folder = cache_folder(root, key, training=job.training)
+    tasks = _tasks(job, folder, key)
+    total, done, written = sum(task.row_count for task in tasks), 0, []
+    for task, shard in zip(tasks, _run(tasks, workers), strict=True):
+        written.append(shard)
+        done += task.row_count
+        advance(done, total)
+    if not sum(shard.jets for shard in written):
+        selection = job.resolved.weaver.selection if job.training else job.resolved.weaver.test_time_selection
+        raise DataError(f"no jet of {job.files[0]} … passes the selection {selection!r} of the data config; loosen it")
+    if job.key != key:
+        raise DataError(f"a file of {job.files[0]} … changed while it was converted; convert again")
+    manifest = Manifest(
+        version=VERSION,
+        key=key,
+        training=job.training,
+        labelled=job.labelled,
+        block_jets=shards.BLOCK_JETS,
+        options=job.resolved.options,
+        files=[str(path) for path in job.files],
+        shards=written,
+    )
+    with replacing(folder / MANIFEST) as temporary:
+        temporary.write_text(json.dumps(manifest.model_dump(), indent=1), encoding="utf-8")
+    return Cache(folder, manifest)
+
+
+def _tasks(job: Job, folder: Path, key: str) -> list[_Task]:
+    reader = RowReader(job.resolved, training=job.training, labelled=job.labelled)
+    known = {shard.name: shard for shard in _earlier(folder)}
+    groups: list[list[Span]] = []
+    rows = SHARD_ROWS
+    for span in _spans(job):
+        if rows >= SHARD_ROWS:
+            groups.append([])
+            rows = 0
+        groups[-1].append(span)
+        rows += span.stop - span.start
+    paths = [folder / f"shard_{number:05d}.arrow" for number in range(len(groups))]
+    return [
+        _Task(path, reader, spans, number, key, known.get(path.name))
+        for number, (path, spans) in enumerate(zip(paths, groups, strict=True))
+    ]
+
+
+def _spans(job: Job) -> list[Span]:
+    """Return the rows in the order of the shards; for training, every stretch has its share of every file."""
+    treename = job.resolved.weaver.treename
+    if not job.training:
+        return split_into_spans(job.files, treename, EVALUATION_ROWS, as_packed=True)
+    spans = split_into_spans(job.files, treename, TRAINING_ROWS)
+    counts = [span.stop - span.start for span in spans]
+    order = EpochPlan.of_counts(spans, counts, None).order(np.random.default_rng(0))
+    return [spans[index] for index in order]
+
+
+def _earlier(folder: Path) -> list[Shard]:
+    if not (folder / MANIFEST).is_file():
+        return []
+    try:
+        return read_manifest(folder).shards
+    except DataError:
+        return []  # a damaged one is written anew
+
+
+def _run(tasks: Sequence[_Task], workers: int) -> Iterator[Shard]:
+    if min(workers, len(tasks)) <= 1:
+        yield from map(_shard, tasks)
+        return
+    with ProcessPoolExecutor(min(workers, len(tasks)), mp_context=worker_context()) as pool:
+        try:
+            yield from pool.map(_shard, tasks)
+        except BrokenProcessPool as error:
+            raise RunError(
+                "a process that converts data died, often for want of memory; lower --workers and convert again: "
+                "shards that are done are kept"
+            ) from error
+
+
+def _shard(task: _Task) -> Shard:
+    """Write a shard, unless it is there and as it was."""
+    if task.path.is_file():
+        try:
+            found = describe_shard(task.path, task.key)
+        except DataError:
+            found = None  # damaged: written anew
+        if found is not None and task.known in (None, found):
+            return found
+    jets = JetColumns.concatenate([_with_weights(task.reader.read(span)) for span in task.spans])
+    mixed = Shuffled.by(np.random.default_rng(task.number), jets) if task.reader.training else jets
+    write_shard(task.path, recut([mixed], repeat(shards.BLOCK_JETS)), task.key)
+    return describe_shard(task.path, task.key)
+
+
+def _with_weights(chunk: Chunk) -> JetColumns:
+    """Return the jets with their sampling weights among the observers, so that they are mixed and cut together."""
+    if chunk.weight_N is None:
+        return chunk.jets
+    return replace(chunk.jets, observers={**chunk.jets.observers, WEIGHT: chunk.weight_N})

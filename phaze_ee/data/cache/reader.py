@@ -1,0 +1,149 @@
+"""Finding the cache of some files and a data configuration, and what it tells of its jets."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from phaze_ee.data.cache.shards import Shard, ShardReader
+from phaze_ee.data.columns import InputLayout
+from phaze_ee.data.epochs import EpochPlan
+from phaze_ee.data.files import fingerprint
+from phaze_ee.data.schema import DataSchema
+from phaze_ee.data.table import Span
+from phaze_ee.errors import DataError
+
+VERSION = 1  # of what is written
+MANIFEST = "manifest.json"
+_REMEDY = "mend it with phaze_ee -m convert, or set c.use_cache = 'never'"
+
+
+class Manifest(BaseModel):
+    """What a cache holds. It is written last: a folder without one is no cache yet.
+
+    ``options`` is the data configuration with everything computed that it leaves to the training files.
+    """
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    version: int
+    key: str
+    training: bool
+    labelled: bool
+    block_jets: int
+    options: dict[str, Any]
+    files: list[str]
+    shards: list[Shard]
+
+
+@dataclass(frozen=True)
+class Cache:
+    """A whole cache on disk: the jets of some files for one purpose, mixed for training, else in input order."""
+
+    folder: Path
+    manifest: Manifest
+
+    @cached_property
+    def schema(self) -> DataSchema:
+        return DataSchema.from_options(self.manifest.options)
+
+    @cached_property
+    def spans(self) -> tuple[Span, ...]:
+        """The blocks of all shards, in order."""
+        step = self.manifest.block_jets
+        return tuple(
+            Span(self.folder / shard.name, start, min(start + step, shard.jets))
+            for shard in self.manifest.shards
+            for start in range(0, shard.jets, step)
+        )
+
+    @property
+    def reader(self) -> ShardReader:
+        return ShardReader(InputLayout.of(self.schema), self.manifest.block_jets)
+
+    @property
+    def jet_count(self) -> int:
+        return sum(shard.jets for shard in self.manifest.shards)
+
+    @property
+    def byte_count(self) -> int:
+        return sum(shard.bytes for shard in self.manifest.shards)
+
+    def plan(self) -> EpochPlan:
+        """Return how many jets each block gives in an epoch.
+
+        Raises:
+            DataError: every jet has sampling weight 0.
+        """
+        sums = [weight for shard in self.manifest.shards for weight in shard.weight_sums or []]
+        counts = [span.stop - span.start for span in self.spans]
+        return EpochPlan.of_counts(self.spans, counts, sums if self.schema.weaver.weight_name else None)
+
+
+def cache_key(schema: DataSchema, files: Sequence[Path], *, training: bool, labelled: bool) -> str:
+    """Return a hash of the data configuration, of the files' names, sizes and times of change, and of the purpose.
+
+    Raises:
+        DataError: a file does not exist any more.
+    """
+    content = f"{VERSION} {training} {labelled} {fingerprint(files, schema)}"
+    return hashlib.sha256(content.encode()).hexdigest()
+
+
+def cache_folder(root: Path, key: str, *, training: bool) -> Path:
+    """Return where below ``root`` the cache of a key is."""
+    return root / f"{'training' if training else 'evaluation'}_{key[:16]}"
+
+
+def find_cache(
+    root: Path, schema: DataSchema, files: Sequence[Path], *, training: bool, labelled: bool = True
+) -> Cache | None:
+    """Return the cache of these files as they are now and of this data configuration, or None.
+
+    Args:
+        root: the folder of all caches.
+        schema: for training, as the YAML has it; for evaluation, resolved.
+        files: in the order in which they would be read.
+        training: whether the jets are for training, or for evaluation.
+        labelled: whether the labels are wanted.
+
+    Raises:
+        DataError: a file does not exist any more, or the cache is damaged.
+    """
+    key = cache_key(schema, files, training=training, labelled=labelled)
+    folder = cache_folder(root, key, training=training)
+    if not (folder / MANIFEST).is_file():
+        return None
+    manifest = read_manifest(folder)
+    if manifest.key != key:
+        raise DataError(f"cache {folder} is of another data config or of other files; delete it, or {_REMEDY}")
+    for shard in manifest.shards:
+        _check_size(folder / shard.name, shard.bytes)
+    return Cache(folder, manifest)
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Return the manifest of a cache.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    path = folder / MANIFEST
+    try:
+        return Manifest.model_validate(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, ValidationError) as error:
+        raise DataError(f"{path} of the cache cannot be read: it is damaged; {_REMEDY}") from error
+
+
+def _check_size(path: Path, expected: int) -> None:
+    try:
+        size = path.stat().st_size
+    except OSError as error:
+        raise DataError(f"{path} of the cache is missing; {_REMEDY}") from error
+    if size != expected:
+        raise DataError(f"{path} of the cache is damaged: it has {size} bytes instead of {expected}; {_REMEDY}")
