@@ -76,7 +76,7 @@ def _draw_histograms(axes: Axes, found: OODDetection) -> None:
     own, ood = ([count / sum(counts) for count in counts] for counts in (found.counts, found.ood_counts))
     axes.stairs(own, found.edges, label="jets of the project", fill=True, color="0.8")
     axes.stairs(ood, found.edges, label="OOD jets", color=PALETTE[2], linewidth=1.6)
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(0, 1.2 * max(*own, *ood))  # room for the text
     box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1.5}
     text = f"AUROC {found.auroc:.3f}"
     axes.text(0.96, 0.94, text, transform=axes.transAxes, ha="right", va="top", fontsize="x-small", bbox=box)
