@@ -7,6 +7,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import torch
 from torch import nn
 from weaver.utils.data.config import DataConfig
 
@@ -57,7 +58,7 @@ def build_tagger(options: NetworkOptions, network_config: Path, data_config: Dat
             f"num_classes = {options.num_classes}, but {network_config} with this data_config builds a network for "
             f"{backbone.num_classes} classes; correct num_classes or remove it"
         )
-    _report_ignored(keywords, backbone.arguments, network_config)
+    _report_ignored(keywords, backbone, network_config)
     return Tagger(
         backbone,
         options.stages_with_exit(len(backbone.stage_channels)),
@@ -124,12 +125,24 @@ def _import_file(path: Path) -> ModuleType:
     return module
 
 
-def _report_ignored(wanted: Mapping[str, Any], built: Mapping[str, Any], source: Path) -> None:
+def _report_ignored(wanted: Mapping[str, Any], backbone: Backbone[Any], source: Path) -> None:
+    built = backbone.arguments
     for key, value in wanted.items():
-        if key in built and _plain(value) != _plain(built[key]):
+        if key in built and _plain(value) != _plain(built[key]) and not _asks_for(backbone, key, value):
             _log.warning(
                 "%s sets %s = %s itself; the option %s = %s has no effect", source, key, built[key], key, value
             )
+
+
+def _asks_for(backbone: Backbone[Any], key: str, value: Any) -> bool:
+    """Whether a value is another way to write what was built, as (16, 64) is of (16, 64, [(1, 1)], 64)."""
+    built = dict(backbone.arguments)
+    try:
+        with torch.device("meta"):
+            arguments = type(backbone).from_arguments({**built, key: value}).arguments
+    except (*USER_CODE_ERRORS, UsageError):
+        return False
+    return {name: _plain(item) for name, item in arguments.items()} == built
 
 
 def _plain(value: Any) -> Any:

@@ -29,6 +29,8 @@ class ParticleFlowNetwork(Backbone[PaddedState]):
         self.stage_channels, self.jet_dims = tuple(particle_dims), tuple(jet_dims)
         self.particle_layers = _layers(input_dims, *particle_dims)
         self.jet_layers = _layers(particle_dims[-1], *jet_dims).append(nn.Linear(jet_dims[-1], num_classes))
+        for weight in (value for value in self.parameters() if value.dim() == 2):
+            nn.init.kaiming_uniform_(weight, nonlinearity="relu")  # as in the paper
 
     @property
     def arguments(self) -> Mapping[str, Any]:

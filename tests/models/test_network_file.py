@@ -1,6 +1,7 @@
 """The network files of the package, as weaver calls them and as PHAZE-EE does."""
 
 import copy
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +81,15 @@ def test_an_unknown_option_is_an_error(name: str, data_config: DataConfig) -> No
         build_tagger(options(name, {"layers": 3}), network_file(name), data_config)
 
 
+def test_an_option_in_its_short_form_is_not_reported_as_ignored(
+    data_config: DataConfig, caplog: pytest.LogCaptureFixture
+) -> None:
+    short = {**SMALL["ParticleNeXt"], "layer_params": [(4, 16), (4, 16)]}
+    with caplog.at_level(logging.WARNING, "phaze_ee"):
+        build_tagger(options("ParticleNeXt", short), network_file("ParticleNeXt"), data_config)
+    assert caplog.records == []
+
+
 def test_export_returns_probabilities(data_config: DataConfig) -> None:
     model, _ = functions("PFN")["get_model"](data_config, **SMALL["PFN"], for_inference=True)
     jets = random_jets([3, 12, 8], dtype=torch.float32)
@@ -96,7 +106,8 @@ def test_part_without_momenta_is_refused(data_config: DataConfig) -> None:
     with pytest.raises(UsageError, match=r"get_model fails: ValueError: pair features need .*: add pf_vectors"):
         build_tagger(options("ParticleTransformer", {}), network_file("ParticleTransformer"), without)
     small = {**SMALL["ParticleTransformer"], "pair_embed_dims": None}
-    assert build_tagger(options("ParticleTransformer", small), network_file("ParticleTransformer"), without)
+    tagger = build_tagger(options("ParticleTransformer", small), network_file("ParticleTransformer"), without)
+    assert tagger.backbone.num_classes == 10
 
 
 def test_weaver_spares_the_class_token_from_weight_decay(data_config: DataConfig) -> None:
