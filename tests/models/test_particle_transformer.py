@@ -121,7 +121,7 @@ def test_full_size_equals_weaver_on_real_jets(shared_dir: Path) -> None:
     network.trimmer._counter.fill_(network.trimmer.warmup_steps)  # it does not trim in its first calls
     jets = real_jets(shared_dir)[0]
     with torch.no_grad():
-        for some in jets.particle_count_N.argsort().split(31):  # of similar length, which is quicker
+        for some in torch.split(jets.particle_count_N.argsort(), 31):  # of similar length, which is quicker
             batch = jets.select(some)
             expected = network(batch.features, batch.vectors, batch.mask)
             logits = Tagger(ParticleTransformer(network), []).eval()(batch.ragged())[-1]
