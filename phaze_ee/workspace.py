@@ -75,6 +75,10 @@ class Project:
         return self.models / "best_model.pt"
 
     @property
+    def resume_point(self) -> Path:
+        return self.models / "resume.ckpt"
+
+    @property
     def latest_model(self) -> Path:
         return self.models / "latest_model.pt"
 
@@ -107,6 +111,10 @@ class Project:
         return self.results / "ood_results.json"
 
     @property
+    def placement_results(self) -> Path:
+        return self.results / "placement_results.json"
+
+    @property
     def exit_policy(self) -> Path:
         return self.results / "exit_policy.json"
 
@@ -117,6 +125,10 @@ class Project:
     @property
     def training_history(self) -> Path:
         return self.results / "training_history.json"
+
+    @property
+    def sweeps(self) -> Path:
+        return self.root / "output" / "sweeps"
 
     @property
     def comparisons(self) -> Path:

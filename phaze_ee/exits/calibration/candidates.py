@@ -1,9 +1,9 @@
 """Policies to choose from: by cost and risk on the jets that shape them, and by a budget alone."""
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import final
+from typing import TypeVar, final
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +12,8 @@ from phaze_ee.exits.calibration.jets import CalibrationJets, FloatArray
 from phaze_ee.exits.calibration.targets import Risk
 from phaze_ee.exits.policies import ThresholdPolicy
 from phaze_ee.exits.scores import ExitScore
+
+ItemT = TypeVar("ItemT")
 
 # Prices of a loss, in full models' costs for the whole ε: from "never" to "hardly any".
 _PRICES = np.geomspace(1e3, 1e-3, 80)
@@ -62,13 +64,14 @@ def _candidates(score: ExitScore, jets: CalibrationJets, risks: Sequence[Risk]) 
 def _judge(
     score: ExitScore, thresholds: FloatArray, score_EN: FloatArray, jets: CalibrationJets, risks: Sequence[Risk]
 ) -> Candidate:
-    index_N = _leaves_at(score_EN, thresholds)
+    index_N = leaves_at(score_EN, thresholds)
     observed = [risk.observed(index_N) for risk in risks]
     worst = max(lost / max(count, 1) / risk.epsilon for (lost, count), risk in zip(observed, risks, strict=True))
     return Candidate(ThresholdPolicy(score, thresholds.tolist()), jets.mean_cost(index_N), worst)
 
 
-def _leaves_at(score_EN: FloatArray, thresholds: FloatArray) -> npt.NDArray[np.int64]:
+def leaves_at(score_EN: FloatArray, thresholds: FloatArray) -> npt.NDArray[np.int64]:
+    """Return the first exit at which the score of each jet reaches the threshold; behind the last: the full model."""
     leaves_EN = np.concatenate([score_EN >= thresholds[:, None], np.ones((1, score_EN.shape[1]), dtype=bool)])
     index_N: npt.NDArray[np.int64] = leaves_EN.argmax(axis=0)
     return index_N
@@ -122,7 +125,7 @@ def _best_threshold(
 ) -> float:
     """Return the threshold of one exit at which the total is least, all others fixed."""
     reaches_N = (score_EN[:index] < thresholds[:index, None]).all(axis=0) & (score_EN[index] >= lowest)
-    later_N = index + 1 + _leaves_at(score_EN[index + 1 :], thresholds[index + 1 :])
+    later_N = index + 1 + leaves_at(score_EN[index + 1 :], thresholds[index + 1 :])
     gain_N = np.take_along_axis(total_EN, later_N[None], axis=0)[0] - total_EN[index]
     order = order_N[reaches_N[order_N]]
     value_N = score_EN[index, order]
@@ -139,6 +142,15 @@ def _best_threshold(
     return float(max((value_N[end] + below) / 2, lowest))
 
 
+def pareto_front(found: Iterable[ItemT], cost_and_risk: Callable[[ItemT], tuple[float, float]]) -> list[ItemT]:
+    """Return what nothing else beats, by rising cost and falling risk."""
+    front: list[ItemT] = []
+    for item in sorted(found, key=cost_and_risk):
+        if not front or cost_and_risk(item)[1] < cost_and_risk(front[-1])[1]:
+            front.append(item)
+    return front
+
+
 def cost_curve(score: ExitScore, jets: CalibrationJets, risk: Risk, points: int) -> list[Candidate]:
     """Return policies by ascending mean cost and falling risk, spread evenly over the costs, and the full model last.
 
@@ -146,15 +158,12 @@ def cost_curve(score: ExitScore, jets: CalibrationJets, risk: Risk, points: int)
     which send fractions q_k ∝ ratio^k of the jets home at exit k.
     """
     score_EN = jets.scores(score)
-    budgeted = (_budgeted(score_EN, float(ratio)) for ratio in np.geomspace(1e-3, 1e3, 400))
+    budgeted = (budgeted_thresholds(score_EN, float(ratio)) for ratio in np.geomspace(1e-3, 1e3, 400))
     found = [_judge(score, thresholds, score_EN, jets, [risk]) for thresholds in budgeted]
     found += [
         _judge(score, thresholds, score_EN, jets, [risk]) for thresholds in _path(score_EN, jets, [risk], score.lowest)
     ]
-    front: list[Candidate] = []
-    for candidate in sorted(found, key=lambda candidate: (candidate.cost, candidate.risk)):
-        if not front or candidate.risk < front[-1].risk:
-            front.append(candidate)
+    front = pareto_front(found, lambda candidate: (candidate.cost, candidate.risk))
     costs = np.array([candidate.cost for candidate in front])
     wanted = np.linspace(costs.min(), costs.max(), points - 1)
     chosen = [front[index] for index in sorted({int(np.abs(costs - cost).argmin()) for cost in wanted})]
@@ -162,8 +171,11 @@ def cost_curve(score: ExitScore, jets: CalibrationJets, risk: Risk, points: int)
     return [*chosen, _judge(score, never, score_EN, jets, [risk])]
 
 
-def _budgeted(score_EN: FloatArray, ratio: float) -> FloatArray:
-    """Return T_k, the ⌊N q_k⌋-th largest score at exit k among the jets that are still there."""
+def budgeted_thresholds(score_EN: FloatArray, ratio: float) -> FloatArray:
+    """Return T_k, the ⌊N q_k⌋-th largest score at exit k among the jets that are still there (MSDNet).
+
+    Fractions q_k ∝ ratio^k of the jets leave at exit k (arXiv:1703.09844); the rest gets the full model.
+    """
     exits, jets = score_EN.shape
     fraction_E = ratio ** np.arange(exits + 1, dtype=np.float64)
     leaving_E = np.floor(jets * fraction_E / fraction_E.sum()).astype(int)

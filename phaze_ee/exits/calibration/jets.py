@@ -1,6 +1,6 @@
 """What calibration knows about its jets."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self, final
 
@@ -72,6 +72,16 @@ class CalibrationJets:
             weight_N=self.weight_N[index_N],
             head_EN=None if self.head_EN is None else self.head_EN[:, index_N],
         )
+
+    def with_exits(self, exits: Sequence[int]) -> Self:
+        """Return the jets as a tagger answers that has these exits alone, which must not build on each other."""
+        cost_EN = self.cost_EN.copy()
+        if self.head_EN is not None:
+            for skipped in (exit_ for exit_ in range(self.exit_count) if exit_ not in exits):
+                cost_EN[skipped:] -= self.head_EN[skipped]
+        kept = [*exits, self.exit_count]
+        head_EN = None if self.head_EN is None else self.head_EN[list(exits)]
+        return replace(self, logits_ENK=self.logits_ENK[kept], cost_EN=cost_EN[kept], head_EN=head_EN)
 
     def scores(self, score: ExitScore) -> Float[FloatArray, "E-1 N"]:
         """Return a score at every exit."""
