@@ -122,7 +122,7 @@ def accuracies(walked: Tagger, loaders: Loaders, options: Options, folder: Path)
     assert options.seed is not None
     torch.manual_seed(options.seed)
     tagger = Tagger(walked.backbone, options.exit_stages or [], options.exit_head, link=options.exit_link)
-    outputs = Outputs(folder / "models", folder / "logs", folder / "history.json", "benchmark")
+    outputs = Outputs(folder / "models", folder / "logs", folder / "history.json", folder / "resume.ckpt", "benchmark")
     own = Loaders(Shuffled(loaders.train, options.seed), loaders.val)
     train(tagger, own, options, outputs, DataRecord({}, ""), Console(file=io.StringIO()))
     last = TrainingHistory.read(outputs.history, "train").epochs[-1]

@@ -3,74 +3,132 @@
 import os
 import secrets
 from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from lightning import seed_everything
 
 from phaze_ee.config.options import Options
+from phaze_ee.data.cache.reader import Cache
 from phaze_ee.data.files import fingerprint
 from phaze_ee.data.held_out import Part
 from phaze_ee.data.loaders import evaluation_loader, training_loader
 from phaze_ee.data.schema import DataSchema
 from phaze_ee.models.device import resolve_device
+from phaze_ee.models.tagger import Tagger
+from phaze_ee.modes.cached_jets import cached_jets
 from phaze_ee.modes.console import console
 from phaze_ee.modes.inputs import Setup, load_setup
 from phaze_ee.modes.request import Request
+from phaze_ee.modes.resume import check_unchanged, resume_point
 from phaze_ee.training.cached_loaders import Loaders
-from phaze_ee.training.run import DataRecord, Outputs, train
+from phaze_ee.training.lock import training_lock
+from phaze_ee.training.resume import ResumePoint
+from phaze_ee.training.run import DataRecord, Outputs, run_record, train
 from phaze_ee.types import JetBatch
+from phaze_ee.workspace import Project
 
 
 def run(request: Request) -> None:
-    """Train the project of ``-p`` and say where the models are."""
+    """Train the project of ``-p``, or go on where that was interrupted, and say where the models are."""
     setup = load_setup(request)
-    options = _with_seed(setup.options)
+    with _alone(setup.project):
+        _train(setup, resume_point(setup.project, fresh=request.fresh, sure=request.yes))
+
+
+def _train(setup: Setup, point: ResumePoint | None) -> None:
+    options = _with_seed(setup.options, point)
     train_files, val_files = setup.files("train_files"), setup.files("val_files")
-    schema = setup.schema.resolve(train_files)
+    cache = cached_jets(setup, setup.schema, train_files, training=True)
+    schema = setup.schema.resolve(train_files) if cache is None else cache.schema
     assert options.seed is not None
     seed_everything(options.seed, workers=True, verbose=False)
     tagger = setup.build(schema)
-    loaders = Loaders(
+    loaders = _loaders(setup, options, schema, cache)
+    _announce(setup, options, loaders)
+    project = setup.project
+    outputs = Outputs(project.models, project.logs, project.training_history, project.resume_point, str(project))
+    data = DataRecord(schema.options, fingerprint([*train_files, *val_files], schema))
+    if point is not None:
+        check_unchanged(point, run_record(options, data), str(project.config))
+        console.print(f"Going on from {point.described} of {options.epochs}, where this training was interrupted")
+    checkpoints = train(tagger, loaders, options, outputs, data, console, point)
+    if checkpoints.best_epoch is None:
+        return  # another process of this run writes the models
+    console.print(
+        f"Best model: epoch {checkpoints.best_epoch + 1}, validation accuracy {checkpoints.best_accuracy:.4f} "
+        + ("on average over the exits" if options.ends_frozen else "of the full model")
+    )
+    console.print(f"  {project.best_model}", soft_wrap=True)
+
+
+def train_into(folder: Path, setup: Setup, schema: DataSchema, tagger: Tagger) -> None:
+    """Train a tagger on the project's jets; its checkpoints and everything else go to ``folder``.
+
+    Args:
+        folder: where ``best_model.pt`` is afterwards.
+        setup: names the jets and the options.
+        schema: resolved.
+        tagger: trained in place.
+    """
+    options = _with_seed(setup.options, None)
+    loaders = _loaders(
+        setup, options, schema, cached_jets(setup, setup.schema, setup.files("train_files"), training=True)
+    )
+    _announce(setup, options, loaders)
+    outputs = Outputs(folder, folder / "logs", folder / "history.json", folder / "resume.ckpt", str(setup.project))
+    train(tagger, loaders, options, outputs, DataRecord(schema.options, ""), console)
+
+
+def _loaders(setup: Setup, options: Options, schema: DataSchema, cache: Cache | None) -> Loaders:
+    assert options.seed is not None
+    return Loaders(
         train=training_loader(
             schema,
-            train_files,
+            setup.files("train_files"),
             batch_size=options.batch_size,
             num_workers=options.num_workers,
             seed=options.seed,
             rank=int(os.environ.get("RANK", "0")),
             world_size=int(os.environ.get("WORLD_SIZE", "1")),
+            cache=cache,
         ),
-        val=_validation_jets(schema, val_files, options),
+        val=_validation_jets(setup, schema, setup.files("val_files")),
     )
-    _announce(setup, options, loaders)
-    project = setup.project
-    outputs = Outputs(project.models, project.logs, project.training_history, str(project))
-    data = DataRecord(schema.options, fingerprint([*train_files, *val_files], schema))
-    checkpoints = train(tagger, loaders, options, outputs, data, console)
-    if checkpoints.best_epoch is None:
-        return  # another process of this run writes the models
-    console.print(
-        f"Best model: epoch {checkpoints.best_epoch + 1}, validation accuracy {checkpoints.best_accuracy:.4f} "
-        + ("on average over the exits" if options.freeze_backbone else "of the full model")
-    )
-    console.print(f"  {project.best_model}", soft_wrap=True)
 
 
-def _validation_jets(schema: DataSchema, files: Sequence[Path], options: Options) -> Iterable[JetBatch]:
+def _validation_jets(setup: Setup, schema: DataSchema, files: Sequence[Path]) -> Iterable[JetBatch]:
     """Return the jets by which the best epoch is chosen: without those that calibrate will need."""
-    loader = evaluation_loader(schema, files, batch_size=options.batch_size, num_workers=options.num_workers)
+    options, cache = setup.options, cached_jets(setup, schema, files)
+    loader = evaluation_loader(
+        schema, files, batch_size=options.batch_size, num_workers=options.num_workers, cache=cache
+    )
     return loader if options.calibration_files else Part(loader, options.calibration_share, held_out=False)
 
 
-def _with_seed(options: Options) -> Options:
+def _alone(project: Project) -> AbstractContextManager[None]:
+    """Keep other trainings of the project out; of several processes of one training, the first does."""
+    first = int(os.environ.get("RANK", "0")) == 0
+    return training_lock(project.models / "train.lock") if first else nullcontext()
+
+
+def _with_seed(options: Options, point: ResumePoint | None) -> Options:
     if options.seed is not None:
         return options
-    return options.model_copy(update={"seed": secrets.randbits(31)})
+    return options.model_copy(update={"seed": secrets.randbits(31) if point is None else point.run["seed"]})
+
+
+def _how(options: Options) -> str:
+    others = {"regime": options.training_regime, "exits": options.exit_link}
+    usual = ("ramp", "independent")
+    return ", ".join(
+        [options.exit_loss_strategy, *(f"{name} {value}" for name, value in others.items() if value not in usual)]
+    )
 
 
 def _announce(setup: Setup, options: Options, loaders: Loaders) -> None:
     device = resolve_device(options.device).type
-    console.print(f"Training {setup.project} on {device}, {options.exit_loss_strategy}, seed {options.seed}")
+    console.print(f"Training {setup.project} on {device}, {_how(options)}, seed {options.seed}")
     share = " for each process" if int(os.environ.get("WORLD_SIZE", "1")) > 1 else ""
     console.print(f"{loaders.train.jet_count:,} jets{share}, {options.epochs} epochs of {len(loaders.train)} batches")
     if options.use_amp and device == "cpu":

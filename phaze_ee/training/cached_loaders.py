@@ -41,8 +41,8 @@ class _CachedTraining:
     def __len__(self) -> int:
         return len(self.numbers)
 
-    def set_epoch(self, epoch: int) -> None:
-        self.numbers.set_epoch(epoch)
+    def set_epoch(self, epoch: int, first_batch: int = 0) -> None:
+        self.numbers.set_epoch(epoch, first_batch)
 
     def __iter__(self) -> Iterator[CachedBatch]:
         return ahead(self.features.batch(numbers.label_N) for numbers in self.numbers)

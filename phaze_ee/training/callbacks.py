@@ -35,10 +35,19 @@ class Checkpoints(Callback):
         self.make = make
         self.best_accuracy = -1.0
         self.best_epoch: int | None = None
+        self._saved = False  # whether this training has written models, perhaps before it was interrupted
         self._earlier: list[Path] = []
 
+    def state_dict(self) -> dict[str, Any]:
+        return {"best_accuracy": self.best_accuracy, "best_epoch": self.best_epoch, "saved": self._saved}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.best_accuracy, self.best_epoch = state_dict["best_accuracy"], state_dict["best_epoch"]
+        self._saved = state_dict["saved"]
+
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._earlier = [path for path in self.folder.glob("*.pt") if path.name != _LATEST]
+        if not self._saved:
+            self._earlier = [path for path in self.folder.glob("*.pt") if path.name != _LATEST]
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         module = _tagger_module(pl_module)
@@ -65,27 +74,39 @@ class Checkpoints(Callback):
             previous = self.folder / "previous" / path.name
             previous.parent.mkdir(exist_ok=True)
             path.replace(previous)
-        self._earlier = []
+        self._earlier, self._saved = [], True
 
 
 class History(Callback):
     """Writes the curves of the training after every epoch."""
 
-    def __init__(self, path: Path, project: str, jets_per_epoch: int) -> None:
+    def __init__(self, path: Path, project: str) -> None:
         self.path = path
         self.project = project
-        self.jets_per_epoch = jets_per_epoch
         self.records: list[EpochRecord] = []
-        self._start = 0.0
+        self._start: float | None = None
+        self._jets = 0
         self._train_seconds = 0.0
 
-    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._start = time.monotonic()
+    def state_dict(self) -> dict[str, Any]:
+        return {"records": [record.model_dump(mode="json") for record in self.records]}
 
-    def on_train_batch_end(self, *arguments: Any, **keywords: Any) -> None:
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.records = [EpochRecord.model_validate(record) for record in state_dict["records"]]
+
+    def on_train_batch_start(self, *arguments: Any, **keywords: Any) -> None:
+        if self._start is None:
+            self._start, self._jets = time.monotonic(), 0
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        assert self._start is not None
+        self._jets += len(batch)
         self._train_seconds = time.monotonic() - self._start
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._start = None
         if not trainer.is_global_zero:
             return
         module = _tagger_module(pl_module)
@@ -111,7 +132,7 @@ class History(Callback):
             train_accuracy=[metrics[f"train/accuracy/{name}"] for name in names],
             val_loss=[metrics[f"val/loss/{name}"] for name in names] if validated else None,
             val_accuracy=[metrics[f"val/accuracy/{name}"] for name in names] if validated else None,
-            jets_per_second=self.jets_per_epoch / max(self._train_seconds, 1e-9),
+            jets_per_second=self._jets / max(self._train_seconds, 1e-9),
         )
 
 

@@ -130,6 +130,9 @@ class TaggerModule(LightningModule):
             "set gradient_clip, or check the inputs; latest_model.pt holds the last whole epoch"
         )
 
+    def on_train_start(self) -> None:
+        self._validate_the_last_epoch()  # a training that goes on within an epoch does not start it
+
     def on_train_epoch_start(self) -> None:
         if self._second_phase_begins:
             self._freeze_backbone()
@@ -138,7 +141,10 @@ class TaggerModule(LightningModule):
         loader: Any = self.trainer.train_dataloader
         loader.set_epoch(self.current_epoch)
         self.log_dict({f"beta/{name}": beta for name, beta in zip(self.tagger.exit_names, self.beta, strict=False)})
-        # The last epoch is validated whatever val_interval says: otherwise a run could end without a best model.
+        self._validate_the_last_epoch()
+
+    def _validate_the_last_epoch(self) -> None:
+        """Do so whatever val_interval says: otherwise a run could end without a best model."""
         if self.current_epoch == self.training_options.epochs - 1:
             self.trainer.check_val_every_n_epoch = 1
 

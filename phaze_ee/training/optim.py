@@ -7,9 +7,9 @@ from typing import Any
 from torch import nn
 from torch.optim import Adam, AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
-from weaver.utils.nn.optimizer.ranger import Ranger
 
 from phaze_ee.config.options import TrainingOptions
+from phaze_ee.training.ranger import Ranger
 
 # AdamW with weaver's betas, so that runs compare; Adam as torch has it.
 OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {

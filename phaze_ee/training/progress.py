@@ -25,7 +25,7 @@ class ProgressBar(Callback):
         self.batches_per_epoch = batches_per_epoch
         self._bar: Progress | None = None
         self._task = TaskID(0)
-        self._epoch_start = 0.0
+        self._start = (0.0, 0)  # when, and at which batch, the epoch began or went on
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not trainer.is_global_zero or not self.console.is_terminal:
@@ -42,21 +42,25 @@ class ProgressBar(Callback):
         self._bar.start()
         total = self.batches_per_epoch * (trainer.max_epochs or 0)
         self._task = self._bar.add_task("training", total=total, state="")
+        self._start = (time.monotonic(), -1)
 
-    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._epoch_start = time.monotonic()
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        if batch_idx == 0 or self._start[1] < 0:
+            self._start = (time.monotonic(), batch_idx)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         if self._bar is None:
             return
-        speed = (batch_idx + 1) * self.jets_per_batch / (time.monotonic() - self._epoch_start)
+        start, first = self._start
+        speed = (batch_idx + 1 - first) * self.jets_per_batch / (time.monotonic() - start)
         metrics = trainer.callback_metrics
         names = (self.loss_name, "accuracy/full_model")
         loss, accuracy = (float(metrics[f"train/{name}_step"]) for name in names)
         state = f"loss {loss:.3f} acc {accuracy:.2f} {speed:.0f} jets/s"
-        self._bar.update(self._task, advance=1, description=f"epoch {trainer.current_epoch + 1}", state=state)
+        done = trainer.current_epoch * self.batches_per_epoch + batch_idx + 1
+        self._bar.update(self._task, completed=done, description=f"epoch {trainer.current_epoch + 1}", state=state)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not trainer.is_global_zero:

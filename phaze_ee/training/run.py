@@ -1,6 +1,7 @@
 """One training, from data and options to checkpoints."""
 
 import importlib.metadata
+import inspect
 import logging
 import os
 import platform
@@ -16,7 +17,7 @@ from lightning import Callback, Trainer, seed_everything
 from lightning.pytorch.loggers import TensorBoardLogger
 from rich.console import Console
 
-from phaze_ee.config.options import Options
+from phaze_ee.config.options import DataOptions, ExitOptions, NetworkOptions, Options, TrainingOptions
 from phaze_ee.errors import RunError
 from phaze_ee.models.checkpoint import Checkpoint
 from phaze_ee.models.device import resolve_device
@@ -25,7 +26,11 @@ from phaze_ee.training.cached_loaders import Loaders, cached
 from phaze_ee.training.callbacks import Checkpoints, History
 from phaze_ee.training.module import TaggerModule
 from phaze_ee.training.progress import ProgressBar
+from phaze_ee.training.resume import AtomicCheckpoints, ResumePoint, ResumePoints, forget
 
+# What decides which numbers come out, and what of that does not.
+_DECIDING = (DataOptions, NetworkOptions, ExitOptions, TrainingOptions)
+_HARMLESS = {"test_files", "background"}
 _PACKAGES = ("phaze-ee", "torch", "lightning", "weaver-core", "numpy")
 
 
@@ -36,6 +41,7 @@ class Outputs:
     models: Path
     logs: Path
     history: Path
+    resume: Path
     project: str
 
 
@@ -48,7 +54,13 @@ class DataRecord:
 
 
 def train(
-    tagger: Tagger, loaders: Loaders, options: Options, outputs: Outputs, data: DataRecord, console: Console
+    tagger: Tagger,
+    loaders: Loaders,
+    options: Options,
+    outputs: Outputs,
+    data: DataRecord,
+    console: Console,
+    point: ResumePoint | None = None,
 ) -> Checkpoints:
     """Train ``tagger`` in place, and write checkpoints, logs and the history.
 
@@ -59,16 +71,20 @@ def train(
         outputs: where to write.
         data: what the checkpoints say of the data.
         console: where the progress is shown.
+        point: where an interrupted training of the same options on the same data goes on; None: from the start.
 
     Raises:
         RunError: the loss is not finite, a file cannot be written, or Ctrl-C was pressed.
+        PreemptedError: the process was told to stop (SIGTERM, SIGUSR1), and can go on later.
     """
     assert options.seed is not None
     seed_everything(options.seed, workers=True, verbose=False)
     working = tagger.unpadded() if options.use_packed and resolve_device(options.device).type == "cpu" else tagger
     with _features(working, loaders, options, outputs, console) as (walked, walked_loaders):
         module = TaggerModule(walked, options, options, total_steps=len(loaders.train) * options.epochs)
-        return _fit(module, working, walked_loaders, options, outputs, data, console)
+        if point is not None:
+            walked_loaders.train.set_epoch(point.epoch, point.batch)
+        return _fit(module, working, walked_loaders, options, outputs, data, console, point)
 
 
 def _features(
@@ -92,6 +108,7 @@ def _fit(
     outputs: Outputs,
     data: DataRecord,
     console: Console,
+    point: ResumePoint | None,
 ) -> Checkpoints:
     """Run the training; checkpoints hold ``working``, the tagger on its own backbone."""
 
@@ -103,14 +120,29 @@ def _fit(
     jets = loaders.train.jet_count
     callbacks = [
         checkpoints,
-        History(outputs.history, outputs.project, jets),
-        ProgressBar(console, jets, len(loaders.train), frozen=options.freeze_backbone),
+        History(outputs.history, outputs.project),
+        ProgressBar(console, jets, len(loaders.train), frozen=options.ends_frozen),
+        ResumePoints(outputs.resume, options.resume_interval, run_record(options, data)),
     ]
     with _quiet_lightning():
-        trainer = _trainer(options, outputs, callbacks)
+        trainer = _trainer(options, outputs, callbacks, point)
         with _reporting_interrupts(module, checkpoints.folder):
-            trainer.fit(module, train_dataloaders=loaders.train, val_dataloaders=loaders.val)
+            trainer.fit(
+                module,
+                train_dataloaders=loaders.train,
+                val_dataloaders=loaders.val,
+                ckpt_path=None if point is None else point.path,
+                weights_only=True,
+            )
+    if trainer.is_global_zero:
+        forget(outputs.resume)
     return checkpoints
+
+
+def run_record(options: Options, data: DataRecord) -> dict[str, Any]:
+    """Return, as plain values, what an interrupted training must find unchanged in order to go on."""
+    kept = {name for section in _DECIDING for name in inspect.get_annotations(section)} - _HARMLESS
+    return {**options.model_dump(mode="json", include=kept), "data": data.hash}
 
 
 def installed_versions() -> dict[str, str]:
@@ -118,9 +150,11 @@ def installed_versions() -> dict[str, str]:
     return {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in _PACKAGES}}
 
 
-def _trainer(options: Options, outputs: Outputs, callbacks: list[Callback]) -> Trainer:
+def _trainer(options: Options, outputs: Outputs, callbacks: list[Callback], point: ResumePoint | None) -> Trainer:
     device = resolve_device(options.device).type
-    logger = TensorBoardLogger(outputs.logs, name="train", version="") if options.tensorboard else False
+    # What an interrupted training wrote after the state from which it goes on is hidden: it comes once more.
+    hidden_from = None if point is None else point.step + 1
+    logger = TensorBoardLogger(outputs.logs, "train", version="", purge_step=hidden_from)
     return Trainer(
         **_strategy(options, os.environ),
         accelerator="gpu" if device == "cuda" else "cpu",
@@ -128,8 +162,9 @@ def _trainer(options: Options, outputs: Outputs, callbacks: list[Callback]) -> T
         max_epochs=options.epochs,
         check_val_every_n_epoch=options.val_interval,
         log_every_n_steps=options.log_interval,
-        logger=logger,
+        logger=logger if options.tensorboard else False,
         callbacks=callbacks,
+        plugins=[AtomicCheckpoints()],
         default_root_dir=outputs.logs,
         num_sanity_val_steps=0,
         enable_checkpointing=False,
@@ -142,8 +177,9 @@ def _trainer(options: Options, outputs: Outputs, callbacks: list[Callback]) -> T
 def _strategy(options: Options, environment: Mapping[str, str]) -> dict[str, Any]:
     if not options.use_ddp and "TORCHELASTIC_RUN_ID" not in environment:
         return {"devices": 1}
+    # Where the backbone is frozen on the way, its parameters get no gradients from then on, which plain DDP waits for.
     return {
-        "strategy": "ddp",
+        "strategy": "ddp_find_unused_parameters_true" if options.training_regime == "disjoint" else "ddp",
         "devices": int(environment.get("LOCAL_WORLD_SIZE", "1")),
         "num_nodes": int(environment.get("GROUP_WORLD_SIZE", "1")),
     }

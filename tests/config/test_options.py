@@ -47,6 +47,7 @@ CONTRACT: dict[str, Any] = {
     "tensorboard": True,
 }
 BEYOND_CONTRACT: dict[str, Any] = {
+    "resume_interval": 100,
     "model_name": "ParticleTransformer",
     "network_options": {"num_layers": 4},
     "seed": 7,

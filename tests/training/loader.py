@@ -14,9 +14,11 @@ class ListLoader:
         self.batches = batches
         self.jet_count = sum(len(batch) for batch in batches)
         self.epochs: list[int] = []
+        self.first_batch = 0
 
-    def set_epoch(self, epoch: int) -> None:
+    def set_epoch(self, epoch: int, first_batch: int = 0) -> None:
         self.epochs.append(epoch)
+        self.first_batch = first_batch
 
     @property
     def selected_count(self) -> int:
@@ -31,4 +33,4 @@ class ListLoader:
         return len(self.batches)
 
     def __iter__(self) -> Iterator[JetBatch]:
-        return iter(self.batches)
+        return iter(self.batches[self.first_batch :])

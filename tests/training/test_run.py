@@ -38,7 +38,7 @@ QUICK: dict[str, Any] = {
 
 
 def outputs(folder: Path) -> Outputs:
-    return Outputs(folder / "models", folder / "logs", folder / "history.json", "test/quick")
+    return Outputs(folder / "models", folder / "logs", folder / "history.json", folder / "resume.ckpt", "test/quick")
 
 
 def run(

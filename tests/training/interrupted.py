@@ -1,0 +1,90 @@
+"""A small training in a process of its own, which can be killed and goes on."""
+
+import io
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+
+from phaze_ee.config.options import Options
+from phaze_ee.errors import PhazeError
+from phaze_ee.models.tagger import Tagger
+from phaze_ee.training.cached_loaders import Loaders
+from phaze_ee.training.resume import find_resume_point
+from phaze_ee.training.run import DataRecord, Outputs, train
+from phaze_ee.types import JetBatch
+from tests.jets import labelled_batch, small_tagger
+from tests.training.loader import ListLoader
+
+EPOCHS, BATCHES = 4, 5
+
+
+class ShuffledLoader(ListLoader):
+    """Yields the batches in an order of each epoch; writes down how far it got."""
+
+    def __init__(self, batches: list[JetBatch], progress: Path) -> None:
+        super().__init__(batches)
+        self.progress, self.epoch = progress, 0
+
+    def set_epoch(self, epoch: int, first_batch: int = 0) -> None:
+        super().set_epoch(epoch, first_batch)
+        self.epoch = epoch
+
+    def __iter__(self) -> Iterator[JetBatch]:
+        order = torch.randperm(len(self.batches), generator=torch.Generator().manual_seed(self.epoch)).tolist()
+        for number, index in enumerate(order[self.first_batch :], self.first_batch):
+            self.progress.write_text(f"{self.epoch * len(self.batches) + number}")
+            yield self.batches[index]
+
+
+def outputs(folder: Path) -> Outputs:
+    return Outputs(folder / "models", folder / "logs", folder / "history.json", folder / "resume.ckpt", "test/small")
+
+
+def options(**changes: Any) -> Options:
+    values = {
+        "train_files": ["unused"],
+        "val_files": ["unused"],
+        "epochs": EPOCHS,
+        "exit_stages": [0, 1],
+        "beta_max": [1.0],
+        "exit_loss_strategy": "target_flow",
+        "lr": 0.01,
+        "seed": 5,
+        "device": "cpu",
+        "resume_interval": 2,
+        "tensorboard": False,
+    }
+    return Options(**{**values, **changes})
+
+
+def run(folder: Path, changes: dict[str, Any] | None = None) -> Tagger:
+    """Train from the start, or go on where an earlier run was killed."""
+    folder.mkdir(exist_ok=True)
+    torch.set_num_threads(1)
+    wanted = options(**(changes or {}))
+    batches = [labelled_batch(16, seed=seed, shift=0.7) for seed in range(BATCHES + 1)]
+    tagger = small_tagger((0, 1), seed=2).float().train()
+    loaders = (ShuffledLoader(batches[:-1], folder / "progress"), ListLoader(batches[-1:]))
+    train(
+        tagger,
+        Loaders(*loaders),
+        wanted,
+        outputs(folder),
+        DataRecord({}, "hash"),
+        Console(file=io.StringIO(), width=200),
+        find_resume_point(folder / "resume.ckpt"),
+    )
+    return tagger
+
+
+def work(folder: Path, changes: dict[str, Any]) -> None:
+    """Run in a process of its own; its exit status tells what became of it."""
+    try:
+        run(folder, changes)
+    except PhazeError as error:
+        (folder / "error").write_text(str(error))
+        os._exit(error.exit_status)

@@ -1,0 +1,133 @@
+"""Trainings that are killed at random points and go on, against one that was never interrupted."""
+
+import multiprocessing
+import os
+import random
+import signal
+import time
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from phaze_ee.models.checkpoint import load_checkpoint
+from phaze_ee.results import TrainingHistory
+from phaze_ee.training.resume import find_resume_point, previous
+from tests.training.interrupted import BATCHES, EPOCHS, run, work
+
+KILLS = 20
+LIMIT = 120.0  # seconds
+
+# Children start from a process in which everything is imported, and without the threads of this one.
+CONTEXT = multiprocessing.get_context("forkserver")
+CONTEXT.set_forkserver_preload(["tests.training.interrupted"])
+
+
+def start(folder: Path, changes: dict[str, Any] | None = None) -> BaseProcess:
+    folder.mkdir(exist_ok=True)
+    process = CONTEXT.Process(target=work, args=(folder, changes or {}))
+    process.start()
+    return process
+
+
+def steps(folder: Path) -> int:
+    progress = folder / "progress"
+    text = progress.read_text() if progress.is_file() else ""
+    return int(text) if text else -1
+
+
+def wait_for_step(folder: Path, process: BaseProcess, step: int) -> None:
+    limit = time.monotonic() + LIMIT
+    while steps(folder) < step and process.is_alive():
+        assert time.monotonic() < limit
+        time.sleep(0.002)
+
+
+def finish(process: BaseProcess) -> int | None:
+    process.join(LIMIT)
+    assert not process.is_alive()
+    return process.exitcode
+
+
+def weights(folder: Path, name: str = "latest_model.pt") -> dict[str, Tensor]:
+    return load_checkpoint(folder / "models" / name).tagger.state_dict()
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("uninterrupted")
+    assert finish(start(folder)) == 0
+    return folder
+
+
+def assert_same(folder: Path, expected: Path) -> None:
+    for name in ("latest_model.pt", "best_model.pt"):
+        found, wanted = weights(folder, name), weights(expected, name)
+        assert found.keys() == wanted.keys()
+        assert all(torch.equal(found[key], wanted[key]) for key in wanted)
+    histories = [TrainingHistory.read(each / "history.json", "train").epochs for each in (folder, expected)]
+    assert [epoch.val_accuracy for epoch in histories[0]] == [epoch.val_accuracy for epoch in histories[1]]
+    assert find_resume_point(folder / "resume.ckpt") is None
+
+
+def test_a_training_killed_twenty_times_ends_with_the_same_weights(tmp_path: Path, uninterrupted: Path) -> None:
+    folder, dice = tmp_path / "killed", random.Random(1)
+    kills = 0
+    while kills < KILLS:
+        process = start(folder)
+        wait_for_step(folder, process, min(steps(folder) + dice.choice([0, 1, 1, 2]), EPOCHS * BATCHES - 2))
+        time.sleep(dice.uniform(0, 0.05))  # in a step, in the validation, while a state is written …
+        if not process.is_alive():
+            break
+        assert process.pid is not None
+        os.kill(process.pid, signal.SIGKILL)
+        process.join()
+        kills += 1
+    assert kills >= KILLS / 2
+    assert finish(start(folder)) == 0
+    assert_same(folder, uninterrupted)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_a_node_that_is_taken_away_loses_no_step(tmp_path: Path, uninterrupted: Path, number: signal.Signals) -> None:
+    folder = tmp_path / "preempted"
+    process = start(folder, {"resume_interval": 0})
+    wait_for_step(folder, process, BATCHES + 1)
+    assert process.pid is not None
+    os.kill(process.pid, number)
+    assert finish(process) == 85
+    assert f"stopped by {number.name}" in (folder / "error").read_text()
+    point = find_resume_point(folder / "resume.ckpt")
+    assert point is not None
+    assert point.epoch * BATCHES + point.batch >= BATCHES + 1
+    assert finish(start(folder, {"resume_interval": 0})) == 0
+    assert_same(folder, uninterrupted)
+
+
+def test_a_state_that_is_cut_short_gives_way_to_the_one_before(
+    tmp_path: Path, uninterrupted: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "cut"
+    process = start(folder)
+    wait_for_step(folder, process, 2 * BATCHES + 1)
+    assert process.pid is not None
+    os.kill(process.pid, signal.SIGKILL)
+    process.join()
+    path = folder / "resume.ckpt"
+    assert previous(path).is_file()
+    path.write_bytes(path.read_bytes()[:1000])
+    point = find_resume_point(path)
+    assert point is not None
+    assert point.path == previous(path)
+    assert "cannot be read" in caplog.text
+    assert finish(start(folder)) == 0
+    assert_same(folder, uninterrupted)
+
+
+def test_without_states_a_training_starts_anew(tmp_path: Path) -> None:
+    assert find_resume_point(tmp_path / "resume.ckpt") is None
+    run(tmp_path / "new", {"epochs": 1})
+    assert not (tmp_path / "new" / "resume.ckpt").exists()
