@@ -18,8 +18,9 @@ _RANGE_WORDS = ("log", "int")
 
 @dataclass(frozen=True)
 class Choices:
-    """Values as they were written. A storage file can hold texts, but not every value of an option."""
+    """Values as they were written, ``text`` all together. A storage file can hold texts, but not every value."""
 
+    text: str
     texts: tuple[str, ...]
 
     def value(self, text: str) -> Any:
@@ -33,8 +34,9 @@ class Choices:
 
 @dataclass(frozen=True)
 class Range:
-    """Numbers from ``low`` to ``high``, both included; ``log``: drawn evenly in the logarithm."""
+    """Numbers from ``low`` to ``high``, both included, written as ``text``; ``log``: drawn evenly in the logarithm."""
 
+    text: str
     low: float
     high: float
     log: bool
@@ -130,7 +132,7 @@ def _range(text: str) -> Range | None:
         raise ValueError(f"{parts[0]} has no logarithm; start a range with :log above 0")
     if "int" in words and not (isinstance(low, int) and isinstance(high, int)):
         raise ValueError("a range with :int needs whole numbers at both ends")
-    return Range(low, high, "log" in words, "int" in words)
+    return Range(text, low, high, "log" in words, "int" in words)
 
 
 def _number(text: str) -> float | None:
@@ -149,7 +151,7 @@ def _choices(text: str) -> Choices:
     for index, value in enumerate(values):
         if value in values[:index] and type(value) is type(values[values.index(value)]):
             raise ValueError(f"{texts[index]} is there twice; give each value once")
-    return Choices(texts)
+    return Choices(text, texts)
 
 
 def _split(text: str) -> Iterator[str]:

@@ -1,0 +1,140 @@
+"""Mode sweep: a search over options of the configuration; each trial is a project, which compare reads."""
+
+import secrets
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from phaze_ee.config.load import load_options
+from phaze_ee.config.options import Options
+from phaze_ee.errors import RunError, UsageError
+from phaze_ee.modes.console import console
+from phaze_ee.modes.inputs import load_setup
+from phaze_ee.modes.plot import write_figures
+from phaze_ee.modes.request import Request
+from phaze_ee.modes.sweep_tables import sweep_table
+from phaze_ee.modes.tables import show, show_notes
+from phaze_ee.plots.sweep import sweep_figure
+from phaze_ee.sweep.objective import Objective
+from phaze_ee.sweep.space import Space, check_space, combinations, is_grid, parse_space, values_of
+from phaze_ee.sweep.trial_project import make_trial, trial_project
+from phaze_ee.sweep_results import SweepResults
+from phaze_ee.workspace import Project, check_name
+
+if TYPE_CHECKING:
+    from phaze_ee.sweep.study import Attempt, SweepStudy
+
+_TRIALS = 20  # of a search, unless --trials says otherwise
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A sweep as it was asked for, with everything in it checked."""
+
+    base: Project
+    study: str
+    storage: str
+    space: Space
+    objective: Objective
+    options: Options
+    trials: int
+    workers: int
+
+    @property
+    def folder(self) -> Path:
+        return self.base.sweeps / self.study
+
+
+def run(request: Request) -> None:
+    """Sweep over the project of ``-p``, or go on with a sweep that was interrupted."""
+    require_optuna()
+    plan = _plan(request)
+    study = _study(plan)
+    console.print(f"Sweep {plan.study} over {plan.base}: {_size(plan)}, {plan.objective.described}", soft_wrap=True)
+    results = _run(plan, study)
+    show(sweep_table(results))
+    running = sum(trial.state == "running" for trial in results.trials)
+    show_notes([f"trials that still run in other processes: {running}"] if running else [])
+    complete = [trial.project for trial in results.ranked if trial.state == "complete"]
+    if not complete and not running:
+        raise RunError(f"all {len(results.trials)} trials failed; their output is in output/logs/sweep.log of each")
+    if complete:
+        write_figures({"sweep": sweep_figure(results)}, plan.folder)
+        best = " ".join(complete[:3])
+        console.print(f"Compare the best: phaze_ee -m compare -p {plan.base.workspace} all --projects {best}")
+
+
+def require_optuna() -> None:
+    """Raise UsageError, with the command that helps, unless Optuna is installed."""
+    if find_spec("optuna") is None:
+        raise UsageError(
+            "mode 'sweep' needs Optuna, which this environment lacks; install it: "
+            'pip install "phaze-ee[sweep]" (or: uv sync --extra sweep)'
+        )
+
+
+def _plan(request: Request) -> Plan:
+    """Read and check everything that was asked for; nothing is written yet."""
+    space = parse_space(request.set)
+    objective = Objective(request.objective)
+    base = request.existing_project
+    study = check_name("study", request.study)
+    for flag, number in (("--trials", request.trials), ("--workers", request.workers)):
+        if number is not None and number < 1:
+            raise UsageError(f"{flag} {number} leaves nothing to do; give at least 1")
+    setup = load_setup(request)
+    for option in ("train_files", "val_files", setup.judged_files):
+        setup.files(option)
+    check_space(space, lambda values: load_options(base.config, values))
+    trials = request.trials or _TRIALS
+    if is_grid(space):
+        count = sum(1 for _ in combinations(space))
+        trials = min(request.trials or count, count)
+    storage = request.storage or str(base.sweeps / study / "study.journal")
+    return Plan(base, study, storage, space, objective, setup.options, trials, request.workers or 1)
+
+
+def _study(plan: Plan) -> "SweepStudy":
+    from phaze_ee.sweep.storage import open_study
+    from phaze_ee.sweep.study import SweepStudy
+
+    own = plan.options.model_dump(mode="json", exclude=set(plan.space))
+    space = {name: dimension.text for name, dimension in plan.space.items()}
+    terms = {"--set": space, "--objective": plan.objective.name, f"the configuration of {plan.base}:": own}
+    seed = secrets.randbits(31) if plan.options.seed is None else plan.options.seed
+    study, seed = open_study(plan.storage, f"{plan.base}/{plan.study}", plan.folder, terms, seed)
+    return SweepStudy(study, plan.folder, plan.space, seed, plan.trials)
+
+
+def _size(plan: Plan) -> str:
+    varied = ", ".join(plan.space)
+    return f"{plan.trials} {'combinations' if is_grid(plan.space) else 'trials'} of {varied}"
+
+
+def _run(plan: Plan, study: "SweepStudy") -> SweepResults:
+    """Run all trials that are left, and keep the results up to date as they end."""
+    from phaze_ee.sweep.fleet import run_trials
+    from phaze_ee.sweep.record import write_results
+
+    def make(attempt: "Attempt") -> tuple[Project, Options]:
+        project = trial_project(plan.base, plan.study, attempt.number)
+        values = {"seed": study.seed, **values_of(plan.space, attempt.drawn)}
+        options = load_options(plan.base.config, values)
+        make_trial(project, plan.base, plan.study, options, attempt.drawn)
+        drawn = ", ".join(f"{name} = {value}" for name, value in attempt.drawn.items())
+        console.print(f"{project.name} starts with {drawn}", soft_wrap=True, markup=False)
+        return project, options
+
+    def record() -> SweepResults:
+        return write_results(study, plan.base, plan.study, plan.objective.name)
+
+    results = record()
+    for event in run_trials(study, make, plan.objective, plan.workers):
+        results = record()
+        if event.objective is None:
+            failed = next(trial.error for trial in results.trials if trial.project == event.project.name)
+            console.print(f"{event.project.name} failed: {failed}", soft_wrap=True, markup=False)
+        else:
+            console.print(f"{event.project.name} has {event.objective:.4f}")
+    return results

@@ -1,0 +1,96 @@
+"""A trial runs in a process of its own, through the command line: what ends it does not end the sweep."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from phaze_ee.errors import PreemptedError
+from phaze_ee.results import TrainingHistory
+from phaze_ee.workspace import Project
+
+_KILL_SECONDS = 60.0
+
+
+class TrialProcess:
+    """A trial that is under way. What it prints goes to :func:`log_file`.
+
+    Args:
+        project: the trial's.
+        epochs: how many its training has.
+        environment: variables on top of this process's own.
+        descriptor: the lock of the trial, which the process holds as long as it lives.
+    """
+
+    def __init__(self, project: Project, epochs: int, environment: Mapping[str, str], descriptor: int) -> None:
+        self._log = log_file(project)
+        operations = "evaluate_benchmark" if _is_trained(project, epochs) else "train_evaluate_benchmark"
+        command = ["-m", "chain", "-p", project.workspace, project.name, "-o", operations]
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "phaze_ee", *command],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, **environment},
+                pass_fds=(descriptor,),
+                start_new_session=True,  # Ctrl-C reaches the sweep alone, which asks its trials to save themselves
+            )
+
+    @property
+    def status(self) -> int | None:
+        """The exit status; None while it runs."""
+        return self._process.poll()
+
+    @property
+    def was_preempted(self) -> bool:
+        """Whether the batch system has stopped it, so that it is to go on later."""
+        return self.status in (PreemptedError.exit_status, -signal.SIGTERM)
+
+    def note(self, line: str) -> None:
+        """Add a line to the log."""
+        with self._log.open("a", encoding="utf-8") as log:
+            log.write(f"{line}\n")
+
+    def note_signal(self) -> None:
+        """Add to the log what killed the process, which it could not do itself."""
+        if self.status is not None and self.status < 0:
+            name = signal.Signals(-self.status).name
+            self.note(f"killed by {name}" + ", often for want of memory" * (name == "SIGKILL"))
+
+    def ask_to_stop(self) -> None:
+        """Let it save its state and end."""
+        self._process.terminate()
+
+    def stop(self) -> None:
+        """Wait until it has ended; kill it if that takes long."""
+        try:
+            self._process.wait(_KILL_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+
+def log_file(project: Project) -> Path:
+    """Return where the output of a trial stands."""
+    return project.logs / "sweep.log"
+
+
+def last_line(project: Project) -> str:
+    """Return the last line that a trial has printed: where it failed, the error."""
+    try:
+        lines = log_file(project).read_text(encoding="utf-8", errors="replace").split("\n")
+    except FileNotFoundError:
+        return "no output"
+    return next((line.strip() for line in reversed(lines) if line.strip()), "no output").removeprefix(
+        "phaze_ee: error: "
+    )
+
+
+def _is_trained(project: Project, epochs: int) -> bool:
+    """Return whether an interrupted sweep had trained it to the end."""
+    if not (project.training_history.is_file() and project.best_model.is_file()):
+        return False
+    return len(TrainingHistory.read(project.training_history, made_by="train").epochs) >= epochs

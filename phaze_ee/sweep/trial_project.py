@@ -1,0 +1,84 @@
+"""The project of a trial: the configuration of the base project as it was, with the drawn values in it."""
+
+import shutil
+from collections.abc import Mapping
+from glob import iglob
+from pathlib import Path
+from typing import Any
+
+from phaze_ee.atomic import replacing
+from phaze_ee.config.options import Options
+from phaze_ee.config.template import render_config
+from phaze_ee.errors import UsageError
+from phaze_ee.workspace import Project
+
+_PATTERNS = ("train_files", "val_files", "test_files", "calibration_files")
+_CONFIGURATIONS = ("data_config", "network_config")  # small, and copied: the base may change its own
+_NOTE = """\
+Trial of sweep {study} over {base}, with {values}.
+The rest stands here as {base} had it, so that this project can be trained again whatever becomes of that one."""
+
+
+def trial_project(base: Project, study: str, number: int) -> Project:
+    """Return the project of a trial, which need not exist yet."""
+    return Project(base.workspace, f"{base.name}_{study}_{number:03d}")
+
+
+def make_trial(project: Project, base: Project, study: str, options: Options, drawn: Mapping[str, Any]) -> None:
+    """Write the project of a trial, unless an interrupted sweep has.
+
+    Args:
+        project: the trial's.
+        base: what is swept over.
+        study: the name of the sweep.
+        options: the whole configuration of the trial.
+        drawn: the options that are varied, as they were written or drawn.
+
+    Raises:
+        UsageError: there is another project of that name.
+        RunError: it cannot be written.
+    """
+    values = ", ".join(f"{name} = {value}" for name, value in drawn.items()).replace("\\", "\\\\").replace('"""', "'''")
+    note = _NOTE.format(study=study, base=base, values=values)
+    text = render_config(str(project), _from_trial(base, options), note, mark="changed")
+    if project.config.is_file():
+        if project.config.read_text(encoding="utf-8") != text:
+            raise UsageError(f"{project.root} is no trial of this sweep, or was edited; choose another --study NAME")
+        return
+    with replacing(project.config) as temporary:
+        for folder in project.folders:
+            folder.mkdir(parents=True, exist_ok=True)
+        for name in _CONFIGURATIONS:
+            _copy(getattr(options, name), base.root, project.root)
+        temporary.write_text(text, encoding="utf-8")
+
+
+def _from_trial(base: Project, options: Options) -> dict[str, Any]:
+    """Return the options, with paths into the folder of the base as they are seen from the folder of a trial."""
+    values = options.model_dump()
+    for name in _PATTERNS:
+        values[name] = [_seen(base, pattern) for pattern in values[name]]
+    if options.init_from is not None:
+        values["init_from"] = _seen(base, options.init_from)
+    return values
+
+
+def _seen(base: Project, pattern: str) -> str:
+    return f"../{base.name}/{pattern}" if _is_in(base.root, pattern) else pattern
+
+
+def _copy(name: str | None, source: Path, target: Path) -> None:
+    if name is not None and _is_in(source, name):
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source / name, target / name)
+
+
+def _is_in(folder: Path, pattern: str) -> bool:
+    """Return whether a relative pattern is looked up in ``folder``, the current directory having nothing of it."""
+    if Path(pattern).expanduser().is_absolute():
+        return False
+    here, there = (
+        (root / pattern).is_file() or any(iglob(pattern, root_dir=root, recursive=True))  # noqa: PTH207 - as data.files
+        for root in (Path(), folder)
+    )
+    return there and not here
