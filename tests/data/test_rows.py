@@ -38,7 +38,7 @@ def write_hdf5(path: Path, columns: dict[str, Any]) -> Path:
 
 
 def read(path: Path, own: DataSchema, start: int = 0, stop: int = 20, *, training: bool = False) -> JetBatch:
-    return RowReader(own, training=training).read(Span(path, start, stop)).jets
+    return RowReader(own, training=training).read(Span(path, start, stop)).jets.padded()
 
 
 @pytest.mark.parametrize(("suffix", "write"), [("root", write_root), ("parquet", write_parquet), ("h5", write_hdf5)])

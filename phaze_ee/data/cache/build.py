@@ -63,6 +63,7 @@ class _Task:
     reader: RowReader
     spans: Sequence[Span]
     number: int
+    block_jets: int
     key: str
     known: Shard | None
 
@@ -127,7 +128,7 @@ def _tasks(job: Job, folder: Path, key: str) -> list[_Task]:
         rows += span.stop - span.start
     paths = [folder / f"shard_{number:05d}.arrow" for number in range(len(groups))]
     return [
-        _Task(path, reader, spans, number, key, known.get(path.name))
+        _Task(path, reader, spans, number, shards.BLOCK_JETS, key, known.get(path.name))
         for number, (path, spans) in enumerate(zip(paths, groups, strict=True))
     ]
 
@@ -177,7 +178,7 @@ def _shard(task: _Task) -> Shard:
             return found
     jets = JetColumns.concatenate([_with_weights(task.reader.read(span)) for span in task.spans])
     mixed = Shuffled.by(np.random.default_rng(task.number), jets) if task.reader.training else jets
-    write_shard(task.path, recut([mixed], repeat(shards.BLOCK_JETS)), task.key)
+    write_shard(task.path, recut([mixed], repeat(task.block_jets)), task.key)
     return describe_shard(task.path, task.key)
 
 

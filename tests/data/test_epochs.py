@@ -1,0 +1,129 @@
+"""Every jet once in an epoch, over ranks, and from any batch on: for any blocks, pools and batches."""
+
+from collections.abc import Iterable
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from phaze_ee.data import batches as batches_module
+from phaze_ee.data.chunks import ChunkReader
+from phaze_ee.data.columns import Group, InputLayout, JetColumns
+from phaze_ee.data.epochs import EpochPlan
+from phaze_ee.data.loaders import TrainingLoader
+from phaze_ee.data.rows import Chunk
+from phaze_ee.data.table import Span
+from phaze_ee.types import JetBatch
+
+GROUPS = (
+    Group("points", ("x", "y"), True, (0, 0)),
+    Group("features", ("x",), False, (0,)),
+    Group("mask", ("m",), False, (0,)),
+)
+LAYOUT = InputLayout(2, GROUPS)
+
+
+class Numbers:
+    """Reads jets whose label is their number; jet n has n modulo 3 particles, whose values are n."""
+
+    def __init__(self, sizes: list[int]) -> None:
+        self.first = np.cumsum([0, *sizes])
+
+    def read(self, span: Span) -> Chunk:
+        number_N = torch.arange(span.start, span.stop)
+        count_N = number_N % 3
+        values_CV = np.tile(number_N.repeat_interleave(count_N).numpy().astype(np.float32), (4, 1))
+        return Chunk(JetColumns(LAYOUT, values_CV, count_N, number_N, {}), None)
+
+
+def loader(
+    shards: list[list[int]], batch_size: int, seed: int = 0, rank: int = 0, world_size: int = 1
+) -> TrainingLoader:
+    """Return a loader of shards with blocks of the given sizes."""
+    spans, first = [], 0
+    for number, sizes in enumerate(shards):
+        for size in sizes:
+            spans.append(Span(Path(f"shard_{number}"), first, first + size))
+            first += size
+    counts = [span.stop - span.start for span in spans]
+    chunks = ChunkReader(Numbers(counts), spans, num_workers=0)
+    return TrainingLoader(
+        EpochPlan.of_counts(spans, counts, None),
+        chunks,
+        batch_size=batch_size,
+        seed=seed,
+        rank=rank,
+        world_size=world_size,
+        keep=False,
+    )
+
+
+def labels(batches: Iterable[JetBatch]) -> list[list[int]]:
+    return [batch.label_N.tolist() for batch in batches]
+
+
+SHARDS = st.lists(st.lists(st.integers(1, 9), min_size=1, max_size=4), min_size=1, max_size=5)
+
+
+@settings(max_examples=40)
+@given(
+    shards=SHARDS,
+    pool=st.integers(1, 40),
+    batch_size=st.integers(1, 20),
+    world_size=st.integers(1, 4),
+    seed=st.integers(0, 5),
+    epoch=st.integers(0, 5),
+    data=st.data(),
+)
+def test_every_jet_once_over_all_ranks_and_from_any_batch_on(
+    shards: list[list[int]], pool: int, batch_size: int, world_size: int, seed: int, epoch: int, data: st.DataObject
+) -> None:
+    count = sum(map(sum, shards))
+    if count < 2 * world_size:
+        return
+    seen: list[int] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(batches_module, "POOL_JETS", pool)
+        for rank in range(world_size):
+            own = loader(shards, batch_size, seed, rank, world_size)
+            own.set_epoch(epoch)
+            whole = labels(own)
+            assert len(whole) == len(own) == len(loader(shards, batch_size, seed, 0, world_size))
+            assert sum(map(len, whole)) == own.jet_count == count // world_size
+            first = data.draw(st.integers(0, len(own)))
+            own.set_epoch(epoch, first_batch=first)
+            assert labels(own) == whole[first:]
+            seen += chain.from_iterable(whole)
+    assert len(seen) == len(set(seen)) == count - count % world_size
+    assert set(seen) <= set(range(count))
+
+
+def test_a_walk_from_a_later_batch_reads_only_what_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batches_module, "POOL_JETS", 20)
+    read: list[Span] = []
+    original = Numbers.read
+
+    def recorded(self: Numbers, span: Span) -> Chunk:
+        read.append(span)
+        return original(self, span)
+
+    monkeypatch.setattr(Numbers, "read", recorded)
+    own = loader([[10] * 10], batch_size=10)
+    own.set_epoch(1, first_batch=7)
+    assert len(labels(own)) == 3
+    assert len(read) == 4, "the pool of batches 6 and 7, and that of 8 and 9"
+
+
+def test_batches_hold_what_the_jets_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batches_module, "POOL_JETS", 8)
+    for batch in loader([[5, 4], [7]], batch_size=5):
+        for number, features_1P, points_2P in zip(
+            batch.label_N.tolist(), batch.inputs.features, batch.inputs.points, strict=True
+        ):
+            count = number % 3
+            assert features_1P[0].tolist() == [number] * count + [0] * (2 - count)
+            assert points_2P[0].tolist() == ([number, number] if count else [0, 0]), "wrapped"
