@@ -7,15 +7,15 @@ from math import comb
 from typing import final
 
 import numpy as np
+import numpy.typing as npt
 
-from phaze_ee.exits.calibration.candidates import budgeted_thresholds, leaves_at, pareto_front
+from phaze_ee.exits.calibration.candidates import cost_curve, pareto_front
 from phaze_ee.exits.calibration.jets import CalibrationJets
+from phaze_ee.exits.calibration.targets import wrong_answers
 from phaze_ee.exits.scores import ExitScore
 
-# The ratios of jets that leave at an exit to those that leave at the exit before it: from nearly all at the first to
-# nearly all at the full model.
-_RATIOS = np.geomspace(0.02, 50, 41)
-_MOST_SUBSETS = 2_000
+_POINTS = 30  # on the curve of each set
+_MOST_SUBSETS = 600  # ten candidates have more, which takes minutes
 # Mean costs that differ by less than this share of the full model's are as good as equal.
 _COST_STEP = 0.005
 
@@ -37,25 +37,31 @@ class Placement:
 
 
 def placements(score: ExitScore, shaping: CalibrationJets, judging: CalibrationJets) -> list[Placement]:
-    """Return every set of candidates with budgeted thresholds, which some jets shape and others judge.
+    """Return every set of candidates with thresholds of several costs, which some jets shape and others judge.
 
-    With many candidates, sets are limited in size so that there are at most 2,000. The full model without exits comes
-    first.
+    The thresholds are those of :func:`phaze_ee.exits.calibration.candidates.cost_curve`. With many candidates, sets are
+    limited in size so that there are at most 600. The full model without exits comes first.
     """
-    full_cost = float((judging.weight_N * judging.full_cost_N).mean())
-    scores = shaping.scores(score), judging.scores(score)
-    found = []
+    found = [_judged((), (), judging, np.zeros(len(judging), dtype=np.int64))]
     for exits in _subsets(shaping.exit_count):
-        shaping_EN, judging_EN = (score_EN[list(exits)] for score_EN in scores)
-        jets = judging.with_exits(exits)
-        correct_EN = jets.correct_EN
-        for ratio in _RATIOS if exits else [1.0]:
-            thresholds = budgeted_thresholds(shaping_EN, float(ratio))
-            index_N = leaves_at(judging_EN, thresholds)
-            fractions = np.bincount(index_N, minlength=len(exits) + 1) / len(jets)
-            cost, accuracy = jets.mean_cost(index_N) / full_cost, float(jets.at_exit(correct_EN, index_N).mean())
-            found.append(Placement(exits, tuple(thresholds.tolist()), cost, accuracy, tuple(fractions.tolist())))
+        fitted, judged = shaping.with_exits(exits), judging.with_exits(exits)
+        for candidate in cost_curve(score, fitted, wrong_answers(fitted), _POINTS):
+            index_N = judged.exit_index(candidate.policy)
+            found.append(_judged(exits, candidate.policy.thresholds, judging, index_N))
     return found
+
+
+def _judged(
+    exits: tuple[int, ...], thresholds: Sequence[float], judging: CalibrationJets, index_N: npt.NDArray[np.int64]
+) -> Placement:
+    jets = judging.with_exits(exits)
+    return Placement(
+        exits,
+        tuple(thresholds),
+        cost=jets.mean_cost(index_N) / float((judging.weight_N * judging.full_cost_N).mean()),
+        accuracy=float(jets.at_exit(jets.correct_EN, index_N).mean()),
+        fractions=tuple((np.bincount(index_N, minlength=len(exits) + 1) / len(jets)).tolist()),
+    )
 
 
 def pareto_placements(found: Sequence[Placement]) -> list[Placement]:
@@ -75,7 +81,7 @@ def recommended(found: Sequence[Placement], epsilon: float) -> Placement:
 
 def _subsets(candidates: int) -> Iterator[tuple[int, ...]]:
     total = 0
-    for size in range(candidates + 1):
+    for size in range(1, candidates + 1):
         total += comb(candidates, size)
         if total > _MOST_SUBSETS and size > 1:
             return

@@ -64,14 +64,13 @@ def _candidates(score: ExitScore, jets: CalibrationJets, risks: Sequence[Risk]) 
 def _judge(
     score: ExitScore, thresholds: FloatArray, score_EN: FloatArray, jets: CalibrationJets, risks: Sequence[Risk]
 ) -> Candidate:
-    index_N = leaves_at(score_EN, thresholds)
+    index_N = _leaves_at(score_EN, thresholds)
     observed = [risk.observed(index_N) for risk in risks]
     worst = max(lost / max(count, 1) / risk.epsilon for (lost, count), risk in zip(observed, risks, strict=True))
     return Candidate(ThresholdPolicy(score, thresholds.tolist()), jets.mean_cost(index_N), worst)
 
 
-def leaves_at(score_EN: FloatArray, thresholds: FloatArray) -> npt.NDArray[np.int64]:
-    """Return the first exit at which the score of each jet reaches the threshold; behind the last: the full model."""
+def _leaves_at(score_EN: FloatArray, thresholds: FloatArray) -> npt.NDArray[np.int64]:
     leaves_EN = np.concatenate([score_EN >= thresholds[:, None], np.ones((1, score_EN.shape[1]), dtype=bool)])
     index_N: npt.NDArray[np.int64] = leaves_EN.argmax(axis=0)
     return index_N
@@ -125,7 +124,7 @@ def _best_threshold(
 ) -> float:
     """Return the threshold of one exit at which the total is least, all others fixed."""
     reaches_N = (score_EN[:index] < thresholds[:index, None]).all(axis=0) & (score_EN[index] >= lowest)
-    later_N = index + 1 + leaves_at(score_EN[index + 1 :], thresholds[index + 1 :])
+    later_N = index + 1 + _leaves_at(score_EN[index + 1 :], thresholds[index + 1 :])
     gain_N = np.take_along_axis(total_EN, later_N[None], axis=0)[0] - total_EN[index]
     order = order_N[reaches_N[order_N]]
     value_N = score_EN[index, order]
@@ -158,7 +157,7 @@ def cost_curve(score: ExitScore, jets: CalibrationJets, risk: Risk, points: int)
     which send fractions q_k ∝ ratio^k of the jets home at exit k.
     """
     score_EN = jets.scores(score)
-    budgeted = (budgeted_thresholds(score_EN, float(ratio)) for ratio in np.geomspace(1e-3, 1e3, 400))
+    budgeted = (_budgeted(score_EN, float(ratio)) for ratio in np.geomspace(1e-3, 1e3, 400))
     found = [_judge(score, thresholds, score_EN, jets, [risk]) for thresholds in budgeted]
     found += [
         _judge(score, thresholds, score_EN, jets, [risk]) for thresholds in _path(score_EN, jets, [risk], score.lowest)
@@ -171,11 +170,8 @@ def cost_curve(score: ExitScore, jets: CalibrationJets, risk: Risk, points: int)
     return [*chosen, _judge(score, never, score_EN, jets, [risk])]
 
 
-def budgeted_thresholds(score_EN: FloatArray, ratio: float) -> FloatArray:
-    """Return T_k, the ⌊N q_k⌋-th largest score at exit k among the jets that are still there (MSDNet).
-
-    Fractions q_k ∝ ratio^k of the jets leave at exit k (arXiv:1703.09844); the rest gets the full model.
-    """
+def _budgeted(score_EN: FloatArray, ratio: float) -> FloatArray:
+    """Return T_k, the ⌊N q_k⌋-th largest score at exit k among the jets that are still there."""
     exits, jets = score_EN.shape
     fraction_E = ratio ** np.arange(exits + 1, dtype=np.float64)
     leaving_E = np.floor(jets * fraction_E / fraction_E.sum()).astype(int)
