@@ -137,7 +137,8 @@ class ExitBenchmark(Record):
     """What it costs to leave at one exit, heads visited on the way included.
 
     ``flops`` are multiply-accumulates (MACs) by weaver's counter, the key and unit of the contract; ``macs`` are exact
-    multiply-accumulates of matrix products, the neighbour search included. Both for one jet of ``particles`` particles.
+    multiply-accumulates of matrix products, the neighbour search included. Both for one jet of ``particles`` particles,
+    as are ``head_macs``, those of the exit branch alone (None: not recorded, or the full model).
     """
 
     flops: int
@@ -145,6 +146,7 @@ class ExitBenchmark(Record):
     params: int
     params_str: str
     macs: int
+    head_macs: int | None = None
     share_of_full: float
     accuracy: float | None
     roc_auc: float | None

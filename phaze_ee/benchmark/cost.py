@@ -23,12 +23,14 @@ class ExitCost:
 
     ``macs`` counts every multiplication of a matrix product exactly, the neighbour search included. ``weaver_macs`` is
     the sum over layers by weaver's counter. ``parameters`` are those that the answers up to this exit depend on.
+    ``head_macs`` are those of the exit branch alone, what its link adds included; None for the full model.
     """
 
     name: str
     macs: int
     weaver_macs: int
     parameters: int
+    head_macs: int | None
 
 
 def exit_costs(tagger: Tagger, *, particles: int) -> list[ExitCost]:
@@ -42,8 +44,10 @@ def exit_costs(tagger: Tagger, *, particles: int) -> list[ExitCost]:
     inputs = _full_jet(tagger.backbone.input_channels, particles)
     macs = _exact_macs(tagger.requires_grad_(False), inputs)
     parameters = _parameters(tagger.requires_grad_(), inputs)
+    count_N = inputs.particle_count_N
+    heads = [int(tagger.head_macs(index, count_N)) for index in range(len(tagger.exit_stages))]
     return [
-        ExitCost(name, macs[index], _weaver_macs(tagger, index, inputs), parameters[index])
+        ExitCost(name, macs[index], _weaver_macs(tagger, index, inputs), parameters[index], [*heads, None][index])
         for index, name in enumerate(tagger.exit_names)
     ]
 
@@ -68,7 +72,8 @@ def _parameters(tagger: Tagger, inputs: JetInputs) -> list[int]:
     counts = []
     total = torch.zeros(())
     for exit_ in tagger.walk(inputs):
-        total = total + exit_.logits_NK.sum()
+        # What trains the parameters of a link has no gradient for the heads, hence both.
+        total = total + exit_.logits_NK.sum() + exit_.trained_NK.sum()
         gradients: Sequence[Tensor | None] = torch.autograd.grad(
             total, parameters, retain_graph=True, allow_unused=True
         )

@@ -19,7 +19,7 @@ from phaze_ee.modes.exit_policy import policy_of_model
 from phaze_ee.modes.inputs import Setup, load_setup, load_trained
 from phaze_ee.modes.model_identity import weights_hash
 from phaze_ee.modes.request import Request
-from phaze_ee.modes.tables import benchmark_table, curve_latency_table, latency_table, show, show_notes
+from phaze_ee.modes.tables import benchmark_table, curve_latency_table, head_table, latency_table, show, show_notes
 from phaze_ee.plots.titles import exit_title
 from phaze_ee.results import BenchmarkResults, EvaluationResults, ExitBenchmark, ExitEvaluation, LatencyReport
 
@@ -51,6 +51,8 @@ def run(request: Request) -> None:
     results.write(setup.project.benchmark_results)
     console.print(f"Model: {source}", soft_wrap=True, markup=False)
     show(benchmark_table(results))
+    if len(results.exits) > 1:
+        show(head_table(results))
     if results.latency is not None:
         show(latency_table(results.latency))
         if results.latency.curves:
@@ -88,7 +90,7 @@ def _latency(
     spent = (
         "MACs spent are those of the form that runs, with each jet's own number of particles. Times are those of the "
         "engine with every jet leaving at that exit, or as a policy says; the full model is timed without the heads on "
-        "the way."
+        "the way, unless its answer needs them (exit_link = 'boosted')."
     )
     return report, [spent]
 
@@ -121,6 +123,7 @@ def _exit_benchmark(cost: ExitCost, full: ExitCost, evaluation: ExitEvaluation |
         params=cost.parameters,
         params_str=f"{cost.parameters / 1e6:.2f}M",
         macs=cost.macs,
+        head_macs=cost.head_macs,
         share_of_full=cost.macs / full.macs,
         accuracy=None if evaluation is None else evaluation.accuracy,
         roc_auc=None if evaluation is None else evaluation.roc_auc,

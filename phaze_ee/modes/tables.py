@@ -99,6 +99,19 @@ def benchmark_table(results: BenchmarkResults) -> Table:
     return table
 
 
+def head_table(results: BenchmarkResults) -> Table:
+    """Return what the branch of each exit costs alone."""
+    table = empty_table(
+        f"exit branches alone: one jet of {results.particles} particles", ["thousand MACs", "of the full model"]
+    )
+    *_, full = results.exits.values()
+    for name, exit_ in results.exits.items():
+        if exit_.head_macs is not None:
+            share = 100 * exit_.head_macs / full.macs
+            table.add_row(exit_title(name), f"{exit_.head_macs / 1e3:,.2f}", f"{share:.3f} %")
+    return table
+
+
 def comparison_table(projects: Iterable[tuple[str, EvaluationResults, BenchmarkResults]]) -> Table:
     """Return how well the exits of several projects do, beside what they cost. A project's name heads its exits."""
     columns = ["accuracy", "AUC", "MACs [M]", "parameters"]

@@ -1,10 +1,12 @@
 from typing import Any
 
+import pytest
 import torch
 from torch import nn
 from weaver.nn.model.ParticleNet import ParticleNet as WeaverParticleNet
 
 from phaze_ee.benchmark.cost import exit_costs
+from phaze_ee.models.links import EXIT_LINKS
 from phaze_ee.models.particle_net import ParticleNet
 from phaze_ee.models.tagger import Tagger
 from phaze_ee.types import ExitStage
@@ -106,6 +108,21 @@ def test_exits_left_out_are_not_paid_for() -> None:
     every = exit_costs(small_tagger(), particles=12)
     assert second.macs == every[1].macs - 8 * CLASSES + CHANNELS * CLASSES
     assert full.parameters == sum(parameter.numel() for parameter in small_tagger(stages).parameters())
+
+
+def test_the_cost_of_a_branch_is_what_it_adds() -> None:
+    stages: tuple[ExitStage, ...] = ("input", 1)
+    costs = exit_costs(small_tagger(stages), particles=12)
+    assert [cost.head_macs for cost in costs] == [CHANNELS * CLASSES, 8 * CLASSES, None]
+
+
+@pytest.mark.parametrize("link", EXIT_LINKS)
+def test_every_parameter_of_linked_exits_counts_by_the_last_exit(link: str) -> None:
+    tagger = Tagger(small_tagger().backbone, (0, 1, 2), link=link).double()
+    first, *_, full = exit_costs(tagger, particles=12)
+    assert full.parameters == sum(parameter.numel() for parameter in tagger.parameters())
+    weights_of_its_ensemble = 1 + CLASSES if link == "cascade" else 0
+    assert first.parameters == exit_costs(small_tagger(), particles=12)[0].parameters + weights_of_its_ensemble
 
 
 def test_the_tagger_and_torch_are_left_as_they_were() -> None:

@@ -8,12 +8,14 @@ from phaze_ee.modes.tables import (
     WIDTH,
     benchmark_table,
     evaluation_table,
+    head_table,
     rejection_tables,
     with_error,
 )
 from phaze_ee.plots.titles import class_title, exit_title
 from phaze_ee.results import BenchmarkResults, EvaluationResults, ExitBenchmark, ExitEvaluation, Rejection
 from phaze_ee.types import exit_names
+from tests.plots.examples import benchmark_results
 
 
 def evaluation(exits: int, rejections: list[Rejection]) -> EvaluationResults:
@@ -99,6 +101,20 @@ def test_benchmark_rows_fit_on_one_line() -> None:
     assert "128 particles, 19 input channels" in text
     row = next(line for line in text.splitlines() if "full model" in line)
     assert row.split() == ["full", "model", "1533.724", "100.00", "%", "1544.969", "12,143,486", "0.8443", "0.9849"]
+
+
+def test_the_table_of_branches_leaves_out_the_full_model() -> None:
+    results = benchmark_results(["exit_0", "full_model"])
+    exits = {
+        "exit_0": results.exits["exit_0"].model_copy(update={"head_macs": 211_456}),
+        "full_model": results.exits["full_model"].model_copy(update={"macs": 533_724_032}),
+    }
+    text = rendered(head_table(results.model_copy(update={"exits": exits})))
+    assert "exit branches alone: one jet of 128 particles" in text
+    assert "thousand MACs" in text
+    row = next(line for line in text.splitlines() if "exit 0" in line)
+    assert row.split() == ["exit", "0", "211.46", "0.040", "%"]
+    assert "full model " not in text.splitlines()[-1]
 
 
 @pytest.mark.parametrize(

@@ -121,7 +121,7 @@ def test_the_loss_of_a_cascade_is_that_of_the_exits_and_of_their_ensembles() -> 
 class _SeededLoader(ListLoader):
     """Starts dropout anew in each epoch, so that a training that goes on compares with one that never stopped."""
 
-    def set_epoch(self, epoch: int) -> None:
+    def set_epoch(self, epoch: int, first_batch: int = 0) -> None:
         torch.manual_seed(epoch)
 
 
