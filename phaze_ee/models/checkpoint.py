@@ -5,6 +5,7 @@ import io
 import logging
 import pickle
 import struct
+import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -177,7 +178,10 @@ def read_content(path: Path) -> dict[str, Any]:
         CheckpointError: the file is missing, cannot be read, or holds no weights.
     """
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            # Plain pickles, which are refused below with a line of their own.
+            warnings.filterwarnings("ignore", message="Detected pickle protocol")
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise CheckpointError(f"checkpoint {path} does not exist") from error
     except READ_ERRORS as error:
