@@ -1,4 +1,4 @@
-"""Published weights get exits by one command, and whatever is wrong with a checkpoint is told before anything is made."""
+"""Published weights get exits by one command; what is wrong with a checkpoint is told before anything is made."""
 
 import pickle
 import shutil
