@@ -7,12 +7,12 @@ core, blocks of 1,000 jets; reading ends with one matrix of all particles (``ben
     =====================  ==========  ===============  ==============
     format                 bytes/jet   writing, us/jet  reading, us/jet
     =====================  ==========  ===============  ==============
-    Arrow IPC, plain             4100              2.3             2.3
-    Arrow IPC, LZ4               2608              5.9             3.5
-    Arrow IPC, Zstandard         2251             10.0             6.8
-    Parquet, LZ4                 2667             26.0             7.4
-    Parquet, Zstandard           2299             31.4            15.1
-    HDF5, Blosc2 with LZ4        2694             37.5            19.3
+    Arrow IPC, plain             4099              2.5             1.2
+    Arrow IPC, LZ4               2610              5.6             2.5
+    Arrow IPC, Zstandard         2252              9.0             5.2
+    Parquet, LZ4                 2671             16.0             7.5
+    Parquet, Zstandard           2300             19.4            10.3
+    HDF5, Blosc2 with LZ4        2708             27.5             7.7
     =====================  ==========  ===============  ==============
 
 Blocks are read, not mapped into memory: a file that is cut short while it is mapped would kill the process.

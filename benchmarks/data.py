@@ -1,0 +1,154 @@
+"""Jets per second, memory and disk of our cache, and of weaver's loader, on the same files.
+
+python benchmarks/data.py data_configs/JetClass_full.yaml FILE.root … [--copies 10]
+
+Each row is a process of its own, which walks three epochs; what the first has to compile is not in the later ones. Per
+core means per second of CPU time, of all threads of the process; the best of the later epochs counts. weaver's
+SimpleIterDataset runs in its fastest mode (fetch_by_files, fetch_step=1), for training; both pad to the length of the
+data configuration. With --copies, the files are given several names, and the memory of the larger data set stands
+beside that of the smaller.
+"""
+
+import argparse
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch.utils.data import DataLoader
+from weaver.utils.dataset import SimpleIterDataset
+
+from phaze_ee.data.cache.build import Job, build_cache
+from phaze_ee.data.cache.reader import Cache
+from phaze_ee.data.loaders import evaluation_loader, training_loader
+from phaze_ee.data.schema import DataSchema
+
+BATCH_SIZE = 512
+EPOCHS = 4
+
+
+def weaver_loader(config: Path, files: list[Path], *, training: bool) -> Iterable[Any]:
+    dataset = SimpleIterDataset(
+        {"_": [str(path) for path in files]},
+        str(config),
+        for_training=training,
+        fetch_by_files=True,
+        fetch_step=1,
+        name="train" if training else "test",
+    )
+    return DataLoader(dataset, batch_size=BATCH_SIZE)
+
+
+def cache_of(config: Path, root: Path, files: list[Path], *, training: bool) -> Cache:
+    schema = DataSchema.load(config)
+    return build_cache(root, Job(schema, schema, files, training=training))
+
+
+def ours(config: Path, files: list[Path], root: Path | None) -> Callable[[], Iterable[Any]]:
+    cache = None if root is None else cache_of(config, root, files, training=True)
+    loader = training_loader(DataSchema.load(config), files, batch_size=BATCH_SIZE, num_workers=0, seed=1, cache=cache)
+
+    def epoch() -> Iterable[Any]:
+        loader.set_epoch(loader._epoch + 1)
+        return loader
+
+    return epoch
+
+
+def walk(name: str, config: Path, root: Path, files: list[Path]) -> dict[str, Any]:
+    """Walk some epochs and return their times, and the peak of the process's memory."""
+    torch.set_num_threads(1)
+    walks: dict[str, Callable[[], Iterable[Any]]] = {
+        "weaver": lambda: weaver_loader(config, files, training=True),
+        "files": ours(config, files, None) if name == "files" else list,
+        "cache": ours(config, files, root) if name == "cache" else list,
+    }
+    times = []
+    for _ in range(EPOCHS):
+        start, cpu = time.perf_counter(), time.process_time()
+        jets = sum(len(batch[1]["_label_"] if name == "weaver" else batch) for batch in walks[name]())
+        times.append((time.perf_counter() - start, time.process_time() - cpu))
+    return {"jets": jets, "times": times, "peak": _peak_megabytes()}
+
+
+def _peak_megabytes() -> float:
+    # getrusage would count what the process was before it became this program
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) * 1.024e-3
+
+
+def in_process(name: str, config: Path, root: Path, files: list[Path]) -> dict[str, Any]:
+    command = [sys.executable, __file__, str(config), *map(str, files), "--walk", name, "--root", str(root)]
+    output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    result: dict[str, Any] = json.loads(output.splitlines()[-1])
+    return result
+
+
+def largest_difference(config: Path, root: Path, files: list[Path]) -> float:
+    """Return the largest difference of any number of any tensor to weaver's."""
+    cache = cache_of(config, root, files, training=False)
+    batches = evaluation_loader(cache.schema, files, batch_size=BATCH_SIZE, cache=cache)
+    largest = 0.0
+    for batch, (inputs, labels, _) in zip(batches, weaver_loader(config, files, training=False), strict=True):
+        assert torch.equal(batch.label_N, labels["_label_"])
+        for kind, group in cache.schema.groups.items():
+            difference = (getattr(batch.inputs, kind) - inputs[f"_{group}" if f"_{group}" in inputs else group]).abs()
+            largest = max(largest, float(difference.max()))
+    return largest
+
+
+def compare(config: Path, files: list[Path], copies: int, folder: Path) -> None:
+    console = Console()
+    many = [folder / f"{copy}_{path.name}" for copy in range(copies) for path in files]
+    for number, link in enumerate(many):
+        link.symlink_to(files[number % len(files)].absolute())
+    start = time.process_time()
+    cache = cache_of(config, folder / "cache", many, training=True)
+    seconds = time.process_time() - start
+    console.print(f"largest difference to weaver's tensors: {largest_difference(config, folder / 'cache', files):g}")
+    console.print(
+        f"convert: {cache.jet_count:,} jets, {cache.byte_count / cache.jet_count:,.0f} bytes per jet, "
+        f"{cache.jet_count / seconds:,.0f} jets per second and core"
+    )
+    rows = [("weaver", "weaver", files), ("from the files", "files", files), ("from the cache", "cache", files)]
+    if copies > 1:
+        rows.append(("from the cache", "cache", many))
+    table = Table("training", "jets", "1st epoch\nper core", "later\nper core", "ratio", "later\njets/s", "peak MB")
+    reference = 0.0
+    for title, name, some in rows:
+        result = in_process(name, config, folder / "cache", some)
+        jets, times = result["jets"], result["times"]
+        first, later = jets / times[0][1], jets / min(cpu for _, cpu in times[1:])
+        reference = reference or later
+        speed = jets / min(wall for wall, _ in times[1:])
+        numbers = (f"{jets:,}", f"{first:,.0f}", f"{later:,.0f}", f"{later / reference:.1f}", f"{speed:,.0f}")
+        table.add_row(title, *numbers, f"{result['peak']:,.0f}")
+    console.print(table)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("config", type=Path)
+    parser.add_argument("files", type=Path, nargs="+")
+    parser.add_argument("--copies", type=int, default=1)
+    parser.add_argument("--walk", help=argparse.SUPPRESS)
+    parser.add_argument("--root", type=Path, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.walk:
+        print(json.dumps(walk(arguments.walk, arguments.config, arguments.root, arguments.files)))
+        return
+    with tempfile.TemporaryDirectory() as folder:  # weaver writes beside the config
+        config = Path(shutil.copy(arguments.config, folder))
+        compare(config, arguments.files, arguments.copies, Path(folder))
+
+
+if __name__ == "__main__":
+    main()
