@@ -51,7 +51,7 @@ def test_syntax(script: Path) -> None:
     subprocess.run(["bash", "-n", str(script)], check=True)
 
 
-@pytest.mark.parametrize("script", ["compare_strategies.sh", "example_workflow.sh", "train_a100.sh"])
+@pytest.mark.parametrize("script", ["compare_strategies.sh", "example_workflow.sh", "sweep_slurm.sh", "train_a100.sh"])
 def test_help_is_the_comment_at_the_top(script: str, environment: dict[str, str], tmp_path: Path) -> None:
     result = run(script, "--help", environment=environment, folder=tmp_path)
     assert result.returncode == 0
@@ -135,6 +135,34 @@ def test_slurm_script_outside_a_job_says_how_to_submit_it(environment: dict[str,
     result = run("train_a100.sh", "JetClass", "first", environment=outside, folder=tmp_path)
     assert result.returncode == 2
     assert "sbatch shell_scripts/train_a100.sh JetClass first" in result.stderr
+
+
+SWEEP = ("sweep_slurm.sh", "JetClass", "first", "--set", "lr=1e-3:1e-2:log", "--trials", "8")
+
+
+def test_a_sweep_in_slurm_goes_on_with_the_study(environment: dict[str, str], tmp_path: Path) -> None:
+    slurm = {"SLURM_SUBMIT_DIR": str(SCRIPTS.parent), "SLURM_JOB_ID": "17"}
+    result = run(*SWEEP, environment=environment | slurm, folder=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert (
+        tmp_path / "record"
+    ).read_text() == "phaze_ee -m sweep -p JetClass first --set lr=1e-3:1e-2:log --trials 8\n"
+
+
+def test_a_preempted_sweep_goes_back_into_the_queue(environment: dict[str, str], tmp_path: Path) -> None:
+    for name, text in (("srun", "exit 85"), ("scontrol", 'echo "$@" >>"$RECORD"')):
+        (tmp_path / "programs" / name).write_text(f"#!/usr/bin/env bash\n{text}\n")
+    slurm = {"SLURM_SUBMIT_DIR": str(SCRIPTS.parent), "SLURM_JOB_ID": "17"}
+    result = run(*SWEEP, environment=environment | slurm, folder=tmp_path)
+    assert result.returncode == 85
+    assert (tmp_path / "record").read_text() == "requeue 17\n"
+
+
+def test_a_sweep_outside_a_job_says_how_to_submit_it(environment: dict[str, str], tmp_path: Path) -> None:
+    outside = {name: value for name, value in environment.items() if not name.startswith("SLURM_")}
+    result = run(*SWEEP, environment=outside, folder=tmp_path)
+    assert result.returncode == 2
+    assert "sbatch --array=1-8 shell_scripts/sweep_slurm.sh JetClass first --set" in result.stderr
 
 
 def test_only_what_is_run_is_executable() -> None:

@@ -12,6 +12,7 @@ from phaze_ee.results import TrainingHistory
 from phaze_ee.workspace import Project
 
 _KILL_SECONDS = 60.0
+_PREEMPTED = (PreemptedError.exit_status, -signal.SIGTERM, -signal.SIGUSR1)
 
 
 class TrialProcess:
@@ -47,7 +48,7 @@ class TrialProcess:
     @property
     def was_preempted(self) -> bool:
         """Whether the batch system has stopped it, so that it is to go on later."""
-        return self.status in (PreemptedError.exit_status, -signal.SIGTERM)
+        return self.status in _PREEMPTED
 
     def note(self, line: str) -> None:
         """Add a line to the log."""
