@@ -52,6 +52,8 @@ BEYOND_CONTRACT: dict[str, Any] = {
     "network_options": {"num_layers": 4},
     "seed": 7,
     "test_files": ["test/*.root"],
+    "use_cache": "always",
+    "cache_folder": "caches",
     "background": "label_QCD",
     "exit_stages": ["input", 0, 2],
     "exit_head": ["deep_sets", "linear", "linear"],
