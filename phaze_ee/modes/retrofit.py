@@ -56,7 +56,7 @@ def run(request: Request) -> None:
 
 def _create(project: Project, path: Path) -> None:
     """Create the project, if a network can be built and takes the weights of ``path``."""
-    network = {**_network_options(path), "init_from": str(path)}
+    network = {**network_options(path), "init_from": str(path)}
     options = Options.model_validate({**RETROFIT_VALUES, **network})
     schema = DataSchema.load(find_file("data_config", options.data_config, None))
     Setup(project, options, schema).build(schema)
@@ -69,7 +69,12 @@ def _create(project: Project, path: Path) -> None:
     )
 
 
-def _network_options(path: Path) -> dict[str, Any]:
+def network_options(path: Path) -> dict[str, Any]:
+    """Return the options of the network that a checkpoint is of, with a data configuration that fits it.
+
+    Raises:
+        CheckpointError: it cannot be read, or does not tell which network it is of.
+    """
     content = read_content(path)
     if is_tagger(content):
         own = content.get("options", {})
