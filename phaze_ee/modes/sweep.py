@@ -58,7 +58,9 @@ def run(request: Request) -> None:
     show_notes([f"trials that still run in other processes: {running}"] if running else [])
     complete = [trial.project for trial in results.ranked if trial.state == "complete"]
     if not complete and not running:
-        raise RunError(f"all {len(results.trials)} trials failed; their output is in output/logs/sweep.log of each")
+        raise RunError(
+            f"none of {len(results.trials)} trials succeeded; their output is in output/logs/sweep.log of each"
+        )
     if complete:
         write_figures({"sweep": sweep_figure(results)}, plan.folder)
         best = " ".join(complete[:3])

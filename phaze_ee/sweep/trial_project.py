@@ -1,6 +1,7 @@
 """The project of a trial: the configuration of the base project as it was, with the drawn values in it."""
 
 import shutil
+import textwrap
 from collections.abc import Mapping
 from glob import iglob
 from pathlib import Path
@@ -39,7 +40,7 @@ def make_trial(project: Project, base: Project, study: str, options: Options, dr
         RunError: it cannot be written.
     """
     values = ", ".join(f"{name} = {value}" for name, value in drawn.items()).replace("\\", "\\\\").replace('"""', "'''")
-    note = _NOTE.format(study=study, base=base, values=values)
+    note = "\n".join(map(textwrap.fill, _NOTE.format(study=study, base=base, values=values).splitlines(), [118] * 2))
     text = render_config(str(project), _from_trial(base, options), note, mark="changed")
     if project.config.is_file():
         if project.config.read_text(encoding="utf-8") != text:
@@ -58,6 +59,8 @@ def _from_trial(base: Project, options: Options) -> dict[str, Any]:
     values = options.model_dump()
     for name in _PATTERNS:
         values[name] = [_seen(base, pattern) for pattern in values[name]]
+    if options.cache_folder is None:  # what convert made for the base serves its trials too
+        values["cache_folder"] = str((base.data / "cache").absolute())
     if options.init_from is not None:
         values["init_from"] = _seen(base, options.init_from)
     return values

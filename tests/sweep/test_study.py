@@ -43,16 +43,19 @@ def test_a_grid_is_every_combination_once(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("storage", ["study.journal", "sqlite"])
-def test_started_again_a_search_draws_what_it_would_have_drawn(tmp_path: Path, storage: str) -> None:
-    def study(folder: Path, limit: int) -> SweepStudy:
-        folder.mkdir(exist_ok=True)
-        return opened(folder, limit=limit, storage=f"sqlite:///{folder}/study.db" if storage == "sqlite" else storage)
-
-    whole = finished(study(tmp_path / "whole", 13))  # beyond the ten that TPE draws at random
-    finished(study(tmp_path / "parts", 11))
-    assert finished(study(tmp_path / "parts", 13)) == whole
+def test_started_again_a_search_draws_what_it_would_have_drawn(tmp_path: Path) -> None:
+    for folder in ("whole", "parts"):
+        (tmp_path / folder).mkdir()
+    whole = finished(opened(tmp_path / "whole", limit=13))  # beyond the ten that TPE draws at random
+    finished(opened(tmp_path / "parts", limit=11))
+    assert finished(opened(tmp_path / "parts", limit=13)) == whole
     assert len({value["lr"] for value in whole}) == 13
+
+
+def test_a_database_serves_as_well(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/study.db"
+    first = finished(opened(tmp_path, limit=1, storage=url))
+    assert finished(opened(tmp_path, limit=2, storage=url))[:1] == first
 
 
 def test_two_processes_share_the_trials(tmp_path: Path) -> None:
