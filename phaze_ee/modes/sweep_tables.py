@@ -5,16 +5,26 @@ from rich.table import Table
 from phaze_ee.modes.tables import empty_table
 from phaze_ee.sweep_results import SweepResults, SweepTrial
 
+_LONGEST_HEADER = 12
+
 
 def sweep_table(results: SweepResults) -> Table:
     """Return the trials, the best first; where one failed, its error stands below."""
-    table = empty_table(f"Sweep {results.study} over {results.project}", [*results.space, "objective"], "trial")
+    table = empty_table(
+        f"Sweep {results.study} over {results.project}", [*map(_header, results.space), "objective"], "trial"
+    )
     table.columns[-1].no_wrap = True
     for trial in results.ranked:
         table.add_row(trial.project, *(_value(trial.values[name]) for name in results.space), _outcome(trial))
     failed = [f"{trial.project}: {trial.error}" for trial in results.trials if trial.error is not None]
     table.caption = "\n".join(failed) or None
     return table
+
+
+def _header(name: str) -> str:
+    """Return the name of an option, in two lines where it is long."""
+    start, _, end = name.rpartition("_")
+    return f"{start}_\n{end}" if start and len(name) > _LONGEST_HEADER else name
 
 
 def _value(value: float | str) -> str:

@@ -9,8 +9,7 @@ from matplotlib.ticker import MaxNLocator
 from phaze_ee.plots.style import PALETTE, hep_style, legend_below, simulation_label
 from phaze_ee.sweep_results import SweepResults, SweepTrial
 
-_COLUMNS = 3
-_LONGEST_TICK = 14
+_LONGEST_TICK = 20
 _TITLES = {"full_model": "Validation accuracy", "exits": "Mean validation accuracy"}
 
 
@@ -22,13 +21,14 @@ def sweep_figure(results: SweepResults) -> Figure:
     """
     complete = [trial for trial in results.trials if trial.state == "complete"]
     count = 1 + len(results.space)
-    columns = min(count, _COLUMNS)
+    columns = count if count <= 3 else 2 if count == 4 else 3
     rows = ceil(count / columns)
     figure = Figure(figsize=(1.5 + 4 * columns, 1.5 + 4 * rows))
     panels = figure.subplots(rows, columns, sharey=True, squeeze=False)
     _draw_history(panels.flat[0], complete)
     for axes, name in zip(panels.flat[1:count], results.space, strict=True):
         _draw_option(axes, results, name, complete)
+    panels[0, 0].margins(y=0.1)  # shared by all
     for axes in panels.flat[count:]:
         axes.axis("off")
     for axes in panels[:, 0]:
@@ -57,7 +57,7 @@ def _draw_option(axes: Axes, results: SweepResults, name: str, complete: list[Sw
     if log is None:
         choices = list(dict.fromkeys(map(str, drawn)))
         _draw_points(axes, [float(choices.index(str(value))) for value in drawn], values)
-        axes.set_xticks(range(len(choices)), [_short(choice) for choice in choices], rotation=30, ha="right")
+        axes.set_xticks(range(len(choices)), [_short(choice) for choice in choices], rotation=20, ha="right")
         axes.set_xlim(-0.5, len(choices) - 0.5)
         axes.tick_params(axis="x", which="minor", length=0)
     else:
@@ -69,7 +69,9 @@ def _draw_option(axes: Axes, results: SweepResults, name: str, complete: list[Sw
 def _draw_points(axes: Axes, positions: list[float], values: list[float]) -> None:
     best = values.index(max(values))
     axes.plot(positions, values, "o", color=PALETTE[0], label="trial")
-    axes.plot(positions[best], values[best], "*", color=PALETTE[2], markersize=16, label="best")
+    axes.plot(
+        positions[best], values[best], "*", color=PALETTE[2], markersize=16, label="best", clip_on=False, zorder=5
+    )
 
 
 def _short(text: str) -> str:
