@@ -75,4 +75,4 @@ def _draw_points(axes: Axes, positions: list[float], values: list[float]) -> Non
 
 
 def _short(text: str) -> str:
-    return text if len(text) <= _LONGEST_TICK else f"{text[: _LONGEST_TICK - 1]}…"
+    return text if len(text) <= _LONGEST_TICK else f"{text[: _LONGEST_TICK // 2]}…{text[1 - _LONGEST_TICK // 2 :]}"

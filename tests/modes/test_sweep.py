@@ -6,7 +6,6 @@ from phaze_ee.errors import RunError, UsageError
 from phaze_ee.modes import sweep
 from phaze_ee.modes.project_results import read_project_results
 from phaze_ee.modes.request import Request
-from phaze_ee.sweep import process
 from phaze_ee.sweep.objective import Objective
 from phaze_ee.sweep_results import SweepResults
 from phaze_ee.workspace import Project
@@ -32,7 +31,7 @@ def untrained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     program = tmp_path / "program"
     program.write_text(PROGRAM)
     program.chmod(0o755)
-    monkeypatch.setattr(process.sys, "executable", str(program))
+    monkeypatch.setattr("phaze_ee.sweep.process.sys.executable", str(program))
     monkeypatch.setattr(Objective, "of", lambda self, project: float(project.name[-1]) / 10)
     monkeypatch.setattr("phaze_ee.modes.plot.save", save_nothing)
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from phaze_ee.config.load import load_options
+from phaze_ee.config.options import Options
 from phaze_ee.errors import PreemptedError, RunError
-from phaze_ee.sweep import process
 from phaze_ee.sweep.fleet import run_trials, worker_environments
 from phaze_ee.sweep.objective import Objective
 from phaze_ee.sweep.process import last_line
@@ -48,7 +48,7 @@ def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SweepStudy:
 def use_program(folder: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     (folder / "program").write_text(text)
     (folder / "program").chmod(0o755)
-    monkeypatch.setattr(process.sys, "executable", str(folder / "program"))
+    monkeypatch.setattr("phaze_ee.sweep.process.sys.executable", str(folder / "program"))
 
 
 def opened(folder: Path) -> SweepStudy:
@@ -56,7 +56,7 @@ def opened(folder: Path) -> SweepStudy:
     return SweepStudy(study, folder, parse_space(["lr=0.1,0.2,0.3,0.4"]), seed, limit=4)
 
 
-def make(attempt: Attempt) -> tuple[Project, object]:
+def make(attempt: Attempt) -> tuple[Project, Options]:
     project = Project("W", f"trial_{attempt.number}")
     project.config.parent.mkdir(parents=True, exist_ok=True)
     project.logs.mkdir(parents=True, exist_ok=True)
