@@ -48,7 +48,9 @@ def _train(setup: Setup, point: ResumePoint | None) -> None:
     _announce(setup, options, loaders)
     project = setup.project
     outputs = Outputs(project.models, project.logs, project.training_history, project.resume_point, str(project))
-    data = DataRecord(schema.options, fingerprint([*train_files, *val_files], schema))
+    # the jets of an epoch come in another order from a cache: what began with one cannot go on without it
+    source = "" if cache is None else f" {cache.manifest.key}"
+    data = DataRecord(schema.options, fingerprint([*train_files, *val_files], schema) + source)
     if point is not None:
         check_unchanged(point, run_record(options, data), str(project.config))
         console.print(f"Going on from {point.described} of {options.epochs}, where this training was interrupted")
