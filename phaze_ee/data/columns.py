@@ -4,15 +4,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
+import numba
 import numpy as np
 import numpy.typing as npt
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from weaver.utils.data.tools import _batched_fused_constant_pad, _batched_fused_repeat_pad
 
 from phaze_ee.data.schema import DataSchema
-from phaze_ee.types import JetBatch, JetInputs, select_ragged
+from phaze_ee.types import JetBatch, JetInputs
+
+_PIECE = 1_024  # particles
 
 
 @dataclass(frozen=True)
@@ -23,30 +25,6 @@ class Group:
     names: tuple[str, ...]
     wrap: bool  # the particles again and again; otherwise the values of ``padding``
     padding: tuple[float, ...]
-
-    def pad(
-        self,
-        content: npt.NDArray[np.float32],
-        starts: npt.NDArray[np.int64],
-        offsets: npt.NDArray[np.int64],
-        length: int,
-    ) -> npt.NDArray[np.float32]:
-        """Return the variables, (N, C, P), by weaver's own kernels.
-
-        Args:
-            content: the values of all particles, variable after variable.
-            starts: where the values of each variable of this group begin in it.
-            offsets: where each jet begins among the particles, and the end.
-            length: P.
-        """
-        output = np.zeros((len(offsets) - 1, len(self.names), length), dtype=np.float32)
-        unused = np.zeros(len(self.names), dtype=np.float32)
-        arguments = (content, starts, offsets, unused, unused, unused, unused, unused.astype(bool))
-        if self.wrap:
-            _batched_fused_repeat_pad(*arguments, output)
-        else:
-            _batched_fused_constant_pad(*arguments, np.asarray(self.padding, dtype=np.float32), output)
-        return output
 
 
 @dataclass(frozen=True)
@@ -76,14 +54,16 @@ class InputLayout:
 
 @dataclass(frozen=True)
 class JetColumns:
-    """Jets as rows of particle values, one row a channel, with at most P particles each.
+    """Jets as the values of particles, with at most P particles each; taking some of the jets copies no particle.
 
-    The values are standardised and clipped. The rows are those of one matrix, or stand on their own as they come from a
-    file: joining them is the first time that they are copied. ``label_N`` is -1 where the class is unknown.
+    The values are standardised and clipped: one matrix with a row a particle, or C rows with one number a particle, as
+    files have them. ``start_N`` is where the particles of each jet begin in them. ``label_N`` is -1 where the class is
+    unknown.
     """
 
     layout: InputLayout
-    values_CV: Float[np.ndarray, "C V"] | list[Float[np.ndarray, " V"]]
+    values: Float[np.ndarray, "V C"] | list[Float[np.ndarray, " V"]]
+    start_N: Int[Tensor, " N"]
     count_N: Int[Tensor, " N"]
     label_N: Int[Tensor, " N"]
     observers: dict[str, npt.NDArray[np.generic]]
@@ -93,8 +73,20 @@ class JetColumns:
 
     def __reduce__(self) -> tuple[Any, ...]:
         # as one tensor, which goes from a worker to this process through shared memory
-        values_CV = torch.from_numpy(np.asarray(self.values_CV))
-        return _unpickled, (self.layout, values_CV, self.count_N, self.label_N, self.observers)
+        values_VC, start_N = self._matrix()
+        return _unpickled, (torch.from_numpy(values_VC), replace(self, values=[], start_N=start_N).__dict__)
+
+    @classmethod
+    def of_rows(
+        cls,
+        layout: InputLayout,
+        rows: list[Float[np.ndarray, " V"]],
+        count_N: Int[Tensor, " N"],
+        label_N: Int[Tensor, " N"],
+        observers: dict[str, npt.NDArray[np.generic]],
+    ) -> Self:
+        """Return jets whose particles stand one jet after the other."""
+        return cls(layout, rows, count_N.cumsum(0) - count_N, count_N, label_N, observers)
 
     @classmethod
     def of_padded(cls, layout: InputLayout, batch: JetBatch) -> Self:
@@ -102,7 +94,7 @@ class JetColumns:
         groups = [getattr(batch.inputs, group.kind) for group in layout.groups]
         values_CV = torch.cat(groups, dim=1).transpose(0, 1).flatten(1).numpy()
         count_N = torch.full((len(batch),), layout.length)
-        return cls(layout, values_CV, count_N, batch.label_N, batch.observers)
+        return cls.of_rows(layout, list(values_CV), count_N, batch.label_N, batch.observers)
 
     @classmethod
     def concatenate(cls, parts: Sequence["JetColumns"]) -> "JetColumns":
@@ -110,50 +102,128 @@ class JetColumns:
         first = parts[0]
         if len(parts) == 1:
             return first
-        particles = sum(len(part.values_CV[0]) for part in parts)
-        values_CV = np.empty((len(first.values_CV), particles), dtype=np.float32)
-        for channel, row_V in enumerate(values_CV):
-            np.concatenate([part.values_CV[channel] for part in parts], out=row_V)
-        return JetColumns(
-            first.layout,
-            values_CV,
-            torch.cat([part.count_N for part in parts]),
-            torch.cat([part.label_N for part in parts]),
-            {name: np.concatenate([part.observers[name] for part in parts]) for name in first.observers},
-        )
+        count_N = torch.cat([part.count_N for part in parts])
+        values_VC = np.empty((int(count_N.sum()), len(first.layout.names)), dtype=np.float32)
+        last = 0
+        for part in parts:
+            particles = int(part.count_N.sum())
+            part._write(values_VC[last : last + particles])
+            last += particles
+        observers = {name: np.concatenate([part.observers[name] for part in parts]) for name in first.observers}
+        label_N = torch.cat([part.label_N for part in parts])
+        return JetColumns(first.layout, values_VC, count_N.cumsum(0) - count_N, count_N, label_N, observers)
 
     def take(self, index_N: Tensor | slice) -> "JetColumns":
-        """Return the jets that an index or a slice (with step 1) names."""
-        if isinstance(index_N, slice):
-            start, stop, _ = index_N.indices(len(self))
-            first, last = int(self.count_N[:start].sum()), int(self.count_N[:stop].sum())
-            values_CV: Any = [row_V[first:last] for row_V in self.values_CV]
-            count_N = self.count_N[index_N]
-        else:
-            row_V, count_N = select_ragged(self.count_N, index_N)
-            # torch: twice as fast as numpy here
-            values_CV = torch.from_numpy(np.asarray(self.values_CV)).index_select(1, row_V).numpy()
+        """Return the jets that an index or a slice names."""
         # as numpy: an index tensor with one element would pick a scalar instead of a column of one
         rows = index_N if isinstance(index_N, slice) else index_N.numpy()
-        observers = {name: column[rows] for name, column in self.observers.items()}
-        return replace(self, values_CV=values_CV, count_N=count_N, label_N=self.label_N[index_N], observers=observers)
+        return replace(
+            self,
+            start_N=self.start_N[index_N],
+            count_N=self.count_N[index_N],
+            label_N=self.label_N[index_N],
+            observers={name: column[rows] for name, column in self.observers.items()},
+        )
+
+    def rows(self) -> Float[np.ndarray, "C V"]:
+        """Return the values of the jets' particles alone, one jet after the other, channel by channel."""
+        values_VC = np.empty((int(self.count_N.sum()), len(self.layout.names)), dtype=np.float32)
+        self._write(values_VC)
+        return np.ascontiguousarray(values_VC.T)
 
     def padded(self) -> JetBatch:
-        """Return the jets as a network takes them, padded to P particles exactly as weaver pads them."""
-        values_CV = np.ascontiguousarray(self.values_CV)
-        offsets = np.concatenate([[0], np.cumsum(self.count_N.numpy())])
+        """Return the jets as a network takes them, padded to P particles as weaver pads them."""
+        values_VC, start_N = self._matrix()
         tensors, channel = {}, 0
         for group in self.layout.groups:
-            starts = np.arange(channel, channel + len(group.names)) * values_CV.shape[1]
-            tensors[group.kind] = torch.from_numpy(
-                group.pad(values_CV.reshape(-1), starts, offsets, self.layout.length)
-            )
+            output = np.empty((len(self), len(group.names), self.layout.length), dtype=np.float32)
+            padding_C = np.asarray(group.padding, dtype=np.float32)
+            pad_particles(values_VC, channel, start_N.numpy(), self.count_N.numpy(), group.wrap, padding_C, output)
+            tensors[group.kind] = torch.from_numpy(output)
             channel += len(group.names)
         # without a mask group every slot counts as real, as in weaver
         mask = tensors.get("mask", torch.ones(len(self), 1, self.layout.length))
         inputs = JetInputs(tensors["points"], tensors["features"], tensors.get("vectors"), mask)
         return JetBatch(inputs, self.label_N, self.observers)
 
+    def _matrix(self) -> tuple[Float[np.ndarray, "V C"], Int[Tensor, " N"]]:
+        """Return a matrix with the particles of the jets, perhaps among others, and where each jet begins in it."""
+        if isinstance(self.values, np.ndarray):
+            return self.values, self.start_N
+        values_VC = np.empty((int(self.count_N.sum()), len(self.values)), dtype=np.float32)
+        self._write(values_VC)
+        return values_VC, self.count_N.cumsum(0) - self.count_N
 
-def _unpickled(layout: InputLayout, values_CV: Tensor, *others: Any) -> JetColumns:
-    return JetColumns(layout, values_CV.numpy(), *others)
+    def _write(self, output_VC: Float[np.ndarray, "V C"]) -> None:
+        """Write the particles of the jets, one jet after the other."""
+        if not len(self):
+            return
+        first = int(self.start_N[0])
+        together = bool((self.start_N[1:] == (self.start_N + self.count_N)[:-1]).all())
+        places = slice(first, first + len(output_VC)) if together else self._places()
+        if isinstance(self.values, np.ndarray):
+            output_VC[:] = self.values[places]
+        else:
+            interleave([row_V[places] for row_V in self.values], output_VC)
+
+    def _places(self) -> npt.NDArray[np.int64]:
+        shift_N = self.start_N - (self.count_N.cumsum(0) - self.count_N)
+        shift_V = shift_N.repeat_interleave(self.count_N)
+        places: npt.NDArray[np.int64] = (shift_V + torch.arange(len(shift_V))).numpy()
+        return places
+
+
+def interleave(rows: Sequence[Float[np.ndarray, " V"]], output_VC: Float[np.ndarray, "V C"]) -> None:
+    """Write C rows of V numbers as V rows of C numbers."""
+    # in pieces that stay in the processor's cache while each row writes its column: twice as fast
+    for start in range(0, len(output_VC), _PIECE):
+        piece_VC = output_VC[start : start + _PIECE]
+        for channel, row_V in enumerate(rows):
+            piece_VC[:, channel] = row_V[start : start + _PIECE]
+
+
+@numba.njit(cache=True)
+def pad_particles(
+    values_VC: Float[np.ndarray, "V C"],
+    first: int,
+    start_N: Int[np.ndarray, " N"],
+    count_N: Int[np.ndarray, " N"],
+    wrap: bool,
+    padding_C: Float[np.ndarray, " C"],
+    output_NCP: Float[np.ndarray, "N C P"],
+) -> None:
+    """Fill the slots of jets with some channels of their particles, and the slots behind them.
+
+    weaver's own kernels take particles channel by channel and one jet after the other: jets in random order would first
+    have to be copied, which costs more than the padding.
+
+    Args:
+        values_VC: the particles of the jets, perhaps among others.
+        first: the first of the channels that are wanted.
+        start_N: where the particles of each jet begin.
+        count_N: how many it has, at most P.
+        wrap: whether the particles are repeated behind them; otherwise ``padding_C`` stands there.
+        padding_C: what stands in slots without a particle.
+        output_NCP: is written.
+    """
+    slots = output_NCP.shape[2]
+    for jet in range(output_NCP.shape[0]):
+        start, count = start_N[jet], count_N[jet]
+        for channel in range(output_NCP.shape[1]):
+            row_P = output_NCP[jet, channel]
+            for place in range(count):
+                row_P[place] = values_VC[start + place, first + channel]
+            if wrap and count > 0:
+                filled = count
+                while filled < slots:  # twice as many each time
+                    width = min(filled, slots - filled)
+                    for place in range(width):
+                        row_P[filled + place] = row_P[place]
+                    filled += width
+            else:
+                # weaver: a jet without particles has zeros where others would be repeated
+                row_P[count:] = 0 if wrap else padding_C[channel]
+
+
+def _unpickled(values_VC: Tensor, others: dict[str, Any]) -> JetColumns:
+    return JetColumns(**{**others, "values": values_VC.numpy()})

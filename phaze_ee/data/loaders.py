@@ -202,7 +202,8 @@ class TrainingLoader:
 
 def _without_particles(jets: JetColumns, label_N: Int[Tensor, " N"]) -> JetColumns:
     layout = replace(jets.layout, length=0)
-    return JetColumns(layout, [row_V[:0] for row_V in jets.values_CV], torch.zeros_like(label_N), label_N, {})
+    nothing = [np.empty(0, dtype=np.float32) for _ in layout.names]
+    return JetColumns.of_rows(layout, nothing, torch.zeros_like(label_N), label_N, {})
 
 
 def training_loader(

@@ -177,7 +177,9 @@ class RowReader:
         if rows is None:
             return JetColumns.of_padded(self.layout, self._batch(table, path))
         label_N = torch.from_numpy(ak.to_numpy(table["_label_"]))
-        return JetColumns(self.layout, rows.values_CV.numpy(), rows.count_N, label_N, self._observers(table, path))
+        return JetColumns.of_rows(
+            self.layout, list(rows.values_CV.numpy()), rows.count_N, label_N, self._observers(table, path)
+        )
 
     def _batch(self, table: ak.Array, path: Path) -> JetBatch:
         observers = self._observers(table, path)  # before weaver transforms the columns in place

@@ -37,7 +37,7 @@ class Numbers:
         number_N = torch.arange(span.start, span.stop)
         count_N = number_N % 3
         values_CV = np.tile(number_N.repeat_interleave(count_N).numpy().astype(np.float32), (4, 1))
-        return Chunk(JetColumns(LAYOUT, values_CV, count_N, number_N, {}), None)
+        return Chunk(JetColumns.of_rows(LAYOUT, list(values_CV), count_N, number_N, {}), None)
 
 
 def loader(

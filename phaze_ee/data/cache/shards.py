@@ -113,7 +113,7 @@ class ShardReader:
             columns = {name: record.column(name) for name in record.schema.names}
             particles = columns["particles"]
             values = [particles.values.field(name).to_numpy() for name in self.layout.names]
-            jets = JetColumns(
+            jets = JetColumns.of_rows(
                 self.layout,
                 values,
                 torch.from_numpy(np.diff(particles.offsets.to_numpy()).astype(np.int64)),
@@ -124,7 +124,7 @@ class ShardReader:
 
 
 def _record(jets: JetColumns) -> pyarrow.RecordBatch:
-    values = [pyarrow.array(row_V) for row_V in jets.values_CV]
+    values = [pyarrow.array(row_V) for row_V in jets.rows()]
     particles = pyarrow.StructArray.from_arrays(values, names=list(jets.layout.names))
     offsets = np.concatenate([[0], np.cumsum(jets.count_N.numpy())]).astype(np.int32)
     columns = {name if name == WEIGHT else _OBSERVER + name: column for name, column in jets.observers.items()}
