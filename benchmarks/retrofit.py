@@ -1,6 +1,6 @@
 """How long published weights take to get exits: the command from start to end, and the same without stored features.
 
-    python benchmarks/retrofit.py WEIGHTS.pt … --files "JETS/*.root" [--epochs 30]
+    python benchmarks/retrofit.py WEIGHTS.pt … --files "JETS/*.root" [--epochs 20]
 
 The exits learn from the jets of --files and are judged on the 3,600 bundled jets. Without stored features one epoch is
 trained, and its time multiplied by the epochs. CPU seconds stand beside wall time: what else runs on the machine
@@ -92,7 +92,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("weights", type=Path, nargs="+")
     parser.add_argument("--files", required=True, help="pattern of the training files")
-    parser.add_argument("--epochs", type=int, default=30)
+    parser.add_argument("--epochs", type=int, default=20)
     arguments = parser.parse_args()
     title = f"{arguments.epochs} epochs; 'without' stored features: CPU seconds, one epoch times {arguments.epochs}"
     table = Table("weights", *COLUMNS, title=title)
