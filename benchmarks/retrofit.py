@@ -2,7 +2,7 @@
 
     python benchmarks/retrofit.py WEIGHTS.pt … --files "JETS/*.root" [--epochs 20]
 
-The exits learn from the jets of --files and are judged on the 3,600 bundled jets. Without stored features one epoch is
+The exits learn from the jets of --files and are judged on the 6,000 bundled ones. Without stored features one epoch is
 trained, and its time multiplied by the epochs. CPU seconds stand beside wall time: what else runs on the machine
 changes them less.
 """

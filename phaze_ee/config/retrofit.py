@@ -30,7 +30,7 @@ RETROFIT_VALUES: dict[str, Any] = {
 
 _NOTE = """\
 The network is that of the checkpoint in init_from, and stays as it is; exits alone learn. train_files, val_files and
-test_files are the 3,600 bundled jets: name your own, the more the better, and run mode retrofit again. What is marked
+test_files are the bundled jets: name your own, the more the better, and run mode retrofit again. What is marked
 [retrofit] fits the checkpoint or the bundled jets."""
 
 
