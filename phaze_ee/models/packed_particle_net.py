@@ -13,7 +13,7 @@ from phaze_ee.models.folding import FoldedParticleNet, fold
 from phaze_ee.models.native.kernel import EdgeConvKernel, library
 from phaze_ee.models.neighbours import nearest_neighbours
 from phaze_ee.models.packed import JetLayout, PackedState, pool_rows
-from phaze_ee.models.packed_training import edge_conv_training, layer_training
+from phaze_ee.models.packed_training import edge_conv_training, layer_training, normalise_slots
 from phaze_ee.models.staged_particle_net import StagedParticleNet
 from phaze_ee.types import Jets
 
@@ -53,7 +53,7 @@ class PackedParticleNet(StagedParticleNet[PackedState]):
         if self._differentiates():
             padded = self.trim(inputs.padded())
             # bn_fts sees the padded tensor, as in weaver: its statistics include what stands in padded slots.
-            features = self.mod.bn_fts(padded.features) if self.mod.use_fts_bn else padded.features
+            features = normalise_slots(self.mod.bn_fts, padded.features) if self.mod.use_fts_bn else padded.features
             jets, length = replace(padded, features=features, vectors=None).ragged(), features.shape[-1]
             return PackedState(jets.features_VC, jets.points_V2, JetLayout(jets.particle_count_N), length)
         folded = self._fold(check=True)

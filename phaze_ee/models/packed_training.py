@@ -49,6 +49,15 @@ def layer_training(
     return normalise(rows.linear(convolution.weight.flatten(1)), norm).row_EC
 
 
+def normalise_slots(
+    norm: nn.modules.batchnorm._BatchNorm, features_NCP: Float[Tensor, "N C P"]
+) -> Float[Tensor, "N C P"]:
+    """Apply a BatchNorm to all slots of padded jets, real or not."""
+    slot_SC = features_NCP.transpose(1, 2).flatten(0, 1)
+    rows = WeightedRows(slot_SC, slot_SC.new_zeros(1, slot_SC.shape[1]), slot_SC.new_zeros(1))
+    return normalise(rows, norm).row_EC.unflatten(0, (len(features_NCP), -1)).transpose(1, 2)
+
+
 def _padding_edges(state: PackedState, k: int) -> tuple[Int[Tensor, " R"], Float[Tensor, " R"]]:
     """Return the different edges of padded slots, by the particle that is their neighbour, and how often each occurs.
 

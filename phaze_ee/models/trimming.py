@@ -1,10 +1,12 @@
 """weaver's way of cutting padding in training, for all networks that have its SequenceTrimmer."""
 
+from dataclasses import replace
 from typing import Any
 
 import torch
 
 from phaze_ee.models.padded import fit_length
+from phaze_ee.models.processes import joined, process_index
 from phaze_ee.types import JetInputs
 
 
@@ -24,8 +26,13 @@ def trim(inputs: JetInputs, trimmer: Any, *, training: bool, minimum_length: int
 
 
 def _trimmed_at_random(inputs: JetInputs, trimmer: Any) -> JetInputs:
-    vectors = [] if inputs.vectors is None else [inputs.vectors]
-    tensors = [inputs.points, inputs.features, *vectors]
-    together, _, valid, _ = trimmer(torch.cat(tensors, dim=1), mask=inputs.mask)
-    points, features, *rest = torch.split(together, [tensor.shape[1] for tensor in tensors], dim=1)
-    return JetInputs(points, features, rest[0] if rest else None, valid)
+    # The trimmer sees where particles stand, of the jets of all processes that train together: what it does with a
+    # batch does not depend on how many processes share it.
+    length = inputs.mask.shape[-1]
+    mask_M1P = joined(inputs.mask.float())
+    place_M1P = torch.arange(length, device=mask_M1P.device, dtype=mask_M1P.dtype).expand_as(mask_M1P)
+    place_M1P, _, valid_M1P, _ = trimmer(place_M1P, mask=mask_M1P)
+    own = slice(process_index() * len(inputs), (process_index() + 1) * len(inputs))
+    place_N1P = place_M1P[own].long()
+    moved = inputs.map(lambda tensor: tensor.gather(-1, place_N1P.expand(-1, tensor.shape[1], -1)))
+    return replace(moved, mask=valid_M1P[own])

@@ -22,6 +22,7 @@ from phaze_ee.modes.inputs import Setup, load_setup
 from phaze_ee.modes.request import Request
 from phaze_ee.modes.resume import check_unchanged, resume_point
 from phaze_ee.training.cached_loaders import Loaders
+from phaze_ee.training.epochs import with_epoch_length
 from phaze_ee.training.lock import training_lock
 from phaze_ee.training.resume import ResumePoint
 from phaze_ee.training.run import DataRecord, Outputs, run_record, train
@@ -55,7 +56,7 @@ def _train(setup: Setup, point: ResumePoint | None) -> None:
         check_unchanged(point, run_record(options, data), str(project.config))
         console.print(f"Going on from {point.described} of {options.epochs}, where this training was interrupted")
     checkpoints = train(tagger, loaders, options, outputs, data, console, point)
-    if checkpoints.best_epoch is None:
+    if _rank() or checkpoints.best_epoch is None:
         return  # another process of this run writes the models
     console.print(
         f"Best model: epoch {checkpoints.best_epoch + 1}, validation accuracy {checkpoints.best_accuracy:.4f} "
@@ -84,17 +85,19 @@ def train_into(folder: Path, setup: Setup, schema: DataSchema, tagger: Tagger) -
 
 def _loaders(setup: Setup, options: Options, schema: DataSchema, cache: Cache | None) -> Loaders:
     assert options.seed is not None
+    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    passes = training_loader(
+        schema,
+        setup.files("train_files"),
+        batch_size=options.batch_size,
+        num_workers=options.num_workers,
+        seed=options.seed,
+        rank=_rank(),
+        world_size=processes,
+        cache=cache,
+    )
     return Loaders(
-        train=training_loader(
-            schema,
-            setup.files("train_files"),
-            batch_size=options.batch_size,
-            num_workers=options.num_workers,
-            seed=options.seed,
-            rank=int(os.environ.get("RANK", "0")),
-            world_size=int(os.environ.get("WORLD_SIZE", "1")),
-            cache=cache,
-        ),
+        train=with_epoch_length(passes, options, processes),
         val=_validation_jets(setup, schema, setup.files("val_files")),
     )
 
@@ -110,8 +113,12 @@ def _validation_jets(setup: Setup, schema: DataSchema, files: Sequence[Path]) ->
 
 def _alone(project: Project) -> AbstractContextManager[None]:
     """Keep other trainings of the project out; of several processes of one training, the first does."""
-    first = int(os.environ.get("RANK", "0")) == 0
-    return training_lock(project.models / "train.lock") if first else nullcontext()
+    return nullcontext() if _rank() else training_lock(project.models / "train.lock")
+
+
+def _rank() -> int:
+    """Return which of the processes of this training this is, as torchrun says it."""
+    return int(os.environ.get("RANK", "0"))
 
 
 def _with_seed(options: Options, point: ResumePoint | None) -> Options:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -10,12 +11,14 @@ from lightning import Callback, LightningModule, Trainer
 
 from phaze_ee.models.checkpoint import Checkpoint, save_checkpoint
 from phaze_ee.results import EpochRecord, TrainingHistory
+from phaze_ee.training.average import AveragedWeights
 from phaze_ee.training.module import TaggerModule
 
 MakeCheckpoint = Callable[[TaggerModule, int, dict[str, float]], Checkpoint]
 
 
 _LATEST = "latest_model.pt"
+_KEPT = ("best_accuracy", "best_epoch", "improved_epoch", "_saved")  # when a training is interrupted
 
 
 class Checkpoints(Callback):
@@ -27,23 +30,36 @@ class Checkpoints(Callback):
 
     Best and periodic checkpoints of an earlier training move to ``previous`` with the first checkpoint of this one, so
     that no mode takes an old model for the new; what stood there under the same name is replaced.
+
+    With an ``average``, it is what models are made of, as it is what was validated. With ``patience``, the training
+    ends after so many epochs without a better model.
     """
 
-    def __init__(self, folder: Path, save_interval: int, make: MakeCheckpoint) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        save_interval: int,
+        make: MakeCheckpoint,
+        *,
+        average: AveragedWeights | None = None,
+        patience: int = 0,
+    ) -> None:
         self.folder = folder
+        self.average, self.patience = average, patience
         self.save_interval = save_interval
         self.make = make
         self.best_accuracy = -1.0
         self.best_epoch: int | None = None
+        self.improved_epoch: int | None = None
         self._saved = False  # whether this training has written models, perhaps before it was interrupted
         self._earlier: list[Path] = []
 
     def state_dict(self) -> dict[str, Any]:
-        return {"best_accuracy": self.best_accuracy, "best_epoch": self.best_epoch, "saved": self._saved}
+        return {name: getattr(self, name) for name in _KEPT}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.best_accuracy, self.best_epoch = state_dict["best_accuracy"], state_dict["best_epoch"]
-        self._saved = state_dict["saved"]
+        for name in _KEPT:
+            setattr(self, name, state_dict[name])
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not self._saved:
@@ -51,16 +67,24 @@ class Checkpoints(Callback):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         module = _tagger_module(pl_module)
-        if not trainer.is_global_zero:
-            return
         epoch = trainer.current_epoch
-        checkpoint = self.make(module, epoch, epoch_metrics(trainer))
-        self._save_latest(checkpoint)
-        if (epoch + 1) % self.save_interval == 0:
-            save_checkpoint(self.folder / f"epoch_{epoch + 1:03d}.pt", checkpoint)
         accuracy = _validated_accuracy(trainer, module)
-        if accuracy is not None and module.trains_exits and accuracy >= self.best_accuracy:
+        best = accuracy is not None and module.trains_exits and accuracy >= self.best_accuracy
+        if best:
+            assert accuracy is not None
+            self.improved_epoch = epoch if accuracy > self.best_accuracy else self.improved_epoch
             self.best_accuracy, self.best_epoch = accuracy, epoch
+        if trainer.is_global_zero:
+            with nullcontext() if self.average is None else self.average.applied(module):
+                self._save(self.make(module, epoch, epoch_metrics(trainer)), best=best)
+        if self.patience and self.improved_epoch is not None and epoch - self.improved_epoch >= self.patience:
+            trainer.should_stop = True
+
+    def _save(self, checkpoint: Checkpoint, *, best: bool) -> None:
+        self._save_latest(checkpoint)
+        if (checkpoint.epoch + 1) % self.save_interval == 0:
+            save_checkpoint(self.folder / f"epoch_{checkpoint.epoch + 1:03d}.pt", checkpoint)
+        if best:
             save_checkpoint(self.folder / "best_model.pt", checkpoint)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:

@@ -1,7 +1,9 @@
 """What Lightning trains: a tagger, the full model's loss, and the losses of its exits."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import chain
+from pathlib import Path
 from typing import Any, Literal, Self
 
 import torch
@@ -17,6 +19,7 @@ from phaze_ee.errors import RunError
 from phaze_ee.exits.betas import beta_at
 from phaze_ee.exits.losses import EXIT_LOSSES, TargetLoss
 from phaze_ee.models.tagger import Tagger
+from phaze_ee.training.not_finite import NotFinite, save_batch
 from phaze_ee.training.optim import build_optimizer
 from phaze_ee.types import JetBatch
 
@@ -43,10 +46,20 @@ class TaggerModule(LightningModule):
         options: exit losses and their weights β.
         training: optimiser and epochs.
         total_steps: optimiser steps of the whole training, for the schedule.
+        bad_batch: where a batch is written whose loss is not finite.
     """
 
-    def __init__(self, tagger: Tagger, options: ExitOptions, training: TrainingOptions, total_steps: int) -> None:
+    def __init__(
+        self,
+        tagger: Tagger,
+        options: ExitOptions,
+        training: TrainingOptions,
+        total_steps: int,
+        bad_batch: Path | None = None,
+    ) -> None:
         super().__init__()
+        self.bad_batch = bad_batch
+        self.not_finite = NotFinite(training.skip_nan_batches)
         self.tagger = tagger
         self.exit_options = options
         self.training_options = training
@@ -105,29 +118,45 @@ class TaggerModule(LightningModule):
             total=full_loss + (exit_losses * exit_losses.new_tensor(self.beta)).sum(),
         )
 
-    def training_step(self, batch: JetBatch, batch_idx: int) -> Tensor:
-        terms = self.terms(batch)
+    def training_step(self, batch: JetBatch, batch_idx: int) -> Tensor | None:
+        with self.not_finite.guarding(self.tagger):
+            terms = self.terms(batch)
         if not torch.isfinite(terms.total):
-            self._stop(terms, batch_idx)
-        self._record("train", terms, len(batch), on_step=True)
+            if self.not_finite.skip(self.tagger, f"epoch {self.current_epoch + 1}, batch {batch_idx + 1}"):
+                return None
+            self._stop(terms, batch, batch_idx)
+        self._record("train", terms, len(batch))
         return terms.total
 
     def validation_step(self, batch: JetBatch, batch_idx: int) -> None:
-        self._record("val", self.terms(batch), len(batch), on_step=False)
+        self._record("val", self.terms(batch), len(batch))
 
-    def _record(self, stage: Literal["train", "val"], terms: Terms, jets: int, *, on_step: bool) -> None:
+    def _record(self, stage: Literal["train", "val"], terms: Terms, jets: int) -> None:
         values = {f"{stage}/total_loss": terms.total.detach()}
         for name, loss, accuracy in zip(self.tagger.exit_names, terms.loss_E, terms.accuracy_E, strict=True):
             values |= {f"{stage}/loss/{name}": loss, f"{stage}/accuracy/{name}": accuracy}
-        self.log_dict(values, on_step=on_step, on_epoch=True, batch_size=jets, sync_dist=not on_step)
+        if stage == "train":
+            steps = {f"{name}_step": value for name, value in values.items()}
+            self.log_dict(steps, on_step=True, on_epoch=False, batch_size=jets)
+        self.log_dict(values, on_step=False, on_epoch=True, batch_size=jets, sync_dist=True)
 
-    def _stop(self, terms: Terms, batch_idx: int) -> None:
+    def optimizer_step(
+        self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Callable[[], Any] | None = None
+    ) -> None:
+        with self.not_finite.leaving_out_the_step():
+            super().optimizer_step(epoch, batch_idx, optimizer, self.not_finite.wrapped(optimizer_closure))
+
+    def _stop(self, terms: Terms, batch: JetBatch, batch_idx: int) -> None:
         losses = ", ".join(
             f"{name} {loss:.4g}" for name, loss in zip(self.tagger.exit_names, terms.loss_E.tolist(), strict=True)
         )
+        where = "" if self.bad_batch is None else f"; the batch is kept in {self.bad_batch}"
+        if self.bad_batch is not None:
+            save_batch(batch, self.bad_batch)
         raise RunError(
-            f"the loss is not finite in epoch {self.current_epoch + 1}, batch {batch_idx + 1} ({losses}); lower lr, "
-            "set gradient_clip, or check the inputs; latest_model.pt holds the last whole epoch"
+            f"the loss is not finite in epoch {self.current_epoch + 1}, batch {batch_idx + 1} ({losses}){where}; lower "
+            "lr, set gradient_clip, or check the inputs, and start anew with --fresh; latest_model.pt holds the last "
+            "whole epoch"
         )
 
     def on_train_start(self) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from lightning import Callback, LightningModule, Trainer
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
-from torch import distributed
+from torch import Tensor, distributed
 
 from phaze_ee.atomic import replacing
 from phaze_ee.errors import PreemptedError
@@ -106,7 +106,11 @@ class ResumePoints(Callback):
         self._done = (0, 0)
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        self._random = checkpoint[_KEY]["random"][trainer.global_rank]
+        own = checkpoint[_KEY]
+        self._random = own["random"][trainer.global_rank]
+        buffers = _left_out_buffers(pl_module)
+        for name, value in own["buffers"].items():
+            buffers[name].copy_(value)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         # After Lightning, whose handler would lock up several processes that get the signal at different moments.
@@ -117,8 +121,13 @@ class ResumePoints(Callback):
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         epoch, batch = self._done
-        random_states = _of_all_processes(trainer, _random_state())
-        checkpoint[_KEY] = {"epoch": epoch, "batch": batch, "random": random_states, "run": self.run}
+        checkpoint[_KEY] = {
+            "epoch": epoch,
+            "batch": batch,
+            "random": _of_all_processes(trainer, _random_state()),
+            "buffers": _left_out_buffers(pl_module),
+            "run": self.run,
+        }
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -150,6 +159,12 @@ class ResumePoints(Callback):
     def _stop(self) -> None:
         name = signal.Signals(self._signal).name if self._signal is not None else "a signal to another process"
         raise PreemptedError(f"stopped by {name}; the same command goes on from {self.path}")
+
+
+def _left_out_buffers(module: LightningModule) -> dict[str, Tensor]:
+    """Return what is no part of a ``state_dict`` and yet changes: how often weaver's trimmer was called."""
+    kept = module.state_dict()
+    return {name: buffer for name, buffer in module.named_buffers() if name not in kept}
 
 
 def _random_state() -> dict[str, Any]:

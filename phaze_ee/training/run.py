@@ -11,17 +11,19 @@ from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from lightning import Callback, Trainer, seed_everything
 from lightning.pytorch.loggers import TensorBoardLogger
 from rich.console import Console
 
 from phaze_ee.config.options import DataOptions, ExitOptions, NetworkOptions, Options, TrainingOptions
-from phaze_ee.errors import RunError
+from phaze_ee.errors import RunError, one_line
 from phaze_ee.models.checkpoint import Checkpoint
 from phaze_ee.models.device import resolve_device
+from phaze_ee.models.processes import process_count, process_index
 from phaze_ee.models.tagger import Tagger
+from phaze_ee.training.average import AveragedWeights
 from phaze_ee.training.cached_loaders import Loaders, cached
 from phaze_ee.training.callbacks import Checkpoints, History
 from phaze_ee.training.module import TaggerModule
@@ -31,6 +33,9 @@ from phaze_ee.training.resume import AtomicCheckpoints, ResumePoint, ResumePoint
 # What decides which numbers come out, and what of that does not.
 _DECIDING = (DataOptions, NetworkOptions, ExitOptions, TrainingOptions)
 _HARMLESS = {"test_files", "background"}
+# Words in which torch's means of communication (gloo, NCCL, its own store) say that the other end is gone.
+_LOST = ("onnection", "peer", "gloo", "NCCL", "Broken pipe")
+_PRECISIONS: dict[str, Literal["16-mixed", "bf16-mixed"]] = {"fp16": "16-mixed", "bf16": "bf16-mixed"}
 _PACKAGES = ("phaze-ee", "torch", "lightning", "weaver-core", "numpy")
 
 
@@ -81,7 +86,8 @@ def train(
     seed_everything(options.seed, workers=True, verbose=False)
     working = tagger.unpadded() if options.use_packed and resolve_device(options.device).type == "cpu" else tagger
     with _features(working, loaders, options, outputs, console) as (walked, walked_loaders):
-        module = TaggerModule(walked, options, options, total_steps=len(loaders.train) * options.epochs)
+        steps = -(-len(loaders.train) // options.accumulate_batches) * options.epochs
+        module = TaggerModule(walked, options, options, total_steps=steps, bad_batch=outputs.models / "bad_batch.pt")
         if point is not None:
             walked_loaders.train.set_epoch(point.epoch, point.batch)
         return _fit(module, working, walked_loaders, options, outputs, data, console, point)
@@ -116,9 +122,13 @@ def _fit(
         plain = options.model_dump(mode="json")
         return Checkpoint(working, plain, data.options, data.hash, epoch, metrics, installed_versions())
 
-    checkpoints = Checkpoints(outputs.models, options.save_interval, make)
+    average = AveragedWeights(options.ema_decay) if options.ema_decay else None
+    checkpoints = Checkpoints(
+        outputs.models, options.save_interval, make, average=average, patience=options.early_stopping
+    )
     jets = loaders.train.jet_count
     callbacks = [
+        *([] if average is None else [average]),
         checkpoints,
         History(outputs.history, outputs.project),
         ProgressBar(console, jets, len(loaders.train), frozen=options.ends_frozen),
@@ -126,7 +136,7 @@ def _fit(
     ]
     with _quiet_lightning():
         trainer = _trainer(options, outputs, callbacks, point)
-        with _reporting_interrupts(module, checkpoints.folder):
+        with _reporting_interrupts(module, checkpoints.folder), _reporting_lost_processes():
             trainer.fit(
                 module,
                 train_dataloaders=loaders.train,
@@ -158,7 +168,9 @@ def _trainer(options: Options, outputs: Outputs, callbacks: list[Callback], poin
     return Trainer(
         **_strategy(options, os.environ),
         accelerator="gpu" if device == "cuda" else "cpu",
-        precision="16-mixed" if options.use_amp and device == "cuda" else "32-true",
+        precision=_PRECISIONS[options.amp_dtype] if options.use_amp and device == "cuda" else "32-true",
+        accumulate_grad_batches=options.accumulate_batches,
+        sync_batchnorm=device == "cuda",
         max_epochs=options.epochs,
         check_val_every_n_epoch=options.val_interval,
         log_every_n_steps=options.log_interval,
@@ -197,6 +209,20 @@ def _reporting_interrupts(module: TaggerModule, models: Path) -> Iterator[None]:
             f"interrupted in epoch {module.current_epoch + 1}; {models / 'latest_model.pt'} holds the network as it "
             "was then"
         ) from stop
+
+
+@contextmanager
+def _reporting_lost_processes() -> Iterator[None]:
+    """Make one line of what torch says when another process of the training has died."""
+    try:
+        yield
+    except RuntimeError as error:
+        if process_count() == 1 or not any(sign in str(error) for sign in _LOST):
+            raise
+        raise RunError(
+            f"process {process_index()} lost another process of this training ({one_line(error)[:80]} …); its own "
+            "message, above or below, says why"
+        ) from error
 
 
 @contextmanager

@@ -47,6 +47,13 @@ CONTRACT: dict[str, Any] = {
     "tensorboard": True,
 }
 BEYOND_CONTRACT: dict[str, Any] = {
+    "amp_dtype": "bf16",
+    "skip_nan_batches": 3,
+    "ema_decay": 0.999,
+    "early_stopping": 5,
+    "samples_per_epoch": 20_000,
+    "steps_per_epoch": 500,
+    "accumulate_batches": 4,
     "resume_interval": 100,
     "model_name": "ParticleTransformer",
     "network_options": {"num_layers": 4},

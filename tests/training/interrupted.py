@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from rich.console import Console
+from torch import nn
 
 from phaze_ee.config.options import Options
 from phaze_ee.errors import PhazeError
@@ -62,13 +63,22 @@ def options(**changes: Any) -> Options:
 
 
 def run(folder: Path, changes: dict[str, Any] | None = None) -> Tagger:
-    """Train from the start, or go on where an earlier run was killed."""
+    """Train from the start, or go on where an earlier run was killed.
+
+    Of several processes each gets its part of every batch. Then there is no dropout: it would differ between them.
+    """
     folder.mkdir(exist_ok=True)
     torch.set_num_threads(1)
     wanted = options(**(changes or {}))
-    batches = [labelled_batch(16, seed=seed, shift=0.7) for seed in range(BATCHES + 1)]
-    tagger = small_tagger((0, 1), seed=2).float().train()
-    loaders = (ShuffledLoader(batches[:-1], folder / "progress"), ListLoader(batches[-1:]))
+    rank, processes = (int(os.environ.get(name, default)) for name, default in (("RANK", "0"), ("WORLD_SIZE", "1")))
+    part = torch.arange(16).chunk(processes)[rank]
+    whole = [labelled_batch(16, seed=seed, shift=0.7) for seed in range(BATCHES + 1)]
+    batches = [JetBatch(batch.inputs.select(part), batch.label_N[part]) for batch in whole]
+    tagger = small_tagger((0, 1), seed=2, trim=True).float().train()
+    for module in tagger.modules():
+        if isinstance(module, nn.Dropout) and wanted.use_ddp:
+            module.p = 0.0
+    loaders = (ShuffledLoader(batches[:-1], folder / f"progress{rank or ''}"), ListLoader(batches[-1:]))
     train(
         tagger,
         Loaders(*loaders),
@@ -81,10 +91,11 @@ def run(folder: Path, changes: dict[str, Any] | None = None) -> Tagger:
     return tagger
 
 
-def work(folder: Path, changes: dict[str, Any]) -> None:
+def work(folder: Path, changes: dict[str, Any], environment: dict[str, str]) -> None:
     """Run in a process of its own; its exit status tells what became of it."""
+    os.environ.update(environment)
     try:
         run(folder, changes)
     except PhazeError as error:
-        (folder / "error").write_text(str(error))
+        (folder / f"error{os.environ.get('RANK', '')}").write_text(str(error))
         os._exit(error.exit_status)

@@ -26,9 +26,11 @@ CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["tests.training.interrupted"])
 
 
-def start(folder: Path, changes: dict[str, Any] | None = None) -> BaseProcess:
+def start(
+    folder: Path, changes: dict[str, Any] | None = None, environment: dict[str, str] | None = None
+) -> BaseProcess:
     folder.mkdir(exist_ok=True)
-    process = CONTEXT.Process(target=work, args=(folder, changes or {}))
+    process = CONTEXT.Process(target=work, args=(folder, changes or {}, environment or {}))
     process.start()
     return process
 

@@ -3,12 +3,14 @@
 import io
 import os
 import signal
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from rich.console import Console
+from torch import nn
 
 from phaze_ee.config.options import Options
 from phaze_ee.errors import RunError
@@ -42,13 +44,23 @@ def outputs(folder: Path) -> Outputs:
 
 
 def run(
-    folder: Path, *, exit_stages: tuple[ExitStage, ...] = (0, 1, 2), batches: list[JetBatch] = BATCHES, **changes: Any
+    folder: Path,
+    *,
+    exit_stages: tuple[ExitStage, ...] = (0, 1, 2),
+    batches: list[JetBatch] = BATCHES,
+    validation: int | None = None,
+    dropout: float = 0.1,
+    **changes: Any,
 ) -> Tagger:
     beta_max = [1.0] * len(exit_stages)
     options = Options(**{**QUICK, "exit_stages": list(exit_stages), "beta_max": beta_max, **changes})
     backbone = small_tagger(exit_stages, seed=2).backbone
     tagger = Tagger(backbone, exit_stages, options.exit_head, link=options.exit_link).float()
-    loaders = Loaders(ListLoader(batches[:4]), ListLoader(batches[4:]))
+    for module in tagger.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = dropout
+    count = 4 if validation is None else len(batches) - validation
+    loaders = Loaders(ListLoader(batches[:count]), ListLoader(batches[count:]))
     console = Console(file=io.StringIO(), width=200)
     train(tagger.train(), loaders, options, outputs(folder), DataRecord({"inputs": "none"}, "hash"), console)
     return tagger
@@ -195,7 +207,7 @@ def test_tensorboard_has_every_loss_accuracy_and_beta(tmp_path: Path) -> None:
     events = EventAccumulator(str(tmp_path / "logs" / "train")).Reload()
     tags = set(events.Tags()["scalars"])
     for name in ("exit_0", "exit_1", "exit_2", "full_model"):
-        assert {f"train/loss/{name}_epoch", f"val/loss/{name}", f"val/accuracy/{name}"} <= tags
+        assert {f"train/loss/{name}", f"train/loss/{name}_step", f"val/loss/{name}", f"val/accuracy/{name}"} <= tags
     assert {"beta/exit_0", "beta/exit_1", "beta/exit_2"} <= tags
 
 
@@ -224,3 +236,59 @@ def test_interrupting_leaves_a_usable_latest_model(tmp_path: Path) -> None:
     assert signal.getsignal(signal.SIGINT) is before
     latest = load_checkpoint(tmp_path / "models" / "latest_model.pt")
     assert latest.tagger(BATCHES[0].inputs).isfinite().all()
+
+
+def weights(folder: Path, name: str = "latest_model.pt") -> dict[str, torch.Tensor]:
+    return load_checkpoint(folder / "models" / name).tagger.state_dict()
+
+
+def bad_batch() -> JetBatch:
+    batch = BATCHES[1]
+    return replace(batch, inputs=replace(batch.inputs, features=torch.full_like(batch.inputs.features, torch.inf)))
+
+
+def test_a_batch_that_is_left_out_changes_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    steady: dict[str, Any] = {"epochs": 2, "zero_epochs": 0, "lr_schedule": "none", "optimizer": "adamw"}
+    first, *_, validation = BATCHES
+    with_bad = [first, bad_batch(), BATCHES[2], BATCHES[3], validation]
+    found = run(tmp_path / "with", batches=with_bad, skip_nan_batches=2, dropout=0, **steady)
+    expected = run(
+        tmp_path / "without", batches=[first, BATCHES[2], BATCHES[3], validation], validation=1, dropout=0, **steady
+    )
+    assert "the batch is left out (2 of 2)" in caplog.text
+    for name, value in expected.state_dict().items():
+        assert torch.equal(found.state_dict()[name], value), name
+
+
+def test_a_loss_that_is_not_finite_leaves_the_batch_for_a_look(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"the batch is kept in .*bad_batch\.pt"):
+        run(tmp_path, batches=[BATCHES[0], bad_batch(), *BATCHES[2:]])
+    kept = torch.load(tmp_path / "models" / "bad_batch.pt", weights_only=True)
+    assert torch.isinf(kept["features"]).all()
+    assert torch.equal(kept["label_N"], BATCHES[1].label_N)
+
+
+def test_early_stopping_ends_after_epochs_without_a_better_model(tmp_path: Path) -> None:
+    run(tmp_path, epochs=9, lr=1e-12, early_stopping=2, zero_epochs=1)
+    epochs = TrainingHistory.read(tmp_path / "history.json", "train").epochs
+    assert len(epochs) < 9
+    assert not (tmp_path / "resume.ckpt").exists()
+
+
+def test_models_are_of_the_averaged_weights_that_were_validated(tmp_path: Path) -> None:
+    tagger = run(tmp_path / "average", ema_decay=0.5, zero_epochs=0)
+    latest = load_checkpoint(tmp_path / "average" / "models" / "latest_model.pt")
+    record = TrainingHistory.read(tmp_path / "average" / "history.json", "train").epochs[-1]
+    validation = BATCHES[4:]
+    correct = sum(int((latest.tagger(batch.inputs)[-1].argmax(dim=-1) == batch.label_N).sum()) for batch in validation)
+    assert record.val_accuracy is not None
+    assert correct / sum(map(len, validation)) == pytest.approx(record.val_accuracy[-1])
+    plain = run(tmp_path / "plain", zero_epochs=0)
+    assert not torch.equal(tagger.state_dict()["heads.0.linear.weight"], plain.state_dict()["heads.0.linear.weight"])
+
+
+def test_gradients_of_several_batches_make_one_step(tmp_path: Path) -> None:
+    run(tmp_path, accumulate_batches=2)
+    state = torch.load(tmp_path / "models" / "latest_model.pt", weights_only=True)
+    assert state["epoch"] == 2
+    assert torch.isfinite(weights(tmp_path)["heads.0.linear.weight"]).all()
