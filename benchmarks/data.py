@@ -2,11 +2,11 @@
 
 python benchmarks/data.py data_configs/JetClass_full.yaml FILE.root … [--copies 10]
 
-Each row is a process of its own, which walks three epochs; what the first has to compile is not in the later ones. Per
+Each row is a process of its own, which walks four epochs; what the first has to compile is not in the later ones. Per
 core means per second of CPU time, of all threads of the process; the best of the later epochs counts. weaver's
-SimpleIterDataset runs in its fastest mode (fetch_by_files, fetch_step=1), for training; both pad to the length of the
-data configuration. With --copies, the files are given several names, and the memory of the larger data set stands
-beside that of the smaller.
+SimpleIterDataset runs in its fastest mode (fetch_by_files, fetch_step=1), and the ratio is to its speed for training.
+Both pad to the length of the data configuration. With --copies, the files are given several names, and the memory of
+the larger data set stands beside that of the smaller.
 """
 
 import argparse
@@ -63,18 +63,26 @@ def ours(config: Path, files: list[Path], root: Path | None) -> Callable[[], Ite
     return epoch
 
 
+def evaluation(config: Path, files: list[Path], root: Path) -> Callable[[], Iterable[Any]]:
+    cache = cache_of(config, root, files, training=False)
+    loader = evaluation_loader(cache.schema, files, batch_size=BATCH_SIZE, cache=cache)
+    return lambda: loader
+
+
 def walk(name: str, config: Path, root: Path, files: list[Path]) -> dict[str, Any]:
     """Walk some epochs and return their times, and the peak of the process's memory."""
     torch.set_num_threads(1)
     walks: dict[str, Callable[[], Iterable[Any]]] = {
         "weaver": lambda: weaver_loader(config, files, training=True),
+        "weaver_evaluation": lambda: weaver_loader(config, files, training=False),
+        "evaluation": evaluation(config, files, root) if name == "evaluation" else list,
         "files": ours(config, files, None) if name == "files" else list,
         "cache": ours(config, files, root) if name == "cache" else list,
     }
     times = []
     for _ in range(EPOCHS):
         start, cpu = time.perf_counter(), time.process_time()
-        jets = sum(len(batch[1]["_label_"] if name == "weaver" else batch) for batch in walks[name]())
+        jets = sum(len(batch[1]["_label_"] if "weaver" in name else batch) for batch in walks[name]())
         times.append((time.perf_counter() - start, time.process_time() - cpu))
     return {"jets": jets, "times": times, "peak": _peak_megabytes()}
 
@@ -118,10 +126,15 @@ def compare(config: Path, files: list[Path], copies: int, folder: Path) -> None:
         f"convert: {cache.jet_count:,} jets, {cache.byte_count / cache.jet_count:,.0f} bytes per jet, "
         f"{cache.jet_count / seconds:,.0f} jets per second and core"
     )
-    rows = [("weaver", "weaver", files), ("from the files", "files", files), ("from the cache", "cache", files)]
-    if copies > 1:
-        rows.append(("from the cache", "cache", many))
-    table = Table("training", "jets", "1st epoch\nper core", "later\nper core", "ratio", "later\njets/s", "peak MB")
+    rows = [
+        ("weaver", "weaver", files),
+        ("from the files, kept in memory", "files", files),
+        ("from the cache", "cache", files),
+        *([("from the cache", "cache", many)] if copies > 1 else []),
+        ("weaver, evaluation", "weaver_evaluation", files),
+        ("from the cache, evaluation", "evaluation", files),
+    ]
+    table = Table("loader", "jets", "1st epoch\nper core", "later\nper core", "ratio", "later\njets/s", "peak MB")
     reference = 0.0
     for title, name, some in rows:
         result = in_process(name, config, folder / "cache", some)
