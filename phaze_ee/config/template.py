@@ -21,8 +21,6 @@ SAMPLE_VALUES: dict[str, Any] = {
     "lr": 0.01,
     "batch_size": 64,
     "exit_stages": ["input", 0, 1],
-    "exit_head": "deep_sets",
-    "exit_loss_strategy": "distill_detached",
     "beta_max": [1.0, 1.0, 1.0],
     "num_workers": 0,
     "log_interval": 10,

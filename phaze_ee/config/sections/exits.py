@@ -20,7 +20,7 @@ class ExitOptions(Section):
     """How the exits are trained: total loss = CE(full model) + sum over exits of beta × exit loss."""
 
     exit_loss_strategy: ExitLossStrategy = Field(
-        "mimic_detached",
+        "distill_detached",
         description="mimic_*: MSE to the full model's logits; target_*: cross-entropy; distill_*: cross-entropy and "
         "KL divergence to the full model; *_detached: exits alone learn",
     )

@@ -35,7 +35,7 @@ class NetworkOptions(Section):
         None, strict=False, description='stages with an exit, e.g. ["input", 0, 2]; overrides num_exit_points'
     )
     exit_head: str | HeadNames = Field(
-        "linear",
+        "deep_sets",
         description="kind of exit branch, or one for each exit; linear: mean over particles, one layer; "
         "linear_mean_max: mean and maximum, one layer; attention: weighted mean, layers; mlp: mean and maximum, "
         "layers; deep_sets: layers on each particle, mean and maximum, layers on both",
