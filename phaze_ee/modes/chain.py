@@ -7,7 +7,18 @@ from phaze_ee.errors import UsageError
 from phaze_ee.modes.console import console
 from phaze_ee.modes.request import Request
 
-CHAINABLE = ("new_project", "train", "retrofit", "place", "calibrate", "evaluate", "benchmark", "predict", "plot")
+CHAINABLE = (
+    "new_project",
+    "convert",
+    "train",
+    "retrofit",
+    "place",
+    "calibrate",
+    "evaluate",
+    "benchmark",
+    "predict",
+    "plot",
+)
 
 
 def run(request: Request) -> None:
