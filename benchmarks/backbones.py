@@ -44,6 +44,7 @@ NETWORKS: dict[str, dict[str, Any]] = {
                 (8, 64, [(2, 1), (1, 1)], 32),
             ],
             "fc_params": [(64, 0.1)],
+            "init_scale": 0.1,  # with the usual 1e-5 its layers need many epochs before they do anything
         },
         "exit_stages": ["input", 0, 1, 2],
         "lr": 0.005,

@@ -70,7 +70,7 @@ def read_and_run(task: PredictionTask, files: Sequence[Path]) -> None:
     engine = Engine(task.tagger, task.policy, threads=task.threads)
     for path in files:
         reader = RowReader.of_file(task.schema, path)
-        for rows in ahead(reader.read_ragged, spans_of(path, task.schema.weaver.treename, EVALUATION_ROWS)):
+        for rows in ahead(map(reader.read_ragged, spans_of(path, task.schema.weaver.treename, EVALUATION_ROWS))):
             engine(rows.jets)
 
 

@@ -35,8 +35,9 @@ class PlacementPoint(Record):
 class PlacementResults(ResultsFile):
     """``placement_results.json``.
 
-    ``curves`` has a list for each set of stages with exits: points that no other of that set beats, by rising cost, some
-    of them where there are many. ``pareto`` are the points that no other of any set beats. ``recommended`` is the cheapest point whose accuracy is at most ``epsilon`` below ``full_model``'s.
+    ``curves`` has a list for each set of stages with exits: points that no other of that set beats, by rising cost,
+    some of them where there are many. ``pareto`` are the points that no other of any set beats. ``recommended`` is the
+    cheapest point whose accuracy is at most ``epsilon`` below ``full_model``'s.
     """
 
     project: str
