@@ -193,7 +193,7 @@ class TaggerModule(LightningModule):
     def configure_optimizers(self) -> Any:
         module, epochs = self._trained_now()
         steps = self.total_steps * epochs // self.training_options.epochs
-        optimizer, schedule = build_optimizer(module.parameters(), self.training_options, steps)
+        optimizer, schedule = build_optimizer(module, self.training_options, steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def _trained_now(self) -> tuple[nn.Module, int]:

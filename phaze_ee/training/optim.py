@@ -1,7 +1,9 @@
 """Optimisers with weight decay where it belongs, and learning rates that change step by step."""
 
 import math
+import operator
 from collections.abc import Callable, Iterable
+from itertools import compress
 from typing import Any
 
 from torch import nn
@@ -51,20 +53,29 @@ LR_SCHEDULES: dict[str, Callable[[int, int], float]] = {
 }
 
 
-def parameter_groups(parameters: Iterable[nn.Parameter], weight_decay: float) -> list[dict[str, Any]]:
-    """Split parameters so that biases and normalisation weights (all vectors) have no weight decay, as in weaver."""
-    trained = [parameter for parameter in parameters if parameter.requires_grad]
+def parameter_groups(module: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Split parameters into those with weight decay and those without, as weaver does.
+
+    Biases and normalisation weights (all vectors) have none, nor have those that a part of the module names in a method
+    ``no_weight_decay``, as ParT's class token.
+    """
+    named = {id(weight) for part in module.modules() for weight in _named_without_decay(part)}
+    trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    spared = [parameter.ndim <= 1 or id(parameter) in named for parameter in trained]
     return [
-        {"params": [parameter for parameter in trained if parameter.ndim > 1], "weight_decay": weight_decay},
-        {"params": [parameter for parameter in trained if parameter.ndim <= 1], "weight_decay": 0.0},
+        {"params": list(compress(trained, map(operator.not_, spared))), "weight_decay": weight_decay},
+        {"params": list(compress(trained, spared)), "weight_decay": 0.0},
     ]
 
 
-def build_optimizer(
-    parameters: Iterable[nn.Parameter], options: TrainingOptions, total_steps: int
-) -> tuple[Optimizer, LambdaLR]:
+def _named_without_decay(part: nn.Module) -> list[nn.Parameter]:
+    names: Callable[[], Iterable[str]] | None = getattr(part, "no_weight_decay", None)
+    return [] if names is None else [part.get_parameter(name) for name in names()]
+
+
+def build_optimizer(module: nn.Module, options: TrainingOptions, total_steps: int) -> tuple[Optimizer, LambdaLR]:
     """Return the optimiser and its schedule, which is to be advanced once per step."""
-    groups = parameter_groups(parameters, options.weight_decay)
+    groups = parameter_groups(module, options.weight_decay)
     optimizer = OPTIMIZERS[options.optimizer](groups, lr=options.lr)
     schedule = LR_SCHEDULES[options.lr_schedule]
     return optimizer, LambdaLR(optimizer, lambda step: schedule(step, total_steps))

@@ -27,7 +27,7 @@ def learning_rates(schedule: str, steps: int, lr: float = 0.4) -> list[float]:
     """The rate that each step of a training really uses."""
     layer = nn.Linear(2, 2)
     options: Any = TrainingOptions.model_validate({"lr_schedule": schedule, "lr": lr, "optimizer": "adam"})
-    optimizer, scheduler = build_optimizer(layer.parameters(), options, steps)
+    optimizer, scheduler = build_optimizer(layer, options, steps)
     rates = []
     for _ in range(steps):
         rates.append(float(optimizer.param_groups[0]["lr"]))
@@ -83,7 +83,7 @@ def test_every_schedule_survives_a_training_of_a_few_steps(schedule: str, steps:
 
 def test_biases_and_normalisations_have_no_weight_decay() -> None:
     tagger = small_tagger()
-    decayed, spared = parameter_groups(tagger.parameters(), 0.3)
+    decayed, spared = parameter_groups(tagger, 0.3)
     assert (decayed["weight_decay"], spared["weight_decay"]) == (0.3, 0.0)
     ids = {id(parameter): name for name, parameter in tagger.named_parameters()}
     names = {ids[id(parameter)] for parameter in spared["params"]}
@@ -97,10 +97,28 @@ def test_biases_and_normalisations_have_no_weight_decay() -> None:
     assert len(decayed["params"]) + len(spared["params"]) == len(ids)
 
 
+class WithToken(nn.Module):
+    """A part that names a parameter to spare."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.token, self.weight = nn.Parameter(torch.ones(1, 1, 4)), nn.Parameter(torch.ones(4, 4))
+
+    def no_weight_decay(self) -> set[str]:
+        return {"token"}
+
+
+def test_what_a_part_names_has_no_weight_decay() -> None:
+    part = WithToken()
+    decayed, spared = parameter_groups(nn.Sequential(part), 0.3)
+    assert decayed["params"] == [part.weight]
+    assert spared["params"] == [part.token]
+
+
 def test_frozen_parameters_are_left_out() -> None:
     layer = nn.Linear(2, 2)
     layer.weight.requires_grad_(False)
-    decayed, spared = parameter_groups(layer.parameters(), 0.3)
+    decayed, spared = parameter_groups(layer, 0.3)
     assert (decayed["params"], spared["params"]) == ([], [layer.bias])
 
 
@@ -109,7 +127,7 @@ def test_each_optimiser_fits_a_line(name: str) -> None:
     torch.manual_seed(0)
     layer = nn.Linear(2, 1)
     options = TrainingOptions.model_validate({"optimizer": name, "lr": 0.1, "lr_schedule": "none", "weight_decay": 0})
-    optimizer, _ = build_optimizer(layer.parameters(), options, 600)
+    optimizer, _ = build_optimizer(layer, options, 600)
     x = torch.rand(64, 2) - 0.5
     target = 3 * x[:, :1] - 3 * x[:, 1:] - 1  # slopes that add up to 0: Ranger takes the mean out of each gradient
     for _ in range(600):
@@ -126,7 +144,7 @@ def test_weight_decay_is_decoupled_from_the_gradient(name: str) -> None:
     layer = nn.Linear(3, 3)
     before = {key: value.clone() for key, value in layer.state_dict().items()}
     options = TrainingOptions.model_validate({"optimizer": name, "lr": 0.1, "weight_decay": 0.5})
-    optimizer, _ = build_optimizer(layer.parameters(), options, 100)
+    optimizer, _ = build_optimizer(layer, options, 100)
     for _ in range(5):  # fewer than Lookahead's six steps, which would pull the weights back
         optimizer.zero_grad()
         (0 * layer(torch.ones(1, 3)).sum()).backward()
