@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from phaze_ee import __version__
-from phaze_ee.errors import PhazeError, UsageError
+from phaze_ee.errors import PhazeError, PreemptedError, UsageError
 from phaze_ee.modes.request import Request
 
 MODES = {
@@ -230,6 +230,15 @@ def run(request: Request) -> None:
     importlib.import_module(f"phaze_ee.modes.{request.mode}").run(request)
 
 
+def _rank() -> int:
+    """Return which of several processes this is, as torchrun says it."""
+    return int(os.environ.get("RANK", "0"))
+
+
+def _speaker() -> str:
+    return f"phaze_ee, process {_rank()}" if _rank() else "phaze_ee"
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point of the ``phaze_ee`` command; return the exit status."""
     request = parse(arguments)
@@ -242,12 +251,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except PhazeError as error:
         if request.verbose:
             traceback.print_exc()
-        print(f"phaze_ee: error: {error}", file=sys.stderr)
+        if not (_rank() and isinstance(error, PreemptedError)):  # of what happens to all processes, the first tells
+            print(f"{_speaker()}: error: {error}", file=sys.stderr)
         return error.exit_status
     except OSError as error:  # what no library expected: a full disk under a cache, a file system that went away
         if request.verbose:
             traceback.print_exc()
-        print(f"phaze_ee: error: the system refuses: {error}; -v shows where", file=sys.stderr)
+        print(f"{_speaker()}: error: the system refuses: {error}; -v shows where", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("phaze_ee: interrupted", file=sys.stderr)

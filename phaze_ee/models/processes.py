@@ -1,5 +1,7 @@
 """Sums and gathers over the processes of a training; alone, a process is all of them."""
 
+import os
+
 import torch
 from torch import Tensor, distributed
 
@@ -30,3 +32,20 @@ def joined(value: Tensor) -> Tensor:
     parts = [torch.empty_like(value) for _ in range(process_count())]
     distributed.all_gather(parts, value.contiguous())
     return torch.cat(parts)
+
+
+def first_says(name: str, value: int) -> int:
+    """Return what the first of the processes that torchrun started gives as ``value``; each must call this once.
+
+    It needs no process group, and so can be asked before a training begins.
+
+    Args:
+        name: of the value, a different one for each question.
+        value: this process's; only the first one's counts.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        return value
+    store, rank, _ = next(distributed.rendezvous("env://"))
+    if rank == 0:
+        store.set(name, str(value))
+    return int(store.get(name))

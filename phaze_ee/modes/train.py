@@ -15,6 +15,7 @@ from phaze_ee.data.held_out import Part
 from phaze_ee.data.loaders import evaluation_loader, training_loader
 from phaze_ee.data.schema import DataSchema
 from phaze_ee.models.device import resolve_device
+from phaze_ee.models.processes import first_says
 from phaze_ee.models.tagger import Tagger
 from phaze_ee.modes.cached_jets import cached_jets
 from phaze_ee.modes.console import console
@@ -124,7 +125,8 @@ def _rank() -> int:
 def _with_seed(options: Options, point: ResumePoint | None) -> Options:
     if options.seed is not None:
         return options
-    return options.model_copy(update={"seed": secrets.randbits(31) if point is None else point.run["seed"]})
+    seed = first_says("seed", secrets.randbits(31)) if point is None else point.run["seed"]
+    return options.model_copy(update={"seed": seed})
 
 
 def _how(options: Options) -> str:
@@ -138,7 +140,10 @@ def _how(options: Options) -> str:
 def _announce(setup: Setup, options: Options, loaders: Loaders) -> None:
     device = resolve_device(options.device).type
     console.print(f"Training {setup.project} on {device}, {_how(options)}, seed {options.seed}")
-    share = " for each process" if int(os.environ.get("WORLD_SIZE", "1")) > 1 else ""
+    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    share = " for each process" if processes > 1 else ""
     console.print(f"{loaders.train.jet_count:,} jets{share}, {options.epochs} epochs of {len(loaders.train)} batches")
+    if options.use_ddp and processes == 1:
+        console.print("use_ddp: this is the only process; torchrun --nproc_per_node=N -m phaze_ee … starts N.")
     if options.use_amp and device == "cpu":
         console.print("Mixed precision (use_amp) is off: it needs CUDA.")

@@ -5,6 +5,7 @@ import inspect
 import logging
 import os
 import platform
+import re
 import signal
 import warnings
 from collections.abc import Iterator, Mapping
@@ -220,20 +221,27 @@ def _reporting_lost_processes() -> Iterator[None]:
         if process_count() == 1 or not any(sign in str(error) for sign in _LOST):
             raise
         raise RunError(
-            f"process {process_index()} lost another process of this training ({one_line(error)[:80]} …); its own "
-            "message, above or below, says why"
+            f"process {process_index()} lost another process of this training ({_cause(error)}); its own message, above "
+            "or below, says why"
         ) from error
+
+
+def _cause(error: RuntimeError) -> str:
+    """Return what torch says without the place in its sources, which stands before it in brackets."""
+    return re.sub(r"^RuntimeError: \[[^\]]*\] ", "", one_line(error)).split(". ")[0][:100]
 
 
 @contextmanager
 def _quiet_lightning() -> Iterator[None]:
     """Keep Lightning's advertisements and advice on workers out of a user's terminal."""
-    logger = logging.getLogger("lightning.pytorch")
-    level = logger.level
-    logger.setLevel(logging.WARNING)
+    loggers = [logging.getLogger(f"lightning.{part}") for part in ("pytorch", "fabric")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.WARNING)
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", module=r"lightning\..*")
             yield
     finally:
-        logger.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
