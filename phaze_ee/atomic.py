@@ -1,12 +1,15 @@
 """Files that are either whole or absent: written under a temporary name, synced and renamed."""
 
 import os
+import re
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from phaze_ee.errors import RunError
+
+_TEMPORARY = re.compile(r"\..+\.\d+(\.[^.]*)?")  # host and process in it, so that no two write to the same
 
 
 @contextmanager
@@ -32,3 +35,10 @@ def replacing(path: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):  # the folder may not be one, or may be read-only: reported above
             temporary.unlink()
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what killed processes left half written in a folder to which nobody else writes now."""
+    for path in folder.iterdir():
+        if _TEMPORARY.fullmatch(path.name):
+            path.unlink(missing_ok=True)

@@ -18,7 +18,7 @@ MakeCheckpoint = Callable[[TaggerModule, int, dict[str, float]], Checkpoint]
 
 
 _LATEST = "latest_model.pt"
-_KEPT = ("best_accuracy", "best_epoch", "improved_epoch", "_saved")  # when a training is interrupted
+_KEPT = ("best_accuracy", "best_epoch", "improved_epoch", "_earlier")  # when a training is interrupted
 
 
 class Checkpoints(Callback):
@@ -51,8 +51,7 @@ class Checkpoints(Callback):
         self.best_accuracy = -1.0
         self.best_epoch: int | None = None
         self.improved_epoch: int | None = None
-        self._saved = False  # whether this training has written models, perhaps before it was interrupted
-        self._earlier: list[Path] = []
+        self._earlier: dict[str, int] | None = None  # names and times of change; None: the training has not begun
 
     def state_dict(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in _KEPT}
@@ -62,8 +61,9 @@ class Checkpoints(Callback):
             setattr(self, name, state_dict[name])
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if not self._saved:
-            self._earlier = [path for path in self.folder.glob("*.pt") if path.name != _LATEST]
+        if self._earlier is None:
+            found = [path for path in self.folder.glob("*.pt") if path.name != _LATEST]
+            self._earlier = {path.name: path.stat().st_mtime_ns for path in found}
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         module = _tagger_module(pl_module)
@@ -94,11 +94,13 @@ class Checkpoints(Callback):
 
     def _save_latest(self, checkpoint: Checkpoint) -> None:
         save_checkpoint(self.folder / _LATEST, checkpoint)
-        for path in self._earlier:
-            previous = self.folder / "previous" / path.name
-            previous.parent.mkdir(exist_ok=True)
-            path.replace(previous)
-        self._earlier, self._saved = [], True
+        for name, changed in (self._earlier or {}).items():
+            path, previous = self.folder / name, self.folder / "previous" / name
+            # Where a training goes on, it may have done this before, and written its own under that name.
+            if path.is_file() and path.stat().st_mtime_ns == changed:
+                previous.parent.mkdir(exist_ok=True)
+                path.replace(previous)
+        self._earlier = {}
 
 
 class History(Callback):

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from phaze_ee.atomic import remove_leftovers
 from phaze_ee.errors import RunError, UsageError
 
 
@@ -17,7 +18,7 @@ def training_lock(path: Path) -> Iterator[None]:
     """Hold ``path`` for this process, so that no second training writes to the same project.
 
     The system lets go of the lock when the process ends, however it ends: what a killed training leaves behind blocks
-    nobody. Beside the lock stands who holds it, for the message.
+    nobody, and what it had half written in the folder is removed. Beside the lock stands who holds it, for the message.
 
     Raises:
         UsageError: another process holds it.
@@ -29,6 +30,7 @@ def training_lock(path: Path) -> Iterator[None]:
         path.parent.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=0)
         holder.write_text(json.dumps({"pid": os.getpid(), "host": socket.gethostname()}))
+        remove_leftovers(path.parent)
     except Timeout as error:
         raise UsageError(
             f"{path.parent} is in use by another training ({_described(holder)}); wait for it, or stop it"
