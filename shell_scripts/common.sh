@@ -33,6 +33,14 @@ phaze_ee() {
     "${phaze_ee_command[@]}" "$@"
 }
 
+# wait_for PID: wait for a process in the background, to its end: a trapped signal ends `wait` before that.
+wait_for() {
+    while kill -0 "$1" 2>/dev/null; do
+        wait "$1" || true
+    done
+    wait "$1"
+}
+
 # folder_of WORKSPACE PROJECT, config_of WORKSPACE PROJECT: where a project is, and its configuration.
 folder_of() {
     echo "${PHAZE_EE_WORKSPACES:-phaze_ee/workspaces}/$1/$2"
@@ -40,6 +48,11 @@ folder_of() {
 
 config_of() {
     echo "$(folder_of "$1" "$2")/config/$2_config.py"
+}
+
+# can_go_on WORKSPACE PROJECT: whether there is a state from which the project's training goes on.
+can_go_on() {
+    [[ -f $(folder_of "$1" "$2")/output/models/resume.ckpt ]]
 }
 
 # override CONFIG LINE...: let a configuration end with these lines, whatever it sets before.

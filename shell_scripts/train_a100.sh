@@ -7,8 +7,10 @@
 # one GPU. More nodes: sbatch --nodes=4. Account, partition and the name of the GPU type differ from site to site; give
 # them to sbatch, for example --account=atlas --partition=gpu --gpus-per-node=a100:4.
 #
-# One task a node runs torchrun, and torchrun starts one process a GPU. A job that is preempted or runs out of time is
-# not put back into the queue: training cannot resume yet.
+# One task a node runs torchrun, and torchrun starts one process a GPU. Two minutes before the time limit, and when the
+# job is preempted, the training saves its state and the job goes back into the queue, where it goes on; a node that
+# fails costs what was done since the last state (c.resume_interval). A training that fails is not started again.
+# Workspaces must lie on a file system that all nodes see.
 
 #SBATCH --job-name=phaze_ee
 #SBATCH --nodes=1
@@ -17,7 +19,9 @@
 #SBATCH --cpus-per-task=32
 #SBATCH --time=24:00:00
 #SBATCH --output=%x_%j.log
-#SBATCH --no-requeue
+#SBATCH --open-mode=append
+#SBATCH --requeue
+#SBATCH --signal=B:USR1@120
 set -euo pipefail
 
 # SLURM runs a copy of this script from a folder of its own, so the checkout is where it was submitted.
@@ -36,14 +40,31 @@ head_node=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
 port=$((20000 + SLURM_JOB_ID % 20000)) # two jobs may share a node
 echo "$SLURM_JOB_NUM_NODES nodes with $SLURM_GPUS_ON_NODE GPUs, rendezvous at $head_node:$port"
 
+# USR1 reaches this script alone (B:); torchrun would die of it and leave its processes behind, TERM it passes on to them.
+# srun would kill at TERM, so scancel tells the step's tasks. Where SLURM itself sends TERM, they have got it too.
+stopped=
+trap 'stopped=yes; scancel --signal=TERM "$SLURM_JOB_ID"' USR1
+trap 'stopped=yes' TERM
+
 # phaze_ee_command without its last word is what runs programs of the environment: "uv run …", or nothing.
 launcher=("${phaze_ee_command[@]::${#phaze_ee_command[@]}-1}")
+export TORCH_ELASTIC_SHUTDOWN_TIMEOUT=90 # seconds in which the processes may save their state
 srun --kill-on-bad-exit=1 "${launcher[@]}" torchrun \
     --nnodes="$SLURM_JOB_NUM_NODES" \
     --nproc_per_node="$SLURM_GPUS_ON_NODE" \
     --rdzv_backend=c10d \
     --rdzv_id="$SLURM_JOB_ID" \
     --rdzv_endpoint="$head_node:$port" \
-    -m phaze_ee -m train -p "$1" "$2"
+    -m phaze_ee -m train -p "$1" "$2" &
+status=0
+wait_for "$!" || status=$?
 
+# torchrun ends with 1 whatever the processes end with: whether to go on later is known from the signal.
+if [[ -n $stopped && $status -ne 0 ]] && can_go_on "$1" "$2"; then
+    echo "stopped; back into the queue"
+    scontrol requeue "$SLURM_JOB_ID"
+fi
+[[ $status -eq 0 ]] || exit "$status"
+
+trap - USR1 TERM
 phaze_ee -m chain -p "$1" "$2" -o evaluate_benchmark_plot

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from phaze_ee import cli
-from phaze_ee.errors import CheckpointError, DataError, PhazeError, RunError, UsageError
+from phaze_ee.errors import CheckpointError, DataError, PhazeError, PreemptedError, RunError, UsageError
 from phaze_ee.modes import new_project
 from phaze_ee.modes.chain import CHAINABLE, parse_operations
 from phaze_ee.modes.request import Request
@@ -104,6 +104,18 @@ def test_exit_status_and_message(
     stop_with(monkeypatch, error)
     assert cli.main(["-m", "new_project", "-p", "W", "P"]) == status
     assert capsys.readouterr().err == "phaze_ee: error: x\n"
+
+
+@pytest.mark.parametrize(
+    ("error", "printed"), [(RunError("x"), "phaze_ee, process 3: error: x\n"), (PreemptedError("x"), "")]
+)
+def test_of_several_processes_one_tells_what_happens_to_all(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: PhazeError, printed: str
+) -> None:
+    monkeypatch.setenv("RANK", "3")
+    stop_with(monkeypatch, error)
+    assert cli.main(["-m", "new_project", "-p", "W", "P"]) == error.exit_status
+    assert capsys.readouterr().err == printed
 
 
 def test_verbose_shows_the_traceback_too(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,8 +1,11 @@
 """The shell scripts, with a SLURM and a ``uv`` that record what they are asked to run."""
 
 import os
+import re
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -51,7 +54,10 @@ def test_syntax(script: Path) -> None:
     subprocess.run(["bash", "-n", str(script)], check=True)
 
 
-@pytest.mark.parametrize("script", ["compare_strategies.sh", "example_workflow.sh", "sweep_slurm.sh", "train_a100.sh"])
+@pytest.mark.parametrize(
+    "script",
+    ["compare_strategies.sh", "example_workflow.sh", "sweep_slurm.sh", "train_a100.sh", "train_htcondor.sh"],
+)
 def test_help_is_the_comment_at_the_top(script: str, environment: dict[str, str], tmp_path: Path) -> None:
     result = run(script, "--help", environment=environment, folder=tmp_path)
     assert result.returncode == 0
@@ -112,22 +118,102 @@ def test_example_workflow_goes_through_the_modes(environment: dict[str, str], tm
     assert load_options(tmp_path / "spaces/example/first/config/first_config.py").epochs == 2
 
 
+SLURM = {
+    "SLURM_SUBMIT_DIR": str(SCRIPTS.parent),
+    "SLURM_JOB_ID": "17",
+    "SLURM_JOB_NODELIST": "node[7-8]",
+    "SLURM_JOB_NUM_NODES": "2",
+    "SLURM_GPUS_ON_NODE": "4",
+}
+TORCHRUN = (
+    "torchrun --nnodes=2 --nproc_per_node=4 --rdzv_backend=c10d --rdzv_id=17 --rdzv_endpoint=node7:20017 "
+    "-m phaze_ee -m train -p JetClass first"
+)
+CHAIN = "phaze_ee -m chain -p JetClass first -o evaluate_benchmark_plot"
+
+
 def test_slurm_starts_one_torchrun_a_node(environment: dict[str, str], tmp_path: Path) -> None:
-    slurm = {
-        "SLURM_SUBMIT_DIR": str(SCRIPTS.parent),
-        "SLURM_JOB_ID": "17",
-        "SLURM_JOB_NODELIST": "node[7-8]",
-        "SLURM_JOB_NUM_NODES": "2",
-        "SLURM_GPUS_ON_NODE": "4",
-    }
-    result = run("train_a100.sh", "JetClass", "first", environment=environment | slurm, folder=tmp_path)
+    result = run("train_a100.sh", "JetClass", "first", environment=environment | SLURM, folder=tmp_path)
     assert result.returncode == 0, result.stderr
-    assert (tmp_path / "record").read_text().splitlines() == [
-        "torchrun --nnodes=2 --nproc_per_node=4 --rdzv_backend=c10d --rdzv_id=17 --rdzv_endpoint=node7:20017 "
-        "-m phaze_ee -m train -p JetClass first",
-        "phaze_ee -m chain -p JetClass first -o evaluate_benchmark_plot",
-    ]
+    assert (tmp_path / "record").read_text().splitlines() == [TORCHRUN, CHAIN]
     assert "#SBATCH --ntasks-per-node=1\n" in (SCRIPTS / "train_a100.sh").read_text()
+
+
+# A torchrun that saves its state when it is stopped, and ends as torchrun does, whatever its processes end with.
+_STOPPABLE = """\
+#!/usr/bin/env bash
+while [[ $1 != phaze_ee && $1 != torchrun ]]; do shift; done
+echo "$@" >>"$RECORD"
+[[ $1 == torchrun ]] || exit 0
+models=$PHAZE_EE_WORKSPACES/JetClass/first/output/models
+mkdir -p "$models"
+trap 'touch "$models/resume.ckpt"; exit 1' TERM
+echo $$ >"$RECORD.pid"
+while true; do sleep 0.02; done
+"""
+_SCANCEL = """\
+#!/usr/bin/env bash
+echo scancel "$@" >>"$RECORD"
+kill -TERM "$(cat "$RECORD.pid")"
+"""
+_REQUEUE = """\
+#!/usr/bin/env bash
+if [[ $1 == requeue ]]; then echo scontrol "$@" >>"$RECORD"; else echo node7; fi
+"""
+
+
+def stopped(script: str, number: signal.Signals, environment: dict[str, str], folder: Path) -> int:
+    """Start a script, send it a signal once the training runs, and return its status."""
+    for name, text in (("uv", _STOPPABLE), ("scancel", _SCANCEL), ("scontrol", _REQUEUE)):
+        (folder / "programs" / name).write_text(text)
+        (folder / "programs" / name).chmod(0o755)
+    process = subprocess.Popen(["bash", str(SCRIPTS / script), "JetClass", "first"], cwd=folder, env=environment)
+    limit = time.monotonic() + 60
+    while not (folder / "record.pid").is_file() or not (folder / "record.pid").read_text():
+        assert time.monotonic() < limit
+        time.sleep(0.02)
+    process.send_signal(number)
+    return process.wait(60)
+
+
+def test_before_its_time_is_over_a_slurm_job_saves_and_goes_back_into_the_queue(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    assert stopped("train_a100.sh", signal.SIGUSR1, environment | SLURM, tmp_path) == 1
+    assert (tmp_path / "record").read_text().splitlines()[1:] == ["scancel --signal=TERM 17", "scontrol requeue 17"]
+    text = (SCRIPTS / "train_a100.sh").read_text()
+    assert "#SBATCH --requeue\n" in text
+    assert "#SBATCH --signal=B:USR1@120\n" in text
+
+
+def test_a_slurm_job_whose_training_fails_is_not_started_again(environment: dict[str, str], tmp_path: Path) -> None:
+    for name, text in (("srun", "exit 1"), ("scontrol", 'echo "$1" >>"$RECORD"')):
+        (tmp_path / "programs" / name).write_text(f"#!/usr/bin/env bash\n{text}\n")
+    result = run("train_a100.sh", "JetClass", "first", environment=environment | SLURM, folder=tmp_path)
+    assert result.returncode == 1
+    assert (tmp_path / "record").read_text() == "show\n"
+
+
+def test_htcondor_starts_a_process_for_each_gpu(environment: dict[str, str], tmp_path: Path) -> None:
+    gpus = {"CUDA_VISIBLE_DEVICES": "GPU-1f,GPU-2e,GPU-3d"}
+    result = run("train_htcondor.sh", "JetClass", "first", environment=environment | gpus, folder=tmp_path)
+    assert result.returncode == 0, result.stderr
+    torchrun = "torchrun --standalone --nproc_per_node=3 -m phaze_ee -m train -p JetClass first"
+    assert (tmp_path / "record").read_text().splitlines() == [torchrun, CHAIN]
+
+
+def test_an_htcondor_job_that_loses_its_machine_asks_to_go_on(environment: dict[str, str], tmp_path: Path) -> None:
+    assert stopped("train_htcondor.sh", signal.SIGTERM, environment, tmp_path) == 85
+    assert len((tmp_path / "record").read_text().splitlines()) == 1
+    submitted = (SCRIPTS / "train_htcondor.sub").read_text()
+    assert re.search(r"(?m)^on_exit_remove += ExitBySignal \|\| \(ExitCode != 85\)$", submitted)
+    assert re.search(r"(?m)^executable += shell_scripts/train_htcondor.sh$", submitted)
+
+
+def test_an_htcondor_job_stops_itself_after_its_hours(environment: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "programs" / "uv").write_text(_STOPPABLE)
+    arguments = ("JetClass", "first", "0.0005")
+    assert run("train_htcondor.sh", *arguments, environment=environment, folder=tmp_path).returncode == 85
 
 
 def test_slurm_script_outside_a_job_says_how_to_submit_it(environment: dict[str, str], tmp_path: Path) -> None:

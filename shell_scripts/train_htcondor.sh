@@ -1,0 +1,42 @@
+#!/usr/bin/env bash
+# Train a project in an HTCondor job, then evaluate, benchmark and plot it; train_htcondor.sub runs this.
+#
+# usage: train_htcondor.sh WORKSPACE PROJECT [HOURS]
+#
+# One process for each GPU that HTCondor gives the job. When HTCondor takes the machine away (TERM), and after HOURS, the
+# training saves its state, and this script ends with status 85: train_htcondor.sub lets such a job stay in the queue,
+# and started again it goes on. HOURS is for pools that end jobs after a while: give a little less.
+set -euo pipefail
+# shellcheck source=shell_scripts/common.sh
+source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+
+if [[ ${1:-} == --help ]]; then
+    usage "$0"
+    exit 0
+fi
+[[ $# -eq 2 || $# -eq 3 ]] || fail "give WORKSPACE, PROJECT and perhaps HOURS; see --help"
+
+IFS=, read -ra gpus <<<"${CUDA_VISIBLE_DEVICES:-none}" # HTCondor names those of the job in it
+# phaze_ee_command without its last word is what runs programs of the environment: "uv run …", or nothing.
+launcher=("${phaze_ee_command[@]::${#phaze_ee_command[@]}-1}")
+export TORCH_ELASTIC_SHUTDOWN_TIMEOUT=90 # seconds in which the processes may save their state
+"${launcher[@]}" torchrun --standalone --nproc_per_node="${#gpus[@]}" -m phaze_ee -m train -p "$1" "$2" &
+training=$!
+stopped=
+trap 'stopped=yes; kill -TERM "$training"' TERM USR1
+clock=
+if [[ -n ${3:-} ]]; then
+    (sleep "${3}h" && kill -USR1 $$) >/dev/null 2>&1 &
+    clock=$!
+fi
+status=0
+wait_for "$training" || status=$?
+trap - TERM USR1
+[[ -z $clock ]] || kill "$clock" 2>/dev/null || true
+
+# torchrun ends with 1 whatever the processes end with: whether to go on later is known from the signal.
+if [[ -n $stopped && $status -ne 0 ]] && can_go_on "$1" "$2"; then
+    exit 85
+fi
+[[ $status -eq 0 ]] || exit "$status"
+phaze_ee -m chain -p "$1" "$2" -o evaluate_benchmark_plot
