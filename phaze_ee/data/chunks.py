@@ -3,7 +3,7 @@
 import logging
 import multiprocessing
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
@@ -93,20 +93,34 @@ class SpanReader(Protocol):
     def read(self, span: Span) -> Chunk: ...
 
 
+def _stamp(path: Path) -> tuple[int, int] | None:
+    """Return size and time of change of a file; None if it is not there."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_size, status.st_mtime_ns
+
+
 @dataclass(frozen=True)
 class _ReadSpans(Dataset[Chunk | PhazeError]):
     reader: SpanReader
     spans: Sequence[Span]
+    stamps: Mapping[Path, tuple[int, int] | None]  # of the files as they were found
 
     def __len__(self) -> int:
         return len(self.spans)
 
     def __getitem__(self, index: int) -> Chunk | PhazeError:
         # torch would wrap an exception of a worker in its whole traceback, so it travels as a value
+        span = self.spans[index]
         try:
-            return self.reader.read(self.spans[index])
+            chunk = self.reader.read(span)
         except PhazeError as error:
             return error
+        if _stamp(span.path) == self.stamps[span.path]:
+            return chunk
+        return DataError(f"{span.path} changed while it was in use; start again with files that stay as they are")
 
 
 class _Order(torch.utils.data.Sampler[int]):
@@ -129,7 +143,8 @@ class ChunkReader:
     """
 
     def __init__(self, reader: SpanReader, spans: Sequence[Span], num_workers: int) -> None:
-        self._dataset, self._order = _ReadSpans(reader, spans), _Order()
+        stamps = {path: _stamp(path) for path in dict.fromkeys(span.path for span in spans)}
+        self._dataset, self._order = _ReadSpans(reader, spans, stamps), _Order()
         rows = sum(span.stop - span.start for span in spans)
         workers = min(num_workers, len(spans), core_count()) if rows >= WORKER_ROWS else 0
         self._loader: Iterable[Chunk | PhazeError] | None = self._start_workers(workers) if workers else None

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lightning import Callback, Trainer, seed_everything
-from lightning.pytorch.loggers import TensorBoardLogger
 from rich.console import Console
 
 from phaze_ee.config.options import DataOptions, ExitOptions, NetworkOptions, Options, TrainingOptions
@@ -27,6 +26,7 @@ from phaze_ee.models.tagger import Tagger
 from phaze_ee.training.average import AveragedWeights
 from phaze_ee.training.cached_loaders import Loaders, cached
 from phaze_ee.training.callbacks import Checkpoints, History
+from phaze_ee.training.curves import open_curves, reporting_lost_curves
 from phaze_ee.training.module import TaggerModule
 from phaze_ee.training.progress import ProgressBar
 from phaze_ee.training.resume import AtomicCheckpoints, ResumePoint, ResumePoints, forget
@@ -135,9 +135,13 @@ def _fit(
         ProgressBar(console, jets, len(loaders.train), frozen=options.ends_frozen),
         ResumePoints(outputs.resume, options.resume_interval, run_record(options, data)),
     ]
-    with _quiet_lightning():
+    with quiet_lightning():
         trainer = _trainer(options, outputs, callbacks, point)
-        with _reporting_interrupts(module, checkpoints.folder), _reporting_lost_processes():
+        with (
+            _reporting_interrupts(module, checkpoints.folder),
+            _reporting_lost_processes(),
+            reporting_lost_curves(outputs.logs),
+        ):
             trainer.fit(
                 module,
                 train_dataloaders=loaders.train,
@@ -162,20 +166,17 @@ def installed_versions() -> dict[str, str]:
 
 
 def _trainer(options: Options, outputs: Outputs, callbacks: list[Callback], point: ResumePoint | None) -> Trainer:
-    device = resolve_device(options.device).type
     # What an interrupted training wrote after the state from which it goes on is hidden: it comes once more.
     hidden_from = None if point is None else point.step + 1
-    logger = TensorBoardLogger(outputs.logs, "train", version="", purge_step=hidden_from)
     return Trainer(
         **_strategy(options, os.environ),
-        accelerator="gpu" if device == "cuda" else "cpu",
-        precision=_PRECISIONS[options.amp_dtype] if options.use_amp and device == "cuda" else "32-true",
+        **hardware(options),
         accumulate_grad_batches=options.accumulate_batches,
-        sync_batchnorm=device == "cuda",
+        sync_batchnorm=resolve_device(options.device).type == "cuda",
         max_epochs=options.epochs,
         check_val_every_n_epoch=options.val_interval,
         log_every_n_steps=options.log_interval,
-        logger=logger if options.tensorboard else False,
+        logger=open_curves(outputs.logs, hidden_from) if options.tensorboard else False,
         callbacks=callbacks,
         plugins=[AtomicCheckpoints()],
         default_root_dir=outputs.logs,
@@ -185,6 +186,15 @@ def _trainer(options: Options, outputs: Outputs, callbacks: list[Callback], poin
         enable_progress_bar=False,
         use_distributed_sampler=False,
     )
+
+
+def hardware(options: Options) -> dict[str, Any]:
+    """Return where a Trainer computes, and in which precision: both as the options say."""
+    on_gpu = resolve_device(options.device).type == "cuda"
+    return {
+        "accelerator": "gpu" if on_gpu else "cpu",
+        "precision": _PRECISIONS[options.amp_dtype] if options.use_amp and on_gpu else "32-true",
+    }
 
 
 def _strategy(options: Options, environment: Mapping[str, str]) -> dict[str, Any]:
@@ -221,8 +231,8 @@ def _reporting_lost_processes() -> Iterator[None]:
         if process_count() == 1 or not any(sign in str(error) for sign in _LOST):
             raise
         raise RunError(
-            f"process {process_index()} lost another process of this training ({_cause(error)}); its own message, above "
-            "or below, says why"
+            f"process {process_index()} lost another process of this training ({_cause(error)}); its own message, "
+            "above or below, says why"
         ) from error
 
 
@@ -232,7 +242,7 @@ def _cause(error: RuntimeError) -> str:
 
 
 @contextmanager
-def _quiet_lightning() -> Iterator[None]:
+def quiet_lightning() -> Iterator[None]:
     """Keep Lightning's advertisements and advice on workers out of a user's terminal."""
     loggers = [logging.getLogger(f"lightning.{part}") for part in ("pytorch", "fabric")]
     levels = [logger.level for logger in loggers]

@@ -43,8 +43,8 @@ def project(folder: Path) -> Project:
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """What the same training gives that nothing interrupts; its paths, since the environment changes."""
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the output folder of the same training that nothing interrupts."""
     folder = tmp_path_factory.mktemp("uninterrupted")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PHAZE_EE_WORKSPACES", str(folder / "workspaces"))
