@@ -19,6 +19,7 @@ MODES = {
     "demo": "the whole main job on the bundled sample jets, in two to four minutes",
     "new_project": "create a project with a configuration that runs as it stands",
     "convert": "turn the jets of a project into a cache that is read many times as fast",
+    "find_lr": "find a learning rate to start from (Lightning's range test)",
     "train": "train the network and its exits",
     "retrofit": "put exits on published weights; only they learn",
     "place": "find where exits pay: all subsets of stages, judged",

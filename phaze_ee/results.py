@@ -229,3 +229,15 @@ class TrainingHistory(ResultsFile):
     exit_names: list[str]
     exit_loss_strategy: str
     epochs: list[EpochRecord]
+
+
+class LearningRateSearch(ResultsFile):
+    """``find_lr.json``: the total loss of training steps, smoothed, while the learning rate rises step by step.
+
+    ``suggestion`` is the rate at which the loss falls fastest. A loss that is not finite is None.
+    """
+
+    project: str
+    lr: list[float]
+    loss: list[float | None]
+    suggestion: float

@@ -127,6 +127,10 @@ class Project:
         return self.results / "training_history.json"
 
     @property
+    def learning_rate_search(self) -> Path:
+        return self.results / "find_lr.json"
+
+    @property
     def sweeps(self) -> Path:
         return self.root / "output" / "sweeps"
 

@@ -4,6 +4,7 @@ import os
 import secrets
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 
 from lightning import seed_everything
@@ -38,25 +39,48 @@ def run(request: Request) -> None:
         _train(setup, resume_point(setup.project, fresh=request.fresh, sure=request.yes))
 
 
-def _train(setup: Setup, point: ResumePoint | None) -> None:
+@dataclass(frozen=True)
+class Ready:
+    """What a training starts from."""
+
+    setup: Setup
+    options: Options
+    schema: DataSchema
+    cache: Cache | None
+    tagger: Tagger
+    loaders: Loaders
+
+
+def prepare(setup: Setup, point: ResumePoint | None = None) -> Ready:
+    """Return the project's jets and a fresh network for them, with a seed.
+
+    Raises:
+        UsageError: something that the configuration names is missing or wrong.
+        DataError: a file cannot be used.
+    """
     options = _with_seed(setup.options, point)
-    train_files, val_files = setup.files("train_files"), setup.files("val_files")
-    cache = cached_jets(setup, setup.schema, train_files, training=True)
-    schema = setup.schema.resolve(train_files) if cache is None else cache.schema
+    cache = cached_jets(setup, setup.schema, setup.files("train_files"), training=True)
+    schema = setup.schema.resolve(setup.files("train_files")) if cache is None else cache.schema
     assert options.seed is not None
     seed_everything(options.seed, workers=True, verbose=False)
     tagger = setup.build(schema)
-    loaders = _loaders(setup, options, schema, cache)
+    return Ready(setup, options, schema, cache, tagger, _loaders(setup, options, schema, cache))
+
+
+def _train(setup: Setup, point: ResumePoint | None) -> None:
+    ready = prepare(setup, point)
+    options, loaders, schema, cache = ready.options, ready.loaders, ready.schema, ready.cache
     _announce(setup, options, loaders)
     project = setup.project
     outputs = Outputs(project.models, project.logs, project.training_history, project.resume_point, str(project))
+    files = [*setup.files("train_files"), *setup.files("val_files")]
     # the jets of an epoch come in another order from a cache: what began with one cannot go on without it
     source = "" if cache is None else f" {cache.manifest.key}"
-    data = DataRecord(schema.options, fingerprint([*train_files, *val_files], schema) + source)
+    data = DataRecord(schema.options, fingerprint(files, schema) + source)
     if point is not None:
         check_unchanged(point, run_record(options, data), str(project.config))
         console.print(f"Going on from {point.described} of {options.epochs}, where this training was interrupted")
-    checkpoints = train(tagger, loaders, options, outputs, data, console, point)
+    checkpoints = train(ready.tagger, loaders, options, outputs, data, console, point)
     if _rank() or checkpoints.best_epoch is None:
         return  # another process of this run writes the models
     console.print(

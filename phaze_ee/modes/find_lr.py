@@ -1,0 +1,22 @@
+"""Mode find_lr: where the learning rate should be."""
+
+from phaze_ee.modes.console import console
+from phaze_ee.modes.inputs import load_setup
+from phaze_ee.modes.plot import write_figures
+from phaze_ee.modes.request import Request
+from phaze_ee.modes.train import prepare
+from phaze_ee.plots.find_lr import find_lr_figure
+from phaze_ee.training.find_lr import HIGHEST, LOWEST, STEPS, find_lr
+
+
+def run(request: Request) -> None:
+    """Train the project of ``-p`` for some steps at rising learning rates; its models stay as they are."""
+    ready = prepare(load_setup(request))
+    project = ready.setup.project
+    console.print(f"{project}: up to {STEPS} steps at learning rates from {LOWEST:g} to {HIGHEST:g}")
+    results = find_lr(ready.tagger, ready.loaders.train, ready.options, str(project))
+    results.write(project.learning_rate_search)
+    write_figures({"performance/find_lr": find_lr_figure(results)}, project.plots)
+    console.print("The loss falls fastest at the learning rate")
+    console.print(f"    c.lr = {results.suggestion:.2g}")
+    console.print("A guess to start from; in the figure, see how far the loss goes on falling.")

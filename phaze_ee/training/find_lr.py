@@ -1,0 +1,78 @@
+"""The learning-rate range test (L. N. Smith, arXiv:1506.01186), as Lightning has it."""
+
+import io
+import math
+import sys
+import tempfile
+from contextlib import AbstractContextManager, nullcontext, redirect_stderr
+from typing import Any
+
+from lightning import Trainer, seed_everything
+from lightning.pytorch.tuner import Tuner
+
+from phaze_ee.config.options import Options
+from phaze_ee.errors import RunError
+from phaze_ee.models.device import resolve_device
+from phaze_ee.models.tagger import Tagger
+from phaze_ee.results import LearningRateSearch
+from phaze_ee.training.module import TaggerModule
+from phaze_ee.training.run import hardware, quiet_lightning
+
+LOWEST, HIGHEST = 1e-6, 1.0
+STEPS = 100
+_SMOOTHING = 0.98  # Lightning's
+_EPOCHS = 10**6  # more than the steps need, so that neither β nor validation knows a last one
+
+
+def find_lr(tagger: Tagger, jets: Any, options: Options, project: str) -> LearningRateSearch:
+    """Train while the learning rate rises exponentially, until the loss is four times its lowest value.
+
+    What is trained is what the first epoch trains, with the options' optimiser. The weights are as before afterwards.
+
+    Args:
+        tagger: the network with exits.
+        jets: a training loader, see :class:`phaze_ee.data.loaders.TrainingLoader`; it is walked as often as needed.
+        options: the whole configuration; its ``seed`` must be set.
+        project: what the result says of where it comes from.
+
+    Raises:
+        RunError: the loss is not finite or rises from the beginning, so that nothing can be suggested.
+    """
+    assert options.seed is not None
+    seed_everything(options.seed, workers=True, verbose=False)
+    working = tagger.unpadded() if options.use_packed and resolve_device(options.device).type == "cpu" else tagger
+    module = TaggerModule(working, options, options, total_steps=STEPS)
+    with quiet_lightning(), _bar_on_terminals_only(), tempfile.TemporaryDirectory() as folder:
+        trainer = Trainer(
+            **hardware(options),
+            devices=1,
+            max_epochs=_EPOCHS,
+            logger=False,
+            default_root_dir=folder,
+            num_sanity_val_steps=0,
+            enable_checkpointing=False,
+            enable_model_summary=False,
+            enable_progress_bar=False,
+            use_distributed_sampler=False,
+        )
+        found = Tuner(trainer).lr_find(
+            module, jets, min_lr=LOWEST, max_lr=HIGHEST, num_training=STEPS, update_attr=False
+        )
+        assert found is not None
+        found.results["loss"] = _unbiased(found.results["loss"])
+        suggestion = found.suggestion()
+    if suggestion is None:
+        raise RunError("no learning rate can be suggested: the loss did not stay finite; look at the inputs")
+    losses = [float(loss) if math.isfinite(loss) else None for loss in found.results["loss"]]
+    rates = [float(rate) for rate in found.results["lr"][: len(losses)]]
+    return LearningRateSearch(project=project, lr=rates, loss=losses, suggestion=float(suggestion))
+
+
+def _unbiased(losses: list[float]) -> list[float]:
+    """Correct Lightning's running mean, which divides by the weight of one step too many; its first value is half."""
+    return [loss * (1 - _SMOOTHING ** (step + 1)) / (1 - _SMOOTHING**step) for step, loss in enumerate(losses, start=1)]
+
+
+def _bar_on_terminals_only() -> AbstractContextManager[Any]:
+    """Keep Lightning's progress bar, which cannot be switched off, out of logs."""
+    return nullcontext() if sys.stderr.isatty() else redirect_stderr(io.StringIO())

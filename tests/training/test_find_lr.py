@@ -1,0 +1,51 @@
+"""The learning-rate range test: what it suggests, and that it leaves the network as it was."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from phaze_ee.errors import RunError
+from phaze_ee.plots.find_lr import find_lr_figure
+from phaze_ee.results import LearningRateSearch
+from phaze_ee.training.find_lr import HIGHEST, LOWEST, find_lr
+from phaze_ee.types import JetBatch
+from tests.jets import labelled_batch, small_tagger
+from tests.training.interrupted import ShuffledLoader, options
+
+
+def jets(tmp_path: Path, spoil: float = 1.0) -> ShuffledLoader:
+    batches = [labelled_batch(16, seed=seed, shift=0.7) for seed in range(4)]
+    for batch in batches:
+        batch.inputs.features.mul_(spoil)
+    return ShuffledLoader([JetBatch(batch.inputs, batch.label_N) for batch in batches], tmp_path / "progress")
+
+
+def test_the_loss_falls_at_the_suggestion_and_weights_stay(tmp_path: Path) -> None:
+    tagger = small_tagger((0, 1), seed=2).float().train()
+    before = {name: value.clone() for name, value in tagger.state_dict().items()}
+    found = find_lr(tagger, jets(tmp_path), options(optimizer="adam"), "w/p")
+    assert found.lr[0] == pytest.approx(LOWEST)
+    assert LOWEST < found.suggestion < HIGHEST
+    assert found.suggestion in found.lr
+    assert found.lr == sorted(found.lr)
+    assert len(found.lr) == len(found.loss)
+    assert found.loss[1] == pytest.approx(found.loss[0], rel=0.1)  # nothing is learned yet
+    assert all(torch.equal(value, before[name]) for name, value in tagger.state_dict().items())
+    assert LearningRateSearch.model_validate_json(found.model_dump_json()) == found
+
+
+def test_without_a_finite_loss_the_batch_is_named(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="not finite in epoch 1, batch 1"):
+        find_lr(
+            small_tagger((0, 1), seed=2).float(), jets(tmp_path, spoil=float("nan")), options(use_packed=False), "w/p"
+        )
+
+
+def test_the_figure_marks_the_suggestion() -> None:
+    results = LearningRateSearch(project="w/p", lr=[1e-3, 1e-2, 1e-1], loss=[2.0, 1.0, None], suggestion=1e-2)
+    (axes,) = find_lr_figure(results).axes
+    curve, mark = axes.lines
+    assert list(curve.get_xdata()) == results.lr
+    assert set(mark.get_xdata()) == {results.suggestion}
+    assert axes.get_xscale() == "log"
