@@ -95,10 +95,15 @@ def test_interrupted_it_lets_trials_save_themselves_and_goes_on_with_them(
             time.sleep(0.01)
         os.kill(os.getpid(), number)
 
+    # Tests that run in the background inherit that Ctrl-C is ignored, and a sweep would ignore it as well.
+    before = signal.signal(number, signal.default_int_handler)
     thread = threading.Thread(target=interrupt)
     thread.start()
-    with pytest.raises(error):
-        list(run_trials(study, make, Fixed("exits"), 1))
+    try:
+        with pytest.raises(error):
+            list(run_trials(study, make, Fixed("exits"), 1))
+    finally:
+        signal.signal(number, before)
     thread.join()
     assert last_line(Project("W", "trial_0")) == "saved"
     use_program(tmp_path, monkeypatch, PROGRAM)
