@@ -22,6 +22,9 @@ class PhazeError(Exception):
 
     exit_status = 2
 
+    def __str__(self) -> str:
+        return super().__str__().replace("\n", " ")  # names and expressions in a user's files may have line breaks
+
 
 class UsageError(PhazeError):
     """A wrong flag, name, project or configuration."""

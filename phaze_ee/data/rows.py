@@ -160,7 +160,7 @@ class RowReader:
     def _labels(self, table: ak.Array, path: Path) -> npt.NDArray[np.int64]:
         if not self.labelled:
             return np.full(len(table), -1, dtype=np.int64)
-        columns = [ak.to_numpy(evaluate(name, name, table, path)) for name in self.schema.class_names]
+        columns = [_label(name, table, path) for name in self.schema.class_names]
         flags_NK = np.stack(columns, axis=1).astype(np.float64)
         wrong_N = (flags_NK.sum(axis=1) != 1) | (flags_NK.max(axis=1) != 1)
         if wrong_N.any():
@@ -193,6 +193,14 @@ class RowReader:
 
     def _observers(self, table: ak.Array, path: Path) -> dict[str, npt.NDArray[np.generic]]:
         return {name: _one_number_a_jet(table[name], name, path) for name in self.config.z_variables}
+
+
+def _label(name: str, table: ak.Array, path: Path) -> npt.NDArray[np.generic]:
+    column = evaluate(name, name, table, path)
+    numbers = isinstance(column, ak.Array | np.ndarray) and column.ndim == 1 and len(column) == len(table)
+    if not numbers or (values := ak.to_numpy(column)).dtype.kind not in "biuf":
+        raise DataError(f"{path}: label {name} is not one number a jet; correct the labels of the data config")
+    return values
 
 
 def _one_number_a_jet(column: ak.Array, name: str, path: Path) -> npt.NDArray[np.generic]:

@@ -1,30 +1,47 @@
 """The shape of a weaver data YAML: sections, keys and types, checked before weaver sees it."""
 
 import ast
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, PositiveInt, ValidationError
 from weaver.utils.data.eval_utils import _get_data_var_names
 
 from phaze_ee.errors import DataError
 
-# name, centre, scale, min, max, pad value: trailing ones may be left out
+# name, center, scale, min, max, pad_value: trailing ones may be left out
 Variable = Annotated[list[Any], Field(min_length=1, max_length=6)]
+_DEFAULTS: dict[str, Any] = {"center": None, "scale": 1, "min": -5, "max": 5, "pad_value": 0}  # weaver's
 
 
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
+class _Standardisation(_Section):
+    """What becomes of a variable: (value - center) * scale, no less than min and no more than max."""
+
+    center: FiniteFloat | Literal["auto"] | None
+    scale: FiniteFloat
+    min: Annotated[float, Field(ge=-math.inf)]  # rules out NaN
+    max: Annotated[float, Field(ge=-math.inf)]
+    pad_value: FiniteFloat
+
+
+class _Parameters(_Standardisation):
+    length: PositiveInt
+    pad_mode: Literal["wrap", "constant"]
+
+
 class _Preprocess(_Section):
     method: str = "manual"
     data_fraction: Annotated[float, Field(gt=0, le=1)] = 0.1
-    params: dict[str, dict[str, Any]] | None = None
+    params: dict[str, _Parameters] | None = None
 
 
 class _InputGroup(_Section):
@@ -101,12 +118,28 @@ def check_options(options: Mapping[str, Any], origin: str) -> None:
         _WeaverYaml.model_validate(options)
     except ValidationError as error:
         raise DataError(f"{origin}: {_first_problem(error, options)}") from error
+    parameters = (options.get("preprocess") or {}).get("params")
+    for name, group in options["inputs"].items():
+        _check_variables(f"{origin}: inputs.{name}", group["vars"], parameters)
     if len(set(options["labels"]["value"])) < len(options["labels"]["value"]):
         raise DataError(f"{origin}: labels name a class twice; name each class once")
     for name, expression in _expressions(options).items():
         _check_syntax(origin, name, expression)
     _check_acyclic(options, origin)
     _check_weights(options.get("weights"), origin)
+
+
+def _check_variables(origin: str, variables: Sequence[str | list[Any]], parameters: Mapping[str, Any] | None) -> None:
+    for name, *given in ([own] if isinstance(own, str) else own for own in variables):
+        if not isinstance(name, str):
+            raise DataError(f"{origin}: {name!r} is not the name of a variable")
+        if parameters is not None and name not in parameters:  # weaver takes all from there, or none
+            raise DataError(f"{origin}: preprocess.params says nothing of {name}; add it, or remove params")
+        try:
+            _Standardisation.model_validate({**_DEFAULTS, **dict(zip(_DEFAULTS, given, strict=False))})
+        except ValidationError as error:
+            problem = error.errors()[0]
+            raise DataError(f"{origin}: {problem['loc'][0]} of {name} cannot be used: {problem['msg']}") from error
 
 
 def _first_problem(error: ValidationError, options: Mapping[str, Any]) -> str:

@@ -137,6 +137,13 @@ def test_labels_must_be_one_hot(tmp_path: Path) -> None:
             read(path, schema())
 
 
+def test_labels_must_be_one_number_a_jet(tmp_path: Path) -> None:
+    path = write_root(tmp_path / "jets.root", jet_columns(20))
+    for label in ("part_px", "1", "ak.sum(jet_index)"):
+        with pytest.raises(DataError, match="is not one number a jet; correct the labels"):
+            read(path, schema(labels={"type": "simple", "value": ["label_QCD", label]}))
+
+
 def test_missing_branch_and_failing_expressions_name_the_variable(tmp_path: Path) -> None:
     columns = jet_columns(20)
     path = write_root(tmp_path / "jets.root", {name: column for name, column in columns.items() if name != "part_py"})
