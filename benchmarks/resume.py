@@ -2,7 +2,7 @@
 
 python benchmarks/resume.py [--kills 20]
 
-The state is that of the default ParticleNet (full size, with exits, Ranger) on the bundled jets, CPU, batches of 64; its
+The state is that of the default ParticleNet (full size, exits, Ranger) on the bundled jets, CPU, batches of 64; its
 share of the training time is computed from the seconds of a state and of a step. Kills are SIGKILL at random moments of
 the small training that the tests use; the times to go on are of it, and of the command itself on a small project.
 """
