@@ -106,7 +106,7 @@ def main() -> None:
         for row in rows(name, found):
             table.add_row(*row)
     CONSOLE.print(table)
-    CONSOLE.print("jets/s: training, with all exits, on this machine's CPU.")
+    CONSOLE.print("jets/s: training with all exits, in the fastest epoch, on this machine's CPU.")
 
 
 if __name__ == "__main__":

@@ -276,19 +276,19 @@ def test_early_stopping_ends_after_epochs_without_a_better_model(tmp_path: Path)
 
 
 def test_models_are_of_the_averaged_weights_that_were_validated(tmp_path: Path) -> None:
-    tagger = run(tmp_path / "average", ema_decay=0.5, zero_epochs=0)
+    tagger = run(tmp_path / "average", ema_decay=0.5, zero_epochs=0, exit_head="linear")
     latest = load_checkpoint(tmp_path / "average" / "models" / "latest_model.pt")
     record = TrainingHistory.read(tmp_path / "average" / "history.json", "train").epochs[-1]
     validation = BATCHES[4:]
     correct = sum(int((latest.tagger(batch.inputs)[-1].argmax(dim=-1) == batch.label_N).sum()) for batch in validation)
     assert record.val_accuracy is not None
     assert correct / sum(map(len, validation)) == pytest.approx(record.val_accuracy[-1])
-    plain = run(tmp_path / "plain", zero_epochs=0)
+    plain = run(tmp_path / "plain", zero_epochs=0, exit_head="linear")
     assert not torch.equal(tagger.state_dict()["heads.0.linear.weight"], plain.state_dict()["heads.0.linear.weight"])
 
 
 def test_gradients_of_several_batches_make_one_step(tmp_path: Path) -> None:
-    run(tmp_path, accumulate_batches=2)
+    run(tmp_path, accumulate_batches=2, exit_head="linear")
     state = torch.load(tmp_path / "models" / "latest_model.pt", weights_only=True)
     assert state["epoch"] == 2
     assert torch.isfinite(weights(tmp_path)["heads.0.linear.weight"]).all()
