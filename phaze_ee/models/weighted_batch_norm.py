@@ -114,7 +114,10 @@ def _statistics(row_EC: Tensor, extra_RC: Tensor, weight_R: Tensor) -> tuple[Ten
     count = len(row_EC) + weight_R.sum()
     share_R1 = weight_R[:, None] / count
     row_share = 1 - share_R1.sum()
-    row_mean_C, row_variance_C = torch.ops.aten.batch_norm_update_stats(row_EC, None, None, 0.0)
+    if len(row_EC):
+        row_mean_C, row_variance_C = torch.ops.aten.batch_norm_update_stats(row_EC, None, None, 0.0)
+    else:  # no jet of the batch has a particle
+        row_mean_C, row_variance_C = row_EC.new_zeros(2, row_EC.shape[1])
     mean_C = row_share * row_mean_C + (share_R1 * extra_RC).sum(dim=0)
     variance_C = row_share * (row_variance_C + (row_mean_C - mean_C).square())
     return mean_C, variance_C + (share_R1 * (extra_RC - mean_C).square()).sum(dim=0), count
@@ -135,6 +138,8 @@ def _parameter_gradients(
     value: Tensor, gradient: Tensor, scale_C: Tensor, mean_C: Tensor, variance_C: Tensor, epsilon: float
 ) -> tuple[Tensor, Tensor]:
     """Return what rows contribute to the gradients of scale and shift."""
+    if not len(value):  # torch would divide by their number, which ends the process
+        return torch.zeros_like(scale_C), torch.zeros_like(scale_C)
     _, d_scale_C, d_shift_C = torch.ops.aten.native_batch_norm_backward(
         gradient.contiguous(), value, scale_C, mean_C, variance_C, None, None, False, epsilon, [False, True, True]
     )

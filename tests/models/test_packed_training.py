@@ -83,6 +83,12 @@ def test_ragged_jets_train_as_padded_to_the_longest() -> None:
     torch.testing.assert_close(ragged(inputs.ragged()), expected, rtol=0, atol=1e-12)
 
 
+def test_a_batch_without_particles_trains_as_padded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tests.models.test_packed_training.COUNTS", (0,) * len(COUNTS))
+    losses = [train(tagger_in_training(packed=packed), "target_flow") for packed in (True, False)]
+    assert_same(*losses)
+
+
 def test_gradients_in_evaluation_mode_equal_the_padded_form() -> None:
     inputs = random_jets(COUNTS)
     gradients = []
