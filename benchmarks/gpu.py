@@ -82,7 +82,7 @@ def training(module: TaggerModule, batch: JetBatch, way: Way, device: torch.devi
         optimizer.zero_grad()
         with autocast(way, device):
             loss = module.terms(batch).total
-        scaler.scale(loss).backward()
+        scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         scaler.step(optimizer)
         scaler.update()
 

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, nullcontext, redirect_stderr
 from typing import Any
 
 from lightning import Trainer, seed_everything
-from lightning.pytorch.tuner import Tuner
+from lightning.pytorch.tuner.tuning import Tuner
 
 from phaze_ee.config.options import Options
 from phaze_ee.errors import RunError

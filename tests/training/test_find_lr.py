@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -46,6 +47,6 @@ def test_the_figure_marks_the_suggestion() -> None:
     results = LearningRateSearch(project="w/p", lr=[1e-3, 1e-2, 1e-1], loss=[2.0, 1.0, None], suggestion=1e-2)
     (axes,) = find_lr_figure(results).axes
     curve, mark = axes.lines
-    assert list(curve.get_xdata()) == results.lr
-    assert set(mark.get_xdata()) == {results.suggestion}
+    assert np.array_equal(curve.get_xdata(), results.lr)
+    assert np.all(np.asarray(mark.get_xdata()) == results.suggestion)
     assert axes.get_xscale() == "log"
