@@ -198,7 +198,8 @@ class RowReader:
 def _label(name: str, table: ak.Array, path: Path) -> npt.NDArray[np.generic]:
     column = evaluate(name, name, table, path)
     numbers = isinstance(column, ak.Array | np.ndarray) and column.ndim == 1 and len(column) == len(table)
-    if not numbers or (values := ak.to_numpy(column)).dtype.kind not in "biuf":
+    values: npt.NDArray[np.generic] = ak.to_numpy(column) if numbers else np.array("")
+    if values.dtype.kind not in "biuf":
         raise DataError(f"{path}: label {name} is not one number a jet; correct the labels of the data config")
     return values
 

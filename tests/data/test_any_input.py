@@ -2,6 +2,7 @@
 
 import copy
 import tempfile
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -179,7 +180,7 @@ def longer(column: Any) -> Any:
     return ak.concatenate([column] * 60, axis=1) if isinstance(column, ak.Array) else column
 
 
-CHANGES = {
+CHANGES: dict[str, Callable[[Any], Any]] = {
     "removed": lambda column: None,
     "NaN": nan_in,
     "empty": lambda column: column[:, :0] if isinstance(column, ak.Array) else column,
