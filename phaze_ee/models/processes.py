@@ -4,6 +4,7 @@ import os
 
 import torch
 from torch import Tensor, distributed
+from torch.distributed.rendezvous import rendezvous
 
 
 def process_count() -> int:
@@ -45,7 +46,7 @@ def first_says(name: str, value: int) -> int:
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return value
-    store, rank, _ = next(distributed.rendezvous("env://"))
+    store, rank, _ = next(rendezvous("env://"))
     if rank == 0:
         store.set(name, str(value))
     return int(store.get(name))

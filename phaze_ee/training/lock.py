@@ -41,8 +41,10 @@ def training_lock(path: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        with suppress(OSError):
-            holder.unlink()
+        # While it is held: who opened the file before finds that it has no name any more, and opens another.
+        for left in (holder, path):
+            with suppress(OSError):
+                left.unlink()
         lock.release()
 
 

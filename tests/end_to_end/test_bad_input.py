@@ -293,6 +293,7 @@ def test_a_loss_that_is_not_finite(project: Project, capsys: Capture) -> None:
     configure(project, "c.epochs = 5")
     with unchanged(project.models):
         text = fails(capsys, 1, "-m", "train", *SMALL)
+        (project.models / "bad_batch.pt").unlink()  # kept for a look
     assert "the loss is not finite in epoch 1, batch " in text
     assert "lower lr" in text
 

@@ -39,7 +39,7 @@ def test_the_project_is_free_after_the_training(tmp_path: Path) -> None:
     for _ in range(2):
         with training_lock(tmp_path / "train.lock"):
             pass
-    assert not (tmp_path / "train.json").exists()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
