@@ -1,12 +1,14 @@
 """Imported by the server that worker processes are forked from: loads, once, what reading jets needs.
 
-Loading weaver's compiled padding takes seconds on its own, so it is called here with a single particle.
+Loading compiled padding, weaver's and ours, takes seconds on its own, so it is called here with a single particle.
 """
 
 import awkward as ak
+import numpy as np
 from weaver.utils.data.tools import _fused_pad_and_stack
 
 import phaze_ee.data.rows  # noqa: F401 - the libraries that read files
+from phaze_ee.data.columns import pad_particles
 
 for pad_mode in ("wrap", "constant"):
     _fused_pad_and_stack(
@@ -14,3 +16,6 @@ for pad_mode in ("wrap", "constant"):
         ["x"],
         {"x": {"length": 1, "pad_mode": pad_mode, "center": None, "scale": 1, "min": -5, "max": 5, "pad_value": 0}},
     )
+
+row_1, place_1 = np.zeros(1, dtype=np.float32), np.zeros(1, dtype=np.int64)
+pad_particles(row_1.reshape(1, 1), 0, place_1, place_1, False, row_1, row_1.reshape(1, 1, 1))

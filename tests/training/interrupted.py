@@ -68,7 +68,6 @@ def run(folder: Path, changes: dict[str, Any] | None = None) -> Tagger:
     Of several processes each gets its part of every batch. Then there is no dropout: it would differ between them.
     """
     folder.mkdir(exist_ok=True)
-    torch.set_num_threads(1)
     wanted = options(**(changes or {}))
     rank, processes = (int(os.environ.get(name, default)) for name, default in (("RANK", "0"), ("WORLD_SIZE", "1")))
     part = torch.arange(16).chunk(processes)[rank]
@@ -94,6 +93,7 @@ def run(folder: Path, changes: dict[str, Any] | None = None) -> Tagger:
 def work(folder: Path, changes: dict[str, Any], environment: dict[str, str]) -> None:
     """Run in a process of its own; its exit status tells what became of it."""
     os.environ.update(environment)
+    torch.set_num_threads(1)
     try:
         run(folder, changes)
     except PhazeError as error:
