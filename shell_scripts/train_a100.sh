@@ -36,7 +36,8 @@ fi
 [[ $# -eq 2 ]] || fail "give WORKSPACE and PROJECT; see --help"
 [[ -n ${SLURM_JOB_ID:-} ]] || fail "not inside a SLURM job; submit it: sbatch shell_scripts/train_a100.sh $1 $2"
 
-head_node=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
+nodes=$(scontrol show hostnames "$SLURM_JOB_NODELIST")
+head_node=${nodes%%$'\n'*} # not through a pipe to head: scontrol would die of the closed pipe, sometimes
 port=$((20000 + SLURM_JOB_ID % 20000)) # two jobs may share a node
 echo "$SLURM_JOB_NUM_NODES nodes with $SLURM_GPUS_ON_NODE GPUs, rendezvous at $head_node:$port"
 
