@@ -14,7 +14,7 @@ from torch import Tensor
 from phaze_ee.data.schema import DataSchema
 from phaze_ee.types import JetBatch, JetInputs
 
-_PIECE = 64  # particles
+_PIECE = 8_192  # particles
 
 
 @dataclass(frozen=True)
@@ -164,7 +164,7 @@ class JetColumns:
         if isinstance(self.values, np.ndarray):
             output_VC[:] = self.values[places]
         else:
-            interleave(tuple([row_V[places] for row_V in self.values]), output_VC)
+            interleave([row_V[places] for row_V in self.values], output_VC)
 
     def _places(self) -> npt.NDArray[np.int64]:
         shift_N = self.start_N - (self.count_N.cumsum(0) - self.count_N)
@@ -173,25 +173,35 @@ class JetColumns:
         return places
 
 
-@numba.njit(cache=True)
-def interleave(rows: tuple[Float[np.ndarray, " V"], ...], output_VC: Float[np.ndarray, "V C"]) -> None:
+def interleave(rows: Sequence[Float[np.ndarray, " V"]], output_VC: Float[np.ndarray, "V C"]) -> None:
     """Write C rows of V numbers as V rows of C numbers."""
-    channels = len(rows)
-    fours = channels - channels % 4
-    # in pieces that stay in the processor's cache, and four rows at once: three times as fast as row by row in numpy
+    fours = len(rows) - len(rows) % 4
+    # pieces stay in the processor's cache while their columns are written
     for start in range(0, len(output_VC), _PIECE):
         stop = min(start + _PIECE, len(output_VC))
         for channel in range(0, fours, 4):
-            one_V, two_V, three_V, four_V = rows[channel], rows[channel + 1], rows[channel + 2], rows[channel + 3]
-            for place in range(start, stop):
-                output_VC[place, channel] = one_V[place]
-                output_VC[place, channel + 1] = two_V[place]
-                output_VC[place, channel + 2] = three_V[place]
-                output_VC[place, channel + 3] = four_V[place]
-        for channel in range(fours, channels):
-            row_V = rows[channel]
-            for place in range(start, stop):
-                output_VC[place, channel] = row_V[place]
+            write_four(*rows[channel : channel + 4], start, stop, channel, output_VC)
+        for channel in range(fours, len(rows)):
+            output_VC[start:stop, channel] = rows[channel][start:stop]
+
+
+@numba.njit(cache=True)
+def write_four(
+    one_V: Float[np.ndarray, " V"],
+    two_V: Float[np.ndarray, " V"],
+    three_V: Float[np.ndarray, " V"],
+    four_V: Float[np.ndarray, " V"],
+    start: int,
+    stop: int,
+    channel: int,
+    output_VC: Float[np.ndarray, "V C"],
+) -> None:
+    """Write some particles of four rows as columns, from ``channel`` on: twice as fast as one row at a time."""
+    for place in range(start, stop):
+        output_VC[place, channel] = one_V[place]
+        output_VC[place, channel + 1] = two_V[place]
+        output_VC[place, channel + 2] = three_V[place]
+        output_VC[place, channel + 3] = four_V[place]
 
 
 @numba.njit(cache=True)

@@ -8,7 +8,7 @@ import numpy as np
 from weaver.utils.data.tools import _fused_pad_and_stack
 
 import phaze_ee.data.rows  # noqa: F401 - the libraries that read files
-from phaze_ee.data.columns import pad_particles
+from phaze_ee.data.columns import interleave, pad_particles
 
 for pad_mode in ("wrap", "constant"):
     _fused_pad_and_stack(
@@ -18,4 +18,7 @@ for pad_mode in ("wrap", "constant"):
     )
 
 row_1, place_1 = np.zeros(1, dtype=np.float32), np.zeros(1, dtype=np.int64)
+from_file_1 = np.frombuffer(bytes(4), dtype=np.float32)  # cannot be written to, which makes it another type
+for rows in (row_1, from_file_1):
+    interleave([rows] * 4, np.empty((1, 4), dtype=np.float32))
 pad_particles(row_1.reshape(1, 1), 0, place_1, place_1, False, row_1, row_1.reshape(1, 1, 1))
