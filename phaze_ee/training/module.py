@@ -220,4 +220,5 @@ class TaggerModule(LightningModule):
                 clip_grad_norm_(list(part), limit)
 
     def transfer_batch_to_device(self, batch: JetBatch, device: torch.device, dataloader_idx: int) -> JetBatch:
-        return replace(batch, inputs=batch.inputs.to(device, non_blocking=True), label_N=batch.label_N.to(device))
+        inputs, label_N = batch.inputs.to(device, non_blocking=True), batch.label_N.to(device, non_blocking=True)
+        return replace(batch, inputs=inputs, label_N=label_N)

@@ -26,8 +26,10 @@ from phaze_ee.models.tagger import Tagger
 from phaze_ee.training.average import AveragedWeights
 from phaze_ee.training.cached_loaders import Loaders, cached
 from phaze_ee.training.callbacks import Checkpoints, History
+from phaze_ee.training.compiling import compiled_stages
 from phaze_ee.training.curves import open_curves, reporting_lost_curves
 from phaze_ee.training.module import TaggerModule
+from phaze_ee.training.pinned import Pinned
 from phaze_ee.training.progress import ProgressBar
 from phaze_ee.training.resume import AtomicCheckpoints, ResumePoint, ResumePoints, forget
 
@@ -86,12 +88,16 @@ def train(
     assert options.seed is not None
     seed_everything(options.seed, workers=True, verbose=False)
     working = tagger.unpadded() if options.use_packed and resolve_device(options.device).type == "cpu" else tagger
-    with _features(working, loaders, options, outputs, console) as (walked, walked_loaders):
+    with (
+        _features(working, loaders, options, outputs, console) as (walked, walked_loaders),
+        _compiled(walked, options, console, padded=walked is tagger),
+    ):
         steps = -(-len(loaders.train) // options.accumulate_batches) * options.epochs
         module = TaggerModule(walked, options, options, total_steps=steps, bad_batch=outputs.models / "bad_batch.pt")
         if point is not None:
             walked_loaders.train.set_epoch(point.epoch, point.batch)
-        return _fit(module, working, walked_loaders, options, outputs, data, console, point)
+        batches = _pinned(loaders, options) if walked_loaders is loaders else walked_loaders
+        return _fit(module, working, batches, options, outputs, data, console, point)
 
 
 def _features(
@@ -105,6 +111,17 @@ def _features(
         return nullcontext((tagger, loaders))
     tagger.to(resolve_device(options.device))
     return cached(tagger, loaders, outputs.models, options.feature_cache_gb, console)
+
+
+def _compiled(tagger: Tagger, options: Options, console: Console, *, padded: bool) -> AbstractContextManager[None]:
+    if options.use_compile and not padded:
+        console.print("Compilation (use_compile) is off: it is for networks that train with padding.")
+    return compiled_stages(tagger) if options.use_compile and padded else nullcontext()
+
+
+def _pinned(loaders: Loaders, options: Options) -> Loaders:
+    on_gpu = resolve_device(options.device).type == "cuda"
+    return Loaders(Pinned(loaders.train), loaders.val) if on_gpu and options.pin_memory else loaders
 
 
 def _fit(

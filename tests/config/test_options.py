@@ -73,6 +73,8 @@ BEYOND_CONTRACT: dict[str, Any] = {
     "freeze_backbone": True,
     "init_from": "ParticleNet_kin.pt",
     "use_packed": False,
+    "use_compile": True,
+    "pin_memory": False,
     "feature_cache_gb": 5.0,
     "calibration_files": ["calibration/*.root"],
     "calibration_share": 0.3,
@@ -119,6 +121,8 @@ SWITCHES = [
     "use_amp",
     "use_ddp",
     "use_packed",
+    "use_compile",
+    "pin_memory",
     "tensorboard",
 ]
 

@@ -46,6 +46,7 @@ def outputs(folder: Path) -> Outputs:
 def run(
     folder: Path,
     *,
+    console: Console | None = None,
     exit_stages: tuple[ExitStage, ...] = (0, 1, 2),
     batches: list[JetBatch] = BATCHES,
     validation: int | None = None,
@@ -61,7 +62,7 @@ def run(
             module.p = dropout
     count = 4 if validation is None else len(batches) - validation
     loaders = Loaders(ListLoader(batches[:count]), ListLoader(batches[count:]))
-    console = Console(file=io.StringIO(), width=200)
+    console = console or Console(file=io.StringIO(), width=200)
     train(tagger.train(), loaders, options, outputs(folder), DataRecord({"inputs": "none"}, "hash"), console)
     return tagger
 

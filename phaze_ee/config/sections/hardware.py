@@ -19,6 +19,16 @@ class HardwareOptions(Section):
     use_packed: bool = Field(
         True, description="on CPU, train without padding where the network can: same numbers but for rounding, faster"
     )
+    use_compile: bool = Field(
+        False,
+        description="torch.compile the stages of a network that trains with padding; the first steps take minutes, and "
+        "what it gains on your device benchmarks/gpu.py says; without effect, with a notice, where use_packed trains",
+    )
+    pin_memory: bool = Field(
+        True,
+        description="on CUDA, a thread pads the next batch in page-locked memory while the GPU works on this one; "
+        "without effect on CPU",
+    )
     feature_cache_gb: NonNegativeFloat = Field(
         20.0,
         description="with freeze_backbone: disk space in GB for the backbone's features, which are then computed once "

@@ -1,0 +1,83 @@
+"""Training with torch.compile, and batches that a thread makes ahead."""
+
+import io
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from rich.console import Console
+from torch import Tensor
+
+from phaze_ee.errors import RunError
+from phaze_ee.models.tagger import Tagger
+from phaze_ee.results import TrainingHistory
+from phaze_ee.training.compiling import compiled_stages
+from phaze_ee.training.pinned import Pinned
+from tests.jets import labelled_batch, small_tagger
+from tests.training.loader import ListLoader
+from tests.training.test_run import run
+
+PADDED: dict[str, Any] = {"use_packed": False, "optimizer": "adamw", "lr": 1e-4, "epochs": 2, "zero_epochs": 0}
+
+
+def losses(folder: Path) -> list[float]:
+    return [epoch.train_total_loss for epoch in TrainingHistory.read(folder / "history.json", "train").epochs]
+
+
+def test_compiled_stages_give_the_same_losses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    graphs: list[object] = []
+
+    def counting(graph: torch.fx.GraphModule, inputs: list[Tensor]) -> Any:
+        graphs.append(graph)
+        return graph.forward  # uncompiled: torch's own compiler would take a minute
+
+    run(tmp_path / "plain", **PADDED)
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=counting))
+    tagger = run(tmp_path / "compiled", **PADDED, use_compile=True)
+    assert len(graphs) >= 2 * len(tagger.backbone.stage_channels)  # in training and in evaluation
+    assert losses(tmp_path / "compiled") == pytest.approx(losses(tmp_path / "plain"), rel=1e-5)
+    assert "stage" not in vars(tagger.backbone)
+
+
+def test_without_padding_nothing_is_compiled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "compile", None)
+    printed = io.StringIO()
+    run(tmp_path, console=Console(file=printed, width=200), **PADDED | {"use_packed": True}, use_compile=True)
+    assert "Compilation (use_compile) is off" in printed.getvalue()
+
+
+def test_what_cannot_be_compiled_is_said_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(graph: torch.fx.GraphModule, inputs: list[Tensor]) -> Any:
+        raise OSError("no compiler")
+
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=broken))
+    tagger: Tagger = small_tagger()
+    with pytest.raises(RunError, match="no compiler.*; set use_compile = False"), compiled_stages(tagger):
+        tagger(labelled_batch(4, dtype=torch.float64).inputs)
+
+
+def test_torchs_own_compiler_gives_the_same_answers() -> None:
+    tagger, jets = small_tagger((0,)), labelled_batch(8, dtype=torch.float64).inputs
+    with torch.inference_mode():
+        expected = next(tagger.walk(jets)).logits_NK
+        with compiled_stages(tagger):
+            found = next(tagger.walk(jets)).logits_NK
+    torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9)
+
+
+def test_a_thread_pins_the_batches_of_an_epoch_in_order() -> None:
+    batches = [labelled_batch(4, seed=seed) for seed in range(3)]
+    pinned: list[int] = []
+
+    def pin(tensor: Tensor) -> Tensor:
+        pinned.append(tensor.data_ptr())
+        return tensor
+
+    loader = Pinned(ListLoader(batches), pin)
+    loader.set_epoch(0, 1)
+    found = list(loader)
+    assert len(loader) == 3
+    assert [batch.label_N.data_ptr() for batch in found] == [batch.label_N.data_ptr() for batch in batches[1:]]
+    assert set(pinned) >= {batch.inputs.features.data_ptr() for batch in batches[1:]}
