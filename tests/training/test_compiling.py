@@ -54,7 +54,7 @@ def test_what_cannot_be_compiled_is_said_in_one_line(monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=broken))
     tagger: Tagger = small_tagger()
-    with pytest.raises(RunError, match="no compiler.*; set use_compile = False"), compiled_stages(tagger):
+    with pytest.raises(RunError, match=r"no compiler.*; set use_compile = False"), compiled_stages(tagger):
         tagger(labelled_batch(4, dtype=torch.float64).inputs)
 
 
