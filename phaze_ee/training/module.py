@@ -1,6 +1,6 @@
 """What Lightning trains: a tagger, the full model's loss, and the losses of its exits."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
@@ -19,6 +19,7 @@ from phaze_ee.errors import RunError
 from phaze_ee.exits.betas import beta_at
 from phaze_ee.exits.losses import EXIT_LOSSES, TargetLoss
 from phaze_ee.models.tagger import Tagger
+from phaze_ee.training.means import RunningMeans
 from phaze_ee.training.not_finite import NotFinite, save_batch
 from phaze_ee.training.optim import build_optimizer
 from phaze_ee.types import JetBatch
@@ -67,6 +68,8 @@ class TaggerModule(LightningModule):
         self.exit_loss = EXIT_LOSSES[options.exit_loss_strategy](options)
         self.answer_loss = TargetLoss(detach=True)
         self.frozen = False
+        self.so_far = RunningMeans()  # of this epoch
+        self._before: RunningMeans | None = None  # what of this epoch came before an interruption, if not yet logged
         if options.freeze_backbone:
             self._freeze_backbone()
 
@@ -132,13 +135,24 @@ class TaggerModule(LightningModule):
         self._record("val", self.terms(batch), len(batch))
 
     def _record(self, stage: Literal["train", "val"], terms: Terms, jets: int) -> None:
-        values = {f"{stage}/total_loss": terms.total.detach()}
+        values: dict[str, float | Tensor] = {f"{stage}/total_loss": terms.total.detach()}
         for name, loss, accuracy in zip(self.tagger.exit_names, terms.loss_E, terms.accuracy_E, strict=True):
             values |= {f"{stage}/loss/{name}": loss, f"{stage}/accuracy/{name}": accuracy}
         if stage == "train":
             steps = {f"{name}_step": value for name, value in values.items()}
             self.log_dict(steps, on_step=True, on_epoch=False, batch_size=jets)
-        self.log_dict(values, on_step=False, on_epoch=True, batch_size=jets, sync_dist=True)
+            self.so_far.add(values, jets)
+            if self._before is not None:
+                self._log_mean(self._before.means, self._before.jets)
+                self._before = None
+        self._log_mean(values, jets)
+
+    def _log_mean(self, values: Mapping[str, float | Tensor], jets: int) -> None:
+        self.log_dict(dict(values), on_step=False, on_epoch=True, batch_size=jets, sync_dist=True)
+
+    def go_on_from(self, before: RunningMeans) -> None:
+        """Let the means of the current epoch include what came before an interruption."""
+        self._before, self.so_far = before, before.copy()
 
     def optimizer_step(
         self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Callable[[], Any] | None = None
@@ -167,6 +181,7 @@ class TaggerModule(LightningModule):
             self._freeze_backbone()
             # A fresh optimiser, of the exits alone: the old one would still move frozen weights, by Lookahead.
             self.trainer.strategy.setup_optimizers(self.trainer)
+        self._before, self.so_far = None, RunningMeans()
         loader: Any = self.trainer.train_dataloader
         loader.set_epoch(self.current_epoch)
         self.log_dict({f"beta/{name}": beta for name, beta in zip(self.tagger.exit_names, self.beta, strict=False)})

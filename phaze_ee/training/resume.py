@@ -19,6 +19,8 @@ from torch import Tensor, distributed
 from phaze_ee.atomic import replacing
 from phaze_ee.errors import PreemptedError
 from phaze_ee.models.checkpoint import READ_ERRORS
+from phaze_ee.training.means import RunningMeans
+from phaze_ee.training.module import TaggerModule
 
 _log = logging.getLogger(__name__)
 
@@ -108,6 +110,9 @@ class ResumePoints(Callback):
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         own = checkpoint[_KEY]
         self._random = own["random"][trainer.global_rank]
+        if own["batch"]:
+            assert isinstance(pl_module, TaggerModule)
+            pl_module.go_on_from(RunningMeans.from_state_dict(own["so_far"][trainer.global_rank]))
         buffers = _left_out_buffers(pl_module)
         for name, value in own["buffers"].items():
             buffers[name].copy_(value)
@@ -121,10 +126,12 @@ class ResumePoints(Callback):
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         epoch, batch = self._done
+        assert isinstance(pl_module, TaggerModule)
         checkpoint[_KEY] = {
             "epoch": epoch,
             "batch": batch,
             "random": _of_all_processes(trainer, _random_state()),
+            "so_far": _of_all_processes(trainer, pl_module.so_far.state_dict()),
             "buffers": _left_out_buffers(pl_module),
             "run": self.run,
         }

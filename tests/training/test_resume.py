@@ -67,11 +67,14 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def assert_same(folder: Path, expected: Path) -> None:
     for name in ("latest_model.pt", "best_model.pt"):
-        found, wanted = weights(folder, name), weights(expected, name)
-        assert found.keys() == wanted.keys()
-        assert all(torch.equal(found[key], wanted[key]) for key in wanted)
+        own, other = weights(folder, name), weights(expected, name)
+        assert own.keys() == other.keys()
+        assert all(torch.equal(own[key], other[key]) for key in other)
     histories = [TrainingHistory.read(each / "history.json", "train").epochs for each in (folder, expected)]
     assert [epoch.val_accuracy for epoch in histories[0]] == [epoch.val_accuracy for epoch in histories[1]]
+    for found, wanted in zip(*histories, strict=True):  # of whole epochs, whatever part came after the interruption
+        assert found.train_total_loss == pytest.approx(wanted.train_total_loss, rel=1e-5)
+        assert found.train_loss == pytest.approx(wanted.train_loss, rel=1e-5)
     assert find_resume_point(folder / "resume.ckpt") is None
 
 
