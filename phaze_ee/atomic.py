@@ -9,7 +9,7 @@ from pathlib import Path
 
 from phaze_ee.errors import RunError
 
-_TEMPORARY = re.compile(r"\..+\.\d+(\.[^.]*)?")  # host and process in it, so that no two write to the same
+_TEMPORARY = re.compile(r"\..+\.(?P<pid>\d+)(\.[^.]*)?")  # host and process in it, so that no two write to the same
 
 
 @contextmanager
@@ -42,3 +42,21 @@ def remove_leftovers(folder: Path) -> None:
     for path in folder.iterdir():
         if _TEMPORARY.fullmatch(path.name):
             path.unlink(missing_ok=True)
+
+
+def remove_abandoned(folder: Path) -> None:
+    """Remove what processes of this machine that are dead left half written in a folder to which others may write."""
+    for path in folder.iterdir():
+        found = _TEMPORARY.fullmatch(path.name)
+        if found and f".{socket.gethostname()}.{found['pid']}" in path.name and not _is_alive(int(found["pid"])):
+            path.unlink(missing_ok=True)
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # another user's
+        return True
+    return True

@@ -55,6 +55,26 @@ can_go_on() {
     [[ -f $(folder_of "$1" "$2")/output/models/resume.ckpt ]]
 }
 
+# A job that is stopped behind its training, and started again, goes on there: a file says that this job has trained.
+# trained_mark WORKSPACE PROJECT JOB: where it is.
+trained_mark() {
+    echo "$(folder_of "$1" "$2")/output/logs/trained_by_$3"
+}
+
+# finish_trained MARK WORKSPACE PROJECT: if the file is there, do what comes behind the training, and end.
+finish_trained() {
+    [[ -f $1 ]] || return 0
+    echo "this job has trained $2/$3 already"
+    phaze_ee -m chain -p "$2" "$3" -o evaluate_benchmark_plot
+    exit 0
+}
+
+# mark_trained MARK
+mark_trained() {
+    mkdir -p "$(dirname "$1")"
+    touch "$1"
+}
+
 # override CONFIG LINE...: let a configuration end with these lines, whatever it sets before.
 override() {
     local config=$1 line

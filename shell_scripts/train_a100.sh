@@ -36,6 +36,9 @@ fi
 [[ $# -eq 2 ]] || fail "give WORKSPACE and PROJECT; see --help"
 [[ -n ${SLURM_JOB_ID:-} ]] || fail "not inside a SLURM job; submit it: sbatch shell_scripts/train_a100.sh $1 $2"
 
+mark=$(trained_mark "$1" "$2" "slurm_$SLURM_JOB_ID")
+finish_trained "$mark" "$1" "$2"
+
 nodes=$(scontrol show hostnames "$SLURM_JOB_NODELIST")
 head_node=${nodes%%$'\n'*} # not through a pipe to head: scontrol would die of the closed pipe, sometimes
 port=$((20000 + SLURM_JOB_ID % 20000)) # two jobs may share a node
@@ -68,4 +71,5 @@ fi
 [[ $status -eq 0 ]] || exit "$status"
 
 trap - USR1 TERM
+mark_trained "$mark"
 phaze_ee -m chain -p "$1" "$2" -o evaluate_benchmark_plot

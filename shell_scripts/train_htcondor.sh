@@ -16,6 +16,9 @@ if [[ ${1:-} == --help ]]; then
 fi
 [[ $# -eq 2 || $# -eq 3 ]] || fail "give WORKSPACE, PROJECT and perhaps HOURS; see --help"
 
+mark=$(trained_mark "$1" "$2" "htcondor_${PHAZE_EE_JOB:-}")
+finish_trained "$mark" "$1" "$2"
+
 IFS=, read -ra gpus <<<"${CUDA_VISIBLE_DEVICES:-none}" # HTCondor names those of the job in it
 # phaze_ee_command without its last word is what runs programs of the environment: "uv run …", or nothing.
 launcher=("${phaze_ee_command[@]::${#phaze_ee_command[@]}-1}")
@@ -39,4 +42,5 @@ if [[ -n $stopped && $status -ne 0 ]] && can_go_on "$1" "$2"; then
     exit 85
 fi
 [[ $status -eq 0 ]] || exit "$status"
+[[ -z ${PHAZE_EE_JOB:-} ]] || mark_trained "$mark" # without a job it was started by hand
 phaze_ee -m chain -p "$1" "$2" -o evaluate_benchmark_plot

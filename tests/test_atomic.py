@@ -2,12 +2,15 @@
 
 import errno
 import os
+import socket
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from phaze_ee.atomic import replacing
+from phaze_ee.atomic import remove_abandoned, replacing
 from phaze_ee.errors import RunError
 
 OLD, NEW = b"old", b"new and longer"
@@ -103,3 +106,19 @@ def test_a_writer_that_wrote_nothing(existing: Path) -> None:
     with pytest.raises(RunError, match="cannot write"), replacing(existing):
         pass
     assert existing.read_bytes() == OLD
+
+
+def test_what_dead_processes_left_is_removed_and_what_others_write_stays(tmp_path: Path) -> None:
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    host = socket.gethostname()
+    names = [
+        f".shard.{host}.{dead.pid}.arrow",
+        f".shard.{host}.{os.getpid()}.arrow",
+        ".shard.elsewhere.1.arrow",
+        "shard.arrow",
+    ]
+    for name in names:
+        (tmp_path / name).touch()
+    remove_abandoned(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names[1:])

@@ -216,6 +216,18 @@ def test_an_htcondor_job_stops_itself_after_its_hours(environment: dict[str, str
     assert run("train_htcondor.sh", *arguments, environment=environment, folder=tmp_path).returncode == 85
 
 
+@pytest.mark.parametrize(("script", "job"), [("train_a100.sh", SLURM), ("train_htcondor.sh", {"PHAZE_EE_JOB": "17_0"})])
+def test_a_job_that_is_started_again_behind_its_training_does_not_train_again(
+    environment: dict[str, str], tmp_path: Path, script: str, job: dict[str, str]
+) -> None:
+    for _ in range(2):
+        result = run(script, "JetClass", "first", environment=environment | job, folder=tmp_path)
+        assert result.returncode == 0, result.stderr
+    programs = [line.split()[0] for line in (tmp_path / "record").read_text().splitlines()]
+    assert programs == ["torchrun", "phaze_ee", "phaze_ee"]
+    assert "has trained JetClass/first already" in result.stdout
+
+
 def test_slurm_script_outside_a_job_says_how_to_submit_it(environment: dict[str, str], tmp_path: Path) -> None:
     outside = {name: value for name, value in environment.items() if not name.startswith("SLURM_")}
     result = run("train_a100.sh", "JetClass", "first", environment=outside, folder=tmp_path)

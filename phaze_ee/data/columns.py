@@ -180,7 +180,8 @@ def interleave(rows: Sequence[Float[np.ndarray, " V"]], output_VC: Float[np.ndar
     for start in range(0, len(output_VC), _PIECE):
         stop = min(start + _PIECE, len(output_VC))
         for channel in range(0, fours, 4):
-            write_four(*rows[channel : channel + 4], start, stop, channel, output_VC)
+            one_V, two_V, three_V, four_V = rows[channel : channel + 4]
+            write_four(one_V, two_V, three_V, four_V, start, stop, channel, output_VC)
         for channel in range(fours, len(rows)):
             output_VC[start:stop, channel] = rows[channel][start:stop]
 

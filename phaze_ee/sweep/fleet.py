@@ -92,7 +92,7 @@ def worker_environments(workers: int) -> list[dict[str, str]]:
 
 def _start(attempt: Attempt, make: Make, environment: Mapping[str, str]) -> _Running:
     project, options = make(attempt)
-    return _Running(attempt, project, TrialProcess(project, options.epochs, environment, attempt.claim.descriptor))
+    return _Running(attempt, project, TrialProcess(project, options, environment, attempt.claim.descriptor))
 
 
 def _finish(study: SweepStudy, running: _Running, objective: Objective) -> Event:

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from phaze_ee.config.options import TrainingOptions
 from phaze_ee.errors import PreemptedError
 from phaze_ee.results import TrainingHistory
 from phaze_ee.workspace import Project
@@ -20,14 +21,16 @@ class TrialProcess:
 
     Args:
         project: the trial's.
-        epochs: how many its training has.
+        training: how it is trained.
         environment: variables on top of this process's own.
         descriptor: the lock of the trial, which the process holds as long as it lives.
     """
 
-    def __init__(self, project: Project, epochs: int, environment: Mapping[str, str], descriptor: int) -> None:
+    def __init__(
+        self, project: Project, training: TrainingOptions, environment: Mapping[str, str], descriptor: int
+    ) -> None:
         self._log = log_file(project)
-        operations = "evaluate_benchmark" if _is_trained(project, epochs) else "train_evaluate_benchmark"
+        operations = "evaluate_benchmark" if _is_trained(project, training) else "train_evaluate_benchmark"
         command = ["-m", "chain", "-p", project.workspace, project.name, "-o", operations]
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
@@ -90,8 +93,11 @@ def last_line(project: Project) -> str:
     )
 
 
-def _is_trained(project: Project, epochs: int) -> bool:
+def _is_trained(project: Project, training: TrainingOptions) -> bool:
     """Return whether an interrupted sweep had trained it to the end."""
     if not (project.training_history.is_file() and project.best_model.is_file()):
         return False
-    return len(TrainingHistory.read(project.training_history, made_by="train").epochs) >= epochs
+    done = len(TrainingHistory.read(project.training_history, made_by="train").epochs)
+    # A training that can stop early has, if there is no state to go on from: every epoch but the first begins with one.
+    stopped_early = 0 < training.early_stopping < done and not project.resume_point.is_file()
+    return done >= training.epochs or stopped_early

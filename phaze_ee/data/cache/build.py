@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from phaze_ee.atomic import replacing
+from phaze_ee.atomic import remove_abandoned, replacing
 from phaze_ee.data.batches import Shuffled, recut
 from phaze_ee.data.cache import shards
 from phaze_ee.data.cache.reader import MANIFEST, VERSION, Cache, Manifest, cache_folder, cache_key, read_manifest
@@ -89,6 +89,8 @@ def build_cache(
     """
     key = job.key
     folder = cache_folder(root, key, training=job.training)
+    if folder.is_dir():
+        remove_abandoned(folder)
     tasks = _tasks(job, folder, key)
     total, done, written = sum(task.row_count for task in tasks), 0, []
     for task, shard in zip(tasks, _run(tasks, workers), strict=True):
