@@ -3,31 +3,16 @@
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from weaver.nn.model.ParticleNet import ParticleNet
 
-
-class ParticleNetWrapper(nn.Module):
-    """Takes the inputs in the order of the data configuration, which has vectors that ParticleNet does not use."""
-
-    def __init__(self, input_names: tuple[str, ...], **kwargs: Any) -> None:
-        super().__init__()
-        self.input_names = input_names
-        self.mod = ParticleNet(**kwargs)
-
-    def forward(self, *inputs: Tensor) -> Tensor:
-        """Return logits (N, K)."""
-        by_kind = {name.rsplit("_", 1)[-1]: tensor for name, tensor in zip(self.input_names, inputs, strict=True)}
-        logits: Tensor = self.mod(by_kind["points"], by_kind["features"], by_kind["mask"])
-        return logits
+from phaze_ee.models.network_file import WeaverNetwork, export_information, input_channels, network_keywords
 
 
 def get_model(data_config: Any, **kwargs: Any) -> tuple[nn.Module, dict[str, Any]]:
     """Return the network and what weaver needs to export it to ONNX."""
-    names = tuple(data_config.input_names)
-    features = next(name for name in names if name.endswith("features"))
     defaults: dict[str, Any] = {
-        "input_dims": len(data_config.input_dicts[features]),
+        "input_dims": input_channels(data_config),
         "num_classes": len(data_config.label_value),
         "conv_params": [(16, (64, 64, 64)), (16, (128, 128, 128)), (16, (256, 256, 256))],
         "fc_params": [(256, 0.1)],
@@ -37,13 +22,8 @@ def get_model(data_config: Any, **kwargs: Any) -> tuple[nn.Module, dict[str, Any
         "for_inference": False,
         "use_amp": False,
     }
-    model = ParticleNetWrapper(names, **{**defaults, **{key: kwargs[key] for key in defaults if key in kwargs}})
-    return model, {
-        "input_names": list(names),
-        "input_shapes": {name: (1, *data_config.input_shapes[name][1:]) for name in names},
-        "output_names": ["softmax"],
-        "dynamic_axes": {name: {0: "N", 2: "n_particles"} for name in names} | {"softmax": {0: "N"}},
-    }
+    network = ParticleNet(**network_keywords(defaults, kwargs))
+    return WeaverNetwork(network, data_config, takes=("points", "features", "mask")), export_information(data_config)
 
 
 def get_loss(data_config: Any, **kwargs: Any) -> nn.Module:
