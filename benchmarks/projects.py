@@ -29,6 +29,15 @@ class Judged:
         return max(epoch.jets_per_second for epoch in self.history.epochs)
 
 
+def made(workspace: str, name: str, options: Mapping[str, Any]) -> Project:
+    """Return a new project, whose configuration has other values for some options."""
+    project = Project(workspace, name)
+    new_project.run(Request("new_project", workspace, name))
+    with project.config.open("a") as file:
+        file.writelines(f"    c.{option} = {value!r}\n" for option, value in options.items())
+    return project
+
+
 def judged(workspace: str, name: str, options: Mapping[str, Any]) -> Judged:
     """Train, evaluate and benchmark a project of a new project's configuration with other values for some options.
 
@@ -37,9 +46,7 @@ def judged(workspace: str, name: str, options: Mapping[str, Any]) -> Judged:
     project = Project(workspace, name)
     if not project.benchmark_results.is_file():
         if not project.root.exists():
-            new_project.run(Request("new_project", workspace, name))
-            with project.config.open("a") as file:
-                file.writelines(f"    c.{option} = {value!r}\n" for option, value in options.items())
+            made(workspace, name, options)
         chain.run(Request("chain", workspace, name, operations="train_evaluate_benchmark"))
     return Judged(
         EvaluationResults.read(project.evaluation_results, made_by="evaluate"),

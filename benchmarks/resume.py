@@ -27,12 +27,11 @@ import torch  # noqa: E402
 from rich.console import Console  # noqa: E402
 from rich.table import Table  # noqa: E402
 
-from phaze_ee.modes import new_project  # noqa: E402
+from benchmarks.projects import made  # noqa: E402
 from phaze_ee.modes.request import Request  # noqa: E402
 from phaze_ee.modes.train import run as run_train  # noqa: E402
 from phaze_ee.training.callbacks import History  # noqa: E402
 from phaze_ee.training.resume import ResumePoints  # noqa: E402
-from phaze_ee.workspace import Project  # noqa: E402
 from tests.training.interrupted import BATCHES, EPOCHS  # noqa: E402
 from tests.training.test_resume import finish, start, steps, wait_for_step, weights  # noqa: E402
 
@@ -50,14 +49,6 @@ LARGE = {
     "resume_interval": 2,
     "device": "cpu",
 }
-
-
-def project(name: str, options: dict[str, Any]) -> Project:
-    made = Project("resume", name)
-    new_project.run(Request("new_project", "resume", name))
-    with made.config.open("a") as file:
-        file.writelines(f"    c.{option} = {value!r}\n" for option, value in options.items())
-    return made
 
 
 def state() -> tuple[float, float, float]:
@@ -79,7 +70,7 @@ def state() -> tuple[float, float, float]:
 
     ResumePoints._save, History.on_train_epoch_end = timed, recorded  # type: ignore[method-assign, assignment]
     try:
-        run_train(Request("train", "resume", project("large", LARGE).name))
+        run_train(Request("train", "resume", made("resume", "large", LARGE).name))
     finally:
         ResumePoints._save, History.on_train_epoch_end = save, record  # type: ignore[method-assign]
     step = (in_epoch[0] - sum(seconds[:-1])) / LARGE["steps_per_epoch"]  # type: ignore[operator]
@@ -110,7 +101,7 @@ def killed(folder: Path, kills: int) -> tuple[int, float, bool]:
 
 def command_goes_on() -> float:
     """Return the seconds from the kill of the command to the first state of the next."""
-    small = project("small", SMALL)
+    small = made("resume", "small", SMALL)
     command = [sys.executable, "-m", "phaze_ee", "-m", "train", "-p", "resume", "small"]
     begin = 0.0
     for _ in range(2):
