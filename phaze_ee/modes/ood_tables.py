@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from rich.table import Table
 
-from phaze_ee.modes.tables import empty_table, with_error
+from phaze_ee.modes.tables import empty_table, in_percent
 from phaze_ee.ood_results import OODDetection, OODPolicy, OODResults
 from phaze_ee.plots.titles import exit_title, ood_score_title
 
@@ -37,7 +37,7 @@ def leaving_table(policy: OODPolicy) -> Table:
     )
     for name, own in policy.exits.items():
         ood = policy.ood_exits[name]
-        table.add_row(exit_title(name), *(with_error(share.value, share.error) for share in (own, ood)))
+        table.add_row(exit_title(name), *(in_percent(share.value, share.error) for share in (own, ood)))
     return table
 
 

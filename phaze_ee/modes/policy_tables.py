@@ -3,7 +3,7 @@
 from rich.table import Table
 
 from phaze_ee.exits.policy_file import ExitPolicyFile, MixFigures
-from phaze_ee.modes.tables import empty_table, with_error
+from phaze_ee.modes.tables import empty_table, in_percent, with_error
 from phaze_ee.plots.titles import exit_title
 
 
@@ -39,7 +39,7 @@ def _mix(name: str) -> str:
 
 
 def _share(figures: MixFigures) -> str:
-    return f"{with_error(100 * figures.cost_share, 100 * figures.cost_share_error)} %"
+    return in_percent(figures.cost_share, figures.cost_share_error)
 
 
 def _accuracy(figures: MixFigures) -> str:

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from phaze_ee.exits.drift import ANSWER, DriftReport
 from phaze_ee.exits.event_budget import BudgetReport
-from phaze_ee.modes.tables import empty_table, with_error
+from phaze_ee.modes.tables import empty_table, in_percent
 from phaze_ee.plots.titles import exit_title
 from phaze_ee.prediction.manifest import Manifest
 from phaze_ee.prediction.outputs import FileJob
@@ -40,7 +40,7 @@ def _add_events(table: Table, reports: Sequence[BudgetReport]) -> None:
     for text, count in (("cut short", total.cut), ("over budget", total.exceeded)):
         share = count / max(1, total.events)
         error = (share * (1 - share) / max(1, total.events)) ** 0.5
-        table.add_row(text, f"{count:,}", f"{with_error(100 * share, 100 * error)} %")
+        table.add_row(text, f"{count:,}", in_percent(share, error))
 
 
 def prediction_notes(jobs: Sequence[FileJob], earlier: Sequence[Manifest], made: Sequence[Manifest]) -> list[str]:

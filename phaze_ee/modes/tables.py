@@ -13,6 +13,7 @@ from phaze_ee.results import BenchmarkResults, EvaluationResults, ExitLatency, L
 WIDTH = 80
 _EXITS_PER_TABLE = 4
 _UNKNOWN = "-"
+_TIMES = ["jets/s", "p50 (ms)", "p95 (ms)", "p99 (ms)"]
 
 
 def show(table: Table) -> None:
@@ -134,36 +135,32 @@ def comparison_table(projects: Iterable[tuple[str, EvaluationResults, BenchmarkR
 
 def latency_table(latency: LatencyReport) -> Table:
     """Return measured times of exits and policy, with the conditions under which they hold in the title."""
-    table = _times_table(
+    table = empty_table(
         f"time a jet, {latency.threads} threads, {latency.device}, {latency.dtype}, "
-        f"{latency.mean_multiplicity:.0f} particles on average"
+        f"{latency.mean_multiplicity:.0f} particles on average",
+        ["batch", *_TIMES, "spent [M]"],
     )
-    _add_times(table, [*latency.entries, *latency.chosen])
+    for entry in [*latency.entries, *latency.chosen]:
+        table.add_row(exit_title(entry.name), str(entry.batch_size), *_times(entry), f"{entry.mean_macs / 1e6:.3f}")
     return table
 
 
 def curve_latency_table(latency: LatencyReport) -> Table:
-    """Return measured times of some policies of each cost-accuracy curve."""
-    table = _times_table("time a jet, some policies of the cost-accuracy curves")
-    _add_times(table, latency.curves)
+    """Return measured times of some policies of each cost-accuracy curve, which were all timed in equal batches."""
+    full = latency.entries[-1]  # of the largest batches, as the curves
+    table = empty_table(
+        f"time a jet, some policies of the cost-accuracy curves, batches of {full.batch_size}",
+        ["MACs of full", "leave early", *_TIMES],
+        first="score",
+    )
+    for entry in latency.curves:
+        shares = (entry.mean_macs / full.mean_macs, sum(entry.exit_fractions[:-1]))
+        table.add_row(entry.name, *(f"{100 * share:.1f} %" for share in shares), *_times(entry))
     return table
 
 
-def _times_table(title: str) -> Table:
-    return empty_table(title, ["batch", "jets/s", "p50 (ms)", "p95 (ms)", "p99 (ms)", "spent [M]"])
-
-
-def _add_times(table: Table, entries: Iterable[ExitLatency]) -> None:
-    for entry in entries:
-        table.add_row(
-            exit_title(entry.name),
-            str(entry.batch_size),
-            f"{entry.jets_per_second:,.0f}",
-            f"{entry.p50_ms:.3f}",
-            f"{entry.p95_ms:.3f}",
-            f"{entry.p99_ms:.3f}",
-            f"{entry.mean_macs / 1e6:.3f}",
-        )
+def _times(entry: ExitLatency) -> list[str]:
+    return [f"{entry.jets_per_second:,.0f}", *(f"{time:.3f}" for time in (entry.p50_ms, entry.p95_ms, entry.p99_ms))]
 
 
 def with_error(value: float, error: float) -> str:
@@ -172,6 +169,11 @@ def with_error(value: float, error: float) -> str:
         return f"{value:.4g}"
     decimals = max(0, 1 - floor(log10(error)))
     return f"{value:.{decimals}f} ± {error:.{decimals}f}"
+
+
+def in_percent(share: float, error: float) -> str:
+    """Return a share and its error in percent."""
+    return f"{with_error(100 * share, 100 * error)} %"
 
 
 def _rejection(rejection: Rejection) -> str:

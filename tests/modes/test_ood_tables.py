@@ -23,7 +23,7 @@ def test_what_an_exit_does_not_know_is_a_dash() -> None:
 def test_where_jets_leave() -> None:
     policy = ood_results().policy
     assert policy is not None
-    assert row(leaving_table(policy), "full model").split()[2:] == ["0.250", "±", "0.010"] * 2
+    assert row(leaving_table(policy), "full model").split()[2:] == ["25.0", "±", "1.0", "%"] * 2
 
 
 def test_without_a_policy() -> None:

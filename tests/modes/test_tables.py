@@ -7,6 +7,7 @@ from rich.table import Table
 from phaze_ee.modes.tables import (
     WIDTH,
     benchmark_table,
+    curve_latency_table,
     evaluation_table,
     head_table,
     rejection_tables,
@@ -15,6 +16,7 @@ from phaze_ee.modes.tables import (
 from phaze_ee.plots.titles import class_title, exit_title
 from phaze_ee.results import BenchmarkResults, EvaluationResults, ExitBenchmark, ExitEvaluation, Rejection
 from phaze_ee.types import exit_names
+from tests.plots.dynamic_examples import timed_benchmark
 from tests.plots.examples import benchmark_results
 
 
@@ -115,6 +117,20 @@ def test_the_table_of_branches_leaves_out_the_full_model() -> None:
     row = next(line for line in text.splitlines() if "exit 0" in line)
     assert row.split() == ["exit", "0", "211.46", "0.040", "%"]
     assert "full model " not in text.splitlines()[-1]
+
+
+def test_policies_of_a_curve_are_told_apart_by_what_they_spend() -> None:
+    latency = timed_benchmark().latency
+    assert latency is not None
+    first, other = latency.curves
+    other = other.model_copy(update={"name": "confidence", "mean_macs": 5e7, "exit_fractions": [0.9, 0.1, 0.0, 0.0]})
+    lines = rendered(curve_latency_table(latency.model_copy(update={"curves": [first, other]}))).splitlines()
+    assert "batches of 256" in lines[0]
+    rows = [line.split() for line in lines if "confidence" in line]
+    assert [row[:5] for row in rows] == [
+        ["confidence", "100.0", "%", "90.0", "%"],
+        ["confidence", "25.0", "%", "100.0", "%"],
+    ]
 
 
 @pytest.mark.parametrize(
