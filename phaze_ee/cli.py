@@ -4,9 +4,11 @@ import argparse
 import importlib
 import logging
 import os
+import signal
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NoReturn
@@ -34,6 +36,11 @@ MODES = {
     "generate": "make JetClass-like jets with Pythia8 (extra 'generate')",
 }
 
+# Modes that read the configuration of a project that exists.
+_CONFIGURED = ("convert", "find_lr", "train", "place", "calibrate", "evaluate", "predict", "benchmark", "sweep")
+# Modes of a training; a batch system may stop them, and is told by the exit status that they want to go on.
+_PREEMPTIBLE = ("train", "retrofit", "chain", "sweep")
+
 _EXAMPLES = """\
 examples:
   phaze_ee -m demo
@@ -56,6 +63,17 @@ class _Parser(argparse.ArgumentParser):
         self.exit(UsageError.exit_status, f"{self.prog}: error: {message}; phaze_ee --help shows the usage\n")
 
 
+class _OneMode(argparse.Action):
+    """Refuses a second mode, which would silently take the place of the first."""
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option_string: Any = None
+    ) -> None:
+        if (first := getattr(namespace, self.dest)) is not None:
+            parser.error(f"-m is given twice; for several modes: -m chain -o {first}_{values}")
+        setattr(namespace, self.dest, values)
+
+
 def _parser() -> argparse.ArgumentParser:
     modes = "\n".join(f"  {name:<12} {summary}" for name, summary in MODES.items())
     parser = _Parser(
@@ -66,7 +84,14 @@ def _parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     parser.add_argument(
-        "-m", "--mode", required=True, type=_mode, choices=MODES, metavar="MODE", help="what to do, see above"
+        "-m",
+        "--mode",
+        required=True,
+        action=_OneMode,
+        type=_mode,
+        choices=MODES,
+        metavar="MODE",
+        help="what to do, see above",
     )
     parser.add_argument("-p", "--project", nargs=2, metavar=("WORKSPACE", "PROJECT"), help="the project to work on")
     parser.add_argument(
@@ -228,6 +253,10 @@ def _refuse_strays(parser: argparse.ArgumentParser, flags: dict[str, Any]) -> No
 
 def run(request: Request) -> None:
     """Run one mode; its module, and all that is heavy, is imported only now."""
+    if request.mode in _CONFIGURED:
+        # what is wrong in a configuration shows at once, and not after seconds of imports
+        load_options = importlib.import_module("phaze_ee.config.load").load_options
+        load_options(request.existing_project.config, request.flags)
     importlib.import_module(f"phaze_ee.modes.{request.mode}").run(request)
 
 
@@ -240,6 +269,24 @@ def _speaker() -> str:
     return f"phaze_ee, process {_rank()}" if _rank() else "phaze_ee"
 
 
+@contextmanager
+def _preemptible() -> Iterator[None]:
+    """Let a batch system's signals end the program with the status of what goes on when it is started again.
+
+    A training saves its state at such a signal; this is for the seconds before it begins.
+    """
+
+    def stop(number: int, frame: object) -> NoReturn:
+        raise PreemptedError(f"stopped by {signal.Signals(number).name}; start the same command again")
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGUSR1)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point of the ``phaze_ee`` command; return the exit status."""
     request = parse(arguments)
@@ -248,7 +295,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.INFO if request.verbose else logging.WARNING)
     try:
-        run(request)
+        with _preemptible() if request.mode in _PREEMPTIBLE else nullcontext():
+            run(request)
     except PhazeError as error:
         if request.verbose:
             traceback.print_exc()

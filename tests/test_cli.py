@@ -1,6 +1,8 @@
 """The command line: modes, flags, exit statuses, and how little it imports."""
 
 import importlib
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -179,3 +181,33 @@ def test_flags_of_another_mode_are_refused(flags: list[str], message: str, capsy
         cli.parse(["-p", "W", "p", *flags])
     assert ended.value.code == 2
     assert message in capsys.readouterr().err
+
+
+def test_a_second_mode_is_refused_with_what_was_meant(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(["-m", "train", "-m", "evaluate", "-p", "W", "P"])
+    assert stopped.value.code == 2
+    assert "-m chain -o train_evaluate" in capsys.readouterr().err
+
+
+def test_a_wrong_configuration_shows_before_anything_heavy_is_imported(tmp_path: Path) -> None:
+    config = tmp_path / "W/P/config/P_config.py"
+    config.parent.mkdir(parents=True)
+    config.write_text("def set_config(c):\n    c.lr = -1\n    c.train_files = c.val_files = ['*.root']")
+    program = "import sys; from phaze_ee.cli import main; print(main(sys.argv[1:]), 'torch' in sys.modules)"
+    command = [sys.executable, "-c", program, "-m", "train", "-p", "W", "P"]
+    own = {**os.environ, "PHAZE_EE_WORKSPACES": str(tmp_path)}
+    result = subprocess.run(command, capture_output=True, text=True, check=True, env=own)
+    assert result.stdout == "2 False\n"
+    assert "lr" in result.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_a_batch_system_that_stops_a_training_before_it_begins_is_asked_to_start_it_again(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], number: signal.Signals
+) -> None:
+    before = signal.getsignal(number)
+    monkeypatch.setattr(cli, "run", lambda request: os.kill(os.getpid(), number))
+    assert cli.main(["-m", "train", "-p", "W", "P"]) == 85
+    assert f"stopped by {number.name}; start the same command again" in capsys.readouterr().err
+    assert signal.getsignal(number) is before

@@ -19,4 +19,4 @@ def run(request: Request) -> None:
     write_figures({"performance/find_lr": find_lr_figure(results)}, project.plots)
     console.print("The loss falls fastest at the learning rate")
     console.print(f"    c.lr = {results.suggestion:.2g}")
-    console.print("A guess to start from; in the figure, see how far the loss goes on falling.")
+    console.print("A guess to start from, rather less than more: in the figure, see how far the loss goes on falling.")

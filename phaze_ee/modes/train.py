@@ -79,7 +79,10 @@ def _train(setup: Setup, point: ResumePoint | None) -> None:
     data = DataRecord(schema.options, fingerprint(files, schema) + source)
     if point is not None:
         check_unchanged(point, run_record(options, data), str(project.config))
-        console.print(f"Going on from {point.described} of {options.epochs}, where this training was interrupted")
+        console.print(
+            f"Going on from {point.described}, where this training was interrupted; {options.epochs} epochs in all",
+            soft_wrap=True,
+        )
     checkpoints = train(ready.tagger, loaders, options, outputs, data, console, point)
     if _rank() or checkpoints.best_epoch is None:
         return  # another process of this run writes the models
@@ -167,6 +170,13 @@ def _announce(setup: Setup, options: Options, loaders: Loaders) -> None:
     processes = int(os.environ.get("WORLD_SIZE", "1"))
     share = " for each process" if processes > 1 else ""
     console.print(f"{loaders.train.jet_count:,} jets{share}, {options.epochs} epochs of {len(loaders.train)} batches")
+    shared = set(setup.files("train_files")) & set(setup.files("val_files"))
+    if shared:
+        console.print(
+            f"Warning: {min(shared)}{f' and {len(shared) - 1} more' * (len(shared) > 1)} in train_files and in "
+            "val_files: validation on jets that were trained on says nothing of others",
+            soft_wrap=True,
+        )
     if options.use_ddp and processes == 1:
         console.print("use_ddp: this is the only process; torchrun --nproc_per_node=N -m phaze_ee … starts N.")
     if options.use_amp and device == "cpu":

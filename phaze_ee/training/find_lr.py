@@ -7,6 +7,7 @@ import tempfile
 from contextlib import AbstractContextManager, nullcontext, redirect_stderr
 from typing import Any
 
+import numpy as np
 from lightning import Trainer, seed_everything
 from lightning.pytorch.tuner.tuning import Tuner
 
@@ -15,12 +16,14 @@ from phaze_ee.errors import RunError
 from phaze_ee.models.device import resolve_device
 from phaze_ee.models.tagger import Tagger
 from phaze_ee.results import LearningRateSearch
+from phaze_ee.training.epochs import StepEpochs
 from phaze_ee.training.module import TaggerModule
 from phaze_ee.training.run import hardware, quiet_lightning
 
 LOWEST, HIGHEST = 1e-6, 1.0
 STEPS = 100
 _SMOOTHING = 0.98  # Lightning's
+_REACH = 5  # steps to each side between which the loss is seen to fall
 _EPOCHS = 10**6  # more than the steps need, so that neither β nor validation knows a last one
 
 
@@ -55,17 +58,34 @@ def find_lr(tagger: Tagger, jets: Any, options: Options, project: str) -> Learni
             enable_progress_bar=False,
             use_distributed_sampler=False,
         )
+        one_epoch = StepEpochs(jets, STEPS)  # or β, and so the loss, would change on the way
         found = Tuner(trainer).lr_find(
-            module, jets, min_lr=LOWEST, max_lr=HIGHEST, num_training=STEPS, update_attr=False
+            module, one_epoch, min_lr=LOWEST, max_lr=HIGHEST, num_training=STEPS, update_attr=False
         )
-        assert found is not None
-        found.results["loss"] = _unbiased(found.results["loss"])
-        suggestion = found.suggestion()
-    if suggestion is None:
-        raise RunError("no learning rate can be suggested: the loss did not stay finite; look at the inputs")
-    losses = [float(loss) if math.isfinite(loss) else None for loss in found.results["loss"]]
+    assert found is not None
+    losses = _unbiased(found.results["loss"])
     rates = [float(rate) for rate in found.results["lr"][: len(losses)]]
-    return LearningRateSearch(project=project, lr=rates, loss=losses, suggestion=float(suggestion))
+    plain = [float(loss) if math.isfinite(loss) else None for loss in losses]
+    return LearningRateSearch(project=project, lr=rates, loss=plain, suggestion=_steepest(rates, losses))
+
+
+def _steepest(rates: list[float], losses: list[float]) -> float:
+    """Return the rate at which the loss falls fastest with the logarithm of the rate.
+
+    Lightning's own suggestion is the steepest fall with the rate itself. Its differences are smallest at the lowest
+    rates, where the noise of a loss that does not change yet is divided by them.
+
+    Raises:
+        RunError: the loss did not stay finite, or never falls.
+    """
+    finite = np.isfinite(losses)
+    loss, rate = np.asarray(losses)[finite], np.asarray(rates)[finite]
+    if len(loss) <= 2 * _REACH:
+        raise RunError("no learning rate can be suggested: the loss did not stay finite; look at the inputs")
+    slope = (loss[2 * _REACH :] - loss[: -2 * _REACH]) / np.log(rate[2 * _REACH :] / rate[: -2 * _REACH])
+    if slope.min() >= 0:
+        raise RunError("no learning rate can be suggested: the loss falls at none; look at the inputs")
+    return float(rate[_REACH + slope.argmin()])
 
 
 def _unbiased(losses: list[float]) -> list[float]:

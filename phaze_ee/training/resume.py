@@ -88,10 +88,11 @@ def forget(path: Path) -> None:
 
 @final
 class ResumePoints(Callback):
-    """Writes the whole state of a training after each epoch, every ``interval`` batches, and on SIGTERM and SIGUSR1.
+    """Writes the whole state of a training after each epoch, every ``interval`` batches, and on signals.
 
-    After such a signal the training stops with :class:`PreemptedError`, whose exit status asks the batch system to
-    start it again. In a run of several processes one signal stops all of them at the same batch.
+    After SIGTERM and SIGUSR1 the training stops with :class:`PreemptedError`, whose exit status asks the batch system
+    to start it again; after Ctrl-C as it would without this. In a run of several processes one signal stops all of them
+    at the same batch. A second Ctrl-C does not wait for the end of the batch.
 
     Args:
         path: the file; the state before stands beside it.
@@ -121,6 +122,8 @@ class ResumePoints(Callback):
         # After Lightning, whose handler would lock up several processes that get the signal at different moments.
         for number in _PREEMPTION:
             signal.signal(number, self._note)
+        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # in the background it may be ignored
+            signal.signal(signal.SIGINT, self._note)
         if self._random is not None:
             _set_random_state(self._random)
 
@@ -161,9 +164,13 @@ class ResumePoints(Callback):
         trainer.save_checkpoint(self.path)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
+        if number == self._signal == signal.SIGINT:
+            raise KeyboardInterrupt
         self._signal = number
 
     def _stop(self) -> None:
+        if self._signal == signal.SIGINT:
+            raise KeyboardInterrupt
         name = signal.Signals(self._signal).name if self._signal is not None else "a signal to another process"
         raise PreemptedError(f"stopped by {name}; the same command goes on from {self.path}")
 

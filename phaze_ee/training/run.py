@@ -155,7 +155,7 @@ def _fit(
     with quiet_lightning():
         trainer = _trainer(options, outputs, callbacks, point)
         with (
-            _reporting_interrupts(module, checkpoints.folder),
+            _reporting_interrupts(module, outputs),
             _reporting_lost_processes(),
             reporting_lost_curves(outputs.logs),
         ):
@@ -226,17 +226,19 @@ def _strategy(options: Options, environment: Mapping[str, str]) -> dict[str, Any
 
 
 @contextmanager
-def _reporting_interrupts(module: TaggerModule, models: Path) -> Iterator[None]:
+def _reporting_interrupts(module: TaggerModule, outputs: Outputs) -> Iterator[None]:
     """Make Ctrl-C an error that says what is left; Lightning would exit without a word and ignore a second Ctrl-C."""
     handler = signal.getsignal(signal.SIGINT)
     try:
         yield
     except SystemExit as stop:
-        signal.signal(signal.SIGINT, handler)
+        further = "the same command goes on, and " if outputs.resume.exists() else ""
         raise RunError(
-            f"interrupted in epoch {module.current_epoch + 1}; {models / 'latest_model.pt'} holds the network as it "
-            "was then"
+            f"interrupted in epoch {module.current_epoch + 1}; {further}{outputs.models / 'latest_model.pt'} holds the "
+            "network as it was then"
         ) from stop
+    finally:
+        signal.signal(signal.SIGINT, handler)
 
 
 @contextmanager

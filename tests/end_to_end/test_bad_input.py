@@ -305,6 +305,12 @@ def test_a_batch_larger_than_the_data_and_more_workers_than_files(project: Proje
     assert main(["-m", "train", *SMALL]) == 0
 
 
+def test_validation_on_the_training_jets_is_warned_of(project: Project, capsys: Capture) -> None:
+    configure(project, "c.val_files = c.train_files")
+    assert main(["-m", "train", *SMALL]) == 0
+    assert "in train_files and in val_files" in capsys.readouterr().out
+
+
 def test_a_new_project_that_loses_its_sample_jets(folder: Path, capsys: Capture) -> None:
     """The data folder of a project is looked into, and a file list that empties is noticed."""
     assert main(["-m", "new_project", "-p", "W", "P"]) == 0

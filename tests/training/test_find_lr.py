@@ -9,7 +9,7 @@ import torch
 from phaze_ee.errors import RunError
 from phaze_ee.plots.find_lr import find_lr_figure
 from phaze_ee.results import LearningRateSearch
-from phaze_ee.training.find_lr import HIGHEST, LOWEST, find_lr
+from phaze_ee.training.find_lr import HIGHEST, LOWEST, _steepest, find_lr
 from phaze_ee.types import JetBatch
 from tests.jets import labelled_batch, small_tagger
 from tests.training.interrupted import ShuffledLoader, options
@@ -34,6 +34,15 @@ def test_the_loss_falls_at_the_suggestion_and_weights_stay(tmp_path: Path) -> No
     assert found.loss[1] == pytest.approx(found.loss[0], rel=0.1)  # nothing is learned yet
     assert all(torch.equal(value, before[name]) for name, value in tagger.state_dict().items())
     assert LearningRateSearch.model_validate_json(found.model_dump_json()) == found
+
+
+def test_the_steepest_fall_is_on_the_logarithm_of_the_rate() -> None:
+    rates = np.logspace(-6, 0, 100)
+    wiggling = 0.01 * np.sin(np.arange(100))  # of a loss that does not change yet
+    losses = 2.0 + wiggling - 1.0 / (1 + np.exp(-3 * (np.log10(rates) + 2)))  # falls around 0.01
+    assert _steepest(rates.tolist(), losses.tolist()) == pytest.approx(0.01, rel=0.5)
+    with pytest.raises(RunError, match="falls at none"):
+        _steepest(rates.tolist(), np.linspace(1, 2, 100).tolist())
 
 
 def test_without_a_finite_loss_the_batch_is_named(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from phaze_ee.models.checkpoint import load_checkpoint
 from phaze_ee.models.tagger import Tagger
 from phaze_ee.results import TrainingHistory
 from phaze_ee.training.cached_loaders import Loaders
+from phaze_ee.training.resume import find_resume_point
 from phaze_ee.training.run import DataRecord, Outputs, train
 from phaze_ee.types import ExitStage, JetBatch, JetInputs
 from tests.jets import labelled_batch, small_tagger
@@ -232,11 +233,14 @@ def test_interrupting_leaves_a_usable_latest_model(tmp_path: Path) -> None:
     loaders = Loaders(Interrupting(BATCHES[:4]), ListLoader(BATCHES[4:]))
     data = DataRecord({}, "hash")
     before = signal.getsignal(signal.SIGINT)
-    with pytest.raises(RunError, match=r"interrupted in epoch 1; .*latest_model\.pt holds the network"):
+    with pytest.raises(RunError, match=r"in epoch 1; the same command goes on, and .*latest_model\.pt holds the"):
         train(small_tagger().float(), loaders, options, outputs(tmp_path), data, Console(file=io.StringIO()))
     assert signal.getsignal(signal.SIGINT) is before
     latest = load_checkpoint(tmp_path / "models" / "latest_model.pt")
     assert latest.tagger(BATCHES[0].inputs).isfinite().all()
+    point = find_resume_point(tmp_path / "resume.ckpt")
+    assert point is not None
+    assert (point.epoch, point.batch) == (0, 3)  # the batch that was under way is done
 
 
 def weights(folder: Path, name: str = "latest_model.pt") -> dict[str, torch.Tensor]:
