@@ -164,13 +164,16 @@ def existing_project(workspace: str, name: str) -> Project:
 
 
 def search_roots(project_root: Path | None) -> tuple[Path, ...]:
-    """Return where relative paths of a configuration are looked up, in this order.
+    """Return where relative paths of a configuration are looked up, in this order, each folder once.
 
     The current directory, the project's folder, the checkout that holds the package (``data_configs`` and
     ``network_configs`` lie there), the installed package (which carries copies of both, and the sample jets).
     """
     own = () if project_root is None else (project_root,)
-    return (Path(), *own, PACKAGE_ROOT.parent, PACKAGE_ROOT)
+    found: dict[Path, Path] = {}
+    for root in (Path(), *own, PACKAGE_ROOT.parent, PACKAGE_ROOT):
+        found.setdefault(root.absolute(), root)
+    return tuple(found.values())
 
 
 def find_file(kind: str, path: str, project_root: Path | None) -> Path:
@@ -185,4 +188,5 @@ def find_file(kind: str, path: str, project_root: Path | None) -> Path:
         if (root / wanted).is_file():
             return root / wanted
     looked = "" if wanted.is_absolute() else f" (looked in {', '.join(str(root.absolute()) for root in roots)})"
-    raise UsageError(f"{kind} {path!r} does not exist{looked}; correct its path in the configuration")
+    where = "on the command line" if kind.startswith("--") else "in the configuration"
+    raise UsageError(f"{kind} {path!r} does not exist{looked}; correct its path {where}")

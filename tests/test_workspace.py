@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from phaze_ee.errors import UsageError
-from phaze_ee.workspace import Project, existing_project, find_file, workspaces_root
+from phaze_ee.workspace import PACKAGE_ROOT, Project, existing_project, find_file, search_roots, workspaces_root
 
 BAD_NAMES = ["", ".", "..", "../x", "a/b", "/etc", "..\\x", ".hidden", "-x", "a b", "a\n", "é", "a\0b"]
 GOOD_NAMES = ["JetClass", "lr_1e-3", "v1.2", "2026+x", "_x", "a.b.c"]
@@ -132,3 +132,13 @@ def test_a_missing_file_says_where_it_was_looked_for(tmp_path: Path, monkeypatch
     assert str(tmp_path / "project") in str(caught.value)
     with pytest.raises(UsageError, match=r"init_from '/nowhere/x\.pt' does not exist; correct"):
         find_file("init_from", "/nowhere/x.pt", None)
+    with pytest.raises(
+        UsageError, match=r"--checkpoint '/nowhere/x\.pt' does not exist; correct .* on the command line"
+    ):
+        find_file("--checkpoint", "/nowhere/x.pt", None)
+
+
+def test_no_folder_is_searched_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(PACKAGE_ROOT.parent)
+    roots = [root.absolute() for root in search_roots(PACKAGE_ROOT / "p")]
+    assert roots == [PACKAGE_ROOT.parent, PACKAGE_ROOT / "p", PACKAGE_ROOT]

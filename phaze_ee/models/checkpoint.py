@@ -185,9 +185,12 @@ def read_content(path: Path) -> dict[str, Any]:
     except FileNotFoundError as error:
         raise CheckpointError(f"checkpoint {path} does not exist") from error
     except READ_ERRORS as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        # torch's own words on pickles advise to load them unchecked: those are for nobody's eyes.
+        lines = [] if isinstance(error, pickle.UnpicklingError) else str(error).splitlines()
+        reason = lines[0] if lines else type(error).__name__
         raise CheckpointError(
-            f"checkpoint {path} cannot be read: it is damaged, or holds objects other than tensors ({reason})"
+            f"checkpoint {path} cannot be read: it is no checkpoint, is damaged, or holds objects other than tensors "
+            f"({reason}); give another file"
         ) from error
     if not isinstance(content, dict) or not content or not all(isinstance(key, str) for key in content):
         raise CheckpointError(f"checkpoint {path} holds no weights")

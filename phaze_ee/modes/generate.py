@@ -9,6 +9,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as Bar
 from rich.table import Table
 
+from phaze_ee.errors import UsageError
 from phaze_ee.generate import GeneratorOptions, Progress, generate_files
 from phaze_ee.modes.console import console
 from phaze_ee.modes.request import Request
@@ -19,7 +20,7 @@ def run(request: Request) -> None:
     """Generate the jets that ``request`` asks for, with a progress bar, and list the files.
 
     Raises:
-        UsageError: a flag is wrong, Pythia8 or FastJet is missing, or a file exists.
+        UsageError: a flag is wrong or missing, Pythia8 or FastJet is missing, or a file exists.
         RunError: the generation fails.
     """
     options = generator_options(request)
@@ -48,6 +49,8 @@ def run(request: Request) -> None:
 
 def generator_options(request: Request) -> GeneratorOptions:
     """Return the options of a request; what it leaves open keeps the generator's default."""
+    if request.output is None and request.project is None:
+        raise UsageError("mode 'generate' needs --output FOLDER, or -p WORKSPACE PROJECT to write into its data folder")
     chosen: dict[str, Any] = {
         "jets_per_class": request.jets,
         "classes": tuple(request.classes) if request.classes is not None else None,

@@ -34,6 +34,8 @@ def test_what_is_left_open_keeps_its_default(tmp_path: Path) -> None:
 
 def test_without_output_files_go_to_the_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PHAZE_EE_WORKSPACES", str(tmp_path))
+    with pytest.raises(UsageError, match="needs --output FOLDER, or -p WORKSPACE PROJECT"):
+        generate.generator_options(Request("generate"))
     project = Project("mine", "first")
     request = Request("generate", workspace="mine", project="first")
     with pytest.raises(UsageError, match="no project mine/first"):
