@@ -9,9 +9,12 @@ from types import CodeType, FrameType
 from typing import Any
 
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from phaze_ee.config.options import Options
 from phaze_ee.errors import USER_CODE_ERRORS, UsageError, one_line
+
+_EXPECTED = "Input should be "  # so begin pydantic's messages on a type
 
 
 class _Recorder:
@@ -96,13 +99,27 @@ def _validate(path: Path, recorder: _Recorder, flags: Mapping[str, Any]) -> Opti
     try:
         return Options.model_validate({**recorder._values, **flags})
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
+        errors = error.errors(include_url=False)
+        first = errors[0]
         name = str(first["loc"][0]) if first["loc"] else ""
         line = None if name in flags else recorder._lines.get(name)
         where = f"{path}:{line}" if line else "the command line" if name in flags else str(path)
-        item = "".join(f"[{part}]" for part in first["loc"][1:] if isinstance(part, int))
-        message = first["msg"].removeprefix("Value error, ")
-        what = f"{name}{item}: {message}" if name else message
+        same = [
+            found for found in errors if found["loc"][:1] == first["loc"][:1] and _item(found) == _item(first)
+        ]  # one for each type that it may have
+        message = " or ".join([_in_words(first), *(_in_words(found).removeprefix(_EXPECTED) for found in same[1:])])
+        what = f"{name}{_item(first)}: {message}" if name else message
         given = f" (got {first['input']!r})" if name and first["type"] != "missing" else ""
-        more = len(error.errors()) - 1
+        more = len(errors) - len(same)
         raise UsageError(f"{where}: {what}{given}{f' (and {more} more)' if more else ''}") from error
+
+
+def _item(error: ErrorDetails) -> str:
+    """Return which item of an option an error is about, as it is written behind the option's name."""
+    return "".join(f"[{part}]" for part in error["loc"][1:] if isinstance(part, int))
+
+
+def _in_words(error: ErrorDetails) -> str:
+    if error["type"] == "too_short":
+        return f"give at least {error['ctx']['min_length']}"
+    return error["msg"].removeprefix("Value error, ")

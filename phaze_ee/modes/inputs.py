@@ -36,7 +36,8 @@ class Setup:
         Raises:
             UsageError: a pattern names none.
         """
-        return expand_patterns(option, getattr(self.options, option), self.project.root)
+        where = f"{self.project.config}: {option}"
+        return expand_patterns(where, getattr(self.options, option), self.project.root)
 
     @property
     def judged_files(self) -> FileOption:
@@ -44,10 +45,18 @@ class Setup:
         return "test_files" if self.options.test_files else "val_files"
 
     def build(self, schema: DataSchema) -> Tagger:
-        """Build the configured network, starting from ``c.init_from`` where that is set."""
+        """Build the configured network, starting from ``c.init_from`` where that is set.
+
+        Raises:
+            UsageError: the network file or an option of the network is wrong.
+            CheckpointError: ``c.init_from`` cannot be used.
+        """
         options = self.options
         network_config = find_file("network_config", options.network_file, self.project.root)
-        tagger = build_tagger(options, network_config, schema.weaver)
+        try:
+            tagger = build_tagger(options, network_config, schema.weaver)
+        except UsageError as error:
+            raise UsageError(f"{self.project.config}: {error}") from error
         if options.init_from is not None:
             load_weights(tagger, find_file("init_from", options.init_from, self.project.root))
         return tagger

@@ -40,7 +40,9 @@ def run(request: Request) -> None:
     if request.checkpoint is not None:
         path = find_file("--checkpoint", str(request.checkpoint), project.root).resolve()
         flags["init_from"] = str(path)
-        if not project.config.is_file():
+        if project.config.is_file():
+            _check_network(load_setup(dataclasses.replace(request, flags=flags)), path)
+        else:
             _create(project, path)
     request = dataclasses.replace(request, flags=flags)
     setup = load_setup(request)
@@ -67,6 +69,18 @@ def _create(project: Project, path: Path) -> None:
         f"{project.config}, and run retrofit again",
         soft_wrap=True,
     )
+
+
+def _check_network(setup: Setup, path: Path) -> None:
+    """Refuse weights that the network of an existing project does not take."""
+    read_content(path)  # a file that is no checkpoint is an error of its own
+    try:
+        setup.build(setup.schema)
+    except CheckpointError as error:
+        raise CheckpointError(
+            f"project {setup.project} exists, with another network than that of {path}; choose a new name, or delete "
+            f"the project ({error})"
+        ) from error
 
 
 def network_options(path: Path) -> dict[str, Any]:

@@ -89,6 +89,14 @@ def test_an_unknown_operation(project: Project, capsys: Capture) -> None:
     assert "unknown operation 'evalute'" in text
 
 
+@pytest.mark.parametrize("line", ["c.exit_head = 'deep'", "c.exit_stages = [7]", "c.train_files = ['none.root']"])
+def test_a_wrong_option_that_only_the_run_notices_names_the_configuration(
+    project: Project, capsys: Capture, line: str
+) -> None:
+    configure(project, line)
+    assert f"{project.config}: " in fails(capsys, 2, "-m", "train", *SMALL)
+
+
 @pytest.mark.parametrize("mode", ["new_project", "demo"])
 def test_an_existing_project(project: Project, capsys: Capture, mode: str) -> None:
     with unchanged(project.root):
@@ -109,7 +117,7 @@ def test_a_pattern_that_matches_nothing(project: Project, folder: Path, capsys: 
     configure(project, f"c.{option} = [{pattern!r}]")
     with unchanged(project.root):
         text = fails(capsys, 2, "-m", "evaluate" if option == "test_files" else "train", *SMALL)
-    assert text.startswith(f"{option}: no file matches {pattern!r}")
+    assert text.startswith(f"{project.config}: {option}: no file matches {pattern!r}")
 
 
 @pytest.mark.parametrize(

@@ -85,6 +85,14 @@ def test_a_project_that_exists_keeps_its_configuration(folder: Path, capsys: Cap
     assert len(load_checkpoint(project.best_model).tagger.heads.state_dict()) < len(exits_of_ours)
 
 
+def test_a_project_that_exists_with_another_network_is_named(folder: Path, capsys: Capture) -> None:
+    make_project(folder)
+    path = saved(folder, weaver_weights())
+    text = fails(capsys, 2, "-m", "retrofit", "-p", "Tops", "small", "--checkpoint", str(path))
+    assert "project Tops/small exists, with another network" in text
+    assert "choose a new name, or delete the project (" in text
+
+
 def without(weights: Weights, name: str) -> Weights:
     return {key: value for key, value in weights.items() if key != name}
 
