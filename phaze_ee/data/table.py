@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +82,8 @@ def read_table(config: DataConfig, span: Span, columns: Iterable[str]) -> ak.Arr
     with open_source(span.path, config.treename) as source:
         missing = [name for name in in_file.values() if name not in source.columns]
         if missing:
-            raise DataError(f"{span.path} has no branch {', '.join(missing)}; correct the data config or the file list")
+            named = ", ".join(f"{name}{_nearest(name, source.columns)}" for name in missing)
+            raise DataError(f"{span.path} has no branch {named}; correct the data config or the file list")
         records = source.read(list(in_file.values()), span.start, span.stop)
     row_N = np.arange(span.start, span.stop)
     if in_file and len(records) != len(row_N):
@@ -90,6 +92,11 @@ def read_table(config: DataConfig, span: Span, columns: Iterable[str]) -> ak.Arr
     for name, value_of_pattern in (config.file_magic or {}).items():
         table[name] = next((v for pattern, v in value_of_pattern.items() if re.search(pattern, str(span.path))), 0)
     return table
+
+
+def _nearest(name: str, columns: Iterable[str]) -> str:
+    near = get_close_matches(name, columns, n=1)
+    return f" (did you mean {near[0]!r}?)" if near else ""
 
 
 def select(table: ak.Array, selection: str | None, path: Path) -> ak.Array:

@@ -147,7 +147,7 @@ def test_labels_must_be_one_number_a_jet(tmp_path: Path) -> None:
 def test_missing_branch_and_failing_expressions_name_the_variable(tmp_path: Path) -> None:
     columns = jet_columns(20)
     path = write_root(tmp_path / "jets.root", {name: column for name, column in columns.items() if name != "part_py"})
-    with pytest.raises(DataError, match=r"jets\.root has no branch part_py"):
+    with pytest.raises(DataError, match=r"jets\.root has no branch part_py \(did you mean 'part_p.'\?\); correct"):
         read(path, schema())
     whole = write_root(tmp_path / "whole.root", columns)
     for formula in ("np.nonsense(part_px)", "part_px + 'a'", "part_px[99]"):
