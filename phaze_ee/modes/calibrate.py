@@ -55,10 +55,10 @@ def run(request: Request) -> None:
     file.write(setup.project.exit_policy)
     if result.reason is not None:
         console.print(f"Nothing passed, so {file.guarantee.statement}", style="bold", soft_wrap=True, markup=False)
-    if file.guarantee.risks:
+    elif file.guarantee.risks:
         show(risk_table(file))
     show(policy_table(file))
-    show_notes([file.guarantee.statement, *file.notes])
+    show_notes([*([] if result.reason is not None else [file.guarantee.statement]), *file.notes])
     console.print(f"Written: {setup.project.exit_policy}", soft_wrap=True, markup=False)
 
 

@@ -16,6 +16,9 @@ def policy_of_model(project: Project, model_hash: str | None) -> ExitPolicyFile 
     file = ExitPolicyFile.read(project.exit_policy, made_by="calibrate")
     if file.model_hash == model_hash:
         return file
-    note = f"{project.exit_policy} was calibrated for another model and is left out: run mode 'calibrate' again"
+    note = (
+        f"{project.exit_policy} was calibrated for another model, or for this one before it was trained anew, and is "
+        "left out: run mode 'calibrate' again"
+    )
     console.print(f"Note: {note}", soft_wrap=True, markup=False)
     return None
