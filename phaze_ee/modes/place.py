@@ -25,7 +25,7 @@ from phaze_ee.modes.calibration_jets import calibration_batches, calibration_jet
 from phaze_ee.modes.console import console
 from phaze_ee.modes.inputs import Setup, Trained, load_setup, load_trained
 from phaze_ee.modes.model_identity import weights_hash
-from phaze_ee.modes.placement_tables import candidate_table, placement_table
+from phaze_ee.modes.placement_tables import candidate_table, dear_heads, placement_table
 from phaze_ee.modes.plot import write_figures
 from phaze_ee.modes.progress import counted
 from phaze_ee.modes.request import Request
@@ -96,6 +96,7 @@ def _results(
     shaping, judging = split(jets, setup.options.seed or 0)
     found = placements(make_score(_SCORE), shaping, judging)
     front = pareto_placements(found)
+    candidates = _candidates(stages, judging)
 
     def point(placement: Placement) -> PlacementPoint:
         return _point(placement, stages, judging)
@@ -110,7 +111,7 @@ def _results(
         epsilon=setup.options.epsilon,
         shaping_jets=len(shaping),
         judging_jets=len(judging),
-        candidates=_candidates(stages, judging),
+        candidates=candidates,
         full_model=point(found[0]),
         curves=[list(map(point, _thinned(pareto_placements(group)))) for group in sets],
         pareto=list(map(point, front)),
@@ -119,6 +120,7 @@ def _results(
             *notes,
             f"the best of {len(found):,} placements with thresholds on {len(judging):,} jets looks a little better "
             "there than on others; judge it with evaluate",
+            *dear_heads(candidates, str(setup.options.exit_head)),
         ],
     )
 

@@ -1,9 +1,11 @@
 """Placements of exits as tables for a terminal."""
 
+from collections.abc import Sequence
+
 from rich.table import Table
 
 from phaze_ee.modes.tables import empty_table, with_error
-from phaze_ee.placement_results import PlacementPoint, PlacementResults
+from phaze_ee.placement_results import CandidateExit, PlacementPoint, PlacementResults
 
 _MOST_ROWS = 10
 
@@ -38,6 +40,17 @@ def placement_table(results: PlacementResults) -> Table:
             style="bold" if point == results.recommended else None,
         )
     return table
+
+
+def dear_heads(candidates: Sequence[CandidateExit], exit_head: str) -> list[str]:
+    """Return a note where exits cost more than they can save."""
+    dear = [str(candidate.stage) for candidate in candidates if candidate.macs_share >= 1]
+    if not dear:
+        return []
+    return [
+        f"exits after stage {', '.join(dear)} cost more than the full model itself: the heads ({exit_head}) are large "
+        "beside so small a network; try a smaller exit_head_width, or exit_head = 'linear', the smallest"
+    ]
 
 
 def _some(results: PlacementResults) -> list[PlacementPoint]:

@@ -1,9 +1,9 @@
 import pytest
 from rich.table import Table
 
-from phaze_ee.modes.placement_tables import candidate_table, placement_table
+from phaze_ee.modes.placement_tables import candidate_table, dear_heads, placement_table
 from phaze_ee.modes.tables import WIDTH
-from phaze_ee.placement_results import PlacementResults
+from phaze_ee.placement_results import CandidateExit, PlacementResults
 from tests.modes.test_dynamic_tables import rendered, row
 from tests.plots.placement_examples import placement_results, point
 
@@ -28,3 +28,10 @@ def test_the_deepest_network_fits_the_line() -> None:
     deep = point(["input", *range(8)], 0.5, 0.8)
     results = PlacementResults.model_validate({**MANY.model_dump(), "recommended": deep.model_dump()})
     assert max(map(len, rendered(placement_table(results)))) <= WIDTH
+
+
+def test_heads_larger_than_the_network_are_told() -> None:
+    dear = CandidateExit(stage=1, accuracy=0.5, macs_share=3.57)
+    (note,) = dear_heads([*MANY.candidates, dear], "deep_sets")
+    assert note.startswith("exits after stage 1 cost more than the full model itself: the heads (deep_sets)")
+    assert dear_heads(MANY.candidates, "deep_sets") == []
