@@ -31,8 +31,8 @@ def deal(
         unit_N: jets of the same unit, counted from 0, stay together.
         chunk_size: how many jets a chunk has at most, unless one unit has more.
     """
-    if len(count_N) == 0:
-        return [torch.arange(0, device=count_N.device)]
+    if len(count_N) <= 1:
+        return [torch.arange(len(count_N), device=count_N.device)]
     if tagger.backbone.pads_to_longest:
         return _buckets(tagger, count_N, unit_N, chunk_size)
     if count_N.is_cuda:

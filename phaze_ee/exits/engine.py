@@ -1,8 +1,6 @@
 """Inference that skips what an exit makes unnecessary."""
 
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Literal, TypeVar, final
 
 import torch
@@ -14,6 +12,7 @@ from phaze_ee.exits.chunk_run import ChunkRun, EngineResult, consecutive
 from phaze_ee.exits.chunks import deal
 from phaze_ee.exits.event_budget import EventBudget
 from phaze_ee.exits.policies import ExitPolicy, ThresholdPolicy
+from phaze_ee.models.crew import Crew
 from phaze_ee.models.tagger import Tagger
 from phaze_ee.types import Jets
 
@@ -76,10 +75,8 @@ class Engine:
         self.event_budget = event_budget
         self.tagger = _BACKENDS[backend](tagger, threads)
         self.policy = policy
-        self.threads = threads
         self.chunk_size = chunk_size
-        # Kept between calls, as are the memory and the settings that each thread has inside torch.
-        self._pool = ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,))
+        self._crew = Crew(threads)
 
     def __call__(self, jets: Jets, event_N: Int[Tensor, " N"] | None = None) -> EngineResult:
         """Return the answers for a batch of jets.
@@ -135,24 +132,10 @@ class Engine:
         indices = deal(self.tagger, jets.particle_count_N, unit_N, self.chunk_size)
         order_N, chunks = torch.cat(indices), [jets.select(index_N) for index_N in indices]
         units = [unit_N[index_N] for index_N in indices]
-        run = torch.inference_mode()(run)
-        with _torch_threads(1):
-            if self.threads == 1 or len(chunks) == 1:
-                return order_N, list(map(run, chunks, units))
-            return order_N, list(self._pool.map(run, chunks, units))
+        return order_N, self._crew.map(run, chunks, units)
 
 
 def _reordered(value_N: Tensor, order_N: Tensor) -> Tensor:
     original_N = torch.empty_like(value_N)
     original_N[order_N] = value_N
     return original_N
-
-
-@contextmanager
-def _torch_threads(count: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

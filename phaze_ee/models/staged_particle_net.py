@@ -59,7 +59,7 @@ class StagedParticleNet(Backbone[StateT]):
         first_layer = 2 * input_channels * channels[0] * (1 if self.packs_particles else block.k)
         other_layers = block.k * sum(before * after for before, after in pairwise(channels))
         slots_N = self._slots(particle_count_N)
-        macs_N: Tensor = slots_N * (slots_N * coordinates + shortcut + first_layer + other_layers)
+        macs_N: Tensor = slots_N * (slots_N * coordinates + (shortcut + first_layer + other_layers))
         return macs_N
 
     def readout_macs(self, particle_count_N: Int[Tensor, " N"]) -> Int[Tensor, " N"]:
