@@ -76,7 +76,7 @@ def evaluate_dynamic(
         curves=[_score_curve(curve, answers, list(behaviour.values())) for curve in policy_file.curves],
         bounds=bounds(answers),
         exit_rates=_exit_rates(answers, predictions, exit_index_N),
-        mass=mass,
+        mass=mass if mass is not None and _passing(mass) else None,
         notes=_notes(policy_file, evaluation, mass, _absent(answers, policy_file.target)),
     )
 
@@ -197,4 +197,13 @@ def _notes(
         notes.append("the policy was calibrated on jets of the same files: its figures are not those of new jets")
     if mass is None:
         notes.append(f"no mass shapes: they need {MASS} among the observers, a background, and jets of both classes")
+    elif not _passing(mass):
+        notes.append(
+            f"no mass shapes: none of {sum(mass.uncut_counts):,} jets of {mass.background} passes the cut for "
+            f"{100 * mass.signal_efficiency:g} % of {mass.signal}"
+        )
     return notes
+
+
+def _passing(mass: MassAudit) -> bool:
+    return mass.full_model.jets + mass.mixture.jets > 0

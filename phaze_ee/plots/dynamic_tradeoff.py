@@ -171,7 +171,11 @@ def rejection_figure(project: DynamicProject, cost: Cost, series: Sequence[Serie
         _number_axis(axes.yaxis, StrMethodFormatter("{x:g}"), rows > 1)
         signal, background = class_title(rejection.signal), class_title(rejection.background)
         axes.set_ylabel(f"{background} rejection")
-        axes.text(0.04, 0.95, f"{signal}, {100 * rejection.signal_efficiency:g} %", transform=axes.transAxes, va="top")
+        title = f"{signal}, {100 * rejection.signal_efficiency:g} %"
+        curves = [one for one in series if one.line == "-" and one.points]
+        if curves and not any(_certain(one, score) for one in curves):
+            title += f"\nno curve: fewer than {FEWEST_BACKGROUND_JETS}\n{background} jets pass"
+        axes.text(0.04, 0.95, title, transform=axes.transAxes, va="top")
     for unused in panels[len(rejections) :]:
         unused.remove()
     label = "limit (68 %): no background jet passes"
@@ -211,8 +215,7 @@ def _draw(axes: Axes, series: Sequence[Series], score: Callable[[Judged], Score 
     """Draw all series. Points on lines have no error bars, and are left out where they are too uncertain."""
     for one in series:
         alone = len(one.points) == 1
-        scored = [(cost, found) for cost, judged in one.points if (found := score(judged)) is not None]
-        values = [(cost, found) for cost, found in scored if not found.limit and (alone or found.is_certain)]
+        values = _certain(one, score)
         axes.errorbar(
             [cost for cost, _ in values],
             [found.value for _, found in values],
@@ -226,9 +229,19 @@ def _draw(axes: Axes, series: Sequence[Series], score: Callable[[Judged], Score 
             markeredgewidth=0.5,
             label=one.title,
         )
-        limits = [(cost, found.value) for cost, found in scored if found.limit and alone]
+        limits = [(cost, found.value) for cost, found in _scored(one, score) if found.limit and alone]
         if limits:
             axes.plot(*zip(*limits, strict=True), "2", color=one.colour, markersize=12, markeredgewidth=2)
+
+
+def _scored(one: Series, score: Callable[[Judged], Score | None]) -> list[tuple[float, Score]]:
+    return [(cost, found) for cost, judged in one.points if (found := score(judged)) is not None]
+
+
+def _certain(one: Series, score: Callable[[Judged], Score | None]) -> list[tuple[float, Score]]:
+    """Return the points to draw: no limits, and on lines only those that rest on enough background jets."""
+    alone = len(one.points) == 1
+    return [(cost, found) for cost, found in _scored(one, score) if not found.limit and (alone or found.is_certain)]
 
 
 def _finish(figure: Figure, panels: Sequence[Axes], project: DynamicProject, cost: Cost, columns: int = 1) -> None:

@@ -5,6 +5,7 @@ from itertools import pairwise
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
 from matplotlib.text import Annotation
 from matplotlib.transforms import Bbox
 from numpy.typing import NDArray
@@ -36,17 +37,21 @@ def place_labels(axes: Axes, points: Sequence[tuple[float, float]], texts: Seque
 
 
 def _obstacles(axes: Axes, pixels_per_point: float) -> NDArray[np.float64]:
-    """Return pixel positions (M, 2) that a label should not cover: every line and the rim of every marker."""
+    """Return pixel positions (M, 2) that a label should not cover: lines, error bars and the rim of every marker."""
     found = [np.empty((0, 2))]
     angles = np.linspace(0, 2 * np.pi, 12, endpoint=False)
     rim = _MARKER_RADIUS * pixels_per_point * np.column_stack([np.cos(angles), np.sin(angles)])
+    steps = np.linspace(0, 1, 60)[:, None]
     for line in axes.get_lines():
         pixels = line.get_transform().transform(np.asarray(line.get_path().vertices, dtype=float))
         if line.get_linestyle() != "None":
-            steps = np.linspace(0, 1, 60)[:, None]
             found += [start + steps * (end - start) for start, end in pairwise(pixels)]
         if line.get_marker() not in ("None", "", None):
             found += [pixel + rim for pixel in pixels]
+    for bars in axes.collections:
+        if isinstance(bars, LineCollection):
+            bar_ends = [bars.get_transform().transform(bar) for bar in bars.get_segments()]
+            found += [start + steps * (end - start) for start, end in bar_ends]
     return np.concatenate(found)
 
 

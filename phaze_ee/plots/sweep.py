@@ -4,12 +4,13 @@ from math import ceil
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, NullFormatter, StrMethodFormatter
 
 from phaze_ee.plots.style import PALETTE, hep_style, legend_below, simulation_label
 from phaze_ee.sweep_results import SweepResults, SweepTrial
 
 _LONGEST_TICK = 20
+_DECADE = 10
 _TITLES = {"full_model": "Validation accuracy", "exits": "Mean validation accuracy"}
 
 
@@ -63,6 +64,11 @@ def _draw_option(axes: Axes, results: SweepResults, name: str, complete: list[Sw
     else:
         _draw_points(axes, [float(value) for value in drawn], values)
         axes.set_xscale("log" if log else "linear")
+        low, high = axes.get_xlim()
+        if log and high < _DECADE * low:  # without a power of ten, or with one
+            axes.xaxis.set_major_locator(MaxNLocator(3))
+            axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+            axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel(name)
 
 

@@ -94,7 +94,7 @@ def test_figures_are_those_of_the_engine() -> None:
 
 
 def test_everything_at_the_full_model_costs_nothing_in_accuracy() -> None:
-    predictions = random_predictions(400)
+    predictions = random_predictions(4_000)
     found = judged(predictions, policy_file((math.inf, math.inf)))
     assert found.policy.macs_share == 1  # heads that nobody may leave at are not evaluated
     assert found.policy.exit_fractions == [0, 0, 1]
@@ -149,6 +149,15 @@ def test_classes_that_the_target_needs_and_are_not_there() -> None:
     assert found.policy.risks == []
     assert found.mass is None
     assert any("no jets of label_Hbb" in note for note in found.notes)
+
+
+def test_a_cut_that_no_background_passes_has_no_mass_shapes() -> None:
+    predictions = random_predictions(300)
+    apart_ENK = predictions.logits_ENK + 50 * np.eye(3)[predictions.label_N]
+    found = judged(replace(predictions, logits_ENK=apart_ENK.astype(np.float32)), policy_file())
+    assert found.mass is None
+    background = (predictions.label_N == 0).sum()
+    assert any(f"none of {background} jets of label_QCD passes the cut for 50 % of" in note for note in found.notes)
 
 
 def test_without_background_or_observers() -> None:

@@ -91,6 +91,17 @@ def test_rejections_have_a_panel_each_and_limits_are_marked() -> None:
     assert np.log10(high / low) < 1  # by the values, whatever the errors
 
 
+def test_a_panel_without_curves_says_why() -> None:
+    project = dynamic_project()
+    limits = project.dynamic.policy.rejections  # of Hcc
+    series = [
+        one._replace(points=[(cost, judged.model_copy(update={"rejections": limits})) for cost, judged in one.points])
+        for one in cost_series(project, "macs")
+    ]
+    panels = rejection_figure(project, "macs", series).axes
+    assert [any("no curve: fewer than 5" in text.get_text() for text in axes.texts) for axes in panels] == [False, True]
+
+
 @pytest.mark.parametrize(("relative_error", "certain"), [(0.44, True), (0.46, False)])
 def test_what_rests_on_fewer_than_five_background_jets_is_uncertain(relative_error: float, certain: bool) -> None:
     assert Score(120.0, 120 * relative_error).is_certain == certain

@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import pytest
 
 from phaze_ee.plots.sweep import sweep_figure
@@ -37,6 +39,18 @@ def test_a_single_trial_is_drawn() -> None:
         "lr",
         "exit_head",
     ]
+
+
+def test_ticks_of_a_short_logarithmic_range_do_not_overlap() -> None:
+    figure = sweep_figure(swept((0.5, 0.0031, "linear"), (0.6, 0.0047, "mlp")))
+    figure.draw_without_rendering()
+    rate = figure.axes[1]
+    low, high = rate.get_xlim()
+    labels = [tick.label1 for tick in rate.xaxis.get_major_ticks() if low <= tick.get_loc() <= high]
+    labels += [label for label in rate.get_xticklabels(minor=True) if label.get_text()]
+    boxes = [label.get_window_extent() for label in labels]
+    assert len(boxes) >= 2
+    assert all(left.x1 < right.x0 for left, right in pairwise(boxes))
 
 
 def test_equal_objectives_rank_as_they_were_drawn() -> None:
