@@ -2,8 +2,9 @@
 
 python benchmarks/data.py data_configs/JetClass_full.yaml FILE.root … [--copies 10]
 
-Each row is a process of its own, which walks four epochs; what the first has to compile is not in the later ones. Per
-core means per second of CPU time, of all threads of the process; the best of the later epochs counts. weaver's
+Each row is a process of its own; what its first epoch has to compile is not in the later ones. Per core means per
+second of CPU time, of all threads of the process. Later epochs are walked in three stretches of a second (or of an
+epoch where that is longer), of which the best counts: other work on the machine then disturbs all alike. weaver's
 SimpleIterDataset runs in its fastest mode (fetch_by_files, fetch_step=1), and the ratio is to its speed for training.
 Both pad to the length of the data configuration. With --copies, the files are given several names, and the memory of
 the larger data set stands beside that of the smaller.
@@ -32,7 +33,8 @@ from phaze_ee.data.loaders import evaluation_loader, training_loader
 from phaze_ee.data.schema import DataSchema
 
 BATCH_SIZE = 512
-EPOCHS = 4
+STRETCHES = 3
+SECONDS = 1.0  # of CPU time, at least, in a stretch
 
 
 def weaver_loader(config: Path, files: list[Path], *, training: bool) -> Iterable[Any]:
@@ -79,11 +81,20 @@ def walk(name: str, config: Path, root: Path, files: list[Path]) -> dict[str, An
         "files": ours(config, files, None) if name == "files" else list,
         "cache": ours(config, files, root) if name == "cache" else list,
     }
-    times = []
-    for _ in range(EPOCHS):
-        start, cpu = time.perf_counter(), time.process_time()
-        jets = sum(len(batch[1]["_label_"] if "weaver" in name else batch) for batch in walks[name]())
-        times.append((time.perf_counter() - start, time.process_time() - cpu))
+
+    def epochs(seconds: float) -> tuple[int, float, float]:
+        """Walk epochs for some time; return the number of jets, and the seconds of the clock and of the CPU."""
+        start, cpu, jets = time.perf_counter(), time.process_time(), 0
+        while True:
+            jets += sum(len(batch[1]["_label_"] if "weaver" in name else batch) for batch in walks[name]())
+            if time.process_time() - cpu >= seconds:
+                return jets, time.perf_counter() - start, time.process_time() - cpu
+
+    jets, *first = epochs(0)
+    times = [
+        first,
+        *([wall * jets / n, used * jets / n] for n, wall, used in (epochs(SECONDS) for _ in range(STRETCHES))),
+    ]
     return {"jets": jets, "times": times, "peak": _peak_megabytes()}
 
 
