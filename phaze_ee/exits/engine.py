@@ -19,10 +19,9 @@ from phaze_ee.types import Jets
 # Jets that go through the tagger together, at most: so many that those left behind an exit still hide the cost of calls
 # (benchmarks/cascade.py), and few enough to balance threads.
 _CHUNK = 512
-# The second argument is the number of threads; only compiled code uses them for a single jet.
-_BACKENDS: dict[str, Callable[[Tagger, int], Tagger]] = {
-    "auto": lambda tagger, _: tagger.unpadded(),
-    "given": lambda tagger, _: tagger,
+_BACKENDS: dict[str, Callable[[Tagger], Tagger]] = {
+    "auto": Tagger.unpadded,
+    "given": lambda tagger: tagger,
     "native": Tagger.native,
 }
 
@@ -35,9 +34,9 @@ class Engine:
     """Runs a tagger on jets and stops each at the exit where the policy lets it go.
 
     Jets go through the tagger in chunks, into which they are dealt by multiplicity: so that chunks cost about the
-    same, and for a network that pads to its longest jet so that jets of similar length are together. Several Python
-    threads work on different chunks, each with one thread inside torch: torch's own threads wait for each other at
-    every operation, which is much slower, for a single jet too.
+    same, and for a network that pads to its longest jet so that jets of similar length are together. Several threads
+    work on different chunks, and help with the edges of another's chunk when none is left
+    (:mod:`phaze_ee.models.crew`).
 
     Args:
         tagger: in evaluation mode.
@@ -73,7 +72,7 @@ class Engine:
         if event_budget is not None and not isinstance(policy, ThresholdPolicy):
             raise UsageError("an event budget needs a ThresholdPolicy, whose score says which jets go on first")
         self.event_budget = event_budget
-        self.tagger = _BACKENDS[backend](tagger, threads)
+        self.tagger = _BACKENDS[backend](tagger)
         self.policy = policy
         self.chunk_size = chunk_size
         self._crew = Crew(threads)

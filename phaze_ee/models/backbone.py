@@ -85,11 +85,8 @@ class Backbone(nn.Module, ABC, Generic[StateT]):
         """
         raise UsageError(f"{self.name} has no packed form")
 
-    def native(self, threads: int = 1) -> "Backbone[Any]":
+    def native(self) -> "Backbone[Any]":
         """Return the same network, over the same parameters, in compiled code for inference on the CPU.
-
-        Args:
-            threads: a stage gets help from other threads as long as fewer than these are at work in this process.
 
         Raises:
             UsageError: this architecture has no such form, or it cannot be compiled.

@@ -1,7 +1,6 @@
 """ParticleNet on the particles that exist: no padding, BatchNorm folded, work in chunks that fit the cache."""
 
 from dataclasses import replace
-from itertools import repeat
 from typing import Any, ClassVar, NamedTuple, Self, final
 
 import torch
@@ -42,8 +41,8 @@ class PackedParticleNet(StagedParticleNet[PackedState]):
     def packed(self) -> Self:
         return self
 
-    def native(self, threads: int = 1) -> "NativeParticleNet":
-        return NativeParticleNet(self.mod, threads).train(self.training)
+    def native(self) -> "NativeParticleNet":
+        return NativeParticleNet(self.mod).train(self.training)
 
     def train(self, mode: bool = True) -> Self:
         self._folding = None
@@ -116,16 +115,14 @@ class NativeParticleNet(PackedParticleNet):
 
     Args:
         mod: weaver's module.
-        threads: as for :class:`phaze_ee.models.native.kernel.EdgeConvKernel`.
 
     Raises:
         UsageError: there is no C++ compiler, or it fails; later, if the network is on another device than the CPU, or
             neither in float32 nor in float64.
     """
 
-    def __init__(self, mod: Any, threads: int = 1) -> None:
+    def __init__(self, mod: Any) -> None:
         super().__init__(mod)
-        self.threads = threads
         library()  # what is missing shows here, not at the first jet
         self._kernels: tuple[FoldedParticleNet | None, tuple[EdgeConvKernel, ...]] = (None, ())
 
@@ -135,7 +132,7 @@ class NativeParticleNet(PackedParticleNet):
         if made_from is not folded:
             # The first block searches among the points, the others among the features that they get.
             dimensions = (2, *(block.per_particle.weight.shape[0] for block in folded.edge_convs[1:]))
-            kernels = tuple(map(EdgeConvKernel, folded.edge_convs, dimensions, repeat(self.threads)))
+            kernels = tuple(map(EdgeConvKernel, folded.edge_convs, dimensions))
             self._kernels = (folded, kernels)
         return kernels[index](state.features_VC, state.coordinates_VD, state.layout.count_N)
 

@@ -29,8 +29,8 @@ class ParticleNet(StagedParticleNet[PaddedState]):
     def packed(self) -> PackedParticleNet:
         return PackedParticleNet(self.mod).train(self.training)
 
-    def native(self, threads: int = 1) -> NativeParticleNet:
-        return self.packed().native(threads)
+    def native(self) -> NativeParticleNet:
+        return self.packed().native()
 
     def embed(self, inputs: Jets) -> PaddedState:
         inputs = self.trim(inputs.padded())

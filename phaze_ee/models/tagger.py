@@ -88,16 +88,13 @@ class Tagger(nn.Module):
         on_cpu = all(parameter.device.type == "cpu" for parameter in self.backbone.parameters())
         return self.packed() if on_cpu and self.backbone.has_packed_form else self
 
-    def native(self, threads: int = 1) -> "Tagger":
+    def native(self) -> "Tagger":
         """Return the same tagger with the backbone's native form, as :meth:`packed` does with the packed form.
-
-        Args:
-            threads: as for :meth:`phaze_ee.models.backbone.Backbone.native`.
 
         Raises:
             UsageError: the backbone has no native form, or it cannot be compiled.
         """
-        return self.with_backbone(self.backbone.native(threads))
+        return self.with_backbone(self.backbone.native())
 
     def with_backbone(self, backbone: Backbone[Any]) -> "Tagger":
         """Return a tagger with the same exits, shared with this one, on a backbone of the same stages."""

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from phaze_ee.errors import UsageError
+from phaze_ee.models.crew import Crew
 from phaze_ee.models.packed_particle_net import NativeParticleNet
 from phaze_ee.models.particle_net import ParticleNet
 from phaze_ee.models.tagger import Tagger
@@ -104,12 +105,13 @@ def features_after(backbone: NativeParticleNet, stages: int, jets: JetInputs) ->
 @pytest.mark.parametrize("counts", [(3, 30, 17, 0, 128, 1), (128,), ()])
 def test_numbers_do_not_depend_on_threads_or_on_other_jets(counts: tuple[int, ...]) -> None:
     network, jets = small_weaver_network().float(), random_jets(counts, length=128, dtype=torch.float32)
-    one, two, three = (NativeParticleNet(network, threads).eval() for threads in (1, 2, 3))
-    expected = features_after(one, 3, jets)
+    backbone = NativeParticleNet(network).eval()
+    expected = features_after(backbone, 3, jets)
     assert expected.shape == (sum(counts), 12)
-    assert torch.equal(features_after(two, 3, jets), expected)
-    assert torch.equal(features_after(three, 3, jets), expected)
-    alone = [features_after(two, 3, jets.select(torch.tensor([jet]))) for jet in range(len(jets))]
+    for threads in (1, 2, 3):
+        (features_VC,) = Crew(threads).map(lambda _: features_after(backbone, 3, jets), [None])
+        assert torch.equal(features_VC, expected)
+    alone = [features_after(backbone, 3, jets.select(torch.tensor([jet]))) for jet in range(len(jets))]
     assert torch.equal(torch.cat([*alone, expected[:0]]), expected)
 
 

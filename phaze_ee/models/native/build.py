@@ -73,7 +73,7 @@ def cache_folder() -> Path:
 def _flags() -> list[str]:
     arm = platform.machine().lower() in ("aarch64", "arm64")
     processor = "-mcpu=native" if arm else "-march=native"
-    return ["-std=c++17", "-O3", processor, "-ffp-contract=fast", "-fPIC", "-shared", "-pthread"]
+    return ["-std=c++17", "-O3", processor, "-ffp-contract=fast", "-fPIC", "-shared"]
 
 
 def _fingerprint(compiler: Sequence[str], source: Path) -> str:

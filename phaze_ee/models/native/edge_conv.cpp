@@ -8,12 +8,9 @@
 // products with a zero input are left out, which changes no sum.
 
 #include <algorithm>
-#include <atomic>
 #include <cstdint>
 #include <cstring>
 #include <new>
-#include <system_error>
-#include <thread>
 #include <type_traits>
 #include <utility>
 #include <vector>
@@ -22,7 +19,7 @@
 
 namespace {
 
-// Edges that go through the edge layers together, about: few enough for the cache and for threads to share a jet.
+// Edges that go through the edge layers together, about: few enough for the cache.
 constexpr Index edges_together = 48;
 
 template <class T>
@@ -170,69 +167,21 @@ void run_particles(
     }
 }
 
-// Threads of this process that are at work, whoever called.
-std::atomic<Index> at_work{0};
-
-// Do jobs 0 … count - 1 in the thread that calls, and in others as long as fewer than ``threads`` are at work. False
-// where memory runs out.
-template <class Work>
-bool share(Index count, Index threads, const Work& work) {
-    std::atomic<Index> next{0};
-    std::atomic<bool> succeeded{true};
-    const auto run = [&]() noexcept {
-        try {
-            for (Index job; (job = next++) < count;) work(job);
-        } catch (const std::bad_alloc&) {
-            succeeded = false;
-        }
-        --at_work;
-    };
-    std::vector<std::thread> others;
-    others.reserve(std::min(count, threads));
-    ++at_work;
-    while (static_cast<Index>(others.size()) < count - 1 && at_work < threads) {
-        ++at_work;
-        try {
-            others.emplace_back(run);
-        } catch (const std::system_error&) {  // no more threads are to be had
-            --at_work;
-            break;
-        }
-    }
-    run();
-    for (std::thread& other : others) other.join();
-    return succeeded;
-}
-
-// Threads share the jets, or the particles of a single jet; the result does not depend on it.
 template <class T>
-bool run_jets(
-    const Block<T>& block, const T* features, const T* points, const Index* first, Index jets, Index threads, T* out
-) {
+void run_jets(const Block<T>& block, const T* features, const T* points, const Index* first, Index jets, T* out) {
     static thread_local JetScratch<T> jet_scratch;
     static thread_local EdgeScratch<T> edge_scratch;
     const Index step = block.particles_together();
-    const auto prepare_jet = [&](Index jet) {
-        const Index start = first[jet];
-        return prepare(
-            block, features + start * block.particle_layer.inputs, points + start * block.dimensions,
-            first[jet + 1] - start, jet_scratch
+    for (Index number = 0; number < jets; ++number) {
+        const Index begin = first[number], count = first[number + 1] - begin;
+        const Jet<T> jet = prepare(
+            block, features + begin * block.particle_layer.inputs, points + begin * block.dimensions, count, jet_scratch
         );
-    };
-    if (jets == 1) {
-        const Jet<T> jet = prepare_jet(0);
-        return share((jet.count + step - 1) / step, threads, [&](Index tile) {
-            run_particles(block, jet, tile * step, std::min((tile + 1) * step, jet.count), edge_scratch, out);
-        });
-    }
-    return share(jets, threads, [&](Index number) {
-        const Jet<T> jet = prepare_jet(number);
-        for (Index start = 0; start < jet.count; start += step)
+        for (Index start = 0; start < count; start += step)
             run_particles(
-                block, jet, start, std::min(start + step, jet.count), edge_scratch,
-                out + first[number] * block.outputs()
+                block, jet, start, std::min(start + step, count), edge_scratch, out + begin * block.outputs()
             );
-    });
+    }
 }
 
 }  // namespace
@@ -243,21 +192,22 @@ extern "C" {
 Index panel_float() { return Simd<float>::panel; }
 Index panel_double() { return Simd<double>::panel; }
 
-// One block on all jets. ``first`` holds the first particle of each jet, and the number of all particles at the end.
+// One block on some jets. ``first`` holds the first particle of each, and the end of the last; several threads may call.
 // False where memory runs out.
 bool run_float(
-    const Block<float>* block, const float* features, const float* points, const Index* first, Index jets,
-    Index threads, float* out
+    const Block<float>* block, const float* features, const float* points, const Index* first, Index jets, float* out
 ) try {
-    return run_jets(*block, features, points, first, jets, threads, out);
+    run_jets(*block, features, points, first, jets, out);
+    return true;
 } catch (const std::bad_alloc&) {
     return false;
 }
 bool run_double(
     const Block<double>* block, const double* features, const double* points, const Index* first, Index jets,
-    Index threads, double* out
+    double* out
 ) try {
-    return run_jets(*block, features, points, first, jets, threads, out);
+    run_jets(*block, features, points, first, jets, out);
+    return true;
 } catch (const std::bad_alloc&) {
     return false;
 }

@@ -1,6 +1,7 @@
 """An EdgeConv block in C++: the same numbers as the packed form, by edge_conv.cpp."""
 
 import ctypes
+from collections.abc import Iterator
 from pathlib import Path
 from typing import final
 
@@ -10,10 +11,13 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from phaze_ee.errors import RunError, UsageError
+from phaze_ee.models.crew import share
 from phaze_ee.models.folding import Affine, FoldedEdgeConv
 from phaze_ee.models.native.build import load_library
 
 _SOURCE = Path(__file__).with_name("edge_conv.cpp")
+# Jets that a thread takes at once: more than calls cost, and few enough for idle threads to help.
+_JETS = 4
 _TYPE_NAMES = {torch.float32: "float", torch.float64: "double"}
 
 
@@ -56,14 +60,12 @@ class EdgeConvKernel:
     Args:
         block: the weights, on the CPU in float32 or float64.
         dimensions: of the space in which neighbours are searched.
-        threads: a call gets help from other threads as long as fewer than these are at work in this process, whoever
-            called; so several threads may call at once.
 
     Raises:
         UsageError: the weights are elsewhere or of another type, or the kernel cannot be compiled.
     """
 
-    def __init__(self, block: FoldedEdgeConv, dimensions: int, threads: int = 1) -> None:
+    def __init__(self, block: FoldedEdgeConv, dimensions: int) -> None:
         weight = block.per_particle.weight
         if weight.device.type != "cpu" or weight.dtype not in _TYPE_NAMES:
             raise UsageError(
@@ -71,7 +73,6 @@ class EdgeConvKernel:
                 f"{weight.dtype}; move the network there, or use backend='auto'"
             )
         self._dtype = weight.dtype
-        self._threads = threads
         name = _TYPE_NAMES[weight.dtype]
         self._run = library()[f"run_{name}"]
         self._run.restype = ctypes.c_bool
@@ -106,17 +107,21 @@ class EdgeConvKernel:
         first_N = pad(count_N.cumsum(0), (1, 0)).contiguous()
         assert len(features_VC) == len(coordinates_VD) == int(first_N[-1])
         out_VC = features_VC.new_empty(len(features_VC), self._output_channels)
-        succeeded = self._run(
-            ctypes.byref(self._block),
-            _pointer(features_VC),
-            _pointer(coordinates_VD),
-            _pointer(first_N),
-            ctypes.c_int64(len(count_N)),
-            ctypes.c_int64(self._threads),
-            _pointer(out_VC),
-        )
-        if not succeeded:
-            raise RunError("the native backend ran out of memory; use smaller batches or fewer threads")
+
+        def work(parts: Iterator[Tensor]) -> None:
+            for first_J in parts:
+                succeeded = self._run(
+                    ctypes.byref(self._block),
+                    _pointer(features_VC),
+                    _pointer(coordinates_VD),
+                    _pointer(first_J),
+                    ctypes.c_int64(len(first_J) - 1),
+                    _pointer(out_VC),
+                )
+                if not succeeded:
+                    raise RunError("the native backend ran out of memory; use smaller batches or fewer threads")
+
+        share([first_N[start : start + _JETS + 1] for start in range(0, len(count_N), _JETS)], work)
         return out_VC
 
     def _checked(self, name: str, rows: Tensor, columns: int) -> Tensor:
