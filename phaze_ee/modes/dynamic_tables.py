@@ -101,7 +101,7 @@ def curve_table(dynamic: DynamicResults) -> Table:
         table.add_row(
             curve.score,
             "-" if curve.area is None else f"{curve.area:.4f}",
-            f"{100 * best.macs_share:.1f} %",
+            "full model" if best is full else f"{100 * best.macs_share:.1f} %",
             with_error(best.accuracy, best.accuracy_error),
         )
     return table

@@ -10,7 +10,7 @@ from rich.table import Table
 from phaze_ee.exits.drift import ANSWER, DriftReport
 from phaze_ee.exits.event_budget import BudgetReport
 from phaze_ee.modes.tables import empty_table, in_percent
-from phaze_ee.plots.titles import exit_title
+from phaze_ee.plots.titles import exit_title, quantity
 from phaze_ee.prediction.manifest import Manifest
 from phaze_ee.prediction.outputs import FileJob
 
@@ -20,7 +20,9 @@ def prediction_table(earlier: Sequence[Manifest], made: Sequence[Manifest], seco
     manifests = [*earlier, *made]
     jets = sum(manifest.jets for manifest in manifests)
     rate = f", {sum(manifest.rows for manifest in made) / seconds:,.0f} jets/s" if made else ""
-    table = empty_table(f"{jets:,} jets in {len(manifests):,} files{rate}", ["jets", "share"], first="leave at")
+    table = empty_table(
+        f"{quantity(jets, 'jet')} in {quantity(len(manifests), 'file')}{rate}", ["jets", "share"], first="leave at"
+    )
     for name in manifests[0].exits:
         count = sum(manifest.exits[name] for manifest in manifests)
         table.add_row(exit_title(name), f"{count:,}", f"{100 * count / max(1, jets):.2f} %")
@@ -46,13 +48,16 @@ def _add_events(table: Table, reports: Sequence[BudgetReport]) -> None:
 def prediction_notes(jobs: Sequence[FileJob], earlier: Sequence[Manifest], made: Sequence[Manifest]) -> list[str]:
     """Return what a user should know: what was there already, has no labels, or got another name."""
     manifests = [*earlier, *made]
+    files = quantity(len(jobs), "file")
+    empty = sum(not manifest.rows for manifest in manifests)
     unlabelled = sum(not manifest.labelled for manifest in manifests)
     renamed = [job for job in jobs if job.output.stem != job.source.stem]
     rejected = sum(manifest.rows - manifest.jets for manifest in manifests)
     notes = [
-        (len(earlier), f"{len(earlier)} of {len(jobs)} files were predicted already, by the same model and policy"),
-        (unlabelled, f"{unlabelled} of {len(jobs)} files hold no label columns, and so do their predictions"),
-        (rejected, f"{rejected:,} jets do not pass the selection; 'entry' tells the row of those that do"),
+        (len(earlier), f"predicted already, by the same model and policy: {len(earlier)} of {files}"),
+        (empty, f"without any jets, and so their predictions: {empty} of {files}"),
+        (unlabelled, f"without label columns, and so their predictions: {unlabelled} of {files}"),
+        (rejected, f"cut away by the selection: {quantity(rejected, 'jet')}; 'entry' tells the row of the others"),
         (len(renamed), _renamed(renamed)),
     ]
     return [text for count, text in notes if count]

@@ -16,6 +16,7 @@ from phaze_ee.modes.request import Request
 from phaze_ee.modes.sweep_tables import sweep_table
 from phaze_ee.modes.tables import show, show_notes
 from phaze_ee.plots.sweep import sweep_figure
+from phaze_ee.plots.titles import quantity
 from phaze_ee.sweep.objective import Objective
 from phaze_ee.sweep.space import Space, check_space, combinations, is_grid, parse_space, values_of
 from phaze_ee.sweep.trial_project import make_trial, trial_project
@@ -51,7 +52,7 @@ def run(request: Request) -> None:
     require_optuna()
     plan = _plan(request)
     study = _study(plan)
-    console.print(f"Sweep {plan.study} over {plan.base}: {_size(plan)}, {plan.objective.described}", soft_wrap=True)
+    console.print(f"Study {plan.study} over {plan.base}: {_size(plan)}, {plan.objective.described}", soft_wrap=True)
     results = _run(plan, study)
     show(sweep_table(results))
     running = sum(trial.state == "running" for trial in results.trials)
@@ -59,7 +60,8 @@ def run(request: Request) -> None:
     complete = [trial.project for trial in results.ranked if trial.state == "complete"]
     if not complete and not running:
         raise RunError(
-            f"none of {len(results.trials)} trials succeeded; their output is in output/logs/sweep.log of each"
+            f"none of {quantity(len(results.trials), 'trial')} succeeded; their output is in output/logs/sweep.log of "
+            "each"
         )
     if complete:
         write_figures({"sweep": sweep_figure(results)}, plan.folder)
@@ -111,7 +113,7 @@ def _study(plan: Plan) -> "SweepStudy":
 
 def _size(plan: Plan) -> str:
     varied = ", ".join(plan.space)
-    return f"{plan.trials} {'combinations' if is_grid(plan.space) else 'trials'} of {varied}"
+    return f"{quantity(plan.trials, 'combination' if is_grid(plan.space) else 'trial')} of {varied}"
 
 
 def _run(plan: Plan, study: "SweepStudy") -> SweepResults:

@@ -11,7 +11,7 @@ _LONGEST_HEADER = 12
 def sweep_table(results: SweepResults) -> Table:
     """Return the trials, the best first; where one failed, its error stands below."""
     table = empty_table(
-        f"Sweep {results.study} over {results.project}", [*map(_header, results.space), "objective"], "trial"
+        f"Study {results.study} over {results.project}", [*map(_header, results.space), "objective"], "trial"
     )
     table.columns[-1].no_wrap = True
     for trial in results.ranked:

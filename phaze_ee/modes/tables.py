@@ -7,7 +7,7 @@ from rich import box
 from rich.table import Table
 
 from phaze_ee.modes.console import console
-from phaze_ee.plots.titles import class_title, exit_title
+from phaze_ee.plots.titles import class_title, exit_title, quantity
 from phaze_ee.results import BenchmarkResults, EvaluationResults, ExitLatency, LatencyReport, Rejection
 
 WIDTH = 80
@@ -136,7 +136,7 @@ def comparison_table(projects: Iterable[tuple[str, EvaluationResults, BenchmarkR
 def latency_table(latency: LatencyReport) -> Table:
     """Return measured times of exits and policy, with the conditions under which they hold in the title."""
     table = empty_table(
-        f"time a jet, {latency.threads} threads, {latency.device}, {latency.dtype}, "
+        f"time a jet, {quantity(latency.threads, 'thread')}, {latency.device}, {latency.dtype}, "
         f"{latency.mean_multiplicity:.0f} particles on average",
         ["batch", *_TIMES, "spent [M]"],
     )

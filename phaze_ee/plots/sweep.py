@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullFormatter, StrMethodFormatter
 
 from phaze_ee.plots.style import PALETTE, hep_style, legend_below, simulation_label
+from phaze_ee.plots.titles import quantity
 from phaze_ee.sweep_results import SweepResults, SweepTrial
 
 _LONGEST_TICK = 20
@@ -35,7 +36,7 @@ def sweep_figure(results: SweepResults) -> Figure:
     for axes in panels[:, 0]:
         axes.set_ylabel(_TITLES.get(results.objective, f"Accuracy within {results.objective} MACs"))
     legend_below(figure, panels.flat[0], columns=3)
-    note = f"{results.project}, {len(complete)} trials"
+    note = f"{results.project}, {quantity(len(complete), 'trial')}"
     simulation_label(panels.flat[0], note, panels[0, -1])
     return figure
 

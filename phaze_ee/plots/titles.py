@@ -11,6 +11,11 @@ _OBSERVABLES = {
 _OOD_SCORES = {"max_probability": "−max p"}
 
 
+def quantity(number: int, noun: str) -> str:
+    """Return ``1 file`` or ``2 files``: a number with its noun, which forms the plural with an s."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
 def class_title(name: str) -> str:
     """Return ``label_Hbb`` as ``Hbb``."""
     return name.removeprefix("label_")

@@ -136,7 +136,7 @@ def test_finished_files_are_skipped(project: Project, tmp_path: Path, capsys: py
     write_jets(tmp_path / "more.root", np.arange(20) % 2)
     capsys.readouterr()
     assert predict("--files", tmp_path / "val.root", tmp_path / "more.root") == 0
-    assert "1 of 2 files were predicted already" in " ".join(capsys.readouterr().out.split())
+    assert "predicted already, by the same model and policy: 1 of 2 files" in " ".join(capsys.readouterr().out.split())
     assert (project.predictions / "val.root").stat().st_mtime_ns == before
     assert len(columns_of(project.predictions / "more.root")["entry"]) == 20
 
@@ -179,9 +179,14 @@ def test_jets_are_never_replaced(project: Project, tmp_path: Path, capsys: pytes
 
 
 @pytest.mark.parametrize("suffix", ["root", "parquet"])
-def test_an_empty_file_gives_an_empty_file(project: Project, tmp_path: Path, suffix: str) -> None:
+def test_an_empty_file_gives_an_empty_file(
+    project: Project, tmp_path: Path, capsys: pytest.CaptureFixture[str], suffix: str
+) -> None:
     write_jets(tmp_path / "empty.root", np.zeros(0))
     assert predict("--files", tmp_path / "empty.root", "--format", suffix) == 0
+    printed = capsys.readouterr().out
+    assert "0 jets in 1 file," in printed
+    assert "without any jets, and so their predictions: 1 of 1 file" in printed
     columns = columns_of(project.predictions / f"empty.{suffix}")
     assert set(SCORES) <= set(columns)
     assert all(len(column) == 0 for column in columns.values())

@@ -63,7 +63,7 @@ def test_best_first_and_what_failed_says_why(
     assert found.trials[0].error == "the loss is not finite"
     printed = capsys.readouterr().out
     assert "small_sweep_000 failed: the loss is not finite" in printed
-    table = printed[printed.index("Sweep sweep over small") :]
+    table = printed[printed.index("Study sweep over small") :]
     assert table.index("small_sweep_003") < table.index("small_sweep_001") < table.index("small_sweep_000")
     assert max(map(len, table.split("Written")[0].splitlines())) <= 80
     assert "--projects small_sweep_003 small_sweep_002 small_sweep_001" in " ".join(printed.split())

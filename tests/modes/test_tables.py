@@ -13,7 +13,7 @@ from phaze_ee.modes.tables import (
     rejection_tables,
     with_error,
 )
-from phaze_ee.plots.titles import class_title, exit_title
+from phaze_ee.plots.titles import class_title, exit_title, quantity
 from phaze_ee.results import BenchmarkResults, EvaluationResults, ExitBenchmark, ExitEvaluation, Rejection
 from phaze_ee.types import exit_names
 from tests.plots.dynamic_examples import timed_benchmark
@@ -149,4 +149,5 @@ def test_with_error(value: float, error: float, expected: str) -> None:
 
 def test_titles() -> None:
     assert exit_title("full_model") == "full model"
+    assert [quantity(number, "jet") for number in (0, 1, 2000)] == ["0 jets", "1 jet", "2,000 jets"]
     assert (class_title("label_Hbb"), class_title("is_top")) == ("Hbb", "is_top")
