@@ -23,6 +23,7 @@ from phaze_ee.modes.console import console
 from phaze_ee.modes.inputs import Setup, load_setup
 from phaze_ee.modes.request import Request
 from phaze_ee.modes.resume import check_unchanged, resume_point
+from phaze_ee.plots.titles import quantity
 from phaze_ee.training.cached_loaders import Loaders
 from phaze_ee.training.epochs import with_epoch_length
 from phaze_ee.training.lock import training_lock
@@ -80,7 +81,7 @@ def _train(setup: Setup, point: ResumePoint | None) -> None:
     if point is not None:
         check_unchanged(point, run_record(options, data), str(project.config))
         console.print(
-            f"Going on from {point.described}, where this training was interrupted; {options.epochs} epochs in all",
+            f"Going on from {point.described}, where this training was interrupted; {quantity(options.epochs, 'epoch')} in all",
             soft_wrap=True,
         )
     checkpoints = train(ready.tagger, loaders, options, outputs, data, console, point)
@@ -169,7 +170,8 @@ def _announce(setup: Setup, options: Options, loaders: Loaders) -> None:
     console.print(f"Training {setup.project} on {device}, {_how(options)}, seed {options.seed}")
     processes = int(os.environ.get("WORLD_SIZE", "1"))
     share = " for each process" if processes > 1 else ""
-    console.print(f"{loaders.train.jet_count:,} jets{share}, {options.epochs} epochs of {len(loaders.train)} batches")
+    epochs = quantity(options.epochs, "epoch")
+    console.print(f"{loaders.train.jet_count:,} jets{share}, {epochs} of {len(loaders.train)} batches")
     shared = set(setup.files("train_files")) & set(setup.files("val_files"))
     if shared:
         console.print(
