@@ -45,14 +45,19 @@ class Crew:
     def share(self, parts: Sequence[Part], work: Callable[[Iterator[Part]], None]) -> None:
         """As the function :func:`share`."""
         shared = iter(parts)  # each part comes out of it once, whichever thread asks
+        job = [torch.inference_mode()(work)]
         # They stand in the queue behind whole chunks: a thread helps once there is no other chunk to begin.
-        helpers = [
-            self._pool.submit(torch.inference_mode()(work), shared) for _ in range(min(self.threads, len(parts)) - 1)
-        ]
+        helpers = [self._pool.submit(_help, job, shared) for _ in range(min(self.threads, len(parts)) - 1)]
         work(shared)
         for helper in helpers:
             if not helper.cancel():
                 helper.result()
+        job.clear()  # what is cancelled stays in the queue, and would keep the memory of the work
+
+
+def _help(job: list[Callable[[Iterator[Part]], None]], shared: Iterator[Part]) -> None:
+    for work in job:
+        work(shared)
 
 
 _crew: ContextVar[Crew | None] = ContextVar("crew", default=None)

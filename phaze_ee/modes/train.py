@@ -81,7 +81,8 @@ def _train(setup: Setup, point: ResumePoint | None) -> None:
     if point is not None:
         check_unchanged(point, run_record(options, data), str(project.config))
         console.print(
-            f"Going on from {point.described}, where this training was interrupted; {quantity(options.epochs, 'epoch')} in all",
+            f"Going on from {point.described}, where this training was interrupted; "
+            f"{quantity(options.epochs, 'epoch')} in all",
             soft_wrap=True,
         )
     checkpoints = train(ready.tagger, loaders, options, outputs, data, console, point)

@@ -1,6 +1,7 @@
 """Threads of an engine, and the parts of one piece of work that they share."""
 
 import threading
+import weakref
 from collections.abc import Iterator
 
 import pytest
@@ -50,6 +51,26 @@ def test_what_goes_wrong_in_a_helping_thread_is_raised() -> None:
 
     with pytest.raises(ValueError, match="part 1"):
         Crew(2).map(lambda _: share(range(2), work), [None])
+
+
+def test_work_that_nobody_helped_with_is_forgotten() -> None:
+    all_at_work = threading.Barrier(2, timeout=10)
+
+    def run(_: int) -> bool:
+        all_at_work.wait()  # no thread is idle
+        tensor = torch.zeros(3)
+        remembered = weakref.ref(tensor)
+
+        def work(parts: Iterator[int], used: list[torch.Tensor] = [tensor]) -> None:  # noqa: B006
+            used[0] += sum(parts)
+
+        share(range(5), work)
+        del tensor, work
+        gone = remembered() is None
+        all_at_work.wait()
+        return gone
+
+    assert Crew(2).map(run, [0, 1]) == [True, True]
 
 
 def test_without_a_crew_the_caller_does_all_parts() -> None:

@@ -1,8 +1,12 @@
+from types import SimpleNamespace
+from typing import cast
+
 import numpy as np
 import pytest
 
 from phaze_ee.plots.dynamic_tradeoff import (
     DynamicProject,
+    Judged,
     Score,
     Series,
     accuracy_figure,
@@ -94,10 +98,8 @@ def test_rejections_have_a_panel_each_and_limits_are_marked() -> None:
 def test_a_panel_without_curves_says_why() -> None:
     project = dynamic_project()
     limits = project.dynamic.policy.rejections  # of Hcc
-    series = [
-        one._replace(points=[(cost, judged.model_copy(update={"rejections": limits})) for cost, judged in one.points])
-        for one in cost_series(project, "macs")
-    ]
+    hidden = cast(Judged, SimpleNamespace(accuracy=0.6, accuracy_error=0.01, rejections=limits))
+    series = [one._replace(points=[(cost, hidden) for cost, _ in one.points]) for one in cost_series(project, "macs")]
     panels = rejection_figure(project, "macs", series).axes
     assert [any("no curve: fewer than 5" in text.get_text() for text in axes.texts) for axes in panels] == [False, True]
 
