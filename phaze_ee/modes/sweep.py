@@ -60,8 +60,7 @@ def run(request: Request) -> None:
     complete = [trial.project for trial in results.ranked if trial.state == "complete"]
     if not complete and not running:
         raise RunError(
-            f"none of {quantity(len(results.trials), 'trial')} succeeded; their output is in output/logs/sweep.log of "
-            "each"
+            f"no trial succeeded (of {len(results.trials)}); their output is in output/logs/sweep.log of each"
         )
     if complete:
         write_figures({"sweep": sweep_figure(results)}, plan.folder)
