@@ -1,47 +1,73 @@
 """An EdgeConv block on particles stored without padding, for inference."""
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
-import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from phaze_ee.models.behind_relu import BehindRelu
+from phaze_ee.models.compiled.edges import add_edges, add_pairs
 from phaze_ee.models.crew import share
 from phaze_ee.models.folding import FoldedEdgeConv
+
+
+class ParticleParts(NamedTuple):
+    """What the layers on particles of a block give for V particles."""
+
+    edge_SC: Float[Tensor, "V+1 C_all"]  # the particle's own part of an edge, its part as a neighbour; row V is zero
+    shortcut_SC: Float[Tensor, "S C_any"]
+    shortcut_column: int  # the first column of the shortcut
 
 
 def edge_conv(
     block: FoldedEdgeConv, features_VC: Float[Tensor, "V C"], neighbour_Vk: Int[Tensor, "V k"]
 ) -> Float[Tensor, "V C_out"]:
     """Return the features after one block; ``neighbour_Vk`` = V stands for a neighbour whose features are zero."""
-    count = len(features_VC)
-    other_VC = features_VC.new_empty(count + 1, block.channels)
-    block.other(features_VC, out=other_VC[:count])
-    other_VC[count] = 0
-    out_VC = features_VC.new_empty(count, block.outputs)
-    # A GPU takes all at once.
-    together = max(1, min(count, block.particles_together) if features_VC.device.type == "cpu" else count)
+    evaluate = in_parts if features_VC.device.type == "cpu" else at_once
+    return evaluate(block, particle_parts(block, features_VC), neighbour_Vk)
 
-    def work(parts: Iterator[slice]) -> None:
-        buffers = features_VC.new_empty(2, together * block.k * block.widest)
-        for part in parts:
-            _run_particles(block, features_VC[part], other_VC, neighbour_Vk[part], buffers, out_VC[part])
 
-    share([slice(start, start + together) for start in range(0, count, together)], work)
+def particle_parts(block: FoldedEdgeConv, features_VC: Float[Tensor, "V C"]) -> ParticleParts:
+    """Apply the layers on particles."""
+    count = features_VC.shape[0]
+    edge_SC = features_VC.new_empty(count + 1, block.per_particle.outputs)
+    block.per_particle(features_VC, out=edge_SC[:count])
+    edge_SC[count] = 0
+    if block.has_shortcut_layer:
+        return ParticleParts(edge_SC, edge_SC, 2 * block.channels)
+    return ParticleParts(edge_SC, features_VC.contiguous(), 0)
+
+
+def in_parts(block: FoldedEdgeConv, parts: ParticleParts, neighbour_Vk: Int[Tensor, "V k"]) -> Float[Tensor, "V C_out"]:
+    """Return the features after the block, made of some particles after the other, whose edges stay in the cache."""
+    count, k = neighbour_Vk.shape
+    pieces = -(-count // block.particles_together)
+    together = -(-count // max(pieces, 1)) or 1  # all alike, because threads share the particles of a single jet
+    out_VC = parts.edge_SC.new_empty(count, block.outputs)
+    neighbours, out = neighbour_Vk.numpy(), out_VC.numpy()
+    edge_parts, shortcut = parts.edge_SC.numpy(), parts.shortcut_SC.numpy()
+
+    def work(firsts: Iterator[int]) -> None:
+        memory_EC = out_VC.new_empty(together * k, block.channels)
+        layers = BehindRelu(block.per_edge, together * k)
+        for first in firsts:
+            index_Pk = neighbours[first : first + together]
+            edge_EC = memory_EC[: index_Pk.size]
+            add_pairs(edge_parts, index_Pk, first, edge_EC.numpy())
+            add_edges(shortcut, parts.shortcut_column, first, layers(edge_EC).numpy(), k, out)
+
+    share(range(0, count, together), work)
     return out_VC
 
 
-def _run_particles(
-    block: FoldedEdgeConv, feature_PC: Tensor, other_VC: Tensor, index_Pk: Tensor, buffers: Tensor, out_PC: Tensor
-) -> None:
-    edge_count = index_Pk.numel()
-
-    def buffer(number: int, channels: int) -> Tensor:
-        return buffers[number % 2, : edge_count * channels].view(edge_count, channels)
-
-    edge_EC = torch.index_select(other_VC, 0, index_Pk.flatten(), out=buffer(0, block.channels))
-    edge_EC.view(*index_Pk.shape, -1).add_(block.own(feature_PC)[:, None]).relu_()
-    for number, layer in enumerate(block.rectified, start=1):
-        edge_EC = layer(edge_EC, buffer(number, layer.outputs))
-    torch.sum(edge_EC.view(*index_Pk.shape, -1), dim=1, out=out_PC)
-    out_PC.add_(feature_PC if block.shortcut is None else block.shortcut(feature_PC)).relu_()
+def at_once(block: FoldedEdgeConv, parts: ParticleParts, neighbour_Vk: Int[Tensor, "V k"]) -> Float[Tensor, "V C_out"]:
+    """Return the same, made of all particles together, as is best on a GPU."""
+    count, column = neighbour_Vk.shape[0], parts.shortcut_column
+    own_VC, other_SC = parts.edge_SC[:count, : block.channels], parts.edge_SC[:, block.channels : 2 * block.channels]
+    edge_EC = other_SC.index_select(0, neighbour_Vk.flatten())
+    edge_EC.view(*neighbour_Vk.shape, block.channels).add_(own_VC[:, None])
+    for layer in block.per_edge:
+        edge_EC = layer(edge_EC.relu_())
+    sum_VC = edge_EC.relu_().view(*neighbour_Vk.shape, block.outputs).sum(dim=1)
+    return sum_VC.add_(parts.shortcut_SC[:count, column : column + block.outputs]).relu_()

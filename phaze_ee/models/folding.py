@@ -1,7 +1,6 @@
 """ParticleNet's weights for inference: BatchNorm folded into the layers, the first edge layer split."""
 
 from dataclasses import dataclass
-from functools import cached_property
 from typing import final
 
 import torch
@@ -10,63 +9,11 @@ from torch import Tensor, nn
 from weaver.nn.model.ParticleNet import EdgeConvBlock
 from weaver.nn.model.ParticleNet import ParticleNet as WeaverParticleNet
 
+from phaze_ee.models.affine import Affine
 
-@final
-@dataclass(frozen=True)
-class Affine:
-    """A layer on rows, x ↦ x · weight + bias."""
-
-    weight: Float[Tensor, "C_in C_out"]
-    bias: Float[Tensor, " C_out"]
-
-    def __call__(self, row_VC: Float[Tensor, "V C_in"], out: Tensor | None = None) -> Float[Tensor, "V C_out"]:
-        return torch.addmm(self.bias, row_VC, self.weight, out=out)
-
-    def columns(self, start: int, stop: int) -> "Affine":
-        return Affine(self.weight[:, start:stop], self.bias[start:stop])
-
-    @property
-    def outputs(self) -> int:
-        return len(self.bias)
-
-    def scaled(self, factor: float) -> "Affine":
-        return Affine(self.weight * factor, self.bias * factor)
-
-    def to(self, dtype: torch.dtype) -> "Affine":
-        return Affine(self.weight.to(dtype).contiguous(), self.bias.to(dtype))
-
-
-@final
-class Rectified:
-    """A layer and the ReLU behind it, x ↦ ReLU(x · weight + bias).
-
-    In float32 on the CPU, oneDNN adds the bias and rectifies while it multiplies, by the operator that torch's compiler
-    emits for such a layer; no public function does. It is 4 to 8 % faster, but compiles a program for every number
-    of rows, which takes as long as a product does. So it is used for one number only.
-
-    Args:
-        layer: the layer.
-        rows: how many rows come most often.
-    """
-
-    def __init__(self, layer: Affine, rows: int) -> None:
-        self._layer, self._rows, self.outputs = layer, rows, layer.outputs
-        weight = layer.weight
-        onednn: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
-        fuses = onednn and weight.device.type == "cpu" and weight.dtype == torch.float32
-        self._reordered = torch.ops.mkldnn._reorder_linear_weight(weight.T.contiguous(), rows) if fuses else None
-
-    def __call__(self, row_VC: Float[Tensor, "V C_in"], out: Tensor) -> Float[Tensor, "V C_out"]:
-        """Return the result; ``out`` is memory that may be used for it."""
-        if self._reordered is None or len(row_VC) != self._rows:
-            return self._layer(row_VC, out=out).relu_()
-        fused_VC: Tensor = torch.ops.mkldnn._linear_pointwise(row_VC, self._reordered, self._layer.bias, "relu", [], "")
-        return fused_VC
-
-
-# Particles whose edges are evaluated at once on a CPU, as numbers that their widest layer gives: 64 · 16 edges of 256
-# channels in float32 take 1 MB, which stays in the cache of one core.
-_TOGETHER = 64 * 16 * 256
+# Particles whose edges are evaluated at once on a CPU, as numbers that their widest layer gives: 32 · 16 edges of 256
+# channels in float32 take half a megabyte, which stays in the cache of one core.
+_TOGETHER = 32 * 16 * 256
 
 
 @final
@@ -86,29 +33,13 @@ class FoldedEdgeConv:
     per_edge: tuple[Affine, ...]
 
     @property
-    def own(self) -> Affine:
-        """The part of the first edge layer that depends on the particle itself."""
-        return self.per_particle.columns(0, self.channels)
-
-    @property
-    def other(self) -> Affine:
-        """The part of the first edge layer that depends on the neighbour."""
-        return self.per_particle.columns(self.channels, 2 * self.channels)
-
-    @property
-    def shortcut(self) -> Affine | None:
-        columns = self.per_particle.outputs
-        return self.per_particle.columns(2 * self.channels, columns) if columns > 2 * self.channels else None
+    def has_shortcut_layer(self) -> bool:
+        return self.per_particle.outputs > 2 * self.channels
 
     @property
     def particles_together(self) -> int:
         """Particles whose edges are to be evaluated at once on a CPU."""
         return max(1, _TOGETHER // (self.k * self.widest))
-
-    @cached_property
-    def rectified(self) -> tuple[Rectified, ...]:
-        """The layers ``per_edge``, each with its ReLU."""
-        return tuple(Rectified(layer, self.k * self.particles_together) for layer in self.per_edge)
 
     @property
     def outputs(self) -> int:

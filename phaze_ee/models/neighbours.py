@@ -5,6 +5,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import pad
 
+from phaze_ee.models.compiled.neighbours import find_nearest
 from phaze_ee.models.packed import JetGroup, JetLayout
 
 _INFINITY = float("inf")
@@ -22,6 +23,15 @@ def nearest_neighbours(coordinates_VD: Float[Tensor, "V D"], layout: JetLayout, 
     leave out that one and keep the particle as its own neighbour, depending on the length of the padding. Here the
     particle itself is never its neighbour, so the answer does not depend on the order of the particles.
     """
+    if coordinates_VD.device.type != "cpu":
+        return in_groups(coordinates_VD, layout, k)
+    index_Vk = layout.count_N.new_empty(len(coordinates_VD), k)
+    find_nearest(coordinates_VD.detach().contiguous().numpy(), layout.count_N.contiguous().numpy(), index_Vk.numpy())
+    return index_Vk
+
+
+def in_groups(coordinates_VD: Float[Tensor, "V D"], layout: JetLayout, k: int) -> Int[Tensor, "V k"]:
+    """Return the same, searched in many jets at once, as is best on a GPU."""
     index_Vk = layout.count_N.new_empty(len(coordinates_VD), k)
     for group in layout.groups:
         index_Vk[group.row_R] = _in_group(coordinates_VD, group, k)

@@ -1,6 +1,7 @@
 """The packed form of ParticleNet against weaver-core's own module, in inference."""
 
 from collections.abc import Callable
+from operator import add
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,9 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from phaze_ee.models.edge_conv import at_once, in_parts, particle_parts
+from phaze_ee.models.folding import fold
+from phaze_ee.models.neighbours import nearest_neighbours
 from phaze_ee.models.packed_particle_net import PackedParticleNet
 from phaze_ee.models.padded import fit_length
 from phaze_ee.models.particle_net import ParticleNet
@@ -191,10 +195,40 @@ def test_macs_are_those_that_pytorch_counts(packed: bool, count: int, changes: d
     tagger = small_tagger(["input", 0, 2], **changes)
     tagger = tagger.packed() if packed else tagger
     inputs = random_jets((count,), length=31)
-    expected = tagger.exit_macs(torch.tensor([count]))[:, 0].tolist()
+    unseen = [search_macs(tagger, stages, count) if packed else 0 for stages in (0, 1, 3, 3)]
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         counted = [counter.get_total_flops() // 2 for _ in tagger.walk(inputs)]
-    assert counted == expected
+    assert list(map(add, counted, unseen)) == tagger.exit_macs(torch.tensor([count]))[:, 0].tolist()
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         assert [exit_.is_full_model for exit_ in tagger.walk(inputs, exits=())] == [True]
-    assert counter.get_total_flops() // 2 == tagger.exit_macs(torch.tensor([count]), exits=())[-1]
+    assert counter.get_total_flops() // 2 + unseen[-1] == tagger.exit_macs(torch.tensor([count]), exits=())[-1]
+
+
+def search_macs(tagger: Tagger, stages: int, count: int) -> int:
+    """The distances between all particles of a jet, which the packed form computes outside PyTorch."""
+    mod: Any = tagger.backbone.mod
+    blocks = mod.edge_convs[:stages]
+    dimensions = [2 if index == 0 else block.convs[0].in_channels // 2 for index, block in enumerate(blocks)]
+    return sum(count * count * dimension for dimension in dimensions)
+
+
+@pytest.mark.parametrize("changes", [{}, UNEVEN], ids=["plain", "uneven"])
+def test_a_gpu_gets_the_same_features(changes: dict[str, Any]) -> None:
+    backbone = small_tagger(**changes).packed().backbone
+    state = backbone.embed(random_jets((12, 0, 31, 1), length=31))
+    with torch.no_grad():
+        for index, block in enumerate(fold(backbone.mod, backbone.input_channels).edge_convs):
+            neighbour_Vk = nearest_neighbours(state.coordinates_VD, state.layout, block.k)
+            parts = particle_parts(block, state.features_VC)
+            torch.testing.assert_close(at_once(block, parts, neighbour_Vk), in_parts(block, parts, neighbour_Vk))
+            state = backbone.stage(index, state)
+
+
+def test_a_jet_that_is_not_a_number_spoils_no_other() -> None:
+    tagger = small_tagger().float().packed()
+    jets = random_jets((12, 9, 31), length=31).map(Tensor.float)
+    jets.features[1, 0, 3] = torch.nan
+    with torch.no_grad():
+        logits_NK = tagger(jets)[-1]
+    assert logits_NK.isnan().all(dim=1).tolist() == [False, True, False]
+    assert not logits_NK[[0, 2]].isnan().any()

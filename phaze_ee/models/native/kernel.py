@@ -11,8 +11,9 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from phaze_ee.errors import RunError, UsageError
+from phaze_ee.models.affine import Affine
 from phaze_ee.models.crew import share
-from phaze_ee.models.folding import Affine, FoldedEdgeConv
+from phaze_ee.models.folding import FoldedEdgeConv
 from phaze_ee.models.native.build import load_library
 
 _SOURCE = Path(__file__).with_name("edge_conv.cpp")
