@@ -8,6 +8,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from phaze_ee.exits.event_budget import EventBudget
+from phaze_ee.exits.macs_table import MacsTable
 from phaze_ee.exits.policies import ExitPolicy, ThresholdPolicy
 from phaze_ee.models.tagger import Tagger
 from phaze_ee.types import Exit, Jets
@@ -52,16 +53,16 @@ class ChunkRun:
         tagger: Tagger,
         policy: ExitPolicy | None,
         jets: Jets,
+        macs: MacsTable,
         event_budget: EventBudget | None,
         event_N: Int[Tensor, " N"],
     ) -> None:
         count_N = jets.particle_count_N
         self.policy, self.event_budget = policy, event_budget
-        self.event_N = consecutive(event_N)
-        exits = () if policy is None else policy.exits
-        self.walk = tagger.walk(jets, exits=exits)
+        self.event_N = event_N if event_budget is None else consecutive(event_N)
+        self.walk = tagger.walk(jets, exits=() if policy is None else policy.exits)
         self.count_N = count_N
-        self.macs_EN = tagger.exit_macs(count_N, exits=exits)
+        self.macs_EN = macs(count_N)
         self.row_A = torch.arange(len(count_N), device=count_N.device)  # which of the N jets are still on the walk
         self.done_N = torch.zeros_like(count_N, dtype=torch.bool)
         self.exit_index_N = torch.zeros_like(count_N)
@@ -74,6 +75,9 @@ class ChunkRun:
         exit_ = self._tempered(next(self.walk))
         logits_NK = exit_.logits_NK
         visited_NEK = logits_NK.new_full((len(logits_NK), len(self.macs_EN), logits_NK.shape[1]), torch.nan)
+        if exit_.is_full_model:  # there is no exit: nothing to decide, which saves a single jet's time
+            visited_NEK[:, -1] = logits_NK
+            return logits_NK, self.exit_index_N.fill_(exit_.index), self.macs_EN[-1], visited_NEK, self.refused_N
         while True:
             waiting_A = ~self.done_N[self.row_A]
             visited_NEK[self.row_A[waiting_A], exit_.index] = exit_.logits_NK[waiting_A]

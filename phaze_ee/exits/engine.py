@@ -11,6 +11,7 @@ from phaze_ee.errors import UsageError
 from phaze_ee.exits.chunk_run import ChunkRun, EngineResult, consecutive
 from phaze_ee.exits.chunks import deal
 from phaze_ee.exits.event_budget import EventBudget
+from phaze_ee.exits.macs_table import MacsTable
 from phaze_ee.exits.policies import ExitPolicy, ThresholdPolicy
 from phaze_ee.models.crew import Crew
 from phaze_ee.models.tagger import Tagger
@@ -75,6 +76,7 @@ class Engine:
         self.tagger = _BACKENDS[backend](tagger)
         self.policy = policy
         self.chunk_size = chunk_size
+        self._macs = MacsTable(self.tagger, () if policy is None else policy.exits)
         self._crew = Crew(threads)
 
     def __call__(self, jets: Jets, event_N: Int[Tensor, " N"] | None = None) -> EngineResult:
@@ -92,9 +94,11 @@ class Engine:
             raise UsageError("an engine with an event budget needs event_N, the event of each jet")
 
         def run(chunk: Jets, chunk_unit_N: Tensor) -> tuple[Tensor, ...]:
-            return ChunkRun(self.tagger, self.policy, chunk, self.event_budget, chunk_unit_N).finish()
+            return ChunkRun(self.tagger, self.policy, chunk, self._macs, self.event_budget, chunk_unit_N).finish()
 
         order_N, results = self._run_all(jets, unit_N, run)
+        if len(results) == 1:  # then the jets are in their order
+            return EngineResult(*results[0])
         columns = [torch.cat(column) for column in zip(*results, strict=True)]
         return EngineResult(*(_reordered(column, order_N) for column in columns))
 
@@ -129,6 +133,8 @@ class Engine:
             raise UsageError("the tagger is in training mode; call tagger.eval() before it goes into an Engine")
         unit_N = unit_N.to(jets.particle_count_N.device)
         indices = deal(self.tagger, jets.particle_count_N, unit_N, self.chunk_size)
+        if len(indices) == 1:  # all jets, in their order: nothing to select
+            return indices[0], self._crew.map(run, [jets], [unit_N])
         order_N, chunks = torch.cat(indices), [jets.select(index_N) for index_N in indices]
         units = [unit_N[index_N] for index_N in indices]
         return order_N, self._crew.map(run, chunks, units)

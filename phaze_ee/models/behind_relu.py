@@ -14,14 +14,12 @@ from torch import Tensor
 from torch.nn.functional import embedding_bag
 
 from phaze_ee.models.affine import Affine
-from phaze_ee.models.compiled.rows import compress, count_positive
+from phaze_ee.models.compiled.rows import compress
 
 # Bags pay where fewer than a share _EVEN · N / (N + _OVERHEAD) of the numbers is positive, for a layer with N outputs:
 # what benchmarks/sparse.py measured on one core of an AMD EPYC with AVX-512.
 _EVEN = 0.45
 _OVERHEAD = 32
-# How many are positive is asked of every eighth row: of two edges of each particle where it has 16.
-_STEP = 8
 
 
 @final
@@ -39,19 +37,20 @@ class BehindRelu:
         self._column = torch.empty(numbers, dtype=torch.int32)
         self._value = torch.empty(numbers)
         self._start = torch.empty(rows + 1, dtype=torch.int32)
+        self._arrays = self._column.numpy(), self._value.numpy(), self._start.numpy()
 
     def __call__(self, row_RC: Float[Tensor, "R C_in"]) -> Float[Tensor, "R C_out"]:
         """Return what the last layer gives; what it is given may be overwritten."""
         for layer in self._layers:
-            row_RC = self._bags(layer, row_RC) if bags_pay(layer, row_RC) else layer(row_RC.relu_())
+            used = compress(row_RC.numpy(), share_that_pays(layer), *self._arrays) if layer.has_fast_bags else -1
+            row_RC = layer(row_RC.relu_()) if used < 0 else self._bags(layer, used, row_RC.shape[0])
         return row_RC
 
-    def _bags(self, layer: Affine, row_RC: Tensor) -> Tensor:
-        used = compress(row_RC.numpy(), self._column.numpy(), self._value.numpy(), self._start.numpy())
+    def _bags(self, layer: Affine, used: int, rows: int) -> Tensor:
         sum_RC: Tensor = embedding_bag(
             self._column[:used],
             layer.weight_and_bias,
-            self._start[: row_RC.shape[0] + 1],
+            self._start[: rows + 1],
             mode="sum",
             per_sample_weights=self._value[:used],
             include_last_offset=True,
@@ -59,9 +58,6 @@ class BehindRelu:
         return sum_RC
 
 
-def bags_pay(layer: Affine, row_RC: Float[Tensor, "R C_in"]) -> bool:
-    """Return whether so few numbers are positive that it pays to leave out the others."""
-    if not layer.has_fast_bags:
-        return False
-    asked = -(-row_RC.shape[0] // _STEP) * layer.inputs
-    return bool(count_positive(row_RC.numpy(), _STEP) < asked * _EVEN * layer.outputs / (layer.outputs + _OVERHEAD))
+def share_that_pays(layer: Affine) -> float:
+    """Return the share of positive numbers below which it pays to leave out the others."""
+    return _EVEN * layer.outputs / (layer.outputs + _OVERHEAD)

@@ -45,7 +45,7 @@ class Crew:
     def share(self, parts: Sequence[Part], work: Callable[[Iterator[Part]], None]) -> None:
         """As the function :func:`share`."""
         shared = iter(parts)  # each part comes out of it once, whichever thread asks
-        job = [torch.inference_mode()(work)]
+        job = [work]
         # They stand in the queue behind whole chunks: a thread helps once there is no other chunk to begin.
         helpers = [self._pool.submit(_help, job, shared) for _ in range(min(self.threads, len(parts)) - 1)]
         work(shared)
@@ -55,6 +55,7 @@ class Crew:
         job.clear()  # what is cancelled stays in the queue, and would keep the memory of the work
 
 
+@torch.inference_mode()
 def _help(job: list[Callable[[Iterator[Part]], None]], shared: Iterator[Part]) -> None:
     for work in job:
         work(shared)
@@ -71,7 +72,7 @@ def share(parts: Sequence[Part], work: Callable[[Iterator[Part]], None]) -> None
         work: does the parts that an iterator yields; may run in several threads at once, which share the iterator.
     """
     crew = _crew.get()
-    if crew is None:
+    if crew is None or len(parts) == 1:
         work(iter(parts))
     else:
         crew.share(parts, work)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from phaze_ee.models import behind_relu
 from phaze_ee.models.affine import Affine
-from phaze_ee.models.behind_relu import BehindRelu, bags_pay
+from phaze_ee.models.behind_relu import BehindRelu, share_that_pays
 
 ATOL = {torch.float32: 2e-5, torch.float64: 1e-13}
 
@@ -53,7 +53,7 @@ def test_both_ways_give_the_same(rows: int, dense: bool, monkeypatch: pytest.Mon
     layers = (layer(65, 40), layer(40, 7))
     given_RC = rows_with(0.5, rows, 65)
     expected_RC = layers[1](layers[0](given_RC.relu()).relu())
-    monkeypatch.setattr(behind_relu, "bags_pay", lambda *_: not dense)
+    monkeypatch.setattr(behind_relu, "share_that_pays", lambda _: -1.0 if dense else 2.0)
     with torch.inference_mode():
         torch.testing.assert_close(BehindRelu(layers, rows)(given_RC.clone()), expected_RC, rtol=0, atol=1e-5)
 
@@ -68,14 +68,21 @@ def test_memory_serves_fewer_rows_than_it_was_made_for() -> None:
         torch.testing.assert_close(memory(few_RC.clone()), layers[0](few_RC.relu()), rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize(("positive", "bags"), [(0.2, True), (0.6, False)])
 @pytest.mark.skipif(not layer(1, 1).has_fast_bags, reason="this build of PyTorch has no FBGEMM")
-def test_zeros_are_left_out_where_they_are_many() -> None:
+def test_zeros_are_left_out_where_they_are_many(positive: float, bags: bool) -> None:
     torch.manual_seed(3)
-    wide = layer(256, 256)
-    assert bags_pay(wide, rows_with(0.2, 512, 256))
-    assert not bags_pay(wide, rows_with(0.6, 512, 256))
-    assert not bags_pay(layer(256, 4), rows_with(0.2, 512, 256))  # too little to be saved
+    multiplied = []
+
+    class Watched(BehindRelu):  # type: ignore[misc]  # a test may look inside
+        def _bags(self, layer: Affine, used: int, rows: int) -> torch.Tensor:
+            multiplied.append(used)
+            return super()._bags(layer, used, rows)
+
+    with torch.inference_mode():
+        Watched((layer(256, 256),), 512)(rows_with(positive, 512, 256))
+    assert bool(multiplied) is bags
 
 
-def test_doubles_are_multiplied_densely() -> None:
-    assert not bags_pay(layer(256, 256, torch.float64), rows_with(0.0, 512, 256, torch.float64))
+def test_narrow_layers_have_less_to_gain() -> None:
+    assert share_that_pays(layer(256, 4)) < share_that_pays(layer(256, 64)) < share_that_pays(layer(4, 256))

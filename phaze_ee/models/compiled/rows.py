@@ -8,6 +8,7 @@ from jaxtyping import Float, Int
 from numba.extending import intrinsic
 
 _BITS = 64
+_ROWS = np.uint64(16)
 
 
 def _lowest_bit(typing_context: Any, mask: Any) -> Any:
@@ -23,36 +24,29 @@ _position: Any = intrinsic(_lowest_bit)
 
 
 @numba.njit(cache=True, nogil=True)
-def count_positive(row_EC: Float[np.ndarray, "E C"], step: int) -> int:
-    """Return how many of the numbers in every ``step``-th row are positive."""
-    count = 0
-    for row in range(0, len(row_EC), step):
-        row_C = row_EC[row]
-        for column in range(len(row_C)):
-            count += row_C[column] > 0
-    return count
-
-
-@numba.njit(cache=True, nogil=True)
 def compress(
-    row_EC: Float[np.ndarray, "E C"],
+    row_RC: Float[np.ndarray, "R C"],
+    share: float,
     column_S: Int[np.ndarray, " S"],
     value_S: Float[np.ndarray, " S"],
-    start_E: Int[np.ndarray, " E+1"],
+    start_R: Int[np.ndarray, " R+1"],
 ) -> int:
     """Write the positive numbers of each row and behind them, in column C, a one; return how many numbers these are.
 
+    Or give up and return −1, where more than ``share`` of the numbers are positive.
+
     Args:
-        row_EC: the rows.
+        row_RC: the rows.
+        share: of the numbers, asked after every 16 rows.
         column_S: is written: the column of each number, row after row.
         value_S: is written: the number.
-        start_E: is written: where each row begins, and the end of the last.
+        start_R: is written: where each row begins, and the end of the last.
     """
+    rows, columns, bits, one = np.uint64(row_RC.shape[0]), np.uint64(row_RC.shape[1]), np.uint64(_BITS), np.uint64(1)
     used = np.uint64(0)
-    rows, columns, bits, one = np.uint64(row_EC.shape[0]), np.uint64(row_EC.shape[1]), np.uint64(_BITS), np.uint64(1)
     for row in range(rows):
-        start_E[row] = used
-        row_C = row_EC[row]
+        start_R[row] = used
+        row_C = row_RC[row]
         for first in range(np.uint64(0), columns, bits):
             # Comparing many numbers at once and then going from one bit to the next takes half as long as asking
             # number by number.
@@ -66,5 +60,7 @@ def compress(
                 mask &= mask - one
         column_S[used], value_S[used] = columns, 1
         used += one
-    start_E[rows] = used
-    return int(used)
+        if row % _ROWS == _ROWS - one and used > share * ((row + one) * (columns + one)):
+            return -1
+    start_R[rows] = used
+    return np.int64(used)  # type: ignore[return-value]  # or it would be a float, as the common type with −1
