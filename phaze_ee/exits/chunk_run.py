@@ -44,6 +44,16 @@ class EngineResult:
         return EngineResult(*(getattr(self, item.name).cpu() for item in fields(self)))
 
 
+def run_full_model(tagger: Tagger, jets: Jets, macs: MacsTable) -> tuple[Tensor, ...]:
+    """Return the fields of :class:`EngineResult` for jets that all get the full model, and no exit."""
+    (exit_,) = tagger.walk(jets, exits=())
+    macs_EN = macs(jets.particle_count_N)
+    visited_NEK = exit_.logits_NK.new_full((len(jets), len(macs_EN), exit_.logits_NK.shape[1]), torch.nan)
+    visited_NEK[:, exit_.index] = exit_.logits_NK
+    exit_index_N = torch.full_like(macs_EN[-1], exit_.index)
+    return exit_.logits_NK, exit_index_N, macs_EN[-1], visited_NEK, torch.zeros_like(exit_index_N, dtype=torch.bool)
+
+
 @final
 class ChunkRun:
     """One chunk on its way through the tagger. A jet that has its answer is ``done``; it is dropped where that pays."""
@@ -75,9 +85,6 @@ class ChunkRun:
         exit_ = self._tempered(next(self.walk))
         logits_NK = exit_.logits_NK
         visited_NEK = logits_NK.new_full((len(logits_NK), len(self.macs_EN), logits_NK.shape[1]), torch.nan)
-        if exit_.is_full_model:  # there is no exit: nothing to decide, which saves a single jet's time
-            visited_NEK[:, -1] = logits_NK
-            return logits_NK, self.exit_index_N.fill_(exit_.index), self.macs_EN[-1], visited_NEK, self.refused_N
         while True:
             waiting_A = ~self.done_N[self.row_A]
             visited_NEK[self.row_A[waiting_A], exit_.index] = exit_.logits_NK[waiting_A]

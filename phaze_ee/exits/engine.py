@@ -8,7 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from phaze_ee.errors import UsageError
-from phaze_ee.exits.chunk_run import ChunkRun, EngineResult, consecutive
+from phaze_ee.exits.chunk_run import ChunkRun, EngineResult, consecutive, run_full_model
 from phaze_ee.exits.chunks import deal
 from phaze_ee.exits.event_budget import EventBudget
 from phaze_ee.exits.macs_table import MacsTable
@@ -94,6 +94,8 @@ class Engine:
             raise UsageError("an engine with an event budget needs event_N, the event of each jet")
 
         def run(chunk: Jets, chunk_unit_N: Tensor) -> tuple[Tensor, ...]:
+            if self.policy is None:
+                return run_full_model(self.tagger, chunk, self._macs)
             return ChunkRun(self.tagger, self.policy, chunk, self._macs, self.event_budget, chunk_unit_N).finish()
 
         order_N, results = self._run_all(jets, unit_N, run)
@@ -131,8 +133,9 @@ class Engine:
         """
         if self.tagger.training or self.tagger.backbone.training:
             raise UsageError("the tagger is in training mode; call tagger.eval() before it goes into an Engine")
-        unit_N = unit_N.to(jets.particle_count_N.device)
-        indices = deal(self.tagger, jets.particle_count_N, unit_N, self.chunk_size)
+        count_N = jets.particle_count_N
+        unit_N = unit_N.to(count_N.device)
+        indices = deal(self.tagger, count_N, unit_N, self.chunk_size)
         if len(indices) == 1:  # all jets, in their order: nothing to select
             return indices[0], self._crew.map(run, [jets], [unit_N])
         order_N, chunks = torch.cat(indices), [jets.select(index_N) for index_N in indices]

@@ -6,7 +6,7 @@ of a row holds the rows of the weight that belong to its positive numbers, each 
 this with the processor's vectors; elsewhere, and in float64, a plain loop does, and the dense product is faster.
 """
 
-from typing import final
+import threading
 
 import torch
 from jaxtyping import Float
@@ -22,40 +22,52 @@ _EVEN = 0.45
 _OVERHEAD = 32
 
 
-@final
-class BehindRelu:
-    """Layers that follow each other, each behind a ReLU, with memory for what is made on the way.
+class _Memory(threading.local):
+    """Rows stored by their positive numbers: memory that each thread keeps."""
+
+    def __init__(self) -> None:
+        self.hold(0, 0)
+
+    def hold(self, numbers: int, rows: int) -> None:
+        self.column_S = torch.empty(numbers, dtype=torch.int32)
+        self.value_S = torch.empty(numbers)
+        self.start_R = torch.empty(rows + 1, dtype=torch.int32)
+        self.arrays = self.column_S.numpy(), self.value_S.numpy(), self.start_R.numpy()
+
+    def compress(self, row_RC: Tensor, share: float) -> int:
+        """Return how many numbers are stored; −1: more than this share of them is positive, and none is."""
+        rows, columns = row_RC.shape
+        if self.value_S.shape[0] < rows * (columns + 1) or self.start_R.shape[0] < rows + 1:
+            self.hold(rows * (columns + 1), rows)
+        return compress(row_RC.numpy(), share, *self.arrays)
+
+
+_memory = _Memory()
+
+
+def behind_relu(layers: tuple[Affine, ...], row_RC: Float[Tensor, "R C_in"]) -> Float[Tensor, "R C_out"]:
+    """Apply layers one after the other, each behind a ReLU.
 
     Args:
         layers: the layers.
-        rows: how many rows come at most.
+        row_RC: what the first gets; may be overwritten.
     """
+    for layer in layers:
+        used = _memory.compress(row_RC, share_that_pays(layer)) if layer.has_fast_bags else -1
+        row_RC = layer(row_RC.relu_()) if used < 0 else _bags(layer, used, row_RC.shape[0])
+    return row_RC
 
-    def __init__(self, layers: tuple[Affine, ...], rows: int) -> None:
-        self._layers = layers
-        numbers = rows * (1 + max((layer.inputs for layer in layers if layer.has_fast_bags), default=0))
-        self._column = torch.empty(numbers, dtype=torch.int32)
-        self._value = torch.empty(numbers)
-        self._start = torch.empty(rows + 1, dtype=torch.int32)
-        self._arrays = self._column.numpy(), self._value.numpy(), self._start.numpy()
 
-    def __call__(self, row_RC: Float[Tensor, "R C_in"]) -> Float[Tensor, "R C_out"]:
-        """Return what the last layer gives; what it is given may be overwritten."""
-        for layer in self._layers:
-            used = compress(row_RC.numpy(), share_that_pays(layer), *self._arrays) if layer.has_fast_bags else -1
-            row_RC = layer(row_RC.relu_()) if used < 0 else self._bags(layer, used, row_RC.shape[0])
-        return row_RC
-
-    def _bags(self, layer: Affine, used: int, rows: int) -> Tensor:
-        sum_RC: Tensor = embedding_bag(
-            self._column[:used],
-            layer.weight_and_bias,
-            self._start[: rows + 1],
-            mode="sum",
-            per_sample_weights=self._value[:used],
-            include_last_offset=True,
-        )
-        return sum_RC
+def _bags(layer: Affine, used: int, rows: int) -> Tensor:
+    sum_RC: Tensor = embedding_bag(
+        _memory.column_S[:used],
+        layer.weight_and_bias,
+        _memory.start_R[: rows + 1],
+        mode="sum",
+        per_sample_weights=_memory.value_S[:used],
+        include_last_offset=True,
+    )
+    return sum_RC
 
 
 def share_that_pays(layer: Affine) -> float:

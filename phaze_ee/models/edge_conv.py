@@ -6,7 +6,7 @@ from typing import NamedTuple
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from phaze_ee.models.behind_relu import BehindRelu
+from phaze_ee.models.behind_relu import behind_relu
 from phaze_ee.models.compiled.edges import add_edges, add_pairs
 from phaze_ee.models.crew import share
 from phaze_ee.models.folding import FoldedEdgeConv
@@ -50,12 +50,11 @@ def in_parts(block: FoldedEdgeConv, parts: ParticleParts, neighbour_Vk: Int[Tens
 
     def work(firsts: Iterator[int]) -> None:
         memory_EC = out_VC.new_empty(together * k, block.channels)
-        layers = BehindRelu(block.per_edge, together * k)
         for first in firsts:
             index_Pk = neighbours[first : first + together]
             edge_EC = memory_EC[: index_Pk.size]
             add_pairs(edge_parts, index_Pk, first, edge_EC.numpy())
-            add_edges(shortcut, parts.shortcut_column, first, layers(edge_EC).numpy(), k, out)
+            add_edges(shortcut, parts.shortcut_column, first, behind_relu(block.per_edge, edge_EC).numpy(), k, out)
 
     share(range(0, count, together), work)
     return out_VC
@@ -67,7 +66,5 @@ def at_once(block: FoldedEdgeConv, parts: ParticleParts, neighbour_Vk: Int[Tenso
     own_VC, other_SC = parts.edge_SC[:count, : block.channels], parts.edge_SC[:, block.channels : 2 * block.channels]
     edge_EC = other_SC.index_select(0, neighbour_Vk.flatten())
     edge_EC.view(*neighbour_Vk.shape, block.channels).add_(own_VC[:, None])
-    for layer in block.per_edge:
-        edge_EC = layer(edge_EC.relu_())
-    sum_VC = edge_EC.relu_().view(*neighbour_Vk.shape, block.outputs).sum(dim=1)
+    sum_VC = behind_relu(block.per_edge, edge_EC).relu_().view(*neighbour_Vk.shape, block.outputs).sum(dim=1)
     return sum_VC.add_(parts.shortcut_SC[:count, column : column + block.outputs]).relu_()

@@ -54,12 +54,14 @@ class FoldedEdgeConv:
 @final
 @dataclass(frozen=True)
 class FoldedParticleNet:
-    """The weights of all layers that act on particles or edges."""
+    """The weights of all layers."""
 
     feature_scale_C: Float[Tensor, " C"]
     feature_shift_C: Float[Tensor, " C"]
     edge_convs: tuple[FoldedEdgeConv, ...]
     fusion: Affine | None
+    first: Affine  # of the layers on jets
+    others: tuple[Affine, ...]  # each behind a ReLU
 
 
 @torch.no_grad()
@@ -70,11 +72,16 @@ def fold(mod: WeaverParticleNet, input_channels: int) -> FoldedParticleNet:
         scale_C, shift_C = _normalisation(mod.bn_fts)
     else:
         scale_C, shift_C = like.new_ones(input_channels), like.new_zeros(input_channels)
+    # Dropout is the only other layer there, and does nothing in inference.
+    linear = [layer for layer in mod.fc.modules() if isinstance(layer, nn.Linear)]
+    first, *others = (Affine(layer.weight.T.contiguous(), layer.bias) for layer in linear)
     return FoldedParticleNet(
         feature_scale_C=scale_C.to(like.dtype),
         feature_shift_C=shift_C.to(like.dtype),
         edge_convs=tuple(_fold_edge_conv(block, like.dtype) for block in mod.edge_convs),
         fusion=_fold_layer(*mod.fusion_block[:2]).to(like.dtype) if mod.use_fusion else None,
+        first=first,
+        others=tuple(others),
     )
 
 

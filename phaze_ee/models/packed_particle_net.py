@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from phaze_ee.models.behind_relu import behind_relu
 from phaze_ee.models.edge_conv import edge_conv
 from phaze_ee.models.folding import FoldedParticleNet, fold
 from phaze_ee.models.native.kernel import EdgeConvKernel, library
@@ -22,7 +23,7 @@ class _Folding(NamedTuple):
 
     weights: FoldedParticleNet
     made_from: list[Tensor]
-    version: list[tuple[int, int]]
+    version: list[int]
 
 
 class PackedParticleNet(StagedParticleNet[PackedState]):
@@ -58,7 +59,7 @@ class PackedParticleNet(StagedParticleNet[PackedState]):
         folded = self._fold(check=True)
         jets = inputs.ragged()
         features_VC = torch.addcmul(folded.feature_shift_C, jets.features_VC, folded.feature_scale_C)
-        length = max(inputs.used_length, self.minimum_length)
+        length = self.minimum_length if self.mod.use_counts else max(inputs.used_length, self.minimum_length)
         return PackedState(features_VC, jets.points_V2, JetLayout(jets.particle_count_N), length)
 
     def stage(self, index: int, state: PackedState) -> PackedState:
@@ -83,8 +84,11 @@ class PackedParticleNet(StagedParticleNet[PackedState]):
             pooled_NC = pool_rows(features_VC, state.layout, "mean")
         else:
             pooled_NC = pool_rows(features_VC, state.layout, "sum") / state.length
-        logits: Tensor = self.mod.fc(pooled_NC)
-        return logits
+        if self._differentiates():
+            logits: Tensor = self.mod.fc(pooled_NC)
+            return logits
+        folded = self._fold()
+        return behind_relu(folded.others, folded.first(pooled_NC))
 
     def _fuse(self, state: PackedState) -> Float[Tensor, "V C"]:
         together_VC = torch.cat(state.earlier, dim=1)
@@ -137,7 +141,7 @@ class NativeParticleNet(PackedParticleNet):
         return kernels[index](state.features_VC, state.coordinates_VD, state.layout.count_N)
 
 
-def _version(tensors: list[Tensor]) -> list[tuple[int, int]]:
+def _version(tensors: list[Tensor]) -> list[int]:
     """Return what changes whenever one of the tensors does: by an optimiser, by loading, by a cast or a move."""
     # Tensors made in inference mode count no versions.
-    return [(tensor.data_ptr(), 0 if tensor.is_inference() else tensor._version) for tensor in tensors]
+    return [*map(Tensor.data_ptr, tensors), *(0 if tensor.is_inference() else tensor._version for tensor in tensors)]

@@ -37,7 +37,7 @@ def compress(
 
     Args:
         row_RC: the rows.
-        share: of the numbers, asked after every 16 rows.
+        share: of the numbers, asked after every 16 rows, and after the last.
         column_S: is written: the column of each number, row after row.
         value_S: is written: the number.
         start_R: is written: where each row begins, and the end of the last.
@@ -60,7 +60,8 @@ def compress(
                 mask &= mask - one
         column_S[used], value_S[used] = columns, 1
         used += one
-        if row % _ROWS == _ROWS - one and used > share * ((row + one) * (columns + one)):
+        asked = row % _ROWS == _ROWS - one or row == rows - one
+        if asked and used > share * ((row + one) * (columns + one)):
             return -1
     start_R[rows] = used
     return np.int64(used)  # type: ignore[return-value]  # or it would be a float, as the common type with −1
