@@ -60,8 +60,7 @@ class FoldedParticleNet:
     feature_shift_C: Float[Tensor, " C"]
     edge_convs: tuple[FoldedEdgeConv, ...]
     fusion: Affine | None
-    first: Affine  # of the layers on jets
-    others: tuple[Affine, ...]  # each behind a ReLU
+    per_jet: tuple[Affine, ...]
 
 
 @torch.no_grad()
@@ -74,14 +73,12 @@ def fold(mod: WeaverParticleNet, input_channels: int) -> FoldedParticleNet:
         scale_C, shift_C = like.new_ones(input_channels), like.new_zeros(input_channels)
     # Dropout is the only other layer there, and does nothing in inference.
     linear = [layer for layer in mod.fc.modules() if isinstance(layer, nn.Linear)]
-    first, *others = (Affine(layer.weight.T.contiguous(), layer.bias) for layer in linear)
     return FoldedParticleNet(
         feature_scale_C=scale_C.to(like.dtype),
         feature_shift_C=shift_C.to(like.dtype),
         edge_convs=tuple(_fold_edge_conv(block, like.dtype) for block in mod.edge_convs),
         fusion=_fold_layer(*mod.fusion_block[:2]).to(like.dtype) if mod.use_fusion else None,
-        first=first,
-        others=tuple(others),
+        per_jet=tuple(Affine(layer.weight.T, layer.bias) for layer in linear),
     )
 
 

@@ -7,7 +7,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from phaze_ee.models.behind_relu import behind_relu
 from phaze_ee.models.edge_conv import edge_conv
 from phaze_ee.models.folding import FoldedParticleNet, fold
 from phaze_ee.models.native.kernel import EdgeConvKernel, library
@@ -87,8 +86,11 @@ class PackedParticleNet(StagedParticleNet[PackedState]):
         if self._differentiates():
             logits: Tensor = self.mod.fc(pooled_NC)
             return logits
-        folded = self._fold()
-        return behind_relu(folded.others, folded.first(pooled_NC))
+        first, *others = self._fold().per_jet
+        answer_NC = first(pooled_NC)
+        for layer in others:
+            answer_NC = layer(answer_NC.relu_())
+        return answer_NC
 
     def _fuse(self, state: PackedState) -> Float[Tensor, "V C"]:
         together_VC = torch.cat(state.earlier, dim=1)

@@ -4,6 +4,9 @@ import numba
 import numpy as np
 from jaxtyping import Float, Int
 
+# Edges that are added to each other before their sum is added to those before: less is rounded, and it is faster.
+_TOGETHER = 4
+
 
 @numba.njit(cache=True, nogil=True)
 def add_pairs(
@@ -55,14 +58,21 @@ def add_edges(
     channels = output_VC.shape[1]
     for particle in range(len(edge_EC) // k):
         shortcut_C, output_C = shortcut_SC[first + particle], output_VC[first + particle]
+        edge_kC = edge_EC[particle * k : (particle + 1) * k]
         for channel in range(channels):
-            output_C[channel] = shortcut_C[column + channel]
-        for n in range(k):
-            edge_C = edge_EC[particle * k + n]
+            output_C[channel] = 0
+        for n in range(0, k - _TOGETHER + 1, _TOGETHER):
+            one_C, two_C, three_C, four_C = edge_kC[n], edge_kC[n + 1], edge_kC[n + 2], edge_kC[n + 3]
+            for channel in range(channels):
+                output_C[channel] += (_rectified(one_C[channel]) + _rectified(two_C[channel])) + (
+                    _rectified(three_C[channel]) + _rectified(four_C[channel])
+                )
+        for n in range(k - k % _TOGETHER, k):
+            edge_C = edge_kC[n]
             for channel in range(channels):
                 output_C[channel] += _rectified(edge_C[channel])
         for channel in range(channels):
-            output_C[channel] = _rectified(output_C[channel])
+            output_C[channel] = _rectified(output_C[channel] + shortcut_C[column + channel])
 
 
 @numba.njit(cache=True, nogil=True)
