@@ -18,8 +18,8 @@ from phaze_ee.models.compiled.rows import compress
 
 # Bags pay where fewer than a share _EVEN · N / (N + _OVERHEAD) of the numbers is positive, for a layer with N outputs:
 # what benchmarks/sparse.py measured on one core of an AMD EPYC with AVX-512.
-_EVEN = 0.45
-_OVERHEAD = 32
+_EVEN = 0.52
+_OVERHEAD = 64
 
 
 class _Memory(threading.local):
