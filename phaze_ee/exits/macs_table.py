@@ -9,6 +9,8 @@ from torch import Tensor
 
 from phaze_ee.models.tagger import Tagger
 
+_AT_FIRST = 128  # particles, which jets seldom exceed
+
 
 @final
 class MacsTable:
@@ -21,7 +23,7 @@ class MacsTable:
 
     def __init__(self, tagger: Tagger, exits: Collection[int] | None) -> None:
         self._tagger, self._exits = tagger, exits
-        self._table_EM = self._up_to(127)  # only ever replaced as a whole: threads share it
+        self._table_EM = self._up_to(_AT_FIRST)  # only ever replaced as a whole: threads share it
 
     def __call__(self, particle_count_N: Int[Tensor, " N"]) -> Int[Tensor, "E N"]:
         """Return the multiply-accumulates of jets that leave at each exit, by their number of particles."""

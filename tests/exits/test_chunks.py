@@ -23,6 +23,11 @@ PADDED = Tagger(ParticleTransformer(weaver_part()), [0, 1]).double().eval()
 PACKED = small_tagger().packed()
 
 
+@pytest.mark.parametrize(("jets", "expected"), [(1, 1), (2, 2), (255, 2), (384, 3), (512, 4), (2000, 4), (2100, 5)])
+def test_small_batches_make_few_chunks(jets: int, expected: int) -> None:
+    assert len(deal(PACKED, torch.full((jets,), 30), torch.arange(jets), 512)) == expected
+
+
 @pytest.fixture
 def _small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     cost = int(PADDED.exit_macs(torch.tensor([20]))[-1])
@@ -42,6 +47,7 @@ def test_every_jet_is_in_one_chunk_and_units_stay_together(
     unit_N = torch.unique(torch.tensor([unit for _, unit in jets], dtype=torch.long), return_inverse=True)[1]
     dealt = deal(tagger, count_N, unit_N, chunk_size)
     assert sorted(torch.cat(dealt).tolist()) == list(range(len(jets)))
+    assert len(dealt) > 1 or torch.equal(dealt[0], torch.arange(len(jets)))  # the engine selects nothing then
     units = [set(unit_N[chunk].tolist()) for chunk in dealt]
     assert sum(map(len, units)) == len(set(unit_N.tolist()))
     if tagger is PADDED:

@@ -77,4 +77,4 @@ def add_edges(
 
 @numba.njit(cache=True, nogil=True)
 def _rectified(number: float) -> float:
-    return number if not number < 0 else number * 0
+    return np.float32(0) if number < 0 else number  # type: ignore[return-value]  # exact as a double too
