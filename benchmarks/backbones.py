@@ -18,7 +18,7 @@ from rich.table import Table
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.projects import Judged, judged  # noqa: E402
+from benchmarks.projects import Judged, judged
 
 CONSOLE = Console(width=80)
 NETWORKS: dict[str, dict[str, Any]] = {

@@ -25,16 +25,19 @@ from torch import Tensor
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.engine import Rivals, race  # noqa: E402
-from phaze_ee.data.loaders import evaluation_loader  # noqa: E402
-from phaze_ee.data.schema import DataSchema  # noqa: E402
-from phaze_ee.exits.engine import Engine  # noqa: E402
-from phaze_ee.exits.policies import ThresholdPolicy  # noqa: E402
-from phaze_ee.exits.policy_file import ExitPolicyFile  # noqa: E402
-from phaze_ee.exits.scores import Window  # noqa: E402
-from phaze_ee.models.checkpoint import load_checkpoint, weights_hash  # noqa: E402
-from phaze_ee.models.tagger import Tagger  # noqa: E402
-from phaze_ee.types import RaggedJets  # noqa: E402
+from benchmarks.engine import Rivals, race
+from phaze_ee.data.loaders import evaluation_loader
+from phaze_ee.data.schema import DataSchema
+from phaze_ee.engine.engine import Engine
+from phaze_ee.exits.policies import ThresholdPolicy
+from phaze_ee.exits.policy_file import ExitPolicyFile
+from phaze_ee.exits.scores import Window
+from phaze_ee.models.checkpoint import (
+    load_checkpoint,
+    weights_hash,
+)
+from phaze_ee.models.tagger import Tagger
+from phaze_ee.types import RaggedJets
 
 FULL_JETS = 500  # the full model runs on so many: it takes as long for each jet, whatever their number
 Setting = tuple[str, int, int | None]  # backend, threads, and chunk size; None: the full model
@@ -118,7 +121,7 @@ def main() -> None:
     times = race(rivals, 1, arguments.rounds)
     result = Engine(tagger, policy)(jets)
     left_E = torch.bincount(result.exit_index_N, minlength=len(tagger.exit_names)).tolist()
-    full_macs = tagger.unpadded().exit_macs(jets.particle_count_N, exits=())[-1]
+    full_macs = tagger.fastest_form().exit_macs(jets.particle_count_N, exits=())[-1]
     print(f"{len(jets):,} jets of {arguments.background}, {float(jets.particle_count_N.double().mean()):.1f} particles")
     print(
         "leave at "

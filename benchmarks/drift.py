@@ -32,16 +32,25 @@ from torch import Tensor
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from phaze_ee.data.chunks import row_count  # noqa: E402
-from phaze_ee.data.rows import RowReader  # noqa: E402
-from phaze_ee.data.schema import DataSchema  # noqa: E402
-from phaze_ee.data.table import Span  # noqa: E402
-from phaze_ee.exits.drift import DriftReference, compare  # noqa: E402
-from phaze_ee.exits.engine import Engine  # noqa: E402
-from phaze_ee.exits.policies import ThresholdPolicy, exit_index  # noqa: E402
-from phaze_ee.models.checkpoint import Checkpoint, load_checkpoint  # noqa: E402
-from phaze_ee.modes.tables import empty_table  # noqa: E402
-from phaze_ee.workspace import existing_project  # noqa: E402
+from phaze_ee.data.rows import RowReader
+from phaze_ee.data.schema import DataSchema
+from phaze_ee.data.spans import row_count
+from phaze_ee.data.table import Span
+from phaze_ee.engine.engine import Engine
+from phaze_ee.exits.drift import (
+    DriftReference,
+    compare,
+)
+from phaze_ee.exits.policies import (
+    ThresholdPolicy,
+    exit_index,
+)
+from phaze_ee.models.checkpoint import (
+    Checkpoint,
+    load_checkpoint,
+)
+from phaze_ee.tables.style import empty_table
+from phaze_ee.workspace import existing_project
 
 SIGNIFICANCE = 1e-3
 SPLITS = 400

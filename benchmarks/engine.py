@@ -33,14 +33,14 @@ from torch.nn.functional import cross_entropy
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from phaze_ee.data.loaders import evaluation_loader  # noqa: E402
-from phaze_ee.data.schema import DataSchema  # noqa: E402
-from phaze_ee.exits.engine import Engine  # noqa: E402
-from phaze_ee.exits.policies import ExitPolicy  # noqa: E402
-from phaze_ee.models.particle_net import ParticleNet  # noqa: E402
-from phaze_ee.models.tagger import Tagger  # noqa: E402
-from phaze_ee.types import JetInputs  # noqa: E402
-from tests.published import published_network, real_jets  # noqa: E402
+from phaze_ee.data.loaders import evaluation_loader
+from phaze_ee.data.schema import DataSchema
+from phaze_ee.engine.engine import Engine
+from phaze_ee.exits.policies import ExitPolicy
+from phaze_ee.models.particle_net.padded import ParticleNet
+from phaze_ee.models.tagger import Tagger
+from phaze_ee.types import JetInputs
+from tests.published import published_network, real_jets
 
 Rivals = dict[str, Callable[[], object]]
 THREADS = 2

@@ -22,14 +22,14 @@ from benchmarks.two_sample import Momenta, two_sample_auc
 from phaze_ee.config.options import NetworkOptions
 from phaze_ee.data.loaders import evaluation_loader
 from phaze_ee.data.schema import DataSchema
-from phaze_ee.evaluation.predict import predict
+from phaze_ee.evaluation.answers import predict
 from phaze_ee.generate import GeneratorOptions, generate_files
 from phaze_ee.generate.columns import Floats, Integers
 from phaze_ee.generate.options import Mode
 from phaze_ee.generate.processes import LABELS, PROCESSES
+from phaze_ee.machine import resolve_device
 from phaze_ee.models.build import build_tagger
 from phaze_ee.models.checkpoint import load_weights
-from phaze_ee.models.device import resolve_device
 
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared"

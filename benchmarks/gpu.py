@@ -20,18 +20,18 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-import torch  # noqa: E402
-from rich import box  # noqa: E402
-from rich.console import Console  # noqa: E402
-from rich.table import Table  # noqa: E402
+import torch
+from rich import box
+from rich.console import Console
+from rich.table import Table
 
-from phaze_ee.config.options import Options  # noqa: E402
-from phaze_ee.data.schema import DataSchema  # noqa: E402
-from phaze_ee.models.build import build_tagger  # noqa: E402
-from phaze_ee.training.module import TaggerModule  # noqa: E402
-from phaze_ee.training.optim import build_optimizer  # noqa: E402
-from phaze_ee.types import JetBatch  # noqa: E402
-from tests.jets import random_jets  # noqa: E402
+from phaze_ee.config.options import Options
+from phaze_ee.data.schema import DataSchema
+from phaze_ee.models.build import build_tagger
+from phaze_ee.training.module import TaggerModule
+from phaze_ee.training.optim import build_optimizer
+from phaze_ee.types import JetBatch
+from tests.jets import random_jets
 
 NETWORKS = ("ParticleNet", "ParticleTransformer")
 WARM_UP = 5
@@ -63,7 +63,7 @@ def module_of(network: str, way: Way, device: torch.device) -> TaggerModule:
     schema = DataSchema.load(ROOT / "data_configs" / "JetClass_ParT_full.yaml")
     torch.manual_seed(0)
     tagger = build_tagger(options, ROOT / options.network_file, schema.weaver).to(device)
-    tagger = tagger.unpadded() if way.packed else tagger
+    tagger = tagger.fastest_form() if way.packed else tagger
     if way.compiled:
         tagger.backbone.stage = torch.compile(tagger.backbone.stage)  # type: ignore[method-assign]
     return TaggerModule(tagger, options, options, total_steps=1000)

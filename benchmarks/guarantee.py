@@ -28,19 +28,37 @@ from scipy.stats import binom
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-import phaze_ee  # noqa: E402
-from benchmarks.engine import race  # noqa: E402
-from phaze_ee.data.loaders import evaluation_loader  # noqa: E402
-from phaze_ee.data.schema import DataSchema  # noqa: E402
-from phaze_ee.evaluation.predict import predict  # noqa: E402
-from phaze_ee.exits.calibration.calibrate import Calibration, Settings, calibrate  # noqa: E402
-from phaze_ee.exits.calibration.jets import CalibrationJets  # noqa: E402
-from phaze_ee.exits.calibration.mix import prior_weights, weighted_ratio  # noqa: E402
-from phaze_ee.exits.calibration.targets import AccuracyDrop, Agreement, SignalEfficiency, Target  # noqa: E402
-from phaze_ee.exits.policies import ThresholdPolicy, temper  # noqa: E402
-from phaze_ee.models.checkpoint import load_checkpoint  # noqa: E402
-from phaze_ee.types import JetBatch, RaggedJets  # noqa: E402
-from phaze_ee.workspace import existing_project  # noqa: E402
+import phaze_ee
+from benchmarks.engine import race
+from phaze_ee.data.loaders import evaluation_loader
+from phaze_ee.data.schema import DataSchema
+from phaze_ee.evaluation.answers import predict
+from phaze_ee.exits.answers import CalibrationJets
+from phaze_ee.exits.calibrate import (
+    Calibration,
+    Settings,
+    calibrate,
+)
+from phaze_ee.exits.policies import (
+    ThresholdPolicy,
+    temper,
+)
+from phaze_ee.exits.promise import (
+    prior_weights,
+    weighted_ratio,
+)
+from phaze_ee.exits.targets import (
+    AccuracyDrop,
+    Agreement,
+    SignalEfficiency,
+    Target,
+)
+from phaze_ee.models.checkpoint import load_checkpoint
+from phaze_ee.types import (
+    JetBatch,
+    RaggedJets,
+)
+from phaze_ee.workspace import existing_project
 
 DELTA = 0.05
 QCD_SHARE = 0.999
@@ -63,7 +81,7 @@ def answers(project: str, files: Sequence[Path], cache: Path) -> CalibrationJets
             count=predictions.particle_count_N,
         )
     stored = np.load(path)
-    macs_EN = checkpoint.tagger.unpadded().exit_macs(torch.from_numpy(stored["count"])).double().numpy()
+    macs_EN = checkpoint.tagger.fastest_form().exit_macs(torch.from_numpy(stored["count"])).double().numpy()
     return CalibrationJets(
         torch.from_numpy(stored["logits"]).double(),
         stored["label"],

@@ -27,17 +27,25 @@ from rich.table import Table
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from phaze_ee.config.options import Options  # noqa: E402
-from phaze_ee.data.loaders import evaluation_loader, training_loader  # noqa: E402
-from phaze_ee.data.schema import DataSchema  # noqa: E402
-from phaze_ee.models.build import build_tagger  # noqa: E402
-from phaze_ee.models.checkpoint import load_weights  # noqa: E402
-from phaze_ee.models.heads import EXIT_HEADS  # noqa: E402
-from phaze_ee.models.tagger import Tagger  # noqa: E402
-from phaze_ee.results import TrainingHistory  # noqa: E402
-from phaze_ee.training.cached_loaders import Loaders, cached  # noqa: E402
-from phaze_ee.training.run import DataRecord, Outputs, train  # noqa: E402
-from phaze_ee.types import ExitStage  # noqa: E402
+from phaze_ee.config.options import Options
+from phaze_ee.data.loaders import (
+    evaluation_loader,
+    training_loader,
+)
+from phaze_ee.data.schema import DataSchema
+from phaze_ee.models.build import build_tagger
+from phaze_ee.models.checkpoint import load_weights
+from phaze_ee.models.heads import EXIT_HEADS
+from phaze_ee.models.tagger import Tagger
+from phaze_ee.names import ExitStage
+from phaze_ee.results.training import TrainingHistory
+from phaze_ee.training.frozen import cached
+from phaze_ee.training.loaders import Loaders
+from phaze_ee.training.run import (
+    DataRecord,
+    Outputs,
+    train,
+)
 
 CONSOLE = Console(width=80)
 LOSSES = ("target_detached", "mimic_detached", "distill_detached")
@@ -154,7 +162,7 @@ def main() -> None:
         table.add_column(column, justify="right")
     with (
         TemporaryDirectory() as name,
-        cached(tagger.unpadded().eval(), loaders, Path(name), CACHE_GB, CONSOLE) as (
+        cached(tagger.fastest_form().eval(), loaders, Path(name), CACHE_GB, CONSOLE) as (
             walked,
             stored,
         ),

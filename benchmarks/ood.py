@@ -23,13 +23,16 @@ from rich.console import Console
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.drift import unchanged, write_shifted  # noqa: E402
-from phaze_ee.modes import chain  # noqa: E402
-from phaze_ee.modes.new_project import create_project  # noqa: E402
-from phaze_ee.modes.ood_tables import auroc_table, leaving_table  # noqa: E402
-from phaze_ee.modes.request import Request  # noqa: E402
-from phaze_ee.ood_results import OODResults  # noqa: E402
-from phaze_ee.workspace import Project  # noqa: E402
+from benchmarks.drift import unchanged, write_shifted
+from phaze_ee.modes import chain
+from phaze_ee.modes.new_project import create_project
+from phaze_ee.modes.request import Request
+from phaze_ee.results.ood import OODResults
+from phaze_ee.tables.ood import (
+    auroc_table,
+    leaving_table,
+)
+from phaze_ee.workspace import Project
 
 DATA_CONFIG = ROOT / "data_configs" / "JetClass_ParT_full.yaml"
 SAMPLE_JETS = ROOT / "phaze_ee" / "sample_jets"

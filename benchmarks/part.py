@@ -20,13 +20,13 @@ from weaver.nn.model.ParticleTransformer import ParticleTransformer as WeaverPar
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.engine import Rivals, race, show  # noqa: E402
-from phaze_ee.exits.engine import Engine  # noqa: E402
-from phaze_ee.exits.policies import ExitPolicy  # noqa: E402
-from phaze_ee.models.particle_transformer import ParticleTransformer  # noqa: E402
-from phaze_ee.models.tagger import Tagger  # noqa: E402
-from phaze_ee.types import JetInputs  # noqa: E402
-from tests.published import real_jets  # noqa: E402
+from benchmarks.engine import Rivals, race, show
+from phaze_ee.engine.engine import Engine
+from phaze_ee.exits.policies import ExitPolicy
+from phaze_ee.models.particle_transformer import ParticleTransformer
+from phaze_ee.models.tagger import Tagger
+from phaze_ee.types import JetInputs
+from tests.published import real_jets
 
 THREADS, BATCH = 2, 100
 PADDED, TRIMMED = "weaver padded to 128", "weaver trimmed"

@@ -22,18 +22,18 @@ import uproot
 from rich.console import Console
 
 from phaze_ee.config.options import NetworkOptions
-from phaze_ee.data.chunks import ahead, row_count, spans_of
 from phaze_ee.data.loaders import EVALUATION_ROWS, evaluation_loader
 from phaze_ee.data.rows import RowReader
 from phaze_ee.data.schema import DataSchema
-from phaze_ee.exits.engine import Engine
+from phaze_ee.data.spans import ahead, row_count, spans_of
+from phaze_ee.engine.engine import Engine
 from phaze_ee.exits.policies import ThresholdPolicy
 from phaze_ee.models.build import build_tagger
-from phaze_ee.modes.tables import empty_table
 from phaze_ee.prediction.job import PredictionTask, predict_file
-from phaze_ee.prediction.manifest import InputFile, Manifest, Recipe
 from phaze_ee.prediction.outputs import FileJob
 from phaze_ee.prediction.parallel import predict_files
+from phaze_ee.prediction.writers import InputFile, Manifest, Recipe
+from phaze_ee.tables.style import empty_table
 
 NETWORK = Path(__file__).resolve().parents[1] / "network_configs" / "ParticleNet_JetClass.py"
 

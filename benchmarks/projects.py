@@ -9,10 +9,15 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from phaze_ee.modes import chain, new_project  # noqa: E402
-from phaze_ee.modes.request import Request  # noqa: E402
-from phaze_ee.results import BenchmarkResults, EvaluationResults, TrainingHistory  # noqa: E402
-from phaze_ee.workspace import Project  # noqa: E402
+from phaze_ee.modes import (
+    chain,
+    new_project,
+)
+from phaze_ee.modes.request import Request
+from phaze_ee.results.benchmark import BenchmarkResults
+from phaze_ee.results.evaluation import EvaluationResults
+from phaze_ee.results.training import TrainingHistory
+from phaze_ee.workspace import Project
 
 
 @dataclass(frozen=True)

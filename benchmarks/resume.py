@@ -23,17 +23,17 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-import torch  # noqa: E402
-from rich.console import Console  # noqa: E402
-from rich.table import Table  # noqa: E402
+import torch
+from rich.console import Console
+from rich.table import Table
 
-from benchmarks.projects import made  # noqa: E402
-from phaze_ee.modes.request import Request  # noqa: E402
-from phaze_ee.modes.train import run as run_train  # noqa: E402
-from phaze_ee.training.callbacks import History  # noqa: E402
-from phaze_ee.training.resume import ResumePoints  # noqa: E402
-from tests.training.interrupted import BATCHES, EPOCHS  # noqa: E402
-from tests.training.test_resume import finish, start, steps, wait_for_step, weights  # noqa: E402
+from benchmarks.projects import made
+from phaze_ee.modes.request import Request
+from phaze_ee.modes.train import run as run_train
+from phaze_ee.training.callbacks import History
+from phaze_ee.training.resume import ResumePoints
+from tests.training.interrupted import BATCHES, EPOCHS
+from tests.training.test_resume import finish, start, steps, wait_for_step, weights
 
 INTERVALS = (50, 500, 5000)
 JETS_PER_STEP = 64

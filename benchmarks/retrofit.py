@@ -24,11 +24,11 @@ from rich.table import Table
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from phaze_ee.config.retrofit import render_retrofit  # noqa: E402
-from phaze_ee.modes.new_project import create_project  # noqa: E402
-from phaze_ee.modes.retrofit import network_options  # noqa: E402
-from phaze_ee.results import TrainingHistory  # noqa: E402
-from phaze_ee.workspace import Project  # noqa: E402
+from phaze_ee.config.template import render_retrofit
+from phaze_ee.modes.new_project import create_project
+from phaze_ee.modes.retrofit import network_options
+from phaze_ee.results.training import TrainingHistory
+from phaze_ee.workspace import Project
 
 FEATURES = re.compile(r"for ([\d,]+) jets: ([\d.]+) GB, (\d+) s, computed once")
 COLUMNS = ("jets", "GB", "features s", "heads s", "total s", "CPU s", "without", "ratio", "accuracy: exits, full")

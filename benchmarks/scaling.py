@@ -18,14 +18,14 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from rich.console import Console  # noqa: E402
-from rich.table import Table  # noqa: E402
+from rich.console import Console
+from rich.table import Table
 
-from benchmarks.projects import made  # noqa: E402
-from phaze_ee.modes import convert  # noqa: E402
-from phaze_ee.modes.request import Request  # noqa: E402
-from phaze_ee.results import TrainingHistory  # noqa: E402
-from phaze_ee.workspace import Project  # noqa: E402
+from benchmarks.projects import made
+from phaze_ee.modes import convert
+from phaze_ee.modes.request import Request
+from phaze_ee.results.training import TrainingHistory
+from phaze_ee.workspace import Project
 
 JETS_PER_STEP, STEPS, EPOCHS = 64, 150, 2
 OPTIONS = {

@@ -3,7 +3,8 @@
     python benchmarks/sparse.py [--rounds 40]
 
 One thread, in the sizes in which the packed form works. The mark says which of the two the packed form would take
-(phaze_ee/models/behind_relu.py); its choice is right where a marked ratio is above 1, or an unmarked one below.
+(phaze_ee/models/particle_net/edge_conv.py); its choice is right where a marked ratio is above 1, or an unmarked one
+below.
 """
 
 import argparse
@@ -21,13 +22,13 @@ from torch import Tensor
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.engine import Rivals, race  # noqa: E402
-from phaze_ee.models import behind_relu  # noqa: E402
-from phaze_ee.models.affine import Affine  # noqa: E402
+from benchmarks.engine import Rivals, race
+from phaze_ee.models.particle_net import edge_conv
+from phaze_ee.models.particle_net.folding import Affine
 
 NUMBERS = 32 * 16 * 256  # of a piece of edges
 WIDTHS, SHARES = (32, 64, 128, 256), (0.1, 0.2, 0.3, 0.4, 0.5, 0.7)
-chosen = behind_relu.share_that_pays
+chosen = edge_conv.share_that_pays
 
 
 def multiply(up_to: float, by: Affine, row_RC: Tensor) -> None:
@@ -36,8 +37,8 @@ def multiply(up_to: float, by: Affine, row_RC: Tensor) -> None:
     def share(layer: Affine) -> float:
         return up_to
 
-    behind_relu.share_that_pays = share
-    behind_relu.behind_relu((by,), row_RC)
+    edge_conv.share_that_pays = share
+    edge_conv.sparse_layers((by,), row_RC)
 
 
 def make_rivals(width: int, share: float) -> Rivals:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from phaze_ee.api import load, load_policy, read_jets
-    from phaze_ee.exits.chunk_run import EngineResult
-    from phaze_ee.exits.engine import Engine
-    from phaze_ee.exits.event_budget import EventBudget
+    from phaze_ee.engine.engine import Engine
+    from phaze_ee.engine.event_budget import EventBudget
+    from phaze_ee.engine.run import EngineResult
     from phaze_ee.exits.policies import ThresholdPolicy
     from phaze_ee.models.tagger import Tagger
     from phaze_ee.types import JetInputs, RaggedJets
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
-    "Engine": "phaze_ee.exits.engine",
-    "EngineResult": "phaze_ee.exits.chunk_run",
-    "EventBudget": "phaze_ee.exits.event_budget",
+    "Engine": "phaze_ee.engine.engine",
+    "EngineResult": "phaze_ee.engine.run",
+    "EventBudget": "phaze_ee.engine.event_budget",
     "JetInputs": "phaze_ee.types",
     "RaggedJets": "phaze_ee.types",
     "Tagger": "phaze_ee.models.tagger",

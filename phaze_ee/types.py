@@ -11,13 +11,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-ExitStage = int | Literal["input"]
-FULL_MODEL = "full_model"
-
-
-def exit_names(exit_count: int) -> tuple[str, ...]:
-    """Return the names of ``exit_count`` exits as the results use them: ``exit_0`` …, and ``full_model`` last."""
-    return (*(f"exit_{index}" for index in range(exit_count - 1)), FULL_MODEL)
+from phaze_ee.names import ExitStage, exit_names
 
 
 @dataclass(frozen=True)

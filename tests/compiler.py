@@ -3,7 +3,7 @@
 import pytest
 
 from phaze_ee.errors import UsageError
-from phaze_ee.models.native.build import find_compiler
+from phaze_ee.models.particle_net.native.build import find_compiler
 
 
 def _found() -> bool:

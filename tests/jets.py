@@ -7,9 +7,10 @@ import torch
 from torch import Tensor
 from weaver.nn.model.ParticleNet import ParticleNet as WeaverParticleNet
 
-from phaze_ee.models.particle_net import ParticleNet
+from phaze_ee.models.particle_net.padded import ParticleNet
 from phaze_ee.models.tagger import Tagger
-from phaze_ee.types import ExitStage, JetBatch, JetInputs
+from phaze_ee.names import ExitStage
+from phaze_ee.types import JetBatch, JetInputs
 
 CHANNELS = 7
 CLASSES = 4

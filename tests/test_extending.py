@@ -11,8 +11,7 @@ import torch
 
 from phaze_ee.config.load import load_options
 from phaze_ee.config.options import ExitOptions, TrainingOptions
-from phaze_ee.exits.engine import Engine
-from phaze_ee.exits.losses import EXIT_LOSSES
+from phaze_ee.engine.engine import Engine
 from phaze_ee.exits.policies import ThresholdPolicy
 from phaze_ee.exits.scores import EXIT_SCORES, make_score
 from phaze_ee.models.build import BACKBONES
@@ -20,6 +19,7 @@ from phaze_ee.models.heads import EXIT_HEADS, HeadShape
 from phaze_ee.models.links import EXIT_LINKS
 from phaze_ee.models.particle_flow_network import ParticleFlowNetwork
 from phaze_ee.models.tagger import Tagger
+from phaze_ee.training.losses import EXIT_LOSSES
 from phaze_ee.training.module import TaggerModule
 from tests.contracts.backbone import LENGTHS, BackboneContract
 from tests.jets import CHANNELS, CLASSES, labelled_batch, random_jets
@@ -34,7 +34,7 @@ HOMES = (
     "jaxtyping",
     "phaze_ee.models.heads",
     "phaze_ee.models.links",
-    "phaze_ee.exits.losses",
+    "phaze_ee.training.losses",
     "phaze_ee.exits.scores",
     "phaze_ee.models.build",
     "phaze_ee.models.particle_flow_network",
@@ -140,7 +140,7 @@ def test_the_head_answers_and_learns() -> None:
 def test_the_link_averages() -> None:
     executed("class AverageLink(ExitLink)")
     tagger, jets = small_tagger(link="average"), random_jets((3, 5, 12), dtype=torch.float32)
-    independent = Tagger(tagger.backbone, tagger.exit_stages, tagger.exit_heads, tagger.heads)(jets)
+    independent = Tagger(tagger.backbone, tagger.exit_stages, tagger.head_names, tagger.heads)(jets)
     torch.testing.assert_close(tagger(jets)[:3], independent[:3].cumsum(dim=0) / torch.tensor([1, 2, 3]).view(3, 1, 1))
     torch.testing.assert_close(tagger(jets)[3], independent[3])
     train_one_step(tagger)

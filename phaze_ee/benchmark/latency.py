@@ -4,17 +4,23 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
 
-from phaze_ee.exits.chunk_run import EngineResult
-from phaze_ee.exits.engine import Engine
+from phaze_ee.data.jet_columns import JetColumns
+from phaze_ee.data.rows import RowReader
+from phaze_ee.data.schema import DataSchema
+from phaze_ee.data.spans import split_into_spans
+from phaze_ee.engine.engine import Engine
+from phaze_ee.engine.run import EngineResult
+from phaze_ee.errors import DataError
 from phaze_ee.exits.policies import ThresholdPolicy
 from phaze_ee.models.tagger import Tagger
-from phaze_ee.results import ExitLatency, LatencyReport, PolicyLatency
-from phaze_ee.types import Jets
+from phaze_ee.results.benchmark import ExitLatency, LatencyReport, PolicyLatency
+from phaze_ee.types import JetInputs, Jets
 
 BATCH_SIZES = (1, 16, 256)
 _CURVE_BATCHES = 3  # of each policy of a curve: there are many
@@ -43,7 +49,7 @@ def measure_latency(
         policy: also measured, at all batch sizes.
         curves: also measured, at the largest batch size.
         batch_sizes: jets per call.
-        threads: as for :class:`phaze_ee.exits.engine.Engine`.
+        threads: as for :class:`phaze_ee.engine.engine.Engine`.
         seconds: how long each exit and policy is measured at each batch size, at least.
         minimum_batches: how many batches each of them gets at least; a policy of a curve gets 3 if this is more.
     """
@@ -162,3 +168,23 @@ def _summary(timed: _Timed, size: int, watch: _Stopwatch, exit_count: int) -> Ex
         thresholds=list(timed.policy.thresholds),
         exit_fractions=(left_E.double() / left_E.sum()).tolist(),
     )
+
+
+_ROWS = 8  # read at a time; small, so that a few hundred jets come from everywhere
+
+
+def timed_jets(schema: DataSchema, files: Sequence[Path], count: int) -> JetInputs:
+    """Return about ``count`` jets from evenly spaced places of the files, in random order, the same on every run.
+
+    Where jets leave depends on their class, and files often hold one class each: the first jets would not do.
+
+    Raises:
+        DataError: a file cannot be used, or no jet from these places passes the selection.
+    """
+    spans = split_into_spans(files, schema.weaver.treename, _ROWS)
+    places = np.unique(np.linspace(0, len(spans) - 1, -(-count // _ROWS)).round().astype(int))
+    reader = RowReader(schema, training=False, labelled=False)
+    jets = JetColumns.concatenate([reader.read(spans[place]).jets for place in places])
+    if len(jets) == 0:
+        raise DataError(f"none of the jets to be timed passes the selection {reader.selection!r} of the data config")
+    return jets.take(torch.from_numpy(np.random.default_rng(0).permutation(len(jets)))).padded().inputs

@@ -5,9 +5,7 @@ from typing import Any, Self
 
 from pydantic import model_validator
 
-from phaze_ee.config.sections.exits import ExitOptions
-from phaze_ee.config.sections.network import NetworkOptions
-from phaze_ee.config.sections.training import TrainingOptions
+from phaze_ee.config.sections import ExitOptions, NetworkOptions, TrainingOptions
 from phaze_ee.errors import UsageError
 
 

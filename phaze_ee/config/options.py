@@ -5,14 +5,16 @@ flat namespace, as ``set_config(c)`` writes it.
 """
 
 from phaze_ee.config.exit_rules import ExitRules
-from phaze_ee.config.sections.base import Section
-from phaze_ee.config.sections.calibration import CalibrationOptions
-from phaze_ee.config.sections.data import DataOptions
-from phaze_ee.config.sections.exits import ExitOptions
-from phaze_ee.config.sections.hardware import HardwareOptions
-from phaze_ee.config.sections.logs import LoggingOptions
-from phaze_ee.config.sections.network import NetworkOptions
-from phaze_ee.config.sections.training import TrainingOptions
+from phaze_ee.config.sections import (
+    CalibrationOptions,
+    DataOptions,
+    ExitOptions,
+    HardwareOptions,
+    LoggingOptions,
+    NetworkOptions,
+    Section,
+    TrainingOptions,
+)
 
 __all__ = [
     "SECTIONS",

@@ -9,7 +9,8 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from phaze_ee.data.columns import JetColumns
+from phaze_ee.data.epochs import GOLDEN_RATIO
+from phaze_ee.data.jet_columns import JetColumns
 from phaze_ee.types import JetBatch
 
 # Jets that are shuffled together: 20,000 of 40 particles and 26 variables take 83 MB, twice that while joined.
@@ -81,3 +82,30 @@ def batch_sizes(jet_count: int, batch_size: int) -> list[int]:
     elif left:
         sizes.append(left)
     return sizes
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """One part of the jets of a loader, in their order; it can be walked as often as the loader can.
+
+    Which jets are held out depends on their position alone: the multiples of the golden ratio, modulo 1, spread them
+    evenly over files and classes.
+
+    Args:
+        batches: all jets.
+        share: of the jets are held out, between 0 and 1.
+        held_out: whether this is the part that is held out, or the rest.
+    """
+
+    batches: Iterable[JetBatch]
+    share: float
+    held_out: bool
+
+    def __iter__(self) -> Iterator[JetBatch]:
+        position = 0
+        for batch in self.batches:
+            phase_N = np.arange(position, position + len(batch)) * GOLDEN_RATIO % 1
+            chosen_N = np.flatnonzero((phase_N < self.share) == self.held_out)
+            position += len(batch)
+            if len(chosen_N):
+                yield take(batch, torch.from_numpy(chosen_N))

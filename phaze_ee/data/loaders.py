@@ -16,12 +16,11 @@ from phaze_ee.data import batches
 from phaze_ee.data.batches import Shuffled, batch_sizes, recut
 from phaze_ee.data.cache.reader import Cache
 from phaze_ee.data.cache.shards import ShardReader
-from phaze_ee.data.chunks import ChunkReader, split_into_spans
-from phaze_ee.data.columns import JetColumns
-from phaze_ee.data.epochs import EpochPlan
-from phaze_ee.data.resampling import resample
+from phaze_ee.data.epochs import EpochPlan, resample
+from phaze_ee.data.jet_columns import JetColumns
 from phaze_ee.data.rows import Chunk, RowReader
 from phaze_ee.data.schema import DataSchema
+from phaze_ee.data.spans import ChunkReader, split_into_spans
 from phaze_ee.errors import DataError
 from phaze_ee.types import JetBatch
 

@@ -17,7 +17,7 @@ from weaver.utils.data.eval_utils import _get_data_var_names
 from weaver.utils.data.preprocess import _build_weights
 from weaver.utils.dataset import _finalize_inputs
 
-from phaze_ee.data.columns import InputLayout, JetColumns
+from phaze_ee.data.jet_columns import InputLayout, JetColumns
 from phaze_ee.data.ragged import ragged_jets, standardised
 from phaze_ee.data.schema import DataSchema
 from phaze_ee.data.table import ROW, Span, check_finite, evaluate, holds_any, selected_table

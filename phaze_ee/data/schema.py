@@ -2,16 +2,26 @@
 
 import copy
 import json
-from collections.abc import Mapping, Sequence
+import logging
+import math
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Self, final
 
+import awkward as ak
+import numpy as np
 from weaver.utils.data.config import DataConfig
+from weaver.utils.data.preprocess import AutoStandardizer, WeightMaker
 
-from phaze_ee.data.resolve import resolved_options
+from phaze_ee.data.sources import open_source
+from phaze_ee.data.table import Span, check_finite, selected_table
 from phaze_ee.data.weaver_yaml import check_options, read_options
-from phaze_ee.errors import DataError
+from phaze_ee.errors import DataError, UsageError
 
+logger = logging.getLogger(__name__)
+
+DEFAULT_BACKGROUND = "label_QCD"
 KINDS = ("points", "features", "vectors", "mask")
 
 
@@ -146,3 +156,143 @@ def _check_shapes(config: DataConfig, groups: Mapping[str, str], origin: str) ->
     if len(set(lengths.values())) > 1:
         listed = ", ".join(f"{name} {length}" for name, length in lengths.items())
         raise DataError(f"{origin}: the input groups differ in length ({listed}); give all the same")
+
+
+def choose_background(class_names: Sequence[str], wanted: str | None) -> str | None:
+    """Return the background class: ``wanted``, or without a wish label_QCD where it is one of the classes, or None.
+
+    Raises:
+        UsageError: ``wanted`` is not one of the classes.
+    """
+    if wanted is None:
+        return DEFAULT_BACKGROUND if DEFAULT_BACKGROUND in class_names else None
+    if wanted in class_names:
+        return wanted
+    near = get_close_matches(wanted, class_names, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"choose from {', '.join(class_names)}"
+    raise UsageError(f"background {wanted!r} in the configuration is not a class of the data configuration; {hint}")
+
+
+def schema_with_inputs_of(model: DataSchema, options: dict[str, Any], origin: str) -> DataSchema:
+    """Return a data configuration that gives a model the inputs that it was trained with.
+
+    Tree, names of branches, selection and the formulas of variables are those of ``options``; labels, weights and
+    observers in it are not looked at. The standardisation is the model's.
+
+    Args:
+        model: the data configuration of the model.
+        options: the content of a weaver data YAML.
+        origin: where it comes from, for errors.
+
+    Raises:
+        DataError: it is wrong, or has other input variables or another standardisation.
+    """
+    unlabelled = {"labels": model.options["labels"], "weights": None, "observers": None, "monitor_variables": None}
+    other = DataSchema({**options, **unlabelled}, origin)
+    if other.weaver.input_dicts != model.weaver.input_dicts:
+        raise DataError(f"{origin}: {_difference(model, other)}; give the inputs of the model, in their order")
+    own = model.weaver.preprocess_params
+    for name, parameters in other.weaver.preprocess_params.items():
+        if parameters["center"] != "auto" and parameters != own[name]:
+            wrong = next(key for key in parameters if parameters[key] != own[name][key])
+            raise DataError(
+                f"{origin}: {name} has {wrong} {parameters[wrong]}, the model was trained with {own[name][wrong]}; "
+                "copy the inputs of the model's data config"
+            )
+    inputs = {key: model.options[key] for key in ("inputs", "preprocess")}
+    return DataSchema({**other.options, **inputs}, origin)
+
+
+def _difference(model: DataSchema, other: DataSchema) -> str:
+    """Return in words the first thing in which the inputs of two data configurations differ."""
+    ours, theirs = model.weaver.input_dicts, other.weaver.input_dicts
+    for group, names in ours.items():
+        given = theirs.get(group, [])
+        lacking, extra = _without(names, given), _without(given, names)
+        if lacking or extra:
+            return f"{group} lacks {lacking}" if lacking else f"{group} has {extra}, which the model does not know"
+        if given != names:
+            return f"the variables of {group} come in another order"
+    return f"the model does not know {_without(list(theirs), list(ours))}"
+
+
+def _without(names: list[str], others: list[str]) -> str:
+    return ", ".join(name for name in names if name not in others)
+
+
+def standardisation(config: DataConfig, files: Sequence[Path]) -> dict[str, Any]:
+    """Return weaver's preprocessing parameters with the ``auto`` centres and scales computed.
+
+    As in weaver: centre is the median, 1/scale the larger distance to the 16 % and 84 % quantiles, both from the first
+    ``data_fraction`` of each file.
+
+    Raises:
+        DataError: a file cannot be used, or a value is NaN or infinite.
+    """
+    standardizer = AutoStandardizer([], config)
+    parameters = standardizer._data_config.preprocess_params
+    automatic = {name for name, own in parameters.items() if own["center"] == "auto"}
+    for name in automatic:
+        if name.endswith("_mask"):
+            parameters[name]["center"] = None
+    names = {name for name in automatic if parameters[name]["center"] == "auto"}
+    table = _rows_of(config, files, names, standardizer.load_range[1])
+    resolved: dict[str, Any] = standardizer.make_preprocess_params(table)
+    return resolved
+
+
+def reweighting(config: DataConfig, files: Sequence[Path]) -> dict[str, list[list[float]]]:
+    """Return weaver's histogram of sampling weights for each reweighting class.
+
+    Jets outside all bins and classes are left out before weaver sees them: their weight is 0 anyway.
+
+    Raises:
+        DataError: a file cannot be used, or a class has no jet in the bins.
+    """
+    names = {*config.reweight_branches, *config.reweight_classes}
+    names |= {config.basewgt_name} if config.reweight_basewgt else set()
+    table = _rows_of(config, files, names)
+    used = table[_in_one_bin_and_class(table, config)]
+    if len(used) < len(table):
+        logger.warning("%d of %d jets are outside the reweighting bins or classes", len(table) - len(used), len(table))
+    for label in config.reweight_classes:
+        if not ak.any(used[label] == 1):
+            raise DataError(f"no training jet of class {label} lies in the bins of weights.reweight_vars; correct them")
+    with np.errstate(all="ignore"):  # empty bins
+        histograms: Mapping[str, Any] = WeightMaker([], config).make_weights(used)
+    return {label: histogram.tolist() for label, histogram in histograms.items()}
+
+
+def resolved_options(options: Mapping[str, Any], config: DataConfig, files: Sequence[Path]) -> dict[str, Any]:
+    """Return the options with everything computed that they leave to the training files."""
+    resolved = copy.deepcopy(dict(options))
+    if any(own["center"] == "auto" for own in config.preprocess_params.values()):
+        resolved["preprocess"]["params"] = standardisation(config, files)
+    weights = resolved.get("weights")
+    if weights and not weights["use_precomputed_weights"] and not weights.get("reweight_hists"):
+        weights["reweight_hists"] = reweighting(config, files)
+    return resolved
+
+
+def _rows_of(config: DataConfig, files: Iterable[Path], names: Collection[str], fraction: float = 1) -> ak.Array:
+    """Return some variables of the first ``fraction`` of the rows of each file."""
+    tables = []
+    for path in files:
+        with open_source(path, config.treename) as source:
+            rows = source.row_count
+        if rows:
+            span = Span(path, 0, max(1, math.trunc(fraction * rows)))
+            tables.append(selected_table(config, span, names, config.selection, training=True))
+            for name in names:
+                check_finite(tables[-1], name, path)
+    if not sum(map(len, tables)):
+        raise DataError(f"no training jet passes the selection {config.selection!r}; loosen it")
+    return ak.concatenate(tables)
+
+
+def _in_one_bin_and_class(table: ak.Array, config: DataConfig) -> ak.Array:
+    inside = sum(table[label] == 1 for label in config.reweight_classes) == 1
+    if config.reweight_discard_under_overflow:
+        for name, edges in zip(config.reweight_branches, config.reweight_bins, strict=True):
+            inside = inside & (table[name] >= min(edges)) & (table[name] <= max(edges))
+    return inside

@@ -7,8 +7,7 @@ import awkward as ak
 import numpy as np
 from weaver.utils.data.tools import _fused_pad_and_stack
 
-import phaze_ee.data.rows  # noqa: F401 - the libraries that read files
-from phaze_ee.data.columns import interleave, pad_particles
+from phaze_ee.data.jet_columns import interleave, pad_particles
 
 for pad_mode in ("wrap", "constant"):
     _fused_pad_and_stack(

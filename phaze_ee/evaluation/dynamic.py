@@ -5,7 +5,27 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from phaze_ee.dynamic_results import (
+from phaze_ee.evaluation.audits import MASS, WorkingPoint, audited_observables, exit_rates, mass_audit
+from phaze_ee.evaluation.metrics import expected_calibration_error
+from phaze_ee.evaluation.operating_point import (
+    Answers,
+    ExitIndex,
+    bounds,
+    confidence,
+    cost_accuracy_area,
+    exit_behaviour,
+    exits_per_class,
+    fraction,
+    operating_point,
+)
+from phaze_ee.evaluation.rejection import DEFAULT_EFFICIENCY
+from phaze_ee.exits.answers import CalibrationJets
+from phaze_ee.exits.policies import ThresholdPolicy, exit_index
+from phaze_ee.exits.policy_file import CostCurve, ExitPolicyFile
+from phaze_ee.exits.targets import AnyTarget, SignalEfficiency
+from phaze_ee.models.tagger import Tagger
+from phaze_ee.results.evaluation import EvaluationResults
+from phaze_ee.results.policy import (
     CurvePoint,
     DynamicResults,
     ExitBehaviour,
@@ -15,25 +35,6 @@ from phaze_ee.dynamic_results import (
     RealisedRisk,
     ScoreCurve,
 )
-from phaze_ee.evaluation.calibration_error import expected_calibration_error
-from phaze_ee.evaluation.exit_audit import MASS, audited_observables, exit_rates
-from phaze_ee.evaluation.exit_behaviour import bounds, exit_behaviour, exits_per_class
-from phaze_ee.evaluation.mass_audit import WorkingPoint, mass_audit
-from phaze_ee.evaluation.operating_point import (
-    Answers,
-    ExitIndex,
-    confidence,
-    cost_accuracy_area,
-    fraction,
-    operating_point,
-)
-from phaze_ee.evaluation.rejection import DEFAULT_EFFICIENCY
-from phaze_ee.exits.calibration.jets import CalibrationJets
-from phaze_ee.exits.calibration.targets import AnyTarget, SignalEfficiency
-from phaze_ee.exits.policies import ThresholdPolicy, exit_index
-from phaze_ee.exits.policy_file import CostCurve, ExitPolicyFile
-from phaze_ee.models.tagger import Tagger
-from phaze_ee.results import EvaluationResults
 from phaze_ee.types import Predictions
 
 

@@ -4,20 +4,30 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from sklearn.metrics import confusion_matrix, roc_auc_score
 
+from phaze_ee.data.schema import choose_background
 from phaze_ee.errors import DataError, RunError
-from phaze_ee.evaluation.calibration_error import expected_calibration_error
-from phaze_ee.evaluation.rejection import (
-    Discrimination,
-    choose_background,
-    discriminate,
-    rejection_at,
-    thinned,
-    working_points,
-)
-from phaze_ee.results import ExitEvaluation, Rejection
+from phaze_ee.evaluation.rejection import Discrimination, discriminate, rejection_at, thinned, working_points
+from phaze_ee.results.evaluation import ExitEvaluation, Rejection
+
+BIN_COUNT = 15
+
+
+def expected_calibration_error(
+    confidence_N: Float[npt.NDArray[np.float64], " N"], correct_N: Bool[npt.NDArray[np.bool_], " N"]
+) -> float:
+    """Return the expected calibration error of Guo et al. 2017 (arXiv:1706.04599, equation 5).
+
+    Jets are sorted by their confidence, the probability of the class they are assigned to, into 15 bins of equal width,
+    open below and closed above: (0, 1/15], …, (14/15, 1]. The error is the mean over the bins, weighted with their
+    numbers of jets, of |fraction of jets assigned correctly - mean confidence|. Empty bins add nothing.
+    """
+    bin_N = np.clip(np.ceil(confidence_N * BIN_COUNT).astype(np.int64) - 1, 0, BIN_COUNT - 1)
+    gap_per_bin = np.bincount(bin_N, weights=correct_N - confidence_N, minlength=BIN_COUNT)
+    return float(np.abs(gap_per_bin).sum() / len(confidence_N))
+
 
 Logits = Float[npt.NDArray[np.floating], "N K"]
 Labels = Int[npt.NDArray[np.int64], " N"]

@@ -10,16 +10,17 @@ import torch
 from jaxtyping import Float, Int
 from scipy.stats import rankdata
 
-from phaze_ee.dynamic_results import Fraction
 from phaze_ee.errors import DataError
 from phaze_ee.evaluation.metrics import check_finite
 from phaze_ee.evaluation.ood_scores import OOD_SCORES, OODScore
 from phaze_ee.evaluation.operating_point import fraction
 from phaze_ee.exits.policies import ExitPolicy, exit_index, temper
 from phaze_ee.exits.policy_file import ExitPolicyFile
-from phaze_ee.ood_results import OODDetection, OODPolicy, OODResults
-from phaze_ee.results import EvaluationResults
-from phaze_ee.types import Predictions, exit_names
+from phaze_ee.names import exit_names
+from phaze_ee.results.evaluation import EvaluationResults
+from phaze_ee.results.ood import OODDetection, OODPolicy, OODResults
+from phaze_ee.results.policy import Fraction
+from phaze_ee.types import Predictions
 
 FEWEST_JETS = 10
 _FEW_JETS = 100

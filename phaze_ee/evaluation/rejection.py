@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from functools import partial
 
 import numpy as np
@@ -10,10 +9,9 @@ import numpy.typing as npt
 from jaxtyping import Float, Int
 from sklearn.metrics import roc_curve
 
-from phaze_ee.errors import UsageError
-from phaze_ee.results import Rejection, RocCurve
+from phaze_ee.data.schema import DEFAULT_BACKGROUND
+from phaze_ee.results.evaluation import Rejection, RocCurve
 
-DEFAULT_BACKGROUND = "label_QCD"
 DEFAULT_EFFICIENCY = 0.5
 # Signal efficiencies at which JetClass rejections are quoted (arXiv:2202.03772, table 1).
 JETCLASS_EFFICIENCIES = {
@@ -42,21 +40,6 @@ class Discrimination:
     background_count: int
     signal_efficiency: FloatArray
     background_efficiency: FloatArray
-
-
-def choose_background(class_names: Sequence[str], wanted: str | None) -> str | None:
-    """Return the background class: ``wanted``, or without a wish label_QCD where it is one of the classes, or None.
-
-    Raises:
-        UsageError: ``wanted`` is not one of the classes.
-    """
-    if wanted is None:
-        return DEFAULT_BACKGROUND if DEFAULT_BACKGROUND in class_names else None
-    if wanted in class_names:
-        return wanted
-    near = get_close_matches(wanted, class_names, n=1)
-    hint = f"did you mean {near[0]!r}?" if near else f"choose from {', '.join(class_names)}"
-    raise UsageError(f"background {wanted!r} in the configuration is not a class of the data configuration; {hint}")
 
 
 def working_points(class_names: Sequence[str], background: str) -> dict[str, float]:

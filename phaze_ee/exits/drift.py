@@ -17,8 +17,8 @@ from scipy.stats import chi2_contingency
 from torch import Tensor
 
 from phaze_ee.exits.policies import ThresholdPolicy
-from phaze_ee.results import Record, ResultsFile
-from phaze_ee.types import exit_names
+from phaze_ee.names import exit_names
+from phaze_ee.results.base import Record, ResultsFile
 
 EXIT, ANSWER, CONFIDENCE = "exit", "answer", "confidence of the answer"
 _BINS = 20

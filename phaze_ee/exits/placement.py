@@ -9,10 +9,10 @@ from typing import final
 import numpy as np
 import numpy.typing as npt
 
-from phaze_ee.exits.calibration.candidates import cost_curve, pareto_front
-from phaze_ee.exits.calibration.jets import CalibrationJets
-from phaze_ee.exits.calibration.targets import wrong_answers
+from phaze_ee.exits.answers import CalibrationJets
+from phaze_ee.exits.candidates import cost_curve, pareto_front
 from phaze_ee.exits.scores import ExitScore
+from phaze_ee.exits.targets import wrong_answers
 
 _POINTS = 30  # on the curve of each set
 _MOST_SUBSETS = 600  # ten candidates have more, which takes minutes
@@ -39,7 +39,7 @@ class Placement:
 def placements(score: ExitScore, shaping: CalibrationJets, judging: CalibrationJets) -> list[Placement]:
     """Return every set of candidates with thresholds of several costs, which some jets shape and others judge.
 
-    The thresholds are those of :func:`phaze_ee.exits.calibration.candidates.cost_curve`. With many candidates, sets are
+    The thresholds are those of :func:`phaze_ee.exits.candidates.cost_curve`. With many candidates, sets are
     limited in size so that there are at most 600. The full model without exits comes first.
     """
     found = [_judged((), (), judging, np.zeros(len(judging), dtype=np.int64))]

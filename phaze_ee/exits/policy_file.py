@@ -4,12 +4,12 @@ from pathlib import Path
 from typing import Literal, Self
 
 from phaze_ee.errors import UsageError
-from phaze_ee.exits.calibration.calibrate import TestedRisk
-from phaze_ee.exits.calibration.targets import AnyTarget
+from phaze_ee.exits.calibrate import TestedRisk
 from phaze_ee.exits.drift import DriftReference
 from phaze_ee.exits.policies import ThresholdPolicy
 from phaze_ee.exits.scores import AnyExitScore
-from phaze_ee.results import Record, ResultsFile
+from phaze_ee.exits.targets import AnyTarget
+from phaze_ee.results.base import Record, ResultsFile
 
 
 class CostCurve(Record):

@@ -11,7 +11,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from torch import Tensor
 
 from phaze_ee.errors import UsageError
-from phaze_ee.results import Record
+from phaze_ee.results.base import Record
 
 
 class ExitScore(Record, ABC):

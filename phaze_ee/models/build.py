@@ -16,7 +16,7 @@ from phaze_ee.errors import USER_CODE_ERRORS, UsageError, one_line
 from phaze_ee.models.backbone import Backbone
 from phaze_ee.models.heads import HeadShape
 from phaze_ee.models.particle_flow_network import ParticleFlowNetwork
-from phaze_ee.models.particle_net import ParticleNet
+from phaze_ee.models.particle_net.padded import ParticleNet
 from phaze_ee.models.particle_next import ParticleNeXt
 from phaze_ee.models.particle_transformer import ParticleTransformer
 from phaze_ee.models.tagger import Tagger

@@ -70,7 +70,7 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         "backbone": tagger.backbone.name,
         "arguments": dict(tagger.backbone.arguments),
         "exit_stages": list(tagger.exit_stages),
-        "exit_head": list(tagger.exit_heads),
+        "exit_head": list(tagger.head_names),
         "exit_head_shape": asdict(tagger.head_shape),
         "exit_link": tagger.link.name,
         "state_dict": tagger.state_dict(),

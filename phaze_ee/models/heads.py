@@ -9,8 +9,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from phaze_ee.models.macs import macs_per_row
-from phaze_ee.models.packed import JetLayout, pool_rows
+from phaze_ee.models.backbone import macs_per_row
+from phaze_ee.models.states import JetLayout, pool_rows
 from phaze_ee.types import State
 
 

@@ -8,9 +8,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from phaze_ee.models.backbone import Backbone
-from phaze_ee.models.macs import macs_per_row
-from phaze_ee.models.padded import PaddedState, plain_state
+from phaze_ee.models.backbone import Backbone, macs_per_row
+from phaze_ee.models.states import PaddedState, plain_state
 from phaze_ee.types import Jets
 
 

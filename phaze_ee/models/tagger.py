@@ -11,7 +11,8 @@ from phaze_ee.errors import UsageError
 from phaze_ee.models.backbone import Backbone
 from phaze_ee.models.heads import DEFAULT_SHAPE, EXIT_HEADS, ExitHead, HeadShape
 from phaze_ee.models.links import EXIT_LINKS, ExitLink, Memory
-from phaze_ee.types import Exit, ExitStage, Jets, State, exit_names
+from phaze_ee.names import ExitStage, exit_names
+from phaze_ee.types import Exit, Jets, State
 
 Walk = Generator[Exit, Tensor | None, None]
 
@@ -50,7 +51,7 @@ class Tagger(nn.Module):
         super().__init__()
         self.backbone = backbone
         self.exit_stages = check_exit_stages(exit_stages, len(backbone.stage_channels))
-        self.exit_heads = check_exit_heads(exit_head, len(self.exit_stages))
+        self.head_names = check_head_names(exit_head, len(self.exit_stages))
         self.head_shape = head_shape
         self.heads = self._fresh_heads() if heads is None else heads
         self.link = link if isinstance(link, ExitLink) else self._fresh_link(link)
@@ -58,7 +59,7 @@ class Tagger(nn.Module):
     def _fresh_heads(self) -> nn.ModuleList:
         return nn.ModuleList(
             EXIT_HEADS[name](self._channels(stage), self.backbone.num_classes, self.head_shape)
-            for name, stage in zip(self.exit_heads, self.exit_stages, strict=True)
+            for name, stage in zip(self.head_names, self.exit_stages, strict=True)
         )
 
     def _fresh_link(self, name: str) -> ExitLink:
@@ -83,7 +84,7 @@ class Tagger(nn.Module):
         """
         return self.with_backbone(self.backbone.packed())
 
-    def unpadded(self) -> "Tagger":
+    def fastest_form(self) -> "Tagger":
         """Return the packed form on the CPU if the backbone has one, else the tagger itself."""
         on_cpu = all(parameter.device.type == "cpu" for parameter in self.backbone.parameters())
         return self.packed() if on_cpu and self.backbone.has_packed_form else self
@@ -99,7 +100,7 @@ class Tagger(nn.Module):
     def with_backbone(self, backbone: Backbone[Any]) -> "Tagger":
         """Return a tagger with the same exits, shared with this one, on a backbone of the same stages."""
         twin = Tagger(
-            backbone, self.exit_stages, self.exit_heads, self.heads, head_shape=self.head_shape, link=self.link
+            backbone, self.exit_stages, self.head_names, self.heads, head_shape=self.head_shape, link=self.link
         )
         twin.training = self.training
         return twin
@@ -190,7 +191,7 @@ def check_exit_stages(exit_stages: Sequence[ExitStage], stage_count: int) -> tup
     return tuple(exit_stages)
 
 
-def check_exit_heads(exit_head: str | Sequence[str], exit_count: int) -> tuple[str, ...]:
+def check_head_names(exit_head: str | Sequence[str], exit_count: int) -> tuple[str, ...]:
     """Return the names of the heads, one per exit.
 
     Raises:

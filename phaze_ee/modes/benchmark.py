@@ -6,22 +6,20 @@ import numpy as np
 import torch
 
 from phaze_ee.benchmark.cost import UNIT, ExitCost, exit_costs
-from phaze_ee.benchmark.latency import measure_latency
-from phaze_ee.benchmark.timed_jets import timed_jets
+from phaze_ee.benchmark.latency import measure_latency, timed_jets
 from phaze_ee.data.schema import DataSchema
 from phaze_ee.errors import DataError, UsageError
 from phaze_ee.exits.policies import ThresholdPolicy
 from phaze_ee.exits.policy_file import ExitPolicyFile
-from phaze_ee.models.device import resolve_device
+from phaze_ee.machine import resolve_device
 from phaze_ee.models.tagger import Tagger
-from phaze_ee.modes.console import console
-from phaze_ee.modes.exit_policy import policy_of_model
-from phaze_ee.modes.inputs import Setup, load_setup, load_trained
-from phaze_ee.modes.model_identity import weights_hash
+from phaze_ee.modes.console import console, show, show_notes
 from phaze_ee.modes.request import Request
-from phaze_ee.modes.tables import benchmark_table, curve_latency_table, head_table, latency_table, show, show_notes
-from phaze_ee.plots.titles import exit_title
-from phaze_ee.results import BenchmarkResults, EvaluationResults, ExitBenchmark, ExitEvaluation, LatencyReport
+from phaze_ee.modes.session import Setup, load_setup, load_trained, policy_of_model, weights_hash
+from phaze_ee.names import exit_title
+from phaze_ee.results.benchmark import BenchmarkResults, ExitBenchmark, LatencyReport
+from phaze_ee.results.evaluation import EvaluationResults, ExitEvaluation
+from phaze_ee.tables.benchmark import benchmark_table, curve_latency_table, head_table, latency_table
 
 _NEXT_TO_NOTHING = 0.01
 _TIMED_JETS = 512
@@ -80,7 +78,7 @@ def _latency(
     device = resolve_device(setup.options.device)
     policy_file = policy_of_model(setup.project, model_hash)
     report = measure_latency(
-        tagger.to(device).unpadded(),
+        tagger.to(device).fastest_form(),
         inputs.to(device).ragged(),
         policy=None if policy_file is None else policy_file.policy(),
         curves=[] if policy_file is None else _some_points(policy_file),

@@ -6,29 +6,26 @@ from pathlib import Path
 import torch
 
 from phaze_ee.config.options import Options
+from phaze_ee.data.schema import choose_background
 from phaze_ee.errors import UsageError
+from phaze_ee.evaluation.answers import predict
 from phaze_ee.evaluation.metrics import jets_per_class
-from phaze_ee.evaluation.predict import predict
-from phaze_ee.evaluation.rejection import choose_background
-from phaze_ee.exits.calibration.calibrate import Calibration, Settings, calibrate
-from phaze_ee.exits.calibration.candidates import cost_curve
-from phaze_ee.exits.calibration.gate import fit_gate
-from phaze_ee.exits.calibration.jets import CalibrationJets
-from phaze_ee.exits.calibration.statement import figures, guarantee
-from phaze_ee.exits.calibration.targets import AccuracyDrop, Agreement, Budget, SignalEfficiency, Target, wrong_answers
+from phaze_ee.exits.answers import CalibrationJets
+from phaze_ee.exits.calibrate import Calibration, Settings, calibrate
+from phaze_ee.exits.candidates import cost_curve
 from phaze_ee.exits.drift import DriftReference
+from phaze_ee.exits.fits import fit_gate
 from phaze_ee.exits.policy_file import CalibrationSample, CostCurve, ExitPolicyFile
+from phaze_ee.exits.promise import figures, guarantee
 from phaze_ee.exits.scores import ExitScore, make_score
-from phaze_ee.models.device import resolve_device
+from phaze_ee.exits.targets import AccuracyDrop, Agreement, Budget, SignalEfficiency, Target, wrong_answers
+from phaze_ee.machine import resolve_device
 from phaze_ee.modes.calibration_jets import calibration_batches, calibration_jets, origin
-from phaze_ee.modes.console import console
-from phaze_ee.modes.inputs import Setup, Trained, load_setup, load_trained
-from phaze_ee.modes.model_identity import weights_hash
-from phaze_ee.modes.policy_tables import policy_table, risk_table
-from phaze_ee.modes.progress import counted
+from phaze_ee.modes.console import console, counted, show, show_notes
 from phaze_ee.modes.request import Request
-from phaze_ee.modes.tables import show, show_notes
-from phaze_ee.plots.titles import class_title
+from phaze_ee.modes.session import Setup, Trained, load_setup, load_trained, weights_hash
+from phaze_ee.names import class_title
+from phaze_ee.tables.policy import calibrated_policy_table, calibrated_risk_table
 
 _CURVE_SCORES = ("confidence", "entropy", "margin", "patience")
 _CURVE_POINTS = 15
@@ -56,8 +53,8 @@ def run(request: Request) -> None:
     if result.reason is not None:
         console.print(f"Nothing passed, so {file.guarantee.statement}", style="bold", soft_wrap=True, markup=False)
     elif file.guarantee.risks:
-        show(risk_table(file))
-    show(policy_table(file))
+        show(calibrated_risk_table(file))
+    show(calibrated_policy_table(file))
     show_notes([*([] if result.reason is not None else [file.guarantee.statement]), *file.notes])
     console.print(f"Written: {setup.project.exit_policy}", soft_wrap=True, markup=False)
 

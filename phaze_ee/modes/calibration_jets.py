@@ -8,14 +8,13 @@ import torch
 from torch import Tensor
 
 from phaze_ee.config.options import Options
-from phaze_ee.data.held_out import Part
+from phaze_ee.data.batches import HeldOut
 from phaze_ee.data.loaders import evaluation_loader
 from phaze_ee.errors import DataError, UsageError
-from phaze_ee.exits.calibration.jets import CalibrationJets, FloatArray
-from phaze_ee.exits.calibration.mix import prior_weights
+from phaze_ee.exits.answers import CalibrationJets, FloatArray
+from phaze_ee.exits.promise import prior_weights
 from phaze_ee.models.tagger import Tagger
-from phaze_ee.modes.cached_jets import cached_jets
-from phaze_ee.modes.inputs import Setup, Trained
+from phaze_ee.modes.session import Setup, Trained, cached_jets
 from phaze_ee.types import JetBatch, Predictions
 
 
@@ -39,7 +38,7 @@ def calibration_batches(setup: Setup, trained: Trained) -> tuple[list[Path], Ite
             "the training chose its best epoch with some of these jets (another calibration_share then): the promise "
             "is a little too optimistic; train again, or set c.calibration_files"
         )
-    return files, Part(loader, share, held_out=True), notes
+    return files, HeldOut(loader, share, held_out=True), notes
 
 
 def _refuse_overlap(files: Sequence[Path], other: str, theirs: Sequence[Path]) -> None:
@@ -67,7 +66,7 @@ def calibration_jets(tagger: Tagger, predictions: Predictions, options: Options)
     broken = int((~np.isfinite(predictions.logits_ENK)).any(axis=(0, 2)).sum())
     if broken:
         raise DataError(f"the network's answer is not finite for {broken} jets; train it again, or check these files")
-    macs_EN, head_EN, full_N = _costs(tagger.unpadded(), torch.from_numpy(predictions.particle_count_N))
+    macs_EN, head_EN, full_N = _costs(tagger.fastest_form(), torch.from_numpy(predictions.particle_count_N))
     weight_N = (
         np.ones(len(predictions))
         if options.class_prior is None

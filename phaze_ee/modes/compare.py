@@ -6,12 +6,11 @@ from pathlib import Path
 
 from phaze_ee.atomic import replacing
 from phaze_ee.errors import UsageError
-from phaze_ee.modes.console import console
-from phaze_ee.modes.plot import say_what_is_missing, write_figures
-from phaze_ee.modes.project_results import check_classes, read_project_results
+from phaze_ee.modes.console import console, show, show_notes
+from phaze_ee.modes.plot import check_classes, read_project_results, say_what_is_missing, write_figures
 from phaze_ee.modes.request import Request
-from phaze_ee.modes.tables import comparison_table, show, show_notes
 from phaze_ee.plots.tradeoff import ProjectResults, tradeoff_figures
+from phaze_ee.tables.benchmark import comparison_table
 from phaze_ee.workspace import Project, existing_project
 
 _SUMMARY_COLUMNS = ("project", "exit", "accuracy", "accuracy_error", "roc_auc", "flops", "macs", "params")

@@ -1,9 +1,36 @@
 """The one console that modes print on."""
 
 import os
+from collections.abc import Iterable, Iterator
 
 from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from phaze_ee.tables.style import WIDTH
+from phaze_ee.types import JetBatch
 
 # Of the processes that torchrun starts, the first speaks. Numbers and paths are not coloured: colour is kept for what
 # a table wants to stress.
 console = Console(highlight=False, quiet=os.environ.get("RANK", "0") != "0")
+
+
+def show(table: Table) -> None:
+    """Print a table, at most 80 columns wide also where the output is a file or a wide window."""
+    console.print(table, width=min(console.width, WIDTH))
+
+
+def show_notes(notes: Iterable[str]) -> None:
+    """Print remarks on a result, one a line."""
+    for note in notes:
+        console.print(f"Note: {note}", width=min(console.width, WIDTH), markup=False)
+
+
+def counted(batches: Iterable[JetBatch]) -> Iterator[JetBatch]:
+    """Pass batches on, and show the number of jets while the console is a terminal."""
+    columns = (SpinnerColumn(), TextColumn("{task.completed:,} jets"), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task("", total=None)
+        for batch in batches:
+            yield batch
+            progress.advance(task, len(batch))

@@ -10,12 +10,11 @@ from rich.table import Table
 
 from phaze_ee.data.cache.build import Job, build_cache
 from phaze_ee.data.cache.reader import Cache
-from phaze_ee.data.chunks import core_count
-from phaze_ee.modes.cached_jets import cache_root
-from phaze_ee.modes.console import console
-from phaze_ee.modes.inputs import FileOption, Setup, load_setup
+from phaze_ee.data.spans import core_count
+from phaze_ee.modes.console import console, show
 from phaze_ee.modes.request import Request
-from phaze_ee.modes.tables import empty_table, show
+from phaze_ee.modes.session import FileOption, Setup, cache_root, load_setup
+from phaze_ee.tables.style import empty_table
 
 
 def run(request: Request) -> None:

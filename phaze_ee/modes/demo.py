@@ -4,11 +4,11 @@ import dataclasses
 import itertools
 
 from phaze_ee.modes import chain
-from phaze_ee.modes.console import console
+from phaze_ee.modes.console import console, show
 from phaze_ee.modes.new_project import create_project
 from phaze_ee.modes.request import Request
-from phaze_ee.modes.tables import benchmark_table, show
-from phaze_ee.results import BenchmarkResults
+from phaze_ee.results.benchmark import BenchmarkResults
+from phaze_ee.tables.benchmark import benchmark_table
 from phaze_ee.workspace import Project
 
 _OPERATIONS = "train_calibrate_evaluate_benchmark_predict_plot"

@@ -1,31 +1,56 @@
 """Mode evaluate: how well each exit of the trained network does on jets it has not learned from."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+from phaze_ee.data.files import expand_patterns
 from phaze_ee.data.loaders import evaluation_loader
-from phaze_ee.data.schema import DataSchema
+from phaze_ee.data.schema import DataSchema, choose_background, schema_with_inputs_of
+from phaze_ee.data.weaver_yaml import read_options
+from phaze_ee.errors import UsageError
+from phaze_ee.evaluation.answers import predict
 from phaze_ee.evaluation.dynamic import evaluate_dynamic
 from phaze_ee.evaluation.metrics import evaluate_exit, jets_per_class
 from phaze_ee.evaluation.ood import evaluate_ood
-from phaze_ee.evaluation.predict import predict
-from phaze_ee.evaluation.rejection import choose_background
 from phaze_ee.exits.policy_file import ExitPolicyFile
-from phaze_ee.models.device import resolve_device
-from phaze_ee.modes.cached_jets import cached_jets
-from phaze_ee.modes.console import console
-from phaze_ee.modes.dynamic_tables import dynamic_tables
-from phaze_ee.modes.exit_policy import policy_of_model
-from phaze_ee.modes.inputs import Setup, Trained, load_setup, load_trained
-from phaze_ee.modes.model_identity import weights_hash
-from phaze_ee.modes.ood import requested_ood
-from phaze_ee.modes.ood_tables import ood_tables
-from phaze_ee.modes.progress import counted
+from phaze_ee.machine import resolve_device
+from phaze_ee.modes.console import console, counted, show, show_notes
 from phaze_ee.modes.request import Request
-from phaze_ee.modes.tables import evaluation_table, rejection_tables, show, show_notes
-from phaze_ee.ood_results import OODResults
-from phaze_ee.results import EvaluationResults
+from phaze_ee.modes.session import Setup, Trained, cached_jets, load_setup, load_trained, policy_of_model, weights_hash
+from phaze_ee.results.evaluation import EvaluationResults
+from phaze_ee.results.ood import OODResults
+from phaze_ee.tables.evaluation import evaluation_table, rejection_tables
+from phaze_ee.tables.ood import ood_tables
+from phaze_ee.tables.policy import dynamic_tables
 from phaze_ee.types import Predictions
+from phaze_ee.workspace import find_file
+
+
+@dataclass(frozen=True)
+class OODJets:
+    """Files of jets of another kind than the project's, and a data configuration that reads them, without labels."""
+
+    files: list[Path]
+    schema: DataSchema
+
+
+def requested_ood(request: Request, setup: Setup, trained: Trained) -> OODJets | None:
+    """Return what ``--ood`` and ``--ood-data-config`` name; None without them.
+
+    Raises:
+        UsageError: a pattern matches no file, or there is a data configuration and no files.
+        DataError: the data configuration is wrong, or gives other inputs than the model needs.
+    """
+    if not request.ood:
+        if request.ood_data_config is not None:
+            raise UsageError("--ood-data-config says how the files of --ood are read; give these too")
+        return None
+    files = expand_patterns("--ood", request.ood, setup.project.root)
+    if request.ood_data_config is None:
+        return OODJets(files, trained.schema.with_observers([]))
+    path = find_file("--ood-data-config", request.ood_data_config, setup.project.root)
+    return OODJets(files, schema_with_inputs_of(trained.schema, read_options(path), str(path)))
 
 
 def run(request: Request) -> None:
@@ -65,7 +90,7 @@ def _evaluate_policy(
 ) -> None:
     """Judge the project's exit policy on the same answers."""
     background = choose_background(predictions.class_names, setup.options.background)
-    dynamic = evaluate_dynamic(predictions, policy_file, trained.tagger.unpadded(), background, results)
+    dynamic = evaluate_dynamic(predictions, policy_file, trained.tagger.fastest_form(), background, results)
     dynamic.write(setup.project.dynamic_results)
     for table in dynamic_tables(dynamic):
         show(table)

@@ -1,11 +1,11 @@
 """Mode find_lr: where the learning rate should be."""
 
 from phaze_ee.modes.console import console
-from phaze_ee.modes.inputs import load_setup
 from phaze_ee.modes.plot import write_figures
 from phaze_ee.modes.request import Request
+from phaze_ee.modes.session import load_setup
 from phaze_ee.modes.train import prepare
-from phaze_ee.plots.find_lr import find_lr_figure
+from phaze_ee.plots.curves import find_lr_figure
 from phaze_ee.training.find_lr import HIGHEST, LOWEST, STEPS, find_lr
 
 

@@ -11,9 +11,9 @@ from rich.table import Table
 
 from phaze_ee.errors import UsageError
 from phaze_ee.generate import GeneratorOptions, Progress, generate_files
-from phaze_ee.modes.console import console
+from phaze_ee.modes.console import console, show
 from phaze_ee.modes.request import Request
-from phaze_ee.modes.tables import empty_table, show
+from phaze_ee.tables.style import empty_table
 
 
 def run(request: Request) -> None:

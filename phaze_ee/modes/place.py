@@ -11,28 +11,25 @@ import torch
 
 from phaze_ee.config.options import Options
 from phaze_ee.errors import UsageError
-from phaze_ee.evaluation.predict import predict
-from phaze_ee.exits.calibration.calibrate import split
-from phaze_ee.exits.calibration.jets import CalibrationJets
+from phaze_ee.evaluation.answers import predict
+from phaze_ee.exits.answers import CalibrationJets
+from phaze_ee.exits.calibrate import split
 from phaze_ee.exits.placement import Placement, pareto_placements, placements, recommended
 from phaze_ee.exits.scores import make_score
+from phaze_ee.machine import resolve_device
 from phaze_ee.models.checkpoint import load_checkpoint
-from phaze_ee.models.device import resolve_device
 from phaze_ee.models.heads import HeadShape
 from phaze_ee.models.tagger import Tagger
 from phaze_ee.modes import train
 from phaze_ee.modes.calibration_jets import calibration_batches, calibration_jets, origin
-from phaze_ee.modes.console import console
-from phaze_ee.modes.inputs import Setup, Trained, load_setup, load_trained
-from phaze_ee.modes.model_identity import weights_hash
-from phaze_ee.modes.placement_tables import candidate_table, dear_heads, placement_table
+from phaze_ee.modes.console import console, counted, show, show_notes
 from phaze_ee.modes.plot import write_figures
-from phaze_ee.modes.progress import counted
 from phaze_ee.modes.request import Request
-from phaze_ee.modes.tables import show, show_notes
-from phaze_ee.placement_results import CandidateExit, PlacementPoint, PlacementResults
+from phaze_ee.modes.session import Setup, Trained, load_setup, load_trained, weights_hash
+from phaze_ee.names import ExitStage
 from phaze_ee.plots.placement import placement_figure
-from phaze_ee.types import ExitStage
+from phaze_ee.results.placement import CandidateExit, PlacementPoint, PlacementResults
+from phaze_ee.tables.placement import candidate_table, costly_heads, placement_table
 from phaze_ee.workspace import Project
 
 _SCORE = "confidence"
@@ -120,7 +117,7 @@ def _results(
             *notes,
             f"the best of {len(found):,} placements with thresholds on {len(judging):,} jets looks a little better "
             "there than on others; judge it with evaluate",
-            *dear_heads(candidates, str(setup.options.exit_head)),
+            *costly_heads(candidates, str(setup.options.exit_head)),
         ],
     )
 

@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+import re
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -10,27 +11,82 @@ from pathlib import Path
 import torch
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from phaze_ee.data.chunks import row_count
 from phaze_ee.data.files import expand_patterns
-from phaze_ee.data.loaders import EVALUATION_ROWS
+from phaze_ee.data.loaders import EVALUATION_ROWS, evaluation_loader
+from phaze_ee.data.schema import DataSchema
+from phaze_ee.data.spans import row_count
+from phaze_ee.engine.engine import Engine
+from phaze_ee.engine.event_budget import EventBudget
 from phaze_ee.errors import UsageError
 from phaze_ee.exits.drift import compare
 from phaze_ee.exits.policies import ThresholdPolicy
 from phaze_ee.exits.policy_file import ExitPolicyFile
-from phaze_ee.models.device import resolve_device
-from phaze_ee.modes.console import console
-from phaze_ee.modes.event_budget import event_budget, requested_events
-from phaze_ee.modes.inputs import Setup, Trained, load_setup, load_trained
-from phaze_ee.modes.model_identity import weights_hash
-from phaze_ee.modes.predict_tables import drift_lines, prediction_notes, prediction_table
+from phaze_ee.machine import resolve_device
+from phaze_ee.models.tagger import Tagger
+from phaze_ee.modes.console import console, show, show_notes
 from phaze_ee.modes.request import Request
-from phaze_ee.modes.tables import show, show_notes
+from phaze_ee.modes.session import Setup, Trained, load_setup, load_trained, weights_hash
 from phaze_ee.prediction.columns import check_observers
+from phaze_ee.prediction.events import Events
 from phaze_ee.prediction.job import PredictionTask, predict_file
-from phaze_ee.prediction.manifest import Manifest, Recipe
 from phaze_ee.prediction.outputs import FileJob, finished, plan
 from phaze_ee.prediction.parallel import predict_files, require_dask
-from phaze_ee.results import Record
+from phaze_ee.prediction.writers import Manifest, Recipe
+from phaze_ee.results.base import Record
+from phaze_ee.tables.prediction import drift_lines, prediction_notes, prediction_table
+
+_AMOUNT = re.compile(r"(\d+(?:\.\d*)?(?:[eE][+-]?\d+)?)\s*(k|M|G|ms)")
+_FACTORS = {"k": 1e3, "M": 1e6, "G": 1e9}
+_TIMED_JETS = 256
+_ROUNDS = 3
+
+
+def requested_events(request: Request) -> Events | None:
+    """Return how jets make events; None without ``--event-budget``.
+
+    Raises:
+        UsageError: the flags do not go together.
+    """
+    given = [request.event_size is not None, request.event_column is not None]
+    if request.event_budget is None:
+        if any(given):
+            raise UsageError("--event-size and --event-column say what shares an --event-budget; give one")
+        return None
+    if sum(given) != 1:
+        raise UsageError("--event-budget needs to know the events: give --event-size N or --event-column NAME")
+    if request.event_size is not None and request.event_size < 1:
+        raise UsageError(f"--event-size {request.event_size} is not a number of jets; give 1 or more")
+    return Events(request.event_size, request.event_column)
+
+
+def event_budget(amount: str, tagger: Tagger, schema: DataSchema, file: Path, threads: int) -> EventBudget:
+    """Return the budget in multiply-accumulates; milliseconds are turned into these by timing the full model.
+
+    Raises:
+        UsageError: the amount is not one, or not positive.
+    """
+    match = _AMOUNT.fullmatch(amount.strip())
+    if match is None:
+        raise UsageError(f"--event-budget {amount!r} is neither MACs (500k, 200M, 1.5G) nor milliseconds (5ms)")
+    number, unit = float(match[1]), match[2]
+    if unit != "ms":
+        return EventBudget(number * _FACTORS[unit])
+    rate = _macs_per_ms(tagger, schema, file, threads)
+    console.print(
+        f"Budget: {amount} are {number * rate / 1e6:.3g} M MACs at the {rate / 1e6:.3g} M a ms of the full model"
+    )
+    return EventBudget(number * rate)
+
+
+def _macs_per_ms(tagger: Tagger, schema: DataSchema, file: Path, threads: int) -> float:
+    jets = next(iter(evaluation_loader(schema, [file], batch_size=_TIMED_JETS, labelled=False))).inputs.ragged()
+    engine = Engine(tagger, threads=threads)
+    macs = float(engine(jets).macs_N.sum())  # the first call warms up
+    start = time.perf_counter()
+    for _ in range(_ROUNDS):
+        engine(jets)
+    return macs * _ROUNDS / (1e3 * (time.perf_counter() - start))
+
 
 # No confidence reaches it, but the exit is offered, as it would not be with infinity.
 _NEVER = 2.0

@@ -9,18 +9,17 @@ from typing import TYPE_CHECKING
 from phaze_ee.config.load import load_options
 from phaze_ee.config.options import Options
 from phaze_ee.errors import RunError, UsageError
-from phaze_ee.modes.console import console
-from phaze_ee.modes.inputs import load_setup
+from phaze_ee.modes.console import console, show, show_notes
 from phaze_ee.modes.plot import write_figures
 from phaze_ee.modes.request import Request
-from phaze_ee.modes.sweep_tables import sweep_table
-from phaze_ee.modes.tables import show, show_notes
+from phaze_ee.modes.session import load_setup
+from phaze_ee.names import quantity
 from phaze_ee.plots.sweep import sweep_figure
-from phaze_ee.plots.titles import quantity
+from phaze_ee.results.sweep import SweepResults
 from phaze_ee.sweep.objective import Objective
 from phaze_ee.sweep.space import Space, check_space, combinations, is_grid, parse_space, values_of
 from phaze_ee.sweep.trial_project import make_trial, trial_project
-from phaze_ee.sweep_results import SweepResults
+from phaze_ee.tables.sweep import sweep_table
 from phaze_ee.workspace import Project, check_name
 
 if TYPE_CHECKING:
@@ -118,7 +117,7 @@ def _size(plan: Plan) -> str:
 def _run(plan: Plan, study: "SweepStudy") -> SweepResults:
     """Run all trials that are left, and keep the results up to date as they end."""
     from phaze_ee.sweep.fleet import run_trials
-    from phaze_ee.sweep.record import write_results
+    from phaze_ee.sweep.study import write_results
 
     def make(attempt: "Attempt") -> tuple[Project, Options]:
         project = trial_project(plan.base, plan.study, attempt.number)

@@ -2,46 +2,99 @@
 
 import os
 import secrets
-from collections.abc import Iterable, Sequence
+import sys
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from lightning import seed_everything
+from rich.prompt import Confirm
 
 from phaze_ee.config.options import Options
+from phaze_ee.data.batches import HeldOut
 from phaze_ee.data.cache.reader import Cache
 from phaze_ee.data.files import fingerprint
-from phaze_ee.data.held_out import Part
 from phaze_ee.data.loaders import evaluation_loader, training_loader
 from phaze_ee.data.schema import DataSchema
-from phaze_ee.models.device import resolve_device
-from phaze_ee.models.processes import first_says
+from phaze_ee.errors import UsageError
+from phaze_ee.machine import broadcast, resolve_device
 from phaze_ee.models.tagger import Tagger
-from phaze_ee.modes.cached_jets import cached_jets
 from phaze_ee.modes.console import console
-from phaze_ee.modes.inputs import Setup, load_setup
 from phaze_ee.modes.request import Request
-from phaze_ee.modes.resume import check_unchanged, resume_point
-from phaze_ee.plots.titles import quantity
-from phaze_ee.training.cached_loaders import Loaders
-from phaze_ee.training.epochs import with_epoch_length
+from phaze_ee.modes.session import Setup, cached_jets, load_setup
+from phaze_ee.names import quantity
+from phaze_ee.training.loaders import Loaders, with_epoch_length
 from phaze_ee.training.lock import training_lock
-from phaze_ee.training.resume import ResumePoint
+from phaze_ee.training.resume import ResumePoint, find_resume_point, forget
 from phaze_ee.training.run import DataRecord, Outputs, run_record, train
 from phaze_ee.types import JetBatch
 from phaze_ee.workspace import Project
+
+_SHOWN = 3
+
+
+def resume_point(project: Project, *, fresh: bool, sure: bool) -> ResumePoint | None:
+    """Return where the project's interrupted training goes on; None to start from the beginning.
+
+    Args:
+        project: the project that is to be trained.
+        fresh: start anew; what the interrupted training knows is lost then, and the user is asked before.
+        sure: do not ask.
+
+    Raises:
+        UsageError: the user says no, or cannot be asked.
+    """
+    point = find_resume_point(project.resume_point)
+    if point is None or not fresh:
+        return point
+    if not sure:
+        _ask(project, point)
+    if int(os.environ.get("RANK", "0")) == 0:
+        forget(project.resume_point)
+    return None
+
+
+def _ask(project: Project, point: ResumePoint) -> None:
+    if not sys.stdin.isatty():
+        raise UsageError(
+            f"--fresh would discard the interrupted training of {project} ({point.described}), and nobody is there to "
+            "be asked; add --yes"
+        )
+    if not Confirm.ask(f"Discard the interrupted training of {project} ({point.described})?", console=console):
+        raise UsageError(f"nothing was changed; without --fresh, the training of {project} goes on")
+
+
+def check_unchanged(point: ResumePoint, run: Mapping[str, Any], config: str) -> None:
+    """Make sure that a training goes on as it began.
+
+    Raises:
+        UsageError: an option or the data have changed since.
+    """
+    changed = [name for name in {**point.run, **run} if point.run.get(name) != run.get(name)]
+    if changed:
+        names = [_described(name, point.run.get(name), run.get(name)) for name in changed[:_SHOWN]]
+        more = f" and {len(changed) - _SHOWN} more" if len(changed) > _SHOWN else ""
+        raise UsageError(
+            f"{config}: changed since the training was interrupted: {'; '.join(names)}{more}; undo that, or start anew "
+            "with --fresh"
+        )
+
+
+def _described(name: str, before: object, now: object) -> str:
+    return "the data files" if name == "data" else f"{name} was {before!r}, now {now!r}"
 
 
 def run(request: Request) -> None:
     """Train the project of ``-p``, or go on where that was interrupted, and say where the models are."""
     setup = load_setup(request)
-    with _alone(setup.project):
+    with _exclusive(setup.project):
         _train(setup, resume_point(setup.project, fresh=request.fresh, sure=request.yes))
 
 
 @dataclass(frozen=True)
-class Ready:
+class PreparedTraining:
     """What a training starts from."""
 
     setup: Setup
@@ -52,7 +105,7 @@ class Ready:
     loaders: Loaders
 
 
-def prepare(setup: Setup, point: ResumePoint | None = None) -> Ready:
+def prepare(setup: Setup, point: ResumePoint | None = None) -> PreparedTraining:
     """Return the project's jets and a fresh network for them, with a seed.
 
     Raises:
@@ -65,7 +118,7 @@ def prepare(setup: Setup, point: ResumePoint | None = None) -> Ready:
     assert options.seed is not None
     seed_everything(options.seed, workers=True, verbose=False)
     tagger = setup.build(schema)
-    return Ready(setup, options, schema, cache, tagger, _loaders(setup, options, schema, cache))
+    return PreparedTraining(setup, options, schema, cache, tagger, _loaders(setup, options, schema, cache))
 
 
 def _train(setup: Setup, point: ResumePoint | None) -> None:
@@ -138,10 +191,10 @@ def _validation_jets(setup: Setup, schema: DataSchema, files: Sequence[Path]) ->
     loader = evaluation_loader(
         schema, files, batch_size=options.batch_size, num_workers=options.num_workers, cache=cache
     )
-    return loader if options.calibration_files else Part(loader, options.calibration_share, held_out=False)
+    return loader if options.calibration_files else HeldOut(loader, options.calibration_share, held_out=False)
 
 
-def _alone(project: Project) -> AbstractContextManager[None]:
+def _exclusive(project: Project) -> AbstractContextManager[None]:
     """Keep other trainings of the project out; of several processes of one training, the first does."""
     return nullcontext() if _rank() else training_lock(project.models / "train.lock")
 
@@ -154,7 +207,7 @@ def _rank() -> int:
 def _with_seed(options: Options, point: ResumePoint | None) -> Options:
     if options.seed is not None:
         return options
-    seed = first_says("seed", secrets.randbits(31)) if point is None else point.run["seed"]
+    seed = broadcast("seed", secrets.randbits(31)) if point is None else point.run["seed"]
     return options.model_copy(update={"seed": seed})
 
 

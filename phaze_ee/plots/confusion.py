@@ -9,9 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
+from phaze_ee.names import class_title, exit_title
 from phaze_ee.plots.style import hep_style, simulation_label
-from phaze_ee.plots.titles import class_title, exit_title
-from phaze_ee.results import EvaluationResults
+from phaze_ee.results.evaluation import EvaluationResults
 
 _CELL = 0.6  # inches
 _MOST_CLASSES_WITH_NUMBERS_IN_PANELS = 12

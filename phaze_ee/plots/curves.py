@@ -7,9 +7,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from phaze_ee.plots.style import exit_colour, hep_style, legend_below, simulation_label
-from phaze_ee.plots.titles import exit_title
-from phaze_ee.results import EpochRecord, TrainingHistory
+from phaze_ee.names import exit_title
+from phaze_ee.plots.style import PALETTE, exit_colour, hep_style, legend_below, simulation_label
+from phaze_ee.results.training import EpochRecord, LearningRateSearch, TrainingHistory
 
 _MOST_EPOCHS_WITH_MARKERS = 30
 
@@ -99,3 +99,19 @@ def _explain(figure: Figure, axes: Axes, history: TrainingHistory) -> None:
     axes.plot([], [], "--", color="0.45", label="training")
     axes.plot([], [], "-", color="0.45", label="validation")
     legend_below(figure, axes, columns=4)
+
+
+@hep_style()
+def find_lr_figure(results: LearningRateSearch) -> Figure:
+    """Draw the smoothed loss; a line marks the suggestion."""
+    figure = Figure(figsize=(8, 6.5))
+    axes = figure.subplots()
+    losses = [float("nan") if loss is None else loss for loss in results.loss]
+    axes.plot(results.lr, losses, color=PALETTE[0], label="total loss, smoothed")
+    axes.axvline(results.suggestion, color=PALETTE[2], linestyle="--", label=f"steepest fall, {results.suggestion:.2g}")
+    axes.set_xscale("log")
+    axes.set_xlabel("Learning rate")
+    axes.set_ylabel("Total loss")
+    legend_below(figure, axes, columns=2)
+    simulation_label(axes, results.project)
+    return figure

@@ -10,12 +10,13 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, Formatter, LogLocator, NullFormatter, PercentFormatter, StrMethodFormatter
 
-from phaze_ee.dynamic_results import DynamicResults, OperatingPoint
+from phaze_ee.names import class_title
 from phaze_ee.plots.roc import FEWEST_BACKGROUND_JETS
 from phaze_ee.plots.style import FULL_MODEL, PALETTE, hep_style, legend_below, simulation_label
-from phaze_ee.plots.titles import class_title
 from phaze_ee.plots.tradeoff import ProjectResults
-from phaze_ee.results import BenchmarkResults, ExitLatency, LatencyReport, Rejection
+from phaze_ee.results.benchmark import BenchmarkResults, ExitLatency, LatencyReport
+from phaze_ee.results.evaluation import Rejection
+from phaze_ee.results.policy import DynamicResults, OperatingPoint
 
 Cost = Literal["macs", "time"]
 _COST_LABELS: dict[Cost, str] = {

@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from phaze_ee.ood_results import OODDetection, OODResults
+from phaze_ee.names import exit_title, ood_score_title
 from phaze_ee.plots.style import PALETTE, hep_style, legend_below, simulation_label
-from phaze_ee.plots.titles import exit_title, ood_score_title
+from phaze_ee.results.ood import OODDetection, OODResults
 
 _POLICY = "by the policy"
 _MARKERS = ("o", "s", "^", "D", "v", "P")

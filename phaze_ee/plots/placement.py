@@ -6,8 +6,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from phaze_ee.placement_results import PlacementPoint, PlacementResults, Stage
 from phaze_ee.plots.style import PALETTE, hep_style, legend_below, simulation_label
+from phaze_ee.results.placement import PlacementPoint, PlacementResults, Stage
 
 
 @hep_style()

@@ -8,9 +8,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from phaze_ee.names import class_title, exit_title
 from phaze_ee.plots.style import exit_colour, hep_style, legend_below, simulation_label
-from phaze_ee.plots.titles import class_title, exit_title
-from phaze_ee.results import EvaluationResults, RocCurve
+from phaze_ee.results.evaluation import EvaluationResults, RocCurve
 
 FEWEST_BACKGROUND_JETS = 5
 """A rejection that rests on fewer background jets (statistical error above 45 %) is not drawn."""

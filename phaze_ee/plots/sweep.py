@@ -6,9 +6,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullFormatter, StrMethodFormatter
 
+from phaze_ee.names import quantity
 from phaze_ee.plots.style import PALETTE, hep_style, legend_below, simulation_label
-from phaze_ee.plots.titles import quantity
-from phaze_ee.sweep_results import SweepResults, SweepTrial
+from phaze_ee.results.sweep import SweepResults, SweepTrial
 
 _LONGEST_TICK = 20
 _DECADE = 10

@@ -9,10 +9,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullFormatter, PercentFormatter, ScalarFormatter
 
+from phaze_ee.names import exit_title
 from phaze_ee.plots.labels import place_labels
 from phaze_ee.plots.style import FULL_MODEL, PALETTE, hep_style, legend_below, simulation_label
-from phaze_ee.plots.titles import exit_title
-from phaze_ee.results import BenchmarkResults, EvaluationResults
+from phaze_ee.results.benchmark import BenchmarkResults
+from phaze_ee.results.evaluation import EvaluationResults
 
 Cost = Literal["flops", "params", "macs"]
 Score = Literal["accuracy", "roc_auc"]

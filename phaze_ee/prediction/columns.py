@@ -8,10 +8,10 @@ import numpy.typing as npt
 import torch
 
 from phaze_ee.data.rows import JetRows
+from phaze_ee.engine.run import EngineResult
 from phaze_ee.errors import UsageError
-from phaze_ee.exits.chunk_run import EngineResult
+from phaze_ee.names import exit_names
 from phaze_ee.prediction.writers import Columns
-from phaze_ee.types import exit_names
 
 
 def prediction_columns(

@@ -9,22 +9,21 @@ import numpy.typing as npt
 import torch
 
 from phaze_ee.atomic import replacing
-from phaze_ee.data.chunks import ahead, spans_of
 from phaze_ee.data.loaders import EVALUATION_ROWS
 from phaze_ee.data.rows import JetRows, RowReader
 from phaze_ee.data.schema import DataSchema
+from phaze_ee.data.spans import ahead, spans_of
 from phaze_ee.data.table import Span
-from phaze_ee.exits.chunk_run import EngineResult
+from phaze_ee.engine.engine import Engine
+from phaze_ee.engine.event_budget import BudgetReport, EventBudget
+from phaze_ee.engine.run import EngineResult
 from phaze_ee.exits.drift import DriftReference
-from phaze_ee.exits.engine import Engine
-from phaze_ee.exits.event_budget import BudgetReport, EventBudget
 from phaze_ee.exits.policies import ThresholdPolicy
 from phaze_ee.models.tagger import Tagger
 from phaze_ee.prediction.columns import prediction_columns
 from phaze_ee.prediction.events import Events, whole_events
-from phaze_ee.prediction.manifest import Manifest, Recipe
 from phaze_ee.prediction.outputs import FileJob
-from phaze_ee.prediction.writers import Columns, open_writer
+from phaze_ee.prediction.writers import Columns, Manifest, Recipe, open_writer
 
 EventNumbers = npt.NDArray[np.int64]
 

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from phaze_ee.errors import UsageError
-from phaze_ee.prediction.manifest import InputFile, Manifest, Recipe
-from phaze_ee.prediction.writers import read_manifest
+from phaze_ee.prediction.writers import InputFile, Manifest, Recipe, read_manifest
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from typing import Any
 
 from phaze_ee.errors import PhazeError, RunError, UsageError, one_line
 from phaze_ee.prediction.job import PredictionTask, predict_file
-from phaze_ee.prediction.manifest import Manifest
 from phaze_ee.prediction.outputs import FileJob
+from phaze_ee.prediction.writers import Manifest
 
 _CONNECT_SECONDS = 30
 

@@ -10,7 +10,7 @@ from statistics import fmean
 
 from phaze_ee.errors import UsageError
 from phaze_ee.models.checkpoint import load_checkpoint
-from phaze_ee.results import BenchmarkResults
+from phaze_ee.results.benchmark import BenchmarkResults
 from phaze_ee.workspace import Project
 
 _MACS = re.compile(r"(\d+(?:\.\d+)?)([kMG])")

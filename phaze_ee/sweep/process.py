@@ -9,7 +9,7 @@ from pathlib import Path
 
 from phaze_ee.config.options import TrainingOptions
 from phaze_ee.errors import PreemptedError
-from phaze_ee.results import TrainingHistory
+from phaze_ee.results.training import TrainingHistory
 from phaze_ee.workspace import Project
 
 _KILL_SECONDS = 60.0

@@ -12,15 +12,19 @@ asks and tells five times as fast (measured: 0.1 s a trial against 0.5 s, one to
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import optuna
 from filelock import FileLock
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import FrozenTrial, TrialState
 
-from phaze_ee.sweep.claim import Claim
-from phaze_ee.sweep.space import Choices, Dimension, Space, combinations, is_grid
+from phaze_ee.results.sweep import SweepResults, SweepTrial, SweptOption
+from phaze_ee.sweep.process import last_line
+from phaze_ee.sweep.space import Choices, Dimension, Range, Space, combinations, is_grid
+from phaze_ee.sweep.storage import Claim
+from phaze_ee.sweep.trial_project import trial_project
+from phaze_ee.workspace import Project
 
 
 @dataclass(frozen=True)
@@ -108,3 +112,44 @@ def _distribution(dimension: Dimension) -> BaseDistribution:
     if dimension.integer:
         return IntDistribution(int(dimension.low), int(dimension.high), log=dimension.log)
     return FloatDistribution(dimension.low, dimension.high, log=dimension.log)
+
+
+_STATES: dict[TrialState, Literal["complete", "failed", "running"]] = {
+    TrialState.COMPLETE: "complete",
+    TrialState.FAIL: "failed",
+    TrialState.RUNNING: "running",
+}
+
+
+def write_results(study: SweepStudy, base: Project, name: str, objective: str) -> SweepResults:
+    """Write ``sweep_results.json`` of a sweep and return what it holds.
+
+    Args:
+        study: the study behind it.
+        base: the project that is swept over.
+        name: of the sweep.
+        objective: what it makes large.
+
+    Raises:
+        RunError: it cannot be written.
+    """
+    space = {
+        option: SweptOption(values=dimension.text, log=dimension.log if isinstance(dimension, Range) else None)
+        for option, dimension in study.space.items()
+    }
+    with study.lock:  # of several processes that end a trial, the last has the last word
+        trials = [_trial(trial, trial_project(base, name, trial.number)) for trial in study.trials()]
+        results = SweepResults(project=base.name, study=name, objective=objective, space=space, trials=trials)
+        results.write(base.sweeps / name / "sweep_results.json")
+    return results
+
+
+def _trial(trial: FrozenTrial, project: Project) -> SweepTrial:
+    state = _STATES[trial.state]
+    return SweepTrial(
+        project=project.name,
+        state=state,
+        values=trial.params,
+        objective=trial.value if state == "complete" else None,
+        error=last_line(project) if state == "failed" else None,
+    )

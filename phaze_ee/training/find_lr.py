@@ -13,12 +13,12 @@ from lightning.pytorch.tuner.tuning import Tuner
 
 from phaze_ee.config.options import Options
 from phaze_ee.errors import RunError
-from phaze_ee.models.device import resolve_device
+from phaze_ee.machine import resolve_device
 from phaze_ee.models.tagger import Tagger
-from phaze_ee.results import LearningRateSearch
-from phaze_ee.training.epochs import StepEpochs
+from phaze_ee.results.training import LearningRateSearch
+from phaze_ee.training.lightning import hardware, quiet_lightning
+from phaze_ee.training.loaders import StepEpochs
 from phaze_ee.training.module import TaggerModule
-from phaze_ee.training.run import hardware, quiet_lightning
 
 LOWEST, HIGHEST = 1e-6, 1.0
 STEPS = 100
@@ -43,7 +43,7 @@ def find_lr(tagger: Tagger, jets: Any, options: Options, project: str) -> Learni
     """
     assert options.seed is not None
     seed_everything(options.seed, workers=True, verbose=False)
-    working = tagger.unpadded() if options.use_packed and resolve_device(options.device).type == "cpu" else tagger
+    working = tagger.fastest_form() if options.use_packed and resolve_device(options.device).type == "cpu" else tagger
     module = TaggerModule(working, options, options, total_steps=STEPS)
     with quiet_lightning(), _bar_on_terminals_only(), tempfile.TemporaryDirectory() as folder:
         trainer = Trainer(

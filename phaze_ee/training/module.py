@@ -1,10 +1,10 @@
 """What Lightning trains: a tagger, the full model's loss, and the losses of its exits."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, final
 
 import torch
 from jaxtyping import Float
@@ -16,13 +16,43 @@ from torch.optim import Optimizer
 
 from phaze_ee.config.options import ExitOptions, TrainingOptions
 from phaze_ee.errors import RunError
-from phaze_ee.exits.betas import beta_at
-from phaze_ee.exits.losses import EXIT_LOSSES, TargetLoss
 from phaze_ee.models.tagger import Tagger
-from phaze_ee.training.means import RunningMeans
-from phaze_ee.training.not_finite import NotFinite, save_batch
+from phaze_ee.training.bad_batches import BadBatches, save_batch
+from phaze_ee.training.losses import EXIT_LOSSES, TargetLoss, beta_at
 from phaze_ee.training.optim import build_optimizer
 from phaze_ee.types import JetBatch
+
+
+@final
+@dataclass
+class RunningMeans:
+    """The sums of some values over jets, and how many jets that were."""
+
+    jets: int = 0
+    sums: dict[str, float | Tensor] = field(default_factory=dict)  # tensors stay on their device until they are read
+
+    def add(self, values: Mapping[str, float | Tensor], jets: int) -> None:
+        """Add the means over some jets."""
+        self.jets += jets
+        for name, value in values.items():
+            added = value.double() if isinstance(value, Tensor) else value
+            self.sums[name] = self.sums.get(name, 0.0) + added * jets
+
+    @property
+    def means(self) -> dict[str, float | Tensor]:
+        """The mean of each value; there must be jets."""
+        return {name: value / self.jets for name, value in self.sums.items()}
+
+    def copy(self) -> Self:
+        return type(self)(self.jets, dict(self.sums))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return plain values."""
+        return {"jets": self.jets, "sums": {name: float(value) for name, value in self.sums.items()}}
+
+    @classmethod
+    def from_state_dict(cls, state: Mapping[str, Any]) -> Self:
+        return cls(state["jets"], dict(state["sums"]))
 
 
 @dataclass(frozen=True)
@@ -60,7 +90,7 @@ class TaggerModule(LightningModule):
     ) -> None:
         super().__init__()
         self.bad_batch = bad_batch
-        self.not_finite = NotFinite(training.skip_nan_batches)
+        self.bad_batches = BadBatches(training.skip_nan_batches)
         self.tagger = tagger
         self.exit_options = options
         self.training_options = training
@@ -122,10 +152,10 @@ class TaggerModule(LightningModule):
         )
 
     def training_step(self, batch: JetBatch, batch_idx: int) -> Tensor | None:
-        with self.not_finite.guarding(self.tagger):
+        with self.bad_batches.guarding(self.tagger):
             terms = self.terms(batch)
         if not torch.isfinite(terms.total):
-            if self.not_finite.skip(self.tagger, f"epoch {self.current_epoch + 1}, batch {batch_idx + 1}"):
+            if self.bad_batches.skip(self.tagger, f"epoch {self.current_epoch + 1}, batch {batch_idx + 1}"):
                 return None
             self._stop(terms, batch, batch_idx)
         self._record("train", terms, len(batch))
@@ -157,8 +187,8 @@ class TaggerModule(LightningModule):
     def optimizer_step(
         self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Callable[[], Any] | None = None
     ) -> None:
-        with self.not_finite.leaving_out_the_step():
-            super().optimizer_step(epoch, batch_idx, optimizer, self.not_finite.wrapped(optimizer_closure))
+        with self.bad_batches.leaving_out_the_step():
+            super().optimizer_step(epoch, batch_idx, optimizer, self.bad_batches.wrapped(optimizer_closure))
 
     def _stop(self, terms: Terms, batch: JetBatch, batch_idx: int) -> None:
         losses = ", ".join(

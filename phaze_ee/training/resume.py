@@ -19,8 +19,7 @@ from torch import Tensor, distributed
 from phaze_ee.atomic import replacing
 from phaze_ee.errors import PreemptedError
 from phaze_ee.models.checkpoint import READ_ERRORS
-from phaze_ee.training.means import RunningMeans
-from phaze_ee.training.module import TaggerModule
+from phaze_ee.training.module import RunningMeans, TaggerModule
 
 _log = logging.getLogger(__name__)
 

@@ -2,43 +2,41 @@
 
 import importlib.metadata
 import inspect
-import logging
 import os
 import platform
-import re
 import signal
-import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from lightning import Callback, Trainer, seed_everything
 from rich.console import Console
 
 from phaze_ee.config.options import DataOptions, ExitOptions, NetworkOptions, Options, TrainingOptions
-from phaze_ee.errors import RunError, one_line
+from phaze_ee.errors import RunError
+from phaze_ee.machine import resolve_device
 from phaze_ee.models.checkpoint import Checkpoint
-from phaze_ee.models.device import resolve_device
-from phaze_ee.models.processes import process_count, process_index
 from phaze_ee.models.tagger import Tagger
-from phaze_ee.training.average import AveragedWeights
-from phaze_ee.training.cached_loaders import Loaders, cached
-from phaze_ee.training.callbacks import Checkpoints, History
-from phaze_ee.training.compiling import compiled_stages
+from phaze_ee.training.callbacks import Checkpoints, History, ProgressBar
 from phaze_ee.training.curves import open_curves, reporting_lost_curves
+from phaze_ee.training.frozen import cached
+from phaze_ee.training.lightning import (
+    _reporting_lost_processes,
+    _strategy,
+    compiled_stages,
+    hardware,
+    quiet_lightning,
+)
+from phaze_ee.training.loaders import Loaders, Pinned
 from phaze_ee.training.module import TaggerModule
-from phaze_ee.training.pinned import Pinned
-from phaze_ee.training.progress import ProgressBar
+from phaze_ee.training.optim import AveragedWeights
 from phaze_ee.training.resume import AtomicCheckpoints, ResumePoint, ResumePoints, forget
 
 # What decides which numbers come out, and what of that does not.
 _DECIDING = (DataOptions, NetworkOptions, ExitOptions, TrainingOptions)
 _HARMLESS = {"test_files", "background"}
-# Words in which torch's means of communication (gloo, NCCL, its own store) say that the other end is gone.
-_LOST = ("onnection", "peer", "gloo", "NCCL", "Broken pipe")
-_PRECISIONS: dict[str, Literal["16-mixed", "bf16-mixed"]] = {"fp16": "16-mixed", "bf16": "bf16-mixed"}
 _PACKAGES = ("phaze-ee", "torch", "lightning", "weaver-core", "numpy")
 
 
@@ -87,7 +85,7 @@ def train(
     """
     assert options.seed is not None
     seed_everything(options.seed, workers=True, verbose=False)
-    working = tagger.unpadded() if options.use_packed and resolve_device(options.device).type == "cpu" else tagger
+    working = tagger.fastest_form() if options.use_packed and resolve_device(options.device).type == "cpu" else tagger
     with (
         _features(working, loaders, options, outputs, console) as (walked, walked_loaders),
         _compiled(walked, options, console, padded=walked is tagger),
@@ -205,26 +203,6 @@ def _trainer(options: Options, outputs: Outputs, callbacks: list[Callback], poin
     )
 
 
-def hardware(options: Options) -> dict[str, Any]:
-    """Return where a Trainer computes, and in which precision: both as the options say."""
-    on_gpu = resolve_device(options.device).type == "cuda"
-    return {
-        "accelerator": "gpu" if on_gpu else "cpu",
-        "precision": _PRECISIONS[options.amp_dtype] if options.use_amp and on_gpu else "32-true",
-    }
-
-
-def _strategy(options: Options, environment: Mapping[str, str]) -> dict[str, Any]:
-    if not options.use_ddp and "TORCHELASTIC_RUN_ID" not in environment:
-        return {"devices": 1}
-    # Where the backbone is frozen on the way, its parameters get no gradients from then on, which plain DDP waits for.
-    return {
-        "strategy": "ddp_find_unused_parameters_true" if options.training_regime == "disjoint" else "ddp",
-        "devices": int(environment.get("LOCAL_WORLD_SIZE", "1")),
-        "num_nodes": int(environment.get("GROUP_WORLD_SIZE", "1")),
-    }
-
-
 @contextmanager
 def _reporting_interrupts(module: TaggerModule, outputs: Outputs) -> Iterator[None]:
     """Make Ctrl-C an error that says what is left; Lightning would exit without a word and ignore a second Ctrl-C."""
@@ -239,38 +217,3 @@ def _reporting_interrupts(module: TaggerModule, outputs: Outputs) -> Iterator[No
         ) from stop
     finally:
         signal.signal(signal.SIGINT, handler)
-
-
-@contextmanager
-def _reporting_lost_processes() -> Iterator[None]:
-    """Make one line of what torch says when another process of the training has died."""
-    try:
-        yield
-    except RuntimeError as error:
-        if process_count() == 1 or not any(sign in str(error) for sign in _LOST):
-            raise
-        raise RunError(
-            f"process {process_index()} lost another process of this training ({_cause(error)}); its own message, "
-            "above or below, says why"
-        ) from error
-
-
-def _cause(error: RuntimeError) -> str:
-    """Return what torch says without the place in its sources, which stands before it in brackets."""
-    return re.sub(r"^RuntimeError: \[[^\]]*\] ", "", one_line(error)).split(". ")[0][:100]
-
-
-@contextmanager
-def quiet_lightning() -> Iterator[None]:
-    """Keep Lightning's advertisements and advice on workers out of a user's terminal."""
-    loggers = [logging.getLogger(f"lightning.{part}") for part in ("pytorch", "fabric")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", module=r"lightning\..*")
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)

@@ -7,9 +7,9 @@ from weaver.nn.model.ParticleNet import ParticleNet as WeaverParticleNet
 
 from phaze_ee.benchmark.cost import exit_costs
 from phaze_ee.models.links import EXIT_LINKS
-from phaze_ee.models.particle_net import ParticleNet
+from phaze_ee.models.particle_net.padded import ParticleNet
 from phaze_ee.models.tagger import Tagger
-from phaze_ee.types import ExitStage
+from phaze_ee.names import ExitStage
 from tests.jets import CHANNELS, CLASSES, small_tagger
 
 NEIGHBOURS, WIDTHS, INPUTS, HIDDEN, JETCLASSES = 16, (64, 128, 256), 19, 256, 10

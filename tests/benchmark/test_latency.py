@@ -5,7 +5,7 @@ import math
 import torch
 
 from phaze_ee.benchmark.latency import measure_latency
-from phaze_ee.exits.engine import Engine
+from phaze_ee.engine.engine import Engine
 from phaze_ee.exits.policies import ThresholdPolicy
 from tests.jets import random_jets, small_tagger
 

@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from phaze_ee.benchmark.timed_jets import timed_jets
+from phaze_ee.benchmark.latency import timed_jets
 from phaze_ee.errors import DataError
 from tests.data.small import jet_columns, schema
 from tests.jetclass_files import write_root

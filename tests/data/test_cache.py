@@ -15,14 +15,14 @@ import torch
 from scipy.stats import chi2
 
 from phaze_ee.data import batches as batches_module
-from phaze_ee.data import chunks as chunks_module
+from phaze_ee.data import spans as chunks_module
 from phaze_ee.data.cache import build, reader, shards
 from phaze_ee.data.cache.build import Job, build_cache
 from phaze_ee.data.cache.reader import Cache, find_cache
-from phaze_ee.data.chunks import ChunkReader, worker_context
 from phaze_ee.data.loaders import evaluation_loader, training_loader
 from phaze_ee.data.rows import Chunk
 from phaze_ee.data.schema import DataSchema
+from phaze_ee.data.spans import ChunkReader, worker_context
 from phaze_ee.data.table import Span
 from phaze_ee.errors import DataError, RunError
 from phaze_ee.types import JetBatch

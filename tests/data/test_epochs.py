@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from phaze_ee.data import batches as batches_module
-from phaze_ee.data.chunks import ChunkReader
-from phaze_ee.data.columns import Group, InputLayout, JetColumns
 from phaze_ee.data.epochs import EpochPlan
+from phaze_ee.data.jet_columns import Group, InputLayout, JetColumns
 from phaze_ee.data.loaders import TrainingLoader
 from phaze_ee.data.rows import Chunk
+from phaze_ee.data.spans import ChunkReader
 from phaze_ee.data.table import Span
 from phaze_ee.types import JetBatch
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from phaze_ee.data.held_out import Part
+from phaze_ee.data.batches import HeldOut
 from phaze_ee.types import JetBatch
 from tests.jets import random_jets
 
@@ -18,14 +18,14 @@ def batches(sizes: list[int]) -> list[JetBatch]:
     return made
 
 
-def ids(part: Part) -> list[int]:
+def ids(part: HeldOut) -> list[int]:
     return [number for batch in part for number in batch.label_N.tolist()]
 
 
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.9])
 def test_the_parts_share_out_all_jets_in_their_order(share: float) -> None:
     loader = batches([7, 1, 40, 52])
-    held_out, rest = Part(loader, share, held_out=True), Part(loader, share, held_out=False)
+    held_out, rest = HeldOut(loader, share, held_out=True), HeldOut(loader, share, held_out=False)
     assert sorted(ids(held_out) + ids(rest)) == list(range(100))
     assert ids(held_out) == sorted(ids(held_out))
     assert abs(len(ids(held_out)) - 100 * share) <= 2
@@ -34,4 +34,4 @@ def test_the_parts_share_out_all_jets_in_their_order(share: float) -> None:
 
 
 def test_the_batches_have_no_part_in_it() -> None:
-    assert ids(Part(batches([100]), 0.5, held_out=True)) == ids(Part(batches([33, 33, 34]), 0.5, held_out=True))
+    assert ids(HeldOut(batches([100]), 0.5, held_out=True)) == ids(HeldOut(batches([33, 33, 34]), 0.5, held_out=True))

@@ -13,10 +13,11 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from phaze_ee.data import batches as batches_module
-from phaze_ee.data import chunks, loaders
-from phaze_ee.data.chunks import spans_of
+from phaze_ee.data import loaders
+from phaze_ee.data import spans as chunks
 from phaze_ee.data.loaders import TrainingLoader, evaluation_loader, training_loader
 from phaze_ee.data.schema import DataSchema
+from phaze_ee.data.spans import spans_of
 from phaze_ee.data.table import Span
 from phaze_ee.errors import DataError
 from phaze_ee.types import JetBatch

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from weaver.utils.data.preprocess import AutoStandardizer, WeightMaker
 
+from phaze_ee.data.epochs import resample
 from phaze_ee.data.loaders import training_loader
-from phaze_ee.data.resampling import resample
 from phaze_ee.data.rows import RowReader
 from phaze_ee.data.schema import DataSchema
 from phaze_ee.errors import DataError

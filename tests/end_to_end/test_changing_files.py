@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from phaze_ee.cli import main
-from phaze_ee.data import chunks, loaders
+from phaze_ee.data import loaders
+from phaze_ee.data import spans as chunks
 from phaze_ee.training.module import TaggerModule
 from phaze_ee.workspace import Project
 from tests.end_to_end import dying

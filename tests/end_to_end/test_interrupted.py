@@ -17,7 +17,7 @@ import torch
 
 from phaze_ee.cli import main
 from phaze_ee.models.checkpoint import load_checkpoint
-from phaze_ee.results import TrainingHistory
+from phaze_ee.results.training import TrainingHistory
 from phaze_ee.training.module import TaggerModule
 from phaze_ee.training.resume import ResumePoint, find_resume_point
 from phaze_ee.workspace import Project

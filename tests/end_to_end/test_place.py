@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from phaze_ee.cli import main
-from phaze_ee.placement_results import PlacementResults
+from phaze_ee.results.placement import PlacementResults
 from phaze_ee.workspace import Project
 from tests.end_to_end.command import digest, fails
 from tests.modes.two_class_project import make_project, save_best_model

@@ -11,12 +11,12 @@ import torch
 
 from phaze_ee.cli import main
 from phaze_ee.config.load import load_options
-from phaze_ee.config.retrofit import RETROFIT_VALUES
+from phaze_ee.config.template import RETROFIT_VALUES
 from phaze_ee.errors import RunError
 from phaze_ee.models.checkpoint import load_checkpoint
-from phaze_ee.modes.inputs import load_setup
 from phaze_ee.modes.request import Request
-from phaze_ee.modes.unchanged import show_unchanged
+from phaze_ee.modes.retrofit import show_proof
+from phaze_ee.modes.session import load_setup
 from phaze_ee.workspace import Project
 from tests.end_to_end.command import digest, fails
 from tests.jets import small_weaver_network
@@ -178,7 +178,7 @@ def test_a_changed_backbone_is_noticed(folder: Path) -> None:
     original = folder / "original.pt"
     shutil.copy(project.best_model, original)
     setup = load_setup(Request("retrofit", "Tops", "small", flags={"init_from": str(original)}))
-    show_unchanged(setup)
+    show_proof(setup)
     save_best_model(project, seed=2)
     with pytest.raises(RunError, match=r"the training changed mod\..* of the frozen backbone"):
-        show_unchanged(setup)
+        show_proof(setup)

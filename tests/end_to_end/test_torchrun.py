@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from phaze_ee.results import TrainingHistory
+from phaze_ee.results.training import TrainingHistory
 from phaze_ee.workspace import Project
 from tests.end_to_end.command import SMALL, command, edit, environment
 

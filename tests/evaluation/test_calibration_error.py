@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from phaze_ee.evaluation.calibration_error import expected_calibration_error
+from phaze_ee.evaluation.metrics import expected_calibration_error
 
 
 def test_hand_made_bins() -> None:

@@ -7,17 +7,18 @@ import numpy as np
 import pytest
 import torch
 
-from phaze_ee.dynamic_results import DynamicResults
+from phaze_ee.engine.engine import Engine
+from phaze_ee.evaluation.answers import predict
 from phaze_ee.evaluation.dynamic import evaluate_dynamic
 from phaze_ee.evaluation.metrics import jets_per_class
-from phaze_ee.evaluation.predict import predict
-from phaze_ee.exits.calibration.targets import AccuracyDrop, Agreement, AnyTarget, Budget, SignalEfficiency
 from phaze_ee.exits.drift import DriftReference
-from phaze_ee.exits.engine import Engine
 from phaze_ee.exits.policy_file import CalibrationSample, CostCurve, ExitPolicyFile, Guarantee
 from phaze_ee.exits.scores import Confidence, Margin
-from phaze_ee.results import EvaluationResults
-from phaze_ee.types import Predictions, exit_names
+from phaze_ee.exits.targets import AccuracyDrop, Agreement, AnyTarget, Budget, SignalEfficiency
+from phaze_ee.names import exit_names
+from phaze_ee.results.evaluation import EvaluationResults
+from phaze_ee.results.policy import DynamicResults
+from phaze_ee.types import Predictions
 from tests.evaluation.answers import CLASSES, random_predictions
 from tests.jets import CLASSES as NETWORK_CLASSES
 from tests.jets import labelled_batch, small_tagger

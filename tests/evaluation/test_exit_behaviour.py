@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from phaze_ee.evaluation.exit_behaviour import bounds, exit_behaviour, exits_per_class
+from phaze_ee.evaluation.operating_point import bounds, exit_behaviour, exits_per_class
 from tests.evaluation.answers import answers, random_predictions, saying
 
 # Jet by jet: right at once; right late; right early only; agrees early but wrong; never right.

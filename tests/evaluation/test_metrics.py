@@ -6,7 +6,7 @@ from sklearn.metrics import log_loss, roc_auc_score
 from phaze_ee.errors import DataError, RunError
 from phaze_ee.evaluation.metrics import evaluate_exit, jets_per_class, one_vs_one_auc
 from phaze_ee.evaluation.rejection import JETCLASS_EFFICIENCIES
-from phaze_ee.results import ExitEvaluation
+from phaze_ee.results.evaluation import ExitEvaluation
 
 JETCLASS = ("label_QCD", *JETCLASS_EFFICIENCIES)
 

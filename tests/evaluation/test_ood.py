@@ -12,7 +12,7 @@ from phaze_ee.errors import DataError, RunError
 from phaze_ee.evaluation.ood import auroc, detection, evaluate_ood
 from phaze_ee.exits.policies import ThresholdPolicy
 from phaze_ee.exits.policy_file import ExitPolicyFile
-from phaze_ee.ood_results import OODResults
+from phaze_ee.results.ood import OODResults
 from phaze_ee.types import Predictions
 from phaze_ee.workspace import Project
 from tests.evaluation.answers import CLASSES, random_predictions

@@ -4,9 +4,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from phaze_ee.dynamic_results import OperatingPoint
 from phaze_ee.evaluation.operating_point import Answers, confidence, cost_accuracy_area, fraction, operating_point
 from phaze_ee.exits.policies import ThresholdPolicy
+from phaze_ee.results.policy import OperatingPoint
 from tests.evaluation.answers import random_predictions, saying
 from tests.jets import small_tagger
 

@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from phaze_ee.data.schema import choose_background
 from phaze_ee.errors import UsageError
 from phaze_ee.evaluation.rejection import (
     JETCLASS_EFFICIENCIES,
     Discrimination,
-    choose_background,
     discriminate,
     rejection_at,
     thinned,

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from phaze_ee.exits import placement
-from phaze_ee.exits.calibration.jets import CalibrationJets
+from phaze_ee.exits.answers import CalibrationJets
 from phaze_ee.exits.placement import Placement, pareto_placements, placements, recommended
 from phaze_ee.exits.scores import make_score
 

@@ -14,7 +14,7 @@ from phaze_ee.errors import CheckpointError, RunError
 from phaze_ee.models.checkpoint import Checkpoint, load_checkpoint, load_weights, save_checkpoint
 from phaze_ee.models.heads import HeadShape
 from phaze_ee.models.links import EXIT_LINKS
-from phaze_ee.models.particle_net import ParticleNet
+from phaze_ee.models.particle_net.padded import ParticleNet
 from phaze_ee.models.tagger import Tagger
 from tests.jets import random_jets, small_tagger, small_weaver_network
 
@@ -62,7 +62,7 @@ def test_the_kinds_of_heads_are_stored(tmp_path: Path) -> None:
     tagger = Tagger(ParticleNet(small_weaver_network()), ("input", 0), ("deep_sets", "linear")).float().eval()
     save_checkpoint(tmp_path / "x.pt", checkpoint(tagger))
     loaded = load_checkpoint(tmp_path / "x.pt").tagger
-    assert loaded.exit_heads == ("deep_sets", "linear")
+    assert loaded.head_names == ("deep_sets", "linear")
     torch.testing.assert_close(loaded(JETS), tagger(JETS), rtol=0, atol=0)
 
 

@@ -7,12 +7,12 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from phaze_ee.exits.engine import Engine
+from phaze_ee.engine.engine import Engine
 from phaze_ee.exits.policies import ThresholdPolicy, exit_index
-from phaze_ee.models import packed
+from phaze_ee.models import states as packed
 from phaze_ee.models.heads import DEFAULT_SHAPE, EXIT_HEADS, AttentionExitHead, DeepSetsExitHead, HeadShape
-from phaze_ee.models.packed import JetLayout, PackedState
-from phaze_ee.models.particle_net import ParticleNet
+from phaze_ee.models.particle_net.padded import ParticleNet
+from phaze_ee.models.states import JetLayout, PackedState
 from phaze_ee.models.tagger import Tagger
 from tests.compiler import needs_compiler
 from tests.jets import CHANNELS, CLASSES, random_jets, small_weaver_network

@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from phaze_ee.engine.engine import Engine
 from phaze_ee.errors import UsageError
-from phaze_ee.exits.engine import Engine
 from phaze_ee.exits.policies import ThresholdPolicy, exit_index
 from phaze_ee.exits.scores import make_score
 from phaze_ee.models.links import EXIT_LINKS
-from phaze_ee.models.packed import JetLayout, PackedState
-from phaze_ee.models.particle_net import ParticleNet
+from phaze_ee.models.particle_net.padded import ParticleNet
+from phaze_ee.models.states import JetLayout, PackedState
 from phaze_ee.models.tagger import Tagger
 from phaze_ee.types import JetInputs
 from tests.jets import CLASSES, random_jets, small_weaver_network
@@ -38,7 +38,7 @@ def linked_tagger(link: str, stages: tuple[Any, ...] = STAGES) -> Tagger:
 
 def head_logits(tagger: Tagger) -> list[Array]:
     """Return the logits of the heads and of the readout alone, which the independent link answers with."""
-    alone = Tagger(tagger.backbone, tagger.exit_stages, tagger.exit_heads, tagger.heads)
+    alone = Tagger(tagger.backbone, tagger.exit_stages, tagger.head_names, tagger.heads)
     with torch.no_grad():
         return list(alone(JETS).numpy())
 
@@ -115,7 +115,7 @@ def test_the_loss_of_an_exit_stops_at_the_exit_before(link: str) -> None:
 def test_boosting_scales_what_each_head_sends_into_the_backbone() -> None:
     # K = 4 counts the full model: heads 1, 2, 3 send 1/4, 1/3, 1/2 of their gradient, and the full model all of it.
     boosted = linked_tagger("boosted")
-    alone = Tagger(boosted.backbone, STAGES, boosted.exit_heads, boosted.heads)
+    alone = Tagger(boosted.backbone, STAGES, boosted.head_names, boosted.heads)
     weight_NK = torch.randn(len(COUNTS), CLASSES, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     for factor, ours, plain in zip((1 / 4, 1 / 3, 1 / 2, 1), boosted.walk(JETS), alone.walk(JETS), strict=True):
         scaled, whole = (gradients(boosted, (exit_.logits_NK * weight_NK).sum()) for exit_ in (ours, plain))

@@ -7,7 +7,7 @@ import torch
 
 from phaze_ee.errors import UsageError
 from phaze_ee.models.heads import EXIT_HEADS
-from phaze_ee.models.particle_net import ParticleNet
+from phaze_ee.models.particle_net.padded import ParticleNet
 from phaze_ee.models.tagger import Tagger
 from tests.jets import CLASSES, random_jets, small_tagger, small_weaver_network
 

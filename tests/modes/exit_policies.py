@@ -5,12 +5,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from phaze_ee.exits.calibration.targets import Budget
 from phaze_ee.exits.drift import DriftReference
 from phaze_ee.exits.policies import ThresholdPolicy, exit_index, temper
 from phaze_ee.exits.policy_file import CalibrationSample, ExitPolicyFile, Guarantee
+from phaze_ee.exits.targets import Budget
 from phaze_ee.models.checkpoint import weights_hash
-from phaze_ee.types import exit_names
+from phaze_ee.names import exit_names
 from phaze_ee.workspace import Project
 
 

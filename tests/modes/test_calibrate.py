@@ -10,8 +10,7 @@ import pytest
 from phaze_ee.errors import DataError, UsageError
 from phaze_ee.exits.policy_file import ExitPolicyFile
 from phaze_ee.modes import calibrate
-from phaze_ee.modes.inputs import load_setup, load_trained
-from phaze_ee.modes.model_identity import weights_hash
+from phaze_ee.modes.session import load_setup, load_trained, weights_hash
 from phaze_ee.workspace import Project
 from tests.modes.two_class_project import make_project, request, save_best_model, write_jets
 

@@ -8,7 +8,7 @@ import pytest
 
 from phaze_ee.errors import UsageError
 from phaze_ee.modes import calibrate, convert, evaluate, train
-from phaze_ee.results import EvaluationResults
+from phaze_ee.results.evaluation import EvaluationResults
 from phaze_ee.workspace import Project
 from tests.modes.two_class_project import JETS, make_project, request, save_best_model, write_jets
 

@@ -6,7 +6,8 @@ import pytest
 
 from phaze_ee.errors import CheckpointError, DataError, UsageError
 from phaze_ee.modes import benchmark, evaluate
-from phaze_ee.results import BenchmarkResults, EvaluationResults
+from phaze_ee.results.benchmark import BenchmarkResults
+from phaze_ee.results.evaluation import EvaluationResults
 from phaze_ee.workspace import Project
 from tests.modes.two_class_project import JETS, make_project, request, save_best_model, write_jets
 

@@ -4,14 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from phaze_ee.dynamic_results import DynamicResults
 from phaze_ee.errors import UsageError
 from phaze_ee.exits.policies import ThresholdPolicy
 from phaze_ee.exits.policy_file import CostCurve, ExitPolicyFile
 from phaze_ee.exits.scores import Margin
 from phaze_ee.modes import benchmark, evaluate, plot
 from phaze_ee.modes.request import Request
-from phaze_ee.results import BenchmarkResults
+from phaze_ee.results.benchmark import BenchmarkResults
+from phaze_ee.results.policy import DynamicResults
 from phaze_ee.workspace import Project
 from tests.modes.exit_policies import write_policy
 from tests.modes.two_class_project import JETS, make_project, request, save_best_model

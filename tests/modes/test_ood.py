@@ -10,12 +10,11 @@ import pytest
 import uproot
 import yaml
 
-from phaze_ee.data.schema import DataSchema
+from phaze_ee.data.schema import DataSchema, schema_with_inputs_of
 from phaze_ee.errors import DataError, UsageError
 from phaze_ee.exits.policies import ThresholdPolicy
 from phaze_ee.modes import benchmark, evaluate, plot
-from phaze_ee.modes.ood import schema_with_inputs_of
-from phaze_ee.ood_results import OODResults
+from phaze_ee.results.ood import OODResults
 from phaze_ee.workspace import Project
 from tests.modes.exit_policies import write_policy
 from tests.modes.two_class_project import DATA_CONFIG, JETS, make_project, request, save_best_model

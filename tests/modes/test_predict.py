@@ -18,7 +18,7 @@ from phaze_ee.cli import main
 from phaze_ee.data.loaders import evaluation_loader
 from phaze_ee.exits.policies import ThresholdPolicy, exit_index
 from phaze_ee.modes import predict as predict_mode
-from phaze_ee.modes.inputs import load_setup, load_trained
+from phaze_ee.modes.session import load_setup, load_trained
 from phaze_ee.prediction.writers import read_manifest
 from phaze_ee.workspace import Project
 from tests.modes.exit_policies import write_policy

@@ -4,10 +4,10 @@ import pytest
 
 from phaze_ee.errors import RunError, UsageError
 from phaze_ee.modes import sweep
-from phaze_ee.modes.project_results import read_project_results
+from phaze_ee.modes.plot import read_project_results
 from phaze_ee.modes.request import Request
+from phaze_ee.results.sweep import SweepResults
 from phaze_ee.sweep.objective import Objective
-from phaze_ee.sweep_results import SweepResults
 from phaze_ee.workspace import Project
 from tests.end_to_end.command import digest
 from tests.modes.two_class_project import make_project

@@ -7,8 +7,8 @@ import torch
 import uproot
 
 from phaze_ee.models.checkpoint import Checkpoint, save_checkpoint
-from phaze_ee.modes.inputs import load_setup
 from phaze_ee.modes.request import Request
+from phaze_ee.modes.session import load_setup
 from phaze_ee.workspace import Project
 
 JETS = 40

@@ -2,7 +2,10 @@
 
 import numpy as np
 
-from phaze_ee.dynamic_results import (
+from phaze_ee.plots.dynamic_tradeoff import DynamicProject
+from phaze_ee.results.benchmark import BenchmarkResults, ExitLatency, LatencyReport, PolicyLatency
+from phaze_ee.results.evaluation import Rejection
+from phaze_ee.results.policy import (
     Bounds,
     CurvePoint,
     DynamicResults,
@@ -16,8 +19,6 @@ from phaze_ee.dynamic_results import (
     RealisedRisk,
     ScoreCurve,
 )
-from phaze_ee.plots.dynamic_tradeoff import DynamicProject
-from phaze_ee.results import BenchmarkResults, ExitLatency, LatencyReport, PolicyLatency, Rejection
 from tests.plots.examples import EXITS, MACS, benchmark_results
 
 CLASSES = ("label_QCD", "label_Hbb", "label_Hcc")

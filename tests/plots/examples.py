@@ -5,15 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from phaze_ee.plots.tradeoff import ProjectResults
-from phaze_ee.results import (
-    BenchmarkResults,
-    EpochRecord,
-    EvaluationResults,
-    ExitBenchmark,
-    ExitEvaluation,
-    RocCurve,
-    TrainingHistory,
-)
+from phaze_ee.results.benchmark import BenchmarkResults, ExitBenchmark
+from phaze_ee.results.evaluation import EvaluationResults, ExitEvaluation, RocCurve
+from phaze_ee.results.training import EpochRecord, TrainingHistory
 
 JETCLASS = ("QCD", "Hbb", "Hcc", "Hgg", "H4q", "Hqql", "Zqq", "Wqq", "Tbqq", "Tbl")
 EXITS = ("exit_0", "exit_1", "exit_2", "full_model")

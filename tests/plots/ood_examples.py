@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from phaze_ee.dynamic_results import Fraction
-from phaze_ee.ood_results import OODDetection, OODPolicy, OODResults
+from phaze_ee.results.ood import OODDetection, OODPolicy, OODResults
+from phaze_ee.results.policy import Fraction
 from tests.plots.examples import EXITS
 
 SCORES = ("energy", "max_probability", "disagreement", "disagreement_so_far")

@@ -1,6 +1,6 @@
 """Made-up results of mode place, for tables and figures."""
 
-from phaze_ee.placement_results import CandidateExit, PlacementPoint, PlacementResults, Stage
+from phaze_ee.results.placement import CandidateExit, PlacementPoint, PlacementResults, Stage
 
 
 def point(stages: list[Stage], share: float, accuracy: float) -> PlacementPoint:

@@ -2,9 +2,7 @@
 
 import pytest
 
-from phaze_ee.plots.exit_histogram import exit_histogram_figure
-from phaze_ee.plots.exit_rates import exit_rates_figure
-from phaze_ee.plots.mass_shapes import mass_shapes_figure
+from phaze_ee.plots.audits import exit_histogram_figure, exit_rates_figure, mass_shapes_figure
 from tests.plots.dynamic_examples import CLASSES, dynamic_results, mass_audit
 
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from phaze_ee.plots.roc import FEWEST_BACKGROUND_JETS, rejection_curve, roc_figure
-from phaze_ee.results import EvaluationResults, RocCurve
+from phaze_ee.results.evaluation import EvaluationResults, RocCurve
 from tests.plots.drawn import line_named, points
 from tests.plots.examples import evaluation_results, roc_curve
 

@@ -3,7 +3,7 @@ from itertools import pairwise
 import pytest
 
 from phaze_ee.plots.sweep import sweep_figure
-from phaze_ee.sweep_results import SweepResults, SweepTrial, SweptOption
+from phaze_ee.results.sweep import SweepResults, SweepTrial, SweptOption
 from tests.plots.drawn import line_named, points
 
 SPACE = {"lr": SweptOption(values="1e-3:1e-1:log", log=True), "exit_head": SweptOption(values="linear,mlp", log=None)}

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from phaze_ee.config.options import Options
-from phaze_ee.results import EpochRecord, TrainingHistory
+from phaze_ee.results.training import EpochRecord, TrainingHistory
 from phaze_ee.sweep.process import TrialProcess, last_line
 from phaze_ee.workspace import Project
 

@@ -13,7 +13,7 @@ from torch import nn
 from phaze_ee.config.options import Options
 from phaze_ee.errors import PhazeError
 from phaze_ee.models.tagger import Tagger
-from phaze_ee.training.cached_loaders import Loaders
+from phaze_ee.training.loaders import Loaders
 from phaze_ee.training.resume import find_resume_point
 from phaze_ee.training.run import DataRecord, Outputs, train
 from phaze_ee.types import JetBatch

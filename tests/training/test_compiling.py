@@ -12,9 +12,9 @@ from torch import Tensor
 
 from phaze_ee.errors import RunError
 from phaze_ee.models.tagger import Tagger
-from phaze_ee.results import TrainingHistory
-from phaze_ee.training.compiling import compiled_stages
-from phaze_ee.training.pinned import Pinned
+from phaze_ee.results.training import TrainingHistory
+from phaze_ee.training.lightning import compiled_stages
+from phaze_ee.training.loaders import Pinned
 from tests.jets import labelled_batch, small_tagger
 from tests.training.loader import ListLoader
 from tests.training.test_run import run

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from phaze_ee.results import TrainingHistory
+from phaze_ee.results.training import TrainingHistory
 from phaze_ee.training.resume import find_resume_point
 from tests.jets import labelled_batch, small_tagger
 from tests.training.interrupted import EPOCHS, run

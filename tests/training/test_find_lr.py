@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from phaze_ee.errors import RunError
-from phaze_ee.plots.find_lr import find_lr_figure
-from phaze_ee.results import LearningRateSearch
+from phaze_ee.plots.curves import find_lr_figure
+from phaze_ee.results.training import LearningRateSearch
 from phaze_ee.training.find_lr import HIGHEST, LOWEST, _steepest, find_lr
 from phaze_ee.types import JetBatch
 from tests.jets import labelled_batch, small_tagger

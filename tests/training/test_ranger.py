@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from weaver.utils.nn.optimizer.ranger import Ranger as WeaverRanger
 
-from phaze_ee.training.ranger import Ranger
+from phaze_ee.training.optim import Ranger
 
 STEPS = 17  # not a multiple of Lookahead's 6
 STOP = 8

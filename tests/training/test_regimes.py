@@ -12,7 +12,7 @@ from torch import Tensor
 from phaze_ee.config.options import Options
 from phaze_ee.models.checkpoint import load_checkpoint
 from phaze_ee.models.tagger import Tagger
-from phaze_ee.results import TrainingHistory
+from phaze_ee.results.training import TrainingHistory
 from phaze_ee.training.module import TaggerModule
 from tests.jets import small_tagger
 from tests.training.loader import ListLoader

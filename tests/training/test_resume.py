@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from phaze_ee.models.checkpoint import load_checkpoint
-from phaze_ee.results import TrainingHistory
+from phaze_ee.results.training import TrainingHistory
 from phaze_ee.training.resume import find_resume_point, previous
 from tests.training.interrupted import BATCHES, EPOCHS, run, work
 

@@ -14,14 +14,15 @@ from torch import nn
 
 from phaze_ee.config.options import Options
 from phaze_ee.errors import RunError
-from phaze_ee.exits.losses import EXIT_LOSSES
 from phaze_ee.models.checkpoint import load_checkpoint
 from phaze_ee.models.tagger import Tagger
-from phaze_ee.results import TrainingHistory
-from phaze_ee.training.cached_loaders import Loaders
+from phaze_ee.names import ExitStage
+from phaze_ee.results.training import TrainingHistory
+from phaze_ee.training.loaders import Loaders
+from phaze_ee.training.losses import EXIT_LOSSES
 from phaze_ee.training.resume import find_resume_point
 from phaze_ee.training.run import DataRecord, Outputs, train
-from phaze_ee.types import ExitStage, JetBatch, JetInputs
+from phaze_ee.types import JetBatch, JetInputs
 from tests.jets import labelled_batch, small_tagger
 from tests.training.loader import ListLoader
 
@@ -87,7 +88,7 @@ def test_training_learns_and_its_checkpoint_answers_alike(tmp_path: Path) -> Non
 @pytest.mark.parametrize("strategy", EXIT_LOSSES)
 def test_training_without_padding_gives_the_same_losses(tmp_path: Path, strategy: str) -> None:
     # Rounding alone differs, and Adam blows it up where a gradient is nearly zero: hence losses, and a small lr.
-    # tests/models/test_packed_training.py compares gradients and statistics in double precision.
+    # tests/models/particle_net/test_training.py compares gradients and statistics in double precision.
     losses = []
     for use_packed in (True, False):
         folder = tmp_path / str(use_packed)
@@ -140,7 +141,7 @@ def test_a_frozen_backbone_stays_as_it_was_bit_for_bit(tmp_path: Path, strategy:
     assert different == []
     inputs = BATCHES[0].inputs
     with torch.inference_mode():
-        for form in (Tagger.unpadded, lambda tagger: tagger):
+        for form in (Tagger.fastest_form, lambda tagger: tagger):
             torch.testing.assert_close(form(after.eval())(inputs)[-1], form(before)(inputs)[-1], rtol=0, atol=0)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from phaze_ee.results import EpochRecord, TrainingHistory
+from phaze_ee.results.training import EpochRecord, TrainingHistory
 from tests.training.interrupted import BATCHES
 from tests.training.test_resume import finish, start, wait_for_step
 

@@ -19,11 +19,11 @@ from phaze_ee.data.batches import Shuffled, recut
 from phaze_ee.data.cache import shards
 from phaze_ee.data.cache.reader import MANIFEST, VERSION, Cache, Manifest, cache_folder, cache_key, read_manifest
 from phaze_ee.data.cache.shards import WEIGHT, Shard, describe_shard, write_shard
-from phaze_ee.data.chunks import split_into_spans, worker_context
-from phaze_ee.data.columns import JetColumns
 from phaze_ee.data.epochs import EpochPlan
+from phaze_ee.data.jet_columns import JetColumns
 from phaze_ee.data.rows import Chunk, RowReader
 from phaze_ee.data.schema import DataSchema
+from phaze_ee.data.spans import split_into_spans, worker_context
 from phaze_ee.data.table import Span
 from phaze_ee.errors import DataError, RunError
 

@@ -11,9 +11,9 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from phaze_ee.data.cache.shards import Shard, ShardReader
-from phaze_ee.data.columns import InputLayout
 from phaze_ee.data.epochs import EpochPlan
 from phaze_ee.data.files import fingerprint
+from phaze_ee.data.jet_columns import InputLayout
 from phaze_ee.data.schema import DataSchema
 from phaze_ee.data.table import Span
 from phaze_ee.errors import DataError

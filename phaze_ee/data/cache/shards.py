@@ -33,8 +33,8 @@ import torch
 from pydantic import BaseModel, ConfigDict
 
 from phaze_ee.atomic import replacing
-from phaze_ee.data.columns import InputLayout, JetColumns
-from phaze_ee.data.resampling import keep_probability
+from phaze_ee.data.epochs import keep_probability
+from phaze_ee.data.jet_columns import InputLayout, JetColumns
 from phaze_ee.data.rows import Chunk
 from phaze_ee.data.sources import READ_ERRORS
 from phaze_ee.data.table import Span

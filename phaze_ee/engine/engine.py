@@ -1,0 +1,148 @@
+"""Inference that skips what an exit makes unnecessary."""
+
+from collections.abc import Callable
+from typing import Literal, TypeVar, final
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from phaze_ee.engine.dealing import deal
+from phaze_ee.engine.event_budget import EventBudget
+from phaze_ee.engine.run import ChunkRun, EngineResult, MacsTable, consecutive, run_full_model
+from phaze_ee.errors import UsageError
+from phaze_ee.exits.policies import ExitPolicy, ThresholdPolicy
+from phaze_ee.models.tagger import Tagger
+from phaze_ee.models.threads import ThreadTeam
+from phaze_ee.types import Jets
+
+# Jets that go through the tagger together, at most: so many that those left behind an exit still hide the cost of calls
+# (benchmarks/cascade.py), and few enough to balance threads.
+_CHUNK = 512
+_BACKENDS: dict[str, Callable[[Tagger], Tagger]] = {
+    "auto": Tagger.fastest_form,
+    "given": lambda tagger: tagger,
+    "native": Tagger.native,
+}
+
+
+Result = TypeVar("Result")
+
+
+@final
+class Engine:
+    """Runs a tagger on jets and stops each at the exit where the policy lets it go.
+
+    Jets go through the tagger in chunks, into which they are dealt by multiplicity: so that chunks cost about the
+    same, and for a network that pads to its longest jet so that jets of similar length are together. Several threads
+    work on different chunks, and help with the edges of another's chunk when none is left
+    (:mod:`phaze_ee.models.threads`).
+
+    Args:
+        tagger: in evaluation mode.
+        policy: when jets leave; without one every jet gets the full model, and exits are not evaluated.
+        threads: how many chunks are worked on at once.
+        chunk_size: how many jets go through the tagger together, at most.
+        event_budget: what the jets of an event may cost together; needs a :class:`ThresholdPolicy`.
+        backend: ``"auto"`` runs the form without padding where the network has one and lies on the CPU
+            (:meth:`Tagger.fastest_form`), ``"native"`` its compiled form (:meth:`Tagger.native`), ``"given"`` the
+            tagger as it is.
+
+    Raises:
+        UsageError: the policy does not fit the tagger's exits or the budget, ``threads`` or ``chunk_size`` is not
+            positive, the backend is unknown, the network has no native form, or that cannot be compiled.
+    """
+
+    def __init__(
+        self,
+        tagger: Tagger,
+        policy: ExitPolicy | None = None,
+        *,
+        threads: int = 1,
+        chunk_size: int = _CHUNK,
+        backend: Literal["auto", "given", "native"] = "auto",
+        event_budget: EventBudget | None = None,
+    ) -> None:
+        if threads < 1 or chunk_size < 1:
+            raise UsageError(f"threads = {threads} and chunk_size = {chunk_size}, but both must be at least 1")
+        if backend not in _BACKENDS:
+            raise UsageError(f"unknown backend {backend!r}; choose from {', '.join(_BACKENDS)}")
+        if policy is not None:
+            policy.check(len(tagger.exit_stages))
+        if event_budget is not None and not isinstance(policy, ThresholdPolicy):
+            raise UsageError("an event budget needs a ThresholdPolicy, whose score says which jets go on first")
+        self.event_budget = event_budget
+        self.tagger = _BACKENDS[backend](tagger)
+        self.policy = policy
+        self.chunk_size = chunk_size
+        self._macs = MacsTable(self.tagger, () if policy is None else policy.exits)
+        self._team = ThreadTeam(threads)
+
+    def __call__(self, jets: Jets, event_N: Int[Tensor, " N"] | None = None) -> EngineResult:
+        """Return the answers for a batch of jets.
+
+        Args:
+            jets: the batch.
+            event_N: the event of each jet, any integers; needed with an event budget, and without meaning otherwise.
+
+        Raises:
+            UsageError: the tagger is in training mode, or there is an event budget and the events are not given.
+        """
+        unit_N = torch.arange(len(jets)) if self.event_budget is None or event_N is None else consecutive(event_N)
+        if self.event_budget is not None and event_N is None:
+            raise UsageError("an engine with an event budget needs event_N, the event of each jet")
+
+        def run(chunk: Jets, chunk_unit_N: Tensor) -> tuple[Tensor, ...]:
+            if self.policy is None:
+                return run_full_model(self.tagger, chunk, self._macs)
+            return ChunkRun(self.tagger, self.policy, chunk, self._macs, self.event_budget, chunk_unit_N).finish()
+
+        order_N, results = self._run_all(jets, unit_N, run)
+        if len(results) == 1:  # then the jets are in their order
+            return EngineResult(*results[0])
+        columns = [torch.cat(column) for column in zip(*results, strict=True)]
+        return EngineResult(*(_reordered(column, order_N) for column in columns))
+
+    def every_exit(self, jets: Jets) -> Float[Tensor, "E N K"]:
+        """Return the logits of every exit for every jet, whatever the policy and its temperatures, the full model last.
+
+        Raises:
+            UsageError: the tagger is in training mode.
+        """
+        order_N, results = self.in_chunks(jets, self.tagger)
+        return _reordered(torch.cat(results, dim=1).transpose(0, 1), order_N).transpose(0, 1)
+
+    def in_chunks(self, jets: Jets, run: Callable[[Jets], Result]) -> tuple[Int[Tensor, " N"], list[Result]]:
+        """Run something of the caller's own on chunks of a batch, on as many threads as the engine has.
+
+        Returns:
+            The jets in the order in which they stand in the chunks, and what ``run`` made of each chunk.
+
+        Raises:
+            UsageError: the tagger is in training mode.
+        """
+        return self._run_all(jets, torch.arange(len(jets)), lambda chunk, _: run(chunk))
+
+    def _run_all(
+        self, jets: Jets, unit_N: Int[Tensor, " N"], run: Callable[[Jets, Tensor], Result]
+    ) -> tuple[Int[Tensor, " N"], list[Result]]:
+        """Run chunks of jets; return the order in which the jets stand in the chunks, and the chunks' results.
+
+        Jets of the same unit, counted from 0, stay together.
+        """
+        if self.tagger.training or self.tagger.backbone.training:
+            raise UsageError("the tagger is in training mode; call tagger.eval() before it goes into an Engine")
+        count_N = jets.particle_count_N
+        unit_N = unit_N.to(count_N.device)
+        indices = deal(self.tagger, count_N, unit_N, self.chunk_size)
+        if len(indices) == 1:  # all jets, in their order: nothing to select
+            return indices[0], self._team.map(run, [jets], [unit_N])
+        order_N, chunks = torch.cat(indices), [jets.select(index_N) for index_N in indices]
+        units = [unit_N[index_N] for index_N in indices]
+        return order_N, self._team.map(run, chunks, units)
+
+
+def _reordered(value_N: Tensor, order_N: Tensor) -> Tensor:
+    original_N = torch.empty_like(value_N)
+    original_N[order_N] = value_N
+    return original_N

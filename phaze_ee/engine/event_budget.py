@@ -1,0 +1,81 @@
+"""The jets of one event share a budget: who may go on when it runs short."""
+
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from phaze_ee.errors import UsageError
+from phaze_ee.results.base import Record
+
+
+@final
+@dataclass(frozen=True)
+class EventBudget:
+    """At most so many multiply-accumulates for all jets of an event together.
+
+    Where not all jets of an event that want to go on can, those of which the tagger is least sure do, and the others
+    leave at the exit where they are. The first exit is never refused: an event whose first exits cost more than the
+    budget exceeds it.
+
+    Raises:
+        UsageError: the budget is not positive.
+    """
+
+    macs: float
+
+    def __post_init__(self) -> None:
+        if not self.macs > 0:
+            raise UsageError(f"an event budget of {self.macs:g} MACs lets no jet in; give a positive one")
+
+    def refused(
+        self,
+        score_N: Float[Tensor, " N"],
+        event_N: Int[Tensor, " N"],
+        step_N: Int[Tensor, " N"],
+        spent_U: Int[Tensor, " U"],
+    ) -> Bool[Tensor, " N"]:
+        """Return which of N jets that want to go on must leave instead.
+
+        Args:
+            score_N: how sure the tagger is of each.
+            event_N: which of U events each belongs to.
+            step_N: what each needs to the next exit.
+            spent_U: what the events have spent so far, all their jets counted.
+        """
+        order_N = score_N.argsort(stable=True)
+        order_N = order_N[event_N[order_N].argsort(stable=True)]  # event after event, in each the least sure first
+        event, step = event_N[order_N], step_N[order_N]
+        total = step.cumsum(0)
+        before_U = torch.zeros_like(spent_U).index_add(0, event, step).cumsum(0).roll(1)
+        before_U[:1] = 0
+        refused_N = torch.empty_like(event, dtype=torch.bool)
+        refused_N[order_N] = total - before_U[event] + spent_U[event] > self.macs
+        return refused_N
+
+
+@final
+class BudgetReport(Record):
+    """How often events ran out: ``cut`` had jets sent home by the budget, ``exceeded`` spent more all the same."""
+
+    events: int
+    cut: int
+    exceeded: int
+
+    @classmethod
+    def of(
+        cls, event_N: Int[Tensor, " N"], macs_N: Int[Tensor, " N"], refused_N: Tensor, budget: EventBudget
+    ) -> "BudgetReport":
+        """Count events by what was spent on their jets and which of them were refused."""
+        unit_N: Tensor = torch.unique(event_N, return_inverse=True)[1]
+        events = int(unit_N.max()) + 1 if len(unit_N) else 0
+        spent_U = torch.zeros(events, dtype=macs_N.dtype).index_add(0, unit_N, macs_N)
+        cut_U = torch.zeros(events, dtype=torch.int64).index_add(0, unit_N, refused_N.long())
+        return cls(events=events, cut=int(cut_U.count_nonzero()), exceeded=int((spent_U > budget.macs).sum()))
+
+    def __add__(self, other: "BudgetReport") -> "BudgetReport":
+        return BudgetReport(
+            events=self.events + other.events, cut=self.cut + other.cut, exceeded=self.exceeded + other.exceeded
+        )

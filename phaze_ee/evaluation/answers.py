@@ -1,0 +1,65 @@
+"""A tagger's answers for a whole data set."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from phaze_ee.engine.engine import Engine
+from phaze_ee.errors import DataError
+from phaze_ee.models.tagger import Tagger
+from phaze_ee.types import JetBatch, Predictions
+
+
+@contextmanager
+def evaluation_mode(module: nn.Module) -> Iterator[None]:
+    """Put a module and all its parts into evaluation mode, and each part back into its own mode afterwards."""
+    training = {part: part.training for part in module.modules()}
+    module.eval()
+    try:
+        yield
+    finally:
+        for part, was_training in training.items():
+            part.training = was_training
+
+
+def predict(
+    tagger: Tagger, batches: Iterable[JetBatch], class_names: Sequence[str], device: torch.device | str = "cpu"
+) -> Predictions:
+    """Return the logits of every exit for every jet, in input order.
+
+    Args:
+        tagger: the network; it is moved to ``device`` and stays there, and keeps its training or evaluation mode.
+        batches: jets with labels (-1 where unknown) and observers, as a loader yields them.
+        class_names: the K classes in the order of the logits.
+        device: where the network runs.
+
+    Raises:
+        DataError: there are no jets.
+    """
+    tagger.to(device)
+    logits: list[npt.NDArray[np.float32]] = []
+    labels: list[npt.NDArray[np.int64]] = []
+    counts: list[npt.NDArray[np.int64]] = []
+    observers: list[dict[str, npt.NDArray[np.generic]]] = []
+    with evaluation_mode(tagger):
+        engine = Engine(tagger, threads=torch.get_num_threads())
+        for batch in batches:
+            logits_ENK = engine.every_exit(batch.inputs.to(device, non_blocking=True))
+            logits.append(logits_ENK.float().cpu().numpy())
+            labels.append(batch.label_N.cpu().numpy())
+            counts.append(batch.inputs.particle_count_N.cpu().numpy())
+            observers.append(batch.observers)
+    if sum(map(len, labels)) == 0:
+        raise DataError("the files hold no jet that passes the selection; check the files and 'selection' in the YAML")
+    names = observers[0]
+    return Predictions(
+        logits_ENK=np.concatenate(logits, axis=1),
+        label_N=np.concatenate(labels),
+        particle_count_N=np.concatenate(counts),
+        class_names=tuple(class_names),
+        observers={name: np.concatenate([columns[name] for columns in observers]) for name in names},
+    )

@@ -1,0 +1,150 @@
+"""ParticleNet's weights for inference: BatchNorm folded into the layers, the first edge layer split."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import final
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from weaver.nn.model.ParticleNet import EdgeConvBlock
+from weaver.nn.model.ParticleNet import ParticleNet as WeaverParticleNet
+
+
+@final
+@dataclass(frozen=True)
+class Affine:
+    """A layer on rows, x ↦ x · weight + bias."""
+
+    weight: Float[Tensor, "C_in C_out"]
+    bias: Float[Tensor, " C_out"]
+
+    def __call__(self, row_VC: Float[Tensor, "V C_in"], out: Tensor | None = None) -> Float[Tensor, "V C_out"]:
+        return torch.addmm(self.bias, row_VC, self.weight, out=out)
+
+    @property
+    def inputs(self) -> int:
+        return len(self.weight)
+
+    @property
+    def outputs(self) -> int:
+        return len(self.bias)
+
+    @cached_property
+    def weight_and_bias(self) -> Float[Tensor, "C_in+1 C_out"]:
+        """The weight, and the bias as its last row."""
+        return torch.cat([self.weight, self.bias[None]])
+
+    def scaled(self, factor: float) -> "Affine":
+        return Affine(self.weight * factor, self.bias * factor)
+
+    def to(self, dtype: torch.dtype) -> "Affine":
+        return Affine(self.weight.to(dtype).contiguous(), self.bias.to(dtype))
+
+    @cached_property
+    def has_fast_bags(self) -> bool:
+        """Whether FBGEMM multiplies rows of few numbers with this weight: in float32, and by torch's builds for x86."""
+        fbgemm = "fbgemm" in torch.backends.quantized.supported_engines
+        return fbgemm and self.weight.device.type == "cpu" and self.weight.dtype == torch.float32
+
+
+# Particles whose edges are evaluated at once on a CPU, as numbers that their widest layer gives: 32 · 16 edges of 256
+# channels in float32 take half a megabyte, which stays in the cache of one core.
+_TOGETHER = 32 * 16 * 256
+
+
+@final
+@dataclass(frozen=True)
+class FoldedEdgeConv:
+    """One EdgeConv block.
+
+    The first edge layer is linear in the pair (x_i, x_j − x_i), and W [x_i, x_j − x_i] = (W1 − W2) x_i + W2 x_j: both
+    terms are evaluated per particle, and only gathered and added per edge. ``per_particle`` gives the first term, the
+    second, and the shortcut where that is a layer, side by side. The mean over neighbours becomes a sum, with 1/k in
+    the last layer, because ReLU(x)/k = ReLU(x/k).
+    """
+
+    k: int
+    channels: int  # of the first layer
+    per_particle: Affine
+    per_edge: tuple[Affine, ...]
+
+    @property
+    def has_shortcut_layer(self) -> bool:
+        return self.per_particle.outputs > 2 * self.channels
+
+    @property
+    def particles_together(self) -> int:
+        """Particles whose edges are to be evaluated at once on a CPU."""
+        return max(1, _TOGETHER // (self.k * self.widest))
+
+    @property
+    def outputs(self) -> int:
+        return self.per_edge[-1].outputs if self.per_edge else self.channels
+
+    @property
+    def widest(self) -> int:
+        """The largest number of channels that an edge has."""
+        return max(self.channels, *(layer.outputs for layer in self.per_edge), 0)
+
+
+@final
+@dataclass(frozen=True)
+class FoldedParticleNet:
+    """The weights of all layers."""
+
+    feature_scale_C: Float[Tensor, " C"]
+    feature_shift_C: Float[Tensor, " C"]
+    edge_convs: tuple[FoldedEdgeConv, ...]
+    fusion: Affine | None
+    per_jet: tuple[Affine, ...]
+
+
+@torch.no_grad()
+def fold(mod: WeaverParticleNet, input_channels: int) -> FoldedParticleNet:
+    """Fold a module's weights, computed in float64 and returned in the module's own type."""
+    like = next(mod.parameters())
+    if mod.use_fts_bn:
+        scale_C, shift_C = _normalisation(mod.bn_fts)
+    else:
+        scale_C, shift_C = like.new_ones(input_channels), like.new_zeros(input_channels)
+    # Dropout is the only other layer there, and does nothing in inference.
+    linear = [layer for layer in mod.fc.modules() if isinstance(layer, nn.Linear)]
+    return FoldedParticleNet(
+        feature_scale_C=scale_C.to(like.dtype),
+        feature_shift_C=shift_C.to(like.dtype),
+        edge_convs=tuple(_fold_edge_conv(block, like.dtype) for block in mod.edge_convs),
+        fusion=_fold_layer(*mod.fusion_block[:2]).to(like.dtype) if mod.use_fusion else None,
+        per_jet=tuple(Affine(layer.weight.T, layer.bias) for layer in linear),
+    )
+
+
+def _normalisation(norm: nn.modules.batchnorm._BatchNorm) -> tuple[Tensor, Tensor]:
+    """Return the scale and shift that BatchNorm amounts to in evaluation."""
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    scale_C = norm.weight.double() / torch.sqrt(norm.running_var.double() + norm.eps)
+    return scale_C, norm.bias.double() - norm.running_mean.double() * scale_C
+
+
+def _fold_layer(convolution: nn.Conv1d | nn.Conv2d, norm: nn.modules.batchnorm._BatchNorm) -> Affine:
+    scale_C, shift_C = _normalisation(norm)
+    return Affine((convolution.weight.flatten(1).double() * scale_C[:, None]).T, shift_C)
+
+
+def _fold_edge_conv(block: EdgeConvBlock, dtype: torch.dtype) -> FoldedEdgeConv:
+    layers = [_fold_layer(convolution, norm) for convolution, norm in zip(block.convs, block.bns, strict=True)]
+    layers[-1] = layers[-1].scaled(1 / block.k)
+    own_weight, difference_weight = layers[0].weight.chunk(2)
+    parts = [
+        Affine(own_weight - difference_weight, layers[0].bias),
+        Affine(difference_weight, torch.zeros_like(layers[0].bias)),
+        *([_fold_layer(block.sc, block.sc_bn)] if block.sc is not None else []),
+    ]
+    side_by_side = Affine(torch.cat([part.weight for part in parts], dim=1), torch.cat([part.bias for part in parts]))
+    return FoldedEdgeConv(
+        k=int(block.k),
+        channels=len(layers[0].bias),
+        per_particle=side_by_side.to(dtype),
+        per_edge=tuple(layer.to(dtype) for layer in layers[1:]),
+    )

@@ -1,0 +1,149 @@
+"""ParticleNet on the particles that exist: no padding, BatchNorm folded, work in chunks that fit the cache."""
+
+from dataclasses import replace
+from typing import Any, ClassVar, NamedTuple, Self, final
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from phaze_ee.models.particle_net.edge_conv import edge_conv
+from phaze_ee.models.particle_net.folding import FoldedParticleNet, fold
+from phaze_ee.models.particle_net.native.kernel import EdgeConvKernel, library
+from phaze_ee.models.particle_net.neighbours import nearest_neighbours
+from phaze_ee.models.particle_net.stages import StagedParticleNet
+from phaze_ee.models.particle_net.training import edge_conv_training, layer_training, normalise_slots
+from phaze_ee.models.states import JetLayout, PackedState, pool_rows
+from phaze_ee.types import Jets
+
+
+class _Folding(NamedTuple):
+    """Folded weights, the tensors that they were made from, and the version that these had then."""
+
+    weights: FoldedParticleNet
+    made_from: list[Tensor]
+    version: list[int]
+
+
+class PackedParticleNet(StagedParticleNet[PackedState]):
+    """The network of :class:`phaze_ee.models.particle_net.padded.ParticleNet`, over the same module and parameters.
+
+    In evaluation, where no gradient is asked for, it uses weights folded from the parameters; they are folded again
+    whenever these have changed. Otherwise it differentiates through the parameters themselves.
+    """
+
+    packs_particles: ClassVar[bool] = True
+
+    def __init__(self, mod: Any) -> None:
+        super().__init__(mod)
+        self._folding: _Folding | None = None  # only ever replaced as a whole: threads share it
+
+    def packed(self) -> Self:
+        return self
+
+    def native(self) -> "NativeParticleNet":
+        return NativeParticleNet(self.mod).train(self.training)
+
+    def train(self, mode: bool = True) -> Self:
+        self._folding = None
+        return super().train(mode)
+
+    def embed(self, inputs: Jets) -> PackedState:
+        if self._differentiates():
+            padded = self.trim(inputs.padded())
+            # bn_fts sees the padded tensor, as in weaver: its statistics include what stands in padded slots.
+            features = normalise_slots(self.mod.bn_fts, padded.features) if self.mod.use_fts_bn else padded.features
+            jets, length = replace(padded, features=features, vectors=None).ragged(), features.shape[-1]
+            return PackedState(jets.features_VC, jets.points_V2, JetLayout(jets.particle_count_N), length)
+        folded = self._fold(check=True)
+        jets = inputs.ragged()
+        features_VC = torch.addcmul(folded.feature_shift_C, jets.features_VC, folded.feature_scale_C)
+        length = self.minimum_length if self.mod.use_counts else max(inputs.used_length, self.minimum_length)
+        return PackedState(features_VC, jets.points_V2, JetLayout(jets.particle_count_N), length)
+
+    def stage(self, index: int, state: PackedState) -> PackedState:
+        if self._differentiates():
+            block = self.mod.edge_convs[index]
+            neighbour_Vk = nearest_neighbours(state.coordinates_VD, state.layout, block.k)
+            features_VC = edge_conv_training(block, state, neighbour_Vk)
+        else:
+            features_VC = self.infer_block(index, state)
+        earlier = (*state.earlier, features_VC) if self.mod.use_fusion else ()
+        return PackedState(features_VC, features_VC, state.layout, state.length, earlier)
+
+    def infer_block(self, index: int, state: PackedState) -> Float[Tensor, "V C"]:
+        """Return the features after an EdgeConv block, without a gradient."""
+        block = self._fold().edge_convs[index]
+        neighbour_Vk = nearest_neighbours(state.coordinates_VD, state.layout, block.k)
+        return edge_conv(block, state.features_VC, neighbour_Vk)
+
+    def readout(self, state: PackedState) -> Float[Tensor, "N K"]:
+        features_VC = self._fuse(state) if self.mod.use_fusion else state.features_VC
+        if self.mod.use_counts:
+            pooled_NC = pool_rows(features_VC, state.layout, "mean")
+        else:
+            pooled_NC = pool_rows(features_VC, state.layout, "sum") / state.length
+        if self._differentiates():
+            logits: Tensor = self.mod.fc(pooled_NC)
+            return logits
+        first, *others = self._fold().per_jet
+        answer_NC = first(pooled_NC)
+        for layer in others:
+            answer_NC = layer(answer_NC.relu_())
+        return answer_NC
+
+    def _fuse(self, state: PackedState) -> Float[Tensor, "V C"]:
+        together_VC = torch.cat(state.earlier, dim=1)
+        if self._differentiates():
+            convolution, norm, activation = self.mod.fusion_block
+            fused_VC: Tensor = activation(layer_training(convolution, norm, together_VC, state))
+            return fused_VC
+        fusion = self._fold().fusion
+        assert fusion is not None
+        return fusion(together_VC).relu_()
+
+    def _differentiates(self) -> bool:
+        return self.training or (torch.is_grad_enabled() and any(weight.requires_grad for weight in self.parameters()))
+
+    def _fold(self, check: bool = False) -> FoldedParticleNet:
+        """Return folded weights; ``check`` that they are up to date, as :meth:`embed` does, which begins every walk."""
+        folding = self._folding
+        if folding is None or (check and _version(folding.made_from) != folding.version):
+            made_from = [*self.mod.parameters(), *self.mod.buffers()]
+            version = _version(made_from)  # before folding: a change meanwhile then shows as one
+            folding = self._folding = _Folding(fold(self.mod, self.input_channels), made_from, version)
+        return folding.weights  # not the attribute, which another thread may have cleared since
+
+
+@final
+class NativeParticleNet(PackedParticleNet):
+    """The packed form with its EdgeConv blocks in C++, in inference on the CPU.
+
+    Args:
+        mod: weaver's module.
+
+    Raises:
+        UsageError: there is no C++ compiler, or it fails; later, if the network is on another device than the CPU, or
+            neither in float32 nor in float64.
+    """
+
+    def __init__(self, mod: Any) -> None:
+        super().__init__(mod)
+        library()  # what is missing shows here, not at the first jet
+        self._kernels: tuple[FoldedParticleNet | None, tuple[EdgeConvKernel, ...]] = (None, ())
+
+    def infer_block(self, index: int, state: PackedState) -> Float[Tensor, "V C"]:
+        folded = self._fold()
+        made_from, kernels = self._kernels
+        if made_from is not folded:
+            # The first block searches among the points, the others among the features that they get.
+            dimensions = (2, *(block.per_particle.weight.shape[0] for block in folded.edge_convs[1:]))
+            kernels = tuple(map(EdgeConvKernel, folded.edge_convs, dimensions))
+            self._kernels = (folded, kernels)
+        return kernels[index](state.features_VC, state.coordinates_VD, state.layout.count_N)
+
+
+def _version(tensors: list[Tensor]) -> list[int]:
+    """Return what changes whenever one of the tensors does: by an optimiser, by loading, by a cast or a move."""
+    # Tensors made in inference mode count no versions.
+    return [*map(Tensor.data_ptr, tensors), *(0 if tensor.is_inference() else tensor._version for tensor in tensors)]

@@ -1,0 +1,64 @@
+"""ParticleNet in stages, around weaver-core's own module."""
+
+from typing import ClassVar, final
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from phaze_ee.models.particle_net.packed import NativeParticleNet, PackedParticleNet
+from phaze_ee.models.particle_net.stages import StagedParticleNet
+from phaze_ee.models.states import PaddedState
+from phaze_ee.types import Jets
+
+# Where padding is moved to before neighbours are searched, in half precision; weaver's choice for AMP.
+_HALF_PRECISION_SHIFT = 99.0
+
+
+@final
+class ParticleNet(StagedParticleNet[PaddedState]):
+    """ParticleNet (arXiv:1902.08570): EdgeConv blocks on the k nearest neighbours of each particle.
+
+    The parameters, layers and names are those of weaver-core's module, held as ``mod`` as the published checkpoints
+    name it; only the order of calls is written here. In training the batch is trimmed as weaver trims it (to a random
+    quantile of the lengths, after five warm-up calls); in evaluation to its longest jet, from the first call on.
+    """
+
+    packs_particles: ClassVar[bool] = False
+
+    def packed(self) -> PackedParticleNet:
+        return PackedParticleNet(self.mod).train(self.training)
+
+    def native(self) -> NativeParticleNet:
+        return self.packed().native()
+
+    def embed(self, inputs: Jets) -> PaddedState:
+        inputs = self.trim(inputs.padded())
+        features = self.mod.bn_fts(inputs.features) if self.mod.use_fts_bn else inputs.features
+        padding = ~inputs.valid_N1P
+        return PaddedState(
+            # Without bn_fts, weaver leaves whatever stands in padded slots, and jets of at most k particles read it.
+            # Zeros there make the answer independent of the padding; with zero-padded input both agree.
+            features_NCP=features.masked_fill(padding, 0),
+            coordinates_NDP=inputs.points,
+            valid_N1P=inputs.valid_N1P,
+        )
+
+    def stage(self, index: int, state: PaddedState) -> PaddedState:
+        padding = ~state.valid_N1P
+        points = state.coordinates_NDP.masked_fill(padding, self._shift(state.coordinates_NDP))
+        features = self.mod.edge_convs[index](points, state.features_NCP).masked_fill(padding, 0)
+        earlier = (*state.earlier, features) if self.mod.use_fusion else ()
+        return PaddedState(features, features, state.valid_N1P, earlier)
+
+    def _shift(self, points: Tensor) -> float:
+        half = points.dtype in (torch.float16, torch.bfloat16) or torch.is_autocast_enabled(points.device.type)
+        return _HALF_PRECISION_SHIFT if half else float(self.mod.coord_shift)
+
+    def readout(self, state: PaddedState) -> Float[Tensor, "N K"]:
+        features = state.features_NCP
+        if self.mod.use_fusion:
+            features = self.mod.fusion_block(torch.cat(state.earlier, dim=1)).masked_fill(~state.valid_N1P, 0)
+        counts = state.valid_N1P.sum(dim=-1).clamp(min=1) if self.mod.use_counts else features.shape[-1]
+        logits: Tensor = self.mod.fc(features.sum(dim=-1) / counts)
+        return logits

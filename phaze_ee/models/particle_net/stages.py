@@ -1,0 +1,72 @@
+"""What both forms of ParticleNet share: weaver-core's module, its description, its trimming and its cost."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from itertools import pairwise
+from typing import Any, ClassVar
+
+from jaxtyping import Int
+from torch import Tensor, nn
+from weaver.nn.model.ParticleNet import ParticleNet as WeaverParticleNet
+
+from phaze_ee.models.backbone import Backbone, StateT
+from phaze_ee.models.weaver import trim
+from phaze_ee.types import JetInputs
+
+
+class StagedParticleNet(Backbone[StateT]):
+    """Stages around weaver-core's ParticleNet (arXiv:1902.08570), held as ``mod`` as published checkpoints name it."""
+
+    name: ClassVar[str] = "ParticleNet"
+    has_packed_form: ClassVar[bool] = True
+    weaver_class: ClassVar[type[nn.Module] | None] = WeaverParticleNet
+    packs_particles: ClassVar[bool]  # no padding, and the first edge layer evaluated per particle
+
+    def __init__(self, mod: WeaverParticleNet) -> None:
+        super().__init__()
+        self.mod = mod
+        self.stage_channels = tuple(int(block.convs[-1].out_channels) for block in mod.edge_convs)
+        self.input_channels = int(mod.edge_convs[0].convs[0].in_channels) // 2
+        self.num_classes = int(mod.fc[-1].out_features)
+        self.minimum_length = 1 + max(int(block.k) for block in mod.edge_convs)
+
+    @property
+    def arguments(self) -> Mapping[str, Any]:
+        hidden: list[Any] = [layer for layer in self.mod.fc if isinstance(layer, nn.Sequential)]
+        return {
+            "input_dims": self.input_channels,
+            "num_classes": self.num_classes,
+            "conv_params": [
+                [int(block.k), [int(conv.out_channels) for conv in block.convs]] for block in self.mod.edge_convs
+            ],
+            "fc_params": [[int(layer[0].out_features), float(layer[2].p)] for layer in hidden],
+            "use_fusion": bool(self.mod.use_fusion),
+            "use_fts_bn": bool(self.mod.use_fts_bn),
+            "use_counts": bool(self.mod.use_counts),
+        }
+
+    def trim(self, inputs: JetInputs) -> JetInputs:
+        """Cut padding as :func:`phaze_ee.models.weaver.trim` does; the vectors, which no layer uses, go."""
+        without = replace(inputs, vectors=None)
+        return trim(without, self.mod.trimmer, training=self.training, minimum_length=self.minimum_length)
+
+    def stage_macs(self, index: int, particle_count_N: Int[Tensor, " N"]) -> Int[Tensor, " N"]:
+        block = self.mod.edge_convs[index]
+        channels = [int(convolution.out_channels) for convolution in block.convs]
+        input_channels = int(block.convs[0].in_channels) // 2
+        coordinates = 2 if index == 0 else input_channels
+        shortcut = 0 if block.sc is None else input_channels * channels[-1]
+        first_layer = 2 * input_channels * channels[0] * (1 if self.packs_particles else block.k)
+        other_layers = block.k * sum(before * after for before, after in pairwise(channels))
+        slots_N = self._slots(particle_count_N)
+        macs_N: Tensor = slots_N * (slots_N * coordinates + (shortcut + first_layer + other_layers))
+        return macs_N
+
+    def readout_macs(self, particle_count_N: Int[Tensor, " N"]) -> Int[Tensor, " N"]:
+        layers = [layer for layer in self.mod.fc.modules() if isinstance(layer, nn.Linear)]
+        per_jet = sum(layer.in_features * layer.out_features for layer in layers)
+        per_particle = self.mod.fusion_block[0].weight.numel() if self.mod.use_fusion else 0
+        return self._slots(particle_count_N) * per_particle + per_jet
+
+    def _slots(self, particle_count_N: Int[Tensor, " N"]) -> Int[Tensor, " N"]:
+        return particle_count_N if self.packs_particles else particle_count_N.clamp(min=self.minimum_length)

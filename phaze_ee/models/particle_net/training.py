@@ -1,0 +1,102 @@
+"""ParticleNet's layers on particles stored without padding, differentiable, with weaver's BatchNorm statistics.
+
+weaver normalises over padded slots too. Their features are zero, and so all edges between padded slots are the same
+vector: one extra row with a weight stands for them. A jet with 1 ≤ q ≤ k padded slots is the exception. There, each
+padded slot finds only q − 1 others, and real particles as its k + 1 − q remaining neighbours: those nearest to where
+weaver puts padding, the point (s, s, …) with s = 1e9. As s grows these are the ones with the largest sum of
+coordinates, and those are taken here. In float64, weaver resolves the differences and finds the same. In float32 all
+distances round to the same number, and which particles weaver takes depends on the inner workings of ``torch.topk``.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+from torch.nn.functional import linear, pad
+from weaver.nn.model.ParticleNet import EdgeConvBlock
+
+from phaze_ee.models.particle_net.batch_norm import WeightedRows, normalise
+from phaze_ee.models.states import PackedState
+
+
+def edge_conv_training(
+    block: EdgeConvBlock, state: PackedState, neighbour_Vk: Int[Tensor, "V k"]
+) -> Float[Tensor, "V C"]:
+    """Return the features after one block; ``neighbour_Vk`` = V stands for a neighbour whose features are zero."""
+    own_weight, difference_weight = block.convs[0].weight.flatten(1).chunk(2, dim=1)
+    own_VC = linear(state.features_VC, own_weight - difference_weight)
+    neighbour_VC = pad(linear(state.features_VC, difference_weight), (0, 0, 0, 1))
+    padding_R, weight_R = _padding_edges(state, block.k)
+    edge_EC = _GatherAdd.apply(own_VC, neighbour_VC, neighbour_Vk)  # type: ignore[no-untyped-call]
+    edges = WeightedRows(edge_EC, neighbour_VC.index_select(0, padding_R), weight_R)
+    for index, (convolution, norm) in enumerate(zip(block.convs, block.bns, strict=True)):
+        edges = normalise(edges if index == 0 else edges.linear(convolution.weight.flatten(1)), norm, relu=True)
+    mean_VC = edges.row_EC.view(*neighbour_Vk.shape, edges.row_EC.shape[1]).mean(dim=1)
+    if block.sc is None:
+        return (state.features_VC + mean_VC).relu()
+    return (layer_training(block.sc, block.sc_bn, state.features_VC, state) + mean_VC).relu()
+
+
+def layer_training(
+    convolution: nn.Conv1d, norm: nn.modules.batchnorm._BatchNorm, row_VC: Tensor, state: PackedState
+) -> Float[Tensor, "V C"]:
+    """Apply a convolution and its BatchNorm to all particles, whose padded slots are zero."""
+    padding = len(state) * state.length - len(row_VC)
+    rows = WeightedRows(row_VC, row_VC.new_zeros(1, row_VC.shape[1]), row_VC.new_tensor([padding]))
+    return normalise(rows.linear(convolution.weight.flatten(1)), norm).row_EC
+
+
+def normalise_slots(
+    norm: nn.modules.batchnorm._BatchNorm, features_NCP: Float[Tensor, "N C P"]
+) -> Float[Tensor, "N C P"]:
+    """Apply a BatchNorm to all slots of padded jets, real or not."""
+    slot_SC = features_NCP.transpose(1, 2).flatten(0, 1)
+    rows = WeightedRows(slot_SC, slot_SC.new_zeros(1, slot_SC.shape[1]), slot_SC.new_zeros(1))
+    return normalise(rows, norm).row_EC.view(len(features_NCP), -1, slot_SC.shape[1]).transpose(1, 2)
+
+
+def _padding_edges(state: PackedState, k: int) -> tuple[Int[Tensor, " R"], Float[Tensor, " R"]]:
+    """Return the different edges of padded slots, by the particle that is their neighbour, and how often each occurs.
+
+    The particle V stands for padding.
+    """
+    particle_count = len(state.features_VC)
+    pieces = list(_edges_to_particles(state, k))
+    particle_R = torch.cat([torch.empty_like(state.layout.count_N[:0]), *(particle for particle, _ in pieces)])
+    weights = [weight for particle, weight in pieces for _ in range(len(particle))]
+    to_padding = k * (len(state) * state.length - particle_count) - sum(weights)
+    return pad(particle_R, (0, 1), value=particle_count), state.features_VC.new_tensor([*weights, to_padding])
+
+
+@torch.no_grad()
+def _edges_to_particles(state: PackedState, k: int) -> Iterator[tuple[Int[Tensor, " R"], int]]:
+    total_V = state.coordinates_VD.sum(dim=1)
+    jets = zip(state.layout.offset_N.tolist(), state.layout.count_N.tolist(), strict=True)
+    for offset, count in jets:
+        padding = state.length - count
+        if 1 <= padding <= k:
+            nearest = total_V[offset : offset + count].topk(k + 1 - padding, sorted=False).indices
+            yield nearest + offset, padding
+
+
+class _GatherAdd(torch.autograd.Function):
+    """own_i + neighbour_j for the k edges (i, j) of every particle i."""
+
+    @staticmethod
+    def forward(ctx: Any, own_VC: Tensor, neighbour_VC: Tensor, index_Vk: Tensor) -> Tensor:
+        ctx.save_for_backward(index_Vk)
+        ctx.rows = len(neighbour_VC)
+        edge_EC = neighbour_VC.index_select(0, index_Vk.flatten())
+        edge_EC.view(*index_Vk.shape, own_VC.shape[1]).add_(own_VC[:, None])
+        return edge_EC
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient_EC: Tensor) -> tuple[Tensor, Tensor, None]:
+        (index_Vk,) = ctx.saved_tensors
+        own_VC = gradient_EC.view(*index_Vk.shape, gradient_EC.shape[1]).sum(dim=1)
+        neighbour_VC = gradient_EC.new_zeros(ctx.rows, gradient_EC.shape[1])
+        return own_VC, neighbour_VC.index_add_(0, index_Vk.flatten(), gradient_EC), None

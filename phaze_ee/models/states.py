@@ -1,0 +1,302 @@
+"""The state of a batch whose jets are padded to one length."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
+from typing import Literal, Self, final
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+from torch.nn.functional import embedding_bag, pad
+
+from phaze_ee.types import JetInputs, Jets, State, select_ragged, used_slots
+
+
+@final
+@dataclass(frozen=True)
+class PaddedState(State):
+    """Features of padded jets, zero in padded slots; ``coordinates`` are what neighbours are searched in."""
+
+    features_NCP: Float[Tensor, "N C P"]
+    coordinates_NDP: Float[Tensor, "N D P"]
+    valid_N1P: Bool[Tensor, "N 1 P"]
+    earlier: tuple[Float[Tensor, "N _ P"], ...] = ()  # outputs of earlier stages, where a fusion readout needs them
+
+    def __len__(self) -> int:
+        return self.features_NCP.shape[0]
+
+    def select(self, keep_N: Tensor) -> Self:
+        tensors = {item.name: getattr(self, item.name)[keep_N] for item in fields(self) if item.name != "earlier"}
+        return replace(self, **tensors, earlier=tuple(output[keep_N] for output in self.earlier))
+
+    def detach(self) -> Self:
+        return replace(self, features_NCP=self.features_NCP.detach())
+
+    def map(self, per_particle: nn.Module) -> Self:
+        mapped = per_particle(self.features_NCP.transpose(1, 2)).transpose(1, 2)
+        return replace(self, features_NCP=mapped.masked_fill(~self.valid_N1P, 0))
+
+    def pool(self, kind: Literal["mean", "max"]) -> Float[Tensor, "N C"]:
+        if kind == "mean":
+            return self.features_NCP.sum(dim=-1) / self.valid_N1P.sum(dim=-1).clamp(min=1)
+        empty_N1 = ~self.valid_N1P.any(dim=-1)
+        return self.features_NCP.masked_fill(~self.valid_N1P, -float("inf")).amax(dim=-1).masked_fill(empty_N1, 0)
+
+    def rows(self) -> Float[Tensor, "V C"]:
+        return self.features_NCP.transpose(1, 2)[self.valid_N1P[:, 0]]
+
+    def counts(self) -> Int[Tensor, " N"]:
+        return self.valid_N1P.sum(dim=(1, 2))
+
+
+def plain_state(inputs: Jets) -> PaddedState:
+    """Return the inputs themselves as a state, zero in padded slots, cut to the longest jet."""
+    jets = fit_length(inputs.padded(), 1)
+    valid_N1P = jets.valid_N1P
+    return PaddedState(jets.features.masked_fill(~valid_N1P, 0), jets.points, valid_N1P)
+
+
+def fit_length(inputs: JetInputs, minimum: int) -> JetInputs:
+    """Cut slots that are padding in every jet, and add padding where fewer than ``minimum`` slots are left.
+
+    Only trailing slots are cut, so particles keep their order; a mask with holes keeps them.
+    """
+    wanted = max(inputs.used_length, minimum)
+    return inputs.map(lambda tensor: pad(tensor[..., :wanted], (0, max(0, wanted - tensor.shape[-1]))))
+
+
+@final
+@dataclass(frozen=True)
+class NeighbourGraph:
+    """The k nearest neighbours of each particle, in ascending distance; what belongs to edges of padding is arbitrary.
+
+    ``edges`` and ``vectors`` are None where the network does not make them.
+    """
+
+    index_NPk: Int[Tensor, "N P k"]
+    null_N1Pk: Bool[Tensor, "N 1 P k"]  # edges from or to padding
+    edges_NCPk: Float[Tensor, "N C P k"] | None
+    vectors_N4Pk: Float[Tensor, "N 4 P k"] | None  # four-momenta of the neighbours
+
+    def select(self, keep_N: Tensor, length: int) -> "NeighbourGraph":
+        """Return the graph of some jets, with so many slots, of which all those after them must be padding."""
+
+        def cut(tensor: Tensor) -> Tensor:
+            return tensor[:, :, :length][keep_N]
+
+        # Only an edge to padding can lead behind the last slot.
+        index_NPk = self.index_NPk[:, :length][keep_N].clamp(max=length - 1)
+        edges, vectors = (None if tensor is None else cut(tensor) for tensor in (self.edges_NCPk, self.vectors_N4Pk))
+        return NeighbourGraph(index_NPk, cut(self.null_N1Pk), edges, vectors)
+
+
+@final
+@dataclass(frozen=True)
+class GraphState(State):
+    """Jets whose features are what the network has made of them; what stands in padded slots is arbitrary but finite.
+
+    ``minimum_length`` is the number of slots P that the network needs for its neighbours. ``graph`` is None before
+    stage 0, and where each layer searches neighbours of its own.
+    """
+
+    jets: JetInputs
+    minimum_length: int
+    graph: NeighbourGraph | None = None
+
+    @property
+    def particles(self) -> PaddedState:
+        valid_N1P = self.jets.valid_N1P
+        return PaddedState(self.jets.features.masked_fill(~valid_N1P, 0), self.jets.points, valid_N1P)
+
+    def __len__(self) -> int:
+        return len(self.jets)
+
+    def select(self, keep_N: Tensor) -> Self:
+        """Return the state of the jets that a mask or an index names, with the padding cut to the longest of them."""
+        jets = fit_length(self.jets.select(keep_N), self.minimum_length)
+        graph = None if self.graph is None else self.graph.select(keep_N, jets.mask.shape[-1])
+        return replace(self, jets=jets, graph=graph)
+
+    def detach(self) -> Self:
+        return self._with(self.jets.features.detach())
+
+    def map(self, per_particle: nn.Module) -> Self:
+        return self._with(self.particles.map(per_particle).features_NCP)
+
+    def _with(self, features_NCP: Float[Tensor, "N C P"]) -> Self:
+        return replace(self, jets=replace(self.jets, features=features_NCP))
+
+    def pool(self, kind: Literal["mean", "max"]) -> Float[Tensor, "N C"]:
+        return self.particles.pool(kind)
+
+    def rows(self) -> Float[Tensor, "V C"]:
+        return self.particles.rows()
+
+    def counts(self) -> Int[Tensor, " N"]:
+        return self.jets.particle_count_N
+
+
+# Jets of similar multiplicity that are searched for neighbours at once; padding inside a group is wasted work.
+_GROUP_SIZE = 32
+# Particles that a module is applied to at once in inference, so that the memory for what it makes on the way does not
+# grow with the batch. Fewer stay in the cache, but must be joined, which takes as long as that saves.
+_ROWS = 16_384
+
+
+@final
+@dataclass(frozen=True)
+class JetGroup:
+    """Jets of similar multiplicity, G of them, the longest with M particles: where each particle is stored."""
+
+    row_GM: Int[Tensor, "G M"]  # arbitrary where not valid
+    valid_GM: Bool[Tensor, "G M"]
+    slot_R: Int[Tensor, " R"]  # which of the G·M slots are valid
+    row_R: Int[Tensor, " R"]  # and the particles in these
+    first_R: Int[Tensor, " R"]  # the first particle of their jets
+
+
+@final
+class JetLayout:
+    """Which of V particles belong to which jet. Jets stay in the order of the input; groups are sorted inside."""
+
+    def __init__(self, count_N: Int[Tensor, " N"]) -> None:
+        self.count_N = count_N
+
+    def __len__(self) -> int:
+        return self.count_N.shape[0]
+
+    @cached_property
+    def offset_N(self) -> Int[Tensor, " N"]:
+        """The first particle of each jet."""
+        return self.count_N.cumsum(0) - self.count_N
+
+    @cached_property
+    def groups(self) -> tuple[JetGroup, ...]:
+        """All jets that have particles, in groups of similar multiplicity."""
+        return tuple(self._make_groups())
+
+    def _make_groups(self) -> Iterator[JetGroup]:
+        sorted_N, order_N = self.count_N.sort(descending=True)
+        filled = int(self.count_N.count_nonzero())
+        offset_N = self.offset_N[order_N]
+        for start in range(0, filled, _GROUP_SIZE):
+            group = slice(start, min(start + _GROUP_SIZE, filled))
+            position_M = torch.arange(int(sorted_N[start]), device=self.count_N.device)
+            valid_GM = position_M < sorted_N[group, None]
+            row_GM = (offset_N[group, None] + position_M).where(valid_GM, 0)
+            slot_R = valid_GM.flatten().nonzero()[:, 0]
+            first_R = offset_N[group].repeat_interleave(sorted_N[group])
+            yield JetGroup(row_GM, valid_GM, slot_R, row_GM.flatten()[slot_R], first_R)
+
+
+@final
+@dataclass(frozen=True)
+class PackedState(State):
+    """Features of V particles; ``coordinates_VD`` are what neighbours are searched in.
+
+    ``length`` is the length P to which the padded form of this batch is padded: BatchNorm in training, and a network
+    that averages over P, need it.
+    """
+
+    features_VC: Float[Tensor, "V C"]
+    coordinates_VD: Float[Tensor, "V D"]
+    layout: JetLayout
+    length: int
+    earlier: tuple[Float[Tensor, "V _"], ...] = ()  # outputs of earlier stages, where a fusion readout needs them
+
+    def __len__(self) -> int:
+        return len(self.layout)
+
+    def select(self, keep_N: Tensor) -> Self:
+        row_V, count_N = select_ragged(self.layout.count_N, keep_N)
+        features_VC = self.features_VC.index_select(0, row_V)
+        # After the first stage the coordinates are the features: gather them once.
+        shared = self.coordinates_VD is self.features_VC
+        return replace(
+            self,
+            features_VC=features_VC,
+            coordinates_VD=features_VC if shared else self.coordinates_VD.index_select(0, row_V),
+            layout=JetLayout(count_N),
+            earlier=tuple(output_VC.index_select(0, row_V) for output_VC in self.earlier),
+        )
+
+    def detach(self) -> Self:
+        return replace(self, features_VC=self.features_VC.detach())
+
+    def map(self, per_particle: nn.Module) -> Self:
+        if torch.is_grad_enabled() or len(self.features_VC) <= _ROWS:
+            return replace(self, features_VC=per_particle(self.features_VC))
+        pieces = torch.split(self.features_VC, _ROWS)
+        return replace(self, features_VC=torch.cat([per_particle(row_RC) for row_RC in pieces]))
+
+    def pool(self, kind: Literal["mean", "max"]) -> Float[Tensor, "N C"]:
+        return pool_rows(self.features_VC, self.layout, kind)
+
+    def rows(self) -> Float[Tensor, "V C"]:
+        return self.features_VC
+
+    def counts(self) -> Int[Tensor, " N"]:
+        return self.layout.count_N
+
+
+def pool_rows(row_VC: Float[Tensor, "V C"], layout: JetLayout, kind: Literal["sum", "mean", "max"]) -> Tensor:
+    """Reduce the particles of each jet; a jet without particles gives zeros."""
+    if kind == "max":  # for this, embedding_bag takes five times as long as a scatter
+        jet_VC = torch.repeat_interleave(layout.count_N)[:, None].expand_as(row_VC)
+        zero_NC = row_VC.new_zeros(len(layout), row_VC.shape[1])
+        return zero_NC.scatter_reduce(0, jet_VC, row_VC, "amax", include_self=False)
+    particle_V = torch.arange(len(row_VC), device=row_VC.device)
+    return embedding_bag(particle_V, row_VC, layout.offset_N, mode=kind)
+
+
+@final
+@dataclass(frozen=True)
+class TokenState(State):
+    """Tokens of padded jets; what stands in padded slots is arbitrary but finite.
+
+    ``bias_NHTT`` is added to the attention of H heads among T tokens: the particles, behind a global token where the
+    network has one. None: no bias.
+    """
+
+    tokens_NPC: Float[Tensor, "N P C"]
+    valid_NP: Bool[Tensor, "N P"]
+    bias_NHTT: Float[Tensor, "N H T T"] | None = None
+    global_N1C: Float[Tensor, "N 1 C"] | None = None
+
+    def __len__(self) -> int:
+        return self.tokens_NPC.shape[0]
+
+    def select(self, keep_N: Tensor) -> Self:
+        """Return the state of the jets that a mask or an index names, with the padding cut to the longest of them."""
+        valid_NP = self.valid_NP[keep_N]
+        particles = max(1, used_slots(valid_NP))
+        tokens = particles + (0 if self.global_N1C is None else 1)
+        # Cut first, so that less is copied.
+        bias = None if self.bias_NHTT is None else self.bias_NHTT[..., :tokens, :tokens][keep_N]
+        return replace(
+            self,
+            tokens_NPC=self.tokens_NPC[:, :particles][keep_N],
+            valid_NP=valid_NP[:, :particles],
+            bias_NHTT=bias,
+            global_N1C=None if self.global_N1C is None else self.global_N1C[keep_N],
+        )
+
+    def detach(self) -> Self:
+        return replace(self, tokens_NPC=self.tokens_NPC.detach())
+
+    def map(self, per_particle: nn.Module) -> Self:
+        return replace(self, tokens_NPC=per_particle(self.tokens_NPC))
+
+    def pool(self, kind: Literal["mean", "max"]) -> Float[Tensor, "N C"]:
+        padding_NP1 = ~self.valid_NP[..., None]
+        if kind == "mean":
+            return self.tokens_NPC.masked_fill(padding_NP1, 0).sum(dim=1) / self.counts()[:, None].clamp(min=1)
+        highest_NC = self.tokens_NPC.masked_fill(padding_NP1, -float("inf")).amax(dim=1)
+        return highest_NC.masked_fill(padding_NP1.all(dim=1), 0)
+
+    def rows(self) -> Float[Tensor, "V C"]:
+        return self.tokens_NPC[self.valid_NP]
+
+    def counts(self) -> Int[Tensor, " N"]:
+        return self.valid_NP.sum(dim=1)

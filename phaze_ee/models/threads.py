@@ -1,0 +1,88 @@
+"""Threads that work on different chunks of jets, and help each other where they have none."""
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, TypeVar, final
+
+import torch
+
+Part = TypeVar("Part")
+Result = TypeVar("Result")
+
+
+@final
+class ThreadTeam:
+    """So many threads, each with one thread inside torch, for inference.
+
+    torch's own threads wait for each other at every operation, which is much slower.
+    """
+
+    def __init__(self, threads: int) -> None:
+        self.threads = threads
+        # Kept between calls, as are the memory and the settings that each thread has inside torch.
+        self._pool = ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,))
+
+    def map(self, run: Callable[..., Result], *columns: Sequence[Any]) -> list[Result]:
+        """Return what ``run`` makes of each row of the columns; what it does may be shared (:func:`share`)."""
+        with _torch_threads(1):
+            if self.threads == 1 or len(columns[0]) == 1:
+                return list(map(self._working(run), *columns))
+            return list(self._pool.map(self._working(run), *columns))
+
+    def _working(self, run: Callable[..., Result]) -> Callable[..., Result]:
+        @torch.inference_mode()
+        def work(*row: Any) -> Result:
+            token = _team.set(self)
+            try:
+                return run(*row)
+            finally:
+                _team.reset(token)
+
+        return work
+
+    def share(self, parts: Sequence[Part], work: Callable[[Iterator[Part]], None]) -> None:
+        """As the function :func:`share`."""
+        shared = iter(parts)  # each part comes out of it once, whichever thread asks
+        job = [work]
+        # They stand in the queue behind whole chunks: a thread helps once there is no other chunk to begin.
+        helpers = [self._pool.submit(_help, job, shared) for _ in range(min(self.threads, len(parts)) - 1)]
+        work(shared)
+        for helper in helpers:
+            if not helper.cancel():
+                helper.result()
+        job.clear()  # what is cancelled stays in the queue, and would keep the memory of the work
+
+
+@torch.inference_mode()
+def _help(job: list[Callable[[Iterator[Part]], None]], shared: Iterator[Part]) -> None:
+    for work in job:
+        work(shared)
+
+
+_team: ContextVar[ThreadTeam | None] = ContextVar("team", default=None)
+
+
+def share(parts: Sequence[Part], work: Callable[[Iterator[Part]], None]) -> None:
+    """Work on the parts of one piece, with the help of those threads of the team at work here that have nothing to do.
+
+    Args:
+        parts: what is to be done.
+        work: does the parts that an iterator yields; may run in several threads at once, which share the iterator.
+    """
+    team = _team.get()
+    if team is None or len(parts) == 1:
+        work(iter(parts))
+    else:
+        team.share(parts, work)
+
+
+@contextmanager
+def _torch_threads(count: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

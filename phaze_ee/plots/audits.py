@@ -1,0 +1,144 @@
+"""How the choice of the exit depends on what a jet looks like."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter, StrMethodFormatter
+
+from phaze_ee.names import class_title, exit_title, observable_title
+from phaze_ee.plots.style import PALETTE, exit_colour, hep_style, legend_below, simulation_label
+from phaze_ee.results.policy import DynamicResults, ExitRates, MassAudit, MassShape
+
+_SMALLEST = 1e-50  # p-value that is written
+
+
+@hep_style()
+def exit_rates_figure(dynamic: DynamicResults) -> Figure:
+    """Draw one row a sample, one column an observable; ``dynamic`` must hold exit rates."""
+    samples = list(dict.fromkeys(rates.sample for rates in dynamic.exit_rates))
+    observables = list(dict.fromkeys(rates.observable for rates in dynamic.exit_rates))
+    figure = Figure(figsize=(1 + 4 * len(observables), 1.6 + 3.6 * len(samples)))
+    panels = figure.subplots(len(samples), len(observables), squeeze=False, sharey=True, sharex="col")
+    empty = {(row, column) for row in range(len(samples)) for column in range(len(observables))}
+    for rates in dynamic.exit_rates:
+        place = samples.index(rates.sample), observables.index(rates.observable)
+        empty.discard(place)
+        _draw_rates(panels[place], rates, list(dynamic.exits))
+    for place in empty:
+        panels[place].remove()
+    for axes, sample in zip(panels[:, 0], samples, strict=True):
+        axes.set_ylabel(f"Share leaving, {'all jets' if sample == 'all' else class_title(sample)}")
+        axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+    for axes, observable in zip(panels[-1], observables, strict=True):
+        axes.set_xlabel(observable_title(observable))
+    panels[0, 0].set_ylim(0, 1)
+    legend_below(figure, panels[0, 0], columns=4)
+    simulation_label(panels[0, 0], f"{dynamic.jets:,} jets, {dynamic.policy.score}", panels[0, -1])
+    return figure
+
+
+def _draw_rates(axes: Axes, rates: ExitRates, exits: Sequence[str]) -> None:
+    for index, name in enumerate(exits):
+        axes.errorbar(
+            rates.centres,
+            rates.rates[index],
+            rates.errors[index],
+            fmt="o-",
+            color=exit_colour(name, index),
+            markersize=4,
+            linewidth=1.2,
+            label=exit_title(name),
+        )
+    chance = f"p = {rates.p_value:.2g}" if rates.p_value > _SMALLEST else f"p < {_SMALLEST}"
+    text = f"V = {rates.association:.2f}, {chance}"
+    box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1.5}
+    axes.text(0.96, 0.96, text, transform=axes.transAxes, ha="right", va="top", fontsize="x-small", bbox=box)
+
+
+@hep_style()
+def exit_histogram_figure(dynamic: DynamicResults) -> Figure:
+    """Draw one bar a class, divided by the exits where its jets leave; a class without jets has an empty bar."""
+    names = list(dynamic.policy.exits_per_class)
+    counts_KE = np.array([dynamic.policy.exits_per_class[name] for name in names], dtype=float)
+    share_KE = counts_KE / np.maximum(counts_KE.sum(axis=1, keepdims=True), 1)
+    figure = Figure(figsize=(9, 2.8 + 0.45 * len(names)))
+    axes = figure.add_subplot()
+    start_K = np.zeros(len(names))
+    for index, exit_ in enumerate(dynamic.exits):
+        axes.barh(
+            [class_title(name) for name in names],
+            share_KE[:, index],
+            left=start_K,
+            color=exit_colour(exit_, index),
+            label=exit_title(exit_),
+            height=0.75,
+        )
+        start_K = start_K + share_KE[:, index]
+    axes.set_xlim(0, 1)
+    axes.invert_yaxis()
+    axes.tick_params(axis="y", which="both", length=0)
+    axes.xaxis.set_major_formatter(PercentFormatter(1.0))
+    axes.set_xlabel("Share of the class that leaves at the exit")
+    legend_below(figure, axes, columns=4)
+    simulation_label(axes, f"{dynamic.jets:,} jets, {dynamic.policy.score}")
+    return figure
+
+
+@hep_style()
+def mass_shapes_figure(mass: MassAudit) -> Figure:
+    """Draw the shapes, each normalised to one, and below them their ratio to the shape before the cut.
+
+    Bins in which no jet passes are left empty.
+    """
+    figure = Figure(figsize=(8.5, 8.5))
+    above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1.2))
+    uncut = np.array(mass.uncut_counts)
+    above.stairs(uncut / uncut.sum(), mass.edges, fill=True, color="0.85", label=f"no cut ({uncut.sum():,} jets)")
+    for shape, name, colour, shift in (
+        (mass.full_model, "full model", "black", -0.12),
+        (mass.mixture, "leaving early", PALETTE[2], 0.12),
+    ):
+        _draw_shapes(above, below, np.array(mass.edges), uncut, shape, f"{name}, {_divergence(shape)}", colour, shift)
+    background, signal = class_title(mass.background), class_title(mass.signal)
+    above.set_ylabel(f"Share of {background} jets per bin")
+    above.set_ylim(bottom=0)
+    below.axhline(1, color="0.6", linewidth=1)
+    below.set_ylabel("Ratio to\nno cut")
+    below.set_yscale("log")
+    below.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    below.set_xlabel(observable_title(mass.observable))
+    legend_below(figure, above, columns=1)
+    simulation_label(above, f"{background} behind the cut for {100 * mass.signal_efficiency:g} % of {signal}")
+    return figure
+
+
+def _divergence(shape: MassShape) -> str:
+    if shape.divergence is None:
+        return "no jet passes"
+    chance = f"random jets: {shape.floor:.3f}, 95 % below {shape.floor_95:.3f}"
+    return f"{shape.jets:,} jets, JSD = {shape.divergence:.3f} ({chance})"
+
+
+def _draw_shapes(
+    above: Axes,
+    below: Axes,
+    edges: npt.NDArray[np.float64],
+    uncut: npt.NDArray[np.int64],
+    shape: MassShape,
+    title: str,
+    colour: str,
+    shift: float,
+) -> None:
+    """Draw one shape with Poisson errors, its points moved by ``shift`` bins so that two can be told apart."""
+    counts = np.array(shape.counts)
+    centres = (edges[:-1] + edges[1:]) / 2 + shift * np.diff(edges)
+    style: Any = {"fmt": "o", "color": colour, "markersize": 4.5, "linewidth": 1.2}
+    some = counts > 0
+    value, error = counts[some] / counts.sum(), np.sqrt(counts[some]) / counts.sum()
+    above.errorbar(centres[some], value, error, label=title, **style)
+    before = uncut[some] / uncut.sum()
+    below.errorbar(centres[some], value / before, error / before, **style)

@@ -1,0 +1,38 @@
+"""Results of a training and of a learning-rate search."""
+
+from phaze_ee.results.base import Record, ResultsFile
+
+
+class EpochRecord(Record):
+    """One epoch of training: per-exit lists hold the exits first and the full model last, ``beta`` the exits only."""
+
+    epoch: int
+    learning_rate: float
+    beta: list[float]
+    train_total_loss: float
+    train_loss: list[float]
+    train_accuracy: list[float]
+    val_loss: list[float] | None = None
+    val_accuracy: list[float] | None = None
+    jets_per_second: float
+
+
+class TrainingHistory(ResultsFile):
+    """``training_history.json``: the curves of a training. ``train_loss`` of an exit is its exit loss."""
+
+    project: str
+    exit_names: list[str]
+    exit_loss_strategy: str
+    epochs: list[EpochRecord]
+
+
+class LearningRateSearch(ResultsFile):
+    """``find_lr.json``: the total loss of training steps, smoothed, while the learning rate rises step by step.
+
+    ``suggestion`` is the rate at which the loss falls fastest. A loss that is not finite is None.
+    """
+
+    project: str
+    lr: list[float]
+    loss: list[float | None]
+    suggestion: float

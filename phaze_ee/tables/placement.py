@@ -1,0 +1,61 @@
+"""Placements of exits as tables for a terminal."""
+
+from collections.abc import Sequence
+
+from rich.table import Table
+
+from phaze_ee.results.placement import CandidateExit, PlacementPoint, PlacementResults
+from phaze_ee.tables.style import empty_table, with_error
+
+_MOST_ROWS = 10
+
+
+def candidate_table(results: PlacementResults) -> Table:
+    """Return how well an exit at each stage does alone."""
+    table = empty_table(
+        f"{results.project}: exits ({results.exit_head}) at all stages",
+        ["accuracy", "MACs of full"],
+        first="after stage",
+    )
+    for candidate in results.candidates:
+        table.add_row(str(candidate.stage), f"{candidate.accuracy:.4f}", f"{100 * candidate.macs_share:.2f} %")
+    table.add_row("full model", f"{results.full_model.accuracy:.4f}", "100.00 %")
+    return table
+
+
+def placement_table(results: PlacementResults) -> Table:
+    """Return the placements that no other beats, some of them where there are many, the recommended one in bold."""
+    table = empty_table(
+        f"placements that no other beats, on {results.judging_jets:,} jets",
+        ["MACs of full", "accuracy", "leave at each exit (%)"],
+        first="exit_stages",
+    )
+    for point in _some(results):
+        fractions = " ".join(f"{100 * fraction:.0f}" for fraction in point.exit_fractions)
+        table.add_row(
+            str(point.exit_stages).replace("'", '"'),
+            f"{100 * point.macs_share:.1f} %",
+            with_error(point.accuracy, point.accuracy_error),
+            fractions,
+            style="bold" if point == results.recommended else None,
+        )
+    return table
+
+
+def costly_heads(candidates: Sequence[CandidateExit], exit_head: str) -> list[str]:
+    """Return a note where exits cost more than they can save."""
+    costly = [str(candidate.stage) for candidate in candidates if candidate.macs_share >= 1]
+    if not costly:
+        return []
+    return [
+        f"exits after stage {', '.join(costly)} cost more than the full model itself: the heads ({exit_head}) are too "
+        "large for this small network; try a smaller exit_head_width, or exit_head = 'linear', the smallest"
+    ]
+
+
+def _some(results: PlacementResults) -> list[PlacementPoint]:
+    """Return points spread evenly over the Pareto set, and the recommended one, which need not be part of it."""
+    front = results.pareto
+    chosen = {round(index * (len(front) - 1) / (_MOST_ROWS - 1)) for index in range(_MOST_ROWS)}
+    points = [point for index, point in enumerate(front) if index in chosen and point != results.recommended]
+    return sorted([*points, results.recommended], key=lambda point: point.macs_share)

@@ -1,0 +1,193 @@
+"""A judged exit policy as tables for a terminal of 80 columns."""
+
+from rich.table import Table
+
+from phaze_ee.exits.policy_file import ExitPolicyFile, MixFigures
+from phaze_ee.names import class_title, exit_title
+from phaze_ee.results.policy import DynamicResults, MassShape, OperatingPoint
+from phaze_ee.tables.evaluation import rejection_table
+from phaze_ee.tables.style import empty_table, in_percent, with_error
+
+
+def dynamic_tables(dynamic: DynamicResults) -> list[Table]:
+    """Return all tables of a judged policy."""
+    tables = [policy_table(dynamic), risk_table(dynamic), behaviour_table(dynamic), class_table(dynamic)]
+    if dynamic.policy.rejections:
+        columns = {"full model": dynamic.exits["full_model"].all_leave.rejections, "policy": dynamic.policy.rejections}
+        tables.append(rejection_table(columns))
+    tables += [curve_table(dynamic)] if dynamic.curves else []
+    tables += [audit_table(dynamic)] if dynamic.exit_rates else []
+    return [*tables, mass_table(dynamic)] if dynamic.mass is not None else tables
+
+
+def policy_table(dynamic: DynamicResults) -> Table:
+    """Return the policy beside each exit alone, the full model and the bounds."""
+    table = empty_table(
+        f"{dynamic.project}: policy of score {dynamic.policy.score}, {dynamic.jets:,} jets",
+        ["MACs [M]", "of full", "accuracy"],
+        first="jets leave",
+    )
+    rows: dict[str, OperatingPoint] = {
+        **{f"all at {exit_title(name)}": exit_.all_leave for name, exit_ in dynamic.exits.items()},
+        "by the policy": dynamic.policy,
+        "at the first right exit (oracle)": dynamic.bounds.oracle,
+        "at the first that agrees with full": dynamic.bounds.label_free_oracle,
+    }
+    for name, point in rows.items():
+        table.add_row(
+            name,
+            f"{point.mean_macs / 1e6:.3f}",
+            f"{100 * point.macs_share:.2f} %",
+            with_error(point.accuracy, point.accuracy_error),
+            style="bold" if point is dynamic.policy else None,
+        )
+    return table
+
+
+def risk_table(dynamic: DynamicResults) -> Table:
+    """Return what leaving early costs on the judged jets, beside what the target allows."""
+    policy = dynamic.policy
+    table = empty_table(policy.target, ["on these jets", "allowed"], first="against the full model")
+    for risk in policy.risks:
+        rate = f"{with_error(risk.rate.value, risk.rate.error)} of {risk.rate.jets:,}"
+        table.add_row(risk.name, rate, f"{risk.epsilon:.4g}")
+    table.add_row("accuracy lost", with_error(policy.accuracy_drop, policy.accuracy_drop_error), "")
+    table.add_row("other class", with_error(policy.disagreement.value, policy.disagreement.error), "")
+    over = dynamic.bounds.overthinking
+    table.add_row("early right, full model wrong", with_error(over.value, over.error), "")
+    return table
+
+
+def behaviour_table(dynamic: DynamicResults) -> Table:
+    """Return calibration and self-knowledge of each exit, and of the mixture."""
+    table = empty_table(
+        "Calibration error (ECE), and what exits know of themselves",
+        ["leave", "ECE all", "ECE leaving", "failure AUROC", "next differs"],
+    )
+    for index, (name, exit_) in enumerate(dynamic.exits.items()):
+        change = exit_.change_of_mind
+        table.add_row(
+            exit_title(name),
+            f"{100 * dynamic.policy.exit_fractions[index]:.1f} %",
+            f"{exit_.expected_calibration_error:.4f}",
+            "-" if exit_.leaving_calibration_error is None else f"{exit_.leaving_calibration_error:.4f}",
+            "-" if exit_.failure_auroc is None else f"{exit_.failure_auroc:.4f}",
+            "-" if change is None else with_error(change.value, change.error),
+        )
+    table.add_row("mixture", "", f"{dynamic.policy.expected_calibration_error:.4f}", "", "", "")
+    return table
+
+
+def class_table(dynamic: DynamicResults) -> Table:
+    """Return where the jets of each class leave."""
+    table = empty_table("Where the jets of a class leave", ["jets", *map(exit_title, dynamic.exits)], first="class")
+    for name, counts in dynamic.policy.exits_per_class.items():
+        jets = sum(counts)
+        table.add_row(
+            class_title(name), f"{jets:,}", *(f"{100 * count / jets:.1f} %" if jets else "-" for count in counts)
+        )
+    return table
+
+
+def curve_table(dynamic: DynamicResults) -> Table:
+    """Return the area under the cost-accuracy curve of each score, and its cheapest point near the full model."""
+    table = empty_table(
+        "Cost-accuracy curves: area, least share of MACs within 1 % of full accuracy",
+        ["area", "MACs of full", "accuracy"],
+        first="score",
+    )
+    full = dynamic.exits["full_model"].all_leave
+    for curve in dynamic.curves:
+        near = [point for point in curve.points if point.accuracy >= full.accuracy - 0.01]
+        best = min((*near, full), key=lambda point: point.macs_share)
+        table.add_row(
+            curve.score,
+            "-" if curve.area is None else f"{curve.area:.4f}",
+            "full model" if best is full else f"{100 * best.macs_share:.1f} %",
+            with_error(best.accuracy, best.accuracy_error),
+        )
+    return table
+
+
+def audit_table(dynamic: DynamicResults) -> Table:
+    """Return how strongly the exit depends on each observable, and who needs the full model."""
+    table = empty_table(
+        "Does the exit depend on it? Cramér's V, χ² test, share of the full model",
+        ["V", "p-value", "in lowest bin", "highest"],
+        first="observable, jets",
+    )
+    for rates in dynamic.exit_rates:
+        table.add_row(
+            f"{rates.observable}, {class_title(rates.sample)}",
+            f"{rates.association:.3f}",
+            f"{rates.p_value:.2g}",
+            with_error(rates.rates[-1][0], rates.errors[-1][0]),
+            with_error(rates.rates[-1][-1], rates.errors[-1][-1]),
+        )
+    return table
+
+
+def mass_table(dynamic: DynamicResults) -> Table:
+    """Return how far the cut shapes the background's mass, without and with early exits; there must be a mass audit."""
+    mass = dynamic.mass
+    assert mass is not None
+    table = empty_table(
+        f"{class_title(mass.background)} mass behind the cut for {100 * mass.signal_efficiency:g} % of "
+        f"{class_title(mass.signal)}, against no cut",
+        ["jets", "JSD", "random", "95 % below", "p-value"],
+        first="tagger",
+    )
+    for name, shape in (("full model", mass.full_model), ("leaving early", mass.mixture)):
+        table.add_row(name, f"{shape.jets:,}", *_divergence(shape))
+    table.caption = f"JSD: Jensen-Shannon divergence (base 2, {len(mass.uncut_counts)} bins)"
+    return table
+
+
+def _divergence(shape: MassShape) -> list[str]:
+    values = (shape.divergence, shape.floor, shape.floor_95, shape.p_value)
+    return ["-" if value is None else f"{value:.4f}" for value in values]
+
+
+def calibrated_risk_table(file: ExitPolicyFile) -> Table:
+    """Return the risks that were tested, and what they came to."""
+    confidence = f"{1 - file.guarantee.delta:.4g}"
+    columns = ["allowed", "lost", "of jets", "observed", f"limit at {confidence}"]
+    table = empty_table(f"{file.project}: {file.target.name}, score {file.score.name}", columns, first="risk")
+    for risk in file.guarantee.risks:
+        values = (f"{value:.3g}" for value in (risk.epsilon, risk.rate, risk.upper_limit))
+        allowed, rate, limit = values
+        table.add_row(risk.name, allowed, f"{risk.lost:,}", f"{risk.jets:,}", rate, limit)
+    return table
+
+
+def calibrated_policy_table(file: ExitPolicyFile) -> Table:
+    """Return where jets leave and what it costs, for each mix of classes."""
+    table = empty_table("Where jets leave", ["threshold", *(f"share, {_mix(name)}" for name in file.realised)])
+    for index, name in enumerate(file.exit_names):
+        threshold = f"{file.thresholds[index]:.4g}" if index < len(file.thresholds) else "the rest"
+        shares = (f"{100 * figures.exit_shares[name]:.2f} %" for figures in file.realised.values())
+        table.add_row(exit_title(name), threshold, *shares)
+    table.add_section()
+    table.add_row("cost of full", "", *(_share(figures) for figures in file.realised.values()))
+    table.add_row("M MACs", "", *(f"{figures.macs / 1e6:.3g}" for figures in file.realised.values()))
+    table.add_row("accuracy", "", *(_accuracy(figures) for figures in file.realised.values()))
+    table.add_row("full model's", "", *(_full_accuracy(figures) for figures in file.realised.values()))
+    return table
+
+
+def _mix(name: str) -> str:
+    return {"files": "files' mix", "prior": "class_prior"}[name]
+
+
+def _share(figures: MixFigures) -> str:
+    return in_percent(figures.cost_share, figures.cost_share_error)
+
+
+def _accuracy(figures: MixFigures) -> str:
+    if figures.accuracy is None or figures.accuracy_error is None:
+        return "not read"
+    return with_error(figures.accuracy, figures.accuracy_error)
+
+
+def _full_accuracy(figures: MixFigures) -> str:
+    return "not read" if figures.full_accuracy is None else f"{figures.full_accuracy:.4f}"

@@ -1,0 +1,87 @@
+"""What mode predict says of its files, for a terminal."""
+
+from collections.abc import Sequence
+from functools import reduce
+from operator import add
+from pathlib import Path
+
+from rich.table import Table
+
+from phaze_ee.engine.event_budget import BudgetReport
+from phaze_ee.exits.drift import ANSWER, DriftReport
+from phaze_ee.names import exit_title, quantity
+from phaze_ee.prediction.outputs import FileJob
+from phaze_ee.prediction.writers import Manifest
+from phaze_ee.tables.style import empty_table, in_percent
+
+
+def prediction_table(earlier: Sequence[Manifest], made: Sequence[Manifest], seconds: float) -> Table:
+    """Return where the jets of all files left, and what that cost; the rate is that of the files made now."""
+    manifests = [*earlier, *made]
+    jets = sum(manifest.jets for manifest in manifests)
+    rate = f", {sum(manifest.rows for manifest in made) / seconds:,.0f} jets/s" if made else ""
+    table = empty_table(
+        f"{quantity(jets, 'jet')} in {quantity(len(manifests), 'file')}{rate}", ["jets", "share"], first="leave at"
+    )
+    for name in manifests[0].exits:
+        count = sum(manifest.exits[name] for manifest in manifests)
+        table.add_row(exit_title(name), f"{count:,}", f"{100 * count / max(1, jets):.2f} %")
+    spent, full = (sum(getattr(manifest, name) for manifest in manifests) for name in ("macs", "full_macs"))
+    table.add_section()
+    table.add_row("cost of full", "", f"{100 * spent / max(1, full):.2f} %")
+    reports = [manifest.budget for manifest in manifests if manifest.budget is not None]
+    if reports:
+        _add_events(table, reports)
+    return table
+
+
+def _add_events(table: Table, reports: Sequence[BudgetReport]) -> None:
+    total = reduce(add, reports)
+    table.add_section()
+    table.add_row("events", f"{total.events:,}", "")
+    for text, count in (("cut short", total.cut), ("over budget", total.exceeded)):
+        share = count / max(1, total.events)
+        error = (share * (1 - share) / max(1, total.events)) ** 0.5
+        table.add_row(text, f"{count:,}", in_percent(share, error))
+
+
+def prediction_notes(jobs: Sequence[FileJob], earlier: Sequence[Manifest], made: Sequence[Manifest]) -> list[str]:
+    """Return what a user should know: what was there already, has no labels, or got another name."""
+    manifests = [*earlier, *made]
+    files = quantity(len(jobs), "file")
+    empty = sum(not manifest.rows for manifest in manifests)
+    unlabelled = sum(not manifest.labelled for manifest in manifests)
+    renamed = [job for job in jobs if job.output.stem != job.source.stem]
+    rejected = sum(manifest.rows - manifest.jets for manifest in manifests)
+    notes = [
+        (len(earlier), f"predicted already, by the same model and policy: {len(earlier)} of {files}"),
+        (empty, f"without any jets, and so their predictions: {empty} of {files}"),
+        (unlabelled, f"without label columns, and so their predictions: {unlabelled} of {files}"),
+        (rejected, f"cut away by the selection: {quantity(rejected, 'jet')}; 'entry' tells the row of the others"),
+        (len(renamed), _renamed(renamed)),
+    ]
+    return [text for count, text in notes if count]
+
+
+def _renamed(jobs: Sequence[FileJob]) -> str:
+    if not jobs:
+        return ""
+    source = Path(*jobs[0].source.parts[-2:])
+    return f"{len(jobs)} files share a name, so outputs carry more of the path: {source} → {jobs[0].output.name}"
+
+
+def drift_lines(report: DriftReport) -> list[str]:
+    """Return what the monitoring found, a line for each alarm."""
+    sample = f"{report.jets:,} jets against {report.reference_jets:,} of the calibration"
+    level = f"significance {report.significance:g} for {len(report.tests)} tests together"
+    if not report.alarms:
+        return [f"Drift:  no alarm: {sample}, {level}"]
+    lines = [
+        f"WARNING: these jets differ from the calibration jets, so that its promise may not hold: {sample}, {level}"
+    ]
+    lines += [f"  {test.name}: p = {test.p_value:.1g}; {test.change}" for test in report.alarms]
+    if report.only_the_mix:
+        lines.append("  jets with the same answer leave as before, so another mix of classes may be all there is")
+    elif any(test.name == ANSWER for test in report.alarms):
+        lines.append("  the answers changed too: another mix of classes raises these alarms as well")
+    return lines

@@ -1,0 +1,46 @@
+"""What all tables share: the style, the width of a terminal, and how numbers with errors are written."""
+
+from math import floor, log10
+
+from rich import box
+from rich.table import Table
+
+WIDTH = 80
+
+
+def empty_table(title: str, columns: list[str], first: str = "exit") -> Table:
+    """Return a table in the style of all modes: ``first`` at the left, numbers at the right, no rows yet."""
+    table = Table(
+        title=title,
+        title_justify="left",
+        title_style="bold",
+        caption_justify="left",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        min_width=min(WIDTH, len(title)),  # a title wider than the columns would wrap
+    )
+    table.add_column(first, overflow="fold")
+    for name in columns:
+        table.add_column(name, justify="right", overflow="fold")
+    return table
+
+
+def with_error(value: float, error: float) -> str:
+    """Return ``value ± error``, both to the decimal of the error's second significant digit."""
+    if error == 0:
+        return f"{value:.4g}"
+    decimals = max(0, 1 - floor(log10(error)))
+    return f"{value:.{decimals}f} ± {error:.{decimals}f}"
+
+
+def in_percent(share: float, error: float) -> str:
+    """Return a share and its error in percent."""
+    return f"{with_error(100 * share, 100 * error)} %"
+
+
+UNKNOWN = "-"
+
+
+def number(value: float | None, form: str) -> str:
+    """Return a number in a format, or a dash for what is not known."""
+    return UNKNOWN if value is None else format(value, form)

@@ -1,0 +1,107 @@
+"""torch.compile for the part of a training that costs."""
+
+import logging
+import re
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Literal
+
+import torch
+from torch._dynamo.exc import BackendCompilerFailed
+
+from phaze_ee.config.options import Options
+from phaze_ee.errors import RunError, one_line
+from phaze_ee.machine import process_count, process_index, resolve_device
+from phaze_ee.models.tagger import Tagger
+
+
+def hardware(options: Options) -> dict[str, Any]:
+    """Return where a Trainer computes, and in which precision: both as the options say."""
+    on_gpu = resolve_device(options.device).type == "cuda"
+    return {
+        "accelerator": "gpu" if on_gpu else "cpu",
+        "precision": _PRECISIONS[options.amp_dtype] if options.use_amp and on_gpu else "32-true",
+    }
+
+
+@contextmanager
+def quiet_lightning() -> Iterator[None]:
+    """Keep Lightning's advertisements and advice on workers out of a user's terminal."""
+    loggers = [logging.getLogger(f"lightning.{part}") for part in ("pytorch", "fabric")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module=r"lightning\..*")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+def _strategy(options: Options, environment: Mapping[str, str]) -> dict[str, Any]:
+    if not options.use_ddp and "TORCHELASTIC_RUN_ID" not in environment:
+        return {"devices": 1}
+    # Where the backbone is frozen on the way, its parameters get no gradients from then on, which plain DDP waits for.
+    return {
+        "strategy": "ddp_find_unused_parameters_true" if options.training_regime == "disjoint" else "ddp",
+        "devices": int(environment.get("LOCAL_WORLD_SIZE", "1")),
+        "num_nodes": int(environment.get("GROUP_WORLD_SIZE", "1")),
+    }
+
+
+_PRECISIONS: dict[str, Literal["16-mixed", "bf16-mixed"]] = {"fp16": "16-mixed", "bf16": "bf16-mixed"}
+
+
+@contextmanager
+def _reporting_lost_processes() -> Iterator[None]:
+    """Make one line of what torch says when another process of the training has died."""
+    try:
+        yield
+    except RuntimeError as error:
+        if process_count() == 1 or not any(sign in str(error) for sign in _LOST):
+            raise
+        raise RunError(
+            f"process {process_index()} lost another process of this training ({_cause(error)}); its own message, "
+            "above or below, says why"
+        ) from error
+
+
+def _cause(error: RuntimeError) -> str:
+    """Return what torch says without the place in its sources, which stands before it in brackets."""
+    return re.sub(r"^RuntimeError: \[[^\]]*\] ", "", one_line(error)).split(". ")[0][:100]
+
+
+# Words in which torch's means of communication (gloo, NCCL, its own store) say that the other end is gone.
+_LOST = ("onnection", "peer", "gloo", "NCCL", "Broken pipe")
+
+
+@contextmanager
+def compiled_stages(tagger: Tagger) -> Iterator[None]:
+    """Run the backbone's stages through ``torch.compile`` for a while.
+
+    Each stage is compiled for training and for evaluation, and once more when the length of batches begins to vary.
+
+    Raises:
+        RunError: torch cannot compile here, for example without a C++ compiler.
+    """
+    backbone: Any = tagger.backbone
+    # torch gives up, and goes on uncompiled, at 8 forms of one function; here each stage has its own
+    with torch._dynamo.config.patch(recompile_limit=8 * len(backbone.stage_channels)), _quiet_compiler():
+        backbone.stage = torch.compile(backbone.stage)
+        try:
+            yield
+        except BackendCompilerFailed as error:
+            raise RunError(f"torch.compile failed: {one_line(error)}; set use_compile = False") from error
+        finally:
+            del backbone.stage  # the method of the class shows again
+
+
+@contextmanager
+def _quiet_compiler() -> Iterator[None]:
+    """Keep what torch says to the authors of its compiler out of a user's terminal."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"torch\..*")
+        yield

@@ -1,0 +1,122 @@
+"""Values of the exit losses, and which parameters each strategy trains."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch.nn.functional import cross_entropy
+
+from phaze_ee.config.options import ExitOptions
+from phaze_ee.models.tagger import Tagger
+from phaze_ee.training.losses import EXIT_LOSSES, ExitLoss
+from tests.jets import labelled_batch, small_tagger
+
+BATCH = labelled_batch(12, dtype=torch.float64)
+
+
+def exit_loss(strategy: str, **options: float) -> ExitLoss:
+    return EXIT_LOSSES[strategy](ExitOptions.model_validate(options))
+
+
+def gradients_of_exit_losses(strategy: str) -> Tagger:
+    """Return a tagger in which the exit losses alone, without the full model's, left gradients."""
+    tagger, loss = small_tagger().train(), exit_loss(strategy)
+    total: Any = loss(tagger(BATCH.inputs, detach=loss.detach), BATCH.label_N).sum()
+    total.backward()
+    return tagger
+
+
+def trained(module: torch.nn.Module) -> set[str]:
+    return {name for name, value in module.named_parameters() if value.grad is not None and value.grad.any()}
+
+
+def all_parameters(module: torch.nn.Module) -> set[str]:
+    return {name for name, _ in module.named_parameters()}
+
+
+@pytest.mark.parametrize("strategy", EXIT_LOSSES)
+def test_every_head_learns(strategy: str) -> None:
+    heads = gradients_of_exit_losses(strategy).heads
+    assert trained(heads) == all_parameters(heads)
+
+
+@pytest.mark.parametrize("strategy", ["mimic_detached", "target_detached", "distill_detached"])
+def test_detached_strategies_train_nothing_but_heads(strategy: str) -> None:
+    assert trained(gradients_of_exit_losses(strategy).backbone) == set()
+
+
+@pytest.mark.parametrize("strategy", ["target_flow", "distill_flow"])
+def test_flow_to_a_fixed_target_trains_the_stages_before_an_exit_but_not_the_readout(strategy: str) -> None:
+    backbone = gradients_of_exit_losses(strategy).backbone
+    readout = {name for name in all_parameters(backbone) if name.startswith("mod.fc")}
+    assert trained(backbone) == all_parameters(backbone) - readout
+
+
+def test_mimic_flow_reaches_both_sides() -> None:
+    backbone = gradients_of_exit_losses("mimic_flow").backbone
+    assert trained(backbone) == all_parameters(backbone)
+
+
+def test_mimic_flow_gradient_through_the_full_model_is_that_of_the_mean_squared_error() -> None:
+    tagger = small_tagger([0])
+    logits_ENK = tagger(BATCH.inputs).detach().requires_grad_()
+    loss: Any = exit_loss("mimic_flow")(logits_ENK, BATCH.label_N).sum()
+    loss.backward()
+    assert logits_ENK.grad is not None
+    exit_NK, full_NK = logits_ENK.detach()
+    torch.testing.assert_close(logits_ENK.grad[0], 2 * (exit_NK - full_NK) / exit_NK.numel())
+    torch.testing.assert_close(logits_ENK.grad[1], -logits_ENK.grad[0])
+
+
+@pytest.mark.parametrize("strategy", ["mimic_detached", "mimic_flow"])
+def test_mimic_is_the_mean_squared_difference_of_logits(strategy: str) -> None:
+    logits_ENK = torch.tensor([[[1.0, 2.0], [0.0, 0.0]], [[0.0, 0.0], [0.0, 2.0]], [[0.0, 0.0], [0.0, 0.0]]])
+    losses = exit_loss(strategy)(logits_ENK, torch.tensor([0, 1]))
+    torch.testing.assert_close(losses, torch.tensor([5 / 4, 4 / 4]))
+
+
+@pytest.mark.parametrize("strategy", ["target_detached", "target_flow"])
+def test_target_is_the_cross_entropy(strategy: str) -> None:
+    logits_ENK, label_N = torch.randn(3, 6, 4), torch.tensor([0, 1, 2, 3, 0, 1])
+    losses = exit_loss(strategy)(logits_ENK, label_N)
+    torch.testing.assert_close(losses, torch.stack([cross_entropy(logits_NK, label_N) for logits_NK in logits_ENK[:2]]))
+
+
+@pytest.mark.parametrize("strategy", ["distill_detached", "distill_flow"])
+def test_distillation_is_a_mean_of_cross_entropy_and_divergence(strategy: str) -> None:
+    exit_NK, full_NK = torch.tensor([[1.0, 0.0], [0.0, 0.0]]), torch.tensor([[2.0, 0.0], [0.0, 4.0]])
+    label_N, temperature = torch.tensor([1, 0]), 2.0
+    losses = exit_loss(strategy, distill_weight=0.25, distill_temperature=temperature)(
+        torch.stack([exit_NK, full_NK]), label_N
+    )
+    p_NK, q_NK = (full_NK / temperature).softmax(dim=-1), (exit_NK / temperature).softmax(dim=-1)
+    divergence = (p_NK * (p_NK / q_NK).log()).sum() / 2
+    expected = 0.75 * cross_entropy(exit_NK, label_N) + 0.25 * temperature**2 * divergence
+    torch.testing.assert_close(losses, expected[None])
+
+
+def test_distillation_at_its_ends_is_cross_entropy_or_ends_at_the_full_model() -> None:
+    logits_NK, label_N = torch.randn(6, 4), torch.tensor([0, 1, 2, 3, 0, 1])
+    logits_ENK = torch.stack([torch.randn(6, 4), logits_NK, logits_NK])
+    only_labels, only_target = (exit_loss("distill_flow", distill_weight=weight) for weight in (0.0, 1.0))
+    torch.testing.assert_close(only_labels(logits_ENK, label_N), exit_loss("target_flow")(logits_ENK, label_N))
+    toward_other, toward_itself = only_target(logits_ENK, label_N).tolist()
+    assert toward_other > 0.01
+    assert toward_itself == pytest.approx(0, abs=1e-6)
+
+
+def test_the_temperature_hardly_changes_how_strongly_distillation_pulls() -> None:
+    """T² makes up for the gradient's 1/T²: small differences of logits give nearly the same gradient at any T."""
+    gradients = []
+    for temperature in (5.0, 50.0):
+        logits_ENK = torch.tensor([[[0.1, 0.0]], [[0.0, 0.1]]], dtype=torch.float64, requires_grad=True)
+        loss: Any = exit_loss("distill_flow", distill_weight=1.0, distill_temperature=temperature)
+        loss(logits_ENK, torch.tensor([0])).sum().backward()
+        assert logits_ENK.grad is not None
+        gradients.append(logits_ENK.grad[0])
+    torch.testing.assert_close(*gradients, rtol=0.01, atol=0)
+
+
+@pytest.mark.parametrize("strategy", EXIT_LOSSES)
+def test_a_network_without_exits_has_no_exit_loss(strategy: str) -> None:
+    assert exit_loss(strategy)(torch.zeros(1, 5, 4), torch.zeros(5, dtype=torch.long)).shape == (0,)
