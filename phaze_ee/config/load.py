@@ -3,10 +3,11 @@
 import sys
 import traceback
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from types import CodeType, FrameType
-from typing import Any
+from typing import Any, Self
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
@@ -55,24 +56,45 @@ def nearest_option(name: str) -> str:
     return f"; did you mean {near[0]!r}?" if near else "; docs/CONFIGURATION.md lists the options"
 
 
+@dataclass(frozen=True)
+class Configuration:
+    """What a configuration file sets: the values by option, and the line that set each."""
+
+    path: Path
+    values: Mapping[str, Any]
+    lines: Mapping[str, int]
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Run a configuration file. It is a program of the user's, so each command runs it once.
+
+        Raises:
+            UsageError: the file is missing or is not Python, has no ``set_config``, or sets an unknown name.
+        """
+        recorder = _Recorder(path)
+        namespace: dict[str, Any] = {"__name__": "phaze_ee_config", "__file__": str(path)}
+        _run(path, lambda: exec(_compile(path), namespace))
+        if not callable(namespace.get("set_config")):
+            raise UsageError(f"{path}: defines no function set_config(c); start from a file that new_project writes")
+        _run(path, lambda: namespace["set_config"](recorder))
+        return cls(path, recorder._values, recorder._lines)
+
+    def options(self, flags: Mapping[str, Any] | None = None) -> Options:
+        """Return the validated options.
+
+        Args:
+            flags: options from the command line, which override those of the file.
+
+        Raises:
+            UsageError: a value has a wrong type, or a required option is missing. The message holds the file and, where
+                known, the line.
+        """
+        return _validate(self, flags or {})
+
+
 def load_options(path: Path, flags: Mapping[str, Any] | None = None) -> Options:
-    """Run a configuration file and return its validated options.
-
-    Args:
-        path: the configuration.
-        flags: options given on the command line, which go before those of the file.
-
-    Raises:
-        UsageError: the file is missing or is not Python, has no ``set_config``, sets an unknown name or a value of a
-            wrong type, or leaves out a required option. The message holds the file and, where known, the line.
-    """
-    recorder = _Recorder(path)
-    namespace: dict[str, Any] = {"__name__": "phaze_ee_config", "__file__": str(path)}
-    _run(path, lambda: exec(_compile(path), namespace))
-    if not callable(namespace.get("set_config")):
-        raise UsageError(f"{path}: defines no function set_config(c); start from a file that new_project writes")
-    _run(path, lambda: namespace["set_config"](recorder))
-    return _validate(path, recorder, flags or {})
+    """Run a configuration file and return its validated options, see :class:`Configuration`."""
+    return Configuration.read(path).options(flags)
 
 
 def _compile(path: Path) -> CodeType:
@@ -95,14 +117,15 @@ def _run(path: Path, program: Callable[[], object]) -> None:
         raise UsageError(f"{where}: {one_line(error)}") from error
 
 
-def _validate(path: Path, recorder: _Recorder, flags: Mapping[str, Any]) -> Options:
+def _validate(configuration: Configuration, flags: Mapping[str, Any]) -> Options:
     try:
-        return Options.model_validate({**recorder._values, **flags})
+        return Options.model_validate({**configuration.values, **flags})
     except ValidationError as error:
         errors = error.errors(include_url=False)
         first = errors[0]
         name = str(first["loc"][0]) if first["loc"] else ""
-        line = None if name in flags else recorder._lines.get(name)
+        line = None if name in flags else configuration.lines.get(name)
+        path = configuration.path
         where = f"{path}:{line}" if line else "the command line" if name in flags else str(path)
         same = [
             found for found in errors if found["loc"][:1] == first["loc"][:1] and _item(found) == _item(first)
