@@ -46,7 +46,10 @@ READ_ERRORS = (
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A tagger and where it comes from; everything but the tagger is plain values."""
+    """A tagger and how it was trained; everything but the tagger is plain values.
+
+    ``hash`` is the SHA-256 of the file that the checkpoint was read from, empty if it was not read from a file.
+    """
 
     tagger: Tagger
     options: dict[str, Any]
@@ -55,6 +58,7 @@ class Checkpoint:
     epoch: int
     metrics: dict[str, float]
     versions: dict[str, str] = field(default_factory=dict)
+    hash: str = ""
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
@@ -94,7 +98,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
     Raises:
         CheckpointError: the file is missing, unreadable, or not such a checkpoint.
     """
-    content = read_content(path)
+    content, digest = _read(path)
     if not is_tagger(content):
         raise CheckpointError(f"{path} is not a PHAZE-EE checkpoint; weaver weights are used through c.init_from")
     if content.get("version") != _VERSION:
@@ -118,24 +122,28 @@ def load_checkpoint(path: Path) -> Checkpoint:
         link=content.get("exit_link", "independent"),
     )
     _load(tagger, content["state_dict"], path)
-    return Checkpoint(tagger.eval(), **{key: content[key] for key in _RECORD_KEYS})
+    return Checkpoint(tagger.eval(), **{key: content[key] for key in _RECORD_KEYS}, hash=digest)
 
 
-def load_weights(tagger: Tagger, path: Path) -> None:
-    """Start ``tagger`` from a checkpoint: one of ours, or one of weaver's, which is the backbone alone.
+def load_weights(tagger: Tagger, path: Path) -> str:
+    """Load weights into ``tagger`` from a checkpoint of ours, or from one of weaver's, which is the backbone alone.
 
     Of ours the exits are used too where they are of the same shapes; otherwise there is a warning.
+
+    Returns:
+        The SHA-256 of the file.
 
     Raises:
         CheckpointError: the file is missing or unreadable, or holds weights of another architecture.
     """
-    content = read_content(path)
+    content, digest = _read(path)
     if is_tagger(content):
         if _exit_shapes(content.get("state_dict", {})) == _exit_shapes(tagger.state_dict()):
             _load(tagger, content["state_dict"], path)
-            return
+            return digest
         _log.warning("%s has other exits than this network: its backbone is used, and the exits start afresh", path)
     _load_backbone(tagger.backbone, content, path)
+    return digest
 
 
 def load_backbone(backbone: Backbone[Any], path: Path) -> None:
@@ -177,11 +185,17 @@ def read_content(path: Path) -> dict[str, Any]:
     Raises:
         CheckpointError: the file is missing, cannot be read, or holds no weights.
     """
+    return _read(path)[0]
+
+
+def _read(path: Path) -> tuple[dict[str, Any], str]:
+    """Return what a checkpoint holds and the SHA-256 of the file, both from the same bytes."""
     try:
+        data = path.read_bytes()
         with warnings.catch_warnings():
             # Plain pickles, which are refused below with a line of their own.
             warnings.filterwarnings("ignore", message="Detected pickle protocol")
-            content = torch.load(path, map_location="cpu", weights_only=True)
+            content = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise CheckpointError(f"checkpoint {path} does not exist") from error
     except READ_ERRORS as error:
@@ -194,7 +208,7 @@ def read_content(path: Path) -> dict[str, Any]:
         ) from error
     if not isinstance(content, dict) or not content or not all(isinstance(key, str) for key in content):
         raise CheckpointError(f"checkpoint {path} holds no weights")
-    return content
+    return content, hashlib.sha256(data).hexdigest()
 
 
 def _load(module: torch.nn.Module, weights: Mapping[str, Tensor], path: Path) -> None:

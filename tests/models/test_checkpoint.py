@@ -1,6 +1,7 @@
 """Checkpoints: what goes in comes out, and what is no checkpoint is refused without harm."""
 
 import copy
+import hashlib
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +12,7 @@ import torch
 from weaver.nn.model.ParticleNet import ParticleNet as WeaverParticleNet
 
 from phaze_ee.errors import CheckpointError, RunError
-from phaze_ee.models.checkpoint import Checkpoint, load_checkpoint, load_weights, save_checkpoint
+from phaze_ee.models.checkpoint import Checkpoint, load_checkpoint, load_weights, save_checkpoint, weights_hash
 from phaze_ee.models.heads import HeadShape
 from phaze_ee.models.links import EXIT_LINKS
 from phaze_ee.models.particle_net.padded import ParticleNet
@@ -56,6 +57,14 @@ def test_round_trip_from_the_file_alone(tmp_path: Path, changes: dict[str, Any])
     assert loaded.tagger.exit_stages == ("input", 1)
     assert (loaded.options, loaded.data_options, loaded.data_hash) == ({"lr": 0.1}, {"inputs": {}}, "hash")
     assert (loaded.epoch, loaded.metrics, loaded.versions) == (4, {"val/accuracy": 0.5}, {"torch": "2"})
+
+
+def test_the_hash_is_that_of_the_bytes_that_were_read(path: Path, tagger: Tagger) -> None:
+    wanted = hashlib.sha256(path.read_bytes()).hexdigest()
+    assert load_checkpoint(path).hash == load_weights(tagger, path) == weights_hash(path) == wanted
+    torch.save(tagger.backbone.state_dict(), path)
+    assert load_weights(tagger, path) == hashlib.sha256(path.read_bytes()).hexdigest() != wanted
+    assert checkpoint(tagger).hash == ""
 
 
 def test_the_kinds_of_heads_are_stored(tmp_path: Path) -> None:
