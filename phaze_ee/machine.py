@@ -1,27 +1,61 @@
-"""Sums and gathers over the processes of a training; alone, a process is all of them."""
+"""Where a command runs: its device, and its place among the processes that torchrun started.
+
+Only this module reads the environment variables of torchrun. It imports torch on use, so that the command line may ask
+for its rank without waiting for torch.
+"""
 
 import os
-from typing import Literal
-
-import torch
-from torch import Tensor, distributed
-from torch.distributed.rendezvous import rendezvous
+from typing import TYPE_CHECKING, Literal
 
 from phaze_ee.errors import UsageError
 
+if TYPE_CHECKING:
+    from torch import Tensor, device
+
+
+def rank() -> int:
+    """Return the index of this process among those that torchrun started, from 0; 0 without torchrun."""
+    return int(os.environ.get("RANK", "0"))
+
+
+def world_size() -> int:
+    """Return the number of processes that torchrun started, on all machines; 1 without torchrun."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def processes_per_machine() -> int:
+    """Return the number of processes that torchrun started on each machine; 1 without torchrun."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+
+
+def machine_count() -> int:
+    """Return the number of machines on which torchrun started processes; 1 without torchrun."""
+    return int(os.environ.get("GROUP_WORLD_SIZE", "1"))
+
+
+def launched_by_torchrun() -> bool:
+    """Return whether torchrun started this process."""
+    return "TORCHELASTIC_RUN_ID" in os.environ
+
 
 def process_count() -> int:
-    """Return how many processes train together."""
+    """Return the number of processes in torch's process group; 1 while there is no group."""
+    from torch import distributed
+
     return distributed.get_world_size() if distributed.is_available() and distributed.is_initialized() else 1
 
 
 def process_index() -> int:
-    """Return which of them this is, counted from 0."""
+    """Return the index of this process in torch's process group, from 0; 0 while there is no group."""
+    from torch import distributed
+
     return distributed.get_rank() if process_count() > 1 else 0
 
 
-def summed(value: Tensor) -> Tensor:
-    """Return the sum over all processes, without a gradient."""
+def summed(value: "Tensor") -> "Tensor":
+    """Return the sum of a tensor over all processes, without a gradient; each process must call this."""
+    from torch import distributed
+
     if process_count() == 1:
         return value
     value = value.detach().clone()
@@ -29,8 +63,14 @@ def summed(value: Tensor) -> Tensor:
     return value
 
 
-def joined(value: Tensor) -> Tensor:
-    """Return the tensors of all processes, of equal shapes, along the first dimension in the order of the processes."""
+def joined(value: "Tensor") -> "Tensor":
+    """Return the tensors of all processes, concatenated along the first dimension in the order of the processes.
+
+    The tensors must have equal shapes. Each process must call this.
+    """
+    import torch
+    from torch import distributed
+
     if process_count() == 1:
         return value
     parts = [torch.empty_like(value) for _ in range(process_count())]
@@ -39,28 +79,32 @@ def joined(value: Tensor) -> Tensor:
 
 
 def broadcast(name: str, value: int) -> int:
-    """Return what the first of the processes that torchrun started gives as ``value``; each must call this once.
+    """Return the ``value`` of the first process; each process that torchrun started must call this once per name.
 
-    It needs no process group, and so can be asked before a training begins.
+    It needs no process group, and so works before a training begins.
 
     Args:
-        name: of the value, a different one for each question.
-        value: this process's; only the first one's counts.
+        name: of the value, a different one for each call.
+        value: the value of this process. Only that of the first process counts.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+    if world_size() == 1:
         return value
-    store, rank, _ = next(rendezvous("env://"))
-    if rank == 0:
+    from torch.distributed.rendezvous import rendezvous
+
+    store, index, _ = next(rendezvous("env://"))
+    if index == 0:
         store.set(name, str(value))
     return int(store.get(name))
 
 
-def resolve_device(wanted: Literal["auto", "cuda", "cpu"]) -> torch.device:
-    """Return the device of the option ``device``; ``auto`` takes CUDA where there is one.
+def resolve_device(wanted: Literal["auto", "cuda", "cpu"]) -> "device":
+    """Return the device of the option ``device``; ``auto`` means CUDA where PyTorch finds a CUDA device.
 
     Raises:
-        UsageError: CUDA is wanted and this machine has none.
+        UsageError: CUDA is wanted, but PyTorch finds no CUDA device.
     """
+    import torch
+
     available = torch.cuda.is_available()
     if wanted == "cuda" and not available:
         raise UsageError("device = 'cuda', but PyTorch finds no CUDA device here; set device to 'auto' or 'cpu'")

@@ -8,7 +8,17 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.multiprocessing.spawn import spawn
 
-from phaze_ee.machine import joined, process_count, process_index, summed
+from phaze_ee.machine import (
+    joined,
+    launched_by_torchrun,
+    machine_count,
+    process_count,
+    process_index,
+    processes_per_machine,
+    rank,
+    summed,
+    world_size,
+)
 from phaze_ee.models.particle_net.batch_norm import WeightedRows, normalise
 
 PROCESSES = 2
@@ -102,3 +112,25 @@ def test_alone_a_process_is_all_of_them() -> None:
     value = torch.ones(2)
     assert joined(value) is value
     assert summed(value) is value
+
+
+def test_torchrun_says_which_process_this_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = {"RANK": 3, "WORLD_SIZE": 8, "LOCAL_WORLD_SIZE": 4, "GROUP_WORLD_SIZE": 2, "TORCHELASTIC_RUN_ID": "job"}
+    for name in said:
+        monkeypatch.delenv(name, raising=False)
+    assert (rank(), world_size(), processes_per_machine(), machine_count(), launched_by_torchrun()) == (
+        0,
+        1,
+        1,
+        1,
+        False,
+    )
+    for name, value in said.items():
+        monkeypatch.setenv(name, str(value))
+    assert (rank(), world_size(), processes_per_machine(), machine_count(), launched_by_torchrun()) == (
+        3,
+        8,
+        4,
+        2,
+        True,
+    )

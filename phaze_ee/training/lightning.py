@@ -3,7 +3,7 @@
 import logging
 import re
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Literal
 
@@ -12,7 +12,14 @@ from torch._dynamo.exc import BackendCompilerFailed
 
 from phaze_ee.config.options import Options
 from phaze_ee.errors import RunError, one_line
-from phaze_ee.machine import process_count, process_index, resolve_device
+from phaze_ee.machine import (
+    launched_by_torchrun,
+    machine_count,
+    process_count,
+    process_index,
+    processes_per_machine,
+    resolve_device,
+)
 from phaze_ee.models.tagger import Tagger
 
 
@@ -41,14 +48,14 @@ def quiet_lightning() -> Iterator[None]:
             logger.setLevel(level)
 
 
-def _strategy(options: Options, environment: Mapping[str, str]) -> dict[str, Any]:
-    if not options.use_ddp and "TORCHELASTIC_RUN_ID" not in environment:
+def _strategy(options: Options) -> dict[str, Any]:
+    if not options.use_ddp and not launched_by_torchrun():
         return {"devices": 1}
     # Where the backbone is frozen on the way, its parameters get no gradients from then on, which plain DDP waits for.
     return {
         "strategy": "ddp_find_unused_parameters_true" if options.training_regime == "disjoint" else "ddp",
-        "devices": int(environment.get("LOCAL_WORLD_SIZE", "1")),
-        "num_nodes": int(environment.get("GROUP_WORLD_SIZE", "1")),
+        "devices": processes_per_machine(),
+        "num_nodes": machine_count(),
     }
 
 

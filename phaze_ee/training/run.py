@@ -2,7 +2,6 @@
 
 import importlib.metadata
 import inspect
-import os
 import platform
 import signal
 from collections.abc import Iterator
@@ -104,7 +103,7 @@ def _features(
     """Return what trains instead: on features that are computed once, where the backbone is frozen."""
     if not options.freeze_backbone or not options.feature_cache_gb:
         return nullcontext((tagger, loaders))
-    if "strategy" in _strategy(options, os.environ):
+    if "strategy" in _strategy(options):
         console.print("In several processes the frozen backbone's features are computed in every epoch.")
         return nullcontext((tagger, loaders))
     tagger.to(resolve_device(options.device))
@@ -184,7 +183,7 @@ def _trainer(options: Options, outputs: Outputs, callbacks: list[Callback], poin
     # What an interrupted training wrote after the state from which it goes on is hidden: it comes once more.
     hidden_from = None if point is None else point.step + 1
     return Trainer(
-        **_strategy(options, os.environ),
+        **_strategy(options),
         **hardware(options),
         accumulate_grad_batches=options.accumulate_batches,
         sync_batchnorm=resolve_device(options.device).type == "cuda",
