@@ -39,7 +39,7 @@ from phaze_ee.models.heads import EXIT_HEADS
 from phaze_ee.models.tagger import Tagger
 from phaze_ee.names import ExitStage
 from phaze_ee.results.training import TrainingHistory
-from phaze_ee.training.frozen import cached
+from phaze_ee.training.frozen import with_frozen_features
 from phaze_ee.training.loaders import Loaders
 from phaze_ee.training.run import (
     DataRecord,
@@ -162,7 +162,7 @@ def main() -> None:
         table.add_column(column, justify="right")
     with (
         TemporaryDirectory() as name,
-        cached(tagger.fastest_form().eval(), loaders, Path(name), CACHE_GB, CONSOLE) as (
+        with_frozen_features(tagger.fastest_form().eval(), loaders, Path(name), CACHE_GB, CONSOLE) as (
             walked,
             stored,
         ),

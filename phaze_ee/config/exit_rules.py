@@ -3,10 +3,11 @@
 from collections.abc import Iterator
 from typing import Any, Self
 
-from pydantic import model_validator
+from pydantic import field_validator, model_validator
 
 from phaze_ee.config.sections import ExitOptions, NetworkOptions, TrainingOptions
 from phaze_ee.errors import UsageError
+from phaze_ee.registry import unknown_head
 
 
 class ExitRules(NetworkOptions, ExitOptions, TrainingOptions):
@@ -30,6 +31,14 @@ class ExitRules(NetworkOptions, ExitOptions, TrainingOptions):
             "boosted": {**at_once, "exit_link": "boosted", "exit_loss_strategy": "target_flow"},
         }
         return {**defaults.get(regime if isinstance(regime, str) else None, {}), **values}
+
+    @field_validator("exit_head")
+    @classmethod
+    def _heads_are_known(cls, value: str | list[str]) -> str | list[str]:
+        for name in [value] if isinstance(value, str) else value:
+            if (problem := unknown_head(name)) is not None:
+                raise ValueError(problem)
+        return value
 
     @model_validator(mode="after")
     def _exits_have_weights(self) -> Self:

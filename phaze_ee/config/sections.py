@@ -1,5 +1,7 @@
 """The network and where its exits sit."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -7,14 +9,18 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
     NonNegativeFloat,
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
     model_validator,
 )
+from pydantic_core import CoreSchema, core_schema
 
 from phaze_ee.errors import UsageError
+from phaze_ee.registry import REGISTERED, known_names, loss_strategies, unknown
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 OpenFraction = Annotated[float, Field(gt=0, lt=1)]
@@ -33,12 +39,51 @@ ConvParams = Annotated[tuple[PositiveInt, Channels], Field(strict=False)]
 FcParams = Annotated[tuple[PositiveInt, Fraction], Field(strict=False)]
 HeadNames = Annotated[list[str], Field(strict=False)]
 ExitStage = NonNegativeInt | Literal["input"]
-ModelName = Literal["ParticleNet", "ParticleTransformer", "ParticleNeXt", "PFN"]
+
+
+@dataclass(frozen=True)
+class NameOf:
+    """Marks an option whose value is the name of a part, of the package or registered by the user.
+
+    A name is looked up when the option is validated, after the configuration and its plug-ins have run.
+
+    Attributes:
+        option: the option, in the message about an unknown name.
+        known: returns the names that may be chosen.
+    """
+
+    option: str
+    known: Callable[[], list[str]]
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_after_validator_function(self.check, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return {"enum": self.known()}
+
+    def check(self, name: str) -> str:
+        """Return a known name; raise ValueError otherwise."""
+        if name not in self.known():
+            raise ValueError(unknown(self.option, name, self.known()))
+        return name
+
+
+ModelName = Annotated[str, NameOf("model_name", lambda: known_names("model_name"))]
+LinkName = Annotated[str, NameOf("exit_link", lambda: known_names("exit_link"))]
+ScoreName = Annotated[
+    str, NameOf("exit_score", lambda: [name for name in known_names("exit_score") if name != "fixed"])
+]
+ExitLossStrategy = Annotated[str, NameOf("exit_loss_strategy", loss_strategies)]
 
 
 class NetworkOptions(Section):
     """The network and its exits: conv_params … use_counts are ParticleNet's, others take network_options."""
 
+    plugins: list[str] = Field(
+        default_factory=list,
+        strict=False,
+        description="Python files that register heads, links, losses, scores or networks of your own",
+    )
     model_name: ModelName = Field("ParticleNet", description="the network; each has a file in network_configs")
     network_config: str | None = Field(
         None,
@@ -63,7 +108,7 @@ class NetworkOptions(Section):
     )
     exit_head_width: PositiveInt = Field(64, description="channels of the hidden layers of exit branches")
     exit_head_depth: PositiveInt = Field(1, description="hidden layers in each part of an exit branch that has layers")
-    exit_link: Literal["independent", "cascade", "boosted"] = Field(
+    exit_link: LinkName = Field(
         "independent",
         description="how answers build on those of earlier exits; cascade: each exit sees the one before, and the "
         "answer is an ensemble (ZTW); boosted: each corrects the sum of those before, the default and only choice of "
@@ -92,7 +137,9 @@ class NetworkOptions(Section):
     @property
     def network_file(self) -> str:
         """The weaver network file, as it is looked up."""
-        return self.network_config or f"network_configs/{self.model_name}_JetClass.py"
+        registered = REGISTERED["model_name"].get(self.model_name)
+        own = None if registered is None or registered.file is None else registered.file.path
+        return self.network_config or own or f"network_configs/{self.model_name}_JetClass.py"
 
     def stages_with_exit(self, stage_count: int) -> list[int | Literal["input"]]:
         """Return the stages after which an exit sits, in a network with so many stages."""
@@ -133,7 +180,7 @@ class CalibrationOptions(Section):
     risk_control: Literal["ltt", "crc"] = Field(
         "ltt", description="ltt: risk below epsilon with confidence 1 - delta; crc: expected risk below epsilon"
     )
-    exit_score: Literal["confidence", "entropy", "margin", "patience", "gate", "window"] | None = Field(
+    exit_score: ScoreName | None = Field(
         None, description="by what jets leave; None: window for signal_efficiency, else confidence"
     )
     signal: str | None = Field(None, description="signal_efficiency: the signal class, against c.background")
@@ -196,9 +243,6 @@ class DataOptions(Section):
 # strict=False: tuples do as well as lists; and a number does as well as a list of one.
 Weights = Annotated[
     list[NonNegativeFloat], Field(strict=False), BeforeValidator(lambda value: [value] if _is_number(value) else value)
-]
-ExitLossStrategy = Literal[
-    "mimic_detached", "mimic_flow", "target_detached", "target_flow", "distill_detached", "distill_flow"
 ]
 
 

@@ -7,10 +7,11 @@ from typing import Annotated, Any, ClassVar, Literal, final
 
 import torch
 from jaxtyping import Float
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import Field, PlainValidator, SerializeAsAny, TypeAdapter, ValidationError
 from torch import Tensor
 
 from phaze_ee.errors import UsageError
+from phaze_ee.registry import Registry, unknown
 from phaze_ee.results.base import Record
 
 
@@ -84,7 +85,7 @@ class Gate(ExitScore):
     """A learned decision: the probability that nothing is gained by going on (early_exit, algorithm 7).
 
     One logistic regression per exit on four features: largest probability, 1 − normalised entropy, margin, and the
-    share of earlier exits that gave the same answer. :mod:`phaze_ee.exits.gate` fits it.
+    share of earlier exits that gave the same answer. :func:`phaze_ee.exits.fits.fit_gate` fits it.
     """
 
     name: Literal["gate"] = "gate"
@@ -142,20 +143,21 @@ class FixedExit(ExitScore):
         return torch.full_like(logits_ENK[-1, :, 0], float(len(logits_ENK) > self.exit))
 
 
-EXIT_SCORES: dict[str, type[ExitScore]] = {
-    "confidence": Confidence,
-    "entropy": NegativeEntropy,
-    "margin": Margin,
-    "patience": Patience,
-    "gate": Gate,
-    "window": Window,
-    "fixed": FixedExit,
-}
+EXIT_SCORES: Registry[type[ExitScore]] = Registry("exit_score", ExitScore)
 
-# What a stored policy holds: one of the scores, told apart by its name.
-AnyExitScore = Annotated[
-    Confidence | NegativeEntropy | Margin | Patience | Gate | Window | FixedExit, Field(discriminator="name")
-]
+
+def _stored_score(value: Any) -> ExitScore:
+    """Return the score that a policy stores: plain values with the name of the score."""
+    if isinstance(value, ExitScore):
+        return value
+    name = str(value.get("name")) if isinstance(value, dict) else ""
+    if name not in EXIT_SCORES:
+        raise ValueError(unknown("exit score", name, EXIT_SCORES))
+    return EXIT_SCORES[name].model_validate(value)
+
+
+# What a stored policy holds: one of the scores, identified by its name.
+AnyExitScore = Annotated[SerializeAsAny[ExitScore], PlainValidator(_stored_score)]
 
 
 def make_score(name: str, **parameters: Any) -> ExitScore:
@@ -165,7 +167,7 @@ def make_score(name: str, **parameters: Any) -> ExitScore:
         UsageError: the score is unknown, or a parameter is missing or wrong.
     """
     if name not in EXIT_SCORES:
-        raise UsageError(f"unknown exit score {name!r}; choose from {', '.join(EXIT_SCORES)}")
+        raise UsageError(unknown("exit score", name, EXIT_SCORES))
     try:
         score: ExitScore = TypeAdapter(EXIT_SCORES[name]).validate_python(parameters)
     except ValidationError as error:

@@ -1,10 +1,8 @@
 """From a configuration to a tagger: a weaver network file makes the network, exits are put on it here."""
 
-import importlib.util
 import logging
 from collections.abc import Mapping
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import torch
@@ -13,22 +11,13 @@ from weaver.utils.data.config import DataConfig
 
 from phaze_ee.config.options import NetworkOptions
 from phaze_ee.errors import USER_CODE_ERRORS, UsageError, one_line
-from phaze_ee.models.backbone import Backbone
+from phaze_ee.models.backbone import BACKBONES, Backbone
 from phaze_ee.models.heads import HeadShape
-from phaze_ee.models.particle_flow_network import ParticleFlowNetwork
-from phaze_ee.models.particle_net.padded import ParticleNet
-from phaze_ee.models.particle_next import ParticleNeXt
-from phaze_ee.models.particle_transformer import ParticleTransformer
 from phaze_ee.models.tagger import Tagger
+from phaze_ee.registry import REGISTERED
+from phaze_ee.user_files import import_file, is_plugin
 
 _log = logging.getLogger(__name__)
-
-BACKBONES: dict[str, type[Backbone[Any]]] = {
-    ParticleNet.name: ParticleNet,
-    ParticleTransformer.name: ParticleTransformer,
-    ParticleNeXt.name: ParticleNeXt,
-    ParticleFlowNetwork.name: ParticleFlowNetwork,
-}
 
 # Options of ParticleNet alone, which go to its network file's get_model under the same names.
 _PARTICLE_NET_KEYS = ("conv_params", "fc_params", "use_fusion", "use_fts_bn", "use_counts")
@@ -52,6 +41,12 @@ def build_tagger(options: NetworkOptions, network_config: Path, data_config: Dat
         raise UsageError(
             f"model_name = {options.model_name!r}, but {network_config} builds a {type(backbone).__name__}; correct "
             "model_name or network_config"
+        )
+    registered = REGISTERED["model_name"].get(backbone.name)
+    if registered is not None and not is_plugin(registered.file):
+        raise UsageError(
+            f"{network_config} registers the backbone {backbone.name!r} for this command alone; name the file in "
+            "c.plugins too, so that all modes know the network"
         )
     if options.num_classes is not None and options.num_classes != backbone.num_classes:
         raise UsageError(
@@ -102,7 +97,7 @@ def _keywords(options: NetworkOptions) -> dict[str, Any]:
 
 def _make_model(path: Path, data_config: DataConfig, keywords: Mapping[str, Any]) -> nn.Module:
     try:
-        get_model = getattr(_import_file(path), "get_model", None)
+        get_model = getattr(import_file(path), "get_model", None)
     except USER_CODE_ERRORS as error:
         raise UsageError(f"network_config {path} cannot be imported: {one_line(error)}") from error
     if not callable(get_model):
@@ -114,15 +109,6 @@ def _make_model(path: Path, data_config: DataConfig, keywords: Mapping[str, Any]
     if not isinstance(model, nn.Module):
         raise UsageError(f"network_config {path}: get_model returns a {type(model).__name__}, not a network")
     return model
-
-
-def _import_file(path: Path) -> ModuleType:
-    specification = importlib.util.spec_from_file_location("phaze_ee_network_config", path)
-    if specification is None or specification.loader is None:
-        raise ImportError("not a Python file")
-    module = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
-    return module
 
 
 def _report_ignored(wanted: Mapping[str, Any], backbone: Backbone[Any], source: Path) -> None:

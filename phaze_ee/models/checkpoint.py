@@ -6,7 +6,7 @@ import logging
 import pickle
 import struct
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,9 @@ from torch import Tensor
 
 from phaze_ee.atomic import replacing
 from phaze_ee.errors import CheckpointError
-from phaze_ee.models.backbone import Backbone
-from phaze_ee.models.build import BACKBONES
+from phaze_ee.models.backbone import BACKBONES, Backbone
 from phaze_ee.models.heads import HeadShape
+from phaze_ee.models.plugins import check_parts, parts_of, plugins_of, read_plugins, unknown_parts
 from phaze_ee.models.tagger import Tagger
 
 _log = logging.getLogger(__name__)
@@ -26,6 +26,8 @@ _FORMAT = "phaze_ee.tagger"
 _VERSION = 1
 _NETWORK_KEYS = ("backbone", "arguments", "exit_stages", "exit_head", "state_dict")
 _RECORD_KEYS = ("options", "data_options", "data_hash", "epoch", "metrics", "versions")
+# What older checkpoints lack: their heads had the default shape and answered for themselves, without plug-ins.
+_DEFAULTS: Mapping[str, Any] = {"exit_head_shape": {}, "exit_link": "independent", "plugins": ()}
 _SHOWN = 3
 
 # What torch raises on files that are damaged or no checkpoints (found by cutting and changing bytes).
@@ -72,11 +74,12 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         "format": _FORMAT,
         "version": _VERSION,
         "backbone": tagger.backbone.name,
-        "arguments": dict(tagger.backbone.arguments),
+        "arguments": dict(tagger.architecture.arguments),
         "exit_stages": list(tagger.exit_stages),
         "exit_head": list(tagger.head_names),
         "exit_head_shape": asdict(tagger.head_shape),
         "exit_link": tagger.link.name,
+        "plugins": [plugin.model_dump() for plugin in plugins_of(tagger)],
         "state_dict": tagger.state_dict(),
         "options": checkpoint.options,
         "data_options": checkpoint.data_options,
@@ -92,37 +95,46 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         temporary.write_bytes(buffer.getbuffer())
 
 
-def load_checkpoint(path: Path) -> Checkpoint:
+def load_checkpoint(
+    path: Path, *, trust: bool = False, register_parts: Callable[[], object] | None = None
+) -> Checkpoint:
     """Rebuild a tagger, on the CPU and in evaluation mode, from a file that :func:`save_checkpoint` wrote.
 
+    A checkpoint never makes a Python file run. Parts of plug-ins must be registered, from the files that it records.
+
+    Args:
+        path: the checkpoint.
+        trust: accept parts of a plug-in that has changed since the checkpoint was written.
+        register_parts: called if the checkpoint needs parts that are not registered yet.
+
     Raises:
-        CheckpointError: the file is missing, unreadable, or not such a checkpoint.
+        CheckpointError: the file is missing, unreadable, or not such a checkpoint; or it needs a part that is not
+            registered, or was registered by a file that has changed.
     """
-    content, digest = _read(path)
-    if not is_tagger(content):
-        raise CheckpointError(f"{path} is not a PHAZE-EE checkpoint; weaver weights are used through c.init_from")
-    if content.get("version") != _VERSION:
-        raise CheckpointError(
-            f"{path} has checkpoint 'version' {content.get('version')}; this program reads {_VERSION}"
-        )
-    lost = [key for key in (*_NETWORK_KEYS, *_RECORD_KEYS) if key not in content]
-    if lost:
-        raise CheckpointError(f"{path} is a damaged checkpoint: it lacks {', '.join(map(repr, lost))}")
-    if content["backbone"] not in BACKBONES:
-        raise CheckpointError(
-            f"{path} holds a network {content['backbone']!r}; this program has {', '.join(BACKBONES)}"
-        )
-    backbone = BACKBONES[content["backbone"]].from_arguments(content["arguments"])
+    content, digest = _read_tagger(path)
+    parts = parts_of(content["backbone"], content["exit_head"], content["exit_link"])
+    if register_parts is not None and unknown_parts(parts):
+        register_parts()
+    check_parts(path, parts, read_plugins(content["plugins"], path), trust=trust)
     tagger = Tagger(
-        backbone,
+        BACKBONES[content["backbone"]].from_arguments(content["arguments"]),
         content["exit_stages"],
         content["exit_head"],
-        # Older checkpoints know neither: their heads had the default shape and answered for themselves.
-        head_shape=HeadShape(**content.get("exit_head_shape", {})),
-        link=content.get("exit_link", "independent"),
+        head_shape=HeadShape(**content["exit_head_shape"]),
+        link=content["exit_link"],
     )
     _load(tagger, content["state_dict"], path)
     return Checkpoint(tagger.eval(), **{key: content[key] for key in _RECORD_KEYS}, hash=digest)
+
+
+def stored_data_options(path: Path) -> dict[str, Any]:
+    """Return the data configuration that a checkpoint holds. No part of its network need be registered.
+
+    Raises:
+        CheckpointError: the file is missing, unreadable, or not a checkpoint of ours.
+    """
+    options: dict[str, Any] = _read_tagger(path)[0]["data_options"]
+    return options
 
 
 def load_weights(tagger: Tagger, path: Path) -> str:
@@ -142,7 +154,7 @@ def load_weights(tagger: Tagger, path: Path) -> str:
             _load(tagger, content["state_dict"], path)
             return digest
         _log.warning("%s has other exits than this network: its backbone is used, and the exits start afresh", path)
-    _load_backbone(tagger.backbone, content, path)
+    _load_backbone(tagger.architecture, content, path)
     return digest
 
 
@@ -186,6 +198,21 @@ def read_content(path: Path) -> dict[str, Any]:
         CheckpointError: the file is missing, cannot be read, or holds no weights.
     """
     return _read(path)[0]
+
+
+def _read_tagger(path: Path) -> tuple[dict[str, Any], str]:
+    """Return what a checkpoint of ours holds and its hash; keys that old ones lack have their defaults."""
+    content, digest = _read(path)
+    if not is_tagger(content):
+        raise CheckpointError(f"{path} is not a PHAZE-EE checkpoint; weaver weights are used through c.init_from")
+    if content.get("version") != _VERSION:
+        raise CheckpointError(
+            f"{path} has checkpoint 'version' {content.get('version')}; this program reads {_VERSION}"
+        )
+    lost = [key for key in (*_NETWORK_KEYS, *_RECORD_KEYS) if key not in content]
+    if lost:
+        raise CheckpointError(f"{path} is a damaged checkpoint: it lacks {', '.join(map(repr, lost))}")
+    return {**_DEFAULTS, **content}, digest
 
 
 def _read(path: Path) -> tuple[dict[str, Any], str]:

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import final
+from typing import ClassVar, final
 
 import torch
 from jaxtyping import Float, Int
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from phaze_ee.models.backbone import macs_per_row
 from phaze_ee.models.states import JetLayout, pool_rows
+from phaze_ee.registry import Registry
 from phaze_ee.types import State
 
 
@@ -27,7 +28,17 @@ DEFAULT_SHAPE = HeadShape()
 
 
 class ExitHead(nn.Module, ABC):
-    """An exit branch. Constructors take (channels of the state, number of classes, shape)."""
+    """An exit branch: it turns the state of a batch into logits.
+
+    Every head is constructed with the same arguments.
+
+    Args:
+        channels: channels C of the state before the head.
+        num_classes: number of classes K.
+        shape: width and depth from the configuration; a head may ignore them.
+    """
+
+    name: ClassVar[str]  # by which c.exit_head chooses it
 
     def __init__(self, channels: int, num_classes: int, shape: HeadShape = DEFAULT_SHAPE) -> None:
         super().__init__()
@@ -36,16 +47,19 @@ class ExitHead(nn.Module, ABC):
         self.shape = shape
 
     @abstractmethod
-    def forward(self, state: State) -> Float[Tensor, "N K"]: ...
+    def forward(self, state: State) -> Float[Tensor, "N K"]:
+        """Return the logits of the jets of a state. A jet may have no particles."""
 
     @abstractmethod
     def macs(self, particle_count_N: Int[Tensor, " N"]) -> Int[Tensor, " N"]:
-        """Return the multiply-accumulates of this head for jets of so many particles: those of matrix products."""
+        """Return the multiply-accumulates of the head, in matrix products, for jets with these numbers of particles."""
 
 
 @final
 class LinearExitHead(ExitHead):
     """Mean over the particles of a jet, then one linear layer."""
+
+    name: ClassVar[str] = "linear"
 
     def __init__(self, channels: int, num_classes: int, shape: HeadShape = DEFAULT_SHAPE) -> None:
         super().__init__(channels, num_classes, shape)
@@ -63,6 +77,8 @@ class LinearExitHead(ExitHead):
 class LinearMeanMaxExitHead(ExitHead):
     """Mean and maximum over the particles of a jet, then one linear layer on both."""
 
+    name: ClassVar[str] = "linear_mean_max"
+
     def __init__(self, channels: int, num_classes: int, shape: HeadShape = DEFAULT_SHAPE) -> None:
         super().__init__(channels, num_classes, shape)
         self.linear = nn.Linear(2 * channels, num_classes)
@@ -78,6 +94,8 @@ class LinearMeanMaxExitHead(ExitHead):
 @final
 class MlpExitHead(ExitHead):
     """Mean and maximum over the particles of a jet, then ``depth`` hidden layers of ``width`` on both."""
+
+    name: ClassVar[str] = "mlp"
 
     def __init__(self, channels: int, num_classes: int, shape: HeadShape = DEFAULT_SHAPE) -> None:
         super().__init__(channels, num_classes, shape)
@@ -98,6 +116,8 @@ class AttentionExitHead(ExitHead):
     The weights are the softmax, over the real particles of the jet, of the product of each particle with one learned
     query (attention pooling, Lin et al. 2017, arXiv:1703.03130, with one hop and a linear score).
     """
+
+    name: ClassVar[str] = "attention"
 
     def __init__(self, channels: int, num_classes: int, shape: HeadShape = DEFAULT_SHAPE) -> None:
         super().__init__(channels, num_classes, shape)
@@ -130,6 +150,8 @@ class DeepSetsExitHead(ExitHead):
     hidden layers of ``width``; what is averaged has ``width`` channels as well.
     """
 
+    name: ClassVar[str] = "deep_sets"
+
     def __init__(self, channels: int, num_classes: int, shape: HeadShape = DEFAULT_SHAPE) -> None:
         super().__init__(channels, num_classes, shape)
         self.per_particle = layers(channels, shape, shape.width).append(nn.ReLU(inplace=True))
@@ -159,10 +181,4 @@ def layers(channels_in: int, shape: HeadShape, channels_out: int) -> nn.Sequenti
     return nn.Sequential(*hidden, nn.Linear(widths[-1], channels_out))
 
 
-EXIT_HEADS: dict[str, type[ExitHead]] = {
-    "linear": LinearExitHead,
-    "linear_mean_max": LinearMeanMaxExitHead,
-    "attention": AttentionExitHead,
-    "mlp": MlpExitHead,
-    "deep_sets": DeepSetsExitHead,
-}
+EXIT_HEADS: Registry[type[ExitHead]] = Registry("exit_head", ExitHead)

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from phaze_ee.registry import Registry
 from phaze_ee.types import State
 
 # What a link remembers of the exits passed: tensors with one row per jet.
@@ -155,8 +156,4 @@ class _ScaledGradient(nn.Module):
         return torch.lerp(value.detach(), value, self.factor)
 
 
-EXIT_LINKS: dict[str, type[ExitLink]] = {
-    IndependentLink.name: IndependentLink,
-    CascadeLink.name: CascadeLink,
-    BoostedLink.name: BoostedLink,
-}
+EXIT_LINKS: Registry[type[ExitLink]] = Registry("exit_link", ExitLink)

@@ -8,16 +8,14 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from phaze_ee.errors import UsageError
-from phaze_ee.models.backbone import Backbone
+from phaze_ee.models.backbone import Backbone, Stages
 from phaze_ee.models.heads import DEFAULT_SHAPE, EXIT_HEADS, ExitHead, HeadShape
 from phaze_ee.models.links import EXIT_LINKS, ExitLink, Memory
 from phaze_ee.names import ExitStage, exit_names
+from phaze_ee.registry import unknown, unknown_head
 from phaze_ee.types import Exit, Jets, State
 
 Walk = Generator[Exit, Tensor | None, None]
-
-# By these names users look for links among the heads.
-_LINK_NAMES = {"ztw": "cascade", **{name: name for name in EXIT_LINKS}}
 
 
 @final
@@ -40,7 +38,7 @@ class Tagger(nn.Module):
 
     def __init__(
         self,
-        backbone: Backbone[Any],
+        backbone: Stages[Any],
         exit_stages: Sequence[ExitStage],
         exit_head: str | Sequence[str] = "linear",
         heads: nn.ModuleList | None = None,
@@ -64,7 +62,7 @@ class Tagger(nn.Module):
 
     def _fresh_link(self, name: str) -> ExitLink:
         if name not in EXIT_LINKS:
-            raise UsageError(f"unknown exit_link {name!r}; choose from {', '.join(EXIT_LINKS)}")
+            raise UsageError(unknown("exit_link", name))
         return EXIT_LINKS[name](len(self.exit_stages), self.backbone.num_classes)
 
     def _channels(self, stage: ExitStage) -> int:
@@ -73,6 +71,12 @@ class Tagger(nn.Module):
     @property
     def exit_names(self) -> tuple[str, ...]:
         return exit_names(len(self.exit_stages) + 1)
+
+    @property
+    def architecture(self) -> Backbone[Any]:
+        """The backbone, as a network that can be built again from its arguments; frozen features cannot."""
+        assert isinstance(self.backbone, Backbone)
+        return self.backbone
 
     def packed(self) -> "Tagger":
         """Return the same tagger with the backbone's packed form; parameters, heads and buffers are shared.
@@ -97,7 +101,7 @@ class Tagger(nn.Module):
         """
         return self.with_backbone(self.backbone.native())
 
-    def with_backbone(self, backbone: Backbone[Any]) -> "Tagger":
+    def with_backbone(self, backbone: Stages[Any]) -> "Tagger":
         """Return a tagger with the same exits, shared with this one, on a backbone of the same stages."""
         twin = Tagger(
             backbone, self.exit_stages, self.head_names, self.heads, head_shape=self.head_shape, link=self.link
@@ -198,14 +202,9 @@ def check_head_names(exit_head: str | Sequence[str], exit_count: int) -> tuple[s
         UsageError: a name is unknown, or there are not as many as exits.
     """
     names = (exit_head,) * exit_count if isinstance(exit_head, str) else tuple(exit_head)
-    unknown = [name for name in (exit_head, *names) if isinstance(name, str) and name not in EXIT_HEADS]
-    if unknown and unknown[0] in _LINK_NAMES:
-        raise UsageError(
-            f"exit_head {unknown[0]!r} is no head but a way in which exits build on each other; set exit_link = "
-            f"{_LINK_NAMES[unknown[0]]!r}, and exit_head to one of {', '.join(EXIT_HEADS)}"
-        )
-    if unknown:
-        raise UsageError(f"unknown exit_head {unknown[0]!r}; choose from {', '.join(EXIT_HEADS)}")
+    for name in (exit_head, *names) if isinstance(exit_head, str) else names:
+        if (problem := unknown_head(name)) is not None:
+            raise UsageError(problem)
     if len(names) != exit_count:
         raise UsageError(f"exit_head has {len(names)} names for {exit_count} exits; give one name, or one per exit")
     return names

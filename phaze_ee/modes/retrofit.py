@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import ValidationError
 from rich.table import Table
 from torch import Tensor
 
@@ -30,7 +31,7 @@ from phaze_ee.modes.session import Setup, load_setup
 from phaze_ee.names import exit_title
 from phaze_ee.tables.style import empty_table, with_error
 from phaze_ee.types import JetInputs, Predictions
-from phaze_ee.workspace import Project, find_file
+from phaze_ee.workspace import PACKAGE_ROOT, Project, find_file
 
 _WEAVER_JETS = 64  # so few, because weaver's form takes gigabytes for many padded jets
 
@@ -46,7 +47,7 @@ def show_proof(setup: Setup) -> None:
     original, weaver = _original(setup, schema)
     best = _predict(setup, schema, checkpoint.tagger)
     before = _predict(setup, schema, Tagger(original, []).eval())
-    tensors = _check_tensors(checkpoint.tagger.backbone, original)
+    tensors = _check_tensors(checkpoint.tagger.architecture, original)
     different = int((best.logits_ENK[-1] != before.logits_ENK[-1]).any(axis=1).sum())
     if different:
         raise RunError(
@@ -128,6 +129,7 @@ _OWN_OPTIONS = (
     "conv_params", "fc_params", "use_fusion", "use_fts_bn", "use_counts", "exit_stages",
 )  # fmt: skip
 _MOST_EXITS = 3
+_PACKAGE_NETWORKS = (PACKAGE_ROOT / "network_configs", PACKAGE_ROOT.parent / "network_configs")
 
 
 def run(request: Request) -> None:
@@ -156,7 +158,15 @@ def run(request: Request) -> None:
 def _create(project: Project, path: Path) -> None:
     """Create the project, if a network can be built and takes the weights of ``path``."""
     network = {**network_options(path), "init_from": str(path)}
-    options = Options.model_validate({**RETROFIT_VALUES, **network})
+    try:
+        options = Options.model_validate({**RETROFIT_VALUES, **network})
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        name, reason = ".".join(map(str, first["loc"])), first["msg"].removeprefix("Value error, ")
+        raise CheckpointError(
+            f"{path} holds an option that cannot be used, {name}: {reason}; create a project with -m new_project, "
+            "describe the network there, set init_from, and run retrofit again"
+        ) from error
     schema = DataSchema.load(find_file("data_config", options.data_config, None))
     Setup(project, options, schema).build(schema)
     create_project(project, partial(render_retrofit, network=network))
@@ -180,15 +190,29 @@ def _check_network(setup: Setup, path: Path) -> None:
         ) from error
 
 
+def _check_in_package(path: Path, network_config: object) -> None:
+    """Refuse a network file that a checkpoint names, unless it is one of the package: a network file is a program."""
+    found = find_file("network_config", str(network_config), None).resolve()
+    if not any(found.is_relative_to(folder.resolve()) for folder in _PACKAGE_NETWORKS):
+        raise CheckpointError(
+            f"{path} was made with the network file {network_config}, which is not one of the package; a checkpoint "
+            "does not make a Python file run: create a project with -m new_project, set network_config and init_from "
+            "there, and run retrofit again"
+        )
+
+
 def network_options(path: Path) -> dict[str, Any]:
     """Return the options of the network that a checkpoint is of, with a data configuration that fits it.
 
     Raises:
-        CheckpointError: it cannot be read, or does not tell which network it is of.
+        CheckpointError: it cannot be read, does not tell which network it is of, or names a network file that is not
+            one of the package.
     """
     content = read_content(path)
     if is_tagger(content):
         own = content.get("options", {})
+        if (file := own.get("network_config")) is not None:
+            _check_in_package(path, file)
         return {name: own[name] for name in _OWN_OPTIONS if name in own}
     arguments = particle_net_arguments(content, path)
     width = arguments.pop("input_dims")

@@ -101,7 +101,9 @@ def _study(plan: Plan) -> "SweepStudy":
     from phaze_ee.sweep.storage import open_study
     from phaze_ee.sweep.study import SweepStudy
 
-    own = plan.options.model_dump(mode="json", exclude=set(plan.space))
+    # A study of an older version knows no plug-ins.
+    without = {*plan.space, *(() if plan.options.plugins else ("plugins",))}
+    own = plan.options.model_dump(mode="json", exclude=without)
     space = {name: dimension.text for name, dimension in plan.space.items()}
     terms = {"--set": space, "--objective": plan.objective.name, f"the configuration of {plan.base}:": own}
     seed = secrets.randbits(31) if plan.options.seed is None else plan.options.seed

@@ -1,8 +1,10 @@
 """Predictions for one file of jets, in constant memory."""
 
+import pickle
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +26,8 @@ from phaze_ee.prediction.columns import prediction_columns
 from phaze_ee.prediction.events import Events, whole_events
 from phaze_ee.prediction.outputs import FileJob
 from phaze_ee.prediction.writers import Columns, Manifest, Recipe, open_writer
+from phaze_ee.registry import plugin_files
+from phaze_ee.user_files import import_plugin
 
 EventNumbers = npt.NDArray[np.int64]
 
@@ -55,6 +59,17 @@ class PredictionTask:
     rows: int = EVALUATION_ROWS
     threads: int = 1
     device: str = "cpu"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A worker process imports the plug-ins before it unpickles objects of their classes.
+        values = [getattr(self, item.name) for item in fields(self)]
+        return _task_of, (plugin_files(), pickle.dumps(values))
+
+
+def _task_of(plugins: list[str], pickled: bytes) -> PredictionTask:
+    for plugin in plugins:
+        import_plugin(Path(plugin))
+    return PredictionTask(*pickle.loads(pickled))
 
 
 def predict_file(task: PredictionTask, job: FileJob, advance: Callable[[int], None] = lambda rows: None) -> Manifest:

@@ -11,10 +11,12 @@ from phaze_ee.atomic import replacing
 from phaze_ee.config.options import Options
 from phaze_ee.config.template import render_config
 from phaze_ee.errors import UsageError
+from phaze_ee.registry import plugin_files
 from phaze_ee.workspace import Project
 
 _PATTERNS = ("train_files", "val_files", "test_files", "calibration_files")
-_CONFIGURATIONS = ("data_config", "network_config")  # small, and copied: the base may change its own
+# The Python files and the data configuration of the base are copied, because the base may change its own.
+_BASE_PLUGIN = "config/base_config.py"  # the copy of a configuration that registers parts itself
 _NOTE = """\
 Trial of sweep {study} over {base}, with {values}.
 The rest stands here as {base} had it, so that this project can be trained again whatever becomes of that one."""
@@ -43,14 +45,16 @@ def make_trial(project: Project, base: Project, study: str, options: Options, dr
     note = "\n".join(map(textwrap.fill, _NOTE.format(study=study, base=base, values=values).splitlines(), [118] * 2))
     text = render_config(str(project), _from_trial(base, options), note, mark="changed")
     if project.config.is_file():
-        if project.config.read_text(encoding="utf-8") != text:
+        if _settings(project.config.read_text(encoding="utf-8")) != _settings(text):
             raise UsageError(f"{project.root} is no trial of this sweep, or was edited; choose another --study NAME")
         return
     with replacing(project.config) as temporary:
         for folder in project.folders:
             folder.mkdir(parents=True, exist_ok=True)
-        for name in _CONFIGURATIONS:
-            _copy(getattr(options, name), base.root, project.root)
+        for name in (options.data_config, options.network_config, *options.plugins):
+            _copy(name, base.root, project.root)
+        if _registers_parts(base):
+            shutil.copyfile(base.config, project.root / _BASE_PLUGIN)
         temporary.write_text(text, encoding="utf-8")
 
 
@@ -61,9 +65,20 @@ def _from_trial(base: Project, options: Options) -> dict[str, Any]:
         values[name] = [_seen(base, pattern) for pattern in values[name]]
     if options.cache_folder is None:  # what convert made for the base serves its trials too
         values["cache_folder"] = str((base.data / "cache").absolute())
+    if _registers_parts(base):
+        values["plugins"] = [*options.plugins, _BASE_PLUGIN]
     if options.init_from is not None:
         values["init_from"] = _seen(base, options.init_from)
     return values
+
+
+def _settings(text: str) -> list[str]:
+    """Return the lines of a configuration that set something; the words of comments may change with the version."""
+    return [line for line in text.split("\n") if not line.lstrip().startswith("#") and line != "    c.plugins = []"]
+
+
+def _registers_parts(base: Project) -> bool:
+    return str(base.config.absolute()) in plugin_files()
 
 
 def _seen(base: Project, pattern: str) -> str:

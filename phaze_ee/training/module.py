@@ -18,7 +18,7 @@ from phaze_ee.config.options import ExitOptions, TrainingOptions
 from phaze_ee.errors import RunError
 from phaze_ee.models.tagger import Tagger
 from phaze_ee.training.bad_batches import BadBatches, save_batch
-from phaze_ee.training.losses import EXIT_LOSSES, TargetLoss, beta_at
+from phaze_ee.training.losses import TargetLoss, beta_at, make_loss
 from phaze_ee.training.optim import build_optimizer
 from phaze_ee.types import JetBatch
 
@@ -95,8 +95,8 @@ class TaggerModule(LightningModule):
         self.exit_options = options
         self.training_options = training
         self.total_steps = total_steps
-        self.exit_loss = EXIT_LOSSES[options.exit_loss_strategy](options)
-        self.answer_loss = TargetLoss(detach=True)
+        self.exit_loss = make_loss(options.exit_loss_strategy, options)
+        self.answer_loss = TargetLoss(options, detach=True)
         self.frozen = False
         self.so_far = RunningMeans()  # of this epoch
         self._before: RunningMeans | None = None  # what of this epoch came before an interruption, if not yet logged

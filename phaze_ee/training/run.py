@@ -18,9 +18,10 @@ from phaze_ee.errors import RunError
 from phaze_ee.machine import resolve_device
 from phaze_ee.models.checkpoint import Checkpoint
 from phaze_ee.models.tagger import Tagger
+from phaze_ee.registry import plugin_hashes
 from phaze_ee.training.callbacks import Checkpoints, History, ProgressBar
 from phaze_ee.training.curves import open_curves, reporting_lost_curves
-from phaze_ee.training.frozen import cached
+from phaze_ee.training.frozen import with_frozen_features
 from phaze_ee.training.lightning import (
     _reporting_lost_processes,
     _strategy,
@@ -35,7 +36,7 @@ from phaze_ee.training.resume import AtomicCheckpoints, ResumePoint, ResumePoint
 
 # What decides which numbers come out, and what of that does not.
 _DECIDING = (DataOptions, NetworkOptions, ExitOptions, TrainingOptions)
-_HARMLESS = {"test_files", "background"}
+_HARMLESS = {"test_files", "background", "plugins"}  # of plug-ins, the content counts
 _PACKAGES = ("phaze-ee", "torch", "lightning", "weaver-core", "numpy")
 
 
@@ -107,7 +108,7 @@ def _features(
         console.print("In several processes the frozen backbone's features are computed in every epoch.")
         return nullcontext((tagger, loaders))
     tagger.to(resolve_device(options.device))
-    return cached(tagger, loaders, outputs.models, options.feature_cache_gb, console)
+    return with_frozen_features(tagger, loaders, outputs.models, options.feature_cache_gb, console)
 
 
 def _compiled(tagger: Tagger, options: Options, console: Console, *, padded: bool) -> AbstractContextManager[None]:
@@ -171,7 +172,8 @@ def _fit(
 def run_record(options: Options, data: DataRecord) -> dict[str, Any]:
     """Return, as plain values, what an interrupted training must find unchanged in order to go on."""
     kept = {name for section in _DECIDING for name in inspect.get_annotations(section)} - _HARMLESS
-    return {**options.model_dump(mode="json", include=kept), "data": data.hash}
+    parts = {"your own parts": plugin_hashes()} if plugin_hashes() else {}
+    return {**options.model_dump(mode="json", include=kept), "data": data.hash, **parts}
 
 
 def installed_versions() -> dict[str, str]:

@@ -17,9 +17,9 @@ from phaze_ee.errors import RunError
 from phaze_ee.models.checkpoint import load_checkpoint
 from phaze_ee.models.tagger import Tagger
 from phaze_ee.names import ExitStage
+from phaze_ee.registry import loss_strategies
 from phaze_ee.results.training import TrainingHistory
 from phaze_ee.training.loaders import Loaders
-from phaze_ee.training.losses import EXIT_LOSSES
 from phaze_ee.training.resume import find_resume_point
 from phaze_ee.training.run import DataRecord, Outputs, train
 from phaze_ee.types import JetBatch, JetInputs
@@ -85,7 +85,7 @@ def test_training_learns_and_its_checkpoint_answers_alike(tmp_path: Path) -> Non
     assert torch.__version__.startswith(latest.versions["torch"])  # which may name its CUDA as well
 
 
-@pytest.mark.parametrize("strategy", EXIT_LOSSES)
+@pytest.mark.parametrize("strategy", loss_strategies())
 def test_training_without_padding_gives_the_same_losses(tmp_path: Path, strategy: str) -> None:
     # Rounding alone differs, and Adam blows it up where a gradient is nearly zero: hence losses, and a small lr.
     # tests/models/particle_net/test_training.py compares gradients and statistics in double precision.
@@ -128,7 +128,7 @@ def run_frozen(folder: Path, **changes: Any) -> Tagger:
     return run(folder, exit_stages=stages, **frozen)
 
 
-@pytest.mark.parametrize("strategy", EXIT_LOSSES)
+@pytest.mark.parametrize("strategy", loss_strategies())
 @pytest.mark.parametrize("use_packed", [True, False])
 def test_a_frozen_backbone_stays_as_it_was_bit_for_bit(tmp_path: Path, strategy: str, use_packed: bool) -> None:
     before = small_tagger(seed=2).float()
