@@ -1,4 +1,4 @@
-"""What the options of exits demand of each other."""
+"""Rules between options: defaults that follow from other options, and combinations that make no sense."""
 
 from collections.abc import Iterator
 from typing import Any, Self
@@ -11,7 +11,7 @@ from phaze_ee.registry import unknown_head
 
 
 class ExitRules(NetworkOptions, ExitOptions, TrainingOptions):
-    """Options that depend on each other: defaults that follow from others, and combinations that make no sense."""
+    """The options of the network, the exits and the training, with the rules between them."""
 
     @model_validator(mode="before")
     @classmethod
@@ -61,7 +61,7 @@ class ExitRules(NetworkOptions, ExitOptions, TrainingOptions):
         has_exits = self.exit_count != 0
         yield (
             has_exits and not any(self.beta_max),
-            "beta_max is 0 for every exit, so that none would learn; raise it, or set num_exit_points = 0 and "
+            "beta_max is 0 for every exit, so no exit would learn; raise it, or set num_exit_points = 0 and "
             "beta_max = [] for a network without exits",
         )
         yield (
@@ -70,12 +70,12 @@ class ExitRules(NetworkOptions, ExitOptions, TrainingOptions):
         )
         yield (
             self.freeze_backbone and self.training_regime != "ramp",
-            f"freeze_backbone trains exits alone in every epoch, which training_regime = {self.training_regime!r} "
+            f"freeze_backbone trains only the exits in every epoch, which training_regime = {self.training_regime!r} "
             "does not; remove one of them",
         )
         yield (
             self.freeze_backbone and self.zero_epochs > 0,
-            f"zero_epochs = {self.zero_epochs} with freeze_backbone: nothing would learn then; set it to 0",
+            f"zero_epochs = {self.zero_epochs} with freeze_backbone: nothing would learn in these epochs; set it to 0",
         )
         yield (
             has_exits and self.zero_epochs >= self.epochs,

@@ -1,4 +1,4 @@
-"""Runs the ``set_config(c)`` of a configuration file and checks what it set."""
+"""Run the ``set_config(c)`` of a configuration file, import its plug-ins, and check the options."""
 
 import sys
 from collections.abc import Mapping
@@ -16,11 +16,11 @@ from phaze_ee.errors import UsageError
 from phaze_ee.user_files import import_plugin, reporting, run_configuration
 from phaze_ee.workspace import find_file
 
-_EXPECTED = "Input should be "  # so begin pydantic's messages on a type
+_EXPECTED = "Input should be "  # how pydantic's messages about types begin
 
 
 class _Recorder:
-    """The ``c`` of ``set_config(c)``: takes known names only, and remembers the line that set each."""
+    """The ``c`` of ``set_config(c)``: it accepts known names only, and notes the line that set each of them."""
 
     def __init__(self, path: Path) -> None:
         self.__dict__.update(_path=path, _values={}, _lines={})
@@ -52,7 +52,7 @@ class _Recorder:
 
 
 def nearest_option(name: str) -> str:
-    """Return the end of a message about an unknown option: the name that was probably meant."""
+    """Return the end of a message about an unknown option: the nearest known name."""
     near = get_close_matches(name, Options.model_fields, n=1)
     return f"; did you mean {near[0]!r}?" if near else "; docs/CONFIGURATION.md lists the options"
 

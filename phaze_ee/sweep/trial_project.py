@@ -1,4 +1,4 @@
-"""The project of a trial: the configuration of the base project as it was, with the drawn values in it."""
+"""The project of a trial: the configuration of the base project, with the drawn values and copies of its files."""
 
 import shutil
 import textwrap
@@ -19,7 +19,7 @@ _PATTERNS = ("train_files", "val_files", "test_files", "calibration_files")
 _BASE_PLUGIN = "config/base_config.py"  # the copy of a configuration that registers parts itself
 _NOTE = """\
 Trial of sweep {study} over {base}, with {values}.
-The rest stands here as {base} had it, so that this project can be trained again whatever becomes of that one."""
+All other options are those of {base}, so that this project can be trained again even if that one changes."""
 
 
 def trial_project(base: Project, study: str, number: int) -> Project:
@@ -73,8 +73,9 @@ def _from_trial(base: Project, options: Options) -> dict[str, Any]:
 
 
 def _settings(text: str) -> list[str]:
-    """Return the lines of a configuration that set something; the words of comments may change with the version."""
-    return [line for line in text.split("\n") if not line.lstrip().startswith("#") and line != "    c.plugins = []"]
+    """Return the lines that set options. The words around them may change with the version."""
+    lines = text.partition("def set_config")[2].split("\n")
+    return [line for line in lines if not line.lstrip().startswith("#") and line != "    c.plugins = []"]
 
 
 def _registers_parts(base: Project) -> bool:
