@@ -126,12 +126,14 @@ class Answers:
 
     def mixture(self, exit_index_N: ExitIndex) -> Float[np.ndarray, "N K"]:
         """Return the logits of the exit where each jet leaves, in float64."""
-        return at_exit(self.logits_ENK, exit_index_N).astype(np.float64)
+        logits_NK: npt.NDArray[np.float64] = at_exit(self.logits_ENK, exit_index_N).astype(np.float64)
+        return logits_NK
 
 
 def at_exit(value_EN: Float[np.ndarray, "E N ..."], exit_index_N: ExitIndex) -> npt.NDArray[Any]:
     """Return for each jet the value at the exit where it leaves."""
-    return value_EN[exit_index_N, np.arange(len(exit_index_N))]
+    value_N: npt.NDArray[Any] = value_EN[exit_index_N, np.arange(len(exit_index_N))]
+    return value_N
 
 
 def check_finite(logits_ENK: Float[np.ndarray, "*E N K"]) -> None:

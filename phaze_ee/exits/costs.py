@@ -3,15 +3,18 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Self, final
+from typing import Self, final
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from jaxtyping import Float, Int
 
 from phaze_ee.errors import DataError, UsageError
 from phaze_ee.models.links import ExitLink, IndependentLink
 from phaze_ee.models.tagger import Tagger
+
+FloatArray = npt.NDArray[np.float64]
 
 
 @final
@@ -78,7 +81,8 @@ class ExitCosts:
     @property
     def full_N(self) -> Float[np.ndarray, " N"]:
         """The cost of the full model without exits (with the heads that its link needs)."""
-        return self._up_to(())[-1]
+        full_N: FloatArray = self._up_to(())[-1]
+        return full_N
 
     @property
     def mean_full(self) -> float:
@@ -94,7 +98,7 @@ class ExitCosts:
                 :meth:`Tagger.exit_macs`.
         """
         cost_EN = self.all_heads_EN if exits is None else self._up_to(exits)
-        spent_N: np.ndarray[Any, np.dtype[np.float64]] = cost_EN[exit_index_N, np.arange(len(exit_index_N))]
+        spent_N: FloatArray = cost_EN[exit_index_N, np.arange(len(exit_index_N))]
         return spent_N
 
     def mean(self, exit_index_N: Int[np.ndarray, " N"], exits: Collection[int] | None = None) -> float:
@@ -102,7 +106,8 @@ class ExitCosts:
         return float((self.weight_N * self.spent(exit_index_N, exits)).mean())
 
     def _up_to(self, exits: Collection[int] | None) -> Float[np.ndarray, "E N"]:
-        return (self.trunk_EN + _heads_up_to(self.head_EN, self.link.evaluated(exits))) / self.unit
+        cost_EN: FloatArray = (self.trunk_EN + _heads_up_to(self.head_EN, self.link.evaluated(exits))) / self.unit
+        return cost_EN
 
 
 def prior_weights(
@@ -133,8 +138,8 @@ def prior_weights(
     absent = [name for name, share, count in zip(class_names, share_K, count_K, strict=True) if share and not count]
     if absent:
         raise DataError(f"class_prior gives {', '.join(absent)} a share, but the calibration files hold no such jets")
-    weight_K = share_K / np.maximum(count_K, 1) * len(label_N)
-    return weight_K[label_N]
+    weight_N: FloatArray = (share_K / np.maximum(count_K, 1) * len(label_N))[label_N]
+    return weight_N
 
 
 def weighted_mean(value_N: Float[np.ndarray, " N"], weight_N: Float[np.ndarray, " N"]) -> tuple[float, float]:

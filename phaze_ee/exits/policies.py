@@ -79,7 +79,8 @@ class ThresholdPolicy(ExitPolicy):
         if not 0 <= exit_ < len(self.thresholds):
             raise UsageError(f"no exit {exit_} to stop at; the policy has exits 0 to {len(self.thresholds) - 1}")
         later = len(self.thresholds) - exit_ - 1
-        return ThresholdPolicy(self.score, [*self.thresholds[:exit_], -math.inf, *[math.inf] * later], self.temperatures)
+        thresholds = [*self.thresholds[:exit_], -math.inf, *[math.inf] * later]
+        return ThresholdPolicy(self.score, thresholds, self.temperatures)
 
     def check(self, exit_count: int) -> None:
         if len(self.thresholds) != exit_count:

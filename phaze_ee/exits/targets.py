@@ -84,7 +84,10 @@ class Target(Record, ABC):
 
 @final
 class AccuracyDrop(Target):
-    """At most a fraction ε of the jets become wrong that the full model has right; so the accuracy falls by at most ε."""
+    """At most a fraction ε of the jets become wrong that the full model has right.
+
+    So the accuracy falls by at most ε.
+    """
 
     name: Literal["accuracy_drop"] = "accuracy_drop"
     epsilon: Share
