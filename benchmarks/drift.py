@@ -4,9 +4,9 @@
 
 PROJECT is a trained project with exits. Each FILE holds jets of one class that it has not seen; the files of --other
 hold the same classes from other generator settings. The first --jets of each file are used. The shifts are made from
-FILE: a tenth of all particles dropped; the momentum of each particle scaled by 1 ± 10 % and rotated by the given angle
-in η and φ. The momentum of the jet is the sum of what is left. Two thirds of the jets of FILE leave early by confidence,
-a third at each of two exits.
+FILE: a tenth of all particles dropped; the momentum of each particle scaled by 1 ± 10 % and turned by the given angle
+in η and φ. The momentum of the jet is the sum over these particles. Two thirds of the jets of FILE leave early by
+confidence, a third at each of two exits.
 
 First table: over random splits of FILE, the rate of any alarm for each significance. Second table: the rate of an alarm
 at significance 0.001, by the number of jets, against a reference of half of FILE.
