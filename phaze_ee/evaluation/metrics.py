@@ -169,5 +169,5 @@ def _notes(answers: Answers, background: str | None) -> list[str]:
     if absent:
         notes.append(f"no jets of {', '.join(absent)} in these files: the AUC is averaged over the other classes")
     if background is None:
-        notes.append("no rejections: set c.background to the class that they should refer to")
+        notes.append("no rejections: set c.background to the background class")
     return notes

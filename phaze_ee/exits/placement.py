@@ -100,8 +100,8 @@ def place(
         recommended=_point(recommended(found, epsilon), stages, judging),
         notes=[
             *notes,
-            f"the best of {len(found):,} placements with thresholds on {len(judging):,} jets looks a little better "
-            "there than on others; judge it with evaluate",
+            f"the best of {len(found):,} placements and thresholds looks a little better on these {len(judging):,} "
+            "jets than on others; check it with mode evaluate",
             *costly_heads(candidates, exit_head),
         ],
     )

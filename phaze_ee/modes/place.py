@@ -1,4 +1,4 @@
-"""Mode place: find the stages where exits pay, by exits at all of them."""
+"""Mode place: find the stages where exits pay off, by training exits at all of them."""
 
 import tempfile
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ from phaze_ee.workspace import Project
 def run(session: Session) -> None:
     """Train an exit at every stage of the project's model, judge all sets of them, and recommend one."""
     if not isinstance(session.options.exit_head, str):
-        raise UsageError(f"{session.project.config}: mode place tries one kind of exit_head at all stages; name one")
+        raise UsageError(f"{session.project.config}: mode place uses one kind of exit_head at all stages; name one")
     model = session.model
     backbone = model.tagger.backbone
     stages: list[ExitStage] = ["input", *range(len(backbone.stage_channels))]
@@ -55,7 +55,7 @@ def run(session: Session) -> None:
 
 
 def _options(options: Options, stages: Sequence[ExitStage]) -> Options:
-    """Return the options of a training of exits alone, at all stages, each answering for itself."""
+    """Return the options that train independent exits at all stages on the frozen backbone."""
     changes = {
         "exit_stages": list(stages),
         "beta_max": [1.0],
@@ -71,7 +71,7 @@ def _options(options: Options, stages: Sequence[ExitStage]) -> Options:
 
 
 def _train(session: Session, stages: Sequence[ExitStage]) -> Tagger:
-    """Return the model's backbone with trained exits at all stages; nothing of the training is kept."""
+    """Return the backbone of the model with trained exits at all stages. The files of the training are deleted."""
     options, model = session.options, session.model
     torch.manual_seed(options.seed or 0)
     tagger = Tagger(
@@ -93,9 +93,9 @@ def _show(project: Project, results: PlacementResults) -> None:
     chosen = results.recommended
     full = results.full_model
     say(
-        f"Recommended: the cheapest with at most epsilon = {results.epsilon:g} less accuracy than the full model "
-        f"({chosen.accuracy:.4f} and {full.accuracy:.4f}), at {100 * chosen.macs_share:.1f} % of its MACs; of equal "
-        "costs, the fewest exits. For the configuration:"
+        f"Recommended: the cheapest that loses at most epsilon = {results.epsilon:g} in accuracy to the full model "
+        f"({chosen.accuracy:.4f} and {full.accuracy:.4f}), at {100 * chosen.macs_share:.1f} % of its MACs. For the "
+        "configuration:"
     )
     say(f"    c.exit_stages = {chosen.exit_stages}")
     say("    c.beta_max = [1.0]")
