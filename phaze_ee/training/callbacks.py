@@ -171,28 +171,6 @@ class History(Callback):
         )
 
 
-def _tagger_module(module: LightningModule) -> TaggerModule:
-    assert isinstance(module, TaggerModule)
-    return module
-
-
-def epoch_metrics(trainer: Trainer) -> dict[str, float]:
-    """Return the means over the epoch. Lightning adds a suffix to those that it also has per step."""
-    return {
-        name.removesuffix("_epoch"): float(value)
-        for name, value in trainer.callback_metrics.items()
-        if not name.endswith("_step")
-    }
-
-
-def _validated_accuracy(trainer: Trainer, module: TaggerModule) -> float | None:
-    interval = trainer.check_val_every_n_epoch
-    if interval is None or (trainer.current_epoch + 1) % interval:
-        return None
-    metrics = epoch_metrics(trainer)
-    return fmean(metrics[f"val/accuracy/{name}"] for name in module.judged_exits)
-
-
 class ProgressBar(Callback):
     """Shows loss and accuracy of the full model, jets per second and the time left.
 
@@ -267,3 +245,25 @@ class ProgressBar(Callback):
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
+
+
+def epoch_metrics(trainer: Trainer) -> dict[str, float]:
+    """Return the means over the epoch. Lightning adds a suffix to those that it also has per step."""
+    return {
+        name.removesuffix("_epoch"): float(value)
+        for name, value in trainer.callback_metrics.items()
+        if not name.endswith("_step")
+    }
+
+
+def _tagger_module(module: LightningModule) -> TaggerModule:
+    assert isinstance(module, TaggerModule)
+    return module
+
+
+def _validated_accuracy(trainer: Trainer, module: TaggerModule) -> float | None:
+    interval = trainer.check_val_every_n_epoch
+    if interval is None or (trainer.current_epoch + 1) % interval:
+        return None
+    metrics = epoch_metrics(trainer)
+    return fmean(metrics[f"val/accuracy/{name}"] for name in module.judged_exits)

@@ -22,6 +22,10 @@ from phaze_ee.machine import (
 )
 from phaze_ee.models.tagger import Tagger
 
+_PRECISIONS: dict[str, Literal["16-mixed", "bf16-mixed"]] = {"fp16": "16-mixed", "bf16": "bf16-mixed"}
+# Words in the messages of gloo, NCCL and the store of torch when the other end is gone.
+_LOST = ("onnection", "peer", "gloo", "NCCL", "Broken pipe")
+
 
 def hardware(options: Options) -> dict[str, Any]:
     """Return the arguments of a Trainer for device and precision."""
@@ -48,7 +52,8 @@ def quiet_lightning() -> Iterator[None]:
             logger.setLevel(level)
 
 
-def _strategy(options: Options) -> dict[str, Any]:
+def strategy(options: Options) -> dict[str, Any]:
+    """Return the arguments of a Trainer for the number of processes and how they synchronise."""
     if not options.use_ddp and not launched_by_torchrun():
         return {"devices": 1}
     # After the backbone is frozen its parameters get no gradients, and plain DDP would wait for them.
@@ -59,11 +64,8 @@ def _strategy(options: Options) -> dict[str, Any]:
     }
 
 
-_PRECISIONS: dict[str, Literal["16-mixed", "bf16-mixed"]] = {"fp16": "16-mixed", "bf16": "bf16-mixed"}
-
-
 @contextmanager
-def _reporting_lost_processes() -> Iterator[None]:
+def reporting_lost_processes() -> Iterator[None]:
     """Report in one line that another process of the training has died."""
     try:
         yield
@@ -74,15 +76,6 @@ def _reporting_lost_processes() -> Iterator[None]:
             f"process {process_index()} lost another process of this training ({_cause(error)}); its own message, "
             "above or below, says why"
         ) from error
-
-
-def _cause(error: RuntimeError) -> str:
-    """Return the message of torch without the location in its sources, which precedes it in brackets."""
-    return re.sub(r"^RuntimeError: \[[^\]]*\] ", "", one_line(error)).split(". ")[0][:100]
-
-
-# Words in the messages of gloo, NCCL and the store of torch when the other end is gone.
-_LOST = ("onnection", "peer", "gloo", "NCCL", "Broken pipe")
 
 
 @contextmanager
@@ -104,6 +97,11 @@ def compiled_stages(tagger: Tagger) -> Iterator[None]:
             raise RunError(f"torch.compile failed: {one_line(error)}; set use_compile = False") from error
         finally:
             del backbone.stage  # uncovers the method of the class
+
+
+def _cause(error: RuntimeError) -> str:
+    """Return the message of torch without the location in its sources, which precedes it in brackets."""
+    return re.sub(r"^RuntimeError: \[[^\]]*\] ", "", one_line(error)).split(". ")[0][:100]
 
 
 @contextmanager

@@ -99,9 +99,7 @@ class TaggerModule(LightningModule):
         self.answer_loss = TargetLoss(detach=True)
         self.frozen = False
         self.so_far = RunningMeans()  # over this epoch
-        self._earlier: RunningMeans | None = (
-            None  # over the part of this epoch before an interruption, until it is logged
-        )
+        self._earlier: RunningMeans | None = None  # before an interruption in this epoch, until logged
         if options.freeze_backbone:
             self._freeze_backbone()
 

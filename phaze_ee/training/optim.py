@@ -18,6 +18,10 @@ from weaver.utils.nn.optimizer.radam import RAdam
 
 from phaze_ee.config.options import TrainingOptions
 
+_KEY = "lookahead"
+_FLAT_SHARE = 0.7
+_FINAL_SHARE = 0.01
+
 
 @final
 class AveragedWeights(EMAWeightAveraging):
@@ -38,9 +42,6 @@ class AveragedWeights(EMAWeightAveraging):
             yield
         finally:
             self._swap_models(module)
-
-
-_KEY = "lookahead"
 
 
 @final
@@ -77,9 +78,6 @@ OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
     "adamw": lambda groups, lr: AdamW(groups, lr=lr, betas=(0.95, 0.999)),
     "adam": Adam,
 }
-
-_FLAT_SHARE = 0.7
-_FINAL_SHARE = 0.01
 
 
 def flat_decay(step: int, total_steps: int) -> float:
@@ -126,14 +124,14 @@ def parameter_groups(module: nn.Module, weight_decay: float) -> list[dict[str, A
     ]
 
 
-def _named_without_decay(part: nn.Module) -> list[nn.Parameter]:
-    names: Callable[[], Iterable[str]] | None = getattr(part, "no_weight_decay", None)
-    return [] if names is None else [part.get_parameter(name) for name in names()]
-
-
 def build_optimizer(module: nn.Module, options: TrainingOptions, total_steps: int) -> tuple[Optimizer, LambdaLR]:
     """Return the optimiser, and its schedule, which must be advanced after every step."""
     groups = parameter_groups(module, options.weight_decay)
     optimizer = OPTIMIZERS[options.optimizer](groups, lr=options.lr)
     schedule = LR_SCHEDULES[options.lr_schedule]
     return optimizer, LambdaLR(optimizer, lambda step: schedule(step, total_steps))
+
+
+def _named_without_decay(part: nn.Module) -> list[nn.Parameter]:
+    names: Callable[[], Iterable[str]] | None = getattr(part, "no_weight_decay", None)
+    return [] if names is None else [part.get_parameter(name) for name in names()]
