@@ -70,7 +70,7 @@ class ExitRules(NetworkOptions, ExitOptions, TrainingOptions):
         )
         yield (
             self.freeze_backbone and self.training_regime != "ramp",
-            f"freeze_backbone trains only the exits in every epoch, which training_regime = {self.training_regime!r} "
+            f"freeze_backbone trains exits alone in every epoch, which training_regime = {self.training_regime!r} "
             "does not; remove one of them",
         )
         yield (

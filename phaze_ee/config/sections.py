@@ -77,7 +77,7 @@ ExitLossStrategy = Annotated[str, NameOf("exit_loss_strategy", loss_strategies)]
 
 
 class NetworkOptions(Section):
-    """The network and its exits: the options conv_params to use_counts are for ParticleNet, network_options for all."""
+    """The network and its exits: conv_params to use_counts are for ParticleNet, network_options for all."""
 
     plugins: list[str] = Field(
         default_factory=list,

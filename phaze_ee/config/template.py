@@ -29,8 +29,8 @@ SAMPLE_VALUES: dict[str, Any] = {
 
 _HEADER = '''"""Configuration of project {project}.
 
-Every option is listed here with its value; an option that you delete has its default. File patterns and paths
-are looked up in the current directory, in this project's folder, and in the package (sample_jets, data_configs).
+Every option is listed here with its value; an option that you delete has its default. File patterns and paths are
+looked up in the current directory, in this project's folder, and in the package (sample_jets, data_configs).
 {note}
 """
 
@@ -40,7 +40,7 @@ def set_config(c):
 
 
 SAMPLE_NOTE = """\
-For your own jets, change data_config and the three lists of files; for the full-size network, delete conv_params and
+For your own jets, change data_config and the three lists of files. For the full-size network, delete conv_params and
 fc_params. Options marked [sample] were chosen for the 3,600 bundled jets."""
 
 
