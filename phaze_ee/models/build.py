@@ -1,4 +1,4 @@
-"""From a configuration to a tagger: a weaver network file makes the network, exits are put on it here."""
+"""From a configuration to a tagger: a network file of weaver builds the network, and this module adds the exits."""
 
 import logging
 from collections.abc import Mapping
@@ -19,21 +19,21 @@ from phaze_ee.user_files import import_file, is_plugin
 
 _log = logging.getLogger(__name__)
 
-# Options of ParticleNet alone, which go to its network file's get_model under the same names.
+# Options of ParticleNet; get_model of its network file has them as keywords.
 _PARTICLE_NET_KEYS = ("conv_params", "fc_params", "use_fusion", "use_fts_bn", "use_counts")
 
 
 def build_tagger(options: NetworkOptions, network_config: Path, data_config: DataConfig) -> Tagger:
-    """Build the configured network with exits, with fresh weights.
+    """Build the configured network with exits, with initial weights.
 
     Args:
-        options: the network's options; those of the architecture are passed to ``get_model`` as keywords.
-        network_config: a weaver network file. Its ``get_model`` may wrap the network in modules of its own, as the
-            published files do: weaver's ParticleNet is found inside.
-        data_config: weaver's data configuration, which ``get_model`` takes.
+        options: the options of the network; those of the architecture are keywords of ``get_model``.
+        network_config: a network file of weaver. Its ``get_model`` may wrap the network in other modules, as the
+            published files do; the known network inside is used.
+        data_config: the data configuration of weaver, an argument of ``get_model``.
 
     Raises:
-        UsageError: the file cannot be run, holds no known network, or disagrees with the options.
+        UsageError: the file cannot be run, holds no known network, or contradicts the options.
     """
     keywords = _keywords(options)
     backbone = adopt(build_network(options, network_config, data_config), str(network_config))
@@ -64,7 +64,7 @@ def build_tagger(options: NetworkOptions, network_config: Path, data_config: Dat
 
 
 def build_network(options: NetworkOptions, network_config: Path, data_config: DataConfig) -> nn.Module:
-    """Return what the network file builds, as weaver would call it.
+    """Return the network that the network file builds, as weaver calls it.
 
     Raises:
         UsageError: the file cannot be run.
@@ -73,10 +73,10 @@ def build_network(options: NetworkOptions, network_config: Path, data_config: Da
 
 
 def adopt(model: nn.Module, source: str) -> Backbone[Any]:
-    """Return the staged form of the one known network that ``model`` is or holds.
+    """Return the backbone of the one known network in ``model``.
 
     Raises:
-        UsageError: it holds none, or several.
+        UsageError: there is no known network, or more than one.
     """
     kinds = {kind.weaver_class or kind: kind for kind in BACKBONES.values()}
     found = [(kinds[type(module)], module) for module in model.modules() if type(module) in kinds]
@@ -90,7 +90,7 @@ def adopt(model: nn.Module, source: str) -> Backbone[Any]:
 
 
 def _keywords(options: NetworkOptions) -> dict[str, Any]:
-    """Return what get_model is called with: what the configuration sets; the network file has defaults of its own."""
+    """Return the keywords of get_model: only options that are set, because the network file has its own defaults."""
     own = options.model_fields_set if options.model_name == "ParticleNet" else ()
     return {**{key: getattr(options, key) for key in _PARTICLE_NET_KEYS if key in own}, **options.network_options}
 
@@ -121,7 +121,7 @@ def _report_ignored(wanted: Mapping[str, Any], backbone: Backbone[Any], source: 
 
 
 def _asks_for(backbone: Backbone[Any], key: str, value: Any) -> bool:
-    """Whether a value is another way to write what was built, as (16, 64) is of (16, 64, [(1, 1)], 64)."""
+    """Whether a value means what was built in another form, such as (16, 64) for (16, 64, [(1, 1)], 64)."""
     built = dict(backbone.arguments)
     try:
         with torch.device("meta"):

@@ -1,4 +1,4 @@
-"""Checkpoints from which a tagger is rebuilt without any other file, and weights that weaver wrote."""
+"""Checkpoints, from which a tagger is rebuilt, and weights that weaver wrote."""
 
 import hashlib
 import io
@@ -30,7 +30,7 @@ _RECORD_KEYS = ("options", "data_options", "data_hash", "epoch", "metrics", "ver
 _DEFAULTS: Mapping[str, Any] = {"exit_head_shape": {}, "exit_link": "independent", "plugins": ()}
 _SHOWN = 3
 
-# What torch raises on files that are damaged or no checkpoints (found by cutting and changing bytes).
+# What torch raises for damaged files and other files (found by cutting files and changing bytes).
 READ_ERRORS = (
     ArithmeticError,
     AssertionError,
@@ -64,7 +64,7 @@ class Checkpoint:
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
-    """Write a checkpoint; an older file of that name stays until the new one is complete.
+    """Write a checkpoint. An older file of the same name stays until the new one is complete.
 
     Raises:
         RunError: it could not be written.
@@ -88,7 +88,7 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         "metrics": checkpoint.metrics,
         "versions": checkpoint.versions,
     }
-    # torch reports a full disk as a RuntimeError of its own; bytes written here report it as the system does.
+    # torch reports a full disk as a RuntimeError; writing the bytes here raises the OSError of the system.
     buffer = io.BytesIO()
     torch.save(content, buffer)
     with replacing(path) as temporary:
@@ -138,9 +138,9 @@ def stored_data_options(path: Path) -> dict[str, Any]:
 
 
 def load_weights(tagger: Tagger, path: Path) -> str:
-    """Load weights into ``tagger`` from a checkpoint of ours, or from one of weaver's, which is the backbone alone.
+    """Load weights into ``tagger`` from a checkpoint of PHAZE-EE, or of weaver, which holds the backbone alone.
 
-    Of ours the exits are used too where they are of the same shapes; otherwise there is a warning.
+    The exits of a checkpoint are used if their shapes are the same; otherwise there is a warning.
 
     Returns:
         The SHA-256 of the file.
@@ -153,13 +153,16 @@ def load_weights(tagger: Tagger, path: Path) -> str:
         if _exit_shapes(content.get("state_dict", {})) == _exit_shapes(tagger.state_dict()):
             _load(tagger, content["state_dict"], path)
             return digest
-        _log.warning("%s has other exits than this network: its backbone is used, and the exits start afresh", path)
+        _log.warning(
+            "%s has other exits than this network: only its backbone is used, and the exits start with initial weights",
+            path,
+        )
     _load_backbone(tagger.architecture, content, path)
     return digest
 
 
 def load_backbone(backbone: Backbone[Any], path: Path) -> None:
-    """Load the backbone alone from a checkpoint of ours or of weaver's.
+    """Load only the backbone from a checkpoint of PHAZE-EE or of weaver.
 
     Raises:
         CheckpointError: the file is missing or unreadable, or holds weights of another architecture.
@@ -181,18 +184,18 @@ def _exit_shapes(weights: Mapping[str, Tensor]) -> dict[str, torch.Size]:
 
 
 def weights_hash(path: Path) -> str:
-    """Return the SHA-256 of a checkpoint, by which results and policies know their model."""
+    """Return the SHA-256 of a checkpoint, which identifies the model in results and policies."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def is_tagger(content: Mapping[str, Any]) -> bool:
-    """Whether this is what :func:`save_checkpoint` writes; what weaver writes is the weights alone."""
+    """Whether :func:`save_checkpoint` wrote this content. Weaver writes only the weights."""
     return content.get("format") == _FORMAT
 
 
 def read_content(path: Path) -> dict[str, Any]:
-    """Return what a checkpoint of ours or of weaver's holds, by name: tensors and plain values, never other objects.
+    """Return the content of a checkpoint of PHAZE-EE or of weaver by name: tensors and plain values only.
 
     Raises:
         CheckpointError: the file is missing, cannot be read, or holds no weights.
@@ -201,7 +204,7 @@ def read_content(path: Path) -> dict[str, Any]:
 
 
 def _read_tagger(path: Path) -> tuple[dict[str, Any], str]:
-    """Return what a checkpoint of ours holds and its hash; keys that old ones lack have their defaults."""
+    """Return the content and the hash of a checkpoint of PHAZE-EE. Keys that older ones lack have their defaults."""
     content, digest = _read(path)
     if not is_tagger(content):
         raise CheckpointError(f"{path} is not a PHAZE-EE checkpoint; weaver weights are used through c.init_from")
@@ -216,17 +219,17 @@ def _read_tagger(path: Path) -> tuple[dict[str, Any], str]:
 
 
 def _read(path: Path) -> tuple[dict[str, Any], str]:
-    """Return what a checkpoint holds and the SHA-256 of the file, both from the same bytes."""
+    """Return the content of a checkpoint and the SHA-256 of the file, both from the same bytes."""
     try:
         data = path.read_bytes()
         with warnings.catch_warnings():
-            # Plain pickles, which are refused below with a line of their own.
+            # Plain pickles, which are refused below with their own message.
             warnings.filterwarnings("ignore", message="Detected pickle protocol")
             content = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise CheckpointError(f"checkpoint {path} does not exist") from error
     except READ_ERRORS as error:
-        # torch's own words on pickles advise to load them unchecked: those are for nobody's eyes.
+        # torch advises to load pickles unchecked; this advice must not reach the user.
         lines = [] if isinstance(error, pickle.UnpicklingError) else str(error).splitlines()
         reason = lines[0] if lines else type(error).__name__
         raise CheckpointError(
@@ -240,8 +243,7 @@ def _read(path: Path) -> tuple[dict[str, Any], str]:
 
 def _load(module: torch.nn.Module, weights: Mapping[str, Tensor], path: Path) -> None:
     own = module.state_dict()
-    # A wrapper around the network, or around a backbone that is its own network, names its parameters with a prefix,
-    # mostly "mod."; without a wrapper there is none.
+    # A wrapper around the network gives its parameters a prefix, usually "mod."; without a wrapper there is none.
     if not any(key in own for key in weights):
         wrapped = all(key.startswith("mod.") for key in weights)
         weights = {key.removeprefix("mod.") if wrapped else f"mod.{key}": value for key, value in weights.items()}
@@ -258,7 +260,7 @@ def _load(module: torch.nn.Module, weights: Mapping[str, Tensor], path: Path) ->
         more = f" and {len(differences) - _SHOWN} more" if len(differences) > _SHOWN else ""
         raise CheckpointError(
             f"checkpoint {path} is of another architecture: {'; '.join(differences[:_SHOWN])}{more}; "
-            "make the network options (inputs, classes, conv_params, use_fts_bn …) those it was trained with"
+            "make the network options (inputs, classes, conv_params, use_fts_bn …) those of its training"
         )
     module.load_state_dict(dict(weights))
 

@@ -83,7 +83,7 @@ class FrozenBackbone(Stages[FrozenState]):
     """Looks up the stages of a frozen backbone in :class:`FrozenJets`.
 
     Args:
-        original: the backbone that computed the features. It does not run; it tells channels and costs.
+        original: the backbone that computed the features. It does not run; its channels and costs are used.
         stages: the stored stages, in the order of the backbone.
     """
 

@@ -1,4 +1,4 @@
-"""Exit branches: what turns the state between two stages into an answer."""
+"""Exit heads: they turn the state between two stages into logits."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from phaze_ee.types import State
 @final
 @dataclass(frozen=True)
 class HeadShape:
-    """How large the layers of a head are: ``depth`` hidden layers of ``width`` channels. Linear heads have none."""
+    """The size of a head: ``depth`` hidden layers of ``width`` channels. Linear heads have no hidden layers."""
 
     width: int = 64
     depth: int = 1
@@ -28,7 +28,7 @@ DEFAULT_SHAPE = HeadShape()
 
 
 class ExitHead(nn.Module, ABC):
-    """An exit branch: it turns the state of a batch into logits.
+    """Turns the state of a batch into logits.
 
     Every head is constructed with the same arguments.
 
@@ -133,7 +133,7 @@ class AttentionExitHead(ExitHead):
         # Subtracted so that exp cannot overflow; it cancels, so no gradient goes through it.
         largest_N1 = pool_rows(score_V1.detach(), layout, "max")
         weight_V1 = (score_V1 - largest_N1.repeat_interleave(layout.count_N, dim=0)).exp()
-        # The largest weight of a jet is 1, so that the limit changes jets without particles only.
+        # The largest weight of a jet is 1, so the limit changes only jets without particles.
         sum_N1 = pool_rows(weight_V1, layout, "sum").clamp(min=1)
         return pool_rows(weight_V1 * row_VC, layout, "sum") / sum_N1
 
@@ -145,9 +145,9 @@ class AttentionExitHead(ExitHead):
 class DeepSetsExitHead(ExitHead):
     """Layers on each particle, mean and maximum over the particles of a jet, layers on both.
 
-    Deep Sets (arXiv:1703.06114), for jets the particle-flow network (arXiv:1810.05165). It looks at the particles
-    before they are summed up, and so can sit on the inputs, where their mean says little. Both parts have ``depth``
-    hidden layers of ``width``; what is averaged has ``width`` channels as well.
+    Deep Sets (arXiv:1703.06114); for jets, the particle-flow network (arXiv:1810.05165). Its layers act on the
+    particles before the mean, so it works on the inputs too, whose mean contains little information. Both parts have
+    ``depth`` hidden layers of ``width`` channels, and the mean is over ``width`` channels.
     """
 
     name: ClassVar[str] = "deep_sets"
@@ -171,7 +171,7 @@ def mean_and_max(state: State) -> Float[Tensor, "N 2C"]:
 
 
 def layers(channels_in: int, shape: HeadShape, channels_out: int) -> nn.Sequential:
-    """Return ``shape.depth`` hidden layers with ReLU, and a linear layer behind."""
+    """Return ``shape.depth`` hidden layers with ReLU, followed by a linear layer."""
     widths = [channels_in, *[shape.width] * shape.depth]
     hidden = [
         module

@@ -15,7 +15,7 @@ from phaze_ee.types import Jets
 
 @final
 class ParticleFlowNetwork(Backbone[PaddedState]):
-    """Deep Sets for jets (arXiv:1810.05165): the stages are the layers on each particle, which sees no other one."""
+    """Deep Sets for jets (arXiv:1810.05165). The stages are the layers on single particles."""
 
     name = "PFN"
     pads_to_longest = True

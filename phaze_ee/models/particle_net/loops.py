@@ -1,4 +1,4 @@
-"""The first and the last step of an EdgeConv block, which come before and behind its layers on edges."""
+"""The compiled steps of an EdgeConv block before, between and after its layers on edges."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from numba.extending import intrinsic
 
-# Edges that are added to each other before their sum is added to those before: less is rounded, and it is faster.
+# Number of edges that are summed before the sum is added to the total: this is faster, and rounds less.
 _TOGETHER = 4
 
 
@@ -18,13 +18,14 @@ def add_pairs(
     first: int,
     edge_EC: Float[np.ndarray, "E C"],
 ) -> None:
-    """Add, for the k edges of each of some particles, the particle's part and the neighbour's.
+    """Write the sum of the particle's part and the neighbour's part for the k edges of some particles.
 
     Args:
-        particle_SC: the part of all V particles, beside it the part as a neighbour; more may follow. Row V is zero.
-        index_Pk: the neighbours of the particles from ``first`` on.
+        particle_SC: C columns with the own part of all V particles, then C columns with their part as a neighbour; more
+            columns may follow. Row V is zero.
+        index_Pk: the neighbours of P particles, starting at ``first``.
         first: the first of these particles.
-        edge_EC: is written, E = P · k.
+        edge_EC: the output, with E = P · k.
     """
     particles, k = index_Pk.shape
     channels = edge_EC.shape[1]
@@ -48,15 +49,15 @@ def add_edges(
 ) -> None:
     """Write ReLU(shortcut + Σ ReLU(edge)) for some particles, with the sum over the k edges of each.
 
-    What is not a number stays so.
+    NaN stays NaN.
 
     Args:
-        shortcut_SC: the particles of which the C columns from ``column`` on are the shortcut.
-        column: the first of these.
-        first: the first of the particles.
-        edge_EC: their edges, E = P · k.
-        k: how many each has.
-        output_VC: is written, from ``first`` on.
+        shortcut_SC: the shortcut of all particles, in C columns that start at ``column``.
+        column: the first of these columns.
+        first: the first of P particles.
+        edge_EC: the edges of these particles, with E = P · k.
+        k: number of edges of each particle.
+        output_VC: the output; rows from ``first`` are written.
     """
     channels = output_VC.shape[1]
     for particle in range(len(edge_EC) // k):
@@ -88,7 +89,7 @@ _ROWS = np.uint64(16)
 
 
 def _lowest_bit(typing_context: Any, mask: Any) -> Any:
-    """Return the position of the lowest bit that is set, by one instruction; numba has no function for it."""
+    """Return the position of the lowest set bit, with one instruction; numba has no function for it."""
 
     def generate(context: Any, builder: Any, _: Any, arguments: Any) -> Any:
         return builder.cttz(arguments[0], context.get_constant(numba.boolean, True))  # undefined for a mask of zero
@@ -107,16 +108,16 @@ def compress(
     value_S: Float[np.ndarray, " S"],
     start_R: Int[np.ndarray, " R+1"],
 ) -> int:
-    """Write the positive numbers of each row and behind them, in column C, a one; return how many numbers these are.
+    """Store the positive numbers of each row, followed by a one in column C, and return how many numbers are stored.
 
-    Or give up and return −1, where more than ``share`` of the numbers are positive.
+    Stop and return −1 if more than a fraction ``share`` of the numbers is positive.
 
     Args:
         row_RC: the rows.
-        share: of the numbers, asked after every 16 rows, and after the last.
-        column_S: is written: the column of each number, row after row.
-        value_S: is written: the number.
-        start_R: is written: where each row begins, and the end of the last.
+        share: the limit, which is checked after every 16 rows and after the last row.
+        column_S: output, the column of each number, row after row.
+        value_S: output, the numbers.
+        start_R: output, the start of each row, and the end of the last.
     """
     rows, columns, bits, one = np.uint64(row_RC.shape[0]), np.uint64(row_RC.shape[1]), np.uint64(_BITS), np.uint64(1)
     used = np.uint64(0)
@@ -124,8 +125,8 @@ def compress(
         start_R[row] = used
         row_C = row_RC[row]
         for first in range(np.uint64(0), columns, bits):
-            # Comparing many numbers at once and then going from one bit to the next takes half as long as asking
-            # number by number.
+            # Comparing many numbers at once and then visiting the set bits takes half the time of a comparison for
+            # each number.
             mask = np.uint64(0)
             for bit in range(min(bits, columns - first)):
                 mask |= np.uint64(row_C[first + bit] > 0) << bit

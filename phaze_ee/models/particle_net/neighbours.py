@@ -1,4 +1,4 @@
-"""The k nearest neighbours of every particle among the particles of its own jet, without padding."""
+"""The k nearest neighbours of each particle in its jet, without padding."""
 
 import numba
 import numpy as np
@@ -9,9 +9,9 @@ from torch.nn.functional import pad
 
 from phaze_ee.models.states import JetGroup, JetLayout
 
-# Dimensions whose squares are added before the sum goes back to memory.
+# Number of dimensions whose squares are added before the sum is stored.
 _DIMENSIONS = 4
-# Jets are filled up to a multiple of so many places: the processor works on so many at once.
+# Jets are padded to a multiple of this, the number of values that the processor handles at once.
 _PLACES = 16
 
 
@@ -19,12 +19,12 @@ _PLACES = 16
 def find_nearest(
     coordinates_VD: Float[np.ndarray, "V D"], count_N: Int[np.ndarray, " N"], index_Vk: Int[np.ndarray, "V k"]
 ) -> None:
-    """Write the k nearest particles of the same jet, the particle itself left out; V where there are not so many.
+    """Write the k nearest particles of the same jet, without the particle itself; V for missing neighbours.
 
     Args:
         coordinates_VD: the particles, jet after jet.
-        count_N: how many particles each jet has.
-        index_Vk: is written.
+        count_N: particles of each jet.
+        index_Vk: the output.
     """
     dimensions, longest = coordinates_VD.shape[1], count_N.max() if len(count_N) else 0
     jet_DP = np.zeros((_filled(dimensions, _DIMENSIONS), _filled(longest, _PLACES)), coordinates_VD.dtype)
@@ -73,7 +73,7 @@ def _insert_nearest(
     nearest_k: Float[np.ndarray, " k"],
     index_k: Int[np.ndarray, " k"],
 ) -> None:
-    """Insert one particle after the other into the list of the nearest so far."""
+    """Insert the particles one by one into the sorted list of the nearest ones."""
     found = 0
     for place in range(len(distance_P)):
         distance = distance_P[place]
@@ -92,15 +92,15 @@ _INFINITY = float("inf")
 
 @torch.no_grad()
 def nearest_neighbours(coordinates_VD: Float[Tensor, "V D"], layout: JetLayout, k: int) -> Int[Tensor, "V k"]:
-    """Return the rows of the k nearest particles of the same jet, the particle itself left out.
+    """Return the rows of the k nearest particles of the same jet, without the particle itself, in any order.
 
-    A particle with fewer than k others gets the row V for those that are missing. This is where weaver finds padding,
-    whose features are zero. Neighbours come in no particular order.
+    Row V is a missing neighbour, if the jet has fewer than k other particles. There, weaver uses padding, whose
+    features are zero.
 
-    At equal distances the choice is arbitrary, as in weaver, which takes ``torch.topk``'s first k + 1 and leaves out
-    the first of them, whichever it is: where another particle has the coordinates of the particle itself, weaver may
-    leave out that one and keep the particle as its own neighbour, depending on the length of the padding. Here the
-    particle itself is never its neighbour, so the answer does not depend on the order of the particles.
+    At equal distances the choice is arbitrary, as in weaver. weaver takes the first k + 1 of ``torch.topk`` and drops
+    the first one. If another particle has the same coordinates, it may drop that one and keep the particle as its own
+    neighbour, depending on the padding. Here a particle is never its own neighbour, so the answer does not depend on
+    the order of the particles.
     """
     if coordinates_VD.device.type != "cpu":
         return in_groups(coordinates_VD, layout, k)
@@ -110,7 +110,7 @@ def nearest_neighbours(coordinates_VD: Float[Tensor, "V D"], layout: JetLayout, 
 
 
 def in_groups(coordinates_VD: Float[Tensor, "V D"], layout: JetLayout, k: int) -> Int[Tensor, "V k"]:
-    """Return the same, searched in many jets at once, as is best on a GPU."""
+    """Return the neighbours as :func:`nearest_neighbours`, from many jets at once, which is faster on a GPU."""
     index_Vk = layout.count_N.new_empty(len(coordinates_VD), k)
     for group in layout.groups:
         index_Vk[group.row_R] = _in_group(coordinates_VD, group, k)

@@ -1,4 +1,4 @@
-"""What both forms of ParticleNet share: weaver-core's module, its description, its trimming and its cost."""
+"""The common base of all forms of ParticleNet: the module of weaver-core, its arguments, trimming and cost."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -15,7 +15,7 @@ from phaze_ee.types import JetInputs
 
 
 class StagedParticleNet(Backbone[StateT]):
-    """Stages around weaver-core's ParticleNet (arXiv:1902.08570), held as ``mod`` as published checkpoints name it."""
+    """Stages around weaver-core's ParticleNet (arXiv:1902.08570), held as ``mod`` as in published checkpoints."""
 
     name: ClassVar[str] = "ParticleNet"
     has_packed_form: ClassVar[bool] = True
@@ -46,7 +46,7 @@ class StagedParticleNet(Backbone[StateT]):
         }
 
     def trim(self, inputs: JetInputs) -> JetInputs:
-        """Cut padding as :func:`phaze_ee.models.weaver.trim` does; the vectors, which no layer uses, go."""
+        """Cut padding as :func:`phaze_ee.models.weaver.trim` does, and drop the vectors, which no layer uses."""
         without = replace(inputs, vectors=None)
         return trim(without, self.mod.trimmer, training=self.training, minimum_length=self.minimum_length)
 
