@@ -7,11 +7,11 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 from jaxtyping import Bool, Float
-from scipy.stats import chi2_contingency, entropy
-from scipy.stats.contingency import association
+from scipy.special import entr
 
 from phaze_ee.evaluation.operating_point import Answers, ExitIndex
 from phaze_ee.results.policy import ExitRates, MassAudit, MassShape
+from phaze_ee.stats import chi_square, cramers_v
 from phaze_ee.types import Predictions
 
 MASS = "jet_sdmass"
@@ -75,8 +75,8 @@ def _rates(
         jets=jets_B.tolist(),
         rates=rate_EB.tolist(),
         errors=np.sqrt(rate_EB * (1 - rate_EB) / jets_B).tolist(),
-        association=float(association(used_EB, method="cramer")) if len(used_EB) > 1 else 0.0,
-        p_value=float(chi2_contingency(used_EB).pvalue),
+        association=cramers_v(used_EB),
+        p_value=chi_square(used_EB, continuity=True).p_value,
     )
 
 
@@ -166,8 +166,12 @@ def divergences(counts_SB: npt.NDArray[np.int64], reference_B: npt.NDArray[np.in
     """Return the Jensen-Shannon divergence (base 2) of each of S histograms from a reference; none of them is empty."""
     share_SB = counts_SB / counts_SB.sum(axis=1, keepdims=True)
     reference_share_B = reference_B / reference_B.sum()
-    mixed_S = entropy((share_SB + reference_share_B) / 2, base=2, axis=1)
-    found_S: npt.NDArray[np.float64] = (
-        mixed_S - (entropy(share_SB, base=2, axis=1) + entropy(reference_share_B, base=2)) / 2
-    )
+    mixed_S = _entropy((share_SB + reference_share_B) / 2)
+    found_S: npt.NDArray[np.float64] = mixed_S - (_entropy(share_SB) + _entropy(reference_share_B)) / 2
     return np.maximum(found_S, 0)  # equal histograms may differ by rounding
+
+
+def _entropy(share_B: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Return the entropy in bits of shares that add up to 1 along the last axis."""
+    bits: npt.NDArray[np.float64] = entr(share_B).sum(axis=-1) / np.log(2)
+    return bits

@@ -1,16 +1,17 @@
 """How well one exit tells the classes apart."""
 
 from collections.abc import Sequence
+from itertools import combinations
 
 import numpy as np
 import numpy.typing as npt
 from jaxtyping import Bool, Float, Int
-from sklearn.metrics import confusion_matrix, roc_auc_score
 
 from phaze_ee.data.schema import choose_background
 from phaze_ee.errors import DataError, RunError
 from phaze_ee.evaluation.rejection import Discrimination, discriminate, rejection_at, thinned, working_points
 from phaze_ee.results.evaluation import ExitEvaluation, Rejection
+from phaze_ee.stats import roc_area
 
 BIN_COUNT = 15
 
@@ -68,7 +69,7 @@ def evaluate_exit(
         roc_auc=one_vs_one_auc(probability_NK, label_N),
         loss=float(-np.take_along_axis(log_probability_NK, label_N[:, None], axis=1).mean()),
         expected_calibration_error=expected_calibration_error(probability_NK.max(axis=1), correct_N),
-        confusion_matrix=confusion_matrix(label_N, predicted_N, labels=range(len(class_names))).tolist(),
+        confusion_matrix=_confusion_matrix(label_N, predicted_N, len(class_names)).tolist(),
         rejections=rejections,
         roc_curves=[thinned(curve) for curve in curves],
     )
@@ -81,17 +82,23 @@ def one_vs_one_auc(probability_NK: Float[npt.NDArray[np.float64], "N K"], label_
     class weights (Hand and Till 2001; scikit-learn's ``multi_class="ovo", average="macro"``). With two classes it is
     the ordinary area.
     """
-    if len(np.unique(label_N)) < 2:
-        return None
-    classes = np.arange(probability_NK.shape[1])
-    scores = probability_NK[:, 1] if len(classes) == 2 else probability_NK
-    return float(roc_auc_score(label_N, scores, multi_class="ovo", average="macro", labels=classes))
+    areas = []
+    for one, other in combinations(np.unique(label_N).tolist(), 2):
+        pair_N = (label_N == one) | (label_N == other)
+        areas += [roc_area(label_N[pair_N] == positive, probability_NK[pair_N, positive]) for positive in (one, other)]
+    return float(np.mean(areas)) if areas else None
 
 
 def jets_per_class(label_N: Labels, class_names: Sequence[str]) -> dict[str, int]:
     """Return the number of jets of each class."""
     counts = np.bincount(label_N, minlength=len(class_names))
     return {name: int(count) for name, count in zip(class_names, counts, strict=True)}
+
+
+def _confusion_matrix(label_N: Labels, predicted_N: Labels, class_count: int) -> Int[npt.NDArray[np.int64], "K K"]:
+    """Return the numbers of jets by true class (rows) and predicted class (columns)."""
+    cells = np.bincount(label_N * class_count + predicted_N, minlength=class_count**2)
+    return cells.reshape(class_count, class_count)
 
 
 def _check(logits_NK: Logits, label_N: Labels) -> None:

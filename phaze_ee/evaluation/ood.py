@@ -8,7 +8,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from jaxtyping import Float, Int
-from scipy.stats import rankdata
 
 from phaze_ee.errors import DataError
 from phaze_ee.evaluation.metrics import check_finite
@@ -20,6 +19,7 @@ from phaze_ee.names import exit_names
 from phaze_ee.results.evaluation import EvaluationResults
 from phaze_ee.results.ood import OODDetection, OODPolicy, OODResults
 from phaze_ee.results.policy import Fraction
+from phaze_ee.stats import share_below
 from phaze_ee.types import Predictions
 
 FEWEST_JETS = 10
@@ -72,9 +72,7 @@ def auroc(own_N: Float[FloatArray, " N"], ood_M: Float[FloatArray, " M"]) -> tup
     The error is DeLong's (Biometrics 44 (1988) 837), from ranks as in Sun and Xu (IEEE Signal Process. Lett. 21
     (2014) 1389). It holds for many jets, and is 0 where the samples do not overlap.
     """
-    rank = rankdata(np.concatenate([own_N, ood_M]))
-    own_below_M = (rank[len(own_N) :] - rankdata(ood_M)) / len(own_N)
-    ood_below_N = (rank[: len(own_N)] - rankdata(own_N)) / len(ood_M)
+    own_below_M, ood_below_N = share_below(own_N, ood_M), share_below(ood_M, own_N)
     variance = own_below_M.var(ddof=1) / len(ood_M) + ood_below_N.var(ddof=1) / len(own_N)
     return float(own_below_M.mean()), float(np.sqrt(variance))
 

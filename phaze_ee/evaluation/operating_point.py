@@ -8,12 +8,12 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from jaxtyping import Bool, Float, Int
-from sklearn.metrics import roc_auc_score
 
 from phaze_ee.evaluation.metrics import against_background, expected_calibration_error
 from phaze_ee.exits.policies import ExitPolicy, temper
 from phaze_ee.models.tagger import Tagger
 from phaze_ee.results.policy import Bounds, ExitBehaviour, Fraction, OperatingPoint
+from phaze_ee.stats import roc_area
 from phaze_ee.types import Predictions
 
 ExitIndex = Int[npt.NDArray[np.int64], " N"]
@@ -145,7 +145,7 @@ def exit_behaviour(answers: Answers, exit_: int, exit_index_N: ExitIndex) -> Exi
         leaving_calibration_error=(
             expected_calibration_error(confidence_N[leaves_N], right_N[leaves_N]) if leaves_N.any() else None
         ),
-        failure_auroc=None if right_N.all() or not right_N.any() else float(roc_auc_score(right_N, confidence_N)),
+        failure_auroc=None if right_N.all() or not right_N.any() else roc_area(right_N, confidence_N),
         change_of_mind=(
             None if exit_ == answers.last else fraction(answers.predicted_EN[exit_] != answers.predicted_EN[exit_ + 1])
         ),

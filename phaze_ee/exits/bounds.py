@@ -7,7 +7,7 @@
 import math
 from collections.abc import Iterable, Sequence
 
-from scipy.stats import beta, binom
+from scipy.special import betaincc, betainccinv
 
 # What jets_needed looks at, at most.
 _MOST_JETS = 10**9
@@ -15,7 +15,7 @@ _MOST_JETS = 10**9
 
 def binomial_p_value(losses: int, jets: int, epsilon: float) -> float:
     """Return the p-value of "the probability of a loss exceeds ε", exact: P(Binomial(n, ε) ≤ losses); 1 for no jets."""
-    return float(binom.cdf(losses, jets, epsilon))
+    return 1.0 if losses >= jets else float(betaincc(losses + 1, jets - losses, epsilon))
 
 
 def bounded_p_value(mean_loss: float, jets: int, epsilon: float) -> float:
@@ -37,7 +37,7 @@ def _divergence(p: float, q: float) -> float:
 
 def upper_bound(losses: int, jets: int, delta: float) -> float:
     """Return the exact upper limit of the probability of a loss at confidence 1 − δ (Clopper–Pearson)."""
-    return 1.0 if losses >= jets else float(beta.ppf(1 - delta, losses + 1, jets - losses))
+    return 1.0 if losses >= jets else float(betainccinv(losses + 1, jets - losses, delta))
 
 
 def last_passing(p_values: Iterable[float], delta: float) -> int | None:

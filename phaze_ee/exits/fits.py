@@ -4,9 +4,7 @@ import math
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
-from sklearn.linear_model import LogisticRegression
 
 from phaze_ee.exits.answers import CalibrationJets
 from phaze_ee.exits.scores import Gate, gate_features
@@ -38,6 +36,8 @@ def _fit_gate(feature_NF: npt.NDArray[np.float64], leaves_N: npt.NDArray[np.bool
     if leaves_N.all() or not leaves_N.any():
         # Nothing to learn: sure, but still in the order of the largest probability.
         return [1.0, 0.0, 0.0, 0.0], 0.0
+    from sklearn.linear_model import LogisticRegression
+
     model = LogisticRegression(class_weight="balanced", max_iter=1000).fit(feature_NF, leaves_N)
     return model.coef_[0].tolist(), float(model.intercept_[0])
 
@@ -51,6 +51,8 @@ def fit_temperatures(jets: CalibrationJets) -> list[float]:
 
 
 def _fit_temperature(logits_NK: npt.NDArray[np.float64], label_N: npt.NDArray[np.int64]) -> float:
+    from scipy.optimize import minimize_scalar
+
     def cross_entropy(log_temperature: float) -> float:
         log_p_NK = log_softmax(logits_NK / math.exp(log_temperature), axis=1)
         return -float(log_p_NK[np.arange(len(label_N)), label_N].mean())
