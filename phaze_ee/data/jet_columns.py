@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
-import numba
 import numpy as np
 import numpy.typing as npt
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from phaze_ee.compiled import compiled
 from phaze_ee.data.schema import DataSchema
 from phaze_ee.types import JetBatch, JetInputs
 
@@ -186,7 +186,7 @@ def interleave(rows: Sequence[Float[np.ndarray, " V"]], output_VC: Float[np.ndar
             output_VC[start:stop, channel] = rows[channel][start:stop]
 
 
-@numba.njit(cache=True)
+@compiled
 def write_four(
     one_V: Float[np.ndarray, " V"],
     two_V: Float[np.ndarray, " V"],
@@ -205,7 +205,7 @@ def write_four(
         output_VC[place, channel + 3] = four_V[place]
 
 
-@numba.njit(cache=True)
+@compiled
 def pad_particles(
     values_VC: Float[np.ndarray, "V C"],
     first: int,
