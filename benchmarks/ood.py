@@ -27,6 +27,7 @@ from benchmarks.drift import unchanged, write_shifted
 from phaze_ee.modes import chain
 from phaze_ee.modes.new_project import create_project
 from phaze_ee.modes.request import Request
+from phaze_ee.modes.session import Session
 from phaze_ee.results.ood import OODResults
 from phaze_ee.tables.ood import (
     auroc_table,
@@ -86,7 +87,7 @@ def judge(label: str, jets: Path, arguments: argparse.Namespace) -> OODResults:
     project = project_without(label, jets, arguments)
     held_out = str(jets / "test" / f"{FILES_OF_CLASS[label]}_*.root")
     operations = "train_calibrate_evaluate"
-    chain.run(Request("chain", project.workspace, project.name, operations=operations, ood=[held_out]))
+    chain.run(Session.open(Request("chain", project.workspace, project.name, operations=operations, ood=[held_out])))
     return OODResults.read(project.ood_results, made_by="evaluate")
 
 

@@ -11,11 +11,9 @@ from phaze_ee.data.schema import DataSchema
 from phaze_ee.errors import DataError, UsageError
 from phaze_ee.exits.policies import ThresholdPolicy
 from phaze_ee.exits.policy_file import ExitPolicyFile
-from phaze_ee.machine import resolve_device
 from phaze_ee.models.tagger import Tagger
-from phaze_ee.modes.console import console, show, show_notes
-from phaze_ee.modes.request import Request
-from phaze_ee.modes.session import Setup, load_setup, load_trained, policy_of_model, weights_hash
+from phaze_ee.modes.console import say, show, show_notes
+from phaze_ee.modes.session import Session
 from phaze_ee.names import exit_title
 from phaze_ee.results.benchmark import BenchmarkResults, ExitBenchmark, LatencyReport
 from phaze_ee.results.evaluation import EvaluationResults, ExitEvaluation
@@ -27,17 +25,15 @@ _SECONDS = 0.25  # for each exit, policy and batch size
 _CURVE_POINTS = 4  # timed of each cost-accuracy curve
 
 
-def run(request: Request) -> None:
+def run(session: Session) -> None:
     """Count the cost of each exit, time it on some jets where there are any, and write benchmark_results.json."""
-    setup = load_setup(request)
-    tagger, schema, source = _tagger(setup)
+    tagger, schema, source, model_hash = _network(session)
     costs = exit_costs(tagger, particles=schema.length)
-    model_hash = weights_hash(setup)
-    latency, latency_notes = _latency(setup, tagger, schema, model_hash)
-    evaluations, notes = _evaluations(setup, [cost.name for cost in costs], model_hash)
+    latency, latency_notes = _latency(session, tagger, schema, model_hash)
+    evaluations, notes = _evaluations(session, [cost.name for cost in costs], model_hash)
     results = BenchmarkResults(
         exits={cost.name: _exit_benchmark(cost, costs[-1], evaluations.get(cost.name)) for cost in costs},
-        project=str(setup.project),
+        project=str(session.project),
         model=source,
         model_hash=model_hash,
         particles=schema.length,
@@ -46,8 +42,8 @@ def run(request: Request) -> None:
         latency=latency,
         notes=[*notes, *latency_notes, *cost_notes(costs)],
     )
-    results.write(setup.project.benchmark_results)
-    console.print(f"Model: {source}", soft_wrap=True, markup=False)
+    results.write(session.project.benchmark_results)
+    say(f"Model: {source}")
     show(benchmark_table(results))
     if len(results.exits) > 1:
         show(head_table(results))
@@ -56,27 +52,27 @@ def run(request: Request) -> None:
         if results.latency.curves:
             show(curve_latency_table(results.latency))
     show_notes(results.notes)
-    console.print(f"Written: {setup.project.benchmark_results}", soft_wrap=True, markup=False)
+    say(f"Written: {session.project.benchmark_results}")
 
 
-def _tagger(setup: Setup) -> tuple[Tagger, DataSchema, str]:
-    """Return the network, its data configuration and where it comes from; costs need no trained weights."""
-    if setup.project.best_model.is_file() or setup.options.init_from is not None:
-        trained = load_trained(setup)
-        return trained.tagger, trained.schema, trained.source
-    return setup.build(setup.schema).eval(), setup.schema, f"{setup.project.config}, not trained yet"
+def _network(session: Session) -> tuple[Tagger, DataSchema, str, str | None]:
+    """Return the network, its data configuration, its origin and the hash of its weights; costs need no weights."""
+    if session.has_model:
+        model = session.model
+        return model.tagger, model.schema, model.source, model.hash
+    return session.build(session.schema).eval(), session.schema, f"{session.project.config}, not trained yet", None
 
 
 def _latency(
-    setup: Setup, tagger: Tagger, schema: DataSchema, model_hash: str | None
+    session: Session, tagger: Tagger, schema: DataSchema, model_hash: str | None
 ) -> tuple[LatencyReport | None, list[str]]:
     """Time the form that the engine runs; without jets there are no times, and a note says why."""
     try:
-        inputs = timed_jets(schema, setup.files(setup.judged_files), _TIMED_JETS)
+        inputs = timed_jets(schema, session.files(session.judged_files), _TIMED_JETS)
     except (UsageError, DataError) as error:
         return None, [f"no times were measured: {error}"]
-    device = resolve_device(setup.options.device)
-    policy_file = policy_of_model(setup.project, model_hash)
+    device = session.device
+    policy_file = session.policy_of(model_hash)
     report = measure_latency(
         tagger.to(device).fastest_form(),
         inputs.to(device).ragged(),
@@ -103,9 +99,9 @@ def _some_points(policy_file: ExitPolicyFile) -> list[ThresholdPolicy]:
 
 
 def _evaluations(
-    setup: Setup, exit_names: Sequence[str], model_hash: str | None
+    session: Session, exit_names: Sequence[str], model_hash: str | None
 ) -> tuple[dict[str, ExitEvaluation], list[str]]:
-    path = setup.project.evaluation_results
+    path = session.project.evaluation_results
     if not path.is_file():
         return {}, ["no accuracy yet: run mode 'evaluate', then this mode again"]
     evaluation = EvaluationResults.read(path, made_by="evaluate")

@@ -19,11 +19,9 @@ from phaze_ee.exits.policy_file import CalibrationSample, CostCurve, ExitPolicyF
 from phaze_ee.exits.promise import figures, guarantee
 from phaze_ee.exits.scores import ExitScore, make_score
 from phaze_ee.exits.targets import AccuracyDrop, Agreement, Budget, SignalEfficiency, Target, wrong_answers
-from phaze_ee.machine import resolve_device
 from phaze_ee.modes.calibration_jets import calibration_batches, calibration_jets, origin
-from phaze_ee.modes.console import console, counted, show, show_notes
-from phaze_ee.modes.request import Request
-from phaze_ee.modes.session import Setup, Trained, load_setup, load_trained, weights_hash
+from phaze_ee.modes.console import counted, say, show, show_notes
+from phaze_ee.modes.session import Session
 from phaze_ee.names import class_title
 from phaze_ee.tables.policy import calibrated_policy_table, calibrated_risk_table
 
@@ -32,31 +30,28 @@ _CURVE_POINTS = 15
 _GATE_COST_WEIGHT = 0.3
 
 
-def run(request: Request) -> None:
+def run(session: Session) -> None:
     """Fit an exit policy to the project's target and write exit_policy.json."""
-    setup = load_setup(request)
-    _refuse_strays(request, setup.options)
-    trained = load_trained(setup)
-    if not trained.tagger.exit_stages:
-        raise UsageError(f"project {setup.project} has a network without exits; there is nothing to calibrate")
-    target = _target(setup.options, trained.schema.class_names)
-    files, batches, notes = calibration_batches(setup, trained)
-    console.print(f"Model:  {trained.source}", soft_wrap=True, markup=False)
-    predictions = predict(
-        trained.tagger, counted(batches), trained.schema.class_names, resolve_device(setup.options.device)
-    )
-    jets = calibration_jets(trained.tagger, predictions, setup.options)
-    console.print(f"Jets:   {len(jets):,}, {origin(files, setup)}", soft_wrap=True, markup=False)
-    result = calibrate(jets, _settings(setup.options, target))
-    file = _policy_file(setup, trained, files, jets, result, [*trained.notes, *notes])
-    file.write(setup.project.exit_policy)
+    _refuse_strays(session)
+    model = session.model
+    if not model.tagger.exit_stages:
+        raise UsageError(f"project {session.project} has a network without exits; there is nothing to calibrate")
+    target = _target(session.options, model.schema.class_names)
+    files, batches, notes = calibration_batches(session)
+    say(f"Model:  {model.source}")
+    predictions = predict(model.tagger, counted(batches), model.schema.class_names, session.device)
+    jets = calibration_jets(model.tagger, predictions, session.options)
+    say(f"Jets:   {len(jets):,}, {origin(files, session)}")
+    result = calibrate(jets, _settings(session.options, target))
+    file = _policy_file(session, files, jets, result, [*model.notes, *notes])
+    file.write(session.project.exit_policy)
     if result.reason is not None:
-        console.print(f"Nothing passed, so {file.guarantee.statement}", style="bold", soft_wrap=True, markup=False)
+        say(f"Nothing passed, so {file.guarantee.statement}", style="bold")
     elif file.guarantee.risks:
         show(calibrated_risk_table(file))
     show(calibrated_policy_table(file))
     show_notes([*([] if result.reason is not None else [file.guarantee.statement]), *file.notes])
-    console.print(f"Written: {setup.project.exit_policy}", soft_wrap=True, markup=False)
+    say(f"Written: {session.project.exit_policy}")
 
 
 # Options that one target alone looks at.
@@ -68,12 +63,13 @@ _TARGET_OPTIONS = {
 }
 
 
-def _refuse_strays(request: Request, options: Options) -> None:
+def _refuse_strays(session: Session) -> None:
+    flags, chosen = session.request.flags, session.options.exit_target
     for name, target in _TARGET_OPTIONS.items():
-        if name in request.flags and options.exit_target != target:
+        if name in flags and chosen != target:
             raise UsageError(
-                f"{name} = {request.flags[name]!r} on the command line is for the target {target}, and the target is "
-                f"{options.exit_target}: add --target {target}"
+                f"{name} = {flags[name]!r} on the command line is for the target {target}, and the target is "
+                f"{chosen}: add --target {target}"
             )
 
 
@@ -129,19 +125,19 @@ def _settings(options: Options, target: Target) -> Settings:
 
 
 def _policy_file(
-    setup: Setup, trained: Trained, files: Sequence[Path], jets: CalibrationJets, result: Calibration, notes: list[str]
+    session: Session, files: Sequence[Path], jets: CalibrationJets, result: Calibration, notes: list[str]
 ) -> ExitPolicyFile:
     labelled = bool((jets.label_N >= 0).all())
-    options = setup.options
-    realised = {"files": figures(result, trained.tagger.exit_names, None)}
+    options, model = session.options, session.model
+    realised = {"files": figures(result, model.tagger.exit_names, None)}
     if options.class_prior is not None:
-        realised["prior"] = figures(result, trained.tagger.exit_names, options.class_prior)
+        realised["prior"] = figures(result, model.tagger.exit_names, options.class_prior)
     return ExitPolicyFile(
-        project=str(setup.project),
-        model=trained.source,
-        model_hash=weights_hash(setup),
+        project=str(session.project),
+        model=model.source,
+        model_hash=model.hash,
         classes=list(jets.class_names),
-        exit_names=list(trained.tagger.exit_names),
+        exit_names=list(model.tagger.exit_names),
         score=result.policy.score,
         thresholds=list(result.policy.thresholds),
         temperatures=None if result.policy.temperatures is None else list(result.policy.temperatures),

@@ -9,31 +9,29 @@ from torch import Tensor
 
 from phaze_ee.config.options import Options
 from phaze_ee.data.batches import HeldOut
-from phaze_ee.data.loaders import evaluation_loader
 from phaze_ee.errors import DataError, UsageError
 from phaze_ee.exits.answers import CalibrationJets, FloatArray
 from phaze_ee.exits.promise import prior_weights
 from phaze_ee.models.tagger import Tagger
-from phaze_ee.modes.session import Setup, Trained, cached_jets
+from phaze_ee.modes.session import Session
 from phaze_ee.types import JetBatch, Predictions
 
 
-def calibration_batches(setup: Setup, trained: Trained) -> tuple[list[Path], Iterable[JetBatch], list[str]]:
+def calibration_batches(session: Session) -> tuple[list[Path], Iterable[JetBatch], list[str]]:
     """Return the calibration files, their jets, and what is to be said of them."""
-    options, share = setup.options, setup.options.calibration_share
+    options, model, share = session.options, session.model, session.options.calibration_share
     held_out = not options.calibration_files
     if held_out and share == 0:
         raise UsageError("there are no calibration jets: set c.calibration_files, or calibration_share above 0")
-    files = setup.files("val_files" if held_out else "calibration_files")
-    _refuse_overlap(files, "train_files", setup.files("train_files"))
-    _refuse_overlap(files, "test_files", setup.files("test_files") if options.test_files else [])
+    files = session.files("val_files" if held_out else "calibration_files")
+    _refuse_overlap(files, "train_files", session.files("train_files"))
+    _refuse_overlap(files, "test_files", session.files("test_files") if options.test_files else [])
     labelled = options.exit_target != "agreement"
-    cache = cached_jets(setup, trained.schema, files, labelled=labelled)
-    loader = evaluation_loader(trained.schema, files, batch_size=options.batch_size, labelled=labelled, cache=cache)
+    loader = session.evaluation_jets(model.schema, files, labelled=labelled)
     if not held_out:
         return files, loader, []
     notes = []
-    if trained.options is not None and trained.options.get("calibration_share", 0) != share:
+    if model.options is not None and model.options.get("calibration_share", 0) != share:
         notes.append(
             "the training chose its best epoch with some of these jets (another calibration_share then): the promise "
             "is a little too optimistic; train again, or set c.calibration_files"
@@ -50,10 +48,10 @@ def _refuse_overlap(files: Sequence[Path], other: str, theirs: Sequence[Path]) -
         )
 
 
-def origin(files: Sequence[Path], setup: Setup) -> str:
+def origin(files: Sequence[Path], session: Session) -> str:
     """Return in words where the jets come from."""
     where = str(files[0]) if len(files) == 1 else f"{len(files)} files, {files[0]} …"
-    return where if setup.options.calibration_files else f"held out of the validation files ({where})"
+    return where if session.options.calibration_files else f"held out of the validation files ({where})"
 
 
 def calibration_jets(tagger: Tagger, predictions: Predictions, options: Options) -> CalibrationJets:

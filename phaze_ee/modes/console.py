@@ -1,18 +1,23 @@
 """The one console that modes print on."""
 
-import os
 from collections.abc import Iterable, Iterator
 
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from phaze_ee.machine import rank
 from phaze_ee.tables.style import WIDTH
 from phaze_ee.types import JetBatch
 
-# Of the processes that torchrun starts, the first speaks. Numbers and paths are not coloured: colour is kept for what
-# a table wants to stress.
-console = Console(highlight=False, quiet=os.environ.get("RANK", "0") != "0")
+# Of the processes that torchrun starts, only the first prints. Numbers and paths are not coloured: colour is for what a
+# table emphasises.
+console = Console(highlight=False, quiet=rank() != 0)
+
+
+def say(text: str, style: str | None = None) -> None:
+    """Print text as it is: a long line is left to the terminal, brackets are no markup."""
+    console.print(text, style=style, soft_wrap=True, markup=False)
 
 
 def show(table: Table) -> None:

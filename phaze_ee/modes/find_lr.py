@@ -2,19 +2,18 @@
 
 from phaze_ee.modes.console import console
 from phaze_ee.modes.plot import write_figures
-from phaze_ee.modes.request import Request
-from phaze_ee.modes.session import load_setup
+from phaze_ee.modes.session import Session
 from phaze_ee.modes.train import prepare
 from phaze_ee.plots.curves import find_lr_figure
 from phaze_ee.training.find_lr import HIGHEST, LOWEST, STEPS, find_lr
 
 
-def run(request: Request) -> None:
+def run(session: Session) -> None:
     """Train the project of ``-p`` for some steps at rising learning rates; its models stay as they are."""
-    ready = prepare(load_setup(request))
-    project = ready.setup.project
+    ready = prepare(session)
+    project, options = session.project, ready.session.options
     console.print(f"{project}: up to {STEPS} steps at learning rates from {LOWEST:g} to {HIGHEST:g}")
-    results = find_lr(ready.tagger, ready.loaders.train, ready.options, str(project))
+    results = find_lr(ready.tagger, ready.loaders.train, options, str(project))
     results.write(project.learning_rate_search)
     write_figures({"performance/find_lr": find_lr_figure(results)}, project.plots)
     console.print("The loss falls fastest at the learning rate")

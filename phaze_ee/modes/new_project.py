@@ -7,19 +7,19 @@ from contextlib import ExitStack
 from phaze_ee.atomic import replacing
 from phaze_ee.config.template import render_config
 from phaze_ee.errors import UsageError
-from phaze_ee.modes.console import console
-from phaze_ee.modes.request import Request
+from phaze_ee.modes.console import console, say
+from phaze_ee.modes.session import Session
 from phaze_ee.workspace import Project
 
 _CHAIN = "train_calibrate_evaluate_benchmark_plot"
 
 
-def run(request: Request) -> None:
+def run(session: Session) -> None:
     """Create the project of ``-p``."""
-    project = create_project(request.named_project)
+    project = create_project(session.project)
     console.print(f"Created project {project}. It runs as it stands, on the bundled sample jets:")
-    console.print(f"  edit  {project.config}", soft_wrap=True)
-    console.print(f"  run   phaze_ee -m chain -p {project.workspace} {project.name} -o {_CHAIN}", soft_wrap=True)
+    say(f"  edit  {project.config}")
+    say(f"  run   phaze_ee -m chain -p {project.workspace} {project.name} -o {_CHAIN}")
 
 
 def create_project(project: Project, render: Callable[[str], str] = render_config) -> Project:

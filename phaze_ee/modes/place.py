@@ -1,6 +1,5 @@
 """Mode place: find the stages where exits pay, by exits at all of them."""
 
-import dataclasses
 import tempfile
 from collections.abc import Sequence
 from itertools import groupby
@@ -16,16 +15,14 @@ from phaze_ee.exits.answers import CalibrationJets
 from phaze_ee.exits.calibrate import split
 from phaze_ee.exits.placement import Placement, pareto_placements, placements, recommended
 from phaze_ee.exits.scores import make_score
-from phaze_ee.machine import resolve_device
 from phaze_ee.models.checkpoint import load_checkpoint
 from phaze_ee.models.heads import HeadShape
 from phaze_ee.models.tagger import Tagger
 from phaze_ee.modes import train
 from phaze_ee.modes.calibration_jets import calibration_batches, calibration_jets, origin
-from phaze_ee.modes.console import console, counted, show, show_notes
+from phaze_ee.modes.console import console, counted, say, show, show_notes
 from phaze_ee.modes.plot import write_figures
-from phaze_ee.modes.request import Request
-from phaze_ee.modes.session import Setup, Trained, load_setup, load_trained, weights_hash
+from phaze_ee.modes.session import Session
 from phaze_ee.names import ExitStage
 from phaze_ee.plots.placement import placement_figure
 from phaze_ee.results.placement import CandidateExit, PlacementPoint, PlacementResults
@@ -36,24 +33,23 @@ _SCORE = "confidence"
 _CURVE_POINTS = 12
 
 
-def run(request: Request) -> None:
+def run(session: Session) -> None:
     """Train an exit at every stage of the project's model, judge all sets of them, and recommend one."""
-    setup = load_setup(request)
-    if not isinstance(setup.options.exit_head, str):
-        raise UsageError(f"{setup.project.config}: mode place tries one kind of exit_head at all stages; name one")
-    trained = load_trained(setup)
-    backbone = trained.tagger.backbone
+    if not isinstance(session.options.exit_head, str):
+        raise UsageError(f"{session.project.config}: mode place tries one kind of exit_head at all stages; name one")
+    model = session.model
+    backbone = model.tagger.backbone
     stages: list[ExitStage] = ["input", *range(len(backbone.stage_channels))]
-    setup = dataclasses.replace(setup, options=_options(setup.options, stages))
-    console.print(f"Model:  {trained.source}; it stays as it is", soft_wrap=True, markup=False)
-    console.print(f"Exits:  {setup.options.exit_head} at {', '.join(map(str, stages))}")
-    tagger = _train(setup, trained, stages)
-    files, batches, notes = calibration_batches(setup, trained)
-    predictions = predict(tagger, counted(batches), trained.schema.class_names, resolve_device(setup.options.device))
-    jets = calibration_jets(tagger, predictions, setup.options)
-    console.print(f"Jets:   {len(jets):,}, {origin(files, setup)}", soft_wrap=True, markup=False)
-    results = _results(setup, trained, stages, jets, notes)
-    _show(setup.project, results)
+    session = session.with_options(_options(session.options, stages))
+    say(f"Model:  {model.source}; it stays as it is")
+    console.print(f"Exits:  {session.options.exit_head} at {', '.join(map(str, stages))}")
+    tagger = _train(session, stages)
+    files, batches, notes = calibration_batches(session)
+    predictions = predict(tagger, counted(batches), model.schema.class_names, session.device)
+    jets = calibration_jets(tagger, predictions, session.options)
+    say(f"Jets:   {len(jets):,}, {origin(files, session)}")
+    results = _results(session, stages, jets, notes)
+    _show(session.project, results)
 
 
 def _options(options: Options, stages: Sequence[ExitStage]) -> Options:
@@ -72,25 +68,25 @@ def _options(options: Options, stages: Sequence[ExitStage]) -> Options:
     return Options.model_validate({**options.model_dump(exclude_unset=True), **changes})
 
 
-def _train(setup: Setup, trained: Trained, stages: Sequence[ExitStage]) -> Tagger:
-    """Return the model's backbone with trained exits at all stages; nothing of the training is kept."""
-    options = setup.options
+def _train(session: Session, stages: Sequence[ExitStage]) -> Tagger:
+    """Return the model's backbone with model exits at all stages; nothing of the training is kept."""
+    options, model = session.options, session.model
     torch.manual_seed(options.seed or 0)
     tagger = Tagger(
-        trained.tagger.backbone,
+        model.tagger.backbone,
         stages,
         options.exit_head,
         head_shape=HeadShape(options.exit_head_width, options.exit_head_depth),
     )
-    with tempfile.TemporaryDirectory(prefix=".place_", dir=setup.project.root) as folder:
-        train.train_into(Path(folder), setup, trained.schema, tagger)
+    with tempfile.TemporaryDirectory(prefix=".place_", dir=session.project.root) as folder:
+        train.train_into(Path(folder), session, model.schema, tagger)
         return load_checkpoint(Path(folder) / "best_model.pt").tagger
 
 
 def _results(
-    setup: Setup, trained: Trained, stages: Sequence[ExitStage], jets: CalibrationJets, notes: Sequence[str]
+    session: Session, stages: Sequence[ExitStage], jets: CalibrationJets, notes: Sequence[str]
 ) -> PlacementResults:
-    shaping, judging = split(jets, setup.options.seed or 0)
+    shaping, judging = split(jets, session.options.seed or 0)
     found = placements(make_score(_SCORE), shaping, judging)
     front = pareto_placements(found)
     candidates = _candidates(stages, judging)
@@ -100,24 +96,24 @@ def _results(
 
     sets = (list(group) for exits, group in groupby(found, key=lambda placement: placement.exits) if exits)
     return PlacementResults(
-        project=str(setup.project),
-        model=trained.source,
-        model_hash=weights_hash(setup),
+        project=str(session.project),
+        model=session.model.source,
+        model_hash=session.model.hash,
         score=_SCORE,
-        exit_head=str(setup.options.exit_head),
-        epsilon=setup.options.epsilon,
+        exit_head=str(session.options.exit_head),
+        epsilon=session.options.epsilon,
         shaping_jets=len(shaping),
         judging_jets=len(judging),
         candidates=candidates,
         full_model=point(found[0]),
         curves=[list(map(point, _thinned(pareto_placements(group)))) for group in sets],
         pareto=list(map(point, front)),
-        recommended=point(recommended(found, setup.options.epsilon)),
+        recommended=point(recommended(found, session.options.epsilon)),
         notes=[
             *notes,
             f"the best of {len(found):,} placements with thresholds on {len(judging):,} jets looks a little better "
             "there than on others; judge it with evaluate",
-            *costly_heads(candidates, str(setup.options.exit_head)),
+            *costly_heads(candidates, str(session.options.exit_head)),
         ],
     )
 
@@ -156,13 +152,12 @@ def _show(project: Project, results: PlacementResults) -> None:
     show_notes(results.notes)
     chosen = results.recommended
     full = results.full_model
-    console.print(
+    say(
         f"Recommended: the cheapest with at most epsilon = {results.epsilon:g} less accuracy than the full model "
         f"({chosen.accuracy:.4f} and {full.accuracy:.4f}), at {100 * chosen.macs_share:.1f} % of its MACs; of equal "
-        "costs, the fewest exits. For the configuration:",
-        soft_wrap=True,
+        "costs, the fewest exits. For the configuration:"
     )
-    console.print(f"    c.exit_stages = {chosen.exit_stages}", markup=False, soft_wrap=True)
-    console.print("    c.beta_max = [1.0]", markup=False)
-    console.print(f"Written: {project.placement_results}", soft_wrap=True, markup=False)
+    say(f"    c.exit_stages = {chosen.exit_stages}")
+    say("    c.beta_max = [1.0]")
+    say(f"Written: {project.placement_results}")
     write_figures({"performance/placement": placement_figure(results)}, project.plots)

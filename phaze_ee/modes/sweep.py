@@ -6,13 +6,12 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from phaze_ee.config.load import load_options
+from phaze_ee.config.load import Configuration
 from phaze_ee.config.options import Options
 from phaze_ee.errors import RunError, UsageError
-from phaze_ee.modes.console import console, show, show_notes
+from phaze_ee.modes.console import console, say, show, show_notes
 from phaze_ee.modes.plot import write_figures
-from phaze_ee.modes.request import Request
-from phaze_ee.modes.session import load_setup
+from phaze_ee.modes.session import Session
 from phaze_ee.names import quantity
 from phaze_ee.plots.sweep import sweep_figure
 from phaze_ee.results.sweep import SweepResults
@@ -37,6 +36,7 @@ class Plan:
     storage: str
     space: Space
     objective: Objective
+    configuration: Configuration
     options: Options
     trials: int
     workers: int
@@ -46,12 +46,12 @@ class Plan:
         return self.base.sweeps / self.study
 
 
-def run(request: Request) -> None:
+def run(session: Session) -> None:
     """Sweep over the project of ``-p``, or go on with a sweep that was interrupted."""
     require_optuna()
-    plan = _plan(request)
+    plan = _plan(session)
     study = _study(plan)
-    console.print(f"Study {plan.study} over {plan.base}: {_size(plan)}, {plan.objective.described}", soft_wrap=True)
+    say(f"Study {plan.study} over {plan.base}: {_size(plan)}, {plan.objective.described}")
     results = _run(plan, study)
     show(sweep_table(results))
     running = sum(trial.state == "running" for trial in results.trials)
@@ -76,25 +76,27 @@ def require_optuna() -> None:
         )
 
 
-def _plan(request: Request) -> Plan:
+def _plan(session: Session) -> Plan:
     """Read and check everything that was asked for; nothing is written yet."""
+    request = session.request
     space = parse_space(request.set)
     objective = Objective(request.objective)
-    base = request.existing_project
+    base = session.project
     study = check_name("study", request.study)
     for flag, number in (("--trials", request.trials), ("--workers", request.workers)):
         if number is not None and number < 1:
             raise UsageError(f"{flag} {number} leaves nothing to do; give at least 1")
-    setup = load_setup(request)
-    for option in ("train_files", "val_files", setup.judged_files):
-        setup.files(option)
-    check_space(space, lambda values: load_options(base.config, values))
+    for option in ("train_files", "val_files", session.judged_files):
+        session.files(option)
+    check_space(space, session.configuration.options)
     trials = request.trials or _TRIALS
     if is_grid(space):
         count = sum(1 for _ in combinations(space))
         trials = min(request.trials or count, count)
     storage = request.storage or str(base.sweeps / study / "study.journal")
-    return Plan(base, study, storage, space, objective, setup.options, trials, request.workers or 1)
+    return Plan(
+        base, study, storage, space, objective, session.configuration, session.options, trials, request.workers or 1
+    )
 
 
 def _study(plan: Plan) -> "SweepStudy":
@@ -122,10 +124,10 @@ def _run(plan: Plan, study: "SweepStudy") -> SweepResults:
     def make(attempt: "Attempt") -> tuple[Project, Options]:
         project = trial_project(plan.base, plan.study, attempt.number)
         values = {"seed": study.seed, **values_of(plan.space, attempt.drawn)}
-        options = load_options(plan.base.config, values)
+        options = plan.configuration.options(values)
         make_trial(project, plan.base, plan.study, options, attempt.drawn)
         drawn = ", ".join(f"{name} = {value}" for name, value in attempt.drawn.items())
-        console.print(f"{project.name} starts with {drawn}", soft_wrap=True, markup=False)
+        say(f"{project.name} starts with {drawn}")
         return project, options
 
     def record() -> SweepResults:
@@ -136,7 +138,7 @@ def _run(plan: Plan, study: "SweepStudy") -> SweepResults:
         results = record()
         if event.objective is None:
             failed = next(trial.error for trial in results.trials if trial.project == event.project.name)
-            console.print(f"{event.project.name} failed: {failed}", soft_wrap=True, markup=False)
+            say(f"{event.project.name} failed: {failed}")
         else:
             console.print(f"{event.project.name} has {event.objective:.4f}")
     return results
