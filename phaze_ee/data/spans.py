@@ -2,7 +2,6 @@
 
 import logging
 import multiprocessing
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from phaze_ee.data.rows import Chunk
 from phaze_ee.data.sources import open_source
 from phaze_ee.data.table import Span
 from phaze_ee.errors import DataError, PhazeError, RunError
+from phaze_ee.machine import core_count
 
 logger = logging.getLogger(__name__)
 ItemT = TypeVar("ItemT")
@@ -182,11 +182,6 @@ def worker_context() -> ForkServerContext:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["phaze_ee.data.warm_up"])
     return context
-
-
-def core_count() -> int:
-    """Return the cores that this process may use: reading is work for the CPU, more workers would only wait."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
 
 
 def _unchanged(chunk: Any) -> Any:

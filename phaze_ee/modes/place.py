@@ -2,6 +2,7 @@
 
 import tempfile
 from collections.abc import Sequence
+from functools import partial
 from itertools import groupby
 from math import sqrt
 from pathlib import Path
@@ -160,4 +161,4 @@ def _show(project: Project, results: PlacementResults) -> None:
     say(f"    c.exit_stages = {chosen.exit_stages}")
     say("    c.beta_max = [1.0]")
     say(f"Written: {project.placement_results}")
-    write_figures({"performance/placement": placement_figure(results)}, project.plots)
+    write_figures({"performance/placement": partial(placement_figure, results)}, project.plots)

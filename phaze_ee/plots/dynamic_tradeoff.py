@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from math import ceil, sqrt
 from typing import Literal, NamedTuple, Protocol
 
@@ -12,7 +13,8 @@ from matplotlib.ticker import EngFormatter, Formatter, LogLocator, NullFormatter
 
 from phaze_ee.names import class_title
 from phaze_ee.plots.roc import FEWEST_BACKGROUND_JETS
-from phaze_ee.plots.style import FULL_MODEL, PALETTE, hep_style, legend_below, simulation_label
+from phaze_ee.names import FULL_MODEL
+from phaze_ee.plots.style import PALETTE, Drawing, hep_style, legend_below, simulation_label
 from phaze_ee.plots.tradeoff import ProjectResults
 from phaze_ee.results.benchmark import BenchmarkResults, ExitLatency, LatencyReport
 from phaze_ee.results.evaluation import Rejection
@@ -72,14 +74,14 @@ class DynamicProject:
     rivals: Sequence[ProjectResults] = ()
 
 
-def dynamic_figures(project: DynamicProject) -> dict[str, Figure]:
-    """Return accuracy and rejection against mean MACs, and against time where that was measured, by file name."""
-    figures = {}
+def dynamic_figures(project: DynamicProject) -> dict[str, Drawing]:
+    """Return drawings of accuracy and rejection against mean MACs, and against time if measured, by their names."""
+    figures: dict[str, Drawing] = {}
     for cost in _costs(project):
         series = list(cost_series(project, cost))
-        figures[f"{cost}_vs_accuracy"] = accuracy_figure(project, cost, series)
+        figures[f"{cost}_vs_accuracy"] = partial(accuracy_figure, project, cost, series)
         if project.dynamic.policy.rejections:
-            figures[f"{cost}_vs_rejection"] = rejection_figure(project, cost, series)
+            figures[f"{cost}_vs_rejection"] = partial(rejection_figure, project, cost, series)
     return figures
 
 

@@ -1,6 +1,6 @@
 """The look of every figure, and how a figure becomes files."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -11,13 +11,16 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from phaze_ee.atomic import replacing
+from phaze_ee.names import FULL_MODEL
+
+# A function of a module, with its arguments: other processes can be sent it.
+Drawing = Callable[[], Figure]
 
 # Ten colours that stay apart under the common forms of colour blindness: M. Petroff, arXiv:2107.02270.
 PALETTE = (
     "#3f90da", "#ffa90e", "#bd1f01", "#832db6", "#717581",
     "#a96b59", "#e76300", "#b9ac70", "#94a4a2", "#92dadd",
 )  # fmt: skip
-FULL_MODEL = "full_model"
 _DPI = 200
 _STYLE: Any = {
     "font.family": ["TeX Gyre Heros", "DejaVu Sans"],  # a list, so that glyphs the first lacks (β) come from the second
@@ -32,6 +35,7 @@ _STYLE: Any = {
     "figure.dpi": 100,
     "figure.constrained_layout.use": True,
 }
+_FINAL_LAYOUT: Any = {"figure.constrained_layout.use": False}
 # No date in a PDF: the same results give the same bytes.
 _METADATA: dict[str, dict[str, Any]] = {".png": {}, ".pdf": {"CreationDate": None}}
 
@@ -58,7 +62,8 @@ def simulation_label(axes: Axes, note: str = "", note_axes: Axes | None = None) 
     figure = axes.get_figure(root=True)
     assert figure is not None
     figure.draw_without_rendering()
-    figure.set_layout_engine("none")  # final: mplhep spaces the words by the width of the axes
+    with rc_context(_FINAL_LAYOUT):  # mplhep spaces the words by the width of the axes
+        figure.set_layout_engine(None)  # not "none", with which matplotlib would draw each file twice
     mplhep.label.exp_label(exp="PHAZE-EE", llabel="Simulation", rlabel="", loc=0, ax=axes, fontsize=15)
 
 
@@ -77,6 +82,6 @@ def save(figure: Figure, stem: Path) -> list[Path]:
     """
     paths = [stem.with_name(stem.name + suffix) for suffix in _METADATA]
     for path in paths:
-        with replacing(path) as temporary:
+        with replacing(path) as temporary, rc_context(_FINAL_LAYOUT):
             figure.savefig(temporary, dpi=_DPI, metadata=_METADATA[path.suffix])
     return paths

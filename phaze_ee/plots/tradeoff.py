@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -9,9 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullFormatter, PercentFormatter, ScalarFormatter
 
-from phaze_ee.names import exit_title
+from phaze_ee.names import FULL_MODEL, exit_title
 from phaze_ee.plots.labels import place_labels
-from phaze_ee.plots.style import FULL_MODEL, PALETTE, hep_style, legend_below, simulation_label
+from phaze_ee.plots.style import PALETTE, Drawing, hep_style, legend_below, simulation_label
 from phaze_ee.results.benchmark import BenchmarkResults
 from phaze_ee.results.evaluation import EvaluationResults
 
@@ -73,10 +74,10 @@ def pareto_frontier(points: Sequence[Point]) -> list[Point]:
     return frontier
 
 
-def tradeoff_figures(projects: Sequence[ProjectResults]) -> dict[str, Figure]:
-    """Return the figures of ``TRADEOFFS``; a score that a project lacks altogether gets none."""
+def tradeoff_figures(projects: Sequence[ProjectResults]) -> dict[str, Drawing]:
+    """Return the drawings of ``TRADEOFFS`` by their names, without those of a score that a project lacks altogether."""
     return {
-        name: tradeoff_figure(projects, cost, score)
+        name: partial(tradeoff_figure, projects, cost, score)
         for name, (cost, score) in TRADEOFFS.items()
         if all(tradeoff_points(project, cost, score) for project in projects)
     }

@@ -13,6 +13,7 @@ import torch
 
 from phaze_ee.config.options import Options
 from phaze_ee.errors import PhazeError, PreemptedError, RunError
+from phaze_ee.machine import core_count
 from phaze_ee.sweep.objective import Objective
 from phaze_ee.sweep.process import TrialProcess
 from phaze_ee.sweep.study import Attempt, SweepStudy
@@ -81,7 +82,7 @@ def worker_environments(workers: int) -> list[dict[str, str]]:
     """Return the environment variables that share out the machine among so many workers."""
     if workers == 1:
         return [{}]
-    threads = os.environ.get("OMP_NUM_THREADS", str(max(1, len(os.sched_getaffinity(0)) // workers)))
+    threads = os.environ.get("OMP_NUM_THREADS", str(max(1, core_count() // workers)))
     environments = [{"OMP_NUM_THREADS": threads} for _ in range(workers)]
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(torch.cuda.device_count()))))
     devices = [device for device in visible.split(",") if device]
