@@ -1,4 +1,4 @@
-"""Mode calibrate: choose where jets leave, so that a promise is kept with a stated confidence."""
+"""Mode calibrate: choose exit thresholds so that a promise is kept with a stated confidence."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -54,7 +54,7 @@ def run(session: Session) -> None:
     say(f"Written: {session.project.exit_policy}")
 
 
-# Options that one target alone looks at.
+# Options that only one target uses.
 _TARGET_OPTIONS = {
     "cost_budget": "budget",
     "signal": "signal_efficiency",
@@ -109,7 +109,7 @@ def _signal_and_background(options: Options, class_names: Sequence[str]) -> tupl
 
 
 def _label(name: str | None, class_names: Sequence[str]) -> str:
-    """Return a class by its label, or by what tables and figures call it (Hbb for label_Hbb)."""
+    """Return the label of a class, which may be given by its title (Hbb for label_Hbb)."""
     return next((label for label in class_names if class_title(label) == name), name or "")
 
 

@@ -1,4 +1,4 @@
-"""The jets that mode calibrate works on: which files, which of their jets, and what the tagger says of them."""
+"""The jets of modes calibrate and place: which files, which of their jets, and the answers of the tagger."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -18,7 +18,7 @@ from phaze_ee.types import JetBatch, Predictions
 
 
 def calibration_batches(session: Session) -> tuple[list[Path], Iterable[JetBatch], list[str]]:
-    """Return the calibration files, their jets, and what is to be said of them."""
+    """Return the calibration files, their jets, and notes for the user."""
     options, model, share = session.options, session.model, session.options.calibration_share
     held_out = not options.calibration_files
     if held_out and share == 0:
@@ -33,8 +33,8 @@ def calibration_batches(session: Session) -> tuple[list[Path], Iterable[JetBatch
     notes = []
     if model.options is not None and model.options.get("calibration_share", 0) != share:
         notes.append(
-            "the training chose its best epoch with some of these jets (another calibration_share then): the promise "
-            "is a little too optimistic; train again, or set c.calibration_files"
+            "the training used some of these jets to choose its best epoch (calibration_share was different), so the "
+            "promise is slightly too optimistic; train again, or set c.calibration_files"
         )
     return files, HeldOut(loader, share, held_out=True), notes
 
@@ -43,8 +43,8 @@ def _refuse_overlap(files: Sequence[Path], other: str, theirs: Sequence[Path]) -
     common = {path.resolve() for path in files} & {path.resolve() for path in theirs}
     if common:
         raise UsageError(
-            f"{min(common)} is a calibration file and one of {other} too; calibration needs jets that nothing else "
-            "uses: name other files in c.calibration_files"
+            f"{min(common)} is both a calibration file and one of {other}; calibration needs jets that nothing else "
+            "uses: set c.calibration_files to other files"
         )
 
 

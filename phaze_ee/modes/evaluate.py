@@ -1,4 +1,4 @@
-"""Mode evaluate: how well each exit of the trained network does on jets it has not learned from."""
+"""Mode evaluate: measure how well each exit of the trained network does on jets that it was not trained on."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ from phaze_ee.workspace import find_file
 
 @dataclass(frozen=True)
 class OODJets:
-    """Files of jets of another kind than the project's, and a data configuration that reads them, without labels."""
+    """Files of jets of another kind than the project's, and a data configuration that reads them without labels."""
 
     files: list[Path]
     schema: DataSchema
@@ -102,7 +102,7 @@ def _files(session: Session) -> tuple[list[Path], list[str]]:
     files = session.files(session.judged_files)
     if session.judged_files == "test_files":
         return files, []
-    warning = "c.test_files is empty, so these are the validation files, by which the best epoch was chosen"
+    warning = "c.test_files is empty, so these are the validation files, which also chose the best epoch"
     return files, [warning]
 
 
@@ -142,5 +142,5 @@ def _class_notes(counts: dict[str, int], background: str | None) -> list[str]:
     if absent:
         notes.append(f"no jets of {', '.join(absent)} in these files: the AUC is averaged over the other classes")
     if background is None:
-        notes.append("no rejections: set c.background to the class that they should refer to")
+        notes.append("no rejections: set c.background to the background class")
     return notes

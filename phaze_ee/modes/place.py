@@ -1,4 +1,4 @@
-"""Mode place: find the stages where exits pay, by exits at all of them."""
+"""Mode place: find the stages where exits pay off, by training exits at all of them."""
 
 import tempfile
 from collections.abc import Sequence
@@ -37,7 +37,7 @@ _CURVE_POINTS = 12
 def run(session: Session) -> None:
     """Train an exit at every stage of the project's model, judge all sets of them, and recommend one."""
     if not isinstance(session.options.exit_head, str):
-        raise UsageError(f"{session.project.config}: mode place tries one kind of exit_head at all stages; name one")
+        raise UsageError(f"{session.project.config}: mode place uses one kind of exit_head at all stages; name one")
     model = session.model
     backbone = model.tagger.backbone
     stages: list[ExitStage] = ["input", *range(len(backbone.stage_channels))]
@@ -54,7 +54,7 @@ def run(session: Session) -> None:
 
 
 def _options(options: Options, stages: Sequence[ExitStage]) -> Options:
-    """Return the options of a training of exits alone, at all stages, each answering for itself."""
+    """Return the options that train independent exits at all stages on the frozen backbone."""
     changes = {
         "exit_stages": list(stages),
         "beta_max": [1.0],
@@ -70,7 +70,7 @@ def _options(options: Options, stages: Sequence[ExitStage]) -> Options:
 
 
 def _train(session: Session, stages: Sequence[ExitStage]) -> Tagger:
-    """Return the model's backbone with model exits at all stages; nothing of the training is kept."""
+    """Return the backbone of the model with trained exits at all stages. The files of the training are deleted."""
     options, model = session.options, session.model
     torch.manual_seed(options.seed or 0)
     tagger = Tagger(
@@ -112,8 +112,8 @@ def _results(
         recommended=point(recommended(found, session.options.epsilon)),
         notes=[
             *notes,
-            f"the best of {len(found):,} placements with thresholds on {len(judging):,} jets looks a little better "
-            "there than on others; judge it with evaluate",
+            f"the best of {len(found):,} placements and thresholds looks a little better on these {len(judging):,} "
+            "jets than on others; check it with mode evaluate",
             *costly_heads(candidates, str(session.options.exit_head)),
         ],
     )
@@ -154,9 +154,9 @@ def _show(project: Project, results: PlacementResults) -> None:
     chosen = results.recommended
     full = results.full_model
     say(
-        f"Recommended: the cheapest with at most epsilon = {results.epsilon:g} less accuracy than the full model "
-        f"({chosen.accuracy:.4f} and {full.accuracy:.4f}), at {100 * chosen.macs_share:.1f} % of its MACs; of equal "
-        "costs, the fewest exits. For the configuration:"
+        f"Recommended: the cheapest that loses at most epsilon = {results.epsilon:g} in accuracy to the full model "
+        f"({chosen.accuracy:.4f} and {full.accuracy:.4f}), at {100 * chosen.macs_share:.1f} % of its MACs. For the "
+        "configuration:"
     )
     say(f"    c.exit_stages = {chosen.exit_stages}")
     say("    c.beta_max = [1.0]")

@@ -1,4 +1,4 @@
-"""Mode retrofit: put exits on a network that was model elsewhere, and prove that it answers as before."""
+"""Mode retrofit: add exits to a trained network, and prove that its answers are unchanged."""
 
 from functools import partial
 from pathlib import Path
@@ -28,14 +28,14 @@ from phaze_ee.tables.style import empty_table, with_error
 from phaze_ee.types import JetInputs, Predictions
 from phaze_ee.workspace import find_file
 
-_WEAVER_JETS = 64  # so few, because weaver's form takes gigabytes for many padded jets
+_WEAVER_JETS = 64  # few, because weaver's form takes gigabytes for many padded jets
 
 
 def show_proof(session: Session) -> None:
-    """Compare the project's best model with ``c.init_from`` on the validation jets, and print what was found.
+    """Compare the best model with ``c.init_from`` on the validation jets, and print the result.
 
     Raises:
-        RunError: the full model's answers, or a tensor of the backbone, are not bit for bit the same.
+        RunError: an answer of the full model, or a tensor of its backbone, is not the same bit for bit.
     """
     schema, tagger = session.model.schema, session.model.tagger
     original, weaver = _original(session, schema)
@@ -45,8 +45,8 @@ def show_proof(session: Session) -> None:
     different = int((best.logits_ENK[-1] != before.logits_ENK[-1]).any(axis=1).sum())
     if different:
         raise RunError(
-            f"the full model of {session.project.best_model} answers {different} of {len(best)} validation jets "
-            f"otherwise than {session.options.init_from}; do not use it, and report this"
+            f"the full model of {session.project.best_model} gives other answers than {session.options.init_from} for "
+            f"{different} of {len(best)} validation jets; do not use it, and report this"
         )
     show(_table(session, best, tagger))
     say(
@@ -54,13 +54,13 @@ def show_proof(session: Session) -> None:
         f"does, and its {tensors} tensors are the same."
     )
     say(
-        f"Logits of weaver's own module differ by {weaver.median():.1e} (median of {len(weaver)} jets), at most "
-        f"{weaver.max():.1e}: rounding, which may also decide which particles are the nearest."
+        f"The logits of weaver's own module differ by {weaver.median():.1e} (median of {len(weaver)} jets) and at most "
+        f"{weaver.max():.1e}: this is rounding, which can also change which particles are nearest."
     )
 
 
 def _original(session: Session, schema: DataSchema) -> tuple[Backbone[Any], Tensor]:
-    """Return a fresh backbone with the weights of the checkpoint, and how far weaver's module is from it."""
+    """Return a backbone with the weights of the checkpoint, and its largest difference to weaver's module per jet."""
     options, root = session.options, session.project.root
     assert options.init_from is not None
     network_config = find_file("network_config", options.network_file, root)
@@ -76,7 +76,7 @@ def _original(session: Session, schema: DataSchema) -> tuple[Backbone[Any], Tens
 
 
 def _as_weaver(jets: JetInputs, schema: DataSchema) -> list[Tensor]:
-    """Return the inputs in the order of the data configuration, in which weaver passes them."""
+    """Return the inputs in the order in which weaver passes them: that of the data configuration."""
     return [getattr(jets, name.rsplit("_", 1)[-1]) for name in schema.weaver.input_names]
 
 
@@ -106,13 +106,13 @@ def _table(session: Session, predictions: Predictions, tagger: Tagger) -> Table:
     return table
 
 
-# By the number of features of a particle: what the published networks of JetClass were model with.
+# Data configurations of the published JetClass networks, by the number of features of a particle.
 _DATA_CONFIGS = {
     7: "data_configs/JetClass_ParT_kin.yaml",
     13: "data_configs/JetClass_ParT_kinpid.yaml",
     17: "data_configs/JetClass_ParT_full.yaml",
 }
-# What a checkpoint of ours says of its network and of the jets that it takes.
+# Options in a checkpoint of ours that describe its network and its inputs.
 _OWN_OPTIONS = (
     "data_config", "model_name", "network_config", "network_options",
     "conv_params", "fc_params", "use_fusion", "use_fts_bn", "use_counts", "exit_stages",
@@ -121,7 +121,7 @@ _MOST_EXITS = 3
 
 
 def run(session: Session) -> None:
-    """Train exits on the frozen network of ``--checkpoint``, in the project of ``-p``, which is created if need be."""
+    """Train exits on the frozen network of ``--checkpoint``. The project of ``-p`` is created if it does not exist."""
     project, checkpoint = session.project, session.request.checkpoint
     session = session.with_flags(freeze_backbone=True)
     if checkpoint is not None:
@@ -139,7 +139,7 @@ def run(session: Session) -> None:
 
 
 def _create(session: Session, path: Path) -> None:
-    """Create the project, if a network can be built and takes the weights of ``path``."""
+    """Create the project, after checking that the network takes the weights of ``path``."""
     network = {**network_options(path), "init_from": str(path)}
     options = Options.model_validate({**RETROFIT_VALUES, **network})
     schema = DataSchema.load(find_file("data_config", options.data_config, None))
@@ -147,28 +147,28 @@ def _create(session: Session, path: Path) -> None:
     project = create_project(session.project, partial(render_retrofit, network=network))
     say(f"Created project {project} for the network of {path}")
     say(
-        f"Note: the exits learn from the 3,600 bundled jets. Name your own in train_files, val_files and test_files of "
-        f"{project.config}, and run retrofit again"
+        f"Note: the exits are trained on the 3,600 bundled jets. Set train_files, val_files and test_files in "
+        f"{project.config} to your own jets, and run retrofit again"
     )
 
 
 def _check_network(session: Session, path: Path) -> None:
-    """Refuse weights that the network of an existing project does not take."""
+    """Raise CheckpointError if the network of an existing project does not take the weights of ``path``."""
     read_content(path)  # a file that is no checkpoint is an error of its own
     try:
         session.build(session.schema)
     except CheckpointError as error:
         raise CheckpointError(
-            f"project {session.project} exists, with another network than that of {path}; choose a new name, or delete "
-            f"the project ({error})"
+            f"project {session.project} exists and has another network than {path}; choose a new name, or delete the "
+            f"project ({error})"
         ) from error
 
 
 def network_options(path: Path) -> dict[str, Any]:
-    """Return the options of the network that a checkpoint is of, with a data configuration that fits it.
+    """Return the options that rebuild the network of a checkpoint, and a data configuration that fits it.
 
     Raises:
-        CheckpointError: it cannot be read, or does not tell which network it is of.
+        CheckpointError: it cannot be read, or its network cannot be recognised.
     """
     content = read_content(path)
     if is_tagger(content):

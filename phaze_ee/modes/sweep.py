@@ -1,4 +1,4 @@
-"""Mode sweep: a search over options of the configuration; each trial is a project, which compare reads."""
+"""Mode sweep: search over options of the configuration. Each trial is a project, which mode compare reads."""
 
 import secrets
 from dataclasses import dataclass
@@ -25,12 +25,12 @@ from phaze_ee.workspace import Project, check_name
 if TYPE_CHECKING:
     from phaze_ee.sweep.study import Attempt, SweepStudy
 
-_TRIALS = 20  # of a search, unless --trials says otherwise
+_TRIALS = 20  # of a search without --trials
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A sweep as it was asked for, with everything in it checked."""
+    """A sweep whose settings have been checked."""
 
     base: Project
     study: str
@@ -48,7 +48,7 @@ class Plan:
 
 
 def run(session: Session) -> None:
-    """Sweep over the project of ``-p``, or go on with a sweep that was interrupted."""
+    """Sweep over the project of ``-p``, or resume an interrupted sweep."""
     require_optuna()
     plan = _plan(session)
     study = _study(plan)
@@ -56,7 +56,7 @@ def run(session: Session) -> None:
     results = _run(plan, study)
     show(sweep_table(results))
     running = sum(trial.state == "running" for trial in results.trials)
-    show_notes([f"trials that still run in other processes: {running}"] if running else [])
+    show_notes([f"trials still running in other processes: {running}"] if running else [])
     complete = [trial.project for trial in results.ranked if trial.state == "complete"]
     if not complete and not running:
         raise RunError(
@@ -69,16 +69,16 @@ def run(session: Session) -> None:
 
 
 def require_optuna() -> None:
-    """Raise UsageError, with the command that helps, unless Optuna is installed."""
+    """Raise UsageError with the install command unless Optuna is installed."""
     if find_spec("optuna") is None:
         raise UsageError(
-            "mode 'sweep' needs Optuna, which this environment lacks; install it: "
+            "mode 'sweep' needs Optuna, which is not installed: "
             'pip install "phaze-ee[sweep]" (or: uv sync --extra sweep)'
         )
 
 
 def _plan(session: Session) -> Plan:
-    """Read and check everything that was asked for; nothing is written yet."""
+    """Return the checked settings of a sweep. Nothing is written yet."""
     request = session.request
     space = parse_space(request.set)
     objective = Objective(request.objective)
@@ -86,7 +86,7 @@ def _plan(session: Session) -> Plan:
     study = check_name("study", request.study)
     for flag, number in (("--trials", request.trials), ("--workers", request.workers)):
         if number is not None and number < 1:
-            raise UsageError(f"{flag} {number} leaves nothing to do; give at least 1")
+            raise UsageError(f"{flag} {number} is too small; give at least 1")
     for option in ("train_files", "val_files", session.judged_files):
         session.files(option)
     check_space(space, session.configuration.options)
@@ -118,7 +118,7 @@ def _size(plan: Plan) -> str:
 
 
 def _run(plan: Plan, study: "SweepStudy") -> SweepResults:
-    """Run all trials that are left, and keep the results up to date as they end."""
+    """Run the remaining trials, and update the results whenever one ends."""
     from phaze_ee.sweep.fleet import run_trials
     from phaze_ee.sweep.study import write_results
 

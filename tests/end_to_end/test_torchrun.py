@@ -60,7 +60,7 @@ def test_stopped_by_the_batch_system_both_processes_go_on_later(project: Project
     assert second.returncode == 0, errors
     assert errors == ""
     assert re.findall(r"seed (\d+)", said) == seed
-    assert said.count("Going on from epoch ") == said.count("Best model: ") == 1
+    assert said.count("Resuming from epoch ") == said.count("Best model: ") == 1
     assert "600 jets for each process" in said
     assert len(TrainingHistory.read(project.training_history, "train").epochs) == EPOCHS
     assert not project.resume_point.exists()
