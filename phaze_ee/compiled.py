@@ -1,9 +1,9 @@
 """Loops over arrays that numba compiles, and what to do where it is not installed."""
 
+import importlib
 import logging
 from collections.abc import Callable
 from functools import cache
-from importlib.util import find_spec
 from typing import ParamSpec, TypeVar
 
 P = ParamSpec("P")
@@ -30,7 +30,9 @@ def compiled(loop: Callable[P, Result]) -> Callable[P, Result]:
 @cache
 def has_numba() -> bool:
     """Return whether numba is installed; where it is not, warn once that ParticleNet is slower."""
-    found = find_spec("numba") is not None
-    if not found:
+    try:
+        importlib.import_module("numba")
+    except ModuleNotFoundError:
         _log.warning("numba is not installed: ParticleNet runs on the CPU without compiled loops; pip install numba")
-    return found
+        return False
+    return True

@@ -8,10 +8,10 @@ from typing import Any, Literal, Self
 import numpy as np
 import numpy.typing as npt
 import torch
-from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from phaze_ee.names import ExitStage, exit_names
+from phaze_ee.shapes import Bool, Float, Int
 
 
 @dataclass(frozen=True)

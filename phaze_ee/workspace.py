@@ -79,10 +79,6 @@ class Project:
         return self.models / "resume.ckpt"
 
     @property
-    def latest_model(self) -> Path:
-        return self.models / "latest_model.pt"
-
-    @property
     def logs(self) -> Path:
         return self.root / "output" / "logs"
 

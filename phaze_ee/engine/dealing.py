@@ -4,10 +4,10 @@ from collections.abc import Iterator
 from itertools import pairwise
 
 import torch
-from jaxtyping import Int
 from torch import Tensor
 
 from phaze_ee.models.tagger import Tagger
+from phaze_ee.shapes import Int
 
 # A batch makes at least so many chunks, so that small batches occupy all threads; without padding only two where they
 # would have fewer jets than _JETS, because threads help each other inside a chunk, and calls cost less than they gain:

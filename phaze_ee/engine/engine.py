@@ -4,7 +4,6 @@ from collections.abc import Callable
 from typing import Literal, TypeVar, final
 
 import torch
-from jaxtyping import Float, Int
 from torch import Tensor
 
 from phaze_ee.engine.dealing import deal
@@ -14,6 +13,7 @@ from phaze_ee.errors import UsageError
 from phaze_ee.exits.policies import ExitPolicy, ThresholdPolicy
 from phaze_ee.models.tagger import Tagger
 from phaze_ee.models.threads import ThreadTeam
+from phaze_ee.shapes import Float, Int
 from phaze_ee.types import Jets
 
 # Jets that go through the tagger together, at most: so many that those left behind an exit still hide the cost of calls

@@ -4,11 +4,11 @@ from dataclasses import dataclass
 from typing import final
 
 import torch
-from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from phaze_ee.errors import UsageError
 from phaze_ee.results.base import Record
+from phaze_ee.shapes import Bool, Float, Int
 
 
 @final

@@ -5,12 +5,12 @@ from dataclasses import dataclass, fields, replace
 from typing import final
 
 import torch
-from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from phaze_ee.engine.event_budget import EventBudget
 from phaze_ee.exits.policies import ExitPolicy, ThresholdPolicy
 from phaze_ee.models.tagger import Tagger
+from phaze_ee.shapes import Bool, Float, Int
 from phaze_ee.types import Exit, Jets
 
 _AT_FIRST = 128  # particles, which jets seldom exceed

@@ -18,23 +18,6 @@ def binomial_p_value(losses: int, jets: int, epsilon: float) -> float:
     return 1.0 if losses >= jets else float(betaincc(losses + 1, jets - losses, epsilon))
 
 
-def bounded_p_value(mean_loss: float, jets: int, epsilon: float) -> float:
-    """Return a p-value of "the expected loss exceeds ε" for losses anywhere in [0, 1] (Hoeffding–Bentkus).
-
-    min(e · P(Binomial(n, ε) ≤ ⌈n·R̂⌉), exp(−n · kl(min(R̂, ε) ‖ ε))) (Bates et al., arXiv:2101.02703).
-    """
-    if jets == 0:
-        return 1.0
-    bentkus = math.e * binomial_p_value(math.ceil(jets * mean_loss), jets, epsilon)
-    return min(1.0, bentkus, math.exp(-jets * _divergence(min(mean_loss, epsilon), epsilon)))
-
-
-def _divergence(p: float, q: float) -> float:
-    """Return the Kullback–Leibler divergence of two Bernoulli distributions."""
-    first = p * math.log(p / q) if p > 0 else 0.0
-    return first + ((1 - p) * math.log((1 - p) / (1 - q)) if p < 1 else 0.0)
-
-
 def upper_bound(losses: int, jets: int, delta: float) -> float:
     """Return the exact upper limit of the probability of a loss at confidence 1 − δ (Clopper–Pearson)."""
     return 1.0 if losses >= jets else float(betainccinv(losses + 1, jets - losses, delta))

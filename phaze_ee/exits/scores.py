@@ -6,12 +6,12 @@ from abc import ABC, abstractmethod
 from typing import Annotated, Any, ClassVar, Literal, final
 
 import torch
-from jaxtyping import Float
 from pydantic import Field, TypeAdapter, ValidationError
 from torch import Tensor
 
 from phaze_ee.errors import UsageError
 from phaze_ee.results.base import Record
+from phaze_ee.shapes import Float
 
 
 class ExitScore(Record, ABC):

@@ -6,11 +6,11 @@ from itertools import pairwise
 from typing import final
 
 import torch
-from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from phaze_ee.models.backbone import macs_per_row
 from phaze_ee.models.states import JetLayout, pool_rows
+from phaze_ee.shapes import Float, Int
 from phaze_ee.types import State
 
 

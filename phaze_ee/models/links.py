@@ -5,9 +5,9 @@ from collections.abc import Collection
 from typing import ClassVar, NamedTuple, final
 
 import torch
-from jaxtyping import Float
 from torch import Tensor, nn
 
+from phaze_ee.shapes import Float
 from phaze_ee.types import State
 
 # What a link remembers of the exits passed: tensors with one row per jet.

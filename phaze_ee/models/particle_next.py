@@ -5,7 +5,6 @@ from dataclasses import replace
 from typing import Any, ClassVar, final
 
 import torch
-from jaxtyping import Float, Int
 from torch import Tensor, nn
 from weaver.nn.model.ParticleNeXt import ParticleNeXt as WeaverParticleNeXt
 from weaver.nn.model.ParticleTransformer import SequenceTrimmer
@@ -14,6 +13,7 @@ from phaze_ee.errors import UsageError, one_line
 from phaze_ee.models.backbone import Backbone, macs_per_row
 from phaze_ee.models.states import GraphState, NeighbourGraph, fit_length
 from phaze_ee.models.weaver import built_again, refuse, trim
+from phaze_ee.shapes import Float, Int
 from phaze_ee.types import JetInputs, Jets
 
 _AUGMENTATIONS = ("input_dropout", "pt_dropout", "lorentz_vector_scale", "lorentz_vector_smear", "lorentz_vector_shift")

@@ -6,10 +6,10 @@ from functools import cached_property
 from typing import Literal, Self, final
 
 import torch
-from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import embedding_bag, pad
 
+from phaze_ee.shapes import Bool, Float, Int
 from phaze_ee.types import JetInputs, Jets, State, select_ragged, used_slots
 
 

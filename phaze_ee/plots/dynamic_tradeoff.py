@@ -11,9 +11,8 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, Formatter, LogLocator, NullFormatter, PercentFormatter, StrMethodFormatter
 
-from phaze_ee.names import class_title
+from phaze_ee.names import FULL_MODEL, class_title
 from phaze_ee.plots.roc import FEWEST_BACKGROUND_JETS
-from phaze_ee.names import FULL_MODEL
 from phaze_ee.plots.style import PALETTE, Drawing, hep_style, legend_below, simulation_label
 from phaze_ee.plots.tradeoff import ProjectResults
 from phaze_ee.results.benchmark import BenchmarkResults, ExitLatency, LatencyReport

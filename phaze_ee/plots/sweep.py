@@ -6,13 +6,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullFormatter, StrMethodFormatter
 
-from phaze_ee.names import quantity
+from phaze_ee.names import FULL_MODEL, quantity
 from phaze_ee.plots.style import PALETTE, hep_style, legend_below, simulation_label
 from phaze_ee.results.sweep import SweepResults, SweepTrial
 
 _LONGEST_TICK = 20
 _DECADE = 10
-_TITLES = {"full_model": "Validation accuracy", "exits": "Mean validation accuracy"}
+_TITLES = {FULL_MODEL: "Validation accuracy", "exits": "Mean validation accuracy"}
 
 
 @hep_style()

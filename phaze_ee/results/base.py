@@ -15,9 +15,10 @@ from pydantic import (
 
 from phaze_ee.atomic import replacing
 from phaze_ee.errors import UsageError
+from phaze_ee.names import FULL_MODEL
 
 SCHEMA_VERSION: Literal[1] = 1
-_EXIT_KEY = re.compile(r"exit_\d+|full_model")
+_EXIT_KEY = re.compile(rf"exit_\d+|{FULL_MODEL}")
 
 
 class Record(BaseModel):

@@ -10,6 +10,7 @@ from statistics import fmean
 
 from phaze_ee.errors import UsageError
 from phaze_ee.models.checkpoint import load_checkpoint
+from phaze_ee.names import FULL_MODEL
 from phaze_ee.results.benchmark import BenchmarkResults
 from phaze_ee.workspace import Project
 
@@ -29,13 +30,13 @@ class Objective:
     name: str
 
     def __post_init__(self) -> None:
-        if self.name not in ("full_model", "exits") and self._most_macs <= 0:
-            raise UsageError(f"--objective {self.name!r} is neither full_model nor exits nor MACs (500k, 50M, 1.5G)")
+        if self.name not in (FULL_MODEL, "exits") and self._most_macs <= 0:
+            raise UsageError(f"--objective {self.name!r} is neither {FULL_MODEL} nor exits nor MACs (500k, 50M, 1.5G)")
 
     @property
     def described(self) -> str:
         """What is made large, in words."""
-        if self.name == "full_model":
+        if self.name == FULL_MODEL:
             return "by the validation accuracy of the full model"
         if self.name == "exits":
             return "by the mean validation accuracy of exits and full model"
@@ -55,8 +56,8 @@ class Objective:
         """
         checkpoint = load_checkpoint(project.best_model)
         accuracies = {name: checkpoint.metrics[f"val/accuracy/{name}"] for name in checkpoint.tagger.exit_names}
-        if self.name == "full_model":
-            return accuracies["full_model"]
+        if self.name == FULL_MODEL:
+            return accuracies[FULL_MODEL]
         if self.name == "exits":
             return fmean(accuracies.values())
         costs = BenchmarkResults.read(project.benchmark_results, made_by="benchmark").exits

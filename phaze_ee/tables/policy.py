@@ -3,7 +3,7 @@
 from rich.table import Table
 
 from phaze_ee.exits.policy_file import ExitPolicyFile, MixFigures
-from phaze_ee.names import class_title, exit_title
+from phaze_ee.names import FULL_MODEL, class_title, exit_title
 from phaze_ee.results.policy import DynamicResults, MassShape, OperatingPoint
 from phaze_ee.tables.evaluation import rejection_table
 from phaze_ee.tables.style import empty_table, in_percent, with_error
@@ -13,7 +13,7 @@ def dynamic_tables(dynamic: DynamicResults) -> list[Table]:
     """Return all tables of a judged policy."""
     tables = [policy_table(dynamic), risk_table(dynamic), behaviour_table(dynamic), class_table(dynamic)]
     if dynamic.policy.rejections:
-        columns = {"full model": dynamic.exits["full_model"].all_leave.rejections, "policy": dynamic.policy.rejections}
+        columns = {"full model": dynamic.exits[FULL_MODEL].all_leave.rejections, "policy": dynamic.policy.rejections}
         tables.append(rejection_table(columns))
     tables += [curve_table(dynamic)] if dynamic.curves else []
     tables += [audit_table(dynamic)] if dynamic.exit_rates else []
@@ -96,7 +96,7 @@ def curve_table(dynamic: DynamicResults) -> Table:
         ["area", "MACs of full", "accuracy"],
         first="score",
     )
-    full = dynamic.exits["full_model"].all_leave
+    full = dynamic.exits[FULL_MODEL].all_leave
     for curve in dynamic.curves:
         near = [point for point in curve.points if point.accuracy >= full.accuracy - 0.01]
         best = min((*near, full), key=lambda point: point.macs_share)

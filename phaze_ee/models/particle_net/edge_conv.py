@@ -5,13 +5,13 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import embedding_bag
 
 from phaze_ee.compiled import has_numba
 from phaze_ee.models.particle_net.folding import Affine, FoldedEdgeConv
 from phaze_ee.models.threads import share
+from phaze_ee.shapes import Float, Int
 
 # Bags pay where fewer than a share _EVEN · N / (N + _OVERHEAD) of the numbers is positive, for a layer with N outputs:
 # what benchmarks/sparse.py measured on one core of an AMD EPYC with AVX-512.

@@ -4,10 +4,10 @@ from typing import Any
 
 import numba
 import numpy as np
-from jaxtyping import Float, Int
 from numba.extending import intrinsic
 
 from phaze_ee.compiled import compiled
+from phaze_ee.shapes import Float, Int
 
 # Edges that are added to each other before their sum is added to those before: less is rounded, and it is faster.
 _TOGETHER = 4

@@ -1,12 +1,12 @@
 """The k nearest neighbours of every particle among the particles of its own jet, without padding."""
 
 import torch
-from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import pad
 
 from phaze_ee.compiled import has_numba
 from phaze_ee.models.states import JetGroup, JetLayout
+from phaze_ee.shapes import Float, Int
 
 _INFINITY = float("inf")
 

@@ -3,12 +3,12 @@
 from typing import ClassVar, final
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from phaze_ee.models.particle_net.packed import NativeParticleNet, PackedParticleNet
 from phaze_ee.models.particle_net.stages import StagedParticleNet
 from phaze_ee.models.states import PaddedState
+from phaze_ee.shapes import Float
 from phaze_ee.types import Jets
 
 # Where padding is moved to before neighbours are searched, in half precision; weaver's choice for AMP.

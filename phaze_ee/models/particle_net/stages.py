@@ -5,12 +5,12 @@ from dataclasses import replace
 from itertools import pairwise
 from typing import Any, ClassVar
 
-from jaxtyping import Int
 from torch import Tensor, nn
 from weaver.nn.model.ParticleNet import ParticleNet as WeaverParticleNet
 
 from phaze_ee.models.backbone import Backbone, StateT
 from phaze_ee.models.weaver import trim
+from phaze_ee.shapes import Int
 from phaze_ee.types import JetInputs
 
 
