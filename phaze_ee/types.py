@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from phaze_ee.names import ExitStage, exit_names
+from phaze_ee.names import ExitStage
 from phaze_ee.shapes import Bool, Float, Int
 
 
@@ -200,24 +200,3 @@ class JetBatch:
 
     def __len__(self) -> int:
         return len(self.inputs)
-
-
-@dataclass(frozen=True)
-class Predictions:
-    """What a tagger said about a data set, in input order, exits first and the full model last.
-
-    ``particle_count_N`` are the real particles that the network saw: at most P a jet.
-    """
-
-    logits_ENK: npt.NDArray[np.float32]
-    label_N: npt.NDArray[np.int64]
-    particle_count_N: npt.NDArray[np.int64]
-    class_names: tuple[str, ...]
-    observers: dict[str, npt.NDArray[np.generic]] = field(default_factory=dict)
-
-    @property
-    def exit_names(self) -> tuple[str, ...]:
-        return exit_names(len(self.logits_ENK))
-
-    def __len__(self) -> int:
-        return len(self.label_N)

@@ -14,6 +14,7 @@ from phaze_ee.data.schema import DataSchema
 from phaze_ee.errors import CheckpointError, RunError, UsageError
 from phaze_ee.evaluation.answers import predict
 from phaze_ee.evaluation.metrics import evaluate_exit
+from phaze_ee.exits.answers import Answers
 from phaze_ee.models.backbone import Backbone
 from phaze_ee.models.build import adopt, build_network
 from phaze_ee.models.checkpoint import is_tagger, load_backbone, read_content
@@ -25,7 +26,7 @@ from phaze_ee.modes.new_project import create_project
 from phaze_ee.modes.session import Session
 from phaze_ee.names import exit_title
 from phaze_ee.tables.style import empty_table, with_error
-from phaze_ee.types import JetInputs, Predictions
+from phaze_ee.types import JetInputs
 from phaze_ee.workspace import find_file
 
 _WEAVER_JETS = 64  # few, because weaver's form takes gigabytes for many padded jets
@@ -48,7 +49,7 @@ def show_proof(session: Session) -> None:
             f"the full model of {session.project.best_model} gives other answers than {session.options.init_from} for "
             f"{different} of {len(best)} validation jets; do not use it, and report this"
         )
-    show(_table(session, best, tagger))
+    show(_table(session, best))
     say(
         f"Verified: on {len(best):,} validation jets the full model answers bit for bit as {session.options.init_from} "
         f"does, and its {tensors} tensors are the same."
@@ -80,7 +81,7 @@ def _as_weaver(jets: JetInputs, schema: DataSchema) -> list[Tensor]:
     return [getattr(jets, name.rsplit("_", 1)[-1]) for name in schema.weaver.input_names]
 
 
-def _predict(session: Session, schema: DataSchema, tagger: Tagger) -> Predictions:
+def _predict(session: Session, schema: DataSchema, tagger: Tagger) -> Answers:
     batches = counted(session.evaluation_jets(schema, session.files("val_files")))
     return predict(tagger, batches, schema.class_names, session.device)
 
@@ -95,12 +96,12 @@ def _check_tensors(backbone: Backbone[Any], original: Backbone[Any]) -> int:
     return len(before)
 
 
-def _table(session: Session, predictions: Predictions, tagger: Tagger) -> Table:
-    table = empty_table(f"{session.project}: {len(predictions):,} validation jets", ["accuracy", "loss", "of full"])
-    macs_EN = tagger.fastest_form().exit_macs(torch.from_numpy(predictions.particle_count_N)).double()
-    share_E = (macs_EN.mean(dim=1) / macs_EN[-1].mean()).tolist()
-    for name, share, logits_NK in zip(predictions.exit_names, share_E, predictions.logits_ENK, strict=True):
-        judged = evaluate_exit(logits_NK, predictions.label_N, predictions.class_names, None)
+def _table(session: Session, answers: Answers) -> Table:
+    table = empty_table(f"{session.project}: {len(answers):,} validation jets", ["accuracy", "loss", "of full"])
+    macs_E = answers.costs.all_heads_EN.mean(axis=1)
+    share_E = (macs_E / macs_E[-1]).tolist()
+    for name, share, logits_NK in zip(answers.exit_names, share_E, answers.logits_ENK, strict=True):
+        judged = evaluate_exit(logits_NK, answers.label_N, answers.class_names, None)
         accuracy = with_error(judged.accuracy, judged.accuracy_error)
         table.add_row(exit_title(name), accuracy, f"{judged.loss:.4f}", f"{100 * share:.2f} %")
     return table

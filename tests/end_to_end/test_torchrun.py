@@ -50,7 +50,9 @@ def test_stopped_by_the_batch_system_both_processes_go_on_later(project: Project
     said, errors = first.communicate(timeout=LIMIT)
     assert first.returncode == 1  # torchrun's; it hides the status that asks to be started again
     assert (
-        errors.count("phaze_ee") == errors.count("phaze_ee: error: stopped by SIGTERM; the same command goes on ") == 1
+        errors.count("phaze_ee")
+        == errors.count("phaze_ee: error: stopped by SIGTERM; the same command continues ")
+        == 1
     )
     seed = re.findall(r"seed (\d+)", said)
     assert len(seed) == 1  # one process speaks

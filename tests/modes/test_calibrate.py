@@ -134,7 +134,7 @@ def test_a_policy_of_another_model_is_refused(folder: Path) -> None:
     project = trained_project(folder)
     run(exit_target="agreement", epsilon=0.3)
     save_best_model(project, seed=99)
-    with pytest.raises(UsageError, match=r"calibrated for another model, or for .*best_model\.pt .* trained anew"):
+    with pytest.raises(UsageError, match=r"calibrated for another model, or for .*best_model\.pt .* trained again"):
         ExitPolicyFile.load(project.exit_policy, Session.open(request("calibrate")).model.hash)
 
 
