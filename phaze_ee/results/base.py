@@ -1,4 +1,4 @@
-"""Typed results, written as JSON in whole or not at all."""
+"""The base of results files: typed records, written as JSON."""
 
 import re
 from pathlib import Path
@@ -22,7 +22,7 @@ _EXIT_KEY = re.compile(rf"exit_\d+|{FULL_MODEL}")
 
 
 class Record(BaseModel):
-    """Base of everything that a results file holds."""
+    """Base of all records of a results file."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=True, ser_json_inf_nan="constants")
 
@@ -31,21 +31,29 @@ RecordT = TypeVar("RecordT", bound=Record)
 
 
 class ResultsFile(Record):
-    """A results file."""
+    """A results file with its version."""
 
     schema_version: Literal[1] = SCHEMA_VERSION
 
     def write(self, path: Path) -> None:
-        """Write the file, replacing an older one only when the new one is complete."""
+        """Write the file; an older one is replaced only by a complete one.
+
+        Raises:
+            RunError: it cannot be written.
+        """
         with replacing(path) as temporary:
             temporary.write_text(self.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
     @classmethod
     def read(cls, path: Path, made_by: str) -> Self:
-        """Read a file back.
+        """Read a results file.
+
+        Args:
+            path: the file.
+            made_by: the mode that writes it, which an error names.
 
         Raises:
-            UsageError: it is not there yet, or is not a results file of this version.
+            UsageError: the file does not exist, or is not a results file of this version.
         """
         try:
             return cls.model_validate_json(path.read_bytes())
@@ -62,7 +70,7 @@ class ResultsFile(Record):
 
 
 class ExitResultsFile(ResultsFile, Generic[RecordT]):
-    """A results file with one record per exit; in JSON the records stand at the top level under the exits' names."""
+    """A results file with one record per exit; in JSON the records are at the top level, by the names of the exits."""
 
     exits: dict[str, RecordT]
 

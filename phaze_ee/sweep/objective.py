@@ -1,7 +1,7 @@
-"""What a sweep makes large, from the results of a trial.
+"""What a sweep maximises.
 
-All are accuracies on the validation jets, at the epoch that the training chose: test jets, which ``evaluate`` and
-``compare`` use, must not choose anything, or the best trial looks better than it is.
+Objectives are accuracies on the validation jets at the best epoch of the training. Test jets, which ``evaluate`` and
+``compare`` use, must not choose a trial: its accuracy on them would be biased.
 """
 
 import re
@@ -20,11 +20,11 @@ _UNITS = {"k": 1e3, "M": 1e6, "G": 1e9}
 
 @dataclass(frozen=True)
 class Objective:
-    """One number for a trial, the larger the better.
+    """An objective by its name.
 
-    ``full_model``: its accuracy. ``exits``: the mean over all exits and the full model. A number of MACs (``50M``): the
-    accuracy of the best exit that costs no more, 0 where none is so cheap; this trades accuracy against cost, and
-    compares networks of different sizes at the same cost.
+    ``full_model``: the accuracy of the full model. ``exits``: the mean accuracy of all exits and the full model. A
+    number of MACs (``50M``): the accuracy of the best exit that costs at most this, 0 if there is none; it compares
+    networks of different sizes at the same cost.
     """
 
     name: str
@@ -35,7 +35,7 @@ class Objective:
 
     @property
     def described(self) -> str:
-        """What is made large, in words."""
+        """The objective in words."""
         if self.name == FULL_MODEL:
             return "by the validation accuracy of the full model"
         if self.name == "exits":
