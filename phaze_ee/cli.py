@@ -6,10 +6,10 @@ import os
 import signal
 import sys
 import traceback
-from _thread import interrupt_main
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
+from threading import Timer
 from typing import Any, NoReturn
 
 from phaze_ee import __version__
@@ -185,7 +185,8 @@ def _signals(mode: Mode) -> Iterator[None]:
 
     def unraisable(what: "sys.UnraisableHookArgs") -> None:
         if issubclass(what.exc_type, (KeyboardInterrupt, _Stopped)):
-            interrupt_main()
+            # Not now: within this hook it would be ignored again.
+            Timer(0.05, os.kill, (os.getpid(), signal.SIGINT)).start()
         else:
             hook(what)
 
