@@ -98,7 +98,7 @@ class ExitPolicyFile(ResultsFile):
         file = cls.read(path, made_by="calibrate")
         if file.model_hash != model_hash:
             raise UsageError(
-                f"{path} was calibrated for another model, or for {file.model} before it was trained again; its promise "
-                "does not hold for this one: run mode 'calibrate' again"
+                f"{path} was calibrated for another model, or for {file.model} before it was trained again; its "
+                "promise does not hold for this one: run mode 'calibrate' again"
             )
         return file
