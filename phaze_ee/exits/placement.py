@@ -14,6 +14,7 @@ from phaze_ee.exits.candidates import cost_curve, pareto_front
 from phaze_ee.exits.scores import ExitScore, make_score
 from phaze_ee.exits.targets import wrong_answers
 from phaze_ee.names import ExitStage
+from phaze_ee.results.base import Provenance
 from phaze_ee.results.placement import CandidateExit, PlacementPoint, PlacementResults
 
 _SCORE = "confidence"
@@ -52,10 +53,7 @@ def place(
     class_prior: Mapping[str, float] | None,
     seed: int,
     exit_head: str,
-    project: str,
-    model: str,
-    model_hash: str | None,
-    notes: Sequence[str],
+    provenance: Provenance,
 ) -> PlacementResults:
     """Evaluate all sets of exits and recommend one.
 
@@ -65,11 +63,8 @@ def place(
         epsilon: how much less accurate than the full model the recommended exits may be.
         class_prior: shares of the classes in mean costs; None: as the jets have them.
         seed: decides which jets shape thresholds.
-        exit_head: the kind of head of all exits, for the results; so are the following.
-        project: the name of the project.
-        model: where the weights of the backbone come from.
-        model_hash: the hash of these weights.
-        notes: what else a reader of the results must know.
+        exit_head: the kind of head of all exits, for the results.
+        provenance: of the backbone and the jets, for the results.
 
     Raises:
         DataError: the class prior needs true classes that are unknown, or a class that has no jets.
@@ -85,9 +80,9 @@ def place(
 
     sets = (list(group) for exits, group in groupby(found, key=lambda placement: placement.exits) if exits)
     return PlacementResults(
-        project=project,
-        model=model,
-        model_hash=model_hash,
+        project=provenance.project,
+        model=provenance.model,
+        model_hash=provenance.model_hash,
         score=_SCORE,
         exit_head=exit_head,
         epsilon=epsilon,
@@ -99,7 +94,7 @@ def place(
         pareto=points(pareto_placements(found)),
         recommended=_point(recommended(found, epsilon), stages, judging),
         notes=[
-            *notes,
+            *provenance.notes,
             f"the best of {len(found):,} placements and thresholds looks a little better on these {len(judging):,} "
             "jets than on others; check it with mode evaluate",
             *costly_heads(candidates, exit_head),
