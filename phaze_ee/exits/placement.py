@@ -113,12 +113,13 @@ def placements(score: ExitScore, shaping: Answers, judging: Answers) -> list[Pla
         shaping: answers that shape the thresholds.
         judging: answers for other jets, which evaluate them.
     """
-    found = [_judged((), (), judging, judging.all_at(0))]
+    full = judging.costs.mean_full
+    found = [_judged((), (), judging.with_exits(()), judging.all_at(0), full)]
     for exits in _subsets(shaping.exit_count):
         fitted, judged = shaping.with_exits(exits), judging.with_exits(exits)
         for candidate in cost_curve(score, fitted, wrong_answers(fitted), _POINTS):
             index_N = judged.exit_index(candidate.policy)
-            found.append(_judged(exits, candidate.policy.thresholds, judging, index_N))
+            found.append(_judged(exits, candidate.policy.thresholds, judged, index_N, full))
     return found
 
 
@@ -149,12 +150,13 @@ def costly_heads(candidates: Sequence[CandidateExit], exit_head: str) -> list[st
     ]
 
 
-def _judged(exits: tuple[int, ...], thresholds: Sequence[float], judging: Answers, index_N: ExitIndex) -> Placement:
-    answers = judging.with_exits(exits)
+def _judged(
+    exits: tuple[int, ...], thresholds: Sequence[float], answers: Answers, index_N: ExitIndex, full_cost: float
+) -> Placement:
     return Placement(
         exits,
         tuple(thresholds),
-        cost=answers.costs.mean(index_N) / judging.costs.mean_full,
+        cost=answers.costs.mean(index_N) / full_cost,
         accuracy=float(at_exit(answers.correct_EN, index_N).mean()),
         fractions=tuple((np.bincount(index_N, minlength=len(exits) + 1) / len(answers)).tolist()),
     )
