@@ -45,7 +45,7 @@ def test_without_padding_nothing_is_compiled(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(torch, "compile", None)
     printed = io.StringIO()
     run(tmp_path, console=Console(file=printed, width=200), **PADDED | {"use_packed": True}, use_compile=True)
-    assert "Compilation (use_compile) is off" in printed.getvalue()
+    assert "use_compile is off" in printed.getvalue()
 
 
 def test_what_cannot_be_compiled_is_said_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
