@@ -18,9 +18,9 @@ from phaze_ee.data.cache.reader import Cache
 from phaze_ee.data.cache.shards import ShardReader
 from phaze_ee.data.epochs import EpochPlan, resample
 from phaze_ee.data.jet_columns import JetColumns
-from phaze_ee.data.rows import Chunk, RowReader
+from phaze_ee.data.rows import RowReader, SpanJets
 from phaze_ee.data.schema import DataSchema
-from phaze_ee.data.spans import ChunkReader, split_into_spans
+from phaze_ee.data.spans import SpanReader, split_into_spans
 from phaze_ee.errors import DataError
 from phaze_ee.types import JetBatch
 
@@ -42,7 +42,7 @@ def evaluation_loader(
 ) -> Iterable[JetBatch]:
     """Return an iterable over every jet of the files that passes ``test_time_selection``, once, in input order.
 
-    It can be walked several times. Memory is bounded by a few chunks of ``EVALUATION_ROWS`` rows per worker.
+    It can be walked several times. Memory is bounded by a few spans of ``EVALUATION_ROWS`` rows per worker.
 
     Args:
         schema: what to read.
@@ -56,25 +56,25 @@ def evaluation_loader(
         DataError: a file cannot be used (also while iterating), or no jet passes the selection.
     """
     if cache is not None:
-        return _InOrder(ChunkReader(cache.reader, cache.spans, num_workers), len(cache.spans), batch_size, None)
+        return _InOrder(SpanReader(cache.reader, cache.spans, num_workers), len(cache.spans), batch_size, None)
     spans = split_into_spans(files, schema.weaver.treename, EVALUATION_ROWS, as_packed=True)
     reader = RowReader(schema, training=False, labelled=labelled)
-    return _InOrder(ChunkReader(reader, spans, num_workers), len(spans), batch_size, reader.selection)
+    return _InOrder(SpanReader(reader, spans, num_workers), len(spans), batch_size, reader.selection)
 
 
 @dataclass(frozen=True)
 class _InOrder:
-    chunks: ChunkReader
-    chunk_count: int
+    spans: SpanReader
+    span_count: int
     batch_size: int
     selection: str | None
 
     def __iter__(self) -> Iterator[JetBatch]:
-        jets = (chunk.jets for chunk in self.chunks.read(range(self.chunk_count)) if len(chunk.jets))
+        jets = (found.jets for found in self.spans.read(range(self.span_count)) if len(found))
         empty = True
-        for batch in recut(jets, repeat(self.batch_size)):
+        for piece in recut(jets, repeat(self.batch_size)):
             empty = False
-            yield batch.padded()
+            yield piece.batch()
         if empty:
             raise DataError(f"no jet passes the selection {self.selection!r} of the data config; loosen it")
 
@@ -97,7 +97,7 @@ class TrainingLoader:
     def __init__(
         self,
         plan: EpochPlan,
-        chunks: ChunkReader,
+        spans: SpanReader,
         *,
         batch_size: int,
         seed: int,
@@ -106,10 +106,10 @@ class TrainingLoader:
         keep: bool,
     ) -> None:
         self.jet_count = plan.jet_count // world_size
-        self._plan, self._chunks = plan, chunks
+        self._plan, self._spans = plan, spans
         self._sizes = batch_sizes(self.jet_count, batch_size)
         self._seed, self._rank, self._epoch, self._first_batch = seed, rank, 0, 0
-        self._kept: dict[int, Chunk] | None = {} if keep else None
+        self._kept: dict[int, SpanJets] | None = {} if keep else None
 
     @property
     def selected_count(self) -> int:
@@ -122,19 +122,19 @@ class TrainingLoader:
         Whoever keeps what it makes of the jets can so find it again: a batch of the loader has the jets' positions in
         this order as its ``label_N``, and no particles. Walk the jets to their end first.
         """
-        kept: dict[int, Chunk] = {}
+        kept: dict[int, SpanJets] = {}
         twin = copy(self)
         twin._kept = kept
         return self._number(kept), twin
 
-    def _number(self, kept: dict[int, Chunk]) -> Iterator[JetBatch]:
+    def _number(self, kept: dict[int, SpanJets]) -> Iterator[JetBatch]:
         first = 0
-        for index, chunk in enumerate(self._chunks.read(range(len(self._plan.spans)))):
-            self._check_unchanged(index, chunk)
-            yield chunk.jets.padded()
-            position_N = torch.arange(first, first + len(chunk.jets))
-            kept[index] = Chunk(_without_particles(chunk.jets, position_N), chunk.weight_N)
-            first += len(chunk.jets)
+        for index, found in enumerate(self._spans.read(range(len(self._plan.spans)))):
+            self._check_unchanged(index, found)
+            yield found.jets.batch()
+            position_N = torch.arange(first, first + len(found))
+            kept[index] = replace(found, jets=_without_particles(found.jets, position_N))
+            first += len(found)
 
     def __len__(self) -> int:
         """Return the number of batches of a whole epoch."""
@@ -154,7 +154,7 @@ class TrainingLoader:
         jets = recut(self._pools(first_pool, pool_jets), [skipped, *sizes] if skipped else sizes)
         if skipped:
             next(jets, None)
-        return (batch.padded() for batch in jets)
+        return (piece.batch() for piece in jets)
 
     def _pools(self, first: int, pool_jets: int) -> Iterator[Shuffled]:
         pools = recut(self._share(first * pool_jets), repeat(pool_jets))
@@ -171,30 +171,30 @@ class TrainingLoader:
             for index, count, end in zip(order, drawn, accumulate(drawn), strict=True)
             if end > first and end - count < last and count
         ]
-        for (index, start, stop), chunk in zip(own, self._read([index for index, _, _ in own]), strict=True):
-            yield self._drawn(index, chunk).take(slice(start, stop))
+        for (index, start, stop), found in zip(own, self._read([index for index, _, _ in own]), strict=True):
+            yield self._drawn(index, found).take(slice(start, stop))
 
-    def _read(self, indices: Sequence[int]) -> Iterator[Chunk]:
+    def _read(self, indices: Sequence[int]) -> Iterator[SpanJets]:
         kept = self._kept if self._kept is not None else {}
-        fresh = self._chunks.read([index for index in indices if index not in kept])
+        fresh = self._spans.read([index for index in indices if index not in kept])
         for index in indices:
             if index in kept:
                 yield kept[index]
                 continue
-            chunk = next(fresh)
-            self._check_unchanged(index, chunk)
+            found = next(fresh)
+            self._check_unchanged(index, found)
             if self._kept is not None:
-                self._kept[index] = chunk
-            yield chunk
+                self._kept[index] = found
+            yield found
 
-    def _drawn(self, index: int, chunk: Chunk) -> JetColumns:
-        if chunk.weight_N is None:
-            return chunk.jets
+    def _drawn(self, index: int, found: SpanJets) -> JetColumns:
+        if found.weight_N is None:
+            return found.jets
         rng = np.random.default_rng([self._seed, self._epoch, index, 1])
-        return chunk.jets.take(torch.from_numpy(resample(chunk.weight_N, self._plan.drawn[index], rng)))
+        return found.jets.take(torch.from_numpy(resample(found.weight_N, self._plan.drawn[index], rng)))
 
-    def _check_unchanged(self, index: int, chunk: Chunk) -> None:
-        if len(chunk.jets) != self._plan.selected[index]:
+    def _check_unchanged(self, index: int, found: SpanJets) -> None:
+        if len(found) != self._plan.selected[index]:
             path = self._plan.spans[index].path
             raise DataError(f"{path} changed while it was in use; start again with files that stay as they are")
 
@@ -244,7 +244,7 @@ def training_loader(
         logger.info("batch_size %d exceeds the %d jets of an epoch: one smaller batch", batch_size, plan.jet_count)
     return TrainingLoader(
         plan,
-        ChunkReader(reader, plan.spans, num_workers),
+        SpanReader(reader, plan.spans, num_workers),
         batch_size=batch_size,
         seed=seed,
         rank=rank,

@@ -1,4 +1,4 @@
-"""Reading rows of files chunk by chunk, in this process or in workers, in the order that is asked for."""
+"""Reading files span by span, in this process or in worker processes, in any order."""
 
 import logging
 import multiprocessing
@@ -14,7 +14,7 @@ from typing import Any, Protocol, TypeVar
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from phaze_ee.data.rows import Chunk
+from phaze_ee.data.rows import SpanJets
 from phaze_ee.data.sources import open_source
 from phaze_ee.data.table import Span
 from phaze_ee.errors import DataError, PhazeError, RunError
@@ -87,10 +87,10 @@ def ahead(items: Iterable[ItemT]) -> Iterator[ItemT]:
             yield item
 
 
-class SpanReader(Protocol):
+class Reader(Protocol):
     """What turns rows of a file into jets."""
 
-    def read(self, span: Span) -> Chunk: ...
+    def read(self, span: Span) -> SpanJets: ...
 
 
 def _stamp(path: Path) -> tuple[int, int] | None:
@@ -103,23 +103,23 @@ def _stamp(path: Path) -> tuple[int, int] | None:
 
 
 @dataclass(frozen=True)
-class _ReadSpans(Dataset[Chunk | PhazeError]):
-    reader: SpanReader
+class _ReadSpans(Dataset[SpanJets | PhazeError]):
+    reader: Reader
     spans: Sequence[Span]
     stamps: Mapping[Path, tuple[int, int] | None]  # of the files as they were found
 
     def __len__(self) -> int:
         return len(self.spans)
 
-    def __getitem__(self, index: int) -> Chunk | PhazeError:
+    def __getitem__(self, index: int) -> SpanJets | PhazeError:
         # torch would wrap an exception of a worker in its whole traceback, so it travels as a value
         span = self.spans[index]
         try:
-            chunk = self.reader.read(span)
+            found = self.reader.read(span)
         except PhazeError as error:
             return error
         if _stamp(span.path) == self.stamps[span.path]:
-            return chunk
+            return found
         return DataError(f"{span.path} changed while it was in use; start again with files that stay as they are")
 
 
@@ -136,20 +136,20 @@ class _Order(torch.utils.data.Sampler[int]):
         return len(self.indices)
 
 
-class ChunkReader:
+class SpanReader:
     """Reads spans by index, in any order, with ``num_workers`` processes reading ahead.
 
     The order of what it yields does not depend on the number of workers.
     """
 
-    def __init__(self, reader: SpanReader, spans: Sequence[Span], num_workers: int) -> None:
+    def __init__(self, reader: Reader, spans: Sequence[Span], num_workers: int) -> None:
         stamps = {path: _stamp(path) for path in dict.fromkeys(span.path for span in spans)}
         self._dataset, self._order = _ReadSpans(reader, spans, stamps), _Order()
         rows = sum(span.stop - span.start for span in spans)
         workers = min(num_workers, len(spans), core_count()) if rows >= WORKER_ROWS else 0
-        self._loader: Iterable[Chunk | PhazeError] | None = self._start_workers(workers) if workers else None
+        self._loader: Iterable[SpanJets | PhazeError] | None = self._start_workers(workers) if workers else None
 
-    def _start_workers(self, workers: int) -> Iterable[Chunk | PhazeError]:
+    def _start_workers(self, workers: int) -> Iterable[SpanJets | PhazeError]:
         return DataLoader(
             self._dataset,
             batch_size=None,
@@ -160,8 +160,8 @@ class ChunkReader:
             persistent_workers=True,
         )
 
-    def read(self, indices: Sequence[int]) -> Iterator[Chunk]:
-        """Yield the chunks of some spans.
+    def read(self, indices: Sequence[int]) -> Iterator[SpanJets]:
+        """Yield the jets of some spans, in the order of ``indices``.
 
         Raises:
             DataError: a file cannot be used.
@@ -169,10 +169,10 @@ class ChunkReader:
         """
         self._order.indices = indices
         source = map(self._dataset.__getitem__, indices) if self._loader is None else _alive(self._loader)
-        for chunk in source:
-            if isinstance(chunk, PhazeError):
-                raise chunk
-            yield chunk
+        for found in source:
+            if isinstance(found, PhazeError):
+                raise found
+            yield found
 
 
 def worker_context() -> ForkServerContext:
@@ -189,11 +189,11 @@ def core_count() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
 
 
-def _unchanged(chunk: Any) -> Any:
-    return chunk
+def _unchanged(found: Any) -> Any:
+    return found
 
 
-def _alive(loader: Iterable[Chunk | PhazeError]) -> Iterator[Chunk | PhazeError]:
+def _alive(loader: Iterable[SpanJets | PhazeError]) -> Iterator[SpanJets | PhazeError]:
     try:
         yield from loader
     except RuntimeError as error:

@@ -75,7 +75,7 @@ def _original(setup: Setup, schema: DataSchema) -> tuple[Backbone[Any], Tensor]:
     backbone = adopt(model, str(network_config)).eval()
     load_backbone(backbone, find_file("init_from", options.init_from, root))
     loader = evaluation_loader(schema, setup.files("val_files"), batch_size=_WEAVER_JETS)
-    jets = next(iter(loader)).inputs
+    jets = next(iter(loader)).inputs.padded()
     with torch.inference_mode():
         theirs_NK = model(*_as_weaver(jets, schema))
         ours_NK = Tagger(backbone, []).eval().fastest_form()(jets)[-1]

@@ -6,16 +6,23 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 import torch
+from jaxtyping import Int
 
-from phaze_ee.data.rows import JetRows
 from phaze_ee.engine.run import EngineResult
 from phaze_ee.errors import UsageError
 from phaze_ee.names import exit_names
 from phaze_ee.prediction.writers import Columns
+from phaze_ee.types import JetBatch
 
 
 def prediction_columns(
-    rows: JetRows, result: EngineResult, class_names: Sequence[str], *, labelled: bool, exit_scores: bool
+    row_N: Int[np.ndarray, " N"],
+    batch: JetBatch,
+    result: EngineResult,
+    class_names: Sequence[str],
+    *,
+    labelled: bool,
+    exit_scores: bool,
 ) -> Columns:
     """Return what is written for some jets, in their order.
 
@@ -23,11 +30,11 @@ def prediction_columns(
     ``<class>`` whether it is of that class (with labels only); then the observers, ``exit_index`` (the full model is
     the last), ``exit_macs``, and on request ``<exit>_score_<class>``, not a number where the jet did not come.
     """
-    columns: dict[str, npt.NDArray[np.generic]] = {"entry": rows.row_N}
+    columns: dict[str, npt.NDArray[np.generic]] = {"entry": row_N}
     columns |= _scores("score", result.logits_NK, class_names)
     if labelled:
-        columns |= {_plain(name): (rows.label_N == index).numpy() for index, name in enumerate(class_names)}
-    columns |= rows.observers
+        columns |= {_plain(name): (batch.label_N == index).numpy() for index, name in enumerate(class_names)}
+    columns |= batch.observers
     columns |= {"exit_index": result.exit_index_N.numpy().astype(np.int32), "exit_macs": result.macs_N.numpy()}
     if exit_scores:
         for index, name in enumerate(exit_names(result.visited_NEK.shape[1])):

@@ -21,7 +21,7 @@ from phaze_ee.data.cache.reader import MANIFEST, VERSION, Cache, Manifest, cache
 from phaze_ee.data.cache.shards import WEIGHT, Shard, describe_shard, write_shard
 from phaze_ee.data.epochs import EpochPlan
 from phaze_ee.data.jet_columns import JetColumns
-from phaze_ee.data.rows import Chunk, RowReader
+from phaze_ee.data.rows import RowReader, SpanJets
 from phaze_ee.data.schema import DataSchema
 from phaze_ee.data.spans import split_into_spans, worker_context
 from phaze_ee.data.table import Span
@@ -184,8 +184,8 @@ def _shard(task: _Task) -> Shard:
     return describe_shard(task.path, task.key)
 
 
-def _with_weights(chunk: Chunk) -> JetColumns:
+def _with_weights(found: SpanJets) -> JetColumns:
     """Return the jets with their sampling weights among the observers, so that they are mixed and cut together."""
-    if chunk.weight_N is None:
-        return chunk.jets
-    return replace(chunk.jets, observers={**chunk.jets.observers, WEIGHT: chunk.weight_N})
+    if found.weight_N is None:
+        return found.jets
+    return replace(found.jets, observers={**found.jets.observers, WEIGHT: found.weight_N})

@@ -35,7 +35,7 @@ from pydantic import BaseModel, ConfigDict
 from phaze_ee.atomic import replacing
 from phaze_ee.data.epochs import keep_probability
 from phaze_ee.data.jet_columns import InputLayout, JetColumns
-from phaze_ee.data.rows import Chunk
+from phaze_ee.data.rows import SpanJets
 from phaze_ee.data.sources import READ_ERRORS
 from phaze_ee.data.table import Span
 from phaze_ee.errors import DataError
@@ -102,7 +102,7 @@ class ShardReader:
     layout: InputLayout
     block_jets: int
 
-    def read(self, span: Span) -> Chunk:
+    def read(self, span: Span) -> SpanJets:
         """Return the jets of a block, with their sampling weights where the shard has them.
 
         Raises:
@@ -120,7 +120,8 @@ class ShardReader:
                 torch.from_numpy(_numbers(columns["label"]).copy()),
                 {name.removeprefix(_OBSERVER): _numbers(columns[name]) for name in columns if _OBSERVER in name},
             )
-        return Chunk(jets, _numbers(columns[WEIGHT]) if WEIGHT in columns else None)
+        weight_N = _numbers(columns[WEIGHT]) if WEIGHT in columns else None
+        return SpanJets(jets, np.arange(span.start, span.stop), weight_N)
 
 
 def _record(jets: JetColumns) -> pyarrow.RecordBatch:
