@@ -17,7 +17,7 @@ from phaze_ee.machine import resolve_device
 from phaze_ee.models.tagger import Tagger
 from phaze_ee.results.training import LearningRateSearch
 from phaze_ee.training.lightning import hardware, quiet_lightning
-from phaze_ee.training.loaders import StepEpochs
+from phaze_ee.training.loaders import StepEpochs, TrainingBatches
 from phaze_ee.training.module import TaggerModule
 
 LOWEST, HIGHEST = 1e-6, 1.0
@@ -27,14 +27,14 @@ _REACH = 5  # steps to each side between which the loss is seen to fall
 _EPOCHS = 10**6  # more than the steps need, so that neither β nor validation knows a last one
 
 
-def find_lr(tagger: Tagger, jets: Any, options: Options, project: str) -> LearningRateSearch:
+def find_lr(tagger: Tagger, jets: TrainingBatches, options: Options, project: str) -> LearningRateSearch:
     """Train while the learning rate rises exponentially, until the loss is four times its lowest value.
 
     What is trained is what the first epoch trains, with the options' optimiser. The weights are as before afterwards.
 
     Args:
         tagger: the network with exits.
-        jets: a training loader, see :class:`phaze_ee.data.loaders.TrainingLoader`; it is walked as often as needed.
+        jets: training jets; they are walked as often as needed.
         options: the whole configuration; its ``seed`` must be set.
         project: what the result says of where it comes from.
 
