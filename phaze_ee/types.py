@@ -1,4 +1,7 @@
-"""The types that flow between packages. Shape letters: N jets, C channels, P particles, K classes, E exits."""
+"""The types that flow between packages.
+
+Shape letters: N jets, C channels, P particles of a padded jet, V particles of all jets, K classes, E exits.
+"""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
@@ -234,10 +237,11 @@ Jets = JetInputs | RaggedJets
 
 
 class State(ABC):
-    """What flows between the stages of a backbone. Exit heads and the engine touch nothing else."""
+    """What flows between the stages of a backbone. Exit heads and the engine use nothing else."""
 
     @abstractmethod
-    def __len__(self) -> int: ...
+    def __len__(self) -> int:
+        """Return the number of jets."""
 
     @abstractmethod
     def select(self, keep_N: Tensor) -> Self:
@@ -249,7 +253,7 @@ class State(ABC):
 
     @abstractmethod
     def map(self, per_particle: nn.Module) -> Self:
-        """Apply a module to the channels of each real particle; it sees them in the last dimension."""
+        """Apply a module to the channels of each real particle, which are in the last dimension."""
 
     @abstractmethod
     def pool(self, kind: Literal["mean", "max"]) -> Float[Tensor, "N C"]:
@@ -257,28 +261,33 @@ class State(ABC):
 
     @abstractmethod
     def rows(self) -> Float[Tensor, "V C"]:
-        """Return the channels of the real particles, jet after jet, each jet's in their order."""
+        """Return the channels of the real particles, jet after jet, in their order."""
 
     @abstractmethod
     def counts(self) -> Int[Tensor, " N"]:
-        """Return how many real particles each jet has."""
+        """Return the number of real particles of each jet."""
 
 
 @dataclass(frozen=True)
 class Exit:
-    """One answer of a tagger on its walk: an exit branch, or the full model at the end.
+    """One answer of a tagger on its walk: that of an exit, or of the full model at the end.
 
-    ``trained_NK`` are the logits that the loss acts on. They differ from the answer where this is made of several exits
-    by a link with parameters of its own.
+    Attributes:
+        index: the exit, counted from 0; the full model is the last.
+        stage: the stage that the exit follows; None: the full model.
+        logits_NK: the answer.
+        trained_NK: the logits that the loss acts on. They differ from the answer if a link with parameters of its own
+            makes the answer from several exits.
     """
 
     index: int
-    stage: ExitStage | None  # None: the full model's own readout
+    stage: ExitStage | None
     logits_NK: Float[Tensor, "N K"]
     trained_NK: Float[Tensor, "N K"]
 
     @property
     def is_full_model(self) -> bool:
+        """Whether this is the full model's answer."""
         return self.stage is None
 
 
@@ -300,9 +309,14 @@ class JetBatch:
 
 @dataclass(frozen=True)
 class Predictions:
-    """What a tagger said about a data set, in input order, exits first and the full model last.
+    """The answers of a tagger for a data set, in input order.
 
-    ``particle_count_N`` are the real particles that the network saw: at most P a jet.
+    Attributes:
+        logits_ENK: the logits of every exit, the full model last.
+        label_N: the class of each jet; -1 where it is unknown.
+        particle_count_N: the real particles of each jet that the network saw, at most P.
+        class_names: the K classes in the order of the logits.
+        observers: the observer columns of the data configuration.
     """
 
     logits_ENK: npt.NDArray[np.float32]
@@ -313,6 +327,7 @@ class Predictions:
 
     @property
     def exit_names(self) -> tuple[str, ...]:
+        """The names of the exits, the full model last."""
         return exit_names(len(self.logits_ENK))
 
     def __len__(self) -> int:

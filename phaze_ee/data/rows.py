@@ -50,7 +50,17 @@ class SpanJets:
 
 
 class RowReader:
-    """Turns rows of files into jets, for one purpose: training or evaluation, with or without labels."""
+    """Turns rows of files into jets for training or evaluation.
+
+    Args:
+        schema: the data configuration.
+        training: apply ``selection`` and read sampling weights; otherwise apply ``test_time_selection`` and read
+            observers.
+        labelled: read labels; otherwise ``label_N`` is -1.
+
+    Raises:
+        DataError: the standardisation is not computed yet.
+    """
 
     def __init__(self, schema: DataSchema, *, training: bool, labelled: bool = True) -> None:
         if schema.needs_standardisation:
@@ -59,7 +69,7 @@ class RowReader:
 
     @classmethod
     def of_file(cls, schema: DataSchema, path: Path) -> Self:
-        """Return a reader for evaluation, with labels if the file has any of their columns.
+        """Return a reader for evaluation; it reads labels if the file has any of their columns.
 
         Raises:
             DataError: the file cannot be read.
@@ -76,19 +86,23 @@ class RowReader:
 
     @cached_property
     def config(self) -> DataConfig:
+        """weaver's configuration for this purpose."""
         return self.schema.config_for(training=self.training, labelled=self.labelled)
 
     @cached_property
     def layout(self) -> InputLayout:
+        """The variables of the inputs."""
         return InputLayout.of(self.schema)
 
     @property
     def selection(self) -> str | None:
+        """The expression that jets must pass; None: all pass."""
         expression: str | None = self.config.selection if self.training else self.config.test_time_selection
         return expression
 
     @property
     def has_weights(self) -> bool:
+        """Whether jets have sampling weights."""
         return self.config.weight_name is not None
 
     def read(self, span: Span) -> SpanJets:
@@ -104,7 +118,7 @@ class RowReader:
         return SpanJets(self._columns(table, span.path), row_N, weight_N)
 
     def _checked_table(self, span: Span) -> ak.Array:
-        """Return the selected rows with all that a jet is made of, checked; the label is ``_label_``."""
+        """Return the selected rows with labels (``_label_``) and all variables of the inputs, which are finite."""
         table = self._table(span, {*self.config.preprocess_params, *self._label_names, *self._side_names})
         table["_label_"] = self._labels(table, span.path)
         for name, params in self.config.preprocess_params.items():
@@ -112,7 +126,11 @@ class RowReader:
         return table
 
     def survey(self, span: Span) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
-        """Return the row numbers of the selected jets and their sampling weights (ones if there are no weights)."""
+        """Return the row numbers of the selected jets and their sampling weights (1 if there are none).
+
+        Raises:
+            DataError: the file cannot be read or lacks a branch, or an expression fails.
+        """
         table = self._table(span, self._weight_names)
         weight_N = self._weights(table) if self.has_weights else np.ones(len(table), dtype=np.float32)
         return ak.to_numpy(table[ROW]), weight_N

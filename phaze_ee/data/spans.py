@@ -24,15 +24,15 @@ ItemT = TypeVar("ItemT")
 
 # Below this many rows the start of worker processes (seconds each) costs more than they save.
 WORKER_ROWS = 100_000
-# How many times the wanted rows a span may have, where a file packs so many together.
+# A span may have this many times the wanted rows, where a file packs them together.
 _PACKED_TOGETHER = 4
 
 
 def split_into_spans(files: Iterable[Path], treename: str | None, rows: int, *, as_packed: bool = False) -> list[Span]:
-    """Return the rows of all files in order, in spans of at most ``rows``, or so many as :func:`spans_of` says.
+    """Return the rows of all files in order, in spans as :func:`spans_of` makes them.
 
     Raises:
-        DataError: a file cannot be read, or there is not one row in all of them.
+        DataError: a file cannot be read, or no file has rows.
     """
     spans = [span for path in files for span in spans_of(path, treename, rows, as_packed=as_packed)]
     if not spans:
@@ -55,10 +55,10 @@ def spans_of(path: Path, treename: str | None, rows: int, *, as_packed: bool = F
 
     Args:
         path: the file.
-        treename: its tree, where it has several.
-        rows: in a span.
-        as_packed: let spans end where the file's packing does, so that nothing is unpacked twice; what is packed
-            together may then make a span of up to four times ``rows``.
+        treename: the tree to read, where the file has several.
+        rows: the most rows in a span.
+        as_packed: let spans end where the file's compressed blocks end, so that no block is unpacked twice. A span may
+            then have up to four times ``rows``.
 
     Raises:
         DataError: the file cannot be read.
@@ -78,7 +78,7 @@ def spans_of(path: Path, treename: str | None, rows: int, *, as_packed: bool = F
 
 
 def ahead(items: Iterable[ItemT]) -> Iterator[ItemT]:
-    """Yield items in order; a thread makes the next while the caller uses one."""
+    """Yield items in order; a thread makes the next item while the caller uses the current one."""
     iterator = iter(items)
     with ThreadPoolExecutor(1) as pool:
         pending: Future[ItemT | None] = pool.submit(next, iterator, None)
@@ -88,9 +88,10 @@ def ahead(items: Iterable[ItemT]) -> Iterator[ItemT]:
 
 
 class Reader(Protocol):
-    """What turns rows of a file into jets."""
+    """Turns rows of a file into jets."""
 
-    def read(self, span: Span) -> SpanJets: ...
+    def read(self, span: Span) -> SpanJets:
+        """Return the selected jets of a span."""
 
 
 def _stamp(path: Path) -> tuple[int, int] | None:
@@ -106,13 +107,13 @@ def _stamp(path: Path) -> tuple[int, int] | None:
 class _ReadSpans(Dataset[SpanJets | PhazeError]):
     reader: Reader
     spans: Sequence[Span]
-    stamps: Mapping[Path, tuple[int, int] | None]  # of the files as they were found
+    stamps: Mapping[Path, tuple[int, int] | None]  # of the files when the reader was made
 
     def __len__(self) -> int:
         return len(self.spans)
 
     def __getitem__(self, index: int) -> SpanJets | PhazeError:
-        # torch would wrap an exception of a worker in its whole traceback, so it travels as a value
+        # torch would wrap a worker's exception in its whole traceback, so the exception is returned as a value.
         span = self.spans[index]
         try:
             found = self.reader.read(span)
@@ -124,7 +125,7 @@ class _ReadSpans(Dataset[SpanJets | PhazeError]):
 
 
 class _Order(torch.utils.data.Sampler[int]):
-    """The indices that the workers read next; unlike a list, it can change between two passes."""
+    """The indices that the workers read next. Unlike those of a list, they can change between two passes."""
 
     def __init__(self) -> None:
         self.indices: Sequence[int] = ()
@@ -137,9 +138,12 @@ class _Order(torch.utils.data.Sampler[int]):
 
 
 class SpanReader:
-    """Reads spans by index, in any order, with ``num_workers`` processes reading ahead.
+    """Reads spans by index, in any order. The result does not depend on the number of workers.
 
-    The order of what it yields does not depend on the number of workers.
+    Args:
+        reader: turns a span into jets.
+        spans: the spans.
+        num_workers: processes that read ahead; 0: this process reads. Few rows are always read by this process.
     """
 
     def __init__(self, reader: Reader, spans: Sequence[Span], num_workers: int) -> None:
@@ -176,16 +180,16 @@ class SpanReader:
 
 
 def worker_context() -> ForkServerContext:
-    """Return how processes that read jets are started."""
-    # Not fork: this process has threads by now (torch, the progress bar, CUDA). The server that workers are forked
-    # from imports the libraries once; they take seconds.
+    """Return the context that starts processes that read jets."""
+    # Not fork: this process has threads (torch, the progress bar, CUDA). Workers are forked from a server that imports
+    # the libraries, which takes seconds, only once.
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["phaze_ee.data.warm_up"])
     return context
 
 
 def core_count() -> int:
-    """Return the cores that this process may use: reading is work for the CPU, more workers would only wait."""
+    """Return the number of cores that this process may use. More workers would only wait."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
 
 

@@ -1,4 +1,4 @@
-"""Imported by the server that worker processes are forked from: loads, once, what reading jets needs.
+"""Imported by the server that worker processes are forked from: loads the libraries for reading jets once.
 
 Loading compiled loops, weaver's and ours, takes seconds, so they are called here with a single particle.
 """
@@ -17,6 +17,6 @@ for pad_mode in ("wrap", "constant"):
     )
 
 row_1 = np.zeros(1, dtype=np.float32)
-from_file_1 = np.frombuffer(bytes(4), dtype=np.float32)  # cannot be written to, which makes it another type
+from_file_1 = np.frombuffer(bytes(4), dtype=np.float32)  # read-only, which numba compiles separately
 for rows in (row_1, from_file_1):
     interleave([rows] * 4, np.empty((1, 4), dtype=np.float32))

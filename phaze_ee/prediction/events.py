@@ -1,4 +1,4 @@
-"""Which jets of a file belong to one event, whatever the parts in which the file is read."""
+"""Groups the jets of a file into events, independent of the parts in which the file is read."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -14,16 +14,25 @@ from phaze_ee.errors import DataError
 @final
 @dataclass(frozen=True)
 class Events:
-    """How jets make events: ``size`` in a row, or all in a row with the same value of the observer ``column``."""
+    """How jets form events: ``size`` consecutive jets, or consecutive jets with the same value of an observer.
+
+    Attributes:
+        size: the jets of an event; None: ``column`` decides.
+        column: the observer.
+    """
 
     size: int | None = None
     column: str | None = None
 
     def numbers(self, rows: SpanJets, position: int) -> npt.NDArray[np.int64]:
-        """Return the event of each jet, counted within these rows; ``position`` jets of the file come before them.
+        """Return the event of each jet, counted from 0 in these rows.
+
+        Args:
+            rows: the jets.
+            position: the number of jets of the file that come before them.
 
         Raises:
-            DataError: there is no such column.
+            DataError: there is no such observer.
         """
         if self.size is not None:
             place_N = np.arange(position, position + len(rows)) // self.size
@@ -39,7 +48,15 @@ class Events:
 
 
 def whole_events(parts: Iterable[SpanJets], events: Events) -> Iterator[tuple[SpanJets, npt.NDArray[np.int64]]]:
-    """Yield the jets again, cut between events only, each part with the event of each jet."""
+    """Yield the jets in parts of whole events, each with the event of its jets.
+
+    Args:
+        parts: the jets of a file, in order.
+        events: how jets form events.
+
+    Raises:
+        DataError: there is no such observer.
+    """
     position, rest = 0, None
     for part in parts:
         rows = part if rest is None else SpanJets.concatenate([rest, part])

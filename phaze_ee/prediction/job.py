@@ -34,16 +34,16 @@ class PredictionTask:
     """What is the same for all files.
 
     Attributes:
-        tagger: in evaluation mode, on the CPU.
-        policy: when jets leave; None: every jet gets the full model.
+        tagger: the tagger, in evaluation mode, on the CPU.
+        policy: decides where jets leave; None: every jet gets the full model.
         schema: the data configuration, with the observers to write.
-        recipe: what the outputs are told apart by.
-        events: which jets share ``event_budget``; None: there is no such budget.
-        event_budget: what the jets of an event may cost together.
+        recipe: what predictions depend on, to tell outputs apart.
         reference: the distributions to compare with; None: the files are not monitored.
-        rows: how many rows of a file are worked on at a time; what a jet spends may depend on it, the answers do not.
-        threads: of the engine.
-        device: where the network runs.
+        events: tells which jets share ``event_budget``; None: there is no budget.
+        event_budget: what the jets of an event may cost together.
+        rows: rows of a file that are processed at a time. The costs of jets may depend on it, the answers do not.
+        threads: the threads of the engine.
+        device: the device that the network runs on.
     """
 
     tagger: Tagger
@@ -59,14 +59,14 @@ class PredictionTask:
 
 
 def predict_file(task: PredictionTask, job: FileJob, advance: Callable[[int], None] = lambda rows: None) -> Manifest:
-    """Write the predictions for a file of jets, in their order; the output is whole or not there.
+    """Write the predictions for a file of jets, in their order. The output appears only when it is complete.
 
-    While the engine works on some jets, the next are read.
+    While the engine works on some jets, a thread reads the next.
 
     Args:
         task: what to do.
-        job: the file, and where the predictions go.
-        advance: told the number of rows after each part.
+        job: the file, and the file for its predictions.
+        advance: called with the number of rows after each part.
 
     Raises:
         DataError: the file cannot be used.
@@ -82,7 +82,7 @@ def predict_file(task: PredictionTask, job: FileJob, advance: Callable[[int], No
 
 
 class _FileRun:
-    """One file on its way through the engine, and what is counted meanwhile."""
+    """Runs the engine on one file, and counts exits, costs and events."""
 
     def __init__(self, task: PredictionTask, source: Path) -> None:
         self.task = task
@@ -97,7 +97,7 @@ class _FileRun:
         self.drift: DriftReference | None = None
 
     def read(self, advance: Callable[[int], None]) -> Iterator[tuple[SpanJets, EventNumbers | None]]:
-        """Yield the jets of the file in parts, with their events where these matter."""
+        """Yield the jets of the file in parts, with their events if there is an event budget."""
         if self.task.events is None:
             return ((rows, None) for rows in self._parts(advance))
         return whole_events(self._parts(advance), self.task.events)
@@ -136,6 +136,7 @@ class _FileRun:
             self.drift = seen if self.drift is None else self.drift + seen
 
     def manifest(self, job: FileJob) -> Manifest:
+        """Return the manifest of all jets so far."""
         return Manifest(
             recipe=self.task.recipe,
             input=job.input_file,

@@ -10,14 +10,13 @@ import torch
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from weaver.utils.dataset import _finalize_inputs
 
 from phaze_ee.data.rows import RowReader, SpanJets
 from phaze_ee.data.schema import DataSchema
-from phaze_ee.data.table import Span, selected_table
+from phaze_ee.data.table import Span
 from phaze_ee.errors import DataError
 from phaze_ee.types import JetBatch, JetInputs, LoadedJets
-from tests.data.small import LENGTH, OPTIONS, jet_columns, schema
+from tests.data.small import LENGTH, OPTIONS, jet_columns, schema, weaver_inputs
 from tests.jetclass_files import jetclass_columns, random_jets, write_root
 from tests.modes.two_class_project import DATA_CONFIG, write_jets
 
@@ -26,15 +25,8 @@ CONFIGS = sorted((Path(__file__).parents[2] / "data_configs").glob("*.yaml"))
 
 def both(path: Path, own: DataSchema, stop: int = 20) -> tuple[JetInputs, JetBatch, SpanJets]:
     """What weaver makes of the first rows of a file, and what our reader does."""
-    span = Span(path, 0, stop)
-    config = own.with_observers([]).config_for(training=False, labelled=False)
-    rows = RowReader(own, training=False).read(span)
-    table = selected_table(config, span, config.preprocess_params, config.test_time_selection, training=False)
-    table["_label_"] = np.zeros(len(table))
-    output = _finalize_inputs(table, config)
-    tensors = {kind: torch.from_numpy(output[f"_{group}"]) for kind, group in own.groups.items()}
-    mask = tensors.get("mask", torch.ones(len(rows), 1, own.length))
-    return JetInputs(tensors["points"], tensors["features"], tensors.get("vectors"), mask), rows.jets.batch(), rows
+    rows = RowReader(own, training=False).read(Span(path, 0, stop))
+    return weaver_inputs(path, own, stop), rows.jets.batch(), rows
 
 
 def assert_same(expected: JetInputs, batch: JetBatch, rows: SpanJets) -> None:
