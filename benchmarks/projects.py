@@ -14,6 +14,7 @@ from phaze_ee.modes import (
     new_project,
 )
 from phaze_ee.modes.request import Request
+from phaze_ee.modes.session import Session
 from phaze_ee.results.benchmark import BenchmarkResults
 from phaze_ee.results.evaluation import EvaluationResults
 from phaze_ee.results.training import TrainingHistory
@@ -37,7 +38,7 @@ class Judged:
 def made(workspace: str, name: str, options: Mapping[str, Any]) -> Project:
     """Return a new project, whose configuration has other values for some options."""
     project = Project(workspace, name)
-    new_project.run(Request("new_project", workspace, name))
+    new_project.run(Session.open(Request("new_project", workspace, name)))
     with project.config.open("a") as file:
         file.writelines(f"    c.{option} = {value!r}\n" for option, value in options.items())
     return project
@@ -52,7 +53,7 @@ def judged(workspace: str, name: str, options: Mapping[str, Any]) -> Judged:
     if not project.benchmark_results.is_file():
         if not project.root.exists():
             made(workspace, name, options)
-        chain.run(Request("chain", workspace, name, operations="train_evaluate_benchmark"))
+        chain.run(Session.open(Request("chain", workspace, name, operations="train_evaluate_benchmark")))
     return Judged(
         EvaluationResults.read(project.evaluation_results, made_by="evaluate"),
         BenchmarkResults.read(project.benchmark_results, made_by="benchmark"),

@@ -29,6 +29,7 @@ from rich.table import Table
 
 from benchmarks.projects import made
 from phaze_ee.modes.request import Request
+from phaze_ee.modes.session import Session
 from phaze_ee.modes.train import run as run_train
 from phaze_ee.training.callbacks import History
 from phaze_ee.training.resume import ResumePoints
@@ -70,7 +71,7 @@ def state() -> tuple[float, float, float]:
 
     ResumePoints._save, History.on_train_epoch_end = timed, recorded  # type: ignore[method-assign, assignment]
     try:
-        run_train(Request("train", "resume", made("resume", "large", LARGE).name))
+        run_train(Session.open(Request("train", "resume", made("resume", "large", LARGE).name)))
     finally:
         ResumePoints._save, History.on_train_epoch_end = save, record  # type: ignore[method-assign]
     step = (in_epoch[0] - sum(seconds[:-1])) / LARGE["steps_per_epoch"]  # type: ignore[operator]

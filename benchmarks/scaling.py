@@ -24,6 +24,7 @@ from rich.table import Table
 from benchmarks.projects import made
 from phaze_ee.modes import convert
 from phaze_ee.modes.request import Request
+from phaze_ee.modes.session import Session
 from phaze_ee.results.training import TrainingHistory
 from phaze_ee.workspace import Project
 
@@ -70,7 +71,7 @@ def project_of(name: str, config: Path, files: list[Path], processes: int) -> Pr
         "use_ddp": processes > 1,
     }
     project = made("scaling", name, values)
-    convert.run(Request("convert", "scaling", name, yes=True))
+    convert.run(Session.open(Request("convert", "scaling", name, yes=True)))
     return project
 
 

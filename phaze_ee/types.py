@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from phaze_ee.names import ExitStage, exit_names
+from phaze_ee.names import ExitStage
 
 JetsT = TypeVar("JetsT", bound="JetInputs | RaggedJets")
 
@@ -305,30 +305,3 @@ class JetBatch:
 
     def __len__(self) -> int:
         return len(self.inputs)
-
-
-@dataclass(frozen=True)
-class Predictions:
-    """The answers of a tagger for a data set, in input order.
-
-    Attributes:
-        logits_ENK: the logits of every exit, the full model last.
-        label_N: the class of each jet; -1 where it is unknown.
-        particle_count_N: the real particles of each jet that the network saw, at most P.
-        class_names: the K classes in the order of the logits.
-        observers: the observer columns of the data configuration.
-    """
-
-    logits_ENK: npt.NDArray[np.float32]
-    label_N: npt.NDArray[np.int64]
-    particle_count_N: npt.NDArray[np.int64]
-    class_names: tuple[str, ...]
-    observers: dict[str, npt.NDArray[np.generic]] = field(default_factory=dict)
-
-    @property
-    def exit_names(self) -> tuple[str, ...]:
-        """The names of the exits, the full model last."""
-        return exit_names(len(self.logits_ENK))
-
-    def __len__(self) -> int:
-        return len(self.label_N)

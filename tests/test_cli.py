@@ -1,27 +1,33 @@
 """The command line: modes, flags, exit statuses, and how little it imports."""
 
+import dataclasses
 import importlib
 import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from phaze_ee import cli
+from phaze_ee.atomic import replacing
+from phaze_ee.config.options import Options
 from phaze_ee.errors import CheckpointError, DataError, PhazeError, PreemptedError, RunError, UsageError
 from phaze_ee.modes import new_project
-from phaze_ee.modes.chain import CHAINABLE, parse_operations
+from phaze_ee.modes.mode import Mode
+from phaze_ee.modes.registry import MODES, chained_modes, flags_of
 from phaze_ee.modes.request import Request
+from phaze_ee.modes.session import Session
 
 HEAVY = {"torch", "lightning", "weaver", "matplotlib", "mplhep", "uproot", "awkward", "pydantic", "numpy", "rich"}
 CONTRACT_MODES = ("new_project", "train", "evaluate", "benchmark", "plot", "compare", "chain")
 
 
 def stop_with(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
-    def run(request: Request) -> None:
+    def run(session: Session) -> None:
         raise error
 
     monkeypatch.setattr(new_project, "run", run)
@@ -40,8 +46,8 @@ def test_help_imports_nothing_heavy_and_lists_every_mode() -> None:
     result = interpreter("-c", program)
     assert result.returncode == 0
     assert result.stdout.rstrip().endswith("IMPORTED")
-    for mode, summary in cli.MODES.items():
-        assert f"  {mode:<12} {summary}" in result.stdout
+    for mode in MODES.values():
+        assert f"  {mode.name:<12} {mode.summary}" in result.stdout
     assert "examples:" in result.stdout
 
 
@@ -53,14 +59,13 @@ def test_the_module_is_the_command() -> None:
     assert "Traceback" not in result.stderr
 
 
-@pytest.mark.parametrize("mode", cli.MODES)
+@pytest.mark.parametrize("mode", MODES)
 def test_every_mode_has_a_module_that_runs_it(mode: str) -> None:
     assert callable(importlib.import_module(f"phaze_ee.modes.{mode}").run)
 
 
 def test_every_mode_of_the_contract_is_there() -> None:
-    assert set(CONTRACT_MODES) <= set(cli.MODES)
-    assert set(CHAINABLE) <= set(cli.MODES)
+    assert set(CONTRACT_MODES) <= set(MODES)
 
 
 @pytest.mark.parametrize("flag", ["-o", "--operations", "--options"])
@@ -138,6 +143,62 @@ def test_what_the_system_refuses_is_one_line_and_status_1(
     assert "No space left on device: 'cache.nbi'" in text
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory: you tried"),
+        RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+    ],
+)
+def test_too_little_memory_is_one_line_with_a_remedy(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: Exception
+) -> None:
+    stop_with(monkeypatch, error)
+    assert cli.main(["-m", "new_project", "-p", "W", "P"]) == 1
+    text = capsys.readouterr().err
+    assert text.count("\n") == 1
+    assert "there is not enough memory; lower c.batch_size" in text
+
+
+def test_an_error_of_ours_is_not_taken_for_one_of_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    stop_with(monkeypatch, RuntimeError("a bug"))
+    with pytest.raises(RuntimeError, match="a bug"):
+        cli.main(["-m", "new_project", "-p", "W", "P"])
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_any_mode_in_order(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, number: signal.Signals
+) -> None:
+    def run(request: Request) -> None:
+        with replacing(tmp_path / "result.json") as temporary:
+            temporary.write_text("{", encoding="utf-8")
+            os.kill(os.getpid(), number)
+            time.sleep(10)  # the handler runs before this ends
+
+    before = signal.getsignal(number)
+    monkeypatch.setattr(cli, "run", run)
+    assert cli.main(["-m", "evaluate", "-p", "W", "P"]) == 1
+    assert capsys.readouterr().err == f"phaze_ee: stopped by {number.name}\n"
+    assert list(tmp_path.iterdir()) == []
+    assert signal.getsignal(number) is before
+
+
+def test_ctrl_c_in_a_finaliser_is_not_lost(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    class Interrupted:
+        def __del__(self) -> None:
+            raise KeyboardInterrupt
+
+    def run(request: Request) -> None:
+        Interrupted()
+        time.sleep(10)
+
+    monkeypatch.setattr(cli, "run", run)
+    assert cli.main(["-m", "evaluate", "-p", "W", "P"]) == 1
+    assert capsys.readouterr().err == "phaze_ee: interrupted\n"
+
+
 def test_interrupting_is_one_line_and_status_1(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -156,7 +217,7 @@ def test_success_is_status_0(
 
 @pytest.mark.parametrize("spelling", ["new_project_train", "newproject_train"])
 def test_both_spellings_of_new_project_chain(spelling: str) -> None:
-    assert parse_operations(spelling) == ["new_project", "train"]
+    assert chained_modes(spelling) == [MODES["new_project"], MODES["train"]]
 
 
 @pytest.mark.parametrize(
@@ -164,16 +225,24 @@ def test_both_spellings_of_new_project_chain(spelling: str) -> None:
 )
 def test_an_unknown_operation_is_named_before_anything_runs(operations: str, unknown: str) -> None:
     with pytest.raises(UsageError, match=f"unknown operation {unknown!r}"):
-        parse_operations(operations)
+        chained_modes(operations)
 
 
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["-m", "calibrate", "--files", "x.root"], "--files belongs to predict and chain, not to calibrate"),
-        (["-m", "predict", "--epsilon", "0.1"], "--epsilon belongs to calibrate and chain, not to predict"),
-        (["-m", "predict", "--ood", "x.root"], "--ood belongs to evaluate and chain, not to predict"),
-        (["-m", "train", "--exit-scores"], "--exit-scores belongs to predict and chain, not to train"),
+        (["-m", "calibrate", "--files", "x.root"], "--files belongs to predict, not to calibrate"),
+        (["-m", "predict", "--epsilon", "0.1"], "--epsilon belongs to calibrate, not to predict"),
+        (["-m", "predict", "--ood", "x.root"], "--ood belongs to evaluate, not to predict"),
+        (["-m", "train", "--exit-scores"], "--exit-scores belongs to predict, not to train"),
+        (["-m", "train", "--overwrite", "-o", "plot"], "--overwrite belongs to predict and generate, not to train"),
+        (["-m", "train", "--workers=3"], "--workers belongs to convert, predict, sweep and generate, not to train"),
+        (["-m", "evaluate", "-o", "plot"], "-o belongs to chain, not to evaluate"),
+        (
+            ["-m", "chain", "-o", "train_plot", "--epsilon", "0.1"],
+            "--epsilon belongs to calibrate, which -o train_plot",
+        ),
+        (["-m", "chain", "-o", "train_demo"], "unknown operation 'demo' in -o 'train_demo'"),
     ],
 )
 def test_flags_of_another_mode_are_refused(flags: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -181,6 +250,44 @@ def test_flags_of_another_mode_are_refused(flags: list[str], message: str, capsy
         cli.parse(["-p", "W", "p", *flags])
     assert ended.value.code == 2
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("mode", MODES.values(), ids=MODES)
+def test_help_of_a_mode_shows_its_flags_alone(mode: Mode, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.parse(["-m", mode.name, "--help"])
+    assert ended.value.code == 0
+    words = set(capsys.readouterr().out.replace(",", " ").split())
+    shown = {flag.name for other in MODES.values() for flag in other.flags if flag.name in words}
+    assert shown == {flag.name for flag in flags_of(mode)}
+    assert f"{mode.name}:" in words
+
+
+def test_each_flag_sets_an_option_or_a_field_of_the_request() -> None:
+    fields = {field.name for field in dataclasses.fields(Request)}
+    for mode in MODES.values():
+        for flag in mode.flags:
+            assert flag.destination in (Options.model_fields if flag.option else fields), flag
+
+
+def test_flags_that_stand_for_options_are_options_of_the_request() -> None:
+    request = cli.parse(["-m", "calibrate", "-p", "W", "P", "--epsilon", "0.1", "--target", "agreement"])
+    assert request == Request("calibrate", "W", "P", flags={"epsilon": 0.1, "exit_target": "agreement"})
+
+
+def test_a_configuration_is_run_once_in_a_chain(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PHAZE_EE_WORKSPACES", str(tmp_path))
+    config = tmp_path / "W/P/config/P_config.py"
+    config.parent.mkdir(parents=True)
+    config.write_text(
+        "def set_config(c):\n    print('set_config runs')\n    c.train_files = c.val_files = ['sample_jets/val/*.root']"
+    )
+    for mode in ("train", "calibrate", "evaluate"):
+        monkeypatch.setattr(f"phaze_ee.modes.{mode}.run", lambda session: session.options)
+    assert cli.main(["-m", "chain", "-p", "W", "P", "-o", "train_calibrate_evaluate"]) == 0
+    assert capsys.readouterr().out.count("set_config runs") == 1
 
 
 def test_a_second_mode_is_refused_with_what_was_meant(capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import uproot
 
-from phaze_ee.cli import MODES, parse
+from phaze_ee.cli import parse
 from phaze_ee.config.load import load_options
 from phaze_ee.config.options import NetworkOptions
 from phaze_ee.config.template import SAMPLE_VALUES
@@ -17,6 +17,7 @@ from phaze_ee.data.schema import DataSchema
 from phaze_ee.exits.policies import ThresholdPolicy
 from phaze_ee.models.build import build_tagger
 from phaze_ee.models.checkpoint import Checkpoint, save_checkpoint
+from phaze_ee.modes.registry import MODES
 from phaze_ee.workspace import Project
 from tests.modes.exit_policies import write_policy
 

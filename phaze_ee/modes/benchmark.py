@@ -11,11 +11,9 @@ from phaze_ee.data.schema import DataSchema
 from phaze_ee.errors import DataError, UsageError
 from phaze_ee.exits.policies import ThresholdPolicy
 from phaze_ee.exits.policy_file import ExitPolicyFile
-from phaze_ee.machine import resolve_device
 from phaze_ee.models.tagger import Tagger
-from phaze_ee.modes.console import console, show, show_notes
-from phaze_ee.modes.request import Request
-from phaze_ee.modes.session import Setup, load_setup, load_trained, policy_of_model, weights_hash
+from phaze_ee.modes.console import say, show, show_notes
+from phaze_ee.modes.session import Session
 from phaze_ee.names import exit_title
 from phaze_ee.results.benchmark import BenchmarkResults, ExitBenchmark, LatencyReport
 from phaze_ee.results.evaluation import EvaluationResults, ExitEvaluation
@@ -27,17 +25,15 @@ _SECONDS = 0.25  # for each exit, policy and batch size
 _CURVE_POINTS = 4  # timed of each cost-accuracy curve
 
 
-def run(request: Request) -> None:
-    """Count the cost of each exit, time it on some jets where there are any, and write benchmark_results.json."""
-    setup = load_setup(request)
-    tagger, schema, source = _tagger(setup)
+def run(session: Session) -> None:
+    """Count the cost of each exit, time it on some jets if there are any, and write benchmark_results.json."""
+    tagger, schema, source, model_hash = _network(session)
     costs = exit_costs(tagger, particles=schema.length)
-    model_hash = weights_hash(setup)
-    latency, latency_notes = _latency(setup, tagger, schema, model_hash)
-    evaluations, notes = _evaluations(setup, [cost.name for cost in costs], model_hash)
+    latency, latency_notes = _latency(session, tagger, schema, model_hash)
+    evaluations, notes = _evaluations(session, [cost.name for cost in costs], model_hash)
     results = BenchmarkResults(
         exits={cost.name: _exit_benchmark(cost, costs[-1], evaluations.get(cost.name)) for cost in costs},
-        project=str(setup.project),
+        project=str(session.project),
         model=source,
         model_hash=model_hash,
         particles=schema.length,
@@ -46,8 +42,8 @@ def run(request: Request) -> None:
         latency=latency,
         notes=[*notes, *latency_notes, *cost_notes(costs)],
     )
-    results.write(setup.project.benchmark_results)
-    console.print(f"Model: {source}", soft_wrap=True, markup=False)
+    results.write(session.project.benchmark_results)
+    say(f"Model: {source}")
     show(benchmark_table(results))
     if len(results.exits) > 1:
         show(head_table(results))
@@ -56,27 +52,27 @@ def run(request: Request) -> None:
         if results.latency.curves:
             show(curve_latency_table(results.latency))
     show_notes(results.notes)
-    console.print(f"Written: {setup.project.benchmark_results}", soft_wrap=True, markup=False)
+    say(f"Written: {session.project.benchmark_results}")
 
 
-def _tagger(setup: Setup) -> tuple[Tagger, DataSchema, str]:
-    """Return the network, its data configuration and where it comes from; costs need no trained weights."""
-    if setup.project.best_model.is_file() or setup.options.init_from is not None:
-        trained = load_trained(setup)
-        return trained.tagger, trained.schema, trained.source
-    return setup.build(setup.schema).eval(), setup.schema, f"{setup.project.config}, not trained yet"
+def _network(session: Session) -> tuple[Tagger, DataSchema, str, str | None]:
+    """Return the network, its data configuration, its origin and the hash of its weights; costs need no weights."""
+    if session.has_model:
+        model = session.model
+        return model.tagger, model.schema, model.source, model.hash
+    return session.build(session.schema).eval(), session.schema, f"{session.project.config}, not trained yet", None
 
 
 def _latency(
-    setup: Setup, tagger: Tagger, schema: DataSchema, model_hash: str | None
+    session: Session, tagger: Tagger, schema: DataSchema, model_hash: str | None
 ) -> tuple[LatencyReport | None, list[str]]:
-    """Time the form that the engine runs; without jets there are no times, and a note says why."""
+    """Return the times of the form that the engine runs, and notes; without jets no times, and the reason."""
     try:
-        inputs = timed_jets(schema, setup.files(setup.judged_files), _TIMED_JETS)
+        inputs = timed_jets(schema, session.files(session.judged_files), _TIMED_JETS)
     except (UsageError, DataError) as error:
         return None, [f"no times were measured: {error}"]
-    device = resolve_device(setup.options.device)
-    policy_file = policy_of_model(setup.project, model_hash)
+    device = session.device
+    policy_file = session.policy_of(model_hash)
     report = measure_latency(
         tagger.to(device).fastest_form(),
         inputs.to(device).ragged(),
@@ -86,15 +82,15 @@ def _latency(
         seconds=_SECONDS,
     )
     spent = (
-        "MACs spent are those of the form that runs, with each jet's own number of particles. Times are those of the "
-        "engine with every jet leaving at that exit, or as a policy says; the full model is timed without the heads on "
-        "the way, unless its answer needs them (exit_link = 'boosted')."
+        "Spent MACs are those of the form that runs, with each jet's own number of particles. Times are those of the "
+        "engine when every jet leaves at that exit, or where the policy says. The full model is timed without the exit "
+        "heads, unless its answer needs them (exit_link = 'boosted')."
     )
     return report, [spent]
 
 
 def _some_points(policy_file: ExitPolicyFile) -> list[ThresholdPolicy]:
-    """Return a few policies of each cost-accuracy curve, evenly spaced from its cheapest to its dearest."""
+    """Return a few policies of each cost-accuracy curve, evenly spaced from the cheapest to the most expensive."""
     return [
         ThresholdPolicy(curve.score, curve.thresholds[place], policy_file.temperatures)
         for curve in policy_file.curves
@@ -103,14 +99,14 @@ def _some_points(policy_file: ExitPolicyFile) -> list[ThresholdPolicy]:
 
 
 def _evaluations(
-    setup: Setup, exit_names: Sequence[str], model_hash: str | None
+    session: Session, exit_names: Sequence[str], model_hash: str | None
 ) -> tuple[dict[str, ExitEvaluation], list[str]]:
-    path = setup.project.evaluation_results
+    path = session.project.evaluation_results
     if not path.is_file():
         return {}, ["no accuracy yet: run mode 'evaluate', then this mode again"]
     evaluation = EvaluationResults.read(path, made_by="evaluate")
     if evaluation.model_hash != model_hash or list(evaluation.exits) != list(exit_names):
-        return {}, [f"{path} was made with another model and is left out: run mode 'evaluate', then this mode again"]
+        return {}, [f"{path} was made with another model and is not used: run mode 'evaluate', then this mode again"]
     return evaluation.exits, []
 
 
@@ -134,15 +130,15 @@ def cost_notes(costs: Sequence[ExitCost]) -> list[str]:
     excess = ", ".join(f"{exit_title(cost.name)} {cost.weaver_macs / cost.macs - 1:+.1%}" for cost in costs)
     notes = [
         "MACs are multiply-accumulates (two floating-point operations each) of all matrix products for one padded jet, "
-        "neighbour search and attention included, cumulative, with the heads visited on the way.",
-        f"weaver's counter ('flops') differs from that by: {excess}. It adds BatchNorm, activations and biases, and "
-        "leaves out products outside layers: the neighbour search, and a transformer's attention with its projection.",
+        "including neighbour search and attention. They are cumulative and include the heads of earlier exits.",
+        f"weaver's counter ('flops') differs from this by: {excess}. It adds BatchNorm, activations and biases, and "
+        "omits products outside layers: the neighbour search, and the attention of a transformer with its projection.",
     ]
     for cost in costs[:-1]:
         saved = 1 - cost.macs / full.macs
         if saved < _NEXT_TO_NOTHING:
             notes.append(
-                f"{exit_title(cost.name)} saves {saved:.2%} of the full model's MACs: it sits behind nearly all of the "
-                "network, for comparison only."
+                f"{exit_title(cost.name)} saves {saved:.2%} of the full model's MACs: it comes after nearly all of the "
+                "network, and is for comparison only."
             )
     return notes

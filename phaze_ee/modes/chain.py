@@ -1,45 +1,20 @@
 """Mode chain: several modes in a row."""
 
-import dataclasses
-import importlib
-
-from phaze_ee.errors import UsageError
 from phaze_ee.modes.console import console
-from phaze_ee.modes.request import Request
-
-CHAINABLE = (
-    "new_project",
-    "convert",
-    "train",
-    "retrofit",
-    "place",
-    "calibrate",
-    "evaluate",
-    "benchmark",
-    "predict",
-    "plot",
-)
+from phaze_ee.modes.registry import chained_modes
+from phaze_ee.modes.session import Session
 
 
-def run(request: Request) -> None:
-    """Run the modes of ``-o`` in order; the first that fails ends the chain with its own error."""
-    operations = parse_operations(request.operations)
-    for position, operation in enumerate(operations, start=1):
-        console.rule(f"{position}/{len(operations)} {operation}", align="left")
-        importlib.import_module(f"phaze_ee.modes.{operation}").run(dataclasses.replace(request, mode=operation))
+def run(session: Session) -> None:
+    """Run the modes of ``-o`` in order. The first that fails ends the chain with its own error."""
+    run_modes(session, session.request.operations)
 
 
-def parse_operations(operations: str) -> list[str]:
-    """Split ``train_evaluate`` into modes; ``new_project`` may also be written ``newproject``.
-
-    Raises:
-        UsageError: an operation is unknown, or none is given; nothing has run then.
-    """
-    words = operations.replace("new_project", "newproject").split("_")
-    modes = ["new_project" if word == "newproject" else word for word in words]
-    for mode in modes:
-        if mode not in CHAINABLE:
-            raise UsageError(
-                f"unknown operation {mode!r} in -o {operations!r}; join some of {', '.join(CHAINABLE)} with '_'"
-            )
-    return modes
+def run_modes(session: Session, operations: str) -> None:
+    """Run modes, joined by ``_``, on the project of a session. Its configuration is run once for all of them."""
+    modes = chained_modes(operations)
+    if modes[0].configured:
+        _ = session.options  # errors in the configuration show before anything runs
+    for position, mode in enumerate(modes, start=1):
+        console.rule(f"{position}/{len(modes)} {mode.name}", align="left")
+        mode.run(session.for_mode(mode.name))

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from phaze_ee.atomic import replacing
 from phaze_ee.errors import UsageError
-from phaze_ee.modes.console import console, show, show_notes
+from phaze_ee.modes.console import say, show, show_notes
 from phaze_ee.modes.plot import check_classes, read_project_results, say_what_is_missing, write_figures
-from phaze_ee.modes.request import Request
+from phaze_ee.modes.session import Session
 from phaze_ee.plots.tradeoff import ProjectResults, tradeoff_figures
 from phaze_ee.tables.benchmark import comparison_table
 from phaze_ee.workspace import Project, existing_project
@@ -16,10 +16,10 @@ from phaze_ee.workspace import Project, existing_project
 _SUMMARY_COLUMNS = ("project", "exit", "accuracy", "accuracy_error", "roc_auc", "flops", "macs", "params")
 
 
-def run(request: Request) -> None:
+def run(session: Session) -> None:
     """Compare ``--projects`` (default: all judged ones of the workspace); the project of ``-p`` plays no part."""
-    workspace = request.named_project
-    names = list(dict.fromkeys(request.projects)) or _judged_projects(workspace)
+    workspace = session.project
+    names = list(dict.fromkeys(session.request.projects)) or _judged_projects(workspace)
     projects = [read_project_results(existing_project(workspace.workspace, name)) for name in names]
     check_classes(projects)
     figures = {f"comparison_{name}": figure for name, figure in tradeoff_figures(projects).items()}
@@ -43,7 +43,7 @@ def _judged_projects(workspace: Project) -> list[str]:
         if all(found):
             judged.append(project.name)
         elif any(found):
-            console.print(f"Left out: {project} is not both evaluated and benchmarked", soft_wrap=True)
+            say(f"Left out: {project} is not both evaluated and benchmarked")
     if not judged:
         raise UsageError(
             f"no project in {workspace.workspace_root} is evaluated and benchmarked; run "
@@ -70,4 +70,4 @@ def _write_summary(path: Path, projects: Sequence[ProjectResults]) -> None:
                 cost = project.benchmark.exits[name]
                 scores = (exit_.accuracy, exit_.accuracy_error, exit_.roc_auc)
                 writer.writerow((project.name, name, *scores, cost.flops, cost.macs, cost.params))
-    console.print(f"Written: {path}", soft_wrap=True)
+    say(f"Written: {path}")

@@ -1,4 +1,4 @@
-"""Mode convert: turn the jets of a project into a cache, from which training and evaluation read many times as fast."""
+"""Mode convert: convert the jets of a project into a cache that training and evaluation read much faster."""
 
 import os
 import time
@@ -11,37 +11,35 @@ from rich.table import Table
 from phaze_ee.data.cache.build import Job, build_cache
 from phaze_ee.data.cache.reader import Cache
 from phaze_ee.data.spans import core_count
-from phaze_ee.modes.console import console, show
-from phaze_ee.modes.request import Request
-from phaze_ee.modes.session import FileOption, Setup, cache_root, load_setup
+from phaze_ee.modes.console import console, say, show
+from phaze_ee.modes.session import FileOption, Session
 from phaze_ee.tables.style import empty_table
 
 
-def run(request: Request) -> None:
+def run(session: Session) -> None:
     """Convert the training, validation, test and calibration files, and say how large the caches are."""
-    setup = load_setup(request)
-    root = cache_root(setup)
-    workers = setup.options.num_workers if request.workers is None else request.workers
+    root, wanted = session.cache_root, session.request.workers
+    workers = session.options.num_workers if wanted is None else wanted
     table = empty_table("Jets for training and evaluation", ["jets", "MB", "bytes/jet", "seconds"], first="files")
     caches = []
-    for option, job in _jobs(setup):
+    for option, job in _jobs(session):
         start = time.monotonic()
         caches.append(_convert(root, option, job, max(1, min(workers, core_count()))))
         _add_row(table, option, caches[-1], time.monotonic() - start)
     show(table)
-    console.print(f"Written: {root}", soft_wrap=True, markup=False)
+    say(f"Written: {root}")
     _name_others(root, caches)
 
 
-def _jobs(setup: Setup) -> Iterator[tuple[FileOption, Job]]:
-    train_files = setup.files("train_files")
-    resolved = setup.schema.resolve(train_files)
-    yield "train_files", Job(setup.schema, resolved, train_files, training=True)
+def _jobs(session: Session) -> Iterator[tuple[FileOption, Job]]:
+    train_files = session.files("train_files")
+    resolved = session.schema.resolve(train_files)
+    yield "train_files", Job(session.schema, resolved, train_files, training=True)
     names: tuple[FileOption, ...] = ("val_files", "test_files", "calibration_files")
     for option in names:
-        if getattr(setup.options, option):
-            labelled = option != "calibration_files" or setup.options.exit_target != "agreement"
-            yield option, Job(resolved, resolved, setup.files(option), training=False, labelled=labelled)
+        if getattr(session.options, option):
+            labelled = option != "calibration_files" or session.options.exit_target != "agreement"
+            yield option, Job(resolved, resolved, session.files(option), training=False, labelled=labelled)
 
 
 def _convert(root: Path, option: str, job: Job, workers: int) -> Cache:
@@ -63,14 +61,12 @@ def _add_row(table: Table, option: str, cache: Cache, seconds: float) -> None:
 
 
 def _name_others(root: Path, caches: list[Cache]) -> None:
-    """Say what else takes room there: caches of files or data configurations that have changed since."""
+    """Print the caches of other files or data configurations, which may be deleted."""
     own = {cache.folder.name for cache in caches}
     others = sorted(path for path in root.iterdir() if path.is_dir() and path.name not in own)
     if others:
         size = sum(entry.stat().st_size for path in others for entry in os.scandir(path))
-        console.print(
+        say(
             f"Note: caches of other files or of another data config take {size / 1e6:,.1f} MB there: "
-            f"{', '.join(path.name for path in others)}; delete what no project needs.",
-            soft_wrap=True,
-            markup=False,
+            f"{', '.join(path.name for path in others)}; delete those that no project needs."
         )

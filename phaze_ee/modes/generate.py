@@ -1,4 +1,4 @@
-"""Mode ``generate``: JetClass-like jets, into the project's data folder or into ``--output``."""
+"""Mode generate: JetClass-like jets, in the data folder of the project or in ``--output``."""
 
 import os
 from contextlib import ExitStack
@@ -11,19 +11,20 @@ from rich.table import Table
 
 from phaze_ee.errors import UsageError
 from phaze_ee.generate import GeneratorOptions, Progress, generate_files
-from phaze_ee.modes.console import console, show
+from phaze_ee.modes.console import console, say, show
 from phaze_ee.modes.request import Request
+from phaze_ee.modes.session import Session
 from phaze_ee.tables.style import empty_table
 
 
-def run(request: Request) -> None:
-    """Generate the jets that ``request`` asks for, with a progress bar, and list the files.
+def run(session: Session) -> None:
+    """Generate jets, show a progress bar, and list the files.
 
     Raises:
         UsageError: a flag is wrong or missing, Pythia8 or FastJet is missing, or a file exists.
         RunError: the generation fails.
     """
-    options = generator_options(request)
+    options = generator_options(session.request)
     columns = (
         TextColumn("generating jets"),
         BarColumn(),
@@ -44,11 +45,11 @@ def run(request: Request) -> None:
 
         files = generate_files(options, advance)
     show(_summary(files, options))
-    console.print(f"Written: {options.output}", soft_wrap=True)
+    say(f"Written: {options.output}")
 
 
 def generator_options(request: Request) -> GeneratorOptions:
-    """Return the options of a request; what it leaves open keeps the generator's default."""
+    """Return the options of a request. Flags that are not given keep the default of the generator."""
     if request.output is None and request.project is None:
         raise UsageError("mode 'generate' needs --output FOLDER, or -p WORKSPACE PROJECT to write into its data folder")
     chosen: dict[str, Any] = {

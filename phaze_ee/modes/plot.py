@@ -6,8 +6,8 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from phaze_ee.errors import UsageError
-from phaze_ee.modes.console import console
-from phaze_ee.modes.request import Request
+from phaze_ee.modes.console import console, say
+from phaze_ee.modes.session import Session
 from phaze_ee.plots.audits import exit_histogram_figure, exit_rates_figure, mass_shapes_figure
 from phaze_ee.plots.confusion import confusion_figure
 from phaze_ee.plots.curves import accuracy_figure, loss_figure
@@ -103,13 +103,13 @@ def _command(mode: str, project: Project) -> str:
     return f"phaze_ee -m {mode} -p {project.workspace} {project.name}"
 
 
-def run(request: Request) -> None:
+def run(session: Session) -> None:
     """Draw the project's results, as PNG and PDF, under output/plots."""
-    project = request.existing_project
+    project = session.request.existing_project
     results = read_project_results(project)
     figures = {
         **_in_folder("performance", performance_figures(results)),
-        **_in_folder("dynamic", policy_figures(project, results, request.projects)),
+        **_in_folder("dynamic", policy_figures(project, results, session.request.projects)),
         **_in_folder("ood", ood_figures(project, results)),
         **_in_folder("loss", training_figures(project)),
     }
@@ -151,7 +151,7 @@ def policy_figures(project: Project, results: ProjectResults, rivals: Sequence[s
     check_classes([results, *static])
     for rival in static:
         if rival.benchmark.latency is None:
-            console.print(f"Not drawn: {rival.name} has no measured times; benchmark it with jets", soft_wrap=True)
+            say(f"Not drawn: {rival.name} has no measured times; benchmark it with jets")
     figures = dynamic_figures(DynamicProject(dynamic, results.benchmark, static))
     figures["exit_histogram"] = exit_histogram_figure(dynamic)
     if dynamic.exit_rates:
@@ -185,7 +185,7 @@ def write_figures(figures: dict[str, Figure], folder: Path) -> None:
     """Write the figures below ``folder``, and print where they are."""
     for name, figure in figures.items():
         first, *others = save(figure, folder / name)
-        console.print(f"Written: {first}, {', '.join(path.suffix for path in others)}", soft_wrap=True)
+        say(f"Written: {first}, {', '.join(path.suffix for path in others)}")
 
 
 def _has_roc_curves(evaluation: EvaluationResults) -> bool:

@@ -1,4 +1,4 @@
-"""Mode predict: the answers of the trained network, with its exits, for any files of jets."""
+"""Mode predict: write the answers of the trained network, with its exits, for any files of jets."""
 
 import dataclasses
 import hashlib
@@ -21,11 +21,10 @@ from phaze_ee.errors import UsageError
 from phaze_ee.exits.drift import compare
 from phaze_ee.exits.policies import ThresholdPolicy
 from phaze_ee.exits.policy_file import ExitPolicyFile
-from phaze_ee.machine import resolve_device
 from phaze_ee.models.tagger import Tagger
-from phaze_ee.modes.console import console, show, show_notes
+from phaze_ee.modes.console import console, say, show, show_notes
 from phaze_ee.modes.request import Request
-from phaze_ee.modes.session import Setup, Trained, load_setup, load_trained, weights_hash
+from phaze_ee.modes.session import Session
 from phaze_ee.prediction.columns import check_observers
 from phaze_ee.prediction.events import Events
 from phaze_ee.prediction.job import PredictionTask, predict_file
@@ -39,61 +38,12 @@ _AMOUNT = re.compile(r"(\d+(?:\.\d*)?(?:[eE][+-]?\d+)?)\s*(k|M|G|ms)")
 _FACTORS = {"k": 1e3, "M": 1e6, "G": 1e9}
 _TIMED_JETS = 256
 _ROUNDS = 3
-
-
-def requested_events(request: Request) -> Events | None:
-    """Return how jets make events; None without ``--event-budget``.
-
-    Raises:
-        UsageError: the flags do not go together.
-    """
-    given = [request.event_size is not None, request.event_column is not None]
-    if request.event_budget is None:
-        if any(given):
-            raise UsageError("--event-size and --event-column say what shares an --event-budget; give one")
-        return None
-    if sum(given) != 1:
-        raise UsageError("--event-budget needs to know the events: give --event-size N or --event-column NAME")
-    if request.event_size is not None and request.event_size < 1:
-        raise UsageError(f"--event-size {request.event_size} is not a number of jets; give 1 or more")
-    return Events(request.event_size, request.event_column)
-
-
-def event_budget(amount: str, tagger: Tagger, schema: DataSchema, file: Path, threads: int) -> EventBudget:
-    """Return the budget in multiply-accumulates; milliseconds are turned into these by timing the full model.
-
-    Raises:
-        UsageError: the amount is not one, or not positive.
-    """
-    match = _AMOUNT.fullmatch(amount.strip())
-    if match is None:
-        raise UsageError(f"--event-budget {amount!r} is neither MACs (500k, 200M, 1.5G) nor milliseconds (5ms)")
-    number, unit = float(match[1]), match[2]
-    if unit != "ms":
-        return EventBudget(number * _FACTORS[unit])
-    rate = _macs_per_ms(tagger, schema, file, threads)
-    console.print(
-        f"Budget: {amount} are {number * rate / 1e6:.3g} M MACs at the {rate / 1e6:.3g} M a ms of the full model"
-    )
-    return EventBudget(number * rate)
-
-
-def _macs_per_ms(tagger: Tagger, schema: DataSchema, file: Path, threads: int) -> float:
-    jets = next(iter(evaluation_loader(schema, [file], batch_size=_TIMED_JETS, labelled=False))).inputs.ragged()
-    engine = Engine(tagger, threads=threads)
-    macs = float(engine(jets).macs_N.sum())  # the first call warms up
-    start = time.perf_counter()
-    for _ in range(_ROUNDS):
-        engine(jets)
-    return macs * _ROUNDS / (1e3 * (time.perf_counter() - start))
-
-
-# No confidence reaches it, but the exit is offered, as it would not be with infinity.
+# No confidence reaches this threshold. Infinity would say that the exit is not offered at all.
 _NEVER = 2.0
 
 
-def run(request: Request) -> None:
-    """Write the predictions for ``--files`` (else the files that evaluate reads), one file for each.
+def run(session: Session) -> None:
+    """Write predictions for ``--files``, or else for the files that evaluate reads; one output for each file.
 
     Raises:
         UsageError: a flag is wrong, no file matches, the policy is of another model, or an output exists that was made
@@ -102,22 +52,21 @@ def run(request: Request) -> None:
         DataError: a file cannot be used.
         RunError: an output cannot be written.
     """
-    setup = load_setup(request)
-    trained = load_trained(setup)
-    console.print(f"Model:  {trained.source}", soft_wrap=True, markup=False)
-    files, notes = _files(request, setup)
+    request, model = session.request, session.model
+    say(f"Model:  {model.source}")
+    files, notes = _files(session)
     forced = request.max_exit is not None or request.event_budget is not None
     if forced and request.monitor is not None:
         raise UsageError(
-            "--monitor compares where the policy alone lets jets leave; run it without --max-exit and --event-budget"
+            "--monitor compares the exits that the policy alone chooses; run it without --max-exit and --event-budget"
         )
-    task = _task(request, setup, trained, _policy(setup))
+    task = _task(session, _policy(session))
     if forced:
-        notes.append("jets that --max-exit or --event-budget sends home are outside the policy's promise")
+        notes.append("the promise of the policy does not cover jets that leave because of --max-exit or --event-budget")
     if request.event_budget is not None:
         budget = event_budget(request.event_budget, task.tagger, task.schema, files[0], task.threads)
         task = dataclasses.replace(task, event_budget=budget)
-    folder = request.output or setup.project.predictions
+    folder = request.output or session.project.predictions
     jobs = plan(files, folder, request.format)
     done = [] if request.overwrite else [(job, finished(job, task.recipe)) for job in jobs]
     earlier = {job: manifest for job, manifest in done if manifest is not None}
@@ -125,34 +74,35 @@ def run(request: Request) -> None:
     made = list(_predicted(task, [job for job in jobs if job not in earlier], request))
     seconds = time.perf_counter() - started
     show(prediction_table(list(earlier.values()), made, seconds))
-    show_notes([*trained.notes, *notes, *prediction_notes(jobs, list(earlier.values()), made)])
-    console.print(f"Written: {folder}", soft_wrap=True, markup=False)
+    show_notes([*model.notes, *notes, *prediction_notes(jobs, list(earlier.values()), made)])
+    say(f"Written: {folder}")
     if request.monitor is not None:
         _monitor(task, [*earlier.values(), *made], request.monitor, folder / "drift.json")
 
 
-def _policy(setup: Setup) -> ExitPolicyFile | None:
-    path = setup.project.exit_policy
+def _policy(session: Session) -> ExitPolicyFile | None:
+    path = session.project.exit_policy
     if not path.is_file():
         note = f"no exit policy yet ({path}; mode 'calibrate' makes it): every jet gets the full model"
-        console.print(f"Policy: {note}", soft_wrap=True, markup=False)
+        say(f"Policy: {note}")
         return None
-    file = ExitPolicyFile.load(path, weights_hash(setup))
-    console.print(f"Policy: {path}: {file.guarantee.statement}", soft_wrap=True, markup=False)
+    file = ExitPolicyFile.load(path, session.model.hash)
+    say(f"Policy: {path}: {file.guarantee.statement}")
     return file
 
 
-def _task(request: Request, setup: Setup, trained: Trained, policy: ExitPolicyFile | None) -> PredictionTask:
+def _task(session: Session, policy: ExitPolicyFile | None) -> PredictionTask:
+    request, model = session.request, session.model
     if request.monitor is not None:
-        _check_monitoring(request.monitor, setup, policy)
+        _check_monitoring(request.monitor, session, policy)
     events = requested_events(request)
-    schema = trained.schema if request.observers is None else trained.schema.with_observers(request.observers)
+    schema = model.schema if request.observers is None else model.schema.with_observers(request.observers)
     if events is not None and events.column is not None and events.column not in schema.weaver.observer_names:
         schema = schema.with_observers([*schema.weaver.observer_names, events.column])
     check_observers(schema.weaver.observer_names, schema.class_names)
     reference = policy.reference if policy is not None and request.monitor is not None else None
     recipe = Recipe(
-        model=weights_hash(setup),
+        model=model.hash,
         policy=_recipe_of(policy, request.max_exit),
         data=hashlib.sha256(json.dumps(schema.options, sort_keys=True).encode()).hexdigest(),
         exit_scores=request.exit_scores,
@@ -160,22 +110,22 @@ def _task(request: Request, setup: Setup, trained: Trained, policy: ExitPolicyFi
         event_budget=None if events is None else f"{request.event_budget} for {events.column or events.size}",
     )
     return PredictionTask(
-        tagger=trained.tagger,
-        policy=_chosen(policy, len(trained.tagger.exit_stages), request),
+        tagger=model.tagger,
+        policy=_chosen(policy, len(model.tagger.exit_stages), request),
         events=events,
         schema=schema,
         recipe=recipe,
         reference=reference,
         rows=EVALUATION_ROWS,
         threads=max(1, torch.get_num_threads() // (request.workers or 1)),
-        device=str(resolve_device(setup.options.device)),
+        device=str(session.device),
     )
 
 
 def _chosen(policy: ExitPolicyFile | None, exits: int, request: Request) -> ThresholdPolicy | None:
     if request.max_exit is None and request.event_budget is None:
         return None if policy is None else policy.policy()
-    # A policy by which nothing leaves: the budget or the cap alone sends jets home.
+    # Without a policy no jet leaves by itself: the budget or the cap alone decides.
     chosen = ThresholdPolicy("confidence", [_NEVER] * exits) if policy is None else policy.policy()
     return chosen if request.max_exit is None else chosen.capped(request.max_exit)
 
@@ -187,12 +137,12 @@ def _recipe_of(policy: ExitPolicyFile | None, max_exit: int | None) -> str | Non
     return digest if max_exit is None else f"{digest}, exit {max_exit} at most"
 
 
-def _check_monitoring(significance: float, setup: Setup, policy: ExitPolicyFile | None) -> None:
+def _check_monitoring(significance: float, session: Session, policy: ExitPolicyFile | None) -> None:
     if not 0 < significance < 1:
         raise UsageError(f"--monitor {significance:g} is not a significance: give a number between 0 and 1")
     if policy is None:
         raise UsageError(
-            f"--monitor compares with the calibration jets, but there is no {setup.project.exit_policy}: run mode "
+            f"--monitor compares with the calibration jets, but there is no {session.project.exit_policy}: run mode "
             "'calibrate'"
         )
 
@@ -201,18 +151,18 @@ def _digest(record: Record, *fields: str) -> str:
     return hashlib.sha256(record.model_dump_json(include=set(fields)).encode()).hexdigest()
 
 
-def _files(request: Request, setup: Setup) -> tuple[list[Path], list[str]]:
-    if request.files:
-        return expand_patterns("--files", request.files, setup.project.root), []
-    if setup.options.test_files:
-        return setup.files("test_files"), []
-    return setup.files("val_files"), [
+def _files(session: Session) -> tuple[list[Path], list[str]]:
+    if session.request.files:
+        return expand_patterns("--files", session.request.files, session.project.root), []
+    if session.options.test_files:
+        return session.files("test_files"), []
+    return session.files("val_files"), [
         "c.test_files is empty and there is no --files, so these are the validation files"
     ]
 
 
 def _predicted(task: PredictionTask, jobs: Sequence[FileJob], request: Request) -> Iterator[Manifest]:
-    """Yield the manifest of each file that is predicted now, and show how far it is."""
+    """Predict the files, show the progress, and yield the manifest of each."""
     parallel = request.scheduler is not None or (request.workers or 1) > 1
     if parallel:
         require_dask()
@@ -240,5 +190,52 @@ def _monitor(task: PredictionTask, manifests: Sequence[Manifest], significance: 
     report = compare(task.reference, sum(seen[1:], start=seen[0]), significance)
     report.write(path)
     for line in drift_lines(report):
-        console.print(line, soft_wrap=True, markup=False)
-    console.print(f"Written: {path}", soft_wrap=True, markup=False)
+        say(line)
+    say(f"Written: {path}")
+
+
+def requested_events(request: Request) -> Events | None:
+    """Return which jets form an event; None without ``--event-budget``.
+
+    Raises:
+        UsageError: the flags do not go together.
+    """
+    given = [request.event_size is not None, request.event_column is not None]
+    if request.event_budget is None:
+        if any(given):
+            raise UsageError("--event-size and --event-column need an --event-budget; give one")
+        return None
+    if sum(given) != 1:
+        raise UsageError("--event-budget needs either --event-size N or --event-column NAME")
+    if request.event_size is not None and request.event_size < 1:
+        raise UsageError(f"--event-size {request.event_size} is not a number of jets; give 1 or more")
+    return Events(request.event_size, request.event_column)
+
+
+def event_budget(amount: str, tagger: Tagger, schema: DataSchema, file: Path, threads: int) -> EventBudget:
+    """Return the budget in multiply-accumulates (MACs). Milliseconds are converted by timing the full model.
+
+    Raises:
+        UsageError: the amount cannot be read, or is not positive.
+    """
+    match = _AMOUNT.fullmatch(amount.strip())
+    if match is None:
+        raise UsageError(f"--event-budget {amount!r} is neither MACs (500k, 200M, 1.5G) nor milliseconds (5ms)")
+    number, unit = float(match[1]), match[2]
+    if unit != "ms":
+        return EventBudget(number * _FACTORS[unit])
+    rate = _macs_per_ms(tagger, schema, file, threads)
+    console.print(
+        f"Budget: {amount} = {number * rate / 1e6:.3g} M MACs (the full model does {rate / 1e6:.3g} M MACs per ms)"
+    )
+    return EventBudget(number * rate)
+
+
+def _macs_per_ms(tagger: Tagger, schema: DataSchema, file: Path, threads: int) -> float:
+    jets = next(iter(evaluation_loader(schema, [file], batch_size=_TIMED_JETS, labelled=False))).inputs.ragged()
+    engine = Engine(tagger, threads=threads)
+    macs = float(engine(jets).macs_N.sum())  # the first call warms up
+    start = time.perf_counter()
+    for _ in range(_ROUNDS):
+        engine(jets)
+    return macs * _ROUNDS / (1e3 * (time.perf_counter() - start))

@@ -1,4 +1,4 @@
-"""What a user asked for on the command line, as the modes see it."""
+"""The command line, as the modes see it."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -45,7 +45,7 @@ class Request:
     fresh: bool = False
     yes: bool = False
     verbose: bool = False
-    flags: dict[str, Any] = field(default_factory=dict)  # options of the configuration, given on the command line
+    flags: dict[str, Any] = field(default_factory=dict)  # options of the configuration that the command line overrides
 
     @property
     def named_project(self) -> Project:

@@ -1,206 +1,349 @@
-"""From a project's name to what the modes work on: options, data configuration, files, tagger."""
+"""One command on one project: everything that modes ask for is found out once, when it is first asked for.
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+The command line opens a session before it imports torch, so heavy libraries are imported in the methods that use them.
+"""
+
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+from copy import copy
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self, final
 
-import torch
-
-from phaze_ee.config.load import load_options
-from phaze_ee.config.options import Options
-from phaze_ee.data.cache.reader import Cache, find_cache
-from phaze_ee.data.files import expand_patterns
-from phaze_ee.data.schema import DataSchema, choose_background
 from phaze_ee.errors import CheckpointError, UsageError
-from phaze_ee.exits.policy_file import ExitPolicyFile
-from phaze_ee.models import checkpoint
-from phaze_ee.models.build import build_tagger
-from phaze_ee.models.checkpoint import load_checkpoint, load_weights
-from phaze_ee.models.tagger import Tagger
-from phaze_ee.modes.console import console
 from phaze_ee.modes.request import Request
 from phaze_ee.workspace import Project, find_file
+
+if TYPE_CHECKING:
+    import torch
+
+    from phaze_ee.config.load import Configuration
+    from phaze_ee.config.options import Options
+    from phaze_ee.data.cache.reader import Cache
+    from phaze_ee.data.schema import DataSchema
+    from phaze_ee.exits.policy_file import ExitPolicyFile
+    from phaze_ee.models.tagger import Tagger
+    from phaze_ee.types import JetBatch
 
 FileOption = Literal["train_files", "val_files", "test_files", "calibration_files"]
 
 
-@dataclass(frozen=True)
-class Setup:
-    """A project with its configuration read and checked."""
+@final
+@dataclasses.dataclass(frozen=True)
+class TrainedModel:
+    """A tagger that answers, and where it comes from.
 
-    project: Project
-    options: Options
-    schema: DataSchema
+    Attributes:
+        tagger: in evaluation mode, on the CPU.
+        schema: the data configuration of its training.
+        source: the file and the epoch, in words.
+        hash: SHA-256 of the file with its weights, computed from the bytes that were loaded.
+        notes: what a reader of its results should know.
+        options: the options of its training; None: it was not trained here.
+    """
 
-    def files(self, option: FileOption) -> list[Path]:
-        """Return the files that an option's patterns name.
+    tagger: "Tagger"
+    schema: "DataSchema"
+    source: str
+    hash: str
+    notes: tuple[str, ...] = ()
+    options: Mapping[str, Any] | None = None
+
+
+@final
+class Session:
+    """One command on one project.
+
+    Properties read what they need when they are first used and keep it: the configuration is run once, the checkpoint
+    is read and hashed once, the patterns of files are expanded once.
+
+    Attributes:
+        request: the command line.
+    """
+
+    def __init__(self, request: Request) -> None:
+        self.request = request
+        self._files: dict[FileOption, list[Path]] = {}
+        self._configurations: dict[Path, Configuration] = {}  # shared by all sessions of a command
+
+    @classmethod
+    def open(cls, request: Request) -> Self:
+        """Return the session of a command line. Nothing is read yet."""
+        return cls(request)
+
+    def for_mode(self, mode: str) -> "Session":
+        """Return a session of another mode of the same command. The configuration is not run again."""
+        return self._reopened(dataclasses.replace(self.request, mode=mode))
+
+    def for_project(self, project: Project) -> "Session":
+        """Return a session of the same command on another project."""
+        return Session(dataclasses.replace(self.request, workspace=project.workspace, project=project.name))
+
+    def with_flags(self, **flags: Any) -> "Session":
+        """Return a session with more options set on the command line. The configuration is not run again."""
+        return self._reopened(dataclasses.replace(self.request, flags={**self.request.flags, **flags}))
+
+    def with_options(self, options: "Options") -> "Session":
+        """Return a session of the same project, files and model with other options."""
+        other = copy(self)
+        other.__dict__["options"] = options
+        return other
+
+    def _reopened(self, request: Request) -> "Session":
+        other = Session(request)
+        other._configurations = self._configurations
+        return other
+
+    @cached_property
+    def project(self) -> Project:
+        """The project of ``-p``. It need not exist yet; reading its configuration is an error then.
 
         Raises:
-            UsageError: a pattern names none.
+            UsageError: ``-p`` was not given, or a name is not usable.
         """
-        where = f"{self.project.config}: {option}"
-        return expand_patterns(where, getattr(self.options, option), self.project.root)
+        return self.request.named_project
+
+    @property
+    def configuration(self) -> "Configuration":
+        """What the configuration file of the project sets.
+
+        Raises:
+            UsageError: there is no such project, or its configuration is wrong.
+        """
+        from phaze_ee.config.load import Configuration
+
+        path = self.request.existing_project.config
+        if path not in self._configurations:
+            self._configurations[path] = Configuration.read(path)
+        return self._configurations[path]
+
+    @cached_property
+    def options(self) -> "Options":
+        """The options of the configuration and of the command line, which overrides it.
+
+        Raises:
+            UsageError: an option is missing or wrong.
+        """
+        return self.configuration.options(self.request.flags)
+
+    @cached_property
+    def schema(self) -> "DataSchema":
+        """The data configuration, as its YAML file has it.
+
+        Raises:
+            UsageError: the file is missing, or ``c.num_classes`` or ``c.background`` does not fit it.
+            DataError: the data configuration is wrong.
+        """
+        from phaze_ee.data.schema import DataSchema, choose_background
+
+        options, project = self.options, self.project
+        schema = DataSchema.load(find_file("data_config", options.data_config, project.root))
+        if options.num_classes not in (None, len(schema.class_names)):
+            raise UsageError(
+                f"{project.config}: num_classes = {options.num_classes}, but {options.data_config} has "
+                f"{len(schema.class_names)} classes; correct num_classes or remove it"
+            )
+        choose_background(schema.class_names, options.background)  # a wrong name ends here, not after the training
+        return schema
+
+    @cached_property
+    def device(self) -> "torch.device":
+        """The device of the option ``device``.
+
+        Raises:
+            UsageError: CUDA is wanted and this machine has none.
+        """
+        from phaze_ee.machine import resolve_device
+
+        return resolve_device(self.options.device)
+
+    @cached_property
+    def model(self) -> TrainedModel:
+        """The best model of the project; before any training, the network with the weights of ``c.init_from``.
+
+        Raises:
+            CheckpointError: there is neither, or the file cannot be used.
+        """
+        project = self.project
+        _ = self.schema  # a wrong configuration is reported before a checkpoint is read
+        if project.best_model.is_file():
+            return self._best_model()
+        if self.options.init_from is not None:
+            return self._initial_model()
+        raise CheckpointError(
+            f"project {project} has no model yet ({project.best_model} does not exist); train it first: "
+            f"phaze_ee -m train -p {project.workspace} {project.name}"
+        )
+
+    @property
+    def has_model(self) -> bool:
+        """Whether there are weights: a best model, or those of ``c.init_from``."""
+        return self.project.best_model.is_file() or self.options.init_from is not None
+
+    @cached_property
+    def background(self) -> str | None:
+        """The background class among the classes of the model; None: rejections and cuts have no background."""
+        from phaze_ee.data.schema import choose_background
+
+        return choose_background(self.model.schema.class_names, self.options.background)
+
+    @cached_property
+    def policy(self) -> "ExitPolicyFile | None":
+        """The exit policy of the project; None without one, and with a note if it belongs to another model.
+
+        Raises:
+            UsageError: the file cannot be read.
+        """
+        return self.policy_of(self.model.hash)
+
+    def policy_of(self, model_hash: str | None) -> "ExitPolicyFile | None":
+        """Return the exit policy of the project if it belongs to the model with this hash, see :attr:`policy`."""
+        from phaze_ee.exits.policy_file import ExitPolicyFile
+        from phaze_ee.modes.console import say
+
+        path = self.project.exit_policy
+        if not path.is_file():
+            return None
+        file = ExitPolicyFile.read(path, made_by="calibrate")
+        if file.model_hash == model_hash:
+            return file
+        say(
+            f"Note: {path} was calibrated for another model, or for this one before it was trained again, and is not "
+            "used: run mode 'calibrate' again"
+        )
+        return None
 
     @property
     def judged_files(self) -> FileOption:
-        """The option that names the jets to judge a model on: the test files, or the validation files without any."""
+        """The option that names the jets to judge a model on: the test files, else the validation files."""
         return "test_files" if self.options.test_files else "val_files"
 
-    def build(self, schema: DataSchema) -> Tagger:
-        """Build the configured network, starting from ``c.init_from`` where that is set.
+    def files(self, option: FileOption) -> list[Path]:
+        """Return the files that the patterns of an option match.
+
+        Raises:
+            UsageError: a pattern matches no file.
+        """
+        from phaze_ee.data.files import expand_patterns
+
+        if option not in self._files:
+            where = f"{self.project.config}: {option}"
+            self._files[option] = expand_patterns(where, getattr(self.options, option), self.project.root)
+        return self._files[option]
+
+    def build(self, schema: "DataSchema") -> "Tagger":
+        """Build the configured network, with the weights of ``c.init_from`` if this is set.
 
         Raises:
             UsageError: the network file or an option of the network is wrong.
             CheckpointError: ``c.init_from`` cannot be used.
         """
+        return self._built(schema)[0]
+
+    def _built(self, schema: "DataSchema") -> tuple["Tagger", str]:
+        from phaze_ee.models.build import build_tagger
+        from phaze_ee.models.checkpoint import load_weights
+
         options = self.options
         network_config = find_file("network_config", options.network_file, self.project.root)
         try:
             tagger = build_tagger(options, network_config, schema.weaver)
         except UsageError as error:
             raise UsageError(f"{self.project.config}: {error}") from error
-        if options.init_from is not None:
-            load_weights(tagger, find_file("init_from", options.init_from, self.project.root))
-        return tagger
+        if options.init_from is None:
+            return tagger, ""
+        return tagger, load_weights(tagger, find_file("init_from", options.init_from, self.project.root))
 
+    def _best_model(self) -> TrainedModel:
+        from phaze_ee.data.schema import DataSchema
+        from phaze_ee.models.checkpoint import load_checkpoint
 
-@dataclass(frozen=True)
-class Trained:
-    """A tagger that answers, the data configuration it was trained with, and where it comes from."""
-
-    tagger: Tagger
-    schema: DataSchema
-    source: str
-    notes: tuple[str, ...] = ()
-    options: Mapping[str, Any] | None = None  # those of the training, None where there was none
-
-
-def load_setup(request: Request) -> Setup:
-    """Read the configuration of the request's project.
-
-    Raises:
-        UsageError: the project or something in its configuration is missing or wrong.
-        DataError: the data configuration is wrong.
-    """
-    project = request.existing_project
-    options = load_options(project.config, request.flags)
-    schema = DataSchema.load(find_file("data_config", options.data_config, project.root))
-    if options.num_classes not in (None, len(schema.class_names)):
-        raise UsageError(
-            f"{project.config}: num_classes = {options.num_classes}, but {options.data_config} has "
-            f"{len(schema.class_names)} classes; correct num_classes or remove it"
-        )
-    choose_background(schema.class_names, options.background)  # a wrong name ends here, not after the training
-    return Setup(project, options, schema)
-
-
-def load_trained(setup: Setup) -> Trained:
-    """Return the project's best model; before any training, the weights of ``c.init_from``.
-
-    Raises:
-        CheckpointError: there is neither, or the file cannot be used.
-    """
-    project = setup.project
-    if project.best_model.is_file():
-        checkpoint = load_checkpoint(project.best_model)
+        path = self.project.best_model
+        checkpoint = load_checkpoint(path)
         schema = DataSchema.from_options(checkpoint.data_options)
-        notes = _changes(setup, schema)
-        return Trained(
-            checkpoint.tagger, schema, f"{project.best_model} (epoch {checkpoint.epoch + 1})", notes, checkpoint.options
-        )
-    if setup.options.init_from is not None:
-        schema = setup.schema
-        if schema.needs_standardisation:
-            schema = schema.resolve(setup.files("train_files"))
+        changed = f"data_config {self.options.data_config} has changed since the training; the model's own is used"
+        notes = () if self.schema.class_names == schema.class_names else (changed,)
+        source = f"{path} (epoch {checkpoint.epoch + 1})"
+        return TrainedModel(checkpoint.tagger, schema, source, checkpoint.hash, notes, checkpoint.options)
+
+    def _initial_model(self) -> TrainedModel:
+        import torch
+
+        schema = self.schema.resolve(self.files("train_files")) if self.schema.needs_standardisation else self.schema
         note = "not trained here: the exits have random weights unless init_from holds them"
         # Exits that init_from does not hold start at random weights, but at the same in every mode.
         with torch.random.fork_rng():
-            torch.manual_seed(setup.options.seed or 0)
-            tagger = setup.build(schema)
-        return Trained(tagger.eval(), schema, f"init_from {setup.options.init_from}", (note,))
-    raise CheckpointError(
-        f"project {project} has no model yet ({project.best_model} does not exist); train it first: "
-        f"phaze_ee -m train -p {project.workspace} {project.name}"
-    )
+            torch.manual_seed(self.options.seed or 0)
+            tagger, digest = self._built(schema)
+        return TrainedModel(tagger.eval(), schema, f"init_from {self.options.init_from}", digest, (note,))
 
+    @property
+    def cache_root(self) -> Path:
+        """The folder of the project's caches: ``c.cache_folder``, or one in its data folder."""
+        chosen = self.options.cache_folder
+        return self.project.data / "cache" if chosen is None else Path(chosen).expanduser()
 
-def _changes(setup: Setup, trained_with: DataSchema) -> tuple[str, ...]:
-    if setup.schema.class_names != trained_with.class_names:
-        return (f"data_config {setup.options.data_config} has changed since the training; the model's own is used",)
-    return ()
+    def cache(
+        self, schema: "DataSchema", files: Sequence[Path], *, training: bool = False, labelled: bool = True
+    ) -> "Cache | None":
+        """Return the cache that mode convert made of some files, if ``c.use_cache`` allows it; else None.
 
+        Args:
+            schema: for training, as the YAML has it; for evaluation, resolved.
+            files: in the order in which they would be read.
+            training: whether the jets are for training, or for evaluation.
+            labelled: whether the labels are wanted.
 
-def cache_root(setup: Setup) -> Path:
-    """Return the folder of the project's caches: ``c.cache_folder``, or one in its data folder."""
-    chosen = setup.options.cache_folder
-    return setup.project.data / "cache" if chosen is None else Path(chosen).expanduser()
+        Raises:
+            UsageError: there is none, and ``c.use_cache`` is "always".
+            DataError: a file does not exist any more, or the cache is damaged.
+        """
+        from phaze_ee.data.cache.reader import find_cache
+        from phaze_ee.modes.console import say
 
-
-def cached_jets(
-    setup: Setup, schema: DataSchema, files: Sequence[Path], *, training: bool = False, labelled: bool = True
-) -> Cache | None:
-    """Return the cache that mode convert made of these files, where ``c.use_cache`` lets it be used; else None.
-
-    Args:
-        setup: the project.
-        schema: for training, as the YAML has it; for evaluation, resolved.
-        files: in the order in which they would be read.
-        training: whether the jets are for training, or for evaluation.
-        labelled: whether the labels are wanted.
-
-    Raises:
-        UsageError: there is none, and ``c.use_cache`` is "always".
-        DataError: a file does not exist any more, or the cache is damaged.
-    """
-    if setup.options.use_cache == "never":
+        if self.options.use_cache == "never":
+            return None
+        root = self.cache_root
+        cache = find_cache(root, schema, files, training=training, labelled=labelled)
+        purpose = "training" if training else "evaluation"
+        if cache is not None:
+            say(f"Cache: {cache.folder} ({cache.jet_count:,} jets for {purpose})")
+            return cache
+        remedy = f"phaze_ee -m convert -p {self.project.workspace} {self.project.name}"
+        if self.options.use_cache == "always":
+            raise UsageError(
+                f"c.use_cache is 'always', but {root} has no cache for {purpose} of {files[0]} … as they are now and "
+                f"of this data config; make one: {remedy}"
+            )
+        if any(root.glob(f"{purpose}_*")):
+            say(
+                f"Note: {root} has no cache for {purpose} of these files as they are now and of this data config, so "
+                f"the files are read. {remedy} would make one."
+            )
         return None
-    root = cache_root(setup)
-    cache = find_cache(root, schema, files, training=training, labelled=labelled)
-    purpose = "training" if training else "evaluation"
-    if cache is not None:
-        console.print(f"Cache: {cache.folder} ({cache.jet_count:,} jets for {purpose})", soft_wrap=True, markup=False)
-        return cache
-    remedy = f"phaze_ee -m convert -p {setup.project.workspace} {setup.project.name}"
-    if setup.options.use_cache == "always":
-        raise UsageError(
-            f"c.use_cache is 'always', but {root} has no cache for {purpose} of {files[0]} … as they are now and of "
-            f"this data config; make one: {remedy}"
+
+    def evaluation_jets(
+        self, schema: "DataSchema", files: Sequence[Path], *, labelled: bool = True, batch_size: int | None = None
+    ) -> "Iterable[JetBatch]":
+        """Return every jet of some files once, in order; from a cache where there is one.
+
+        Args:
+            schema: resolved.
+            files: in the order in which they are read.
+            labelled: whether the labels are wanted.
+            batch_size: jets per batch; None: that of the configuration.
+
+        Raises:
+            UsageError: ``c.use_cache`` is "always", and there is no cache.
+            DataError: a file cannot be used.
+        """
+        from phaze_ee.data.loaders import evaluation_loader
+
+        return evaluation_loader(
+            schema,
+            files,
+            batch_size=batch_size or self.options.batch_size,
+            num_workers=self.options.num_workers,
+            labelled=labelled,
+            cache=self.cache(schema, files, labelled=labelled),
         )
-    if any(root.glob(f"{purpose}_*")):
-        console.print(
-            f"Note: {root} has no cache for {purpose} of these files as they are now and of this data config; the "
-            f"files are read. {remedy} would make one.",
-            soft_wrap=True,
-            markup=False,
-        )
-    return None
-
-
-def policy_of_model(project: Project, model_hash: str | None) -> ExitPolicyFile | None:
-    """Return the project's policy; None without one, and with a word about it where it belongs to another model.
-
-    Raises:
-        UsageError: it cannot be read.
-    """
-    if not project.exit_policy.is_file():
-        return None
-    file = ExitPolicyFile.read(project.exit_policy, made_by="calibrate")
-    if file.model_hash == model_hash:
-        return file
-    note = (
-        f"{project.exit_policy} was calibrated for another model, or for this one before it was trained anew, and is "
-        "left out: run mode 'calibrate' again"
-    )
-    console.print(f"Note: {note}", soft_wrap=True, markup=False)
-    return None
-
-
-def weights_hash(setup: Setup) -> str | None:
-    """Return the SHA-256 of the file that ``load_trained`` takes weights from; None where there is none."""
-    path = setup.project.best_model
-    if path.is_file():
-        return checkpoint.weights_hash(path)
-    if setup.options.init_from is None:
-        return None
-    return checkpoint.weights_hash(find_file("init_from", setup.options.init_from, setup.project.root))

@@ -1,4 +1,4 @@
-"""Mode sweep: a search over options of the configuration; each trial is a project, which compare reads."""
+"""Mode sweep: search over options of the configuration. Each trial is a project, which mode compare reads."""
 
 import secrets
 from dataclasses import dataclass
@@ -6,13 +6,12 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from phaze_ee.config.load import load_options
+from phaze_ee.config.load import Configuration
 from phaze_ee.config.options import Options
 from phaze_ee.errors import RunError, UsageError
-from phaze_ee.modes.console import console, show, show_notes
+from phaze_ee.modes.console import console, say, show, show_notes
 from phaze_ee.modes.plot import write_figures
-from phaze_ee.modes.request import Request
-from phaze_ee.modes.session import load_setup
+from phaze_ee.modes.session import Session
 from phaze_ee.names import quantity
 from phaze_ee.plots.sweep import sweep_figure
 from phaze_ee.results.sweep import SweepResults
@@ -25,18 +24,19 @@ from phaze_ee.workspace import Project, check_name
 if TYPE_CHECKING:
     from phaze_ee.sweep.study import Attempt, SweepStudy
 
-_TRIALS = 20  # of a search, unless --trials says otherwise
+_TRIALS = 20  # of a search without --trials
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A sweep as it was asked for, with everything in it checked."""
+    """A sweep whose settings have been checked."""
 
     base: Project
     study: str
     storage: str
     space: Space
     objective: Objective
+    configuration: Configuration
     options: Options
     trials: int
     workers: int
@@ -46,16 +46,16 @@ class Plan:
         return self.base.sweeps / self.study
 
 
-def run(request: Request) -> None:
-    """Sweep over the project of ``-p``, or go on with a sweep that was interrupted."""
+def run(session: Session) -> None:
+    """Sweep over the project of ``-p``, or resume an interrupted sweep."""
     require_optuna()
-    plan = _plan(request)
+    plan = _plan(session)
     study = _study(plan)
-    console.print(f"Study {plan.study} over {plan.base}: {_size(plan)}, {plan.objective.described}", soft_wrap=True)
+    say(f"Study {plan.study} over {plan.base}: {_size(plan)}, {plan.objective.described}")
     results = _run(plan, study)
     show(sweep_table(results))
     running = sum(trial.state == "running" for trial in results.trials)
-    show_notes([f"trials that still run in other processes: {running}"] if running else [])
+    show_notes([f"trials still running in other processes: {running}"] if running else [])
     complete = [trial.project for trial in results.ranked if trial.state == "complete"]
     if not complete and not running:
         raise RunError(
@@ -68,33 +68,35 @@ def run(request: Request) -> None:
 
 
 def require_optuna() -> None:
-    """Raise UsageError, with the command that helps, unless Optuna is installed."""
+    """Raise UsageError with the install command unless Optuna is installed."""
     if find_spec("optuna") is None:
         raise UsageError(
-            "mode 'sweep' needs Optuna, which this environment lacks; install it: "
+            "mode 'sweep' needs Optuna, which is not installed: "
             'pip install "phaze-ee[sweep]" (or: uv sync --extra sweep)'
         )
 
 
-def _plan(request: Request) -> Plan:
-    """Read and check everything that was asked for; nothing is written yet."""
+def _plan(session: Session) -> Plan:
+    """Return the checked settings of a sweep. Nothing is written yet."""
+    request = session.request
     space = parse_space(request.set)
     objective = Objective(request.objective)
-    base = request.existing_project
+    base = session.project
     study = check_name("study", request.study)
     for flag, number in (("--trials", request.trials), ("--workers", request.workers)):
         if number is not None and number < 1:
-            raise UsageError(f"{flag} {number} leaves nothing to do; give at least 1")
-    setup = load_setup(request)
-    for option in ("train_files", "val_files", setup.judged_files):
-        setup.files(option)
-    check_space(space, lambda values: load_options(base.config, values))
+            raise UsageError(f"{flag} {number} is too small; give at least 1")
+    for option in ("train_files", "val_files", session.judged_files):
+        session.files(option)
+    check_space(space, session.configuration.options)
     trials = request.trials or _TRIALS
     if is_grid(space):
         count = sum(1 for _ in combinations(space))
         trials = min(request.trials or count, count)
     storage = request.storage or str(base.sweeps / study / "study.journal")
-    return Plan(base, study, storage, space, objective, setup.options, trials, request.workers or 1)
+    return Plan(
+        base, study, storage, space, objective, session.configuration, session.options, trials, request.workers or 1
+    )
 
 
 def _study(plan: Plan) -> "SweepStudy":
@@ -115,17 +117,17 @@ def _size(plan: Plan) -> str:
 
 
 def _run(plan: Plan, study: "SweepStudy") -> SweepResults:
-    """Run all trials that are left, and keep the results up to date as they end."""
+    """Run the remaining trials, and update the results whenever one ends."""
     from phaze_ee.sweep.fleet import run_trials
     from phaze_ee.sweep.study import write_results
 
     def make(attempt: "Attempt") -> tuple[Project, Options]:
         project = trial_project(plan.base, plan.study, attempt.number)
         values = {"seed": study.seed, **values_of(plan.space, attempt.drawn)}
-        options = load_options(plan.base.config, values)
+        options = plan.configuration.options(values)
         make_trial(project, plan.base, plan.study, options, attempt.drawn)
         drawn = ", ".join(f"{name} = {value}" for name, value in attempt.drawn.items())
-        console.print(f"{project.name} starts with {drawn}", soft_wrap=True, markup=False)
+        say(f"{project.name} starts with {drawn}")
         return project, options
 
     def record() -> SweepResults:
@@ -136,7 +138,7 @@ def _run(plan: Plan, study: "SweepStudy") -> SweepResults:
         results = record()
         if event.objective is None:
             failed = next(trial.error for trial in results.trials if trial.project == event.project.name)
-            console.print(f"{event.project.name} failed: {failed}", soft_wrap=True, markup=False)
+            say(f"{event.project.name} failed: {failed}")
         else:
             console.print(f"{event.project.name} has {event.objective:.4f}")
     return results

@@ -1,6 +1,5 @@
 """Mode train: fit the network and its exits."""
 
-import os
 import secrets
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,14 +15,13 @@ from phaze_ee.config.options import Options
 from phaze_ee.data.batches import HeldOut
 from phaze_ee.data.cache.reader import Cache
 from phaze_ee.data.files import fingerprint
-from phaze_ee.data.loaders import evaluation_loader, training_loader
+from phaze_ee.data.loaders import training_loader
 from phaze_ee.data.schema import DataSchema
 from phaze_ee.errors import UsageError
-from phaze_ee.machine import broadcast, resolve_device
+from phaze_ee.machine import broadcast, rank, world_size
 from phaze_ee.models.tagger import Tagger
-from phaze_ee.modes.console import console
-from phaze_ee.modes.request import Request
-from phaze_ee.modes.session import Setup, cached_jets, load_setup
+from phaze_ee.modes.console import console, say
+from phaze_ee.modes.session import Session
 from phaze_ee.names import quantity
 from phaze_ee.training.loaders import Loaders, with_epoch_length
 from phaze_ee.training.lock import training_lock
@@ -36,22 +34,22 @@ _SHOWN = 3
 
 
 def resume_point(project: Project, *, fresh: bool, sure: bool) -> ResumePoint | None:
-    """Return where the project's interrupted training goes on; None to start from the beginning.
+    """Return the state from which an interrupted training resumes; None to start from the beginning.
 
     Args:
-        project: the project that is to be trained.
-        fresh: start anew; what the interrupted training knows is lost then, and the user is asked before.
+        project: the project to train.
+        fresh: discard the interrupted training, after asking the user.
         sure: do not ask.
 
     Raises:
-        UsageError: the user says no, or cannot be asked.
+        UsageError: the user declines, or there is no terminal to ask in.
     """
     point = find_resume_point(project.resume_point)
     if point is None or not fresh:
         return point
     if not sure:
         _ask(project, point)
-    if int(os.environ.get("RANK", "0")) == 0:
+    if rank() == 0:
         forget(project.resume_point)
     return None
 
@@ -59,15 +57,15 @@ def resume_point(project: Project, *, fresh: bool, sure: bool) -> ResumePoint | 
 def _ask(project: Project, point: ResumePoint) -> None:
     if not sys.stdin.isatty():
         raise UsageError(
-            f"--fresh would discard the interrupted training of {project} ({point.described}), and nobody is there to "
-            "be asked; add --yes"
+            f"--fresh would discard the interrupted training of {project} ({point.described}), and there is no "
+            "terminal to ask in; add --yes"
         )
     if not Confirm.ask(f"Discard the interrupted training of {project} ({point.described})?", console=console):
-        raise UsageError(f"nothing was changed; without --fresh, the training of {project} goes on")
+        raise UsageError(f"nothing was changed; without --fresh, the training of {project} resumes")
 
 
 def check_unchanged(point: ResumePoint, run: Mapping[str, Any], config: str) -> None:
-    """Make sure that a training goes on as it began.
+    """Check that a training resumes as it began.
 
     Raises:
         UsageError: an option or the data have changed since.
@@ -77,8 +75,8 @@ def check_unchanged(point: ResumePoint, run: Mapping[str, Any], config: str) -> 
         names = [_described(name, point.run.get(name), run.get(name)) for name in changed[:_SHOWN]]
         more = f" and {len(changed) - _SHOWN} more" if len(changed) > _SHOWN else ""
         raise UsageError(
-            f"{config}: changed since the training was interrupted: {'; '.join(names)}{more}; undo that, or start anew "
-            "with --fresh"
+            f"{config}: changed since the training was interrupted: {'; '.join(names)}{more}; undo that, or "
+            "start again with --fresh"
         )
 
 
@@ -86,129 +84,117 @@ def _described(name: str, before: object, now: object) -> str:
     return "the data files" if name == "data" else f"{name} was {before!r}, now {now!r}"
 
 
-def run(request: Request) -> None:
-    """Train the project of ``-p``, or go on where that was interrupted, and say where the models are."""
-    setup = load_setup(request)
-    with _exclusive(setup.project):
-        _train(setup, resume_point(setup.project, fresh=request.fresh, sure=request.yes))
+def run(session: Session) -> None:
+    """Train the project of ``-p``, or resume its interrupted training, and say where the models are."""
+    request = session.request
+    with _exclusive(session.project):
+        _train(session, resume_point(session.project, fresh=request.fresh, sure=request.yes))
 
 
 @dataclass(frozen=True)
 class PreparedTraining:
-    """What a training starts from."""
+    """Everything that a training starts from."""
 
-    setup: Setup
-    options: Options
+    session: Session  # with a seed among its options
     schema: DataSchema
     cache: Cache | None
     tagger: Tagger
     loaders: Loaders
 
 
-def prepare(setup: Setup, point: ResumePoint | None = None) -> PreparedTraining:
-    """Return the project's jets and a fresh network for them, with a seed.
+def prepare(session: Session, point: ResumePoint | None = None) -> PreparedTraining:
+    """Return the jets of the project and a network with fresh weights.
 
     Raises:
-        UsageError: something that the configuration names is missing or wrong.
+        UsageError: something in the configuration is missing or wrong.
         DataError: a file cannot be used.
     """
-    options = _with_seed(setup.options, point)
-    cache = cached_jets(setup, setup.schema, setup.files("train_files"), training=True)
-    schema = setup.schema.resolve(setup.files("train_files")) if cache is None else cache.schema
-    assert options.seed is not None
-    seed_everything(options.seed, workers=True, verbose=False)
-    tagger = setup.build(schema)
-    return PreparedTraining(setup, options, schema, cache, tagger, _loaders(setup, options, schema, cache))
+    session = _with_seed(session, point)
+    cache = session.cache(session.schema, session.files("train_files"), training=True)
+    schema = session.schema.resolve(session.files("train_files")) if cache is None else cache.schema
+    assert session.options.seed is not None
+    seed_everything(session.options.seed, workers=True, verbose=False)
+    tagger = session.build(schema)
+    return PreparedTraining(session, schema, cache, tagger, _loaders(session, schema, cache))
 
 
-def _train(setup: Setup, point: ResumePoint | None) -> None:
-    ready = prepare(setup, point)
-    options, loaders, schema, cache = ready.options, ready.loaders, ready.schema, ready.cache
-    _announce(setup, options, loaders)
-    project = setup.project
+def _train(session: Session, point: ResumePoint | None) -> None:
+    ready = prepare(session, point)
+    session, loaders, schema, cache = ready.session, ready.loaders, ready.schema, ready.cache
+    _announce(session, loaders)
+    project, options = session.project, session.options
     outputs = Outputs(project.models, project.logs, project.training_history, project.resume_point, str(project))
-    files = [*setup.files("train_files"), *setup.files("val_files")]
-    # the jets of an epoch come in another order from a cache: what began with one cannot go on without it
+    files = [*session.files("train_files"), *session.files("val_files")]
+    # A cache gives the jets of an epoch in another order, so a training that began with one cannot resume without it.
     source = "" if cache is None else f" {cache.manifest.key}"
     data = DataRecord(schema.options, fingerprint(files, schema) + source)
     if point is not None:
         check_unchanged(point, run_record(options, data), str(project.config))
-        console.print(
-            f"Going on from {point.described}, where this training was interrupted; "
-            f"{quantity(options.epochs, 'epoch')} in all",
-            soft_wrap=True,
+        say(
+            f"Resuming from {point.described}, where this training was interrupted; "
+            f"{quantity(options.epochs, 'epoch')} in all"
         )
     checkpoints = train(ready.tagger, loaders, options, outputs, data, console, point)
-    if _rank() or checkpoints.best_epoch is None:
+    if rank() or checkpoints.best_epoch is None:
         return  # another process of this run writes the models
     console.print(
         f"Best model: epoch {checkpoints.best_epoch + 1}, validation accuracy {checkpoints.best_accuracy:.4f} "
         + ("on average over the exits" if options.ends_frozen else "of the full model")
     )
-    console.print(f"  {project.best_model}", soft_wrap=True)
+    say(f"  {project.best_model}")
 
 
-def train_into(folder: Path, setup: Setup, schema: DataSchema, tagger: Tagger) -> None:
-    """Train a tagger on the project's jets; its checkpoints and everything else go to ``folder``.
+def train_into(folder: Path, session: Session, schema: DataSchema, tagger: Tagger) -> None:
+    """Train a tagger on the jets of the project. All output goes to ``folder``.
 
     Args:
         folder: where ``best_model.pt`` is afterwards.
-        setup: names the jets and the options.
-        schema: resolved.
+        session: the jets and the options.
+        schema: the resolved data configuration.
         tagger: trained in place.
     """
-    options = _with_seed(setup.options, None)
-    loaders = _loaders(
-        setup, options, schema, cached_jets(setup, setup.schema, setup.files("train_files"), training=True)
-    )
-    _announce(setup, options, loaders)
-    outputs = Outputs(folder, folder / "logs", folder / "history.json", folder / "resume.ckpt", str(setup.project))
-    train(tagger, loaders, options, outputs, DataRecord(schema.options, ""), console)
+    session = _with_seed(session, None)
+    loaders = _loaders(session, schema, session.cache(session.schema, session.files("train_files"), training=True))
+    _announce(session, loaders)
+    outputs = Outputs(folder, folder / "logs", folder / "history.json", folder / "resume.ckpt", str(session.project))
+    train(tagger, loaders, session.options, outputs, DataRecord(schema.options, ""), console)
 
 
-def _loaders(setup: Setup, options: Options, schema: DataSchema, cache: Cache | None) -> Loaders:
+def _loaders(session: Session, schema: DataSchema, cache: Cache | None) -> Loaders:
+    options = session.options
     assert options.seed is not None
-    processes = int(os.environ.get("WORLD_SIZE", "1"))
     passes = training_loader(
         schema,
-        setup.files("train_files"),
+        session.files("train_files"),
         batch_size=options.batch_size,
         num_workers=options.num_workers,
         seed=options.seed,
-        rank=_rank(),
-        world_size=processes,
+        rank=rank(),
+        world_size=world_size(),
         cache=cache,
     )
     return Loaders(
-        train=with_epoch_length(passes, options, processes),
-        val=_validation_jets(setup, schema, setup.files("val_files")),
+        train=with_epoch_length(passes, options, world_size()),
+        val=_validation_jets(session, schema, session.files("val_files")),
     )
 
 
-def _validation_jets(setup: Setup, schema: DataSchema, files: Sequence[Path]) -> Iterable[JetBatch]:
-    """Return the jets by which the best epoch is chosen: without those that calibrate will need."""
-    options, cache = setup.options, cached_jets(setup, schema, files)
-    loader = evaluation_loader(
-        schema, files, batch_size=options.batch_size, num_workers=options.num_workers, cache=cache
-    )
+def _validation_jets(session: Session, schema: DataSchema, files: Sequence[Path]) -> Iterable[JetBatch]:
+    """Return the jets that choose the best epoch, without those that are kept for mode calibrate."""
+    options, loader = session.options, session.evaluation_jets(schema, files)
     return loader if options.calibration_files else HeldOut(loader, options.calibration_share, held_out=False)
 
 
 def _exclusive(project: Project) -> AbstractContextManager[None]:
-    """Keep other trainings of the project out; of several processes of one training, the first does."""
-    return nullcontext() if _rank() else training_lock(project.models / "train.lock")
+    """Return a lock that keeps other trainings of the project out; the first of several processes takes it."""
+    return nullcontext() if rank() else training_lock(project.models / "train.lock")
 
 
-def _rank() -> int:
-    """Return which of the processes of this training this is, as torchrun says it."""
-    return int(os.environ.get("RANK", "0"))
-
-
-def _with_seed(options: Options, point: ResumePoint | None) -> Options:
-    if options.seed is not None:
-        return options
+def _with_seed(session: Session, point: ResumePoint | None) -> Session:
+    if session.options.seed is not None:
+        return session
     seed = broadcast("seed", secrets.randbits(31)) if point is None else point.run["seed"]
-    return options.model_copy(update={"seed": seed})
+    return session.with_options(session.options.model_copy(update={"seed": seed}))
 
 
 def _how(options: Options) -> str:
@@ -219,21 +205,21 @@ def _how(options: Options) -> str:
     )
 
 
-def _announce(setup: Setup, options: Options, loaders: Loaders) -> None:
-    device = resolve_device(options.device).type
-    console.print(f"Training {setup.project} on {device}, {_how(options)}, seed {options.seed}")
-    processes = int(os.environ.get("WORLD_SIZE", "1"))
-    share = " for each process" if processes > 1 else ""
+def _announce(session: Session, loaders: Loaders) -> None:
+    options, device = session.options, session.device.type
+    console.print(f"Training {session.project} on {device}, {_how(options)}, seed {options.seed}")
+    share = " for each process" if world_size() > 1 else ""
     epochs = quantity(options.epochs, "epoch")
     console.print(f"{loaders.train.jet_count:,} jets{share}, {epochs} of {len(loaders.train)} batches")
-    shared = set(setup.files("train_files")) & set(setup.files("val_files"))
+    shared = set(session.files("train_files")) & set(session.files("val_files"))
     if shared:
-        console.print(
+        say(
             f"Warning: {min(shared)}{f' and {len(shared) - 1} more' * (len(shared) > 1)} in train_files and in "
-            "val_files: validation on jets that were trained on says nothing of others",
-            soft_wrap=True,
+            "val_files: validation on training jets says nothing about other jets"
         )
-    if options.use_ddp and processes == 1:
-        console.print("use_ddp: this is the only process; torchrun --nproc_per_node=N -m phaze_ee … starts N.")
+    if options.use_ddp and world_size() == 1:
+        console.print(
+            "use_ddp: this is the only process; torchrun --nproc_per_node=N -m phaze_ee … starts N processes."
+        )
     if options.use_amp and device == "cpu":
         console.print("Mixed precision (use_amp) is off: it needs CUDA.")

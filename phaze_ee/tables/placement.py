@@ -1,10 +1,8 @@
 """Placements of exits as tables for a terminal."""
 
-from collections.abc import Sequence
-
 from rich.table import Table
 
-from phaze_ee.results.placement import CandidateExit, PlacementPoint, PlacementResults
+from phaze_ee.results.placement import PlacementPoint, PlacementResults
 from phaze_ee.tables.style import empty_table, with_error
 
 _MOST_ROWS = 10
@@ -40,17 +38,6 @@ def placement_table(results: PlacementResults) -> Table:
             style="bold" if point == results.recommended else None,
         )
     return table
-
-
-def costly_heads(candidates: Sequence[CandidateExit], exit_head: str) -> list[str]:
-    """Return a note where exits cost more than they can save."""
-    costly = [str(candidate.stage) for candidate in candidates if candidate.macs_share >= 1]
-    if not costly:
-        return []
-    return [
-        f"exits after stage {', '.join(costly)} cost more than the full model itself: the heads ({exit_head}) are too "
-        "large for this small network; try a smaller exit_head_width, or exit_head = 'linear', the smallest"
-    ]
 
 
 def _some(results: PlacementResults) -> list[PlacementPoint]:

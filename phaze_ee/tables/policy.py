@@ -2,7 +2,7 @@
 
 from rich.table import Table
 
-from phaze_ee.exits.policy_file import ExitPolicyFile, MixFigures
+from phaze_ee.exits.policy_file import ExitPolicyFile, RealisedFigures
 from phaze_ee.names import class_title, exit_title
 from phaze_ee.results.policy import DynamicResults, MassShape, OperatingPoint
 from phaze_ee.tables.evaluation import rejection_table
@@ -161,8 +161,8 @@ def calibrated_risk_table(file: ExitPolicyFile) -> Table:
 
 
 def calibrated_policy_table(file: ExitPolicyFile) -> Table:
-    """Return where jets leave and what it costs, for each mix of classes."""
-    table = empty_table("Where jets leave", ["threshold", *(f"share, {_mix(name)}" for name in file.realised)])
+    """Return where jets leave and what it costs, for each class prior."""
+    table = empty_table("Where jets leave", ["threshold", *(f"share, {_prior(name)}" for name in file.realised)])
     for index, name in enumerate(file.exit_names):
         threshold = f"{file.thresholds[index]:.4g}" if index < len(file.thresholds) else "the rest"
         shares = (f"{100 * figures.exit_shares[name]:.2f} %" for figures in file.realised.values())
@@ -175,19 +175,19 @@ def calibrated_policy_table(file: ExitPolicyFile) -> Table:
     return table
 
 
-def _mix(name: str) -> str:
+def _prior(name: str) -> str:
     return {"files": "files' mix", "prior": "class_prior"}[name]
 
 
-def _share(figures: MixFigures) -> str:
+def _share(figures: RealisedFigures) -> str:
     return in_percent(figures.cost_share, figures.cost_share_error)
 
 
-def _accuracy(figures: MixFigures) -> str:
+def _accuracy(figures: RealisedFigures) -> str:
     if figures.accuracy is None or figures.accuracy_error is None:
         return "not read"
     return with_error(figures.accuracy, figures.accuracy_error)
 
 
-def _full_accuracy(figures: MixFigures) -> str:
+def _full_accuracy(figures: RealisedFigures) -> str:
     return "not read" if figures.full_accuracy is None else f"{figures.full_accuracy:.4f}"

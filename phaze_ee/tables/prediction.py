@@ -80,8 +80,8 @@ def drift_lines(report: DriftReport) -> list[str]:
         f"WARNING: these jets differ from the calibration jets, so that its promise may not hold: {sample}, {level}"
     ]
     lines += [f"  {test.name}: p = {test.p_value:.1g}; {test.change}" for test in report.alarms]
-    if report.only_the_mix:
-        lines.append("  jets with the same answer leave as before, so another mix of classes may be all there is")
+    if report.only_class_prior:
+        lines.append("  jets with the same answer leave as before: perhaps only the shares of the classes changed")
     elif any(test.name == ANSWER for test in report.alarms):
-        lines.append("  the answers changed too: another mix of classes raises these alarms as well")
+        lines.append("  the answers changed too: other shares of the classes also raise these alarms")
     return lines

@@ -84,9 +84,12 @@ def test_a_name_that_leads_elsewhere(folder: Path, capsys: Capture, mode: str, n
 
 
 def test_an_unknown_operation(project: Project, capsys: Capture) -> None:
-    with unchanged(project.root):
-        text = fails(capsys, 2, "-m", "chain", *SMALL, "-o", "train_evalute")
+    with unchanged(project.root), pytest.raises(SystemExit) as ended:
+        main(["-m", "chain", *SMALL, "-o", "train_evalute"])
+    assert ended.value.code == 2
+    text = capsys.readouterr().err
     assert "unknown operation 'evalute'" in text
+    assert text.count("\n") == 1
 
 
 @pytest.mark.parametrize("line", ["c.exit_head = 'deep'", "c.exit_stages = [7]", "c.train_files = ['none.root']"])

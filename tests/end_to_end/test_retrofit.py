@@ -16,7 +16,7 @@ from phaze_ee.errors import RunError
 from phaze_ee.models.checkpoint import load_checkpoint
 from phaze_ee.modes.request import Request
 from phaze_ee.modes.retrofit import show_proof
-from phaze_ee.modes.session import load_setup
+from phaze_ee.modes.session import Session
 from phaze_ee.workspace import Project
 from tests.end_to_end.command import digest, fails
 from tests.jets import small_weaver_network
@@ -177,8 +177,8 @@ def test_a_changed_backbone_is_noticed(folder: Path) -> None:
     save_best_model(project, seed=1)
     original = folder / "original.pt"
     shutil.copy(project.best_model, original)
-    setup = load_setup(Request("retrofit", "Tops", "small", flags={"init_from": str(original)}))
-    show_proof(setup)
+    request = Request("retrofit", "Tops", "small", flags={"init_from": str(original)})
+    show_proof(Session.open(request))
     save_best_model(project, seed=2)
     with pytest.raises(RunError, match=r"the training changed mod\..* of the frozen backbone"):
-        show_proof(setup)
+        show_proof(Session.open(request))

@@ -10,7 +10,7 @@ import pytest
 from phaze_ee.errors import DataError, UsageError
 from phaze_ee.exits.policy_file import ExitPolicyFile
 from phaze_ee.modes import calibrate
-from phaze_ee.modes.session import load_setup, load_trained, weights_hash
+from phaze_ee.modes.session import Session
 from phaze_ee.workspace import Project
 from tests.modes.two_class_project import make_project, request, save_best_model, write_jets
 
@@ -32,7 +32,7 @@ def trained_project(folder: Path, *lines: str) -> Project:
 
 
 def run(**flags: object) -> None:
-    calibrate.run(replace(request("calibrate"), flags=flags))
+    calibrate.run(Session.open(replace(request("calibrate"), flags=flags)))
 
 
 def policy_of(project: Project) -> ExitPolicyFile:
@@ -50,7 +50,7 @@ def test_the_policy_file_holds_what_was_asked_and_what_was_found(
     assert "at most 0.3 of the jets get another class" in file.guarantee.statement
     assert (file.calibration.jets, file.calibration.shaping, file.calibration.testing) == (JETS, 120, 180)
     assert (file.calibration.seed, file.calibration.held_out_of_validation) == (5, False)
-    assert file.model_hash == weights_hash(load_setup(request("calibrate")))
+    assert file.model_hash == Session.open(request("calibrate")).model.hash
     assert sum(file.realised["files"].exit_shares.values()) == pytest.approx(1.0)
     assert file.reference.jets == 180
     assert [curve.score.name for curve in file.curves] == ["confidence", "entropy", "margin", "patience", "gate"]
@@ -63,7 +63,7 @@ def test_the_policy_fits_the_tagger(folder: Path, fit_temperatures: bool) -> Non
     project = trained_project(folder, f"c.fit_temperatures = {fit_temperatures}")
     run(exit_target="accuracy_drop", epsilon=0.4)
     policy = policy_of(project).policy()
-    policy.check(len(load_trained(load_setup(request("calibrate"))).tagger.exit_stages))
+    policy.check(len(Session.open(request("calibrate")).model.tagger.exit_stages))
     assert (policy.temperatures is not None) == fit_temperatures
 
 
@@ -96,13 +96,13 @@ def test_without_files_of_its_own_it_takes_what_training_left(folder: Path) -> N
     file = policy_of(project)
     assert file.calibration.held_out_of_validation
     assert file.calibration.jets == 21  # every other of forty, by the golden ratio
-    assert any("the training chose its best epoch with some of these jets" in note for note in file.notes)
+    assert any("the training used some of these jets to choose its best epoch" in note for note in file.notes)
 
 
 def test_jets_of_the_training_or_the_test_are_refused(folder: Path) -> None:
     make_project(folder)
     save_best_model(Project("Tops", "small"))
-    with pytest.raises(UsageError, match=r"val\.root is a calibration file and one of train_files too"):
+    with pytest.raises(UsageError, match=r"val\.root is both a calibration file and one of train_files"):
         run(exit_target="agreement")
 
 
@@ -134,8 +134,8 @@ def test_a_policy_of_another_model_is_refused(folder: Path) -> None:
     project = trained_project(folder)
     run(exit_target="agreement", epsilon=0.3)
     save_best_model(project, seed=99)
-    with pytest.raises(UsageError, match=r"calibrated for another model, or for .*best_model\.pt .* trained anew"):
-        ExitPolicyFile.load(project.exit_policy, weights_hash(load_setup(request("calibrate"))))
+    with pytest.raises(UsageError, match=r"calibrated for another model, or for .*best_model\.pt .* trained again"):
+        ExitPolicyFile.load(project.exit_policy, Session.open(request("calibrate")).model.hash)
 
 
 def test_a_network_without_exits_has_nothing_to_calibrate(folder: Path) -> None:

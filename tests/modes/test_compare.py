@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 from phaze_ee.errors import UsageError
 from phaze_ee.modes import compare
 from phaze_ee.modes.request import Request
+from phaze_ee.modes.session import Session
 from phaze_ee.workspace import Project
 from tests.plots.examples import benchmark_results, evaluation_results
 from tests.plots.undrawn import save_nothing
@@ -51,7 +52,7 @@ def judged_project(
 
 
 def run(*names: str) -> None:
-    compare.run(Request("compare", workspace="W", project="dummy", projects=list(names)))
+    compare.run(Session.open(Request("compare", workspace="W", project="dummy", projects=list(names))))
 
 
 def test_named_projects_are_drawn_and_tabled(workspaces: Path, capsys: pytest.CaptureFixture[str]) -> None:

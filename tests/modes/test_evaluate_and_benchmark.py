@@ -1,4 +1,3 @@
-import importlib
 from pathlib import Path
 
 import numpy as np
@@ -6,6 +5,8 @@ import pytest
 
 from phaze_ee.errors import CheckpointError, DataError, UsageError
 from phaze_ee.modes import benchmark, evaluate
+from phaze_ee.modes.registry import MODES
+from phaze_ee.modes.session import Session
 from phaze_ee.results.benchmark import BenchmarkResults
 from phaze_ee.results.evaluation import EvaluationResults
 from phaze_ee.workspace import Project
@@ -31,8 +32,8 @@ def benchmark_of(project: Project) -> BenchmarkResults:
 def test_both_modes_agree_on_a_two_class_project(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     project = make_project(folder, 'c.background = "is_qcd"')
     save_best_model(project)
-    evaluate.run(request("evaluate"))
-    benchmark.run(request("benchmark"))
+    evaluate.run(Session.open(request("evaluate")))
+    benchmark.run(Session.open(request("benchmark")))
 
     evaluation, costs = evaluation_of(project), benchmark_of(project)
     assert list(evaluation.exits) == list(costs.exits) == EXITS
@@ -60,7 +61,7 @@ def test_test_files_are_taken_where_there_are_any(folder: Path) -> None:
     project = make_project(folder, f"c.test_files = [{str(folder / 'test.root')!r}]")
     write_jets(folder / "test.root", np.zeros(5, dtype=int))
     save_best_model(project)
-    evaluate.run(request("evaluate"))
+    evaluate.run(Session.open(request("evaluate")))
     evaluation = evaluation_of(project)
     assert (evaluation.jets, evaluation.files) == (5, [str(folder / "test.root")])
     assert evaluation.exits["full_model"].roc_auc is None
@@ -72,7 +73,7 @@ def test_test_files_are_taken_where_there_are_any(folder: Path) -> None:
 def test_benchmark_needs_neither_jets_nor_training(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     project = make_project(folder)
     (folder / "val.root").unlink()
-    benchmark.run(request("benchmark"))
+    benchmark.run(Session.open(request("benchmark")))
     costs = benchmark_of(project)
     assert costs.model_hash is None
     assert "not trained yet" in costs.model
@@ -82,7 +83,7 @@ def test_benchmark_needs_neither_jets_nor_training(folder: Path, capsys: pytest.
 
 def test_benchmark_times_every_exit_on_the_jets_there_are(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     project = make_project(folder)
-    benchmark.run(request("benchmark"))
+    benchmark.run(Session.open(request("benchmark")))
     latency = benchmark_of(project).latency
     assert latency is not None
     assert latency.mean_multiplicity == 12
@@ -97,7 +98,7 @@ def test_benchmark_times_every_exit_on_the_jets_there_are(folder: Path, capsys: 
 def test_benchmark_without_jets_says_why_there_are_no_times(folder: Path) -> None:
     project = make_project(folder)
     (folder / "val.root").unlink()
-    benchmark.run(request("benchmark"))
+    benchmark.run(Session.open(request("benchmark")))
     results = benchmark_of(project)
     assert results.latency is None
     assert any("no times were measured" in note and "val.root" in note for note in results.notes)
@@ -105,7 +106,7 @@ def test_benchmark_without_jets_says_why_there_are_no_times(folder: Path) -> Non
 
 def test_benchmark_says_which_exit_is_for_comparison_only(folder: Path) -> None:
     project = make_project(folder)
-    benchmark.run(request("benchmark"))
+    benchmark.run(Session.open(request("benchmark")))
     shares = {name: exit_.share_of_full for name, exit_ in benchmark_of(project).exits.items()}
     notes = [note for note in benchmark_of(project).notes if "for comparison only" in note]
     assert [note.split(" saves")[0] for note in notes] == ["exit 1"]
@@ -115,9 +116,9 @@ def test_benchmark_says_which_exit_is_for_comparison_only(folder: Path) -> None:
 def test_accuracy_of_another_model_is_left_out(folder: Path) -> None:
     project = make_project(folder)
     save_best_model(project)
-    evaluate.run(request("evaluate"))
+    evaluate.run(Session.open(request("evaluate")))
     save_best_model(project, epoch=4)
-    benchmark.run(request("benchmark"))
+    benchmark.run(Session.open(request("benchmark")))
     costs = benchmark_of(project)
     assert all(exit_.accuracy is None for exit_ in costs.exits.values())
     assert any("another model" in note for note in costs.notes)
@@ -126,22 +127,22 @@ def test_accuracy_of_another_model_is_left_out(folder: Path) -> None:
 def test_a_failed_evaluation_keeps_the_earlier_results(folder: Path) -> None:
     project = make_project(folder)
     save_best_model(project)
-    evaluate.run(request("evaluate"))
+    evaluate.run(Session.open(request("evaluate")))
     before = project.evaluation_results.read_bytes()
     write_jets(folder / "val.root", np.full(4, 7))  # neither QCD nor top
     with pytest.raises(DataError, match=r"val\.root"):
-        evaluate.run(request("evaluate"))
+        evaluate.run(Session.open(request("evaluate")))
     assert project.evaluation_results.read_bytes() == before
 
 
 def test_evaluation_without_a_model_is_refused(folder: Path) -> None:
     make_project(folder)
     with pytest.raises(CheckpointError, match="no model yet"):
-        evaluate.run(request("evaluate"))
+        evaluate.run(Session.open(request("evaluate")))
 
 
 @pytest.mark.parametrize("mode", ["train", "evaluate"])
 def test_a_background_that_is_no_class_is_refused_before_the_long_part(folder: Path, mode: str) -> None:
     make_project(folder, 'c.background = "is_qdc"')
     with pytest.raises(UsageError, match=r"background 'is_qdc'.*did you mean 'is_qcd'"):
-        importlib.import_module(f"phaze_ee.modes.{mode}").run(request(mode))
+        MODES[mode].run(Session.open(request(mode)))

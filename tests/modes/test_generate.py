@@ -8,6 +8,7 @@ from phaze_ee.errors import UsageError
 from phaze_ee.generate import GeneratorOptions, Progress
 from phaze_ee.modes import generate
 from phaze_ee.modes.request import Request
+from phaze_ee.modes.session import Session
 from phaze_ee.workspace import Project
 
 
@@ -55,7 +56,7 @@ def test_the_files_are_listed(
         return [file]
 
     monkeypatch.setattr(generate, "generate_files", generated)
-    generate.run(Request("generate", output=tmp_path, jets=5, classes=["HToBB"]))
+    generate.run(Session.open(Request("generate", output=tmp_path, jets=5, classes=["HToBB"])))
     printed = capsys.readouterr().out
     assert "HToBB" in printed
     assert "2.50" in printed
@@ -71,5 +72,5 @@ def test_nothing_is_printed_before_the_checks(
 
     monkeypatch.setattr(generate, "generate_files", refused)
     with pytest.raises(UsageError):
-        generate.run(Request("generate", output=tmp_path))
+        generate.run(Session.open(Request("generate", output=tmp_path)))
     assert capsys.readouterr().out == ""

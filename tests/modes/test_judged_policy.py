@@ -10,6 +10,7 @@ from phaze_ee.exits.policy_file import CostCurve, ExitPolicyFile
 from phaze_ee.exits.scores import Margin
 from phaze_ee.modes import benchmark, evaluate, plot
 from phaze_ee.modes.request import Request
+from phaze_ee.modes.session import Session
 from phaze_ee.results.benchmark import BenchmarkResults
 from phaze_ee.results.policy import DynamicResults
 from phaze_ee.workspace import Project
@@ -42,8 +43,8 @@ def test_policy_is_judged_timed_and_drawn(
 ) -> None:
     monkeypatch.setattr("phaze_ee.modes.plot.save", save_nothing)
     monkeypatch.setattr("phaze_ee.modes.benchmark._SECONDS", 0.0)
-    evaluate.run(request("evaluate"))
-    benchmark.run(request("benchmark"))
+    evaluate.run(Session.open(request("evaluate")))
+    benchmark.run(Session.open(request("benchmark")))
 
     dynamic = dynamic_of(project)
     assert (dynamic.jets, dynamic.policy.thresholds) == (JETS, list(THRESHOLDS))
@@ -60,7 +61,7 @@ def test_policy_is_judged_timed_and_drawn(
     assert any("by the policy" in line for line in printed)
     assert any("some policies of the cost-accuracy curves" in line for line in printed)
 
-    plot.run(request("plot"))
+    plot.run(Session.open(request("plot")))
     drawn = {path.stem for path in (project.plots / "dynamic").glob("*.png")}
     assert drawn == {
         "macs_vs_accuracy", "macs_vs_rejection", "time_vs_accuracy", "time_vs_rejection", "exit_histogram",
@@ -70,7 +71,7 @@ def test_policy_is_judged_timed_and_drawn(
 
 def test_a_policy_of_another_model_is_left_out(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
     save_best_model(project, epoch=4)
-    evaluate.run(request("evaluate"))
+    evaluate.run(Session.open(request("evaluate")))
     assert project.evaluation_results.is_file()
     assert not project.dynamic_results.exists()
     assert "was calibrated for another model" in capsys.readouterr().out
@@ -79,21 +80,21 @@ def test_a_policy_of_another_model_is_left_out(project: Project, capsys: pytest.
 def test_a_broken_policy_is_an_error(project: Project) -> None:
     project.exit_policy.write_text("{}", encoding="utf-8")
     with pytest.raises(UsageError, match=r"exit_policy\.json is not a results file"):
-        evaluate.run(request("evaluate"))
+        evaluate.run(Session.open(request("evaluate")))
 
 
 def test_a_policy_judged_on_another_model_is_not_drawn_and_the_rest_is(
     project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("phaze_ee.modes.benchmark._SECONDS", 0.0)
-    evaluate.run(request("evaluate"))
+    evaluate.run(Session.open(request("evaluate")))
     save_best_model(project, epoch=4)
     project.exit_policy.unlink()
     kept = project.dynamic_results.read_bytes()
-    evaluate.run(request("evaluate"))
-    benchmark.run(request("benchmark"))
+    evaluate.run(Session.open(request("evaluate")))
+    benchmark.run(Session.open(request("benchmark")))
     assert project.dynamic_results.read_bytes() == kept
-    plot.run(request("plot"))
+    plot.run(Session.open(request("plot")))
     assert "dynamic_results.json was made with another model" in capsys.readouterr().out
     assert any((project.plots / "performance").glob("*.png"))
     assert not (project.plots / "dynamic").exists()
@@ -101,7 +102,7 @@ def test_a_policy_judged_on_another_model_is_not_drawn_and_the_rest_is(
 
 def test_rivals_must_exist(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("phaze_ee.modes.benchmark._SECONDS", 0.0)
-    evaluate.run(request("evaluate"))
-    benchmark.run(request("benchmark"))
+    evaluate.run(Session.open(request("evaluate")))
+    benchmark.run(Session.open(request("benchmark")))
     with pytest.raises(UsageError, match="no project Tops/smaler"):
-        plot.run(Request("plot", "Tops", "small", projects=["smaler"]))
+        plot.run(Session.open(Request("plot", "Tops", "small", projects=["smaler"])))

@@ -14,6 +14,7 @@ from phaze_ee.data.schema import DataSchema, schema_with_inputs_of
 from phaze_ee.errors import DataError, UsageError
 from phaze_ee.exits.policies import ThresholdPolicy
 from phaze_ee.modes import benchmark, evaluate, plot
+from phaze_ee.modes.session import Session
 from phaze_ee.results.ood import OODResults
 from phaze_ee.workspace import Project
 from tests.modes.exit_policies import write_policy
@@ -42,7 +43,7 @@ def write_unlabelled(path: Path, names: tuple[str, ...], tree: str = "Events") -
 
 def run(folder: Path, pattern: str = "other.root", data_config: str | None = None) -> None:
     wanted = dataclasses.replace(request("evaluate"), ood=[str(folder / pattern)], ood_data_config=data_config)
-    evaluate.run(wanted)
+    evaluate.run(Session.open(wanted))
 
 
 def results_of(project: Project) -> OODResults:
@@ -65,8 +66,8 @@ def test_jets_without_labels_are_judged_and_drawn(
 
     monkeypatch.setattr("phaze_ee.modes.plot.save", save_nothing)
     monkeypatch.setattr("phaze_ee.modes.benchmark._SECONDS", 0.0)
-    benchmark.run(request("benchmark"))
-    plot.run(request("plot"))
+    benchmark.run(Session.open(request("benchmark")))
+    plot.run(Session.open(request("plot")))
     assert sorted(path.name for path in (project.plots / "ood").glob("*.png")) == ["auroc.png", "scores.png"]
 
 
@@ -77,9 +78,9 @@ def test_results_of_an_earlier_model_are_not_drawn(
     save_best_model(project, epoch=4)
     monkeypatch.setattr("phaze_ee.modes.plot.save", save_nothing)
     monkeypatch.setattr("phaze_ee.modes.benchmark._SECONDS", 0.0)
-    evaluate.run(request("evaluate"))
-    benchmark.run(request("benchmark"))
-    plot.run(request("plot"))
+    evaluate.run(Session.open(request("evaluate")))
+    benchmark.run(Session.open(request("benchmark")))
+    plot.run(Session.open(request("plot")))
     assert "ood_results.json was made with another model" in capsys.readouterr().out
     assert not (project.plots / "ood").exists()
 
@@ -90,8 +91,8 @@ def test_wrong_files_end_before_anything_is_written(project: Project, tmp_path: 
         run(tmp_path, "nothing_*.root")
     with pytest.raises(DataError, match=r"lacking\.root has no branch p_pt"):
         run(tmp_path, "lacking.root")
-    with pytest.raises(UsageError, match="--ood-data-config says how the files of --ood are read; give these too"):
-        evaluate.run(dataclasses.replace(request("evaluate"), ood_data_config="x.yaml"))
+    with pytest.raises(UsageError, match="--ood-data-config says how the files of --ood are read; give --ood too"):
+        evaluate.run(Session.open(dataclasses.replace(request("evaluate"), ood_data_config="x.yaml")))
     assert not project.evaluation_results.exists()
 
 

@@ -5,6 +5,7 @@ import pytest
 from phaze_ee.errors import UsageError
 from phaze_ee.modes import plot
 from phaze_ee.modes.request import Request
+from phaze_ee.modes.session import Session
 from phaze_ee.plots.tradeoff import ProjectResults
 from phaze_ee.workspace import Project
 from tests.plots.examples import benchmark_results, evaluation_results, training_history
@@ -35,7 +36,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
 
 
 def run() -> None:
-    plot.run(Request("plot", workspace="W", project="mine"))
+    plot.run(Session.open(Request("plot", workspace="W", project="mine")))
 
 
 def test_all_figures_are_written_and_named(project: Project, capsys: pytest.CaptureFixture[str]) -> None:

@@ -18,7 +18,7 @@ from phaze_ee.cli import main
 from phaze_ee.data.loaders import evaluation_loader
 from phaze_ee.exits.policies import ThresholdPolicy, exit_index
 from phaze_ee.modes import predict as predict_mode
-from phaze_ee.modes.session import load_setup, load_trained
+from phaze_ee.modes.session import Session
 from phaze_ee.prediction.writers import read_manifest
 from phaze_ee.workspace import Project
 from tests.modes.exit_policies import write_policy
@@ -51,7 +51,7 @@ def columns_of(path: Path) -> Columns:
 
 
 def every_exit(path: Path) -> torch.Tensor:
-    trained = load_trained(load_setup(request("predict")))
+    trained = Session.open(request("predict")).model
     batches = list(evaluation_loader(trained.schema, [path], batch_size=JETS))
     with torch.no_grad():
         logits_ENK: torch.Tensor = trained.tagger.packed()(batches[0].inputs)
@@ -300,7 +300,7 @@ def test_jets_of_an_event_share_a_budget(project: Project, tmp_path: Path, capsy
     assert predict("--event-budget", "1G", "--event-column", "jet_id", "--output", tmp_path / "all") == 0
     assert set(columns_of(tmp_path / "all" / "val.root")["exit_index"].tolist()) == {2}
     assert predict("--event-budget", "60000ms", "--event-size", "4", "--output", tmp_path / "slow") == 0
-    assert "M MACs at the" in capsys.readouterr().out
+    assert "M MACs per ms" in capsys.readouterr().out
 
 
 def test_a_cap_on_the_depth_works_without_a_policy_too(project: Project, tmp_path: Path) -> None:
@@ -312,15 +312,15 @@ def test_a_cap_on_the_depth_works_without_a_policy_too(project: Project, tmp_pat
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--event-size", "3"], "say what shares an --event-budget"),
-        (["--event-budget", "3M"], "give --event-size N or --event-column NAME"),
+        (["--event-size", "3"], "need an --event-budget"),
+        (["--event-budget", "3M"], "needs either --event-size N or --event-column NAME"),
         (["--event-budget", "3M", "--event-size", "0"], "--event-size 0 is not a number of jets"),
         (["--event-budget", "3 jets", "--event-size", "2"], "is neither MACs"),
         (["--event-budget", "0M", "--event-size", "2"], "an event budget of 0 MACs"),
         (["--event-budget", "3M", "--event-column", "evt"], "no branch evt"),
         (["--max-exit", "7"], "no exit 7 to stop at"),
         (["--event-budget", "200", "--event-size", "2"], "is neither MACs"),
-        (["--max-exit", "0", "--monitor"], "--monitor compares where the policy alone lets jets leave"),
+        (["--max-exit", "0", "--monitor"], "--monitor compares the exits that the policy alone chooses"),
     ],
 )
 def test_budgets_that_make_no_sense_are_refused(

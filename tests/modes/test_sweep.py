@@ -6,6 +6,7 @@ from phaze_ee.errors import RunError, UsageError
 from phaze_ee.modes import sweep
 from phaze_ee.modes.plot import read_project_results
 from phaze_ee.modes.request import Request
+from phaze_ee.modes.session import Session
 from phaze_ee.results.sweep import SweepResults
 from phaze_ee.sweep.objective import Objective
 from phaze_ee.workspace import Project
@@ -37,7 +38,7 @@ def untrained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def run(*settings: str, trials: int | None = None, study: str = "sweep") -> None:
-    sweep.run(Request("sweep", "Tops", "small", set=list(settings), trials=trials, study=study))
+    sweep.run(Session.open(Request("sweep", "Tops", "small", set=list(settings), trials=trials, study=study)))
 
 
 def results(base: Project) -> SweepResults:
@@ -110,7 +111,7 @@ def test_what_is_wrong_is_told_before_anything_is_made(
 ) -> None:
     before = digest(tmp_path)
     with pytest.raises(UsageError, match=expected):
-        sweep.run(Request("sweep", "Tops", "small", **request_))  # type: ignore[arg-type]
+        sweep.run(Session.open(Request("sweep", "Tops", "small", **request_)))  # type: ignore[arg-type]
     assert digest(tmp_path) == before
 
 

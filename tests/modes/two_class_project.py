@@ -8,7 +8,7 @@ import uproot
 
 from phaze_ee.models.checkpoint import Checkpoint, save_checkpoint
 from phaze_ee.modes.request import Request
-from phaze_ee.modes.session import load_setup
+from phaze_ee.modes.session import Session
 from phaze_ee.workspace import Project
 
 JETS = 40
@@ -67,6 +67,6 @@ def request(mode: str) -> Request:
 def save_best_model(project: Project, epoch: int = 3, seed: int = 1) -> None:
     """Write a best model with random weights, the same for a seed."""
     torch.manual_seed(seed)
-    setup = load_setup(request("train"))
-    tagger = setup.build(setup.schema)
-    save_checkpoint(project.best_model, Checkpoint(tagger, {}, setup.schema.options, "", epoch, {}))
+    session = Session.open(request("train"))
+    tagger = session.build(session.schema)
+    save_checkpoint(project.best_model, Checkpoint(tagger, {}, session.schema.options, "", epoch, {}))

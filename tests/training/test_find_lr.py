@@ -41,7 +41,7 @@ def test_the_steepest_fall_is_on_the_logarithm_of_the_rate() -> None:
     wiggling = 0.01 * np.sin(np.arange(100))  # of a loss that does not change yet
     losses = 2.0 + wiggling - 1.0 / (1 + np.exp(-3 * (np.log10(rates) + 2)))  # falls around 0.01
     assert _steepest(rates.tolist(), losses.tolist()) == pytest.approx(0.01, rel=0.5)
-    with pytest.raises(RunError, match="falls at none"):
+    with pytest.raises(RunError, match="never falls"):
         _steepest(rates.tolist(), np.linspace(1, 2, 100).tolist())
 
 

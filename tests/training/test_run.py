@@ -234,7 +234,7 @@ def test_interrupting_leaves_a_usable_latest_model(tmp_path: Path) -> None:
     loaders = Loaders(Interrupting(BATCHES[:4]), ListLoader(BATCHES[4:]))
     data = DataRecord({}, "hash")
     before = signal.getsignal(signal.SIGINT)
-    with pytest.raises(RunError, match=r"in epoch 1; the same command goes on, and .*latest_model\.pt holds the"):
+    with pytest.raises(RunError, match=r"in epoch 1; the same command continues, and .*latest_model\.pt holds the"):
         train(small_tagger().float(), loaders, options, outputs(tmp_path), data, Console(file=io.StringIO()))
     assert signal.getsignal(signal.SIGINT) is before
     latest = load_checkpoint(tmp_path / "models" / "latest_model.pt")
@@ -253,7 +253,7 @@ def bad_batch() -> JetBatch:
     return replace(batch, inputs=replace(jets, features=torch.full_like(jets.features, torch.inf)))
 
 
-def test_a_batch_that_is_left_out_changes_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_skipped_batch_changes_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     steady: dict[str, Any] = {"epochs": 2, "zero_epochs": 0, "lr_schedule": "none", "optimizer": "adamw"}
     first, *_, validation = BATCHES
     with_bad = [first, bad_batch(), BATCHES[2], BATCHES[3], validation]
@@ -261,7 +261,7 @@ def test_a_batch_that_is_left_out_changes_nothing(tmp_path: Path, caplog: pytest
     expected = run(
         tmp_path / "without", batches=[first, BATCHES[2], BATCHES[3], validation], validation=1, dropout=0, **steady
     )
-    assert "the batch is left out (2 of 2)" in caplog.text
+    assert "the batch is skipped (2 of 2)" in caplog.text
     for name, value in expected.state_dict().items():
         assert torch.equal(found.state_dict()[name], value), name
 

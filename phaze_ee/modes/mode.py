@@ -1,0 +1,69 @@
+"""What a mode of the command line is: its name, its flags, and what it needs. Nothing heavy is imported here."""
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, final
+
+if TYPE_CHECKING:
+    from phaze_ee.modes.session import Session
+
+
+@final
+@dataclass(frozen=True)
+class Flag:
+    """A flag of the command line.
+
+    Attributes:
+        name: the flag as it is typed, for example ``--max-exit``.
+        help: one line for ``--help``.
+        settings: keywords of ``ArgumentParser.add_argument``, for example ``type`` and ``metavar``.
+        option: the option of the configuration that the flag overrides. None: the flag sets the field of the
+            :class:`~phaze_ee.modes.request.Request` that has its name, for example ``max_exit``.
+        aliases: other ways to type it.
+        field: the field of the request, where it is named otherwise than the flag.
+    """
+
+    name: str
+    help: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    option: str | None = None
+    aliases: tuple[str, ...] = ()
+    field: str | None = None
+
+    @property
+    def destination(self) -> str:
+        """The option or the field of the request that the flag sets."""
+        return self.option or self.field or self.name.lstrip("-").replace("-", "_")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All ways to type the flag."""
+        return (self.name, *self.aliases)
+
+
+@final
+@dataclass(frozen=True)
+class Mode:
+    """A mode of the command line. The module of its name in :mod:`phaze_ee.modes` runs it.
+
+    Attributes:
+        name: what ``-m`` takes.
+        summary: one line for ``--help``.
+        flags: the flags that it looks at, beside ``-p`` and ``-v``. Any other flag is refused.
+        configured: whether it reads the configuration of a project that exists. Errors in the configuration are then
+            reported before anything heavy is imported.
+        preemptible: whether a batch system may stop it and start it again. The exit status then says so.
+        chained: whether it may stand in ``-o`` of mode chain.
+    """
+
+    name: str
+    summary: str
+    flags: tuple[Flag, ...] = ()
+    configured: bool = False
+    preemptible: bool = False
+    chained: bool = False
+
+    def run(self, session: "Session") -> None:
+        """Import the module of the mode and run it."""
+        importlib.import_module(f"phaze_ee.modes.{self.name}").run(session)

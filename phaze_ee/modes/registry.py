@@ -1,0 +1,209 @@
+"""All modes of the command line, and their flags. A new mode is a module beside this one and a record in ``MODES``."""
+
+from pathlib import Path
+
+from phaze_ee.errors import UsageError
+from phaze_ee.modes.mode import Flag, Mode
+
+_WORKERS = {"type": int, "metavar": "N"}
+_OVERWRITE = Flag("--overwrite", "replace files of an earlier run", {"action": "store_true"})
+_OUTPUT = Flag("--output", "folder to write to (default: in the project)", {"type": Path, "metavar": "FOLDER"})
+_PROJECTS = {"nargs": "+", "metavar": "NAME"}
+
+_TRAIN_FLAGS = (
+    Flag("--fresh", "start from the beginning instead of resuming an interrupted training", {"action": "store_true"}),
+    Flag("--yes", "do not ask for confirmation", {"action": "store_true"}),
+)
+
+_CALIBRATE_FLAGS = (
+    Flag(
+        "--target",
+        "accuracy_drop, agreement, signal_efficiency or budget",
+        {"metavar": "TARGET"},
+        option="exit_target",
+    ),
+    Flag("--epsilon", "largest probability of a loss", {"type": float, "metavar": "E"}, option="epsilon"),
+    Flag("--delta", "probability that the promise is broken", {"type": float, "metavar": "D"}, option="delta"),
+    Flag(
+        "--score",
+        "confidence, entropy, margin, patience, gate or window",
+        {"metavar": "SCORE"},
+        option="exit_score",
+    ),
+    Flag("--signal", "signal_efficiency: the signal, e.g. label_Hbb", {"metavar": "CLASS"}, option="signal"),
+    Flag(
+        "--efficiency",
+        "signal_efficiency: signal efficiency of the full model",
+        {"type": float, "metavar": "E"},
+        option="signal_efficiency",
+    ),
+    Flag("--form", "signal_efficiency: reject or two_sided", {"metavar": "FORM"}, option="exit_form"),
+    Flag(
+        "--budget",
+        "budget: mean cost as a fraction of the full model's",
+        {"type": float, "metavar": "C"},
+        option="cost_budget",
+    ),
+)
+
+_EVALUATE_FLAGS = (
+    Flag("--ood", "files of jets of another kind, which the network should notice", {"nargs": "+", "metavar": "FILE"}),
+    Flag("--ood-data-config", "data configuration of these files, if another", {"metavar": "YAML"}),
+)
+
+_PREDICT_FLAGS = (
+    Flag("--files", "files of jets (default: test_files)", {"nargs": "+", "metavar": "PATTERN"}),
+    Flag("--format", "format of the predictions (default: root)", {"choices": ("root", "parquet")}),
+    Flag("--exit-scores", "also write the scores of the exits before", {"action": "store_true"}),
+    Flag("--observers", "columns to copy, instead of the data configuration's", {"nargs": "*", "metavar": "NAME"}),
+    Flag("--max-exit", "no jet goes past exit K", {"type": int, "metavar": "K"}),
+    Flag("--event-budget", "cost limit of all jets of an event: 200M (MACs) or 5ms", {"metavar": "B"}),
+    Flag("--event-size", "an event is N jets in a row", {"type": int, "metavar": "N"}),
+    Flag("--event-column", "an event is the jets in a row with the same value", {"metavar": "NAME"}),
+    Flag(
+        "--monitor",
+        "warn if the jets differ from the calibration jets (default significance: 0.001)",
+        {"nargs": "?", "type": float, "const": 1e-3, "metavar": "SIGNIFICANCE"},
+    ),
+    _OUTPUT,
+    _OVERWRITE,
+    Flag("--workers", "parallel processes (extra 'dask')", _WORKERS),
+    Flag("--scheduler", "address of a Dask cluster to use (extra 'dask')", {"metavar": "ADDRESS"}),
+)
+
+_SWEEP_FLAGS = (
+    Flag(
+        "--set",
+        "values of an option: a,b,c or low:high[:log|:int]; once for each option",
+        {"action": "append", "metavar": "NAME=VALUES"},
+    ),
+    Flag("--trials", "number of trials (default: 20; all combinations of choices)", {"type": int, "metavar": "N"}),
+    Flag(
+        "--objective",
+        "validation accuracy to maximise: full_model, exits (their mean), or 50M (the best exit within 50M MACs)",
+        {"metavar": "WHAT"},
+    ),
+    Flag("--study", "name of the sweep (default: sweep)", {"metavar": "NAME"}),
+    Flag("--storage", "file of the study, or URL of a database", {"metavar": "FILE"}),
+    Flag("--workers", "trials that run at the same time", _WORKERS),
+)
+
+_GENERATE_FLAGS = (
+    Flag("--jets", "jets per class", {"type": int, "metavar": "N"}),
+    Flag("--classes", "classes as JetClass names its files (default: all ten)", {"nargs": "+", "metavar": "NAME"}),
+    Flag("--seed", "the same seed gives the same jets", {"type": int, "metavar": "N"}),
+    Flag("--generator", "fast: overlaid underlying event", {"choices": ("reference", "fast")}),
+    _OUTPUT,
+    _OVERWRITE,
+    Flag("--workers", "parallel processes (default: all cores)", _WORKERS),
+)
+
+_CHAIN_FLAGS = (
+    Flag(
+        "-o",
+        "modes joined by '_' (default: train_evaluate_benchmark_plot)",
+        {"metavar": "A_B_C"},
+        aliases=("--operations", "--options"),
+        field="operations",
+    ),
+)
+
+MODES: dict[str, Mode] = {
+    mode.name: mode
+    for mode in (
+        Mode("demo", "run the whole chain on bundled sample jets (2 to 4 minutes)"),
+        Mode("new_project", "create a project with a configuration that runs as it is", chained=True),
+        Mode(
+            "convert",
+            "convert the jets of a project into a cache that is fast to read",
+            (Flag("--workers", "parallel processes (default: c.num_workers)", _WORKERS),),
+            configured=True,
+            chained=True,
+        ),
+        Mode("find_lr", "find a learning rate to start from (Lightning's range test)", configured=True),
+        Mode(
+            "train",
+            "train the network and its exits",
+            _TRAIN_FLAGS,
+            configured=True,
+            preemptible=True,
+            chained=True,
+        ),
+        Mode(
+            "retrofit",
+            "add exits to published weights; only the exits are trained",
+            (
+                Flag("--checkpoint", "weights of weaver's network or of ours", {"type": Path, "metavar": "FILE"}),
+                *_TRAIN_FLAGS,
+            ),
+            preemptible=True,
+            chained=True,
+        ),
+        Mode("place", "find the stages where exits pay off", configured=True, chained=True),
+        Mode(
+            "calibrate",
+            "choose exit thresholds that keep a promise",
+            _CALIBRATE_FLAGS,
+            configured=True,
+            chained=True,
+        ),
+        Mode(
+            "evaluate",
+            "measure accuracy, AUC and rejection of every exit",
+            _EVALUATE_FLAGS,
+            configured=True,
+            chained=True,
+        ),
+        Mode(
+            "predict",
+            "write predictions for any files of jets, as ROOT or parquet",
+            _PREDICT_FLAGS,
+            configured=True,
+            chained=True,
+        ),
+        Mode("benchmark", "count operations and parameters, measure times", configured=True, chained=True),
+        Mode(
+            "plot",
+            "draw the results of a project",
+            (Flag("--projects", "other projects to draw as points", _PROJECTS),),
+            chained=True,
+        ),
+        Mode(
+            "compare",
+            "compare several projects in figures and a table",
+            (Flag("--projects", "projects to compare (default: all with results)", _PROJECTS),),
+        ),
+        Mode("chain", "run several modes in a row, see -o", _CHAIN_FLAGS, preemptible=True),
+        Mode(
+            "sweep",
+            "search over options; each trial is a project (extra 'sweep')",
+            _SWEEP_FLAGS,
+            configured=True,
+            preemptible=True,
+        ),
+        Mode("generate", "generate JetClass-like jets with Pythia8 (extra 'generate')", _GENERATE_FLAGS),
+    )
+}
+
+
+def chained_modes(operations: str) -> list[Mode]:
+    """Return the modes that ``-o train_evaluate`` names; ``new_project`` may also be written ``newproject``.
+
+    Raises:
+        UsageError: an operation is unknown, or none is given.
+    """
+    words = operations.replace("new_project", "newproject").split("_")
+    names = ["new_project" if word == "newproject" else word for word in words]
+    for name in names:
+        if name not in MODES or not MODES[name].chained:
+            choices = ", ".join(mode.name for mode in MODES.values() if mode.chained)
+            raise UsageError(f"unknown operation {name!r} in -o {operations!r}; join some of {choices} with '_'")
+    return [MODES[name] for name in names]
+
+
+def flags_of(mode: Mode) -> tuple[Flag, ...]:
+    """Return the flags that a mode takes; mode chain takes those of all modes that it can run."""
+    if mode.name != "chain":
+        return mode.flags
+    chained = {flag.name: flag for own in MODES.values() if own.chained for flag in own.flags}
+    return (*mode.flags, *chained.values())

@@ -1,0 +1,20 @@
+def set_config(c):
+    c.data_config = "data_configs/JetClass_ParT_full.yaml"
+    c.train_files = ["sample_jets/train/*.root"]
+    c.val_files = ["sample_jets/val/*.root"]
+    c.test_files = ["sample_jets/test/*.root"]
+    c.conv_params = [(4, (8, 8, 8)), (4, (16, 16, 16))]
+    c.fc_params = [(16, 0.1)]
+    c.exit_stages = ["input", 0]
+    c.exit_head_width = 16
+    c.beta_max = 1.0
+    c.epochs = 3
+    c.zero_epochs = 0
+    c.steps_per_epoch = 20
+    c.lr = 0.01
+    c.batch_size = 64
+    c.num_workers = 0
+    c.epsilon = 0.2
+    c.seed = 1
+    c.log_interval = 5
+    c.resume_interval = 5
