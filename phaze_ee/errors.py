@@ -53,3 +53,16 @@ class PreemptedError(PhazeError):
 def one_line(error: BaseException) -> str:
     """Return the type and the message of an exception without line breaks."""
     return " ".join(f"{type(error).__name__}: {error}".split()).removesuffix(":")
+
+
+OUT_OF_MEMORY = (
+    "there is not enough memory; lower c.batch_size, c.num_workers or the size of the network and its exit heads, or "
+    "use a machine with more memory"
+)
+# torch reports this as a RuntimeError: on the CPU in words of its allocator, on a GPU as a subclass of that name.
+_NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory")
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether an exception says that memory ran out, in the words of Python, NumPy or torch."""
+    return isinstance(error, MemoryError) or any(sign in str(error) for sign in _NO_MEMORY)

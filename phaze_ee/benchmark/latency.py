@@ -20,7 +20,7 @@ from phaze_ee.errors import DataError
 from phaze_ee.exits.policies import ThresholdPolicy
 from phaze_ee.models.tagger import Tagger
 from phaze_ee.results.benchmark import ExitLatency, LatencyReport, PolicyLatency
-from phaze_ee.types import JetInputs, Jets
+from phaze_ee.types import Jets
 
 BATCH_SIZES = (1, 16, 256)
 _CURVE_BATCHES = 3  # of each policy of a curve; there are many policies
@@ -173,7 +173,7 @@ def _summary(timed: _Timed, size: int, watch: _Stopwatch, exit_count: int) -> Ex
 _ROWS = 8  # read at a time; small, so that a few hundred jets come from many places
 
 
-def timed_jets(schema: DataSchema, files: Sequence[Path], count: int) -> JetInputs:
+def timed_jets(schema: DataSchema, files: Sequence[Path], count: int) -> Jets:
     """Return about ``count`` jets from evenly spaced places of the files, in random order, the same on every run.
 
     The first jets would be a biased sample: files often have a single class, and exits depend on the class.
@@ -187,4 +187,4 @@ def timed_jets(schema: DataSchema, files: Sequence[Path], count: int) -> JetInpu
     jets = JetColumns.concatenate([reader.read(spans[place]).jets for place in places])
     if len(jets) == 0:
         raise DataError(f"none of the jets to be timed passes the selection {reader.selection!r} of the data config")
-    return jets.take(torch.from_numpy(np.random.default_rng(0).permutation(len(jets)))).padded().inputs
+    return jets.take(torch.from_numpy(np.random.default_rng(0).permutation(len(jets)))).batch().inputs

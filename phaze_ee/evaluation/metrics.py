@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from itertools import combinations
-from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -11,6 +10,7 @@ from phaze_ee.data.schema import choose_background
 from phaze_ee.errors import DataError
 from phaze_ee.evaluation.rejection import Discrimination, discriminate, rejection_at, thinned, working_points
 from phaze_ee.exits.answers import Answers, check_finite
+from phaze_ee.results.base import Provenance
 from phaze_ee.results.evaluation import EvaluationResults, ExitEvaluation, Rejection
 from phaze_ee.stats import roc_area
 
@@ -20,26 +20,13 @@ Logits = Float[np.ndarray, "N K"]
 Labels = Int[np.ndarray, " N"]
 
 
-def evaluate_exits(
-    answers: Answers,
-    background: str | None,
-    *,
-    project: str,
-    model: str,
-    model_hash: str | None,
-    files: Sequence[Path],
-    notes: Sequence[str],
-) -> EvaluationResults:
+def evaluate_exits(answers: Answers, background: str | None, provenance: Provenance) -> EvaluationResults:
     """Evaluate every exit on labelled jets.
 
     Args:
         answers: of all exits.
         background: the class that rejections refer to, as for :func:`evaluate_exit`.
-        project: the name of the project, for the results; so are the following.
-        model: where the weights come from.
-        model_hash: the hash of the weights.
-        files: the files of the jets.
-        notes: what else a reader of the results must know.
+        provenance: of the model and the jets, for the results.
 
     Raises:
         DataError: some jets have no true class.
@@ -53,14 +40,14 @@ def evaluate_exits(
     }
     return EvaluationResults(
         exits=exits,
-        project=project,
-        model=model,
-        model_hash=model_hash,
+        project=provenance.project,
+        model=provenance.model,
+        model_hash=provenance.model_hash,
         classes=list(answers.class_names),
         jets=len(answers),
         jets_per_class=answers.jets_per_class,
-        files=[str(path) for path in files],
-        notes=[*notes, *_notes(answers, background)],
+        files=[str(path) for path in provenance.files],
+        notes=[*provenance.notes, *_notes(answers, background)],
     )
 
 

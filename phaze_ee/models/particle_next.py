@@ -161,7 +161,7 @@ class ParticleNeXt(Backbone[GraphState]):
         return arguments_of(self.mod)
 
     def embed(self, inputs: Jets) -> GraphState:
-        jets = self._trim(inputs.padded())
+        jets = self._trim(inputs)
         if not pair_options(self.mod)["use_rel_lv_fts"]:
             jets = replace(jets, vectors=None)
         elif jets.vectors is None:
@@ -174,9 +174,10 @@ class ParticleNeXt(Backbone[GraphState]):
             replace(jets.map(lambda tensor: tensor.where(valid_N1P, 0)), mask=valid_N1P), self.minimum_length
         )
 
-    def _trim(self, jets: JetInputs) -> JetInputs:
+    def _trim(self, inputs: Jets) -> JetInputs:
         if not self.training:
-            return fit_length(jets, self.minimum_length)
+            return fit_length(inputs, self.minimum_length)
+        jets = inputs.padded()
         # weaver cuts here to no fewer slots than there are neighbours. Its trimmer has no such bound, and so is told
         # that each jet has so many particles; which of them are real, it takes along.
         valid_N1P = jets.valid_N1P

@@ -156,7 +156,7 @@ class ParticleTransformer(Backbone[PaddedState | TokenState]):
         }
 
     def embed(self, inputs: Jets) -> PaddedState:
-        jets = trim(inputs.padded(), self.mod.trimmer, training=self.training, minimum_length=1)
+        jets = trim(inputs, self.mod.trimmer, training=self.training, minimum_length=1)
         if self.mod.pair_embed is None:
             momenta = jets.features[:, :0]
         elif jets.vectors is None:

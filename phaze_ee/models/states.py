@@ -7,7 +7,7 @@ from typing import Literal, Self, final
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import embedding_bag, pad
+from torch.nn.functional import embedding_bag
 
 from phaze_ee.shapes import Bool, Float, Int
 from phaze_ee.types import JetInputs, Jets, State, select_ragged, used_slots
@@ -52,18 +52,17 @@ class PaddedState(State):
 
 def plain_state(inputs: Jets) -> PaddedState:
     """Return the inputs themselves as a state, zero in padded slots, cut to the longest jet."""
-    jets = fit_length(inputs.padded(), 1)
+    jets = fit_length(inputs, 1)
     valid_N1P = jets.valid_N1P
     return PaddedState(jets.features.masked_fill(~valid_N1P, 0), jets.points, valid_N1P)
 
 
-def fit_length(inputs: JetInputs, minimum: int) -> JetInputs:
-    """Cut slots that are padding in every jet, and add padding where fewer than ``minimum`` slots are left.
+def fit_length(inputs: Jets, minimum: int) -> JetInputs:
+    """Pad jets to the longest, or to ``minimum`` slots where that is more.
 
-    Only trailing slots are cut, so particles keep their order; a mask with holes keeps them.
+    Of padded jets, only trailing slots are cut: a mask with holes keeps them.
     """
-    wanted = max(inputs.used_length, minimum)
-    return inputs.map(lambda tensor: pad(tensor[..., :wanted], (0, max(0, wanted - tensor.shape[-1]))))
+    return inputs.padded(max(inputs.used_length, minimum))
 
 
 @final

@@ -1,6 +1,8 @@
 """The base of results files: typed records, written as JSON."""
 
 import re
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, Literal, Self, TypeVar
 
@@ -28,6 +30,25 @@ class Record(BaseModel):
 
 
 RecordT = TypeVar("RecordT", bound=Record)
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where results come from.
+
+    Attributes:
+        project: the name of the project.
+        model: the file and epoch of the weights, in words.
+        model_hash: the hash of the file with the weights; None if unknown.
+        files: the files of the jets.
+        notes: what a reader of the results should know.
+    """
+
+    project: str
+    model: str
+    model_hash: str | None
+    files: Sequence[Path]
+    notes: Sequence[str] = ()
 
 
 class ResultsFile(Record):

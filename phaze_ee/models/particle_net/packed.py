@@ -50,7 +50,7 @@ class PackedParticleNet(StagedParticleNet[PackedState]):
 
     def embed(self, inputs: Jets) -> PackedState:
         if self._differentiates():
-            padded = self.trim(inputs.padded())
+            padded = self.trim(inputs)
             # bn_fts sees the padded tensor, as in weaver: its statistics include what stands in padded slots.
             features = normalise_slots(self.mod.bn_fts, padded.features) if self.mod.use_fts_bn else padded.features
             jets, length = replace(padded, features=features, vectors=None).ragged(), features.shape[-1]

@@ -33,15 +33,15 @@ class ParticleNet(StagedParticleNet[PaddedState]):
         return self.packed().native()
 
     def embed(self, inputs: Jets) -> PaddedState:
-        inputs = self.trim(inputs.padded())
-        features = self.mod.bn_fts(inputs.features) if self.mod.use_fts_bn else inputs.features
-        padding = ~inputs.valid_N1P
+        jets = self.trim(inputs)
+        features = self.mod.bn_fts(jets.features) if self.mod.use_fts_bn else jets.features
+        padding = ~jets.valid_N1P
         return PaddedState(
             # Without bn_fts, weaver leaves whatever stands in padded slots, and jets of at most k particles read it.
             # Zeros there make the answer independent of the padding; with zero-padded input both agree.
             features_NCP=features.masked_fill(padding, 0),
-            coordinates_NDP=inputs.points,
-            valid_N1P=inputs.valid_N1P,
+            coordinates_NDP=jets.points,
+            valid_N1P=jets.valid_N1P,
         )
 
     def stage(self, index: int, state: PaddedState) -> PaddedState:
