@@ -109,7 +109,7 @@ def answers(checkpoint: Checkpoint, files: Sequence[Path], shift: Shift, jets: i
             target = Path(folder) / path.name
             write_shifted(path, target, schema.weaver.treename, shift, slice(jets))
             span = Span(target, 0, row_count(target, schema.weaver.treename))
-            parts.append(engine.every_exit(reader.read_ragged(span).jets))
+            parts.append(engine.every_exit(reader.read(span).jets.batch().inputs))
     return torch.cat(parts, dim=1)
 
 

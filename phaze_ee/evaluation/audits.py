@@ -7,11 +7,11 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 from jaxtyping import Bool, Float, Int
-from scipy.stats import chi2_contingency, entropy
-from scipy.stats.contingency import association
+from scipy.special import entr
 
 from phaze_ee.exits.answers import Answers, ExitIndex
 from phaze_ee.results.policy import ExitRates, MassAudit, MassShape
+from phaze_ee.stats import chi_square, cramers_v
 
 MASS = "jet_sdmass"
 MULTIPLICITY = "jet_nparticles"
@@ -144,10 +144,8 @@ def divergences(counts_SB: Int[np.ndarray, "S B"], reference_B: Int[np.ndarray, 
     """Return the Jensen-Shannon divergence (base 2) of each of S histograms from a reference; all must have jets."""
     share_SB = counts_SB / counts_SB.sum(axis=1, keepdims=True)
     reference_share_B = reference_B / reference_B.sum()
-    mixed_S = entropy((share_SB + reference_share_B) / 2, base=2, axis=1)
-    found_S: npt.NDArray[np.float64] = (
-        mixed_S - (entropy(share_SB, base=2, axis=1) + entropy(reference_share_B, base=2)) / 2
-    )
+    mixed_S = _entropy((share_SB + reference_share_B) / 2)
+    found_S: npt.NDArray[np.float64] = mixed_S - (_entropy(share_SB) + _entropy(reference_share_B)) / 2
     return np.maximum(found_S, 0)  # equal histograms may differ by rounding
 
 
@@ -181,6 +179,12 @@ def _rates(
         jets=jets_B.tolist(),
         rates=rate_EB.tolist(),
         errors=np.sqrt(rate_EB * (1 - rate_EB) / jets_B).tolist(),
-        association=float(association(used_EB, method="cramer")) if len(used_EB) > 1 else 0.0,
-        p_value=float(chi2_contingency(used_EB).pvalue),
+        association=cramers_v(used_EB),
+        p_value=chi_square(used_EB, continuity=True).p_value,
     )
+
+
+def _entropy(share_B: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Return the entropy in bits of shares that add up to 1 along the last axis."""
+    bits: npt.NDArray[np.float64] = entr(share_B).sum(axis=-1) / np.log(2)
+    return bits

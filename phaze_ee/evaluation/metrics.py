@@ -1,17 +1,18 @@
 """How well one exit tells the classes apart."""
 
 from collections.abc import Sequence
-from pathlib import Path
+from itertools import combinations
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
-from sklearn.metrics import confusion_matrix, roc_auc_score
 
 from phaze_ee.data.schema import choose_background
 from phaze_ee.errors import DataError
 from phaze_ee.evaluation.rejection import Discrimination, discriminate, rejection_at, thinned, working_points
 from phaze_ee.exits.answers import Answers, check_finite
+from phaze_ee.results.base import Provenance
 from phaze_ee.results.evaluation import EvaluationResults, ExitEvaluation, Rejection
+from phaze_ee.stats import roc_area
 
 _CONFIDENCE_BINS = 15
 
@@ -19,26 +20,13 @@ Logits = Float[np.ndarray, "N K"]
 Labels = Int[np.ndarray, " N"]
 
 
-def evaluate_exits(
-    answers: Answers,
-    background: str | None,
-    *,
-    project: str,
-    model: str,
-    model_hash: str | None,
-    files: Sequence[Path],
-    notes: Sequence[str],
-) -> EvaluationResults:
+def evaluate_exits(answers: Answers, background: str | None, provenance: Provenance) -> EvaluationResults:
     """Evaluate every exit on labelled jets.
 
     Args:
         answers: of all exits.
         background: the class that rejections refer to, as for :func:`evaluate_exit`.
-        project: the name of the project, for the results; so are the following.
-        model: where the weights come from.
-        model_hash: the hash of the weights.
-        files: the files of the jets.
-        notes: what else a reader of the results must know.
+        provenance: of the model and the jets, for the results.
 
     Raises:
         DataError: some jets have no true class.
@@ -52,14 +40,14 @@ def evaluate_exits(
     }
     return EvaluationResults(
         exits=exits,
-        project=project,
-        model=model,
-        model_hash=model_hash,
+        project=provenance.project,
+        model=provenance.model,
+        model_hash=provenance.model_hash,
         classes=list(answers.class_names),
         jets=len(answers),
         jets_per_class=answers.jets_per_class,
-        files=[str(path) for path in files],
-        notes=[*notes, *_notes(answers, background)],
+        files=[str(path) for path in provenance.files],
+        notes=[*provenance.notes, *_notes(answers, background)],
     )
 
 
@@ -98,7 +86,7 @@ def evaluate_exit(
         roc_auc=one_vs_one_auc(probability_NK, label_N),
         loss=float(-np.take_along_axis(log_probability_NK, label_N[:, None], axis=1).mean()),
         expected_calibration_error=expected_calibration_error(probability_NK.max(axis=1), correct_N),
-        confusion_matrix=confusion_matrix(label_N, predicted_N, labels=range(len(class_names))).tolist(),
+        confusion_matrix=_confusion_matrix(label_N, predicted_N, len(class_names)).tolist(),
         rejections=rejections,
         roc_curves=[thinned(curve) for curve in curves],
     )
@@ -123,11 +111,11 @@ def one_vs_one_auc(probability_NK: Float[np.ndarray, "N K"], label_N: Labels) ->
     weights (Hand and Till, Machine Learning 45 (2001) 171; scikit-learn's ``multi_class="ovo", average="macro"``).
     With two classes it is the ordinary area.
     """
-    if len(np.unique(label_N)) < 2:
-        return None
-    classes = np.arange(probability_NK.shape[1])
-    scores = probability_NK[:, 1] if len(classes) == 2 else probability_NK
-    return float(roc_auc_score(label_N, scores, multi_class="ovo", average="macro", labels=classes))
+    areas = []
+    for one, other in combinations(np.unique(label_N).tolist(), 2):
+        pair_N = (label_N == one) | (label_N == other)
+        areas += [roc_area(label_N[pair_N] == positive, probability_NK[pair_N, positive]) for positive in (one, other)]
+    return float(np.mean(areas)) if areas else None
 
 
 def against_background(
@@ -171,3 +159,9 @@ def _notes(answers: Answers, background: str | None) -> list[str]:
     if background is None:
         notes.append("no rejections: set c.background to the background class")
     return notes
+
+
+def _confusion_matrix(label_N: Labels, predicted_N: Labels, class_count: int) -> Int[np.ndarray, "K K"]:
+    """Return the number of jets by true class (rows) and predicted class (columns)."""
+    cells = np.bincount(label_N * class_count + predicted_N, minlength=class_count**2)
+    return cells.reshape(class_count, class_count)

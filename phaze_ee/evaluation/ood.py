@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
-from scipy.stats import rankdata
 
 from phaze_ee.errors import DataError
 from phaze_ee.evaluation.ood_scores import OOD_SCORES, OODScore
@@ -16,6 +15,7 @@ from phaze_ee.names import exit_names
 from phaze_ee.results.evaluation import EvaluationResults
 from phaze_ee.results.ood import OODDetection, OODPolicy, OODResults
 from phaze_ee.results.policy import Fraction
+from phaze_ee.stats import share_below
 
 LEAST_JETS = 10
 _FEW_JETS = 100
@@ -69,9 +69,7 @@ def auroc(own_N: Float[np.ndarray, " N"], ood_M: Float[np.ndarray, " M"]) -> tup
     The error is that of DeLong et al. (Biometrics 44 (1988) 837), computed from ranks as in Sun and Xu (IEEE Signal
     Process. Lett. 21 (2014) 1389). It is asymptotic, and 0 if the samples do not overlap.
     """
-    rank = rankdata(np.concatenate([own_N, ood_M]))
-    own_below_M = (rank[len(own_N) :] - rankdata(ood_M)) / len(own_N)
-    ood_below_N = (rank[: len(own_N)] - rankdata(own_N)) / len(ood_M)
+    own_below_M, ood_below_N = share_below(own_N, ood_M), share_below(ood_M, own_N)
     variance = own_below_M.var(ddof=1) / len(ood_M) + ood_below_N.var(ddof=1) / len(own_N)
     return float(own_below_M.mean()), float(np.sqrt(variance))
 

@@ -5,11 +5,11 @@ from collections.abc import Collection, Sequence
 import numpy as np
 import numpy.typing as npt
 from jaxtyping import Bool, Float
-from sklearn.metrics import roc_auc_score
 
 from phaze_ee.evaluation.metrics import against_background, expected_calibration_error
 from phaze_ee.exits.answers import Answers, ExitIndex
 from phaze_ee.results.policy import Bounds, ExitBehaviour, Fraction, OperatingPoint
+from phaze_ee.stats import roc_area
 
 
 def operating_point(
@@ -89,9 +89,7 @@ def exit_behaviour(answers: Answers, exit_: int, exit_index_N: ExitIndex, backgr
         leaving_calibration_error=(
             expected_calibration_error(confidence_N[leaves_N], correct_N[leaves_N]) if leaves_N.any() else None
         ),
-        failure_auroc=(
-            None if correct_N.all() or not correct_N.any() else float(roc_auc_score(correct_N, confidence_N))
-        ),
+        failure_auroc=(None if correct_N.all() or not correct_N.any() else roc_area(correct_N, confidence_N)),
         change_of_mind=None if is_full_model else fraction(class_EN[exit_] != class_EN[exit_ + 1]),
     )
 

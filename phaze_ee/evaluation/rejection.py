@@ -6,10 +6,10 @@ from functools import partial
 
 import numpy as np
 from jaxtyping import Float, Int
-from sklearn.metrics import roc_curve
 
 from phaze_ee.data.schema import DEFAULT_BACKGROUND
 from phaze_ee.results.evaluation import Rejection, RocCurve
+from phaze_ee.stats import roc_curve
 
 DEFAULT_EFFICIENCY = 0.5
 # Signal efficiencies at which JetClass rejections are quoted (arXiv:2202.03772, table 1).
@@ -75,7 +75,7 @@ def discriminate(
     if is_signal_N.all() or not is_signal_N.any():
         return None
     score_N = logits_NK[pair_N, signal_index] - logits_NK[pair_N, background_index]
-    background_efficiency, signal_efficiency, _ = roc_curve(is_signal_N, score_N)
+    background_efficiency, signal_efficiency = roc_curve(is_signal_N, score_N)
     return Discrimination(signal, background, int((~is_signal_N).sum()), signal_efficiency, background_efficiency)
 
 

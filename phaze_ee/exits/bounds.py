@@ -7,7 +7,7 @@
 import math
 from collections.abc import Iterable, Sequence
 
-from scipy.stats import beta, binom
+from scipy.special import betaincc, betainccinv
 
 # jets_needed gives up above this number.
 _MOST_JETS = 10**9
@@ -15,7 +15,7 @@ _MOST_JETS = 10**9
 
 def binomial_p_value(losses: int, jets: int, epsilon: float) -> float:
     """Return the exact p-value P(Binomial(n, ε) ≤ losses) of "the probability of a loss exceeds ε"; 1 for n = 0."""
-    return float(binom.cdf(losses, jets, epsilon))
+    return 1.0 if losses >= jets else float(betaincc(losses + 1, jets - losses, epsilon))
 
 
 def upper_bound(losses: int, jets: int, delta: float) -> float:
@@ -23,7 +23,7 @@ def upper_bound(losses: int, jets: int, delta: float) -> float:
 
     It is the one-sided limit of Clopper and Pearson (Biometrika 26 (1934) 404).
     """
-    return 1.0 if losses >= jets else float(beta.ppf(1 - delta, losses + 1, jets - losses))
+    return 1.0 if losses >= jets else float(betainccinv(losses + 1, jets - losses, delta))
 
 
 def last_passing(p_values: Iterable[float], delta: float) -> int | None:

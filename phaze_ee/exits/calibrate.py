@@ -63,7 +63,7 @@ class Settings:
 @final
 @dataclass(frozen=True)
 class Calibration:
-    """A policy, and the jets and risks behind it.
+    """A policy with its target, its tested risks and the jets that gave it.
 
     Attributes:
         policy: the full model (thresholds of infinity) if nothing passed.

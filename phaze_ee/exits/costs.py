@@ -78,7 +78,7 @@ class ExitCosts:
         """The cost up to each exit if every head before it is evaluated."""
         return self._up_to(None)
 
-    @property
+    @cached_property
     def full_N(self) -> Float[np.ndarray, " N"]:
         """The cost of the full model without exits (with the heads that its link needs)."""
         full_N: FloatArray = self._up_to(())[-1]

@@ -13,12 +13,12 @@ import numpy.typing as npt
 import torch
 from jaxtyping import Float, Int
 from pydantic import Field
-from scipy.stats import chi2_contingency
 from torch import Tensor
 
 from phaze_ee.exits.policies import ThresholdPolicy
 from phaze_ee.names import exit_names
 from phaze_ee.results.base import Record, ResultsFile
+from phaze_ee.stats import chi_square
 
 EXIT, ANSWER, CONFIDENCE = "exit", "answer", "confidence of the answer"
 _BINS = 20
@@ -156,14 +156,14 @@ def compare(reference: DriftReference, observed: DriftReference, significance: f
     }
     tests = []
     for name, table in tables.items():
-        result = chi2_contingency(table, correction=False)
+        result = chi_square(table)
         tests.append(
             DriftTest(
                 name=name,
-                chi_square=float(result.statistic),
-                degrees_of_freedom=int(result.dof),
-                p_value=float(result.pvalue),
-                alarm=bool(result.pvalue < significance / len(tables)),
+                chi_square=result.statistic,
+                degrees_of_freedom=result.degrees_of_freedom,
+                p_value=result.p_value,
+                alarm=result.p_value < significance / len(tables),
                 change=_change(reference.distributions[name], observed.distributions[name]),
             )
         )

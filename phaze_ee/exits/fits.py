@@ -4,9 +4,7 @@ import math
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
-from scipy.optimize import minimize_scalar
-from scipy.special import log_softmax
-from sklearn.linear_model import LogisticRegression
+from scipy.special import expit, log_softmax
 
 from phaze_ee.exits.answers import Answers
 from phaze_ee.exits.scores import Gate, gate_features
@@ -48,15 +46,43 @@ def fit_gate(answers: Answers, label_N: Int[np.ndarray, " N"], cost_weight: floa
     return Gate(weight_EF=[weight for weight, _ in fits], bias_E=[bias for _, bias in fits])
 
 
+def logistic_regression(
+    feature_NF: Float[np.ndarray, "N F"], positive_N: Bool[np.ndarray, " N"]
+) -> tuple[list[float], float]:
+    """Return the weights w and the bias b of a logistic regression with balanced classes.
+
+    They minimise the mean over the jets of a_c ln(1 + exp(∓(w·x + b))) + |w|²/2N, where a_c = N/2N_c for a class with
+    N_c of the N jets. This is scikit-learn's ``LogisticRegression(class_weight="balanced")``, which takes longer to
+    import than to fit.
+    """
+    from scipy.optimize import minimize
+
+    jets, sign_N = len(positive_N), np.where(positive_N, 1.0, -1.0)
+    balance_N = np.where(positive_N, 0.5 / positive_N.mean(), 0.5 / (~positive_N).mean())
+
+    def loss_and_gradient(parameters: Float[np.ndarray, " F+1"]) -> tuple[float, Float[np.ndarray, " F+1"]]:
+        weight_F, bias = parameters[:-1], parameters[-1]
+        margin_N = sign_N * (feature_NF @ weight_F + bias)
+        loss = (balance_N @ np.logaddexp(0, -margin_N) + weight_F @ weight_F / 2) / jets
+        slope_N = -balance_N * sign_N * expit(-margin_N)
+        return loss, np.append(slope_N @ feature_NF + weight_F, slope_N.sum()) / jets
+
+    start = np.zeros(feature_NF.shape[1] + 1)
+    options = {"maxiter": 1000, "maxls": 50, "gtol": 1e-4, "ftol": 64 * np.finfo(float).eps}  # scikit-learn's
+    found = minimize(loss_and_gradient, start, jac=True, method="L-BFGS-B", options=options).x
+    return found[:-1].tolist(), float(found[-1])
+
+
 def _fit_gate(feature_NF: Float[np.ndarray, "N F"], leaves_N: Bool[np.ndarray, " N"]) -> tuple[list[float], float]:
     if leaves_N.all() or not leaves_N.any():
         # There is nothing to learn. The order of the largest probability is kept.
         return [1.0, 0.0, 0.0, 0.0], 0.0
-    model = LogisticRegression(class_weight="balanced", max_iter=1000).fit(feature_NF, leaves_N)
-    return model.coef_[0].tolist(), float(model.intercept_[0])
+    return logistic_regression(feature_NF, leaves_N)
 
 
 def _fit_temperature(logits_NK: Float[np.ndarray, "N K"], label_N: Int[np.ndarray, " N"]) -> float:
+    from scipy.optimize import minimize_scalar
+
     def cross_entropy(log_temperature: float) -> float:
         log_p_NK = log_softmax(logits_NK / math.exp(log_temperature), axis=1)
         return -float(log_p_NK[np.arange(len(label_N)), label_N].mean())

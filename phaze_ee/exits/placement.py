@@ -14,6 +14,7 @@ from phaze_ee.exits.candidates import cost_curve, pareto_front
 from phaze_ee.exits.scores import ExitScore, make_score
 from phaze_ee.exits.targets import wrong_answers
 from phaze_ee.names import ExitStage
+from phaze_ee.results.base import Provenance
 from phaze_ee.results.placement import CandidateExit, PlacementPoint, PlacementResults
 
 _SCORE = "confidence"
@@ -52,10 +53,7 @@ def place(
     class_prior: Mapping[str, float] | None,
     seed: int,
     exit_head: str,
-    project: str,
-    model: str,
-    model_hash: str | None,
-    notes: Sequence[str],
+    provenance: Provenance,
 ) -> PlacementResults:
     """Evaluate all sets of exits and recommend one.
 
@@ -65,11 +63,8 @@ def place(
         epsilon: how much less accurate than the full model the recommended exits may be.
         class_prior: shares of the classes in mean costs; None: as the jets have them.
         seed: decides which jets shape thresholds.
-        exit_head: the kind of head of all exits, for the results; so are the following.
-        project: the name of the project.
-        model: where the weights of the backbone come from.
-        model_hash: the hash of these weights.
-        notes: what else a reader of the results must know.
+        exit_head: the kind of head of all exits, for the results.
+        provenance: of the backbone and the jets, for the results.
 
     Raises:
         DataError: the class prior needs true classes that are unknown, or a class that has no jets.
@@ -85,9 +80,9 @@ def place(
 
     sets = (list(group) for exits, group in groupby(found, key=lambda placement: placement.exits) if exits)
     return PlacementResults(
-        project=project,
-        model=model,
-        model_hash=model_hash,
+        project=provenance.project,
+        model=provenance.model,
+        model_hash=provenance.model_hash,
         score=_SCORE,
         exit_head=exit_head,
         epsilon=epsilon,
@@ -99,7 +94,7 @@ def place(
         pareto=points(pareto_placements(found)),
         recommended=_point(recommended(found, epsilon), stages, judging),
         notes=[
-            *notes,
+            *provenance.notes,
             f"the best of {len(found):,} placements and thresholds looks a little better on these {len(judging):,} "
             "jets than on others; check it with mode evaluate",
             *costly_heads(candidates, exit_head),
@@ -118,12 +113,13 @@ def placements(score: ExitScore, shaping: Answers, judging: Answers) -> list[Pla
         shaping: answers that shape the thresholds.
         judging: answers for other jets, which evaluate them.
     """
-    found = [_judged((), (), judging, judging.all_at(0))]
+    full = judging.costs.mean_full
+    found = [_judged((), (), judging.with_exits(()), judging.all_at(0), full)]
     for exits in _subsets(shaping.exit_count):
         fitted, judged = shaping.with_exits(exits), judging.with_exits(exits)
         for candidate in cost_curve(score, fitted, wrong_answers(fitted), _POINTS):
             index_N = judged.exit_index(candidate.policy)
-            found.append(_judged(exits, candidate.policy.thresholds, judging, index_N))
+            found.append(_judged(exits, candidate.policy.thresholds, judged, index_N, full))
     return found
 
 
@@ -154,12 +150,13 @@ def costly_heads(candidates: Sequence[CandidateExit], exit_head: str) -> list[st
     ]
 
 
-def _judged(exits: tuple[int, ...], thresholds: Sequence[float], judging: Answers, index_N: ExitIndex) -> Placement:
-    answers = judging.with_exits(exits)
+def _judged(
+    exits: tuple[int, ...], thresholds: Sequence[float], answers: Answers, index_N: ExitIndex, full_cost: float
+) -> Placement:
     return Placement(
         exits,
         tuple(thresholds),
-        cost=answers.costs.mean(index_N) / judging.costs.mean_full,
+        cost=answers.costs.mean(index_N) / full_cost,
         accuracy=float(at_exit(answers.correct_EN, index_N).mean()),
         fractions=tuple((np.bincount(index_N, minlength=len(exits) + 1) / len(answers)).tolist()),
     )

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from typing import final
 
 import torch
-from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from phaze_ee.errors import UsageError
 from phaze_ee.exits.scores import ExitScore, make_score
+from phaze_ee.shapes import Bool, Float, Int
 
 
 class ExitPolicy(ABC):

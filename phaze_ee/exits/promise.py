@@ -1,7 +1,6 @@
 """The promise of a calibration in words, its figures, and the file that holds both."""
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping
 
 import torch
 
@@ -14,6 +13,7 @@ from phaze_ee.exits.fits import fit_gate
 from phaze_ee.exits.policy_file import CalibrationSample, CostCurve, ExitPolicyFile, Guarantee, RealisedFigures
 from phaze_ee.exits.scores import Confidence, ExitScore, Margin, NegativeEntropy, Patience
 from phaze_ee.exits.targets import AccuracyDrop, Agreement, Budget, SignalEfficiency, Target, wrong_answers
+from phaze_ee.results.base import Provenance
 
 _CURVE_SCORES: tuple[ExitScore, ...] = (Confidence(), NegativeEntropy(), Margin(), Patience())
 _CURVE_POINTS = 15
@@ -21,36 +21,24 @@ _GATE_COST_WEIGHT = 0.3
 
 
 def policy_file(
-    result: Calibration,
-    settings: Settings,
-    *,
-    project: str,
-    model: str,
-    model_hash: str | None,
-    files: Sequence[Path],
-    held_out_of_validation: bool,
-    notes: Sequence[str],
+    result: Calibration, settings: Settings, provenance: Provenance, *, held_out_of_validation: bool
 ) -> ExitPolicyFile:
     """Return ``exit_policy.json``: the policy with its promise, its figures, cost curves and drift reference.
 
     Args:
         result: of the calibration.
         settings: of the calibration.
-        project: the name of the project; this and the following are only written down.
-        model: where the weights come from.
-        model_hash: the hash of the weights.
-        files: the files of the calibration jets.
+        provenance: of the model and the calibration jets.
         held_out_of_validation: whether the jets are a share of the validation files.
-        notes: what else a reader must know.
     """
     policy, shaping, testing = result.policy, result.shaping, result.testing
     realised = {"files": figures(result, None)}
     if settings.class_prior is not None:
         realised["prior"] = figures(result, settings.class_prior)
     return ExitPolicyFile(
-        project=project,
-        model=model,
-        model_hash=model_hash,
+        project=provenance.project,
+        model=provenance.model,
+        model_hash=provenance.model_hash,
         classes=list(testing.class_names),
         exit_names=list(testing.exit_names),
         score=policy.score,
@@ -59,7 +47,7 @@ def policy_file(
         target=result.target,
         guarantee=guarantee(result, settings.method, settings.delta),
         calibration=CalibrationSample(
-            files=[str(path) for path in files],
+            files=[str(path) for path in provenance.files],
             held_out_of_validation=held_out_of_validation,
             jets=len(result.answers),
             shaping=len(shaping),
@@ -72,7 +60,7 @@ def policy_file(
         reference=DriftReference.of(
             policy, testing.tensor_ENK, torch.from_numpy(testing.exit_index(policy)), testing.class_names
         ),
-        notes=list(notes),
+        notes=list(provenance.notes),
     )
 
 

@@ -6,13 +6,13 @@ from abc import ABC, abstractmethod
 from typing import Annotated, Any, ClassVar, Literal, final
 
 import torch
-from jaxtyping import Float
 from pydantic import Field, PlainValidator, SerializeAsAny, TypeAdapter, ValidationError
 from torch import Tensor
 
 from phaze_ee.errors import UsageError
 from phaze_ee.registry import Registry, unknown
 from phaze_ee.results.base import Record
+from phaze_ee.shapes import Float
 
 
 class ExitScore(Record, ABC):

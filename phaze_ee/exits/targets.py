@@ -16,7 +16,7 @@ from phaze_ee.exits.scores import ExitScore, Window, log_odds, make_score
 from phaze_ee.results.base import Record
 
 Share = Annotated[float, Field(gt=0, lt=1)]
-# What the two-sided window tries: by which factor a distance above the cut counts more than one below.
+# Values of Window.accept to try in the two-sided form.
 _ACCEPT = (0.25, 0.5, 1.0, 2.0, 4.0)
 
 

@@ -4,11 +4,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any, ClassVar, Generic, Self, TypeVar
 
-from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from phaze_ee.errors import UsageError
 from phaze_ee.registry import Registry
+from phaze_ee.shapes import Float, Int
 from phaze_ee.types import Jets, State
 
 StateT = TypeVar("StateT", bound=State)

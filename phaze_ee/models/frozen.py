@@ -5,12 +5,12 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal, Self, final
 
 import torch
-from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from phaze_ee.models.backbone import Stages
 from phaze_ee.models.states import JetLayout, PackedState
 from phaze_ee.names import ExitStage
+from phaze_ee.shapes import Float, Int
 from phaze_ee.types import Jets, State
 
 

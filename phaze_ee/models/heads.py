@@ -6,12 +6,12 @@ from itertools import pairwise
 from typing import ClassVar, final
 
 import torch
-from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from phaze_ee.models.backbone import macs_per_row
 from phaze_ee.models.states import JetLayout, pool_rows
 from phaze_ee.registry import Registry
+from phaze_ee.shapes import Float, Int
 from phaze_ee.types import State
 
 

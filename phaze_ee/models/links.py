@@ -5,10 +5,10 @@ from collections.abc import Collection
 from typing import ClassVar, NamedTuple, final
 
 import torch
-from jaxtyping import Float
 from torch import Tensor, nn
 
 from phaze_ee.registry import Registry
+from phaze_ee.shapes import Float
 from phaze_ee.types import State
 
 # What a link keeps from the exits passed: tensors with one row per jet.

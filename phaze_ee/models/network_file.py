@@ -3,12 +3,12 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, final
 
-from jaxtyping import Float
 from torch import Tensor, nn
 from weaver.utils.data.config import DataConfig
 
 from phaze_ee.models.backbone import Backbone
 from phaze_ee.models.tagger import Tagger
+from phaze_ee.shapes import Float
 from phaze_ee.types import JetInputs
 
 _KINDS = ("points", "features", "vectors", "mask")

@@ -5,11 +5,11 @@ from itertools import pairwise
 from typing import Any, final
 
 import torch
-from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from phaze_ee.models.backbone import Backbone, macs_per_row
 from phaze_ee.models.states import PaddedState, plain_state
+from phaze_ee.shapes import Float, Int
 from phaze_ee.types import Jets
 
 

@@ -5,7 +5,6 @@ from dataclasses import replace
 from typing import Any, ClassVar, final
 
 import torch
-from jaxtyping import Float, Int
 from torch import Tensor, nn
 from weaver.nn.model.ParticleNeXt import ParticleNeXt as WeaverParticleNeXt
 from weaver.nn.model.ParticleTransformer import SequenceTrimmer
@@ -14,6 +13,7 @@ from phaze_ee.errors import UsageError, one_line
 from phaze_ee.models.backbone import Backbone, macs_per_row
 from phaze_ee.models.states import GraphState, NeighbourGraph, fit_length
 from phaze_ee.models.weaver import built_again, refuse, trim
+from phaze_ee.shapes import Float, Int
 from phaze_ee.types import JetInputs, Jets
 
 _AUGMENTATIONS = ("input_dropout", "pt_dropout", "lorentz_vector_scale", "lorentz_vector_smear", "lorentz_vector_shift")
@@ -163,7 +163,7 @@ class ParticleNeXt(Backbone[GraphState]):
         return arguments_of(self.mod)
 
     def embed(self, inputs: Jets) -> GraphState:
-        jets = self._trim(inputs.padded())
+        jets = self._trim(inputs)
         if not pair_options(self.mod)["use_rel_lv_fts"]:
             jets = replace(jets, vectors=None)
         elif jets.vectors is None:
@@ -176,9 +176,10 @@ class ParticleNeXt(Backbone[GraphState]):
             replace(jets.map(lambda tensor: tensor.where(valid_N1P, 0)), mask=valid_N1P), self.minimum_length
         )
 
-    def _trim(self, jets: JetInputs) -> JetInputs:
+    def _trim(self, inputs: Jets) -> JetInputs:
         if not self.training:
-            return fit_length(jets, self.minimum_length)
+            return fit_length(inputs, self.minimum_length)
+        jets = inputs.padded()
         # weaver keeps at least as many slots as neighbours. Its trimmer has no such limit, so it gets a mask with that
         # many particles in each jet, and the real mask as one more feature.
         valid_N1P = jets.valid_N1P

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, final
 
 import torch
-from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import pad
 from weaver.nn.model.ParticleTransformer import LayerScale, SwiGLUFFN, pairwise_lv_fts_ee, pairwise_lv_fts_pp
@@ -14,6 +13,7 @@ from phaze_ee.errors import UsageError
 from phaze_ee.models.backbone import Backbone, macs_per_row
 from phaze_ee.models.states import PaddedState, TokenState
 from phaze_ee.models.weaver import built_again, refuse, trim
+from phaze_ee.shapes import Bool, Float, Int
 from phaze_ee.types import Jets
 
 _SCALES = {"scale_attn_mask": "c_mask", "scale_heads": "c_attn", "scale_resids": "w_resid"}
@@ -159,7 +159,7 @@ class ParticleTransformer(Backbone[PaddedState | TokenState]):
         }
 
     def embed(self, inputs: Jets) -> PaddedState:
-        jets = trim(inputs.padded(), self.mod.trimmer, training=self.training, minimum_length=1)
+        jets = trim(inputs, self.mod.trimmer, training=self.training, minimum_length=1)
         if self.mod.pair_embed is None:
             momenta = jets.features[:, :0]
         elif jets.vectors is None:

@@ -6,10 +6,10 @@ from functools import cached_property
 from typing import Literal, Self, final
 
 import torch
-from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
-from torch.nn.functional import embedding_bag, pad
+from torch.nn.functional import embedding_bag
 
+from phaze_ee.shapes import Bool, Float, Int
 from phaze_ee.types import JetInputs, Jets, State, select_ragged, used_slots
 
 
@@ -52,18 +52,17 @@ class PaddedState(State):
 
 def plain_state(inputs: Jets) -> PaddedState:
     """Return the inputs as a state, with zeros in padded slots, cut to the longest jet."""
-    jets = fit_length(inputs.padded(), 1)
+    jets = fit_length(inputs, 1)
     valid_N1P = jets.valid_N1P
     return PaddedState(jets.features.masked_fill(~valid_N1P, 0), jets.points, valid_N1P)
 
 
-def fit_length(inputs: JetInputs, minimum: int) -> JetInputs:
-    """Cut the slots after the last particle of any jet, and pad to at least ``minimum`` slots.
+def fit_length(inputs: Jets, minimum: int) -> JetInputs:
+    """Pad jets to the longest, or to ``minimum`` slots where that is more.
 
-    The particles keep their order, and a mask with holes keeps its holes.
+    Of padded jets, only trailing slots are cut: a mask with holes keeps them.
     """
-    wanted = max(inputs.used_length, minimum)
-    return inputs.map(lambda tensor: pad(tensor[..., :wanted], (0, max(0, wanted - tensor.shape[-1]))))
+    return inputs.padded(max(inputs.used_length, minimum))
 
 
 @final

@@ -4,7 +4,6 @@ from collections.abc import Collection, Generator, Iterator, Sequence
 from typing import Any, cast, final
 
 import torch
-from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from phaze_ee.errors import UsageError
@@ -13,6 +12,7 @@ from phaze_ee.models.heads import DEFAULT_SHAPE, EXIT_HEADS, ExitHead, HeadShape
 from phaze_ee.models.links import EXIT_LINKS, ExitLink, Memory
 from phaze_ee.names import ExitStage, exit_names
 from phaze_ee.registry import unknown, unknown_head
+from phaze_ee.shapes import Float, Int
 from phaze_ee.types import Exit, Jets, State
 
 Walk = Generator[Exit, Tensor | None, None]

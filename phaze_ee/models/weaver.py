@@ -15,7 +15,7 @@ from torch import nn
 from phaze_ee.errors import UsageError
 from phaze_ee.machine import joined, process_index
 from phaze_ee.models.states import fit_length
-from phaze_ee.types import JetInputs
+from phaze_ee.types import JetInputs, Jets
 
 
 def refuse(kind: str, reasons: Mapping[str, Any]) -> None:
@@ -43,19 +43,20 @@ def _shapes(module: nn.Module) -> dict[str, torch.Size]:
     return {name: value.shape for name, value in module.state_dict().items()}
 
 
-def trim(inputs: JetInputs, trimmer: Any, *, training: bool, minimum_length: int) -> JetInputs:
-    """Cut padding: in evaluation to the longest jet; in training as in weaver, which drops particles at random.
+def trim(inputs: Jets, trimmer: Any, *, training: bool, minimum_length: int) -> JetInputs:
+    """Pad jets: in evaluation to the longest, in training by weaver's rule, which drops particles at random.
 
     Args:
-        inputs: padded jets.
+        inputs: the jets.
         trimmer: the SequenceTrimmer of the network, for the rule and random numbers in training. Its first five calls
             do not change the jets.
         training: whether this is a training step.
         minimum_length: smallest number of slots P of the result.
     """
-    if training:
-        inputs = _trimmed_at_random(inputs, trimmer)
-    return inputs if training and inputs.mask.shape[-1] >= minimum_length else fit_length(inputs, minimum_length)
+    if not training:
+        return fit_length(inputs, minimum_length)
+    trimmed = _trimmed_at_random(inputs.padded(), trimmer)
+    return trimmed if trimmed.mask.shape[-1] >= minimum_length else fit_length(trimmed, minimum_length)
 
 
 def _trimmed_at_random(inputs: JetInputs, trimmer: Any) -> JetInputs:

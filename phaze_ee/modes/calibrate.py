@@ -13,6 +13,7 @@ from phaze_ee.modes.calibration_jets import calibration_batches, origin
 from phaze_ee.modes.console import counted, say, show, show_notes
 from phaze_ee.modes.session import Session
 from phaze_ee.names import class_title
+from phaze_ee.results.base import Provenance
 from phaze_ee.tables.policy import calibrated_policy_table, calibrated_risk_table
 
 # Options that only one target uses.
@@ -37,16 +38,8 @@ def run(session: Session) -> None:
     say(f"Jets:   {len(answers):,}, {origin(files, session)}")
     settings = _settings(session.options, target)
     result = calibrate(answers, settings)
-    file = policy_file(
-        result,
-        settings,
-        project=str(session.project),
-        model=model.source,
-        model_hash=model.hash,
-        files=files,
-        held_out_of_validation=not session.options.calibration_files,
-        notes=[*model.notes, *notes],
-    )
+    provenance = Provenance(str(session.project), model.source, model.hash, files, [*model.notes, *notes])
+    file = policy_file(result, settings, provenance, held_out_of_validation=not session.options.calibration_files)
     file.write(session.project.exit_policy)
     if result.reason is not None:
         say(f"Nothing passed, so {file.guarantee.statement}", style="bold")

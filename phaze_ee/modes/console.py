@@ -1,6 +1,7 @@
 """The console of the modes, and what they print on it."""
 
 from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
@@ -8,7 +9,9 @@ from rich.table import Table
 
 from phaze_ee.machine import rank
 from phaze_ee.tables.style import WIDTH
-from phaze_ee.types import JetBatch
+
+if TYPE_CHECKING:
+    from phaze_ee.types import JetBatch
 
 # Of the processes that torchrun starts, only the first prints. Numbers and paths are not coloured: colour is for what a
 # table emphasises.
@@ -31,7 +34,7 @@ def show_notes(notes: Iterable[str]) -> None:
         console.print(f"Note: {note}", width=min(console.width, WIDTH), markup=False)
 
 
-def counted(batches: Iterable[JetBatch]) -> Iterator[JetBatch]:
+def counted(batches: "Iterable[JetBatch]") -> "Iterator[JetBatch]":
     """Yield the batches, and show the number of jets if the console is a terminal."""
     columns = (SpinnerColumn(), TextColumn("{task.completed:,} jets"), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:

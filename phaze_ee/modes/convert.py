@@ -10,7 +10,7 @@ from rich.table import Table
 
 from phaze_ee.data.cache.build import Job, build_cache
 from phaze_ee.data.cache.reader import Cache
-from phaze_ee.data.spans import core_count
+from phaze_ee.machine import core_count
 from phaze_ee.modes.console import console, say, show
 from phaze_ee.modes.session import FileOption, Session
 from phaze_ee.tables.style import empty_table

@@ -16,6 +16,7 @@ from phaze_ee.exits.answers import Answers
 from phaze_ee.exits.policy_file import ExitPolicyFile
 from phaze_ee.modes.console import counted, say, show, show_notes
 from phaze_ee.modes.session import Session
+from phaze_ee.results.base import Provenance
 from phaze_ee.results.evaluation import EvaluationResults
 from phaze_ee.results.ood import OODResults
 from phaze_ee.tables.evaluation import evaluation_table, rejection_tables
@@ -64,15 +65,8 @@ def run(session: Session) -> None:
     # First what fails most easily, before anything is written.
     ood_answers = None if ood is None else _predict(session, ood.schema, ood.files, labelled=False)
     answers = _predict(session, model.schema, files)
-    results = evaluate_exits(
-        answers,
-        session.background,
-        project=str(session.project),
-        model=model.source,
-        model_hash=model.hash,
-        files=files,
-        notes=[*model.notes, *notes],
-    )
+    provenance = Provenance(str(session.project), model.source, model.hash, files, [*model.notes, *notes])
+    results = evaluate_exits(answers, session.background, provenance)
     results.write(session.project.evaluation_results)
     show(evaluation_table(results))
     for table in rejection_tables(results):

@@ -1,5 +1,7 @@
 """Mode find_lr: find a learning rate to start from."""
 
+from functools import partial
+
 from phaze_ee.modes.console import console
 from phaze_ee.modes.plot import write_figures
 from phaze_ee.modes.session import Session
@@ -15,7 +17,7 @@ def run(session: Session) -> None:
     console.print(f"{project}: up to {STEPS} steps at learning rates from {LOWEST:g} to {HIGHEST:g}")
     results = find_lr(ready.tagger, ready.loaders.train, options, str(project))
     results.write(project.learning_rate_search)
-    write_figures({"performance/find_lr": find_lr_figure(results)}, project.plots)
+    write_figures({"performance/find_lr": partial(find_lr_figure, results)}, project.plots)
     console.print("The loss falls fastest at this learning rate:")
     console.print(f"    c.lr = {results.suggestion:.2g}")
     console.print("Start from it, or from a smaller one. The figure shows up to where the loss keeps falling.")

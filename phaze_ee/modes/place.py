@@ -2,6 +2,7 @@
 
 import tempfile
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -20,6 +21,7 @@ from phaze_ee.modes.plot import write_figures
 from phaze_ee.modes.session import Session
 from phaze_ee.names import ExitStage
 from phaze_ee.plots.placement import placement_figure
+from phaze_ee.results.base import Provenance
 from phaze_ee.results.placement import PlacementResults
 from phaze_ee.tables.placement import candidate_table, placement_table
 from phaze_ee.workspace import Project
@@ -46,10 +48,7 @@ def run(session: Session) -> None:
         class_prior=session.options.class_prior,
         seed=session.options.seed or 0,
         exit_head=str(session.options.exit_head),
-        project=str(session.project),
-        model=model.source,
-        model_hash=model.hash,
-        notes=notes,
+        provenance=Provenance(str(session.project), model.source, model.hash, files, notes),
     )
     _show(session.project, results)
 
@@ -100,4 +99,4 @@ def _show(project: Project, results: PlacementResults) -> None:
     say(f"    c.exit_stages = {chosen.exit_stages}")
     say("    c.beta_max = [1.0]")
     say(f"Written: {project.placement_results}")
-    write_figures({"performance/placement": placement_figure(results)}, project.plots)
+    write_figures({"performance/placement": partial(placement_figure, results)}, project.plots)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from phaze_ee.errors import UsageError
+from phaze_ee.names import FULL_MODEL
 from phaze_ee.workspace import Project, existing_project
 
 
@@ -41,7 +42,7 @@ class Request:
     trials: int | None = None
     storage: str | None = None
     study: str = "sweep"
-    objective: str = "full_model"
+    objective: str = FULL_MODEL
     fresh: bool = False
     yes: bool = False
     verbose: bool = False

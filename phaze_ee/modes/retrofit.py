@@ -70,7 +70,7 @@ def _original(session: Session, schema: DataSchema) -> tuple[Backbone[Any], Tens
     backbone = adopt(model, str(network_config)).eval()
     load_backbone(backbone, find_file("init_from", options.init_from, root))
     batches = session.evaluation_jets(schema, session.files("val_files"), batch_size=_WEAVER_JETS)
-    jets = next(iter(batches)).inputs
+    jets = next(iter(batches)).inputs.padded()
     with torch.inference_mode():
         theirs_NK = model(*_as_weaver(jets, schema))
         ours_NK = Tagger(backbone, []).eval().fastest_form()(jets)[-1]

@@ -2,6 +2,7 @@
 
 import secrets
 from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -62,7 +63,7 @@ def run(session: Session) -> None:
             f"no trial succeeded (of {len(results.trials)}); their output is in output/logs/sweep.log of each"
         )
     if complete:
-        write_figures({"sweep": sweep_figure(results)}, plan.folder)
+        write_figures({"sweep": partial(sweep_figure, results)}, plan.folder)
         best = " ".join(complete[:3])
         console.print(f"Compare the best: phaze_ee -m compare -p {plan.base.workspace} all --projects {best}")
 

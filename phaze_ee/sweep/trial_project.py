@@ -23,19 +23,19 @@ All other options are those of {base}, so that this project can be trained again
 
 
 def trial_project(base: Project, study: str, number: int) -> Project:
-    """Return the project of a trial, which need not exist yet."""
+    """Return the project of a trial, which may not exist yet."""
     return Project(base.workspace, f"{base.name}_{study}_{number:03d}")
 
 
 def make_trial(project: Project, base: Project, study: str, options: Options, drawn: Mapping[str, Any]) -> None:
-    """Write the project of a trial, unless an interrupted sweep has.
+    """Write the project of a trial, unless an interrupted sweep has written it.
 
     Args:
-        project: the trial's.
-        base: what is swept over.
+        project: the project of the trial.
+        base: the project whose options are varied.
         study: the name of the sweep.
         options: the whole configuration of the trial.
-        drawn: the options that are varied, as they were written or drawn.
+        drawn: the varied options, as they were written or drawn.
 
     Raises:
         UsageError: there is another project of that name.
@@ -59,11 +59,11 @@ def make_trial(project: Project, base: Project, study: str, options: Options, dr
 
 
 def _from_trial(base: Project, options: Options) -> dict[str, Any]:
-    """Return the options, with paths into the folder of the base as they are seen from the folder of a trial."""
+    """Return the options, with paths into the folder of the base rewritten for the folder of a trial."""
     values = options.model_dump()
     for name in _PATTERNS:
         values[name] = [_seen(base, pattern) for pattern in values[name]]
-    if options.cache_folder is None:  # what convert made for the base serves its trials too
+    if options.cache_folder is None:  # the jets that mode convert made for the base also serve its trials
         values["cache_folder"] = str((base.data / "cache").absolute())
     if _registers_parts(base):
         values["plugins"] = [*options.plugins, _BASE_PLUGIN]
@@ -93,7 +93,7 @@ def _copy(name: str | None, source: Path, target: Path) -> None:
 
 
 def _is_in(folder: Path, pattern: str) -> bool:
-    """Return whether a relative pattern is looked up in ``folder``, the current directory having nothing of it."""
+    """Return whether a relative pattern has matches in ``folder`` but not in the current directory."""
     if Path(pattern).expanduser().is_absolute():
         return False
     here, there = (

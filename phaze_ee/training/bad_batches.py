@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from phaze_ee.atomic import replacing
-from phaze_ee.types import JetBatch
+from phaze_ee.types import JetBatch, RaggedJets
 
 _log = logging.getLogger(__name__)
 
@@ -73,12 +73,12 @@ class BadBatches:
 
 
 def save_batch(batch: JetBatch, path: Path) -> None:
-    """Write the tensors of a batch as a dictionary, for ``torch.load``.
+    """Write the tensors of a batch, padded jets or stored features, as a dictionary for ``torch.load``.
 
     Raises:
         RunError: the file cannot be written.
     """
-    inputs = batch.inputs
+    inputs = batch.inputs.padded() if isinstance(batch.inputs, RaggedJets) else batch.inputs
     tensors = {item.name: getattr(inputs, item.name) for item in fields(inputs)}
     with replacing(path) as temporary:
         torch.save({**tensors, "label_N": batch.label_N}, temporary)

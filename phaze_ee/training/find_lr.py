@@ -17,7 +17,7 @@ from phaze_ee.machine import resolve_device
 from phaze_ee.models.tagger import Tagger
 from phaze_ee.results.training import LearningRateSearch
 from phaze_ee.training.lightning import hardware, quiet_lightning
-from phaze_ee.training.loaders import StepEpochs
+from phaze_ee.training.loaders import StepEpochs, TrainingBatches
 from phaze_ee.training.module import TaggerModule
 
 LOWEST, HIGHEST = 1e-6, 1.0
@@ -27,14 +27,14 @@ _REACH = 5  # the slope of the loss is taken over this many steps to each side
 _EPOCHS = 10**6  # more than the test needs, so that no epoch is the last one
 
 
-def find_lr(tagger: Tagger, jets: Any, options: Options, project: str) -> LearningRateSearch:
+def find_lr(tagger: Tagger, jets: TrainingBatches, options: Options, project: str) -> LearningRateSearch:
     """Train while the learning rate rises exponentially, until the loss is four times its lowest value.
 
     It trains what the first epoch of a training trains, with the same optimiser. Afterwards the weights are restored.
 
     Args:
         tagger: the network with exits.
-        jets: a training loader, see :class:`phaze_ee.data.loaders.TrainingLoader`; it is iterated as often as needed.
+        jets: training jets; they are iterated as often as needed.
         options: the whole configuration; its ``seed`` must be set.
         project: the name of the project, for the result.
 

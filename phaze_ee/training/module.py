@@ -44,6 +44,7 @@ class RunningMeans:
         return {name: value / self.jets for name, value in self.sums.items()}
 
     def copy(self) -> Self:
+        """Return the same sums, which later additions to this object do not change."""
         return type(self)(self.jets, dict(self.sums))
 
     def state_dict(self) -> dict[str, Any]:
@@ -52,6 +53,7 @@ class RunningMeans:
 
     @classmethod
     def from_state_dict(cls, state: Mapping[str, Any]) -> Self:
+        """Return the sums of :meth:`state_dict`."""
         return cls(state["jets"], dict(state["sums"]))
 
 

@@ -21,7 +21,7 @@ from phaze_ee.models.tagger import Tagger
 from phaze_ee.registry import plugin_hashes
 from phaze_ee.training.callbacks import Checkpoints, History, ProgressBar
 from phaze_ee.training.curves import open_curves, reporting_lost_curves
-from phaze_ee.training.frozen import with_frozen_features
+from phaze_ee.training.frozen import FeatureBatch, with_frozen_features
 from phaze_ee.training.lightning import (
     compiled_stages,
     hardware,
@@ -29,10 +29,11 @@ from phaze_ee.training.lightning import (
     reporting_lost_processes,
     strategy,
 )
-from phaze_ee.training.loaders import Loaders, Pinned
+from phaze_ee.training.loaders import Feed, Loaders, pinned
 from phaze_ee.training.module import TaggerModule
 from phaze_ee.training.optim import AveragedWeights
 from phaze_ee.training.resume import AtomicCheckpoints, ResumePoint, ResumePoints, forget
+from phaze_ee.types import JetBatch
 
 # The sections whose options change the result, and the options among them that do not.
 _DECIDING = (DataOptions, NetworkOptions, ExitOptions, TrainingOptions)
@@ -108,7 +109,7 @@ def train(
 
 def _features(
     tagger: Tagger, loaders: Loaders, options: Options, outputs: Outputs, console: Console
-) -> AbstractContextManager[tuple[Tagger, Loaders]]:
+) -> AbstractContextManager[tuple[Tagger, Feed[JetBatch] | Feed[FeatureBatch]]]:
     """Return the tagger and loaders that train: with a frozen backbone, on features that are computed once."""
     if not options.freeze_backbone or not options.feature_cache_gb:
         return nullcontext((tagger, loaders))
@@ -125,15 +126,15 @@ def _compiled(tagger: Tagger, options: Options, console: Console, *, padded: boo
     return compiled_stages(tagger) if options.use_compile and padded else nullcontext()
 
 
-def _pinned(loaders: Loaders, options: Options) -> Loaders:
+def _pinned(loaders: Loaders, options: Options) -> Feed[JetBatch]:
     on_gpu = resolve_device(options.device).type == "cuda"
-    return Loaders(Pinned(loaders.train), loaders.val) if on_gpu and options.pin_memory else loaders
+    return Feed(pinned(loaders.train), loaders.val) if on_gpu and options.pin_memory else loaders
 
 
 def _fit(
     module: TaggerModule,
     working: Tagger,
-    loaders: Loaders,
+    feed: Feed[JetBatch] | Feed[FeatureBatch],
     options: Options,
     outputs: Outputs,
     data: DataRecord,
@@ -150,12 +151,12 @@ def _fit(
     checkpoints = Checkpoints(
         outputs.models, options.save_interval, make, average=average, patience=options.early_stopping
     )
-    jets = loaders.train.jet_count
+    jets = feed.train.jet_count
     callbacks = [
         *([] if average is None else [average]),
         checkpoints,
         History(outputs.history, outputs.project),
-        ProgressBar(console, jets, len(loaders.train), frozen=options.ends_frozen),
+        ProgressBar(console, jets, len(feed.train), frozen=options.ends_frozen),
         ResumePoints(outputs.resume, options.resume_interval, run_record(options, data)),
     ]
     with quiet_lightning():
@@ -167,8 +168,8 @@ def _fit(
         ):
             trainer.fit(
                 module,
-                train_dataloaders=loaders.train,
-                val_dataloaders=loaders.val,
+                train_dataloaders=feed.train,
+                val_dataloaders=feed.val,
                 ckpt_path=None if point is None else point.path,
                 weights_only=True,
             )

@@ -40,7 +40,7 @@ def random_answers(jets: int, seed: int = 0, quality: Sequence[float] = (1, 2, 3
 
 
 def answers(logits_ENK: npt.NDArray[np.float32], label_N: npt.NDArray[np.int64]) -> Answers:
-    """Return answers of a small tagger with as many exits, for jets of 1, 2, 3 … particles."""
+    """Return answers of a small tagger with this number of exits, for jets of 1, 2, 3 … particles."""
     particle_count_N = np.arange(1, len(label_N) + 1)
     return Answers(
         logits_ENK=logits_ENK,

@@ -11,6 +11,7 @@ from phaze_ee.exits.answers import Answers
 from phaze_ee.exits.placement import Placement, costly_heads, pareto_placements, place, placements, recommended
 from phaze_ee.exits.scores import make_score
 from phaze_ee.names import ExitStage
+from phaze_ee.results.base import Provenance
 from phaze_ee.results.placement import CandidateExit
 from tests.exits.synthetic import costs_of
 
@@ -100,8 +101,8 @@ def test_the_results_are_those_of_the_placements() -> None:
     answers = jets([1, 3, 4], count=1000)
     stages: list[ExitStage] = ["input", 2]
     results = place(
-        answers, stages, epsilon=0.02, class_prior=None, seed=3, exit_head="linear", project="W/p", model="m",
-        model_hash=None, notes=["first"],
+        answers, stages, epsilon=0.02, class_prior=None, seed=3, exit_head="linear",
+        provenance=Provenance("W/p", "m", None, [], ["first"]),
     )  # fmt: skip
     assert (results.shaping_jets, results.judging_jets) == (400, 600)
     assert [candidate.stage for candidate in results.candidates] == stages
@@ -121,7 +122,7 @@ def test_the_class_prior_weighs_the_costs() -> None:
     found = {
         name: place(
             replace(answers, costs=costs), [0, 1], epsilon=0.02, class_prior=prior, seed=3, exit_head="linear",
-            project="W/p", model="m", model_hash=None, notes=[],
+            provenance=Provenance("W/p", "m", None, []),
         ).full_model.mean_macs
         for name, prior in {"slow": {"a": 1.0}, "fast": {"b": 0.5, "c": 0.5}}.items()
     }  # fmt: skip

@@ -18,7 +18,7 @@ from tests.training.interrupted import ShuffledLoader, options
 def jets(tmp_path: Path, spoil: float = 1.0) -> ShuffledLoader:
     batches = [labelled_batch(16, seed=seed, shift=0.7) for seed in range(4)]
     for batch in batches:
-        batch.inputs.features.mul_(spoil)
+        batch.inputs.padded().features.mul_(spoil)
     return ShuffledLoader([JetBatch(batch.inputs, batch.label_N) for batch in batches], tmp_path / "progress")
 
 

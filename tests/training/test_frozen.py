@@ -114,7 +114,7 @@ def test_jets_without_particles_train_too(tmp_path: Path) -> None:
 
     tagger = frozen_tagger()
     with FeatureFiles(tagger, tmp_path) as files, torch.inference_mode():
-        inputs = emptied(BATCHES[0].inputs)
+        inputs = emptied(BATCHES[0].inputs.padded())
         files.add(type(BATCHES[0])(inputs, BATCHES[0].label_N))
         features = files.finish()
         stored = features.tagger(features.batch(torch.arange(16)).inputs)

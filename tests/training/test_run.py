@@ -215,7 +215,7 @@ def test_tensorboard_has_every_loss_accuracy_and_beta(tmp_path: Path) -> None:
 
 
 def test_a_loss_that_is_not_finite_stops_with_the_reason(tmp_path: Path) -> None:
-    poisoned = BATCHES[1].inputs
+    poisoned = BATCHES[1].inputs.padded()
     features = poisoned.features.clone()
     features[3, 2, 0] = float("nan")
     bad = JetBatch(JetInputs(poisoned.points, features, poisoned.vectors, poisoned.mask), BATCHES[1].label_N)
@@ -249,8 +249,8 @@ def weights(folder: Path, name: str = "latest_model.pt") -> dict[str, torch.Tens
 
 
 def bad_batch() -> JetBatch:
-    batch = BATCHES[1]
-    return replace(batch, inputs=replace(batch.inputs, features=torch.full_like(batch.inputs.features, torch.inf)))
+    batch, jets = BATCHES[1], BATCHES[1].inputs.padded()
+    return replace(batch, inputs=replace(jets, features=torch.full_like(jets.features, torch.inf)))
 
 
 def test_a_skipped_batch_changes_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -3,12 +3,12 @@
 from typing import Any, NamedTuple, Self, final
 
 import torch
-from jaxtyping import Float
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import batch_norm, linear
 
 from phaze_ee.machine import process_count, summed
+from phaze_ee.shapes import Float
 
 
 class WeightedRows(NamedTuple):

@@ -5,13 +5,13 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import embedding_bag
 
+from phaze_ee.compiled import has_numba
 from phaze_ee.models.particle_net.folding import Affine, FoldedEdgeConv
-from phaze_ee.models.particle_net.loops import add_edges, add_pairs, compress
 from phaze_ee.models.threads import share
+from phaze_ee.shapes import Float, Int
 
 # Sparse products are faster if less than a fraction _EVEN · N / (N + _OVERHEAD) of the numbers is positive, for a layer
 # with N outputs. Measured by benchmarks/sparse.py on one core of an AMD EPYC with AVX-512.
@@ -33,6 +33,8 @@ class _Memory(threading.local):
 
     def compress(self, row_RC: Tensor, share: float) -> int:
         """Store the positive numbers of rows and return their count; −1, if more than this fraction is positive."""
+        from phaze_ee.models.particle_net.loops import compress
+
         rows, columns = row_RC.shape
         if self.value_S.shape[0] < rows * (columns + 1) or self.start_R.shape[0] < rows + 1:
             self.hold(rows * (columns + 1), rows)
@@ -50,7 +52,7 @@ def sparse_layers(layers: tuple[Affine, ...], row_RC: Float[Tensor, "R C_in"]) -
         row_RC: the input of the first layer. It may be overwritten.
     """
     for layer in layers:
-        used = _memory.compress(row_RC, share_that_pays(layer)) if layer.has_fast_bags else -1
+        used = _memory.compress(row_RC, share_that_pays(layer)) if layer.has_fast_bags and has_numba() else -1
         row_RC = layer(row_RC.relu_()) if used < 0 else _bags(layer, used, row_RC.shape[0])
     return row_RC
 
@@ -84,7 +86,7 @@ def edge_conv(
     block: FoldedEdgeConv, features_VC: Float[Tensor, "V C"], neighbour_Vk: Int[Tensor, "V k"]
 ) -> Float[Tensor, "V C_out"]:
     """Return the features after one block. A neighbour V in ``neighbour_Vk`` is padding, with zero features."""
-    evaluate = edge_conv_cpu if features_VC.device.type == "cpu" else edge_conv_gpu
+    evaluate = edge_conv_cpu if features_VC.device.type == "cpu" and has_numba() else edge_conv_gpu
     return evaluate(block, particle_parts(block, features_VC), neighbour_Vk)
 
 
@@ -103,6 +105,8 @@ def edge_conv_cpu(
     block: FoldedEdgeConv, parts: ParticleParts, neighbour_Vk: Int[Tensor, "V k"]
 ) -> Float[Tensor, "V C_out"]:
     """Return the features after the block, computed for a few particles at a time, so that edges stay in the cache."""
+    from phaze_ee.models.particle_net.loops import add_edges, add_pairs
+
     count, k = neighbour_Vk.shape
     pieces = -(-count // block.particles_together)
     together = -(-count // max(pieces, 1)) or 1  # of equal size, because threads share the particles of a single jet

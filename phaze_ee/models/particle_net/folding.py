@@ -5,10 +5,11 @@ from functools import cached_property
 from typing import final
 
 import torch
-from jaxtyping import Float
 from torch import Tensor, nn
 from weaver.nn.model.ParticleNet import EdgeConvBlock
 from weaver.nn.model.ParticleNet import ParticleNet as WeaverParticleNet
+
+from phaze_ee.shapes import Float
 
 
 @final

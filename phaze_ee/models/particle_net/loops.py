@@ -1,17 +1,98 @@
-"""The compiled steps of an EdgeConv block before, between and after its layers on edges."""
+"""The compiled loops of ParticleNet on the CPU: the neighbours, and the first and last step of an EdgeConv block."""
 
 from typing import Any
 
 import numba
 import numpy as np
-from jaxtyping import Float, Int
 from numba.extending import intrinsic
+
+from phaze_ee.compiled import compiled
+from phaze_ee.shapes import Float, Int
 
 # Number of edges that are summed before the sum is added to the total: this is faster, and rounds less.
 _TOGETHER = 4
+# Number of dimensions whose squares are added before the sum is stored.
+_DIMENSIONS = 4
+# Jets are padded to a multiple of this, the number of values that the processor handles at once.
+_PLACES = 16
+# The compressed rows: numbers per mask, and rows after which the share is asked.
+_BITS = 64
+_ROWS = np.uint64(16)
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
+def find_nearest(
+    coordinates_VD: Float[np.ndarray, "V D"], count_N: Int[np.ndarray, " N"], index_Vk: Int[np.ndarray, "V k"]
+) -> None:
+    """Write the k nearest particles of the same jet, without the particle itself; V for missing neighbours.
+
+    Args:
+        coordinates_VD: the particles, jet after jet.
+        count_N: particles of each jet.
+        index_Vk: the output.
+    """
+    dimensions, longest = coordinates_VD.shape[1], count_N.max() if len(count_N) else 0
+    jet_DP = np.zeros((_filled(dimensions, _DIMENSIONS), _filled(longest, _PLACES)), coordinates_VD.dtype)
+    distance_P = np.empty(jet_DP.shape[1], coordinates_VD.dtype)
+    nearest_k = np.empty(index_Vk.shape[1], coordinates_VD.dtype)
+    first = 0
+    for count in count_N:
+        for place in range(count):
+            for dimension in range(dimensions):
+                jet_DP[dimension, place] = coordinates_VD[first + place, dimension]
+        for place in range(count):
+            _square_distances(jet_DP, place, distance_P[: _filled(count, _PLACES)])
+            index_k = index_Vk[first + place]
+            for slot in range(len(index_k)):
+                index_k[slot] = len(index_Vk)
+            _insert_nearest(distance_P[:count], place, first, nearest_k, index_k)
+        first += count
+
+
+@compiled
+def _filled(number: int, unit: int) -> int:
+    return (number + unit - 1) // unit * unit
+
+
+@compiled
+def _square_distances(jet_DP: Float[np.ndarray, "D P"], itself: int, distance_P: Float[np.ndarray, " P"]) -> None:
+    for place in range(len(distance_P)):
+        distance_P[place] = 0
+    for first in range(0, len(jet_DP), _DIMENSIONS):
+        one_P, two_P, three_P, four_P = jet_DP[first], jet_DP[first + 1], jet_DP[first + 2], jet_DP[first + 3]
+        one, two, three, four = one_P[itself], two_P[itself], three_P[itself], four_P[itself]
+        for place in range(len(distance_P)):
+            distance_P[place] += (
+                (one - one_P[place]) ** 2
+                + (two - two_P[place]) ** 2
+                + (three - three_P[place]) ** 2
+                + (four - four_P[place]) ** 2
+            )
+
+
+@compiled
+def _insert_nearest(
+    distance_P: Float[np.ndarray, " P"],
+    itself: int,
+    first: int,
+    nearest_k: Float[np.ndarray, " k"],
+    index_k: Int[np.ndarray, " k"],
+) -> None:
+    """Insert the particles one by one into the sorted list of the nearest ones."""
+    found = 0
+    for place in range(len(distance_P)):
+        distance = distance_P[place]
+        if place == itself or (found == len(index_k) and not distance < nearest_k[found - 1]):
+            continue
+        found = min(found + 1, len(index_k))
+        slot = found - 1
+        while slot > 0 and nearest_k[slot - 1] > distance:
+            nearest_k[slot], index_k[slot] = nearest_k[slot - 1], index_k[slot - 1]
+            slot -= 1
+        nearest_k[slot], index_k[slot] = distance, first + place
+
+
+@compiled
 def add_pairs(
     particle_SC: Float[np.ndarray, "V+1 C_all"],
     index_Pk: Int[np.ndarray, "P k"],
@@ -38,7 +119,7 @@ def add_pairs(
                 sum_C[channel] = own_C[channel] + other_C[channel]
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def add_edges(
     shortcut_SC: Float[np.ndarray, "S C_all"],
     column: int,
@@ -79,13 +160,9 @@ def add_edges(
             output_C[channel] = _rectified(output_C[channel] + shortcut_C[column + channel])
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def _rectified(number: float) -> float:
     return np.float32(0) if number < 0 else number  # type: ignore[return-value]  # exact as a double too
-
-
-_BITS = 64
-_ROWS = np.uint64(16)
 
 
 def _lowest_bit(typing_context: Any, mask: Any) -> Any:
@@ -100,7 +177,7 @@ def _lowest_bit(typing_context: Any, mask: Any) -> Any:
 _position: Any = intrinsic(_lowest_bit)
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def compress(
     row_RC: Float[np.ndarray, "R C"],
     share: float,

@@ -4,7 +4,6 @@ from dataclasses import replace
 from typing import Any, ClassVar, NamedTuple, Self, final
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from phaze_ee.models.particle_net.edge_conv import edge_conv
@@ -14,6 +13,7 @@ from phaze_ee.models.particle_net.neighbours import nearest_neighbours
 from phaze_ee.models.particle_net.stages import StagedParticleNet
 from phaze_ee.models.particle_net.training import edge_conv_training, layer_training, normalise_slots
 from phaze_ee.models.states import JetLayout, PackedState, pool_rows
+from phaze_ee.shapes import Float
 from phaze_ee.types import Jets
 
 
@@ -50,7 +50,7 @@ class PackedParticleNet(StagedParticleNet[PackedState]):
 
     def embed(self, inputs: Jets) -> PackedState:
         if self._differentiates():
-            padded = self.trim(inputs.padded())
+            padded = self.trim(inputs)
             # As in weaver, bn_fts sees the padded tensor: its statistics include the padded slots.
             features = normalise_slots(self.mod.bn_fts, padded.features) if self.mod.use_fts_bn else padded.features
             jets, length = replace(padded, features=features, vectors=None).ragged(), features.shape[-1]

@@ -3,12 +3,12 @@
 from typing import ClassVar, final
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from phaze_ee.models.particle_net.packed import NativeParticleNet, PackedParticleNet
 from phaze_ee.models.particle_net.stages import StagedParticleNet
 from phaze_ee.models.states import PaddedState
+from phaze_ee.shapes import Float
 from phaze_ee.types import Jets
 
 # In half precision, padding is moved here before the neighbour search, as weaver does with AMP.
@@ -36,15 +36,15 @@ class ParticleNet(StagedParticleNet[PaddedState]):
         return self.packed().native()
 
     def embed(self, inputs: Jets) -> PaddedState:
-        inputs = self.trim(inputs.padded())
-        features = self.mod.bn_fts(inputs.features) if self.mod.use_fts_bn else inputs.features
-        padding = ~inputs.valid_N1P
+        jets = self.trim(inputs)
+        features = self.mod.bn_fts(jets.features) if self.mod.use_fts_bn else jets.features
+        padding = ~jets.valid_N1P
         return PaddedState(
             # Without bn_fts, weaver does not change padded slots, and jets with at most k particles read them. Zeros
             # make the answer independent of the padding; with zero-padded inputs both agree.
             features_NCP=features.masked_fill(padding, 0),
-            coordinates_NDP=inputs.points,
-            valid_N1P=inputs.valid_N1P,
+            coordinates_NDP=jets.points,
+            valid_N1P=jets.valid_N1P,
         )
 
     def stage(self, index: int, state: PaddedState) -> PaddedState:

@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import linear, pad
@@ -20,6 +19,7 @@ from weaver.nn.model.ParticleNet import EdgeConvBlock
 
 from phaze_ee.models.particle_net.batch_norm import WeightedRows, normalise
 from phaze_ee.models.states import PackedState
+from phaze_ee.shapes import Float, Int
 
 
 def edge_conv_training(

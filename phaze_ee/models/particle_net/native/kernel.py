@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import final
 
 import torch
-from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import pad
 
@@ -14,6 +13,7 @@ from phaze_ee.errors import RunError, UsageError
 from phaze_ee.models.particle_net.folding import Affine, FoldedEdgeConv
 from phaze_ee.models.particle_net.native.build import load_library
 from phaze_ee.models.threads import share
+from phaze_ee.shapes import Float, Int
 
 _SOURCE = Path(__file__).with_name("edge_conv.cpp")
 # Jets that a thread takes at once: enough to hide the cost of a call, few enough for idle threads to help.
