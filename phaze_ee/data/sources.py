@@ -13,9 +13,6 @@ import awkward as ak
 import numpy as np
 import numpy.typing as npt
 import pyarrow
-import pyarrow.compute
-import pyarrow.parquet
-import tables
 import uproot
 
 from phaze_ee.errors import DataError
@@ -37,8 +34,6 @@ READ_ERRORS = (
     struct.error,
     zlib.error,
     pyarrow.ArrowException,
-    tables.exceptions.HDF5ExtError,
-    tables.exceptions.NodeError,
     uproot.deserialization.DeserializationError,
 )
 
@@ -87,6 +82,8 @@ class ParquetSource(Source):
     """A parquet file, read by row groups."""
 
     def __init__(self, path: Path, treename: str | None, stack: ExitStack) -> None:
+        import pyarrow.parquet
+
         self._file = stack.enter_context(pyarrow.parquet.ParquetFile(path))
         self.row_count = self._file.metadata.num_rows
         self.columns = frozenset(self._file.schema_arrow.names)
@@ -115,6 +112,8 @@ class Hdf5Source(Source):
     """An HDF5 file with one array per column at its root, as weaver writes and reads it."""
 
     def __init__(self, path: Path, treename: str | None, stack: ExitStack) -> None:
+        import tables
+
         self._root = stack.enter_context(tables.open_file(str(path))).root
         leaves = [node for node in self._root._f_list_nodes() if isinstance(node, tables.Array | tables.VLArray)]
         self.columns = frozenset(leaf.name for leaf in leaves)
@@ -157,6 +156,8 @@ def open_source(path: Path, treename: str | None = None) -> Iterator[Source]:
 
 def _without_nulls(table: pyarrow.Table) -> pyarrow.Table:
     """Return the table in types without nulls, which weaver's fast padding needs."""
+    import pyarrow.compute
+
     fields = []
     for field, column in zip(table.schema, table.columns, strict=True):
         is_list = hasattr(field.type, "value_type")
