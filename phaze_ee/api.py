@@ -67,7 +67,8 @@ def read_jets(
         CheckpointError: the checkpoint is missing or unreadable.
         DataError: a file cannot be used (also while iterating).
     """
-    schema = DataSchema.from_options(load_checkpoint(_checkpoint_of(source)).data_options)
+    checkpoint = _checkpoint_of(source)
+    schema = DataSchema.from_options(load_checkpoint(checkpoint).data_options, str(checkpoint))
     paths = expand_patterns("files", [str(file) for file in files], None)
     return evaluation_loader(schema, paths, batch_size=batch_size, labelled=labelled)
 

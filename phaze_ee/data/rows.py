@@ -20,7 +20,16 @@ from weaver.utils.dataset import _finalize_inputs
 from phaze_ee.data.jet_columns import InputLayout, JetColumns
 from phaze_ee.data.ragged import ragged_jets, standardised
 from phaze_ee.data.schema import DataSchema
-from phaze_ee.data.table import ROW, Span, check_finite, evaluate, holds_any, selected_table
+from phaze_ee.data.table import (
+    ROW,
+    Span,
+    check_finite,
+    check_lengths,
+    check_one_per_jet,
+    evaluate,
+    holds_any,
+    selected_table,
+)
 from phaze_ee.errors import DataError
 from phaze_ee.types import JetBatch, JetInputs, Jets
 
@@ -99,7 +108,7 @@ class RowReader:
                 input of a real particle is NaN or infinite.
         """
         table = self._checked_table(span)
-        weight_N = self._weights(table) if self.has_weights else None
+        weight_N = self._weights(table, span.path) if self.has_weights else None
         return Chunk(self._columns(table, span.path), weight_N)
 
     def read_ragged(self, span: Span) -> JetRows:
@@ -120,6 +129,7 @@ class RowReader:
         """Return the selected rows with all that a jet is made of, checked; the label is ``_label_``."""
         table = self._table(span, {*self.config.preprocess_params, *self._label_names, *self._side_names})
         table["_label_"] = self._labels(table, span.path)
+        check_lengths(table, list(self.config.preprocess_params), span.path)
         for name, params in self.config.preprocess_params.items():
             check_finite(table, name, span.path, params["length"])
         return table
@@ -127,7 +137,7 @@ class RowReader:
     def survey(self, span: Span) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
         """Return the row numbers of the selected jets and their sampling weights (ones if there are no weights)."""
         table = self._table(span, self._weight_names)
-        weight_N = self._weights(table) if self.has_weights else np.ones(len(table), dtype=np.float32)
+        weight_N = self._weights(table, span.path) if self.has_weights else np.ones(len(table), dtype=np.float32)
         return ak.to_numpy(table[ROW]), weight_N
 
     def _table(self, span: Span, names: Iterable[str]) -> ak.Array:
@@ -153,7 +163,9 @@ class RowReader:
     def _side_names(self) -> set[str]:
         return {*self._weight_names, *self.config.z_variables}
 
-    def _weights(self, table: ak.Array) -> npt.NDArray[np.float32]:
+    def _weights(self, table: ak.Array, path: Path) -> npt.NDArray[np.float32]:
+        for name in self._weight_names:
+            check_one_per_jet(table, name, path)
         weight_N: npt.NDArray[np.float32] = _build_weights(table, self.config)
         return weight_N
 

@@ -13,7 +13,6 @@ from typing import Any, Self
 
 import awkward as ak
 import numpy as np
-import numpy.typing as npt
 import pyarrow
 import pyarrow.compute
 import pyarrow.parquet
