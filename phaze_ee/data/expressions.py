@@ -285,8 +285,8 @@ def _bound(node: ast.AST, bounds: Mapping[ast.AST, int | None]) -> int | None:
         case ast.IfExp(body=one, orelse=other):
             return max((bound for value in (one, other) if (bound := bounds[value]) is not None), default=None)
         case ast.BinOp(left=left, op=operator, right=right):
-            one, other = bounds[left], bounds[right]
-            return None if one is None or other is None else _bound_of_operation(operator, one, other)
+            first, second = bounds[left], bounds[right]
+            return None if first is None or second is None else _bound_of_operation(operator, first, second)
     return None
 
 
@@ -299,7 +299,8 @@ def _bound_of_operation(operator: ast.operator, one: int, other: int) -> int | N
         case ast.LShift():
             return one << min(other, 64)
         case ast.Pow():
-            return one ** min(other, 64)
+            power: int = one ** min(other, 64)
+            return power
     return one + other + 1
 
 

@@ -1,5 +1,6 @@
 """Tables of columns read from files, and weaver's expressions on them, with errors that say where."""
 
+import ctypes
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +20,8 @@ from phaze_ee.errors import USER_CODE_ERRORS, DataError
 
 ROW = "phaze_ee_row"
 TRAINING_FLAG = "aux_training_"  # weaver's name: true in training only; expressions may use it
-EXPRESSION_ERRORS = (*USER_CODE_ERRORS, StopIteration)  # with trust_expressions they may be any Python
+# with trust_expressions they may be any Python; awkward's kernels raise ArgumentError for a float where an int belongs
+EXPRESSION_ERRORS = (*USER_CODE_ERRORS, StopIteration, ctypes.ArgumentError)
 
 
 @dataclass(frozen=True)
