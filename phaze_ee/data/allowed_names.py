@@ -30,7 +30,7 @@ FUNCTIONS: Mapping[str, frozenset[str]] = {
         """
         abs absolute add all amax amin any arccos arccosh arcsin arcsinh arctan arctan2 arctanh argmax argmin
         argsort array asarray average bitwise_and bitwise_count bitwise_not bitwise_or bitwise_xor cbrt ceil clip
-        column_stack concatenate copysign cos cosh count_nonzero cumsum deg2rad degrees diff digitize divide equal
+        column_stack concatenate copysign cos cosh count_nonzero cumsum deg2rad degrees digitize divide equal
         exp exp2 expand_dims expm1 fabs float32 float64 float_power floor floor_divide fmax fmin fmod full_like
         greater greater_equal heaviside hstack hypot int32 int64 interp invert isclose isfinite isin isinf isnan
         left_shift less less_equal log log10 log1p log2 logaddexp logical_and logical_not logical_or logical_xor max
