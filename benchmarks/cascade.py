@@ -1,11 +1,11 @@
-"""Time of a cascade whose first exit sits on the inputs, against the full model's, by chunk size, threads and form.
+"""Times a cascade whose first exit is on the inputs against the full model, by chunk size, threads and form.
 
     python benchmarks/cascade.py MODEL FILE.root … [--leave 0.96 0.75 0.5 | --policy exit_policy.json] [--jets 4000]
 
-MODEL is a checkpoint of PHAZE-EE. Timed are the background's jets of the files, repeated until there are so many, as
-in a trigger, where nearly every jet is background. A policy of the mode calibrate decides which jets leave; or, with
-``--leave``, cuts on ln(p_signal / p_background) at which these shares of the jets that come to an exit leave there. All
-rivals take turns, so that their ratios are fair on a machine that does other work.
+MODEL is a checkpoint of PHAZE-EE. The jets are background jets of the files, repeated until there are ``--jets``, as
+in a trigger, where nearly every jet is background. A policy of mode calibrate decides which jets leave; or, with
+``--leave``, cuts on ln(p_signal / p_background) by which these fractions of the jets that reach an exit leave there.
+The variants take turns, so that their ratios are fair on a machine that does other work.
 """
 
 import argparse
@@ -29,17 +29,15 @@ from benchmarks.engine import Rivals, race
 from phaze_ee.data.loaders import evaluation_loader
 from phaze_ee.data.schema import DataSchema
 from phaze_ee.engine.engine import Engine
+from phaze_ee.exits.costs import ExitCosts
 from phaze_ee.exits.policies import ThresholdPolicy
 from phaze_ee.exits.policy_file import ExitPolicyFile
 from phaze_ee.exits.scores import Window
-from phaze_ee.models.checkpoint import (
-    load_checkpoint,
-    weights_hash,
-)
+from phaze_ee.models.checkpoint import load_checkpoint, weights_hash
 from phaze_ee.models.tagger import Tagger
 from phaze_ee.types import RaggedJets
 
-FULL_JETS = 500  # the full model runs on so many: it takes as long for each jet, whatever their number
+FULL_JETS = 500  # for the full model, whose time per jet does not depend on the number of jets
 Setting = tuple[str, int, int | None]  # backend, threads, and chunk size; None: the full model
 
 
@@ -52,7 +50,7 @@ def background_jets(schema: DataSchema, files: Sequence[Path], label: int, count
 
 
 def leaving(shares: Sequence[float], window: Window, logits_ENK: Tensor) -> ThresholdPolicy:
-    """Return thresholds at which these shares leave, of the jets that come to each exit."""
+    """Return thresholds at which these fractions of the jets that reach each exit leave there."""
     here_N = torch.ones(logits_ENK.shape[1], dtype=torch.bool)
     thresholds = []
     for share, logits_NK in zip(shares, logits_ENK, strict=False):
@@ -121,13 +119,13 @@ def main() -> None:
     times = race(rivals, 1, arguments.rounds)
     result = Engine(tagger, policy)(jets)
     left_E = torch.bincount(result.exit_index_N, minlength=len(tagger.exit_names)).tolist()
-    full_macs = tagger.fastest_form().exit_macs(jets.particle_count_N, exits=())[-1]
+    full_N = ExitCosts.of(tagger.fastest_form(), jets.particle_count_N.numpy()).full_N
     print(f"{len(jets):,} jets of {arguments.background}, {float(jets.particle_count_N.double().mean()):.1f} particles")
     print(
         "leave at "
         + ", ".join(f"{name} {n / len(jets):.2%}" for name, n in zip(tagger.exit_names, left_E, strict=True))
     )
-    print(f"MACs {float(result.macs_N.sum() / full_macs.sum()):.2%} of the full model's")
+    print(f"MACs {result.macs_N.numpy().sum() / full_N.sum():.2%} of the full model's")
     show({setting: times[str(setting)] * len(few if setting[2] is None else jets) for setting in engines})
 
 

@@ -119,7 +119,9 @@ def largest_difference(config: Path, root: Path, files: list[Path]) -> float:
     for batch, (inputs, labels, _) in zip(batches, weaver_loader(config, files, training=False), strict=True):
         assert torch.equal(batch.label_N, labels["_label_"])
         for kind, group in cache.schema.groups.items():
-            difference = (getattr(batch.inputs, kind) - inputs[f"_{group}" if f"_{group}" in inputs else group]).abs()
+            difference = (
+                getattr(batch.inputs.padded(), kind) - inputs[f"_{group}" if f"_{group}" in inputs else group]
+            ).abs()
             largest = max(largest, float(difference.max()))
     return largest
 

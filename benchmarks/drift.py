@@ -1,14 +1,15 @@
-"""Does the drift alarm ring on shifted jets, and only there?
+"""Measures how often the drift alarm notices shifted jets, and how often it is false.
 
     python benchmarks/drift.py WORKSPACE/PROJECT --files FILE … [--other NAME FILE …] … [--jets 300] [--cache FOLDER]
 
-PROJECT is a trained project with exits. FILE hold jets that it has not seen, one class a file; --other jets of the same
-classes from other generator settings. Of each file the first --jets are taken. The shifts are made from FILE: a tenth
-of all particles dropped; each particle's momentum scaled by 1 ± 10 % and turned by so many rad in η and φ. The jet's
-momentum is summed anew. Two thirds of the jets of FILE leave early by confidence, a third at each of two exits.
+PROJECT is a trained project with exits. Each FILE holds jets of one class that it has not seen; the files of --other
+hold the same classes from other generator settings. The first --jets of each file are used. The shifts are made from
+FILE: a tenth of all particles dropped; the momentum of each particle scaled by 1 ± 10 % and turned by the given angle
+in η and φ. The momentum of the jet is the sum over these particles. Two thirds of the jets of FILE leave early by
+confidence, a third at each of two exits.
 
-First table: over random splits of FILE, how often there is any alarm, against the significance asked for. Second: how
-often there is one at significance 0.001 among so many jets, against a reference of half of FILE.
+First table: over random splits of FILE, the rate of any alarm for each significance. Second table: the rate of an alarm
+at significance 0.001, by the number of jets, against a reference of half of FILE.
 """
 
 import argparse
@@ -37,18 +38,9 @@ from phaze_ee.data.schema import DataSchema
 from phaze_ee.data.spans import row_count
 from phaze_ee.data.table import Span
 from phaze_ee.engine.engine import Engine
-from phaze_ee.exits.drift import (
-    DriftReference,
-    compare,
-)
-from phaze_ee.exits.policies import (
-    ThresholdPolicy,
-    exit_index,
-)
-from phaze_ee.models.checkpoint import (
-    Checkpoint,
-    load_checkpoint,
-)
+from phaze_ee.exits.drift import DriftReference, compare
+from phaze_ee.exits.policies import ThresholdPolicy, exit_index
+from phaze_ee.models.checkpoint import Checkpoint, load_checkpoint
 from phaze_ee.tables.style import empty_table
 from phaze_ee.workspace import existing_project
 
@@ -117,7 +109,7 @@ def answers(checkpoint: Checkpoint, files: Sequence[Path], shift: Shift, jets: i
             target = Path(folder) / path.name
             write_shifted(path, target, schema.weaver.treename, shift, slice(jets))
             span = Span(target, 0, row_count(target, schema.weaver.treename))
-            parts.append(engine.every_exit(reader.read_ragged(span).jets))
+            parts.append(engine.every_exit(reader.read(span).jets.batch().inputs))
     return torch.cat(parts, dim=1)
 
 

@@ -117,7 +117,7 @@ def load_jets(arguments: argparse.Namespace) -> tuple[JetInputs, Tensor]:
         raise SystemExit("--files needs --data-config")
     schema = DataSchema.load(arguments.data_config)
     batch = next(iter(evaluation_loader(schema, arguments.files, batch_size=arguments.jets)))
-    return batch.inputs, batch.label_N
+    return batch.inputs.padded(), batch.label_N
 
 
 def weaver_network(shared: Path, *, trim: bool) -> Any:

@@ -1,12 +1,12 @@
-"""Are the promises kept? Risks over many random splits, and what three policies cost.
+"""Tests the promises of calibrations: risks over many random splits, and what three policies cost.
 
     python benchmarks/guarantee.py WORKSPACE/PROJECT --files FILE ... [--cascade-files FILE ...]
         [--splits 200] [--calibration-jets 4000] [--signal label_Hbb] [--cache FOLDER]
 
 PROJECT is a trained project with exits. Its network must not have seen the jets of FILE, which hold all classes. The
-cascade is calibrated on one half of --cascade-files (signal and background alone will do) and judged on the other.
-Answers of the network are kept in --cache, so that a second run costs nothing. For every random split, a policy is
-calibrated on --calibration-jets jets and its risk is counted on all others.
+cascade is calibrated on one half of --cascade-files (signal and background are enough) and evaluated on the other.
+Answers of the network are kept in --cache, so that a second run does not need the network. For every random split, a
+policy is calibrated on --calibration-jets jets, and its risk is counted on all others.
 """
 
 import argparse
@@ -14,7 +14,6 @@ import math
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -33,31 +32,13 @@ from benchmarks.engine import race
 from phaze_ee.data.loaders import evaluation_loader
 from phaze_ee.data.schema import DataSchema
 from phaze_ee.evaluation.answers import predict
-from phaze_ee.exits.answers import CalibrationJets
-from phaze_ee.exits.calibrate import (
-    Calibration,
-    Settings,
-    calibrate,
-)
-from phaze_ee.exits.policies import (
-    ThresholdPolicy,
-    temper,
-)
-from phaze_ee.exits.promise import (
-    prior_weights,
-    weighted_ratio,
-)
-from phaze_ee.exits.targets import (
-    AccuracyDrop,
-    Agreement,
-    SignalEfficiency,
-    Target,
-)
+from phaze_ee.exits.answers import Answers, at_exit
+from phaze_ee.exits.calibrate import Calibration, Settings, calibrate, relative_answers
+from phaze_ee.exits.costs import ExitCosts, weighted_ratio
+from phaze_ee.exits.policies import ThresholdPolicy
+from phaze_ee.exits.targets import AccuracyDrop, Agreement, SignalEfficiency, Target
 from phaze_ee.models.checkpoint import load_checkpoint
-from phaze_ee.types import (
-    JetBatch,
-    RaggedJets,
-)
+from phaze_ee.types import JetBatch, RaggedJets
 from phaze_ee.workspace import existing_project
 
 DELTA = 0.05
@@ -65,49 +46,34 @@ QCD_SHARE = 0.999
 CONSOLE = Console(width=80)
 
 
-def answers(project: str, files: Sequence[Path], cache: Path) -> CalibrationJets:
-    """Return the answers of all exits, from the cache where they are."""
+def stored_answers(project: str, files: Sequence[Path], cache: Path) -> Answers:
+    """Return the answers of all exits, from the cache if it has them."""
     model = existing_project(*project.split("/")).best_model
     path = cache / f"{model.stat().st_mtime_ns}_{'_'.join(sorted({file.parent.name for file in files}))}.npz"
     checkpoint = load_checkpoint(model)
     schema = DataSchema.from_options(checkpoint.data_options)
     if not path.is_file():
-        predictions = predict(checkpoint.tagger, evaluation_loader(schema, files, batch_size=1000), schema.class_names)
+        answers = predict(checkpoint.tagger, evaluation_loader(schema, files, batch_size=1000), schema.class_names)
         cache.mkdir(parents=True, exist_ok=True)
-        np.savez(
-            path,
-            logits=predictions.logits_ENK,
-            label=predictions.label_N,
-            count=predictions.particle_count_N,
-        )
+        np.savez(path, logits=answers.logits_ENK, label=answers.label_N, count=answers.particle_count_N)
     stored = np.load(path)
-    macs_EN = checkpoint.tagger.fastest_form().exit_macs(torch.from_numpy(stored["count"])).double().numpy()
-    return CalibrationJets(
-        torch.from_numpy(stored["logits"]).double(),
-        stored["label"],
-        macs_EN / macs_EN[-1].mean(),
-        np.ones(len(stored["label"])),
-        schema.class_names,
-        float(macs_EN[-1].mean()),
-    )
+    costs = ExitCosts.of(checkpoint.tagger.fastest_form(), stored["count"])
+    answers = Answers(stored["logits"], stored["label"], stored["count"], schema.class_names, costs)
+    return relative_answers(answers, None)
 
 
-def tempered(jets: CalibrationJets, policy: ThresholdPolicy) -> CalibrationJets:
-    return replace(jets, logits_ENK=temper(policy, jets.logits_ENK))
-
-
-def over_splits(jets: CalibrationJets, target: Target, count: int, splits: int) -> list[str]:
+def over_splits(jets: Answers, target: Target, count: int, splits: int) -> list[str]:
     """Return one row: how often the promise was broken, and the mean risk and cost."""
     risks: list[list[float]] = []
     costs, full = [], 0
     for split in range(splits):
         order = np.random.default_rng(split).permutation(len(jets))
         result = calibrate(jets.select(order[:count]), Settings(target, delta=DELTA, seed=split))
-        others = tempered(jets.select(order[count:]), result.policy)
+        others = jets.select(order[count:]).tempered(result.policy.temperatures)
         index_N = others.exit_index(result.policy)
         observed = [(risk.observed(index_N), risk.epsilon) for risk in result.target.risks(others)]
         risks.append([lost / max(of, 1) / epsilon for (lost, of), epsilon in observed])
-        costs.append(others.mean_cost(index_N))
+        costs.append(others.costs.mean(index_N, result.policy.exits))
         full += result.reason is not None
     worst = np.max(risks, axis=1)
     broken, allowed = int((worst > 1).sum()), int(binom.ppf(0.975, splits, DELTA))
@@ -120,10 +86,10 @@ def over_splits(jets: CalibrationJets, target: Target, count: int, splits: int) 
     ]
 
 
-def splits_table(jets: CalibrationJets, pair: CalibrationJets | None, arguments: argparse.Namespace) -> Table:
+def splits_table(jets: Answers, pair: Answers | None, arguments: argparse.Namespace) -> Table:
     point = partial(SignalEfficiency, signal=arguments.signal, background="label_QCD", background_growth=0.5)
     count, signal = arguments.calibration_jets, arguments.signal.removeprefix("label_")
-    rows: list[tuple[str, Target, CalibrationJets, int]] = [
+    rows: list[tuple[str, Target, Answers, int]] = [
         ("accuracy_drop 1 %", AccuracyDrop(epsilon=0.01), jets, count),
         ("accuracy_drop 2 %", AccuracyDrop(epsilon=0.02), jets, count),
         ("agreement 2 %", Agreement(epsilon=0.02), jets, count),
@@ -148,35 +114,27 @@ def splits_table(jets: CalibrationJets, pair: CalibrationJets | None, arguments:
     return table
 
 
-def without_exit(jets: CalibrationJets, exit_: int) -> CalibrationJets:
-    """Return the answers as if one exit were not there, its head's cost included."""
-    rows = [index for index in range(len(jets.logits_ENK)) if index != exit_]
-    cost_EN = jets.cost_EN[rows] - (jets.cost_EN[exit_] if exit_ == 0 else 0.0)
-    return replace(jets, logits_ENK=jets.logits_ENK[rows], cost_EN=cost_EN)
-
-
-def halves(jets: CalibrationJets) -> tuple[CalibrationJets, CalibrationJets]:
+def halves(jets: Answers) -> tuple[Answers, Answers]:
     order = np.random.default_rng(0).permutation(len(jets))
     return jets.select(order[::2]), jets.select(order[1::2])
 
 
-def cascade(jets: CalibrationJets, signal: str) -> tuple[Calibration, list[str]]:
-    """Calibrate the reject-only cascade on one half for a trigger's mix; return it and a row on the other half."""
+def cascade(jets: Answers, signal: str) -> tuple[Calibration, list[str]]:
+    """Calibrate the reject-only cascade on one half for a trigger's class prior; return it and a row on the other."""
     prior = {"label_QCD": QCD_SHARE, signal: 1 - QCD_SHARE}
     ours = jets.select(np.flatnonzero(np.isin(jets.label_N, [jets.class_names.index(name) for name in prior])))
-    first, second = (
-        replace(half, weight_N=prior_weights(half.label_N, half.class_names, prior)) for half in halves(ours)
-    )
+    first, second = halves(ours)
     target = SignalEfficiency(
         epsilon=0.01, signal=signal, background="label_QCD", efficiency=0.5, background_growth=0.05, form="reject"
     )
-    result = calibrate(first, Settings(target, delta=DELTA))
-    judged = tempered(second, result.policy)
+    result = calibrate(first, Settings(target, delta=DELTA, class_prior=prior))
+    judged = relative_answers(second, prior).tempered(result.policy.temperatures)
     index_N = judged.exit_index(result.policy)
     lost, of = result.target.risks(judged)[0].observed(index_N)
-    share, error = weighted_ratio(judged.at_exit(judged.cost_EN, index_N), judged.full_cost_N, judged.weight_N)
+    costs, policy = judged.costs, result.policy
+    share, error = weighted_ratio(costs.spent(index_N, policy.exits), costs.full_N, costs.weight_N)
     left = [
-        weighted_ratio((index_N == index).astype(float), np.ones(len(judged)), judged.weight_N)[0]
+        weighted_ratio((index_N == index).astype(float), np.ones(len(judged)), costs.weight_N)[0]
         for index in range(judged.exit_count)
     ]
     tested = result.risks[0]
@@ -189,27 +147,27 @@ def cascade(jets: CalibrationJets, signal: str) -> tuple[Calibration, list[str]]
     ]
 
 
-def accuracy_row(jets: CalibrationJets, epsilon: float, score: str) -> list[str]:
+def accuracy_row(jets: Answers, epsilon: float, score: str) -> list[str]:
     first, second = halves(jets)
     result = calibrate(first, Settings(AccuracyDrop(epsilon=epsilon), score=score, delta=DELTA))
-    judged = tempered(second, result.policy)
+    judged = second.tempered(result.policy.temperatures)
     index_N = judged.exit_index(result.policy)
-    right_N = judged.at_exit(judged.correct_EN, index_N).astype(float)
+    right_N = at_exit(judged.correct_EN, index_N).astype(float)
     drop_N = judged.correct_EN[-1] - right_N
     lost, of = result.target.risks(judged)[0].observed(index_N)
     return [
         f"{result.risks[0].lost}/{result.risks[0].jets}",
         f"{100 * lost / of:.2f}",
         f"{100 * drop_N.mean():.2f} ± {100 * drop_N.std() / math.sqrt(len(drop_N)):.2f}",
-        f"{100 * judged.mean_cost(index_N) / judged.full_cost_N.mean():.1f}",
+        f"{100 * judged.costs.mean(index_N, result.policy.exits) / judged.costs.mean_full:.1f}",
     ]
 
 
 def engine_times(project: str, files: Sequence[Path], policies: dict[str, ThresholdPolicy], rounds: int) -> Table:
-    """Time the engine on a trigger's mix, the policies and the full model in turn."""
+    """Time the engine on the jets of a trigger, the policies and the full model in turn."""
     tagger = phaze_ee.load(project)
     schema = DataSchema.from_options(load_checkpoint(existing_project(*project.split("/")).best_model).data_options)
-    jets = trigger_mix(evaluation_loader(schema, files, batch_size=1000), schema.class_names.index("label_QCD"))
+    jets = trigger_jets(evaluation_loader(schema, files, batch_size=1000), schema.class_names.index("label_QCD"))
     runs: dict[str, Callable[[], object]] = {"full model": partial(phaze_ee.Engine(tagger, threads=2), jets)}
     runs |= {name: partial(phaze_ee.Engine(tagger, policy, threads=2), jets) for name, policy in policies.items()}
     rates = race(runs, len(jets), rounds)
@@ -219,7 +177,7 @@ def engine_times(project: str, files: Sequence[Path], policies: dict[str, Thresh
     return table
 
 
-def trigger_mix(batches: Iterable[JetBatch], background: int) -> RaggedJets:
+def trigger_jets(batches: Iterable[JetBatch], background: int) -> RaggedJets:
     """Return all jets of the background and, for a thousand of these, one other."""
     parts: list[RaggedJets] = []
     seen, others = 0, 0
@@ -256,7 +214,7 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, default=Path("guarantee_cache"))
     parser.add_argument("--rounds", type=int, default=5)
     arguments = parser.parse_args()
-    jets, pair = answers(arguments.project, arguments.files, arguments.cache), None
+    jets, pair = stored_answers(arguments.project, arguments.files, arguments.cache), None
     accuracy = _table(
         f"accuracy_drop, one half of {len(jets):,} jets calibrates, the other judges, in %",
         ["lost of tested", "made wrong", "accuracy lost", "cost of full"],
@@ -266,14 +224,14 @@ def main() -> None:
         accuracy.add_row(f"≤ {100 * epsilon:g} %, {score}", *accuracy_row(jets, epsilon, score))
     CONSOLE.print(accuracy)
     if arguments.cascade_files:
-        pair = answers(arguments.project, arguments.cascade_files, arguments.cache)
+        pair = stored_answers(arguments.project, arguments.cascade_files, arguments.cache)
         table = _table(
             f"Reject-only cascade, {arguments.signal} at 50 %, ≤ 1 % lost with 95 %, 99.9 % QCD, in %",
             ["tested", "limit", "lost by other half", "cost of full", "leave at exits"],
             "exits",
         )
         with_input, row = cascade(pair, arguments.signal)
-        blocks, blocks_row = cascade(without_exit(pair, 0), arguments.signal)
+        blocks, blocks_row = cascade(pair.with_exits(range(1, pair.exit_count)), arguments.signal)
         table.add_row("input, blocks", *row)
         table.add_row("blocks alone", *blocks_row)
         CONSOLE.print(table)

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -39,8 +39,8 @@ from phaze_ee.models.heads import EXIT_HEADS
 from phaze_ee.models.tagger import Tagger
 from phaze_ee.names import ExitStage
 from phaze_ee.results.training import TrainingHistory
-from phaze_ee.training.frozen import cached
-from phaze_ee.training.loaders import Loaders
+from phaze_ee.training.frozen import with_frozen_features
+from phaze_ee.training.loaders import Feed, Loaders
 from phaze_ee.training.run import (
     DataRecord,
     Outputs,
@@ -115,8 +115,8 @@ class Shuffled:
         self.loader, self.seed = loader, seed
         self.jet_count = loader.jet_count
 
-    def set_epoch(self, epoch: int) -> None:
-        self.loader.set_epoch(epoch + 1000 * self.seed)
+    def set_epoch(self, epoch: int, first_batch: int = 0) -> None:
+        self.loader.set_epoch(epoch + 1000 * self.seed, first_batch)
 
     def __len__(self) -> int:
         return len(self.loader)
@@ -125,13 +125,13 @@ class Shuffled:
         return iter(self.loader)
 
 
-def accuracies(walked: Tagger, loaders: Loaders, options: Options, folder: Path) -> list[float]:
+def accuracies(walked: Tagger, loaders: Feed[Any], options: Options, folder: Path) -> list[float]:
     """Train fresh exits on stored features; return the accuracy of every exit, the full model last."""
     assert options.seed is not None
     torch.manual_seed(options.seed)
     tagger = Tagger(walked.backbone, options.exit_stages or [], options.exit_head, link=options.exit_link)
     outputs = Outputs(folder / "models", folder / "logs", folder / "history.json", folder / "resume.ckpt", "benchmark")
-    own = Loaders(Shuffled(loaders.train, options.seed), loaders.val)
+    own = cast(Loaders, Feed(Shuffled(loaders.train, options.seed), loaders.val))  # features instead of jets
     train(tagger, own, options, outputs, DataRecord({}, ""), Console(file=io.StringIO()))
     last = TrainingHistory.read(outputs.history, "train").epochs[-1]
     assert last.val_accuracy is not None
@@ -162,7 +162,7 @@ def main() -> None:
         table.add_column(column, justify="right")
     with (
         TemporaryDirectory() as name,
-        cached(tagger.fastest_form().eval(), loaders, Path(name), CACHE_GB, CONSOLE) as (
+        with_frozen_features(tagger.fastest_form().eval(), loaders, Path(name), CACHE_GB, CONSOLE) as (
             walked,
             stored,
         ),

@@ -1,11 +1,11 @@
-"""Do exits notice jets of a class that they have not learned? Leave one class out, train on the others, and ask.
+"""Measures how well exits notice jets of a class that was left out of the training.
 
     python benchmarks/ood.py [--files FILE …] [--held-out label_Hbb …] [--epochs 12] [--seed 1] [--workspaces FOLDER]
 
 For each class held out, a small ParticleNet with three exits learns the nine others, a policy is calibrated, and
 ``evaluate --ood`` compares jets of the held-out class with test jets of the nine. Without --files these are the bundled
-sample jets; FILE hold one class each, named as JetClass names its files: of each, 500 jets train, 200 validate, and the
-rest are judged. The projects stay in --workspaces, where it is given. Three classes take some five minutes of one core.
+sample jets. Each FILE holds one class and is named as in JetClass: 500 of its jets train, 200 validate, and the rest
+test. The projects are kept in --workspaces if it is given. Three classes take about five minutes on one core.
 """
 
 import argparse
@@ -29,10 +29,7 @@ from phaze_ee.modes.new_project import create_project
 from phaze_ee.modes.request import Request
 from phaze_ee.modes.session import Session
 from phaze_ee.results.ood import OODResults
-from phaze_ee.tables.ood import (
-    auroc_table,
-    leaving_table,
-)
+from phaze_ee.tables.ood import auroc_table, leaving_table
 from phaze_ee.workspace import Project
 
 DATA_CONFIG = ROOT / "data_configs" / "JetClass_ParT_full.yaml"
@@ -54,7 +51,7 @@ PARTS = {"train": slice(0, 500), "val": slice(500, 700), "test": slice(700, None
 
 
 def split(files: Sequence[Path], folder: Path) -> Path:
-    """Deal the jets of each file to three files, in the folders ``train``, ``val`` and ``test``."""
+    """Divide the jets of each file among three files, in the folders ``train``, ``val`` and ``test``."""
     for part, rows in PARTS.items():
         (folder / part).mkdir(parents=True, exist_ok=True)
         for path in files:

@@ -41,9 +41,10 @@ NETWORK = Path(__file__).resolve().parents[1] / "network_configs" / "ParticleNet
 def make_task(schema: DataSchema, first: Path, leaving: float, head: str) -> PredictionTask:
     options = NetworkOptions(exit_stages=["input", 0, 1], exit_head=head)
     tagger = build_tagger(options, NETWORK, schema.weaver).eval()
-    rows = RowReader.of_file(schema, first).read_ragged(spans_of(first, schema.weaver.treename, EVALUATION_ROWS)[0])
+    span = spans_of(first, schema.weaver.treename, EVALUATION_ROWS)[0]
+    jets = RowReader.of_file(schema, first).read(span).jets.batch().inputs
     everything = ThresholdPolicy("confidence", [-math.inf, math.inf, math.inf])
-    score_N = everything.score(Engine(tagger, everything)(rows.jets).logits_NK[None])
+    score_N = everything.score(Engine(tagger, everything)(jets).logits_NK[None])
     threshold = -math.inf if leaving == 1 else float(score_N.quantile(1 - leaving))
     policy = ThresholdPolicy("confidence", [threshold, math.inf, math.inf])
     recipe = Recipe(model=None, policy=None, data="", exit_scores=False, monitored=None)
@@ -54,7 +55,7 @@ def make_jobs(files: Sequence[Path], folder: Path) -> list[FileJob]:
     return [FileJob(path, folder / f"{index}.root", InputFile.of(path)) for index, path in enumerate(files)]
 
 
-def read_padded(task: PredictionTask, files: Sequence[Path]) -> None:
+def read_batches(task: PredictionTask, files: Sequence[Path]) -> None:
     for _ in evaluation_loader(task.schema, files, batch_size=512):
         pass
 
@@ -63,15 +64,15 @@ def read(task: PredictionTask, files: Sequence[Path]) -> None:
     for path in files:
         reader = RowReader.of_file(task.schema, path)
         for span in spans_of(path, task.schema.weaver.treename, EVALUATION_ROWS):
-            reader.read_ragged(span)
+            reader.read(span).jets.batch()
 
 
 def read_and_run(task: PredictionTask, files: Sequence[Path]) -> None:
     engine = Engine(task.tagger, task.policy, threads=task.threads)
     for path in files:
         reader = RowReader.of_file(task.schema, path)
-        for rows in ahead(map(reader.read_ragged, spans_of(path, task.schema.weaver.treename, EVALUATION_ROWS))):
-            engine(rows.jets)
+        for rows in ahead(map(reader.read, spans_of(path, task.schema.weaver.treename, EVALUATION_ROWS))):
+            engine(rows.jets.batch().inputs)
 
 
 def read_run_and_write(task: PredictionTask, files: Sequence[Path]) -> None:
@@ -81,7 +82,7 @@ def read_run_and_write(task: PredictionTask, files: Sequence[Path]) -> None:
 
 
 STEPS: dict[str, Callable[[PredictionTask, Sequence[Path]], None]] = {
-    "reading, padded": read_padded,
+    "reading, batches of 512": read_batches,
     "reading": read,
     "reading, engine": read_and_run,
     "reading, engine, writing": read_run_and_write,

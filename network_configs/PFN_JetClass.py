@@ -1,4 +1,4 @@
-"""A particle-flow network (Deep Sets) for weaver and for PHAZE-EE, which puts its exits on the network of get_model."""
+"""A particle-flow network (Deep Sets) for weaver and for PHAZE-EE, which adds exits to the network of get_model."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from phaze_ee.models.particle_flow_network import ParticleFlowNetwork
 
 
 def get_model(data_config: Any, **kwargs: Any) -> tuple[nn.Module, dict[str, Any]]:
-    """Return the network and what weaver needs to export it to ONNX."""
+    """Return the network, and the information with which weaver exports it to ONNX."""
     # The widths of arXiv:1810.05165.
     defaults = {
         "input_dims": input_channels(data_config),

@@ -1,4 +1,4 @@
-"""Particle Transformer for weaver and for PHAZE-EE, which puts its exits on the network that get_model returns."""
+"""Particle Transformer for weaver and for PHAZE-EE, which adds exits to the network that get_model returns."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from phaze_ee.models.network_file import WeaverNetwork, export_information, inpu
 
 
 def get_model(data_config: Any, **kwargs: Any) -> tuple[nn.Module, dict[str, Any]]:
-    """Return the network and what weaver needs to export it to ONNX."""
+    """Return the network, and the information with which weaver exports it to ONNX."""
     # The network of arXiv:2202.03772, as its published weights have it.
     defaults: dict[str, Any] = {
         "input_dim": input_channels(data_config),

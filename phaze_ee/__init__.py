@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from phaze_ee.engine.run import EngineResult
     from phaze_ee.exits.policies import ThresholdPolicy
     from phaze_ee.models.tagger import Tagger
+    from phaze_ee.registry import register
     from phaze_ee.types import JetInputs, RaggedJets
 
 __version__ = "0.1.0"
@@ -28,6 +29,7 @@ _HOMES = {
     "load": "phaze_ee.api",
     "load_policy": "phaze_ee.api",
     "read_jets": "phaze_ee.api",
+    "register": "phaze_ee.registry",
 }
 
 __all__ = [
@@ -42,6 +44,7 @@ __all__ = [
     "load",
     "load_policy",
     "read_jets",
+    "register",
 ]
 
 

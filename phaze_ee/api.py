@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from phaze_ee.config.load import Configuration
 from phaze_ee.config.options import NetworkOptions
 from phaze_ee.data.files import expand_patterns
 from phaze_ee.data.loaders import evaluation_loader
@@ -11,9 +12,10 @@ from phaze_ee.errors import UsageError
 from phaze_ee.exits.policies import ThresholdPolicy
 from phaze_ee.exits.policy_file import ExitPolicyFile
 from phaze_ee.models.build import build_tagger
-from phaze_ee.models.checkpoint import load_checkpoint, load_weights, weights_hash
+from phaze_ee.models.checkpoint import load_checkpoint, load_weights, stored_data_options, weights_hash
 from phaze_ee.models.tagger import Tagger
 from phaze_ee.types import JetBatch
+from phaze_ee.user_files import import_plugin
 from phaze_ee.workspace import Project, existing_project, find_file
 
 
@@ -22,31 +24,50 @@ def load(
     *,
     data_config: str | Path | None = None,
     network_config: str | Path = "network_configs/ParticleNet_JetClass.py",
+    plugins: Sequence[str | Path] = (),
+    trust: bool = False,
 ) -> Tagger:
     """Return a trained tagger, on the CPU and in evaluation mode.
 
+    A checkpoint never makes a Python file run. If it needs parts of your own (heads, links, networks), these come from
+    ``plugins``, from classes that you have registered, or from the configuration of the project and its ``c.plugins``.
+
     Args:
-        source: a project as ``"WORKSPACE/PROJECT"``, whose best model is taken; or a checkpoint of ours; or, with
+        source: a project as ``"WORKSPACE/PROJECT"``, for its best model; or a checkpoint of PHAZE-EE; or, with
             ``data_config``, a checkpoint that weaver wrote, which has no exits.
-        data_config: the weaver data YAML that a weaver checkpoint was trained with.
+        data_config: the weaver data YAML with which a weaver checkpoint was trained.
         network_config: the weaver network file of a weaver checkpoint, with its own architecture.
+        plugins: Python files that register parts of your own. They are imported first.
+        trust: accept parts from a file that has changed since the training.
 
     Raises:
-        UsageError: there is no such project or file.
-        CheckpointError: the checkpoint is missing or unreadable, or is of another architecture.
+        UsageError: there is no such project or file, or a plug-in fails.
+        CheckpointError: the checkpoint is missing or unreadable, is of another architecture, or needs a part that is
+            unknown or has changed.
         DataError: the data configuration is wrong.
     """
+    _import_plugins(plugins)
     if data_config is not None:
         return _load_weaver(Path(source), str(data_config), str(network_config))
-    return load_checkpoint(_checkpoint_of(source)).tagger
+    if _is_checkpoint(source):
+        return load_checkpoint(Path(source), trust=trust).tagger
+    project = _project(source)
+    return load_checkpoint(
+        project.best_model, trust=trust, register_parts=lambda: Configuration.read(project.config)
+    ).tagger
 
 
-def load_policy(project: str) -> ThresholdPolicy:
+def load_policy(project: str, *, plugins: Sequence[str | Path] = ()) -> ThresholdPolicy:
     """Return the exit policy that mode calibrate wrote for the best model of ``"WORKSPACE/PROJECT"``.
 
+    Args:
+        project: the project.
+        plugins: Python files that register a score of your own. They are imported first.
+
     Raises:
-        UsageError: there is no such project or policy, or the policy belongs to another model.
+        UsageError: there is no such project or policy, the policy belongs to another model, or a plug-in fails.
     """
+    _import_plugins(plugins)
     found = _project(project)
     return ExitPolicyFile.load(found.exit_policy, weights_hash(found.best_model)).policy()
 
@@ -54,27 +75,32 @@ def load_policy(project: str) -> ThresholdPolicy:
 def read_jets(
     source: str | Path, files: Sequence[str | Path], *, batch_size: int = 1000, labelled: bool = True
 ) -> Iterable[JetBatch]:
-    """Return the jets of files as the tagger of a project or a checkpoint takes them, every jet once and in order.
+    """Return the jets of files as inputs for the tagger of a project or checkpoint, every jet once and in order.
 
     Args:
-        source: as for :func:`load`, without weaver's checkpoints.
+        source: as in :func:`load`, but not a checkpoint of weaver.
         files: paths or glob patterns, looked up as those of a configuration.
         batch_size: jets per batch.
-        labelled: whether the files tell the classes; otherwise ``label_N`` is -1.
+        labelled: whether the files contain the classes; otherwise ``label_N`` is -1.
 
     Raises:
         UsageError: there is no such project or file.
         CheckpointError: the checkpoint is missing or unreadable.
         DataError: a file cannot be used (also while iterating).
     """
-    checkpoint = _checkpoint_of(source)
-    schema = DataSchema.from_options(load_checkpoint(checkpoint).data_options, str(checkpoint))
+    checkpoint = Path(source) if _is_checkpoint(source) else _project(source).best_model
+    schema = DataSchema.from_options(stored_data_options(checkpoint), str(checkpoint))
     paths = expand_patterns("files", [str(file) for file in files], None)
     return evaluation_loader(schema, paths, batch_size=batch_size, labelled=labelled)
 
 
-def _checkpoint_of(source: str | Path) -> Path:
-    return Path(source) if Path(source).suffix == ".pt" else _project(source).best_model
+def _import_plugins(plugins: Sequence[str | Path]) -> None:
+    for plugin in plugins:
+        import_plugin(find_file("plugins", str(plugin), None))
+
+
+def _is_checkpoint(source: str | Path) -> bool:
+    return Path(source).suffix == ".pt"
 
 
 def _project(source: str | Path) -> Project:

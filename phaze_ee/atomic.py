@@ -1,4 +1,4 @@
-"""Files that are either whole or absent: written under a temporary name, synced and renamed."""
+"""Atomic writes: a file is written under a temporary name, synced to disk and renamed."""
 
 import os
 import re
@@ -9,15 +9,15 @@ from pathlib import Path
 
 from phaze_ee.errors import RunError
 
-_TEMPORARY = re.compile(r"\..+\.(?P<pid>\d+)(\.[^.]*)?")  # host and process in it, so that no two write to the same
+_TEMPORARY = re.compile(r"\..+\.(?P<pid>\d+)(\.[^.]*)?")  # with host and process: no two write to one file
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside ``path``; on success it takes the place of ``path``.
+    """Yield a temporary path in the folder of ``path``, and rename it to ``path`` on success.
 
-    The temporary name keeps the suffix, since many writers choose the format by it. Whatever happens, an existing
-    ``path`` is replaced only by a complete file, and no temporary file is left.
+    The temporary name has the same suffix, because many writers choose the format by it. An existing file is replaced
+    only by a complete one. After an error no temporary file is left.
 
     Raises:
         RunError: the file could not be written, for example because the disk is full.
@@ -33,19 +33,19 @@ def replacing(path: Path) -> Iterator[Path]:
         reason = error.strerror or str(error)
         raise RunError(f"cannot write {path}: {reason}; free space or check permissions, then run again") from error
     finally:
-        with suppress(OSError):  # the folder may not be one, or may be read-only: reported above
+        with suppress(OSError):  # the folder may be missing or read-only, which is reported above
             temporary.unlink()
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove what killed processes left half written in a folder to which nobody else writes now."""
+    """Remove all temporary files from a folder that no other process is writing to."""
     for path in folder.iterdir():
         if _TEMPORARY.fullmatch(path.name):
             path.unlink(missing_ok=True)
 
 
 def remove_abandoned(folder: Path) -> None:
-    """Remove what processes of this machine that are dead left half written in a folder to which others may write."""
+    """Remove the temporary files of dead processes of this machine; other processes may be writing to the folder."""
     for path in folder.iterdir():
         found = _TEMPORARY.fullmatch(path.name)
         if found and f".{socket.gethostname()}.{found['pid']}" in path.name and not _is_alive(int(found["pid"])):
@@ -57,6 +57,6 @@ def _is_alive(pid: int) -> bool:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    except PermissionError:  # another user's
+    except PermissionError:  # the process is another user's
         return True
     return True

@@ -6,13 +6,14 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from difflib import get_close_matches
+from threading import Timer
 from typing import Any, NoReturn
 
 from phaze_ee import __version__
-from phaze_ee.errors import PhazeError, PreemptedError, UsageError
+from phaze_ee.errors import OUT_OF_MEMORY, PhazeError, PreemptedError, UsageError, is_out_of_memory
 from phaze_ee.machine import rank
 from phaze_ee.modes.mode import Flag, Mode
 from phaze_ee.modes.registry import MODES, chained_modes, flags_of
@@ -163,22 +164,44 @@ def _speaker() -> str:
     return f"phaze_ee, process {rank()}" if rank() else "phaze_ee"
 
 
-@contextmanager
-def _preemptible() -> Iterator[None]:
-    """Make the signals of a batch system end the program with the status that asks for a new start.
+class _Stopped(BaseException):
+    """A signal asked the program to end. No ``except Exception`` on the way may swallow this."""
 
-    A training saves its state at such a signal. This is for the seconds before it begins.
+
+@contextmanager
+def _signals(mode: Mode) -> Iterator[None]:
+    """Make signals end the program in order: temporary files are removed, and the exit status says what happened.
+
+    For a mode that may be preempted, SIGTERM and SIGUSR1 ask for a new start. (A training saves its state at them. This
+    is for the seconds before it begins.) SIGHUP keeps being ignored under ``nohup``. Python ignores a Ctrl-C that
+    arrives in a finaliser; it is sent again.
     """
 
-    def stop(number: int, frame: object) -> NoReturn:
+    def preempt(number: int, frame: object) -> NoReturn:
         raise PreemptedError(f"stopped by {signal.Signals(number).name}; start the same command again")
 
-    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGUSR1)}
+    def stop(number: int, frame: object) -> NoReturn:
+        raise _Stopped(signal.Signals(number).name)
+
+    def unraisable(what: "sys.UnraisableHookArgs") -> None:
+        if issubclass(what.exc_type, (KeyboardInterrupt, _Stopped)):
+            # Not now: within this hook it would be ignored again.
+            Timer(0.05, os.kill, (os.getpid(), signal.SIGINT)).start()
+        else:
+            hook(what)
+
+    wanted: dict[signal.Signals, Callable[[int, object], NoReturn]] = {signal.SIGTERM: stop, signal.SIGHUP: stop}
+    if mode.preemptible:
+        wanted |= {signal.SIGTERM: preempt, signal.SIGUSR1: preempt}
+    hook, sys.unraisablehook = sys.unraisablehook, unraisable
+    ignored = {number for number in wanted if signal.getsignal(number) is signal.SIG_IGN}
+    before = {number: signal.signal(number, wanted[number]) for number in wanted.keys() - ignored}
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+        sys.unraisablehook = hook
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -189,20 +212,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.INFO if request.verbose else logging.WARNING)
     try:
-        with _preemptible() if MODES[request.mode].preemptible else nullcontext():
+        with _signals(MODES[request.mode]):
             run(request)
     except PhazeError as error:
-        if request.verbose:
-            traceback.print_exc()
+        _show_traceback(request)
         if not (rank() and isinstance(error, PreemptedError)):  # the first process reports what happens to all
             print(f"{_speaker()}: error: {error}", file=sys.stderr)
         return error.exit_status
     except OSError as error:  # what no library expected: a full disk under a cache, a file system that went away
-        if request.verbose:
-            traceback.print_exc()
+        _show_traceback(request)
         print(f"{_speaker()}: error: the system refuses: {error}; -v shows where", file=sys.stderr)
+        return 1
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        _show_traceback(request)
+        print(f"{_speaker()}: error: {OUT_OF_MEMORY}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("phaze_ee: interrupted", file=sys.stderr)
         return 1
+    except _Stopped as stopped:
+        print(f"phaze_ee: stopped by {stopped}", file=sys.stderr)
+        return 1
     return 0
+
+
+def _show_traceback(request: Request) -> None:
+    if request.verbose:
+        traceback.print_exc()

@@ -13,6 +13,11 @@ if TYPE_CHECKING:
     from torch import Tensor, device
 
 
+def core_count() -> int:
+    """Return the number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
+
+
 def rank() -> int:
     """Return the index of this process among those that torchrun started, from 0; 0 without torchrun."""
     return int(os.environ.get("RANK", "0"))

@@ -1,31 +1,25 @@
-"""Names as a reader wants them, in figures and tables. Nothing heavy is imported here."""
+"""Names of exits, and how figures and tables write names. This module imports nothing heavy."""
 
 from typing import Literal
 
 ExitStage = int | Literal["input"]
-
-
 FULL_MODEL = "full_model"
-
-
-def exit_names(exit_count: int) -> tuple[str, ...]:
-    """Return the names of ``exit_count`` exits as the results use them: ``exit_0`` …, and ``full_model`` last."""
-    return (*(f"exit_{index}" for index in range(exit_count - 1)), FULL_MODEL)
-
-
 _OBSERVABLES = {
     "jet_pt": "$p_T$ (GeV)",
     "jet_eta": "η",
     "jet_nparticles": "Particles",
     "jet_sdmass": "Soft-drop mass (GeV)",
 }
-
-
 _OOD_SCORES = {"max_probability": "−max p"}
 
 
+def exit_names(exit_count: int) -> tuple[str, ...]:
+    """Return the names of ``exit_count`` exits in results: ``exit_0``, ``exit_1`` …, and ``full_model`` last."""
+    return (*(f"exit_{index}" for index in range(exit_count - 1)), FULL_MODEL)
+
+
 def quantity(number: int, noun: str) -> str:
-    """Return ``1 file`` or ``2 files``: a number with its noun, which forms the plural with an s."""
+    """Return a number with its noun, ``1 file`` or ``2 files``; the plural ends with s."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
@@ -40,7 +34,7 @@ def exit_title(name: str) -> str:
 
 
 def observable_title(name: str) -> str:
-    """Return ``jet_pt`` as an axis shows it, with its unit; other names as they are."""
+    """Return the label of an axis with its unit, for ``jet_pt`` and the like; other names unchanged."""
     return _OBSERVABLES.get(name, name)
 
 

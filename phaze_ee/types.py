@@ -1,25 +1,32 @@
-"""The types that flow between packages. Shape letters: N jets, C channels, P particles, K classes, E exits."""
+"""The types that flow between packages.
+
+Shape letters: N jets, C channels, P particles of a padded jet, V particles of all jets, K classes, E exits.
+"""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
+from torch.nn.functional import pad
 
-from phaze_ee.names import ExitStage, exit_names
+from phaze_ee.names import ExitStage
+from phaze_ee.shapes import Bool, Float, Int
+
+JetsT = TypeVar("JetsT", bound="JetInputs | RaggedJets")
 
 
 @dataclass(frozen=True)
 class JetInputs:
     """A batch of jets, padded to one length P.
 
-    ``vectors`` are (px, py, pz, energy) in GeV; networks that do not use them accept None. In ``mask`` a real
-    particle is 1 (or True), padding 0; the content of padded slots is never read.
+    ``vectors`` are (px, py, pz, energy) in GeV; None is allowed for networks that do not use them. ``mask`` is 1 (or
+    True) where a slot holds a real particle, else 0. No network reads the content of other slots, except BatchNorm
+    in training.
     """
 
     points: Float[Tensor, "N 2 P"]
@@ -32,23 +39,32 @@ class JetInputs:
 
     @property
     def valid_N1P(self) -> Bool[Tensor, "N 1 P"]:
+        """Whether each slot holds a real particle."""
         return self.mask.bool()
 
     @property
     def particle_count_N(self) -> Int[Tensor, " N"]:
+        """The number of real particles of each jet."""
         return self.valid_N1P.sum(dim=(1, 2))
+
+    @property
+    def used_length(self) -> int:
+        """The number of slots up to the last one that any jet uses."""
+        return used_slots(self.valid_N1P[:, 0])
 
     def select(self, keep_N: Tensor) -> Self:
         """Return the jets that a boolean mask or an index names."""
         return self.map(lambda tensor: tensor[keep_N])
 
-    @property
-    def used_length(self) -> int:
-        """How many slots there are up to the last that is used in any jet."""
-        return used_slots(self.valid_N1P[:, 0])
+    def padded(self, length: int | None = None) -> "JetInputs":
+        """Return the jets with ``length`` slots, cut or padded with zeros at the end; None: as they are."""
+        if length is None:
+            return self
+        return self.map(lambda tensor: pad(tensor[..., :length], (0, max(0, length - tensor.shape[-1]))))
 
-    def padded(self) -> "JetInputs":
-        return self
+    def without_vectors(self) -> Self:
+        """Return the jets without their four-momenta."""
+        return replace(self, vectors=None)
 
     def ragged(self) -> "RaggedJets":
         """Return the real particles alone, jet after jet, in their order."""
@@ -61,20 +77,19 @@ class JetInputs:
         return RaggedJets(rows(self.points), rows(self.features), vectors, valid_NP.sum(dim=1))
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Self:
+        """Return the jets on a device."""
         return self.map(lambda tensor: tensor.to(device, non_blocking=non_blocking))
 
     def map(self, change: Callable[[Tensor], Tensor]) -> Self:
         """Return new inputs with ``change`` applied to every tensor."""
-        tensors = {item.name: getattr(self, item.name) for item in fields(self)}
-        changed: dict[str, Any] = {name: None if value is None else change(value) for name, value in tensors.items()}
-        return replace(self, **changed)
+        return _mapped(self, change)
 
 
 @dataclass(frozen=True)
 class RaggedJets:
-    """A batch of jets without padding: the V particles of all jets, those of jet 0 first; each jet's number is given.
+    """A batch of jets without padding: one row for each of the V particles of all jets, those of jet 0 first.
 
-    The other fields are as in :class:`JetInputs`, with one row per particle.
+    The columns are those of :class:`JetInputs`; ``particle_count_N`` is the number of particles of each jet.
     """
 
     points_V2: Float[Tensor, "V 2"]
@@ -87,43 +102,126 @@ class RaggedJets:
 
     @property
     def used_length(self) -> int:
-        """How many particles the longest jet has."""
+        """The number of particles of the longest jet."""
         return max(self.particle_count_N.tolist(), default=0)
 
-    def ragged(self) -> "RaggedJets":
-        return self
-
-    def padded(self) -> JetInputs:
-        """Return the same jets padded with zeros to the longest."""
-        valid_NP = torch.arange(self.used_length, device=self.particle_count_N.device) < self.particle_count_N[:, None]
-
-        def pad(row_VC: Tensor) -> Tensor:
-            padded_NPC = row_VC.new_zeros(*valid_NP.shape, row_VC.shape[1])
-            padded_NPC[valid_NP] = row_VC
-            return padded_NPC.transpose(1, 2)
-
-        vectors = None if self.vectors_V4 is None else pad(self.vectors_V4)
-        return JetInputs(pad(self.points_V2), pad(self.features_VC), vectors, valid_NP[:, None])
-
-    def select(self, keep_N: Tensor) -> "RaggedJets":
+    def select(self, keep_N: Tensor) -> Self:
         """Return the jets that a boolean mask or an index names."""
         row_V, count_N = select_ragged(self.particle_count_N, keep_N)
         # Three times as fast as indexing with a tensor.
         vectors = None if self.vectors_V4 is None else self.vectors_V4.index_select(0, row_V)
         points, features = (rows.index_select(0, row_V) for rows in (self.points_V2, self.features_VC))
-        return RaggedJets(points, features, vectors, count_N)
+        return replace(self, points_V2=points, features_VC=features, vectors_V4=vectors, particle_count_N=count_N)
+
+    def padded(self, length: int | None = None) -> JetInputs:
+        """Return the jets padded with zeros to ``length`` slots; None: to the longest jet."""
+        slots = self.used_length if length is None else length
+        return self._padded(Padding(slots, {"points": (0.0,), "features": (0.0,), "vectors": (0.0,)}))
+
+    def without_vectors(self) -> Self:
+        """Return the jets without their four-momenta."""
+        return replace(self, vectors_V4=None)
+
+    def ragged(self) -> "RaggedJets":
+        """Return the jets as they are."""
+        return self
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> Self:
+        """Return the jets on a device."""
+        return self.map(lambda tensor: tensor.to(device, non_blocking=non_blocking))
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> Self:
+        """Return new jets with ``change`` applied to every tensor, the particle counts included."""
+        return _mapped(self, change)
+
+    def _padded(self, padding: "Padding") -> JetInputs:
+        count_N = self.particle_count_N
+        points = padding.fill("points", self.points_V2, count_N)
+        features = padding.fill("features", self.features_VC, count_N)
+        vectors = None if self.vectors_V4 is None else padding.fill("vectors", self.vectors_V4, count_N)
+        valid_NP = torch.arange(padding.length, device=count_N.device) < count_N[:, None]
+        return JetInputs(points, features, vectors, valid_NP[:, None].to(features.dtype))
+
+
+@dataclass(frozen=True)
+class Padding:
+    """How jets are padded: to ``length`` slots P, and with what.
+
+    ``fills`` names for each kind of input (points, features, vectors, mask) what slots after the last particle hold:
+    one number per channel or one for all, or None for the jet's particles again, from the first on (weaver's pad mode
+    ``wrap``; a jet without particles has zeros there).
+    """
+
+    length: int
+    fills: Mapping[str, tuple[float, ...] | None]
+
+    def fill(self, kind: str, row_VC: Float[Tensor, "V C"], count_N: Int[Tensor, " N"]) -> Float[Tensor, "N C P"]:
+        """Return the slots of one kind of input of ragged jets; particles after the first P are left out."""
+        values = self.fills[kind]
+        row_NP = self._rows(count_N, wrap=values is None)
+        last_C = row_VC.new_tensor([0.0] if values is None else values).expand(row_VC.shape[1])
+        slot_SC = torch.cat([row_VC, last_C[None]]).index_select(0, row_NP.flatten())
+        return slot_SC.view(*row_NP.shape, row_VC.shape[1]).transpose(1, 2).contiguous()
+
+    def _rows(self, count_N: Int[Tensor, " N"], *, wrap: bool) -> Int[Tensor, "N P"]:
+        """Return the particle that each slot holds, the number of particles V where it holds none."""
+        count_N1 = count_N[:, None]
+        slot_P = torch.arange(self.length, device=count_N.device)
+        first_N1 = count_N1.cumsum(0) - count_N1
+        if wrap:
+            return torch.where(count_N1 > 0, first_N1 + slot_P % count_N1.clamp(min=1), count_N.sum())
+        return torch.where(slot_P < count_N1, first_N1 + slot_P, count_N.sum())
+
+
+@dataclass(frozen=True)
+class LoadedJets(RaggedJets):
+    """Ragged jets from files, with the padding of their data configuration.
+
+    Without an argument, ``padded()`` gives what weaver's loader gives: P slots, filled as the configuration says.
+    BatchNorm in training depends on both. ``points``, ``features``, ``vectors`` and ``mask`` are those of this form.
+    """
+
+    padding: Padding
+
+    def padded(self, length: int | None = None) -> JetInputs:
+        """Return the jets with ``length`` slots, padded with zeros; None: as the data configuration says."""
+        return self._padded(self.padding) if length is None else super().padded(length)
+
+    @property
+    def points(self) -> Float[Tensor, "N 2 P"]:
+        return self.padded().points
+
+    @property
+    def features(self) -> Float[Tensor, "N C P"]:
+        return self.padded().features
+
+    @property
+    def vectors(self) -> Float[Tensor, "N 4 P"] | None:
+        return self.padded().vectors
+
+    @property
+    def mask(self) -> Float[Tensor, "N 1 P"]:
+        return self.padded().mask
+
+
+def _mapped(jets: JetsT, change: Callable[[Tensor], Tensor]) -> JetsT:
+    values = {item.name: getattr(jets, item.name) for item in fields(jets)}
+    changed: dict[str, Any] = {name: change(value) for name, value in values.items() if isinstance(value, Tensor)}
+    return replace(jets, **changed)
 
 
 def used_slots(valid_NP: Bool[Tensor, "N P"]) -> int:
-    """Return how many slots there are up to the last that is used in any jet."""
+    """Return the number of slots up to the last one that any jet uses."""
     used_P = valid_NP.any(dim=0).nonzero()
     return 0 if used_P.numel() == 0 else int(used_P[-1]) + 1
 
 
 def select_ragged(count_N: Int[Tensor, " N"], keep_N: Tensor) -> tuple[Int[Tensor, " V"], Int[Tensor, " N"]]:
-    """Return which particles a selection of jets keeps, jet after jet, and how many each of these jets has.
+    """Return the rows of the particles of some jets, jet after jet, and how many each of these jets has.
 
-    ``keep_N`` is a boolean mask or an index, as for a tensor.
+    Args:
+        count_N: the particles of each jet.
+        keep_N: the jets, as a boolean mask or an index.
     """
     kept_N = count_N[keep_N]
     return ragged_rows((count_N.cumsum(0) - count_N)[keep_N], kept_N), kept_N
@@ -139,10 +237,11 @@ Jets = JetInputs | RaggedJets
 
 
 class State(ABC):
-    """What flows between the stages of a backbone. Exit heads and the engine touch nothing else."""
+    """What flows between the stages of a backbone. Exit heads and the engine use nothing else."""
 
     @abstractmethod
-    def __len__(self) -> int: ...
+    def __len__(self) -> int:
+        """Return the number of jets."""
 
     @abstractmethod
     def select(self, keep_N: Tensor) -> Self:
@@ -154,7 +253,7 @@ class State(ABC):
 
     @abstractmethod
     def map(self, per_particle: nn.Module) -> Self:
-        """Apply a module to the channels of each real particle; it sees them in the last dimension."""
+        """Apply a module to the channels of each real particle, which are in the last dimension."""
 
     @abstractmethod
     def pool(self, kind: Literal["mean", "max"]) -> Float[Tensor, "N C"]:
@@ -162,28 +261,33 @@ class State(ABC):
 
     @abstractmethod
     def rows(self) -> Float[Tensor, "V C"]:
-        """Return the channels of the real particles, jet after jet, each jet's in their order."""
+        """Return the channels of the real particles, jet after jet, in their order."""
 
     @abstractmethod
     def counts(self) -> Int[Tensor, " N"]:
-        """Return how many real particles each jet has."""
+        """Return the number of real particles of each jet."""
 
 
 @dataclass(frozen=True)
 class Exit:
-    """One answer of a tagger on its walk: an exit branch, or the full model at the end.
+    """One answer of a tagger on its walk: that of an exit, or of the full model at the end.
 
-    ``trained_NK`` are the logits that the loss acts on. They differ from the answer where this is made of several exits
-    by a link with parameters of its own.
+    Attributes:
+        index: the exit, counted from 0; the full model is the last.
+        stage: the stage that the exit follows; None: the full model.
+        logits_NK: the answer.
+        trained_NK: the logits that the loss acts on. They differ from the answer if a link with parameters of its own
+            makes the answer from several exits.
     """
 
     index: int
-    stage: ExitStage | None  # None: the full model's own readout
+    stage: ExitStage | None
     logits_NK: Float[Tensor, "N K"]
     trained_NK: Float[Tensor, "N K"]
 
     @property
     def is_full_model(self) -> bool:
+        """Whether this is the full model's answer."""
         return self.stage is None
 
 
@@ -191,33 +295,13 @@ class Exit:
 class JetBatch:
     """Jets as a loader yields them: inputs, true classes, and the observer columns of the data configuration.
 
-    ``label_N`` is -1 for jets whose class the files do not tell.
+    ``label_N`` is -1 where the files do not name the class. The inputs are ragged, except where real particles are not
+    the first of their jet: where the mask of the data configuration leaves some out, or counts padding as real.
     """
 
-    inputs: JetInputs
+    inputs: Jets
     label_N: Int[Tensor, " N"]
     observers: dict[str, npt.NDArray[np.generic]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.inputs)
-
-
-@dataclass(frozen=True)
-class Predictions:
-    """What a tagger said about a data set, in input order, exits first and the full model last.
-
-    ``particle_count_N`` are the real particles that the network saw: at most P a jet.
-    """
-
-    logits_ENK: npt.NDArray[np.float32]
-    label_N: npt.NDArray[np.int64]
-    particle_count_N: npt.NDArray[np.int64]
-    class_names: tuple[str, ...]
-    observers: dict[str, npt.NDArray[np.generic]] = field(default_factory=dict)
-
-    @property
-    def exit_names(self) -> tuple[str, ...]:
-        return exit_names(len(self.logits_ENK))
-
-    def __len__(self) -> int:
-        return len(self.label_N)

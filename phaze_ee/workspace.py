@@ -1,4 +1,4 @@
-"""Every path of a project, once."""
+"""The paths of workspaces and projects, and where the files that a configuration names are looked up."""
 
 import os
 import re
@@ -10,21 +10,21 @@ from phaze_ee.errors import UsageError
 
 PACKAGE_ROOT = Path(__file__).parent
 COMPARISONS = "comparisons"
-_MOST_NAMES = 8  # in an error, of the projects there are
+_MOST_NAMES = 8  # of existing projects, in an error
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*")
 
 
 def workspaces_root() -> Path:
-    """Return the folder that holds all workspaces: ``$PHAZE_EE_WORKSPACES``, or one below the current directory."""
+    """Return the folder of all workspaces: ``$PHAZE_EE_WORKSPACES``, by default phaze_ee/workspaces."""
     configured = os.environ.get("PHAZE_EE_WORKSPACES")
     return Path(configured).expanduser() if configured else Path("phaze_ee") / "workspaces"
 
 
 def check_name(kind: str, name: str) -> str:
-    """Return ``name`` if it is one plain folder name.
+    """Return ``name`` if it can be the name of a folder.
 
     Raises:
-        UsageError: the name is empty, holds a path separator, or starts with a dot or dash.
+        UsageError: the name is empty, has a path separator, or starts with a dot or a dash.
     """
     if not _NAME.fullmatch(name):
         raise UsageError(
@@ -77,10 +77,6 @@ class Project:
     @property
     def resume_point(self) -> Path:
         return self.models / "resume.ckpt"
-
-    @property
-    def latest_model(self) -> Path:
-        return self.models / "latest_model.pt"
 
     @property
     def logs(self) -> Path:
@@ -140,7 +136,7 @@ class Project:
 
     @property
     def folders(self) -> tuple[Path, ...]:
-        """The folders that a new project starts with."""
+        """The folders of a new project."""
         return (self.config.parent, self.data, self.logs, self.models, self.plots, self.results)
 
 
@@ -164,10 +160,10 @@ def existing_project(workspace: str, name: str) -> Project:
 
 
 def search_roots(project_root: Path | None) -> tuple[Path, ...]:
-    """Return where relative paths of a configuration are looked up, in this order, each folder once.
+    """Return the folders where relative paths of a configuration are looked up, in order and without repeats.
 
-    The current directory, the project's folder, the checkout that holds the package (``data_configs`` and
-    ``network_configs`` lie there), the installed package (which carries copies of both, and the sample jets).
+    They are the current directory, the project's folder, the checkout with the package (it has ``data_configs`` and
+    ``network_configs``) and the installed package (it has copies of both, and the sample jets).
     """
     own = () if project_root is None else (project_root,)
     found: dict[Path, Path] = {}
@@ -177,10 +173,10 @@ def search_roots(project_root: Path | None) -> tuple[Path, ...]:
 
 
 def find_file(kind: str, path: str, project_root: Path | None) -> Path:
-    """Return the first existing file that ``path`` names under the search roots.
+    """Return the first file of this path in the folders of :func:`search_roots`.
 
     Raises:
-        UsageError: there is none.
+        UsageError: there is no such file.
     """
     wanted = Path(path).expanduser()
     roots = (Path(),) if wanted.is_absolute() else search_roots(project_root)

@@ -18,9 +18,10 @@ from tests.modes.two_class_project import make_project, save_best_model
 from tests.published import published_network, real_jets
 
 SIGNATURES = {
-    "load": "(source, *, data_config, network_config)",
-    "load_policy": "(project)",
+    "load": "(source, *, data_config, network_config, plugins, trust)",
+    "load_policy": "(project, *, plugins)",
     "read_jets": "(source, files, *, batch_size, labelled)",
+    "register": "(part)",
     "Engine": "(tagger, policy, *, threads, chunk_size, backend, event_budget)",
     "EngineResult": "(logits_NK, exit_index_N, macs_N, visited_NEK, refused_N)",
     "EventBudget": "(macs)",

@@ -6,12 +6,14 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from phaze_ee import cli
+from phaze_ee.atomic import replacing
 from phaze_ee.config.options import Options
 from phaze_ee.errors import CheckpointError, DataError, PhazeError, PreemptedError, RunError, UsageError
 from phaze_ee.modes import new_project
@@ -141,6 +143,62 @@ def test_what_the_system_refuses_is_one_line_and_status_1(
     assert "No space left on device: 'cache.nbi'" in text
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory: you tried"),
+        RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+    ],
+)
+def test_too_little_memory_is_one_line_with_a_remedy(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: Exception
+) -> None:
+    stop_with(monkeypatch, error)
+    assert cli.main(["-m", "new_project", "-p", "W", "P"]) == 1
+    text = capsys.readouterr().err
+    assert text.count("\n") == 1
+    assert "there is not enough memory; lower c.batch_size" in text
+
+
+def test_an_error_of_ours_is_not_taken_for_one_of_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    stop_with(monkeypatch, RuntimeError("a bug"))
+    with pytest.raises(RuntimeError, match="a bug"):
+        cli.main(["-m", "new_project", "-p", "W", "P"])
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_any_mode_in_order(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, number: signal.Signals
+) -> None:
+    def run(request: Request) -> None:
+        with replacing(tmp_path / "result.json") as temporary:
+            temporary.write_text("{", encoding="utf-8")
+            os.kill(os.getpid(), number)
+            time.sleep(10)  # the handler runs before this ends
+
+    before = signal.getsignal(number)
+    monkeypatch.setattr(cli, "run", run)
+    assert cli.main(["-m", "evaluate", "-p", "W", "P"]) == 1
+    assert capsys.readouterr().err == f"phaze_ee: stopped by {number.name}\n"
+    assert list(tmp_path.iterdir()) == []
+    assert signal.getsignal(number) is before
+
+
+def test_ctrl_c_in_a_finaliser_is_not_lost(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    class Interrupted:
+        def __del__(self) -> None:
+            raise KeyboardInterrupt
+
+    def run(request: Request) -> None:
+        Interrupted()
+        time.sleep(10)
+
+    monkeypatch.setattr(cli, "run", run)
+    assert cli.main(["-m", "evaluate", "-p", "W", "P"]) == 1
+    assert capsys.readouterr().err == "phaze_ee: interrupted\n"
+
+
 def test_interrupting_is_one_line_and_status_1(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -243,11 +301,14 @@ def test_a_wrong_configuration_shows_before_anything_heavy_is_imported(tmp_path:
     config = tmp_path / "W/P/config/P_config.py"
     config.parent.mkdir(parents=True)
     config.write_text("def set_config(c):\n    c.lr = -1\n    c.train_files = c.val_files = ['*.root']")
-    program = "import sys; from phaze_ee.cli import main; print(main(sys.argv[1:]), 'torch' in sys.modules)"
+    program = (
+        "import sys; from phaze_ee.cli import main; "
+        f"print(main(sys.argv[1:]), *({HEAVY - {'pydantic'}!r} & set(sys.modules)))"
+    )
     command = [sys.executable, "-c", program, "-m", "train", "-p", "W", "P"]
     own = {**os.environ, "PHAZE_EE_WORKSPACES": str(tmp_path)}
     result = subprocess.run(command, capture_output=True, text=True, check=True, env=own)
-    assert result.stdout == "2 False\n"
+    assert result.stdout == "2\n"
     assert "lr" in result.stderr
 
 

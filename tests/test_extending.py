@@ -1,164 +1,237 @@
-"""What docs/EXTENDING.md shows must work: its code is executed, registered for one test, and used."""
+"""The code of docs/EXTENDING.md works: in the command line in all modes, in a sweep, in workers, and in Python."""
 
+import hashlib
 import re
-from collections.abc import Iterator
+import subprocess
+import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
+import numpy as np
 import pytest
 import torch
+import uproot
 
+import phaze_ee
 from phaze_ee.config.load import load_options
-from phaze_ee.config.options import ExitOptions, TrainingOptions
-from phaze_ee.engine.engine import Engine
-from phaze_ee.exits.policies import ThresholdPolicy
-from phaze_ee.exits.scores import EXIT_SCORES, make_score
-from phaze_ee.models.build import BACKBONES
-from phaze_ee.models.heads import EXIT_HEADS, HeadShape
-from phaze_ee.models.links import EXIT_LINKS
-from phaze_ee.models.particle_flow_network import ParticleFlowNetwork
-from phaze_ee.models.tagger import Tagger
-from phaze_ee.training.losses import EXIT_LOSSES
-from phaze_ee.training.module import TaggerModule
+from phaze_ee.errors import CheckpointError
+from phaze_ee.exits.policy_file import ExitPolicyFile
+from phaze_ee.models.checkpoint import load_checkpoint
+from phaze_ee.results.evaluation import EvaluationResults
+from phaze_ee.results.sweep import SweepResults
+from phaze_ee.user_files import import_file
+from phaze_ee.workspace import Project
 from tests.contracts.backbone import LENGTHS, BackboneContract
-from tests.jets import CHANNELS, CLASSES, labelled_batch, random_jets
+from tests.end_to_end.command import SMALL, command, environment
+from tests.parts import nothing_registered
 
-ROOT = Path(__file__).resolve().parents[1]
-DOCUMENT = (ROOT / "docs" / "EXTENDING.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"```python\n(.*?)```", DOCUMENT, flags=re.DOTALL)
-# Names that an example may use without an import, as in the module where its class belongs.
-HOMES = (
-    "typing",
-    "collections.abc",
-    "jaxtyping",
-    "phaze_ee.models.heads",
-    "phaze_ee.models.links",
-    "phaze_ee.training.losses",
-    "phaze_ee.exits.scores",
-    "phaze_ee.models.build",
-    "phaze_ee.models.particle_flow_network",
-    "tests.contracts.backbone",
-)
-
-
-@pytest.fixture(autouse=True)
-def _registries() -> Iterator[None]:
-    """Registries are as they were when a test has ended."""
-    with (
-        mock.patch.dict(BACKBONES),
-        mock.patch.dict(EXIT_HEADS),
-        mock.patch.dict(EXIT_LINKS),
-        mock.patch.dict(EXIT_LOSSES),
-        mock.patch.dict(EXIT_SCORES),
-    ):
-        yield
+DOCUMENT = (Path(__file__).resolve().parents[1] / "docs" / "EXTENDING.md").read_text(encoding="utf-8")
+BLOCKS: list[str] = re.findall(r"```python\n(.*?)```", DOCUMENT, flags=re.DOTALL)
+SETTINGS = "".join(f"    c.{name} = {value!r}\n" for name, value in SMALL.items())
+JETS = "    c.data_config = 'data_configs/JetClass_ParT_kin.yaml'\n    c.val_files = ['sample_jets/val/*.root']\n"
+PREDICTED = "HToBB_000.root"
+PREDICT = ("--files", f"sample_jets/test/{PREDICTED}")
 
 
 def shown(text: str) -> str:
     """Return the one block of the document that contains ``text``."""
     (block,) = (block for block in BLOCKS if text in block)
-    return str(block)
+    return block
 
 
-def executed(text: str) -> dict[str, Any]:
-    namespace: dict[str, Any] = {}
-    for home in HOMES:
-        exec(f"from {home} import *", namespace)
-    exec(compile(shown(text), "docs/EXTENDING.md", "exec"), namespace)
-    return namespace
+def parts_file() -> str:
+    """Return ``my_parts.py``: the imports and the parts, as the document shows them."""
+    parts = [block for block in BLOCKS if block.startswith("@phaze_ee.register")]
+    assert len(parts) == 4
+    return "\n\n".join([shown("Parts of my own for PHAZE-EE"), *parts])
 
 
-def small_tagger(exit_head: str = "linear", link: str = "independent") -> Tagger:
-    torch.manual_seed(0)
-    backbone = ParticleFlowNetwork(CHANNELS, CLASSES, particle_dims=(8, 9, 12), jet_dims=(10,))
-    return Tagger(backbone, ["input", 0, 2], exit_head, head_shape=HeadShape(width=16), link=link)
+def chosen(*lines: str) -> str:
+    return "".join(f"    {line}\n" for line in lines)
 
 
-def train_one_step(tagger: Tagger, loss: str = "target_flow") -> None:
-    options = ExitOptions.model_construct(
-        **{
-            **ExitOptions(beta_max=[1.0], zero_epochs=0, beta_schedule="switch").model_dump(),
-            "exit_loss_strategy": loss,
-        }
-    )
-    module = TaggerModule(tagger, options, TrainingOptions(), total_steps=10)
-    before = {name: value.clone() for name, value in tagger.heads.named_parameters()}
-    optimizer = torch.optim.SGD(tagger.parameters(), lr=0.1)
-    total: Any = module.terms(labelled_batch(12)).total
-    total.backward()
-    optimizer.step()
-    assert all(not value.equal(before[name]) for name, value in tagger.heads.named_parameters())
+@dataclass(frozen=True)
+class Run:
+    """A project with parts of its own that the command has trained, and where it was run."""
 
+    workspaces: Path
+    project: Project
+    cwd: Path
 
-def test_the_backbone_shown_is_the_packages() -> None:
-    block = shown("class ParticleFlowNetwork(Backbone")
-    assert block == (ROOT / "phaze_ee" / "models" / "particle_flow_network.py").read_text(encoding="utf-8")
-    assert len(block.splitlines()) < 60
-    assert (
-        len(
-            executed("class ParticleFlowNetwork(Backbone")["ParticleFlowNetwork"](
-                7, 4, (8, 9, 12), (10,)
-            ).stage_channels
+    def __call__(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return command(self.workspaces, *arguments, cwd=self.cwd)
+
+    def succeed(self, mode: str, *arguments: str) -> str:
+        result = self("-m", mode, "-p", self.project.workspace, self.project.name, *arguments)
+        assert result.returncode == 0, result.stderr
+        return result.stdout
+
+    def python(self, code: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-c", code],
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=self.cwd,
+            env=environment(self.workspaces),
         )
-        == 3
+
+
+def make_run(factory: pytest.TempPathFactory, config: str, files: dict[str, str]) -> Run:
+    """Write a project of its own workspace, whose files stand in the project's folder."""
+    workspaces = factory.mktemp("workspaces")
+    run = Run(workspaces, Project("W", "own"), factory.mktemp("elsewhere"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PHAZE_EE_WORKSPACES", str(workspaces))
+        run.project.config.parent.mkdir(parents=True)
+        run.project.config.write_text(config, encoding="utf-8")
+        for name, content in files.items():
+            (run.project.root / name).write_text(content, encoding="utf-8")
+    return run
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A project with the head, link, loss and score of the document in a plug-in, taken through the modes."""
+    config = shown('c.plugins = ["my_parts.py"]') + JETS + SETTINGS
+    run = make_run(tmp_path_factory, config, {"my_parts.py": parts_file()})
+    run.succeed("chain", "-o", "train_calibrate_evaluate_benchmark_predict_plot", *PREDICT)
+    return run
+
+
+@pytest.fixture
+def own(trained: Run, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """The trained project, in a process that knows nothing of its parts yet."""
+    monkeypatch.setenv("PHAZE_EE_WORKSPACES", str(trained.workspaces))
+    return trained
+
+
+def test_every_mode_uses_the_parts_of_a_plugin(own: Run) -> None:
+    project, plugin = own.project, own.project.root / "my_parts.py"
+    with nothing_registered():
+        load_options(project.config)
+        checkpoint = load_checkpoint(project.best_model)
+        tagger = checkpoint.tagger
+        assert (tagger.head_names, tagger.link.name) == (("max", "max"), "average")
+        assert checkpoint.options["exit_loss_strategy"] == "focal_flow"
+        assert ExitPolicyFile.read(project.exit_policy, "calibrate").score.name == "largest_logit"
+    (record,) = torch.load(project.best_model, weights_only=True)["plugins"]
+    assert record["path"] == str(plugin)
+    assert record["sha256"] == hashlib.sha256(plugin.read_bytes()).hexdigest()
+    assert record["parts"] == (("exit_head", "max"), ("exit_link", "average"))
+    assert list(EvaluationResults.read(project.evaluation_results, "evaluate").exits) == [
+        "exit_0",
+        "exit_1",
+        "full_model",
+    ]
+
+
+def test_workers_of_predict_give_the_same_answers(own: Run, tmp_path: Path) -> None:
+    own.succeed("predict", *PREDICT, "--workers", "2", "--output", str(tmp_path))
+    with uproot.open(own.project.predictions / PREDICTED) as alone, uproot.open(tmp_path / PREDICTED) as parallel:
+        first, second = (file["Events"].arrays(library="np") for file in (alone, parallel))
+    assert len(first["exit_index"]) > 0
+    for name, column in first.items():
+        np.testing.assert_allclose(second[name], column, atol=1e-5)
+
+
+def test_trials_of_a_sweep_keep_a_copy_of_the_plugin(own: Run) -> None:
+    own.succeed("sweep", "--set", "lr=0.01,0.02")
+    results = SweepResults.read(own.project.sweeps / "sweep" / "sweep_results.json", "sweep")
+    assert [trial.state for trial in results.trials] == ["complete", "complete"]
+    trial, plugin = Project("W", results.trials[0].project), own.project.root / "my_parts.py"
+    plugin.rename(plugin.with_suffix(".away"))
+    try:
+        result = own("-m", "evaluate", "-p", "W", trial.name)
+    finally:
+        plugin.with_suffix(".away").rename(plugin)
+    assert result.returncode == 0, result.stderr
+
+
+def test_a_project_is_loaded_in_python(own: Run) -> None:
+    code = (
+        "import phaze_ee\n"
+        "jets = next(iter(phaze_ee.read_jets('W/own', ['sample_jets/test/HToBB_000.root'], batch_size=20))).inputs\n"
+        "tagger = phaze_ee.load('W/own')\n"
+        "print(phaze_ee.Engine(tagger, phaze_ee.load_policy('W/own'))(jets).logits_NK.isfinite().all().item())\n"
     )
+    result = own.python(code)
+    assert (result.stdout, result.returncode) == ("True\n", 0), result.stderr
 
 
-def test_the_network_file_shown_is_the_packages() -> None:
-    assert shown("def get_model(") == (ROOT / "network_configs" / "PFN_JetClass.py").read_text(encoding="utf-8")
+def test_a_checkpoint_alone_needs_the_plugin_from_its_user(own: Run, tmp_path: Path) -> None:
+    model, plugin = own.project.best_model, own.project.root / "my_parts.py"
+    with nothing_registered():
+        with pytest.raises(CheckpointError) as caught:
+            phaze_ee.load(model)
+        text = str(caught.value)
+        assert text.startswith(f"{model} needs the exit_head 'max', which is unknown here; ")
+        assert f"comes from {plugin}: if you trust this file, name it in c.plugins" in text
+        assert phaze_ee.load(model, plugins=[plugin]).head_names == ("max", "max")
+    copy = tmp_path / "copy.py"
+    copy.write_bytes(plugin.read_bytes())
+    with nothing_registered():
+        import_file(copy)
+        assert phaze_ee.load(model).head_names == ("max", "max")
 
 
-def test_the_registry_line_of_a_backbone() -> None:
-    del BACKBONES["PFN"]
-    executed("BACKBONES[")
-    assert BACKBONES["PFN"] is ParticleFlowNetwork
+def test_a_plugin_that_has_changed_is_refused_without_trust(own: Run, tmp_path: Path) -> None:
+    changed = tmp_path / "my_parts.py"
+    changed.write_text(parts_file() + "\n# another version\n", encoding="utf-8")
+    with nothing_registered():
+        with pytest.raises(CheckpointError, match="made with another version of the exit_head 'max'") as caught:
+            phaze_ee.load(own.project.best_model, plugins=[changed])
+        assert str(changed) in str(caught.value)
+        assert str(own.project.root / "my_parts.py") in str(caught.value)
+        assert phaze_ee.load(own.project.best_model, plugins=[changed], trust=True).link.name == "average"
 
 
-def test_the_contract_as_it_is_shown() -> None:
-    contract: BackboneContract = executed("(BackboneContract)")["TestParticleFlowNetwork"]()
-    for counts in LENGTHS.values():
-        contract.test_full_model_equals_the_reference(counts)
-    plain = [name for name in dir(contract) if name.startswith("test_") and "reference" not in name]
-    assert len(plain) > 8
-    for name in plain:
-        getattr(contract, name)()
+def test_a_configuration_that_registers_parts_itself(tmp_path_factory: pytest.TempPathFactory) -> None:
+    choice = chosen("c.exit_head = 'max'", "c.exit_loss_strategy = 'focal_detached'", "c.exit_score = 'largest_logit'")
+    text = parts_file() + "\n\ndef set_config(c):\n" + JETS + SETTINGS + choice
+    run = make_run(tmp_path_factory, text, {})
+    run.succeed("chain", "-o", "train_calibrate_predict", *PREDICT)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PHAZE_EE_WORKSPACES", str(run.workspaces))
+        (record,) = torch.load(run.project.best_model, weights_only=True)["plugins"]
+        assert record["path"] == str(run.project.config)
+        assert record["sha256"] == hashlib.sha256(text.encode()).hexdigest()
+        # Options may change after the training, classes may not.
+        run.project.config.write_text(text + chosen("c.epsilon = 0.1"), encoding="utf-8")
+    run.succeed("predict", *PREDICT, "--workers", "2", "--overwrite")
+    run.succeed("sweep", "--set", "lr=0.01")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PHAZE_EE_WORKSPACES", str(run.workspaces))
+        run.project.config.write_text(text.replace('pool("max")', 'pool("mean")'), encoding="utf-8")
+        refused = run("-m", "evaluate", "-p", "W", "own")
+    assert refused.returncode == 2
+    assert "was made with another version of the exit_head 'max'" in refused.stderr
+
+
+def test_a_network_of_ones_own(tmp_path_factory: pytest.TempPathFactory) -> None:
+    config = shown('c.plugins = ["my_network.py"]') + JETS + SETTINGS + chosen("c.exit_stages = ['input', 0]")
+    run = make_run(tmp_path_factory, config, {"my_network.py": shown("class DeepSets(Backbone")})
+    run.succeed("chain", "-o", "train_evaluate_benchmark")
+    loaded = run.python("import phaze_ee; print(phaze_ee.load('W/own').backbone.stage_channels)")
+    assert loaded.stdout == "(16, 24)\n", loaded.stderr
+
+
+def test_the_contract_as_it_is_shown(tmp_path: Path) -> None:
+    network = tmp_path / "my_network.py"
+    network.write_text(shown("class DeepSets(Backbone"), encoding="utf-8")
+    with nothing_registered():
+        namespace: dict[str, Any] = {**vars(import_file(network)), "BackboneContract": BackboneContract}
+        exec(shown("(BackboneContract)"), namespace)
+        contract: BackboneContract = namespace["TestDeepSets"]()
+        for counts in LENGTHS.values():
+            contract.test_full_model_equals_the_reference(counts)
+        plain = [name for name in dir(contract) if name.startswith("test_") and "reference" not in name]
+        assert len(plain) > 8
+        for name in plain:
+            getattr(contract, name)()
 
 
 def test_the_configuration_of_a_network_file(tmp_path: Path) -> None:
-    (tmp_path / "config.py").write_text(shown('c.network_config = "my_network.py"'), encoding="utf-8")
+    (tmp_path / "config.py").write_text(shown("c.train_files ="), encoding="utf-8")
     assert load_options(tmp_path / "config.py").network_options == {"num_layers": 4}
-
-
-def test_the_head_answers_and_learns() -> None:
-    executed("class CustomExitHead(ExitHead)")
-    tagger = small_tagger("custom")
-    assert tagger(random_jets((3, 0, 12), dtype=torch.float32)).isfinite().all()
-    train_one_step(tagger)
-
-
-def test_the_link_averages() -> None:
-    executed("class AverageLink(ExitLink)")
-    tagger, jets = small_tagger(link="average"), random_jets((3, 5, 12), dtype=torch.float32)
-    independent = Tagger(tagger.backbone, tagger.exit_stages, tagger.head_names, tagger.heads)(jets)
-    torch.testing.assert_close(tagger(jets)[:3], independent[:3].cumsum(dim=0) / torch.tensor([1, 2, 3]).view(3, 1, 1))
-    torch.testing.assert_close(tagger(jets)[3], independent[3])
-    train_one_step(tagger)
-
-
-def test_the_loss_trains() -> None:
-    executed("class FocalLoss")
-    loss = EXIT_LOSSES["focal_flow"](ExitOptions())
-    value_E = loss(torch.tensor([[[0.0, 0.0]], [[9.0, 0.0]]]), torch.tensor([0]))
-    torch.testing.assert_close(value_E, torch.tensor([0.25 * torch.tensor(2.0).log()]))
-    train_one_step(small_tagger(), "focal_flow")
-
-
-def test_the_score_stops_jets() -> None:
-    executed("class LargestLogit(ExitScore)")
-    policy = ThresholdPolicy(make_score("largest_logit"), (0.2, 0.2, 0.2))
-    tagger, jets = small_tagger().eval(), random_jets((3, 5, 12, 9), dtype=torch.float32)
-    result = Engine(tagger, policy)(jets)
-    expected_N = (tagger(jets)[:3].amax(dim=-1) >= 0.2).long()
-    first_N = torch.cat([expected_N, torch.ones_like(expected_N[:1])]).argmax(dim=0)
-    assert result.exit_index_N.equal(first_N)

@@ -113,7 +113,7 @@ def test_the_data_yaml_reads_files_as_described(tmp_path: Path) -> None:
     files = [tmp_path / "jets.root"]
     schema = DataSchema.load(tmp_path / "my_jets.yaml").resolve(files)
     (batch,) = evaluation_loader(schema, files, batch_size=6)
-    assert batch.inputs.features.shape == (6, 3, 100)
+    assert batch.inputs.padded().features.shape == (6, 3, 100)
     assert batch.label_N.tolist() == is_top_N.tolist()
 
 

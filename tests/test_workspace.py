@@ -62,7 +62,6 @@ def test_every_path_lies_in_the_project_as_the_contract_says(root: Path) -> None
     assert project.config == root / "w" / "p" / "config" / "p_config.py"
     assert project.data == root / "w" / "p" / "data"
     assert project.best_model == output / "models" / "best_model.pt"
-    assert project.latest_model == output / "models" / "latest_model.pt"
     assert project.logs == output / "logs"
     assert project.plots == output / "plots"
     assert project.evaluation_results == output / "results" / "evaluation_results.json"

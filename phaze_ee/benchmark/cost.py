@@ -1,4 +1,4 @@
-"""What it costs to leave a tagger at each of its exits."""
+"""The cost of each exit of a tagger: multiply-accumulates and parameters."""
 
 import copy
 from collections.abc import Sequence
@@ -19,11 +19,11 @@ UNIT = "multiply-accumulates (MACs) per jet"
 
 @dataclass(frozen=True)
 class ExitCost:
-    """The cost of leaving at one exit: everything up to it, heads visited on the way included.
+    """The cost of leaving at one exit: everything up to it, with all heads up to it.
 
-    ``macs`` counts every multiplication of a matrix product exactly, the neighbour search included. ``weaver_macs`` is
-    the sum over layers by weaver's counter. ``parameters`` are those that the answers up to this exit depend on.
-    ``head_macs`` are those of the exit branch alone, what its link adds included; None for the full model.
+    ``macs`` is the exact number of multiplications of matrix products, with the neighbour search. ``weaver_macs`` is
+    the sum over layers by weaver's counter. ``parameters`` is the number of parameters that the answers up to this exit
+    depend on. ``head_macs`` are the MACs of the exit branch alone, with its link; None for the full model.
     """
 
     name: str
@@ -36,10 +36,10 @@ class ExitCost:
 def exit_costs(tagger: Tagger, *, particles: int) -> list[ExitCost]:
     """Return the cost of each exit for one jet of ``particles`` particles, the full model last.
 
-    All three counts come from the same network in evaluation mode; the tagger itself is not changed. A network that
-    needs more particles than that for its neighbour search pads the jet, and the padding is counted.
+    All counts are of the network in evaluation mode; the tagger is not changed. A network that needs more particles for
+    its neighbour search pads the jet, and the padding counts.
     """
-    # weaver's counter hangs hooks and attributes on the modules and changes their mode: it gets a copy.
+    # weaver's counter adds hooks and attributes to the modules and changes their mode, so it gets a copy.
     tagger = copy.deepcopy(tagger).cpu().float().eval()
     inputs = _full_jet(tagger.backbone.input_channels, particles)
     macs = _exact_macs(tagger.requires_grad_(False), inputs)
@@ -59,20 +59,20 @@ def _full_jet(channels: int, particles: int) -> JetInputs:
 
 
 def _exact_macs(tagger: Tagger, inputs: JetInputs) -> list[int]:
-    # PyTorch counts a multiply-accumulate as two operations. The walk is lazy: at each exit the counter holds all that
-    # was computed up to there, and nothing more. On the CPU it does not know the fused attention, but the products that
-    # this is made of; and its hooks want parameters without gradients.
+    # PyTorch counts a multiply-accumulate as two operations. The walk is lazy: at each exit the counter has exactly
+    # what was computed up to there. On the CPU the counter does not know the fused attention, but the products that it
+    # consists of. Its hooks need parameters without gradients.
     with torch.inference_mode(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         return [counter.get_total_flops() // 2 for _ in tagger.walk(inputs)]
 
 
 def _parameters(tagger: Tagger, inputs: JetInputs) -> list[int]:
-    # A parameter belongs to an exit if the logits up to there have a gradient for it, whatever layer holds it.
+    # A parameter belongs to an exit if the logits up to the exit have a gradient for it.
     parameters = list(tagger.parameters())
     counts = []
     total = torch.zeros(())
     for exit_ in tagger.walk(inputs):
-        # What trains the parameters of a link has no gradient for the heads, hence both.
+        # The logits that train a link have no gradient for the heads, so both kinds of logits are summed.
         total = total + exit_.logits_NK.sum() + exit_.trained_NK.sum()
         gradients: Sequence[Tensor | None] = torch.autograd.grad(
             total, parameters, retain_graph=True, allow_unused=True
@@ -83,7 +83,7 @@ def _parameters(tagger: Tagger, inputs: JetInputs) -> list[int]:
 
 @final
 class _WalkToExit(nn.Module):
-    """The walk as a module with positional inputs, as weaver's counter wants it."""
+    """The walk as a module with positional inputs, as weaver's counter needs it."""
 
     def __init__(self, tagger: Tagger, index: int) -> None:
         super().__init__()
@@ -96,8 +96,8 @@ class _WalkToExit(nn.Module):
 
 
 def _weaver_macs(tagger: Tagger, index: int, inputs: JetInputs) -> int:
-    # Counting functional calls is off: it replaces functions of torch itself, and counts each activation twice, once
-    # as a layer and once as the function that this layer calls.
+    # Functional calls are not counted: the counter would replace functions of torch, and count each activation twice,
+    # as a layer and as the function that the layer calls.
     macs, _ = get_model_complexity_info(
         _WalkToExit(tagger, index),
         (inputs.points, inputs.features, inputs.vectors, inputs.mask),
@@ -105,5 +105,5 @@ def _weaver_macs(tagger: Tagger, index: int, inputs: JetInputs) -> int:
         as_strings=False,
         extra_config={"count_functional": False},
     )
-    assert macs is not None  # it swallows exceptions, but the same walk has just succeeded
+    assert macs is not None  # the counter hides exceptions, but the same walk has just succeeded
     return int(macs)

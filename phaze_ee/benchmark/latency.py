@@ -1,4 +1,4 @@
-"""How long jets take to each exit, measured."""
+"""Measured times of the engine: jets that leave at each exit, and by policies."""
 
 import math
 import time
@@ -20,10 +20,10 @@ from phaze_ee.errors import DataError
 from phaze_ee.exits.policies import ThresholdPolicy
 from phaze_ee.models.tagger import Tagger
 from phaze_ee.results.benchmark import ExitLatency, LatencyReport, PolicyLatency
-from phaze_ee.types import JetInputs, Jets
+from phaze_ee.types import Jets
 
 BATCH_SIZES = (1, 16, 256)
-_CURVE_BATCHES = 3  # of each policy of a curve: there are many
+_CURVE_BATCHES = 3  # of each policy of a curve; there are many policies
 _CHOSEN = "policy"
 
 
@@ -38,20 +38,20 @@ def measure_latency(
     seconds: float = 2.0,
     minimum_batches: int = 5,
 ) -> LatencyReport:
-    """Time the engine with all jets leaving at each exit in turn, with the full model, and with policies.
+    """Measure the times of the engine if all jets leave at each exit, for the full model, and for policies.
 
-    They take turns batch by batch, so that a disturbance meets all of them, until each has had its time. Percentiles of
-    large batches rest on few batches: :attr:`ExitLatency.batches` says on how many.
+    The measurements alternate batch by batch, so that disturbances affect all of them. Percentiles of large batches
+    come from few batches; :attr:`ExitLatency.batches` is their number.
 
     Args:
-        tagger: in evaluation mode; the form (packed or padded) that is to be measured.
-        jets: at least one jet; batches go round them in order.
-        policy: also measured, at all batch sizes.
-        curves: also measured, at the largest batch size.
+        tagger: in evaluation mode, in the form (packed or padded) to measure.
+        jets: at least one jet. Batches cycle through them in order.
+        policy: measured at all batch sizes.
+        curves: policies measured at the largest batch size.
         batch_sizes: jets per call.
         threads: as for :class:`phaze_ee.engine.engine.Engine`.
-        seconds: how long each exit and policy is measured at each batch size, at least.
-        minimum_batches: how many batches each of them gets at least; a policy of a curve gets 3 if this is more.
+        seconds: minimum time of each measurement, per batch size.
+        minimum_batches: minimum number of batches of each measurement; at most 3 for a policy of a curve.
     """
     exits = _exits(tagger, minimum_batches)
     exits += [] if policy is None else [_Timed(_CHOSEN, policy, minimum_batches)]
@@ -81,7 +81,7 @@ def measure_latency(
 
 
 class _Timed(NamedTuple):
-    """What is timed: a policy (``chosen``), or every jet leaving at one exit; and in how many batches at least."""
+    """What is timed: a policy (``chosen``), or all jets leaving at one exit; with the minimum number of batches."""
 
     name: str
     policy: ThresholdPolicy | None
@@ -103,7 +103,7 @@ def _exits(tagger: Tagger, batches: int) -> list[_Timed]:
 
 @dataclass
 class _Stopwatch:
-    """An engine, how many batches it gets at least, and what it took for each."""
+    """An engine, its minimum number of batches, and the time of each batch."""
 
     engine: Engine
     batches: int
@@ -170,13 +170,13 @@ def _summary(timed: _Timed, size: int, watch: _Stopwatch, exit_count: int) -> Ex
     )
 
 
-_ROWS = 8  # read at a time; small, so that a few hundred jets come from everywhere
+_ROWS = 8  # read at a time; small, so that a few hundred jets come from many places
 
 
-def timed_jets(schema: DataSchema, files: Sequence[Path], count: int) -> JetInputs:
+def timed_jets(schema: DataSchema, files: Sequence[Path], count: int) -> Jets:
     """Return about ``count`` jets from evenly spaced places of the files, in random order, the same on every run.
 
-    Where jets leave depends on their class, and files often hold one class each: the first jets would not do.
+    The first jets would be a biased sample: files often have a single class, and exits depend on the class.
 
     Raises:
         DataError: a file cannot be used, or no jet from these places passes the selection.
@@ -187,4 +187,4 @@ def timed_jets(schema: DataSchema, files: Sequence[Path], count: int) -> JetInpu
     jets = JetColumns.concatenate([reader.read(spans[place]).jets for place in places])
     if len(jets) == 0:
         raise DataError(f"none of the jets to be timed passes the selection {reader.selection!r} of the data config")
-    return jets.take(torch.from_numpy(np.random.default_rng(0).permutation(len(jets)))).padded().inputs
+    return jets.take(torch.from_numpy(np.random.default_rng(0).permutation(len(jets)))).batch().inputs

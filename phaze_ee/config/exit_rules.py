@@ -1,16 +1,17 @@
-"""What the options of exits demand of each other."""
+"""Rules between options: defaults that follow from other options, and combinations that make no sense."""
 
 from collections.abc import Iterator
 from typing import Any, Self
 
-from pydantic import model_validator
+from pydantic import field_validator, model_validator
 
 from phaze_ee.config.sections import ExitOptions, NetworkOptions, TrainingOptions
 from phaze_ee.errors import UsageError
+from phaze_ee.registry import unknown_head
 
 
 class ExitRules(NetworkOptions, ExitOptions, TrainingOptions):
-    """Options that depend on each other: defaults that follow from others, and combinations that make no sense."""
+    """The options of the network, the exits and the training, with the rules between them."""
 
     @model_validator(mode="before")
     @classmethod
@@ -30,6 +31,14 @@ class ExitRules(NetworkOptions, ExitOptions, TrainingOptions):
             "boosted": {**at_once, "exit_link": "boosted", "exit_loss_strategy": "target_flow"},
         }
         return {**defaults.get(regime if isinstance(regime, str) else None, {}), **values}
+
+    @field_validator("exit_head")
+    @classmethod
+    def _heads_are_known(cls, value: str | list[str]) -> str | list[str]:
+        for name in [value] if isinstance(value, str) else value:
+            if (problem := unknown_head(name)) is not None:
+                raise ValueError(problem)
+        return value
 
     @model_validator(mode="after")
     def _exits_have_weights(self) -> Self:
@@ -52,7 +61,7 @@ class ExitRules(NetworkOptions, ExitOptions, TrainingOptions):
         has_exits = self.exit_count != 0
         yield (
             has_exits and not any(self.beta_max),
-            "beta_max is 0 for every exit, so that none would learn; raise it, or set num_exit_points = 0 and "
+            "beta_max is 0 for every exit, so no exit would learn; raise it, or set num_exit_points = 0 and "
             "beta_max = [] for a network without exits",
         )
         yield (
@@ -66,7 +75,7 @@ class ExitRules(NetworkOptions, ExitOptions, TrainingOptions):
         )
         yield (
             self.freeze_backbone and self.zero_epochs > 0,
-            f"zero_epochs = {self.zero_epochs} with freeze_backbone: nothing would learn then; set it to 0",
+            f"zero_epochs = {self.zero_epochs} with freeze_backbone: nothing would learn in these epochs; set it to 0",
         )
         yield (
             has_exits and self.zero_epochs >= self.epochs,

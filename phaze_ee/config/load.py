@@ -1,25 +1,26 @@
-"""Runs the ``set_config(c)`` of a configuration file and checks what it set."""
+"""Run the ``set_config(c)`` of a configuration file, import its plug-ins, and check the options."""
 
 import sys
-import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from types import CodeType, FrameType
+from types import FrameType
 from typing import Any, Self
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from phaze_ee.config.options import Options
-from phaze_ee.errors import USER_CODE_ERRORS, UsageError, one_line
+from phaze_ee.errors import UsageError
+from phaze_ee.user_files import import_plugin, reporting, run_configuration
+from phaze_ee.workspace import find_file
 
-_EXPECTED = "Input should be "  # so begin pydantic's messages on a type
+_EXPECTED = "Input should be "  # how pydantic's messages about types begin
 
 
 class _Recorder:
-    """The ``c`` of ``set_config(c)``: takes known names only, and remembers the line that set each."""
+    """The ``c`` of ``set_config(c)``: it accepts known names only, and notes the line that set each of them."""
 
     def __init__(self, path: Path) -> None:
         self.__dict__.update(_path=path, _values={}, _lines={})
@@ -51,7 +52,7 @@ class _Recorder:
 
 
 def nearest_option(name: str) -> str:
-    """Return the end of a message about an unknown option: the name that was probably meant."""
+    """Return the end of a message about an unknown option: the nearest known name."""
     near = get_close_matches(name, Options.model_fields, n=1)
     return f"; did you mean {near[0]!r}?" if near else "; docs/CONFIGURATION.md lists the options"
 
@@ -66,17 +67,20 @@ class Configuration:
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """Run a configuration file. It is a program of the user's, so each command runs it once.
+        """Run a configuration file and import its plug-ins. It is a program of the user; each command runs it once.
 
         Raises:
-            UsageError: the file is missing or is not Python, has no ``set_config``, or sets an unknown name.
+            UsageError: the file is missing or is not Python, has no ``set_config``, or sets an unknown name; or a
+                plug-in is missing or cannot be run.
         """
         recorder = _Recorder(path)
-        namespace: dict[str, Any] = {"__name__": "phaze_ee_config", "__file__": str(path)}
-        _run(path, lambda: exec(_compile(path), namespace))
-        if not callable(namespace.get("set_config")):
+        with reporting(path, "configuration"):
+            set_config = getattr(run_configuration(path), "set_config", None)
+        if not callable(set_config):
             raise UsageError(f"{path}: defines no function set_config(c); start from a file that new_project writes")
-        _run(path, lambda: namespace["set_config"](recorder))
+        with reporting(path, "configuration"):
+            set_config(recorder)
+        _import_plugins(recorder)
         return cls(path, recorder._values, recorder._lines)
 
     def options(self, flags: Mapping[str, Any] | None = None) -> Options:
@@ -97,24 +101,15 @@ def load_options(path: Path, flags: Mapping[str, Any] | None = None) -> Options:
     return Configuration.read(path).options(flags)
 
 
-def _compile(path: Path) -> CodeType:
-    try:
-        return compile(path.read_text(encoding="utf-8"), str(path), "exec")
-    except OSError as error:
-        raise UsageError(f"cannot read configuration {path}: {error.strerror}") from error
-    except SyntaxError as error:
-        raise UsageError(f"{path}:{error.lineno}: not valid Python: {error.msg}") from error
-    except ValueError as error:
-        raise UsageError(f"{path}: not a text file in UTF-8") from error
-
-
-def _run(path: Path, program: Callable[[], object]) -> None:
-    try:
-        program()
-    except USER_CODE_ERRORS as error:
-        frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
-        where = f"{path}:{frames[-1].lineno}" if frames else str(path)
-        raise UsageError(f"{where}: {one_line(error)}") from error
+def _import_plugins(recorder: _Recorder) -> None:
+    names, line = recorder._values.get("plugins", ()), recorder._lines.get("plugins")
+    if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
+        return  # of a wrong type, which the validation reports
+    for name in names:
+        try:
+            import_plugin(find_file("plugins", name, recorder._path.absolute().parents[1]))
+        except UsageError as error:
+            raise UsageError(f"{recorder._path}:{line}: {error}") from error
 
 
 def _validate(configuration: Configuration, flags: Mapping[str, Any]) -> Options:
@@ -138,7 +133,7 @@ def _validate(configuration: Configuration, flags: Mapping[str, Any]) -> Options
 
 
 def _item(error: ErrorDetails) -> str:
-    """Return which item of an option an error is about, as it is written behind the option's name."""
+    """Return which item of an option an error is about, as it is written after the option's name."""
     return "".join(f"[{part}]" for part in error["loc"][1:] if isinstance(part, int))
 
 

@@ -1,7 +1,6 @@
-"""Every option of a configuration file: its type, its default and its meaning, stated once.
+"""A whole configuration: all sections in one flat namespace, as ``set_config(c)`` sets them.
 
-The sections are classes of their own, so that a library takes only what it uses; a configuration is all of them in one
-flat namespace, as ``set_config(c)`` writes it.
+A function that uses the options of one section takes that section only.
 """
 
 from phaze_ee.config.exit_rules import ExitRules

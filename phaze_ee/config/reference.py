@@ -1,4 +1,4 @@
-"""The configuration reference, ``docs/CONFIGURATION.md``, rendered from the options so that the two cannot differ.
+"""The configuration reference, ``docs/CONFIGURATION.md``, rendered from the options.
 
 ``python -m phaze_ee.config.reference > docs/CONFIGURATION.md`` writes it anew.
 """
@@ -15,7 +15,7 @@ from phaze_ee.config.template import SAMPLE_VALUES
 _INTRODUCTION = """\
 # Configuration reference
 
-Written by `python -m phaze_ee.config.reference` from `phaze_ee/config/options.py`; a test keeps it true.
+Written by `python -m phaze_ee.config.reference` from `phaze_ee/config/sections.py`; a test compares them.
 
 A configuration is a Python file, `<WORKSPACE>/<PROJECT>/config/<PROJECT>_config.py`, with a function `set_config(c)`
 that sets options by name:
@@ -27,21 +27,23 @@ def set_config(c):
     c.exit_loss_strategy = "target_flow"
 ```
 
-- What is not set keeps its default. Only `train_files` and `val_files` must be set.
-- It is a program: it may import, loop and read the environment. An unknown name or a value of a wrong type ends the run
-  before it starts, with the file and the line, and for a name with the nearest known one.
+- Options that are not set keep their defaults. Only `train_files` and `val_files` must be set.
+- A configuration is a program: it may import, loop and read the environment. An unknown name or a value of a wrong type
+  ends the run before it starts. The message has the file, the line and, for a name, the nearest known name.
 - Relative paths and patterns are looked up in the current directory, the project's folder, the folder that holds the
-  package (a checkout's `data_configs` and `network_configs`) and the installed package (`sample_jets` and copies of
-  both), in this order. The first place where something matches counts.
-- `beta_max` has one number for each exit, or is one for all. At least one must be above 0, and `zero_epochs` must leave
-  at least one epoch to train the exits in, unless there are no exits.
+  package (in a checkout, it has `data_configs` and `network_configs`) and the installed package (it has `sample_jets`
+  and copies of both), in this order. The first match counts.
+- `beta_max` has one number per exit, or one number for all exits. At least one must be above 0, and `zero_epochs` must
+  leave at least one epoch to train the exits, unless there are no exits.
+- `plugins` are Python files that register parts of your own; a configuration may also register them itself. The names
+  below are those of the package. [EXTENDING.md](EXTENDING.md) shows how.
 """
 
 _SAMPLE_TITLE = """\
 ## What a new project sets
 
-`new_project` writes every option into the configuration, each with its meaning. The values below differ from the
-defaults so that the file runs as it stands on the bundled sample jets; delete them for a real training.
+`new_project` writes every option into the configuration, with its meaning. The values below differ from the defaults,
+so that the new project trains on the bundled sample jets in minutes; delete them for a real training.
 """
 
 

@@ -1,5 +1,7 @@
-"""The network and where its exits sit."""
+"""The options of a configuration, in sections: the type, the default and the meaning of each."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -7,14 +9,18 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
     NonNegativeFloat,
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
     model_validator,
 )
+from pydantic_core import CoreSchema, core_schema
 
 from phaze_ee.errors import UsageError
+from phaze_ee.registry import REGISTERED, known_names, loss_strategies, unknown
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 OpenFraction = Annotated[float, Field(gt=0, lt=1)]
@@ -22,52 +28,93 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class Section(BaseModel):
-    """Base of all sections: no unknown names, no silent conversion of types, and immutable once read."""
+    """Base of all sections: unknown names are refused, types are not converted, and values cannot change."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
-# strict=False: lists do as well as tuples and the other way round: users write both, and JSON knows lists only.
+# strict=False: lists and tuples are both accepted. Users write both, and JSON has lists only.
 Channels = Annotated[tuple[PositiveInt, ...], Field(strict=False, min_length=1)]
 ConvParams = Annotated[tuple[PositiveInt, Channels], Field(strict=False)]
 FcParams = Annotated[tuple[PositiveInt, Fraction], Field(strict=False)]
 HeadNames = Annotated[list[str], Field(strict=False)]
 ExitStage = NonNegativeInt | Literal["input"]
-ModelName = Literal["ParticleNet", "ParticleTransformer", "ParticleNeXt", "PFN"]
+
+
+@dataclass(frozen=True)
+class NameOf:
+    """Marks an option whose value is the name of a part, of the package or registered by the user.
+
+    A name is looked up when the option is validated, after the configuration and its plug-ins have run.
+
+    Attributes:
+        option: the option, in the message about an unknown name.
+        known: returns the names that may be chosen.
+    """
+
+    option: str
+    known: Callable[[], list[str]]
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_after_validator_function(self.check, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return {"enum": self.known()}
+
+    def check(self, name: str) -> str:
+        """Return a known name; raise ValueError otherwise."""
+        if name not in self.known():
+            raise ValueError(unknown(self.option, name, self.known()))
+        return name
+
+
+ModelName = Annotated[str, NameOf("model_name", lambda: known_names("model_name"))]
+LinkName = Annotated[str, NameOf("exit_link", lambda: known_names("exit_link"))]
+ScoreName = Annotated[
+    str, NameOf("exit_score", lambda: [name for name in known_names("exit_score") if name != "fixed"])
+]
+ExitLossStrategy = Annotated[str, NameOf("exit_loss_strategy", loss_strategies)]
 
 
 class NetworkOptions(Section):
-    """The network and its exits: conv_params … use_counts are ParticleNet's, others take network_options."""
+    """The network and its exits: conv_params to use_counts are for ParticleNet, network_options for all."""
 
-    model_name: ModelName = Field("ParticleNet", description="the network; each has a file in network_configs")
+    plugins: list[str] = Field(
+        default_factory=list,
+        strict=False,
+        description="Python files that register heads, links, losses, scores or networks of your own",
+    )
+    model_name: ModelName = Field("ParticleNet", description="the network; each one has a file in network_configs")
     network_config: str | None = Field(
         None,
-        description="weaver network file with get_model (and get_loss); None: network_configs/<model_name>_JetClass.py",
+        description="network file of weaver, with get_model; None: network_configs/<model_name>_JetClass.py",
     )
     network_options: dict[str, Any] = Field(
         default_factory=dict,
-        description='further keywords of get_model, e.g. {"num_layers": 4, "version": 2} for ParticleTransformer',
+        description='more keywords of get_model, e.g. {"num_layers": 4, "version": 2} for ParticleTransformer',
     )
-    num_classes: PositiveInt | None = Field(None, description="number of classes; None: as many as the data_config has")
+    num_classes: PositiveInt | None = Field(None, description="number of classes; None: that of the data_config")
     num_exit_points: NonNegativeInt | None = Field(
-        None, description="number of exits, after the first stages; None: one after each stage"
+        None, description="number of exits, placed after the first stages; None: one after each stage"
     )
     exit_stages: list[ExitStage] | None = Field(
         None, strict=False, description='stages with an exit, e.g. ["input", 0, 2]; overrides num_exit_points'
     )
     exit_head: str | HeadNames = Field(
         "deep_sets",
-        description="kind of exit branch, or one for each exit; linear: mean over particles, one layer; "
+        description="exit head, or a list with one for each exit; linear: mean over the particles, one layer; "
         "linear_mean_max: mean and maximum, one layer; attention: weighted mean, layers; mlp: mean and maximum, "
         "layers; deep_sets: layers on each particle, mean and maximum, layers on both",
     )
-    exit_head_width: PositiveInt = Field(64, description="channels of the hidden layers of exit branches")
-    exit_head_depth: PositiveInt = Field(1, description="hidden layers in each part of an exit branch that has layers")
-    exit_link: Literal["independent", "cascade", "boosted"] = Field(
+    exit_head_width: PositiveInt = Field(64, description="channels of the hidden layers of exit heads")
+    exit_head_depth: PositiveInt = Field(
+        1, description="number of hidden layers in each part of an exit head that has layers"
+    )
+    exit_link: LinkName = Field(
         "independent",
-        description="how answers build on those of earlier exits; cascade: each exit sees the one before, and the "
-        "answer is an ensemble (ZTW); boosted: each corrects the sum of those before, the default and only choice of "
-        "the boosted regime",
+        description="how the answer of an exit uses earlier exits; independent: not at all; cascade: each exit sees "
+        "the logits of the exit before, and its answer is an ensemble (ZTW); boosted: each exit corrects the sum of "
+        "the earlier ones; the regime boosted needs it, and sets it",
     )
     conv_params: list[ConvParams] = Field(
         [(16, (64, 64, 64)), (16, (128, 128, 128)), (16, (256, 256, 256))],
@@ -79,30 +126,35 @@ class NetworkOptions(Section):
         [(256, 0.1)],
         strict=False,
         min_length=1,
-        description="hidden layers of the full model's own head: (channels, dropout)",
+        description="hidden layers of the head of the full model: (channels, dropout)",
     )
-    use_fusion: bool = Field(False, description="feed the full model's head with all blocks, not the last alone")
-    use_fts_bn: bool = Field(True, description="BatchNorm on the input features (as the published weights have it)")
+    use_fusion: bool = Field(
+        False, description="the head of the full model uses the outputs of all blocks, not only of the last"
+    )
+    use_fts_bn: bool = Field(True, description="BatchNorm on the input features, as in the published weights")
     use_counts: bool = Field(
         True,
-        description="average over real particles, not over padded slots (over which answers depend on the batch)",
+        description="average over real particles only; False: also over padded slots, so that answers depend on the "
+        "batch",
     )
-    init_from: str | None = Field(None, description="checkpoint to start from: ours, or one written by weaver")
+    init_from: str | None = Field(None, description="checkpoint to start from, written by PHAZE-EE or by weaver")
 
     @property
     def network_file(self) -> str:
-        """The weaver network file, as it is looked up."""
-        return self.network_config or f"network_configs/{self.model_name}_JetClass.py"
+        """The network file, as a path to look up. A network of the user has the file that registers it."""
+        registered = REGISTERED["model_name"].get(self.model_name)
+        own = None if registered is None or registered.file is None else registered.file.path
+        return self.network_config or own or f"network_configs/{self.model_name}_JetClass.py"
 
     def stages_with_exit(self, stage_count: int) -> list[int | Literal["input"]]:
-        """Return the stages after which an exit sits, in a network with so many stages."""
+        """Return the stages after which an exit sits, in a network with ``stage_count`` stages."""
         if self.exit_stages is not None:
             return list(self.exit_stages)
         return list(range(stage_count if self.num_exit_points is None else self.num_exit_points))
 
     @property
     def exit_count(self) -> int | None:
-        """The number of exits, the full model not counted; None where only the network itself tells."""
+        """The number of exits, without the full model; None if it depends on the network."""
         if self.exit_stages is None and self.num_exit_points is None and self.model_name != "ParticleNet":
             return None
         return len(self.stages_with_exit(len(self.conv_params)))
@@ -112,50 +164,53 @@ _PRIOR_TOLERANCE = 1e-6
 
 
 class CalibrationOptions(Section):
-    """Where jets leave: what that may cost, for mode calibrate; its flags go before these options."""
+    """Where jets leave: mode calibrate chooses it, and its flags override these options."""
 
     calibration_files: list[str] = Field(
         default_factory=list,
         strict=False,
-        description="files that calibrate reads, never those of train_files or test_files; empty: the part of the "
-        "validation jets that calibration_share keeps from the training",
+        description="files that calibrate reads; use none of train_files or test_files; empty: the validation jets "
+        "that calibration_share reserves",
     )
     calibration_share: Fraction = Field(
-        0.5, description="share of the validation jets kept for calibrate, where calibration_files is empty"
+        0.5, description="share of the validation jets that only calibrate uses, if calibration_files is empty"
     )
     exit_target: Literal["accuracy_drop", "agreement", "signal_efficiency", "budget"] = Field(
         "accuracy_drop",
-        description="what leaving early may cost: jets made wrong; jets answered otherwise (no labels needed); kept "
-        "signal lost at a working point; budget: the best accuracy at a mean cost",
+        description="what is limited; accuracy_drop: correct answers that become wrong; agreement: answers that "
+        "change (needs no labels); signal_efficiency: signal jets lost at a working point; budget: the mean cost, at "
+        "the best accuracy",
     )
-    epsilon: OpenFraction = Field(0.01, description="largest probability of what exit_target counts")
-    delta: OpenFraction = Field(0.05, description="the promise may be broken with this probability")
+    epsilon: OpenFraction = Field(0.01, description="largest probability of the loss that exit_target counts")
+    delta: OpenFraction = Field(0.05, description="probability that the promise is broken")
     risk_control: Literal["ltt", "crc"] = Field(
         "ltt", description="ltt: risk below epsilon with confidence 1 - delta; crc: expected risk below epsilon"
     )
-    exit_score: Literal["confidence", "entropy", "margin", "patience", "gate", "window"] | None = Field(
-        None, description="by what jets leave; None: window for signal_efficiency, else confidence"
+    exit_score: ScoreName | None = Field(
+        None, description="score that decides where jets leave; None: window for signal_efficiency, else confidence"
     )
-    signal: str | None = Field(None, description="signal_efficiency: the signal class, against c.background")
+    signal: str | None = Field(None, description="signal_efficiency: the signal class; the background is c.background")
     signal_efficiency: OpenFraction = Field(
-        0.5, description="signal_efficiency: the working point, as the full model's efficiency"
+        0.5, description="signal_efficiency: the working point, as the signal efficiency of the full model"
     )
     background_growth: PositiveFloat = Field(
-        0.05, description="signal_efficiency, two_sided: by how much the accepted background may grow, relatively"
+        0.05, description="signal_efficiency, two_sided: largest relative increase of the accepted background"
     )
     exit_form: Literal["reject", "two_sided"] = Field(
-        "reject", description="signal_efficiency: jets leave below the cut only, or on both sides of it"
+        "reject", description="signal_efficiency; reject: jets leave below the cut only; two_sided: on both sides"
     )
     cost_budget: Annotated[float, Field(gt=0, le=1)] = Field(
-        0.5, description="budget: mean cost, as a share of the full model's MACs"
+        0.5, description="budget: mean cost, as a fraction of the MACs of the full model"
     )
     class_prior: dict[str, NonNegativeFloat] | None = Field(
         None,
-        description="shares of the classes for which costs are minimised and reported, e.g. a trigger's: "
+        description="class fractions for which costs are minimised and reported, e.g. those of a trigger: "
         '{"label_QCD": 0.999, "label_Hbb": 0.001}; None: as in the files',
     )
     fit_temperatures: bool = Field(
-        True, description="divide the logits of each exit by a fitted temperature, so that merged scores have no steps"
+        True,
+        description="divide the logits of each exit by a fitted temperature, so that the scores of different exits "
+        "are comparable",
     )
 
     @model_validator(mode="after")
@@ -166,7 +221,7 @@ class CalibrationOptions(Section):
 
 
 class DataOptions(Section):
-    """Where the jets come from."""
+    """The jets and their files."""
 
     data_config: str = Field(
         "data_configs/JetClass_full.yaml", description="weaver YAML file: selection, inputs, labels"
@@ -183,27 +238,21 @@ class DataOptions(Section):
     test_files: list[str] = Field(
         default_factory=list,
         strict=False,
-        description="files that evaluate reads; empty: the validation files, with a warning",
+        description="files for evaluate; empty: the validation files, with a warning",
     )
     use_cache: Literal["auto", "always", "never"] = Field(
         "auto",
-        description="read what mode convert made of the files; auto: where there is one of these files and this "
-        "data_config",
+        description="read the cache that mode convert made; auto: if there is one for these files and this data_config",
     )
-    cache_folder: str | None = Field(
-        None, description="where convert writes and others look; None: data/cache of the project"
-    )
+    cache_folder: str | None = Field(None, description="folder of the caches; None: data/cache of the project")
     background: str | None = Field(
-        None, description="class against which rejections are computed; None: label_QCD where there is one"
+        None, description="class for which rejections are computed; None: label_QCD, if there is one"
     )
 
 
-# strict=False: tuples do as well as lists; and a number does as well as a list of one.
+# strict=False: a tuple, or one number, is accepted in place of a list.
 Weights = Annotated[
     list[NonNegativeFloat], Field(strict=False), BeforeValidator(lambda value: [value] if _is_number(value) else value)
-]
-ExitLossStrategy = Literal[
-    "mimic_detached", "mimic_flow", "target_detached", "target_flow", "distill_detached", "distill_flow"
 ]
 
 
@@ -212,46 +261,48 @@ class ExitOptions(Section):
 
     exit_loss_strategy: ExitLossStrategy = Field(
         "distill_detached",
-        description="mimic_*: MSE to the full model's logits; target_*: cross-entropy; distill_*: cross-entropy and "
-        "KL divergence to the full model; *_detached: exits alone learn",
+        description="loss of each exit; mimic: mean squared difference to the logits of the full model; target: "
+        "cross-entropy; distill: cross-entropy and KL divergence to the full model. detached: only the exits learn "
+        "from it; flow: the network learns from it too",
     )
-    distill_weight: Share = Field(0.5, description="distill_*: share of the divergence; the rest is cross-entropy")
+    distill_weight: Share = Field(0.5, description="distill: weight of the divergence; the cross-entropy has the rest")
     distill_temperature: PositiveFloat = Field(
-        1.0, description="distill_*: what the logits are divided by in the divergence; more: softer answers"
+        1.0, description="distill: temperature of the divergence; higher: softer answers"
     )
     training_regime: Literal["ramp", "joint", "mixed", "disjoint", "boosted"] = Field(
         "ramp",
-        description="ramp: beta rises after zero_epochs, by beta_schedule; joint: backbone and exits from the first "
-        "epoch on; mixed: the backbone alone for zero_epochs, then both; disjoint: the backbone alone for zero_epochs, "
-        "then the exits alone on the frozen backbone, with a learning-rate schedule of its own for each; boosted: as "
-        "joint, exits as one boosted ensemble (sets exit_link and target_flow). All but ramp: beta at its maximum",
+        description="what learns when; ramp: beta rises after zero_epochs, see beta_schedule; joint: network and "
+        "exits from the first epoch; mixed: the network alone for zero_epochs, then both; disjoint: the network alone "
+        "for zero_epochs, then the exits alone, each phase with its own learning-rate schedule; boosted: as joint, "
+        "with the exits as one boosted ensemble (sets exit_link and target_flow). Except for ramp, beta is always at "
+        "its maximum",
     )
     freeze_backbone: bool = Field(
-        False, description="exits alone learn, and the full model stays as init_from has it, bit for bit"
+        False, description="only the exits learn; the full model stays as in init_from, bit for bit"
     )
     beta_max: Weights = Field(
         [0.3, 0.5, 1.0],
-        description="weight of each exit's loss at the end of training: one number per exit, or one for all",
+        description="weight of the loss of each exit at the end of the training: one number per exit, or one for all",
     )
     beta_schedule: Literal["linear", "cosine", "switch"] = Field(
         "linear",
-        description="how beta rises over the epochs after zero_epochs; switch: at once, the default with "
-        "freeze_backbone, and the only choice of every training_regime but ramp",
+        description="how beta rises after zero_epochs; switch: at once. switch is the default with freeze_backbone, "
+        "and the only choice of every training_regime except ramp",
     )
     zero_epochs: NonNegativeInt = Field(
         10,
-        description="epochs at the start in which beta is 0; where it is not set: a fifth of epochs, at most 10; half "
-        "of epochs in the regimes mixed and disjoint; with freeze_backbone and in the regimes joint and boosted 0, and "
-        "nothing else is accepted",
+        description="number of first epochs with beta = 0. If not set: a fifth of the epochs, at most 10; half of the "
+        "epochs in the regimes mixed and disjoint. It must be 0 with freeze_backbone and in the regimes joint and "
+        "boosted",
     )
 
     @property
     def ends_frozen(self) -> bool:
-        """Whether the exits learn on a backbone that no longer does."""
+        """Whether the backbone is frozen at the end of the training."""
         return self.freeze_backbone or self.training_regime == "disjoint"
 
     def weights(self, exit_count: int) -> tuple[float, ...]:
-        """Return beta_max for each of so many exits.
+        """Return beta_max for each of ``exit_count`` exits.
 
         Raises:
             UsageError: it does not have one number per exit.
@@ -271,85 +322,94 @@ def _is_number(value: Any) -> bool:
 
 
 class HardwareOptions(Section):
-    """What the run uses of the machine."""
+    """Processes, precision and device."""
 
-    num_workers: NonNegativeInt = Field(4, description="processes that read data; 0: the main process reads")
-    use_amp: bool = Field(True, description="mixed precision on CUDA; on CPU it is off, with a notice")
+    num_workers: NonNegativeInt = Field(4, description="number of processes that read data; 0: the main process reads")
+    use_amp: bool = Field(True, description="mixed precision on CUDA; off on the CPU, with a note")
     amp_dtype: Literal["fp16", "bf16"] = Field(
-        "fp16", description="what use_amp computes in; bf16 needs no scaling of the loss, and a GPU that has it"
+        "fp16", description="precision of use_amp; bf16 needs a GPU that supports it, and no scaling of the loss"
     )
     use_ddp: bool = Field(False, description="one process per GPU, started by torchrun")
     use_packed: bool = Field(
-        True, description="on CPU, train without padding where the network can: same numbers but for rounding, faster"
+        True,
+        description="on the CPU, train without padding if the network can: faster, with the same results up to "
+        "rounding",
     )
     use_compile: bool = Field(
         False,
-        description="torch.compile the stages of a network that trains with padding; the first steps take minutes, and "
-        "what it gains on your device benchmarks/gpu.py says; without effect, with a notice, where use_packed trains",
+        description="torch.compile the stages of a network that trains with padding. The first steps take minutes; "
+        "benchmarks/gpu.py measures the gain. No effect with use_packed on the CPU, with a note",
     )
     pin_memory: bool = Field(
         True,
-        description="on CUDA, a thread pads the next batch in page-locked memory while the GPU works on this one; "
-        "without effect on CPU",
+        description="on CUDA, a thread pads the next batch in page-locked memory while the GPU works on this one; no "
+        "effect on the CPU",
     )
     feature_cache_gb: NonNegativeFloat = Field(
         20.0,
-        description="with freeze_backbone: disk space in GB for the backbone's features, which are then computed once "
-        "and not in every epoch; what needs more is computed in every epoch; gone when the training ends",
+        description="with freeze_backbone: disk space in GB for the frozen features, which are computed once. If they "
+        "need more, they are computed in every epoch. The space is free again after the training",
     )
-    device: Literal["auto", "cuda", "cpu"] = Field("auto", description="auto: CUDA where there is one")
+    device: Literal["auto", "cuda", "cpu"] = Field("auto", description="auto: CUDA, if there is a CUDA device")
 
 
 class LoggingOptions(Section):
-    """What is written while training."""
+    """What a training writes."""
 
-    log_interval: PositiveInt = Field(100, description="batches between two entries of the log")
+    log_interval: PositiveInt = Field(100, description="number of batches between two log entries")
     val_interval: PositiveInt = Field(
-        1, description="epochs between two validations; the last epoch is always validated"
+        1, description="number of epochs between two validations; the last epoch is always validated"
     )
-    save_interval: PositiveInt = Field(5, description="epochs between two checkpoints that are kept")
+    save_interval: PositiveInt = Field(5, description="number of epochs between two checkpoints that are kept")
     resume_interval: NonNegativeInt = Field(
-        500, description="batches between two states from which an interrupted training goes on; 0: after epochs only"
+        500,
+        description="number of batches between two saved states, from which an interrupted training continues; 0: "
+        "only after each epoch",
     )
     tensorboard: bool = Field(True, description="write TensorBoard logs to output/logs/train")
 
 
 class TrainingOptions(Section):
-    """The optimiser and its schedule."""
+    """Epochs, optimiser and learning rate."""
 
-    epochs: PositiveInt = Field(50, description="passes over the training files")
-    lr: PositiveFloat = Field(0.002, description="learning rate at its highest")
-    batch_size: PositiveInt = Field(512, description="jets per step (per process)")
-    optimizer: Literal["ranger", "adamw", "adam"] = Field("ranger", description="ranger: RAdam + Lookahead, weaver's")
+    epochs: PositiveInt = Field(50, description="number of passes over the training files")
+    lr: PositiveFloat = Field(0.002, description="highest learning rate")
+    batch_size: PositiveInt = Field(512, description="jets per batch, in each process")
+    optimizer: Literal["ranger", "adamw", "adam"] = Field(
+        "ranger", description="ranger: RAdam with Lookahead, the default of weaver"
+    )
     lr_schedule: Literal["flat_decay", "cosine", "one_cycle", "none"] = Field(
-        "flat_decay", description="per step; flat_decay: 70 % flat, then exponentially down to 1 %"
+        "flat_decay",
+        description="learning rate over the steps; flat_decay: flat for 70 %, then an exponential decay to 1 %",
     )
     weight_decay: NonNegativeFloat = Field(
-        0.01, description="decoupled (with adam: in the gradient); biases and BatchNorm are spared"
+        0.01, description="weight decay, decoupled (adam: in the gradient), without biases and BatchNorm"
     )
     gradient_clip: NonNegativeFloat = Field(1.0, description="largest norm of the gradient; 0: no clipping")
-    accumulate_batches: PositiveInt = Field(1, description="batches whose gradients make one step")
+    accumulate_batches: PositiveInt = Field(
+        1, description="number of batches whose gradients are added up for one step"
+    )
     steps_per_epoch: PositiveInt | None = Field(
         None,
-        description="batches that count as an epoch, whatever the number of jets: the next epoch goes on where one "
-        "ends; None: all jets once",
+        description="number of batches in an epoch; the next epoch continues where the last one ends; None: all jets "
+        "once",
     )
     samples_per_epoch: PositiveInt | None = Field(
-        None, description="the same as a number of jets (of all processes), rounded up to whole batches"
+        None, description="the same as a number of jets, over all processes, rounded up to whole batches"
     )
     early_stopping: NonNegativeInt = Field(
-        0, description="epochs without a better model after which the training ends, once exits learn; 0: never"
+        0, description="stop after this number of epochs without a better model, counted while exits learn; 0: never"
     )
     ema_decay: Fraction = Field(
         0.0,
-        description="the models that are validated and kept are a moving average of the weights, of which each step "
-        "keeps this share, e.g. 0.999; 0: the weights themselves",
+        description="decay of the exponential moving average of the weights, e.g. 0.999; the average is validated and "
+        "kept; 0: no average",
     )
     skip_nan_batches: NonNegativeInt = Field(
-        0, description="batches with a loss that is not finite that are left out, at most, before the training stops"
+        0, description="skip up to this many batches with a non-finite loss, then stop"
     )
     seed: NonNegativeInt | None = Field(
-        None, description="makes a CPU run repeat bit for bit; None: drawn and recorded"
+        None, description="random seed; a run on the CPU repeats bit for bit; None: drawn and recorded"
     )
 
     @model_validator(mode="after")

@@ -7,8 +7,7 @@ from typing import Any
 
 from phaze_ee.config.options import SECTIONS, Section
 
-# A new project runs as it stands on the sample jets, on a laptop, in a few minutes. What differs from the defaults
-# differs only here, and the file names the default beside it.
+# A new project trains on the sample jets on a laptop in a few minutes. The file shows the default of each option here.
 SAMPLE_VALUES: dict[str, Any] = {
     "data_config": "data_configs/JetClass_ParT_full.yaml",
     "train_files": ["sample_jets/train/*.root"],
@@ -30,8 +29,8 @@ SAMPLE_VALUES: dict[str, Any] = {
 
 _HEADER = '''"""Configuration of project {project}.
 
-Every option stands here with the value it has; what you delete falls back to its default. File patterns and
-paths are looked up in the current directory, in this project's folder, and in the package (sample_jets, data_configs).
+Every option is listed here with its value; an option that you delete has its default. File patterns and paths are
+looked up in the current directory, in this project's folder, and in the package (sample_jets, data_configs).
 {note}
 """
 
@@ -41,20 +40,20 @@ def set_config(c):
 
 
 SAMPLE_NOTE = """\
-For your own jets, change data_config and the three lists of files and keep the rest; for the full-size network, delete
-conv_params and fc_params. What is marked [sample] was chosen for the 3,600 bundled jets."""
+For your own jets, change data_config and the three lists of files. For the full-size network, delete conv_params and
+fc_params. Options marked [sample] were chosen for the 3,600 bundled jets."""
 
 
 def render_config(
     project: str, values: Mapping[str, Any] = SAMPLE_VALUES, note: str = SAMPLE_NOTE, mark: str = "sample"
 ) -> str:
-    """Return the text of a configuration file: all options, by default as they train on the sample jets.
+    """Return the text of a configuration file with all options, by default those for the sample jets.
 
     Args:
-        project: its name.
+        project: the name of the project.
         values: the options that differ from their defaults.
-        note: what the file says of them at its top.
-        mark: by which each of them is marked.
+        note: text about these options, at the top of the file.
+        mark: word that marks each of these options.
     """
     sections = "\n".join(_section(section, values, mark) for section in SECTIONS)
     return _HEADER.format(project=project, note=note) + sections
@@ -76,7 +75,7 @@ def _option(name: str, field: Any, values: Mapping[str, Any], mark: str) -> str:
     return f"{comment}\n    c.{name} = {value!r}"
 
 
-# Everything but the network. The jets are the bundled ones until the user names others.
+# All options except those of the network. The jets are the bundled ones until the user names others.
 RETROFIT_VALUES: dict[str, Any] = {
     "train_files": ["sample_jets/train/*.root"],
     "val_files": ["sample_jets/val/*.root"],
@@ -87,7 +86,7 @@ RETROFIT_VALUES: dict[str, Any] = {
     "beta_max": [1.0],
     "beta_schedule": "switch",
     "zero_epochs": 0,
-    # On the bundled jets, 15 epochs: exits 0.58, 0.74, 0.78; with ranger at 0.005 0.49, 0.70, 0.76.
+    # Accuracy of the exits after 15 epochs on the bundled jets: 0.58, 0.74, 0.78; ranger at 0.005: 0.49, 0.70, 0.76.
     "epochs": 20,
     "batch_size": 128,
     "lr": 0.005,
@@ -100,11 +99,11 @@ RETROFIT_VALUES: dict[str, Any] = {
 }
 
 _NOTE = """\
-The network is that of the checkpoint in init_from, and stays as it is; exits alone learn. train_files, val_files and
-test_files are the bundled jets: name your own, the more the better, and run mode retrofit again. What is marked
-[retrofit] fits the checkpoint or the bundled jets."""
+The network is that of the checkpoint in init_from and does not change; only the exits learn. train_files, val_files and
+test_files are the bundled jets: name your own, the more the better, and run mode retrofit again. Options marked
+[retrofit] fit the checkpoint or the bundled jets."""
 
 
 def render_retrofit(project: str, network: Mapping[str, Any]) -> str:
-    """Return the text of a configuration with these options of the network, ``init_from`` among them."""
+    """Return the text of a configuration for mode retrofit, with the options of the network and ``init_from``."""
     return render_config(project, {**RETROFIT_VALUES, **network}, _NOTE, "retrofit")

@@ -1,4 +1,4 @@
-"""Cutting and shuffling streams of jets."""
+"""Cuts and shuffles streams of jets."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -13,12 +13,12 @@ from phaze_ee.data.epochs import GOLDEN_RATIO
 from phaze_ee.data.jet_columns import JetColumns
 from phaze_ee.types import JetBatch
 
-# Jets that are shuffled together: 20,000 of 40 particles and 26 variables take 83 MB, twice that while joined.
+# Jets that are shuffled together: 20,000 jets of 40 particles and 26 variables take 83 MB, twice that while joined.
 POOL_JETS = 20_000
 
 
 class _Part(Protocol):
-    """Jets of which consecutive ones can be taken."""
+    """Jets of which a slice can be taken."""
 
     def __len__(self) -> int: ...
 
@@ -27,13 +27,14 @@ class _Part(Protocol):
 
 @dataclass(frozen=True)
 class Shuffled:
-    """Jets in another order; they are copied when they are taken."""
+    """Jets in another order; particles are copied only when jets are taken."""
 
     jets: JetColumns
     order_N: Int[Tensor, " N"]
 
     @classmethod
     def by(cls, rng: np.random.Generator, jets: JetColumns) -> "Shuffled":
+        """Return the jets in a random order."""
         return cls(jets, torch.from_numpy(rng.permutation(len(jets))))
 
     def __len__(self) -> int:
@@ -47,11 +48,11 @@ def take(batch: JetBatch, index_N: Tensor) -> JetBatch:
     """Return the jets that an index names."""
     # as numpy: an index tensor with one element would pick a scalar instead of a column of one
     observers = {name: column[index_N.numpy()] for name, column in batch.observers.items()}
-    return JetBatch(batch.inputs.map(lambda tensor: tensor[index_N]), batch.label_N[index_N], observers)
+    return JetBatch(batch.inputs.select(index_N), batch.label_N[index_N], observers)
 
 
 def recut(parts: Iterable[_Part], sizes: Iterable[int]) -> Iterator[JetColumns]:
-    """Yield the jets of ``parts`` in their order, in pieces of the given sizes; what is left over comes last."""
+    """Yield the jets of ``parts`` in their order, in pieces of the given sizes; the rest comes last."""
     remaining = iter(sizes)
     held: list[JetColumns] = []
     missing = next(remaining, None)
@@ -61,7 +62,7 @@ def recut(parts: Iterable[_Part], sizes: Iterable[int]) -> Iterator[JetColumns]:
             held.append(part.take(slice(start, start + missing)))
             joined, held = JetColumns.concatenate(held), []
             yield joined
-            del joined  # or two pieces would be in memory while the next is joined
+            del joined  # otherwise two pieces are in memory while the next is joined
             start, missing = start + missing, next(remaining, None)
         if start < len(part):
             held.append(part.take(slice(start, None)))
@@ -73,7 +74,7 @@ def recut(parts: Iterable[_Part], sizes: Iterable[int]) -> Iterator[JetColumns]:
 def batch_sizes(jet_count: int, batch_size: int) -> list[int]:
     """Return the sizes of the batches of an epoch.
 
-    BatchNorm needs two jets, so a single jet that is left over joins the batch before it.
+    BatchNorm needs two jets, so a single remaining jet joins the last batch.
     """
     whole, left = divmod(jet_count, batch_size)
     sizes = [batch_size] * whole
@@ -86,15 +87,15 @@ def batch_sizes(jet_count: int, batch_size: int) -> list[int]:
 
 @dataclass(frozen=True)
 class HeldOut:
-    """One part of the jets of a loader, in their order; it can be walked as often as the loader can.
+    """One part of the jets of a loader, in their order; it can be walked as often as the loader.
 
-    Which jets are held out depends on their position alone: the multiples of the golden ratio, modulo 1, spread them
+    Which jets are held out depends on their position alone. Multiples of the golden ratio, modulo 1, spread them
     evenly over files and classes.
 
     Args:
         batches: all jets.
-        share: of the jets are held out, between 0 and 1.
-        held_out: whether this is the part that is held out, or the rest.
+        share: the share of the jets that is held out, between 0 and 1.
+        held_out: True: the jets that are held out; False: the others.
     """
 
     batches: Iterable[JetBatch]

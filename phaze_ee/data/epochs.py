@@ -1,4 +1,4 @@
-"""What an epoch of training consists of: how many jets each span gives, and in which order the spans are read."""
+"""The plan of a training epoch: how many jets each span gives, and the order in which spans are read."""
 
 import logging
 from collections.abc import Iterator, Sequence
@@ -14,24 +14,28 @@ from phaze_ee.data.rows import RowReader
 from phaze_ee.data.table import Span
 from phaze_ee.errors import DataError
 
+logger = logging.getLogger(__name__)
+
 MAX_REPEATS = 10  # weaver's max_resample
+COUNTING_ROWS = 100_000  # read at a time to count jets
+GOLDEN_RATIO = (np.sqrt(5) - 1) / 2
 
 
 def repeats(weight_sum: float, jet_count: int) -> int:
-    """Return how often a jet of weight 1 (or more) is drawn, so that an epoch is about as long as without weights."""
+    """Return how often a jet of weight 1 or more is drawn, so that an epoch is about as long as without weights."""
     return int(min(MAX_REPEATS, max(1, jet_count // max(1.0, weight_sum))))
 
 
 def keep_probability(weight_N: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
-    """Return weaver's probability to keep a jet: its weight, between 0 and 1."""
+    """Return weaver's probability to keep a jet: its weight, clipped to 0 … 1."""
     return np.clip(weight_N.astype(np.float64), 0, 1)
 
 
 def resample(weight_N: npt.NDArray[np.floating], count: int, rng: np.random.Generator) -> npt.NDArray[np.intp]:
     """Return ``count`` indices, each jet in proportion to its weight.
 
-    Systematic resampling: the expected number of copies is that of weaver's independent draws, but it varies by less
-    than one, and the total does not vary at all, so that the length of an epoch is known in advance.
+    This is systematic resampling. The expected number of copies of a jet is that of weaver's independent draws, but it
+    varies by less than one, and the total does not vary: the length of an epoch is known in advance.
     """
     cumulative = np.cumsum(keep_probability(weight_N))
     if count == 0:
@@ -41,14 +45,9 @@ def resample(weight_N: npt.NDArray[np.floating], count: int, rng: np.random.Gene
     return np.minimum(found, len(cumulative) - 1)
 
 
-logger = logging.getLogger(__name__)
-COUNTING_ROWS = 100_000
-GOLDEN_RATIO = (np.sqrt(5) - 1) / 2
-
-
 @dataclass(frozen=True)
 class EpochPlan:
-    """The spans of the training files, the jets in each, and how many each gives in an epoch."""
+    """The spans of the training files, the number of jets in each, and the number that each gives in an epoch."""
 
     spans: tuple[Span, ...]
     selected: tuple[int, ...]
@@ -58,7 +57,7 @@ class EpochPlan:
     def make(cls, reader: RowReader, spans: Sequence[Span]) -> Self:
         """Count the jets that pass the selection, and sum their sampling weights.
 
-        Only the columns that selection and weights need are read, and none if there is neither.
+        Only the columns of the selection and the weights are read; if there are neither, none are.
 
         Raises:
             DataError: a file cannot be used, or no jet passes.
@@ -73,7 +72,7 @@ class EpochPlan:
 
     @classmethod
     def of_counts(cls, spans: Sequence[Span], selected: Sequence[int], weight_sums: Sequence[float] | None) -> Self:
-        """Return the plan for spans whose jets are counted, and whose probabilities to be kept are summed.
+        """Return the plan for spans of which the jets, and the sums of their probabilities to be kept, are known.
 
         Raises:
             DataError: every jet has weight 0.
@@ -90,13 +89,14 @@ class EpochPlan:
 
     @property
     def jet_count(self) -> int:
+        """Jets in an epoch, of all processes."""
         return sum(self.drawn)
 
     def order(self, rng: np.random.Generator) -> list[int]:
-        """Return the spans in an order in which every stretch has its share of every file.
+        """Return the spans in a random order in which every stretch has its share of every file.
 
-        Each file's spans are shuffled and spread evenly over the epoch. Files that stand next to each other in the list
-        are often of one class, so their phases follow the golden ratio, which spreads any run of neighbours evenly.
+        The spans of each file are shuffled and spread evenly over the epoch. Files that are next to each other in the
+        list are often of one class, so their phases follow the golden ratio, which spreads neighbours evenly.
         """
         keys = np.empty(len(self.spans))
         start = rng.uniform()

@@ -1,4 +1,4 @@
-"""From the file patterns of a configuration to files."""
+"""Finds the files that the patterns of a configuration name."""
 
 import hashlib
 import json
@@ -12,10 +12,15 @@ from phaze_ee.workspace import search_roots
 
 
 def expand_patterns(option: str, patterns: Sequence[str], project_root: Path | None) -> list[Path]:
-    """Return the files that the patterns of a configuration option name, sorted and each once.
+    """Return the files that the patterns of an option match, sorted, each once.
 
-    ``**`` reaches into folders and ``~`` is the home folder. A relative pattern is looked up under the search roots of
-    a project; the first root where it matches counts.
+    ``**`` matches folders and ``~`` is the home folder. A relative pattern is looked up in the search roots of a
+    project, and the first root with a match counts.
+
+    Args:
+        option: the name of the option, for errors.
+        patterns: paths or glob patterns.
+        project_root: the folder of the project; None: there is no project.
 
     Raises:
         UsageError: a pattern matches no file.
@@ -24,7 +29,7 @@ def expand_patterns(option: str, patterns: Sequence[str], project_root: Path | N
 
 
 def fingerprint(files: Iterable[Path], schema: DataSchema) -> str:
-    """Return a hash of the data configuration and of the files' names, sizes and times of change.
+    """Return a hash of the data configuration and of the names, sizes and modification times of files.
 
     Raises:
         DataError: a file does not exist any more.
@@ -45,7 +50,7 @@ def _matches(option: str, pattern: str, project_root: Path | None) -> list[Path]
     wanted = Path(pattern).expanduser()
     roots = (Path(),) if wanted.is_absolute() else search_roots(project_root)
     for root in roots:
-        # A name that is there is that file, whatever [ ] or * stand in it; so is every folder above the pattern.
+        # An existing file is taken as it is, even if its name has [ ] or *.
         is_name = (root / wanted).is_file()
         names = [str(wanted)] if is_name else glob(str(wanted), root_dir=root, recursive=True)  # noqa: PTH207 - absolute
         found = [root / name for name in names]

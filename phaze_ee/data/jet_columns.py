@@ -1,35 +1,38 @@
-"""Jets as the loaders carry them: standardised inputs without padding, which a batch gets at the last moment."""
+"""Jets on their way through the loaders: standardised values of particles, which become a batch at the last moment."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Self
 
-import numba
 import numpy as np
 import numpy.typing as npt
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from phaze_ee.compiled import compiled
 from phaze_ee.data.schema import DataSchema
-from phaze_ee.types import JetBatch, JetInputs
+from phaze_ee.types import JetBatch, JetInputs, Jets, LoadedJets, Padding, ragged_rows
 
 _PIECE = 8_192  # particles
 
 
 @dataclass(frozen=True)
 class Group:
-    """An input group of the data configuration: its variables, and what stands in slots without a particle."""
+    """An input group of the data configuration: its kind and variables, and the values of its padded slots.
+
+    ``padding`` has one value per variable; None: the jet's particles again.
+    """
 
     kind: str
     names: tuple[str, ...]
-    wrap: bool  # the particles again and again; otherwise the values of ``padding``
-    padding: tuple[float, ...]
+    padding: tuple[float, ...] | None
 
 
 @dataclass(frozen=True)
 class InputLayout:
-    """Which variables the inputs consist of, group after group, and the P slots that each jet is padded to."""
+    """The variables of the inputs, group after group, and the P slots that each jet is padded to."""
 
     length: int
     groups: tuple[Group, ...]
@@ -42,8 +45,8 @@ class InputLayout:
         for kind, name in schema.groups.items():
             names = tuple(config.input_dicts[name])
             params = [config.preprocess_params[variable] for variable in names]
-            padding = tuple(float(own["pad_value"]) for own in params)
-            groups.append(Group(kind, names, params[0]["pad_mode"] == "wrap", padding))
+            wrap = params[0]["pad_mode"] == "wrap"
+            groups.append(Group(kind, names, None if wrap else tuple(float(own["pad_value"]) for own in params)))
         return cls(schema.length, tuple(groups))
 
     @property
@@ -51,13 +54,26 @@ class InputLayout:
         """A name for each of the C channels: kind and variable."""
         return tuple(f"{group.kind}.{name}" for group in self.groups for name in group.names)
 
+    @cached_property
+    def padding(self) -> Padding:
+        """How weaver pads these inputs."""
+        return Padding(self.length, {group.kind: group.padding for group in self.groups})
+
+    @property
+    def channels(self) -> Iterator[tuple[str, slice]]:
+        """Each kind with its channels."""
+        first = 0
+        for group in self.groups:
+            yield group.kind, slice(first, first + len(group.names))
+            first += len(group.names)
+
 
 @dataclass(frozen=True)
 class JetColumns:
     """Jets as the values of particles, with at most P particles each; taking some of the jets copies no particle.
 
-    The values are standardised and clipped: one matrix with a row a particle, or C rows with one number a particle, as
-    files have them. ``start_N`` is where the particles of each jet begin in them. ``label_N`` is -1 where the class is
+    The values are standardised and clipped: a matrix with one row per particle, or C arrays with one number per
+    particle, as files have them. ``start_N`` is the first row of each jet. ``label_N`` is -1 where the class is
     unknown.
     """
 
@@ -72,8 +88,12 @@ class JetColumns:
         return len(self.count_N)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # as one tensor, which goes from a worker to this process through shared memory
-        values_VC, start_N = self._matrix()
+        # As one tensor, which goes from a worker to this process through shared memory.
+        values_VC, start_N = (
+            (self.values, self.start_N)
+            if isinstance(self.values, np.ndarray)
+            else (self._matrix(), self.count_N.cumsum(0) - self.count_N)
+        )
         return _unpickled, (torch.from_numpy(values_VC), replace(self, values=[], start_N=start_N).__dict__)
 
     @classmethod
@@ -85,16 +105,8 @@ class JetColumns:
         label_N: Int[Tensor, " N"],
         observers: dict[str, npt.NDArray[np.generic]],
     ) -> Self:
-        """Return jets whose particles stand one jet after the other."""
+        """Return jets from C arrays with the particles of all jets, jet after jet."""
         return cls(layout, rows, count_N.cumsum(0) - count_N, count_N, label_N, observers)
-
-    @classmethod
-    def of_padded(cls, layout: InputLayout, batch: JetBatch) -> Self:
-        """Return jets of which every slot counts as a particle."""
-        groups = [getattr(batch.inputs, group.kind) for group in layout.groups]
-        values_CV = torch.cat(groups, dim=1).transpose(0, 1).flatten(1).numpy()
-        count_N = torch.full((len(batch),), layout.length)
-        return cls.of_rows(layout, list(values_CV), count_N, batch.label_N, batch.observers)
 
     @classmethod
     def concatenate(cls, parts: Sequence["JetColumns"]) -> "JetColumns":
@@ -115,7 +127,7 @@ class JetColumns:
 
     def take(self, index_N: Tensor | slice) -> "JetColumns":
         """Return the jets that an index or a slice names."""
-        # as numpy: an index tensor with one element would pick a scalar instead of a column of one
+        # As numpy: an index tensor with one element would pick a scalar instead of a column of one.
         rows = index_N if isinstance(index_N, slice) else index_N.numpy()
         return replace(
             self,
@@ -126,57 +138,74 @@ class JetColumns:
         )
 
     def rows(self) -> Float[np.ndarray, "C V"]:
-        """Return the values of the jets' particles alone, one jet after the other, channel by channel."""
-        values_VC = np.empty((int(self.count_N.sum()), len(self.layout.names)), dtype=np.float32)
-        self._write(values_VC)
-        return np.ascontiguousarray(values_VC.T)
+        """Return the values of the jets' particles alone, jet after jet, channel by channel."""
+        return np.ascontiguousarray(self._matrix().T)
 
-    def padded(self) -> JetBatch:
-        """Return the jets as a network takes them, padded to P particles as weaver pads them."""
-        values_VC, start_N = self._matrix()
-        tensors, channel = {}, 0
-        for group in self.layout.groups:
-            output = np.empty((len(self), len(group.names), self.layout.length), dtype=np.float32)
-            padding_C = np.asarray(group.padding, dtype=np.float32)
-            pad_particles(values_VC, channel, start_N.numpy(), self.count_N.numpy(), group.wrap, padding_C, output)
-            tensors[group.kind] = torch.from_numpy(output)
-            channel += len(group.names)
-        # without a mask group every slot counts as real, as in weaver
-        mask = tensors.get("mask", torch.ones(len(self), 1, self.layout.length))
-        inputs = JetInputs(tensors["points"], tensors["features"], tensors.get("vectors"), mask)
+    def batch(self) -> JetBatch:
+        """Return the jets as a network takes them."""
+        rows = self._rows_by_kind()
+        mask_V1 = rows.pop("mask", None)
+        # Otherwise padding counts as real, as in weaver, or particles are left out: then only slots say which are real.
+        if mask_V1 is not None and self.layout.padding.fills["mask"] == (0.0,) and bool((mask_V1 == 1).all()):
+            inputs: Jets = LoadedJets(
+                rows["points"], rows["features"], rows.get("vectors"), self.count_N, self.layout.padding
+            )
+        else:
+            inputs = self._padded(rows, mask_V1)
         return JetBatch(inputs, self.label_N, self.observers)
 
-    def _matrix(self) -> tuple[Float[np.ndarray, "V C"], Int[Tensor, " N"]]:
-        """Return a matrix with the particles of the jets, perhaps among others, and where each jet begins in it."""
+    def _padded(self, rows: dict[str, Tensor], mask_V1: Tensor | None) -> JetInputs:
+        padding = self.layout.padding
+        slots = {kind: padding.fill(kind, row_VC, self.count_N) for kind, row_VC in rows.items()}
+        mask = (
+            torch.ones(len(self), 1, padding.length) if mask_V1 is None else padding.fill("mask", mask_V1, self.count_N)
+        )
+        return JetInputs(slots["points"], slots["features"], slots.get("vectors"), mask)
+
+    def _rows_by_kind(self) -> dict[str, Float[Tensor, "V _"]]:
+        """Return the particles of the jets, jet after jet, one matrix for each kind of input."""
+        place_V = self._places()
         if isinstance(self.values, np.ndarray):
-            return self.values, self.start_N
-        values_VC = np.empty((int(self.count_N.sum()), len(self.values)), dtype=np.float32)
+            row_VC = torch.from_numpy(self.values)
+            own_VC = row_VC[place_V] if isinstance(place_V, slice) else row_VC.index_select(0, place_V)
+            return {kind: own_VC[:, channels].contiguous() for kind, channels in self.layout.channels}
+        matrices = {}
+        for kind, channels in self.layout.channels:
+            values = [column_V[place_V] for column_V in self.values[channels]]
+            matrix_VC = np.empty((int(self.count_N.sum()), len(values)), dtype=np.float32)
+            interleave(values, matrix_VC)
+            matrices[kind] = torch.from_numpy(matrix_VC)
+        return matrices
+
+    def _matrix(self) -> Float[np.ndarray, "V C"]:
+        """Return a matrix with the particles of the jets alone, jet after jet."""
+        values_VC = np.empty((int(self.count_N.sum()), len(self.layout.names)), dtype=np.float32)
         self._write(values_VC)
-        return values_VC, self.count_N.cumsum(0) - self.count_N
+        return values_VC
 
     def _write(self, output_VC: Float[np.ndarray, "V C"]) -> None:
-        """Write the particles of the jets, one jet after the other."""
-        if not len(self):
-            return
-        first = int(self.start_N[0])
-        together = bool((self.start_N[1:] == (self.start_N + self.count_N)[:-1]).all())
-        places = slice(first, first + len(output_VC)) if together else self._places()
-        if isinstance(self.values, np.ndarray):
-            output_VC[:] = self.values[places]
-        else:
-            interleave([row_V[places] for row_V in self.values], output_VC)
+        """Write the particles of the jets, jet after jet."""
+        place_V = self._places()
+        if isinstance(self.values, list):
+            interleave([column_V[place_V] for column_V in self.values], output_VC)
+        elif isinstance(place_V, slice):
+            output_VC[:] = self.values[place_V]
+        else:  # a third of the time of numpy's indexing
+            torch.index_select(torch.from_numpy(self.values), 0, place_V, out=torch.from_numpy(output_VC))
 
-    def _places(self) -> npt.NDArray[np.int64]:
-        shift_N = self.start_N - (self.count_N.cumsum(0) - self.count_N)
-        shift_V = shift_N.repeat_interleave(self.count_N)
-        places: npt.NDArray[np.int64] = (shift_V + torch.arange(len(shift_V))).numpy()
-        return places
+    def _places(self) -> slice | Int[Tensor, " V"]:
+        """Return where the particles of the jets are in the values: a slice where they follow each other."""
+        if not len(self):
+            return slice(0, 0)
+        if bool((self.start_N[1:] == (self.start_N + self.count_N)[:-1]).all()):
+            return slice(int(self.start_N[0]), int(self.start_N[-1] + self.count_N[-1]))
+        return ragged_rows(self.start_N, self.count_N)
 
 
 def interleave(rows: Sequence[Float[np.ndarray, " V"]], output_VC: Float[np.ndarray, "V C"]) -> None:
-    """Write C rows of V numbers as V rows of C numbers."""
+    """Write C arrays of V numbers as V rows of C numbers."""
     fours = len(rows) - len(rows) % 4
-    # pieces stay in the processor's cache while their columns are written
+    # A piece stays in the processor's cache while its columns are written.
     for start in range(0, len(output_VC), _PIECE):
         stop = min(start + _PIECE, len(output_VC))
         for channel in range(0, fours, 4):
@@ -186,7 +215,7 @@ def interleave(rows: Sequence[Float[np.ndarray, " V"]], output_VC: Float[np.ndar
             output_VC[start:stop, channel] = rows[channel][start:stop]
 
 
-@numba.njit(cache=True)
+@compiled
 def write_four(
     one_V: Float[np.ndarray, " V"],
     two_V: Float[np.ndarray, " V"],
@@ -197,58 +226,12 @@ def write_four(
     channel: int,
     output_VC: Float[np.ndarray, "V C"],
 ) -> None:
-    """Write some particles of four rows as columns, from ``channel`` on: twice as fast as one row at a time."""
+    """Write some particles of four arrays as columns from ``channel`` on: twice as fast as one array at a time."""
     for place in range(start, stop):
         output_VC[place, channel] = one_V[place]
         output_VC[place, channel + 1] = two_V[place]
         output_VC[place, channel + 2] = three_V[place]
         output_VC[place, channel + 3] = four_V[place]
-
-
-@numba.njit(cache=True)
-def pad_particles(
-    values_VC: Float[np.ndarray, "V C"],
-    first: int,
-    start_N: Int[np.ndarray, " N"],
-    count_N: Int[np.ndarray, " N"],
-    wrap: bool,
-    padding_C: Float[np.ndarray, " C"],
-    output_NCP: Float[np.ndarray, "N C P"],
-) -> None:
-    """Fill the slots of jets with some channels of their particles, and the slots behind them.
-
-    weaver's own kernels take particles channel by channel and one jet after the other: jets in random order would first
-    have to be copied, which costs more than the padding.
-
-    Args:
-        values_VC: the particles of the jets, perhaps among others.
-        first: the first of the channels that are wanted.
-        start_N: where the particles of each jet begin.
-        count_N: how many it has, at most P.
-        wrap: whether the particles are repeated behind them; otherwise ``padding_C`` stands there.
-        padding_C: what stands in slots without a particle.
-        output_NCP: is written.
-    """
-    slots = np.uint64(output_NCP.shape[2])
-    for jet in range(output_NCP.shape[0]):
-        # unsigned, or each access would ask whether the index counts from the end, which halves the speed
-        start, count = np.uint64(start_N[jet]), np.uint64(count_N[jet])
-        for channel in range(output_NCP.shape[1]):
-            row_P = output_NCP[jet, channel]
-            column = np.uint64(first + channel)
-            for place in range(count):
-                row_P[place] = values_VC[start + place, column]
-            if wrap and count > 0:
-                filled = count
-                while filled < slots:  # twice as many each time
-                    width = min(filled, slots - filled)
-                    behind_P = row_P[filled:]
-                    for place in range(width):
-                        behind_P[place] = row_P[place]
-                    filled += width
-            else:
-                # weaver: a jet without particles has zeros where others would be repeated
-                row_P[count:] = 0 if wrap else padding_C[channel]
 
 
 def _unpickled(values_VC: Tensor, others: dict[str, Any]) -> JetColumns:

@@ -1,4 +1,4 @@
-"""The two ways through a data set: every jet once in order, and shuffled epochs for training."""
+"""Loaders of jets: every jet once in order for evaluation, and shuffled epochs for training."""
 
 import logging
 from collections.abc import Iterable, Iterator, Sequence
@@ -18,17 +18,17 @@ from phaze_ee.data.cache.reader import Cache
 from phaze_ee.data.cache.shards import ShardReader
 from phaze_ee.data.epochs import EpochPlan, resample
 from phaze_ee.data.jet_columns import JetColumns
-from phaze_ee.data.rows import Chunk, RowReader
+from phaze_ee.data.rows import RowReader, SpanJets
 from phaze_ee.data.schema import DataSchema
-from phaze_ee.data.spans import ChunkReader, split_into_spans
+from phaze_ee.data.spans import SpanReader, split_into_spans
 from phaze_ee.errors import DataError
 from phaze_ee.types import JetBatch
 
 logger = logging.getLogger(__name__)
 
 EVALUATION_ROWS = 5_000  # rows read at a time: 20 MB of inputs of 40 particles
-TRAINING_ROWS = 1_000  # smaller, so that a pool of shuffled jets mixes many files
-MEMORY_LIMIT = 2_000_000_000  # bytes of input tensors that are kept from epoch to epoch
+TRAINING_ROWS = 1_000  # fewer, so that a pool of shuffled jets mixes many files
+MEMORY_LIMIT = 2_000_000_000  # bytes of padded jets; smaller data sets are kept in memory from epoch to epoch
 
 
 def evaluation_loader(
@@ -42,39 +42,39 @@ def evaluation_loader(
 ) -> Iterable[JetBatch]:
     """Return an iterable over every jet of the files that passes ``test_time_selection``, once, in input order.
 
-    It can be walked several times. Memory is bounded by a few chunks of ``EVALUATION_ROWS`` rows per worker.
+    It can be walked several times. It holds a few spans of ``EVALUATION_ROWS`` rows per worker in memory.
 
     Args:
-        schema: what to read.
-        files: read in this order.
-        batch_size: jets per batch; the last may be smaller.
+        schema: the data configuration.
+        files: the files, in the order of reading.
+        batch_size: jets per batch; the last batch may be smaller.
         num_workers: processes that read ahead; 0: this process reads.
-        labelled: False if the files hold no labels; ``label_N`` is then -1.
-        cache: these jets, converted; they are read instead of the files.
+        labelled: False if the files have no labels; ``label_N`` is then -1.
+        cache: the converted jets of these files, which are read instead.
 
     Raises:
         DataError: a file cannot be used (also while iterating), or no jet passes the selection.
     """
     if cache is not None:
-        return _InOrder(ChunkReader(cache.reader, cache.spans, num_workers), len(cache.spans), batch_size, None)
+        return _InOrder(SpanReader(cache.reader, cache.spans, num_workers), len(cache.spans), batch_size, None)
     spans = split_into_spans(files, schema.weaver.treename, EVALUATION_ROWS, as_packed=True)
     reader = RowReader(schema, training=False, labelled=labelled)
-    return _InOrder(ChunkReader(reader, spans, num_workers), len(spans), batch_size, reader.selection)
+    return _InOrder(SpanReader(reader, spans, num_workers), len(spans), batch_size, reader.selection)
 
 
 @dataclass(frozen=True)
 class _InOrder:
-    chunks: ChunkReader
-    chunk_count: int
+    spans: SpanReader
+    span_count: int
     batch_size: int
     selection: str | None
 
     def __iter__(self) -> Iterator[JetBatch]:
-        jets = (chunk.jets for chunk in self.chunks.read(range(self.chunk_count)) if len(chunk.jets))
+        jets = (found.jets for found in self.spans.read(range(self.span_count)) if len(found))
         empty = True
-        for batch in recut(jets, repeat(self.batch_size)):
+        for piece in recut(jets, repeat(self.batch_size)):
             empty = False
-            yield batch.padded()
+            yield piece.batch()
         if empty:
             raise DataError(f"no jet passes the selection {self.selection!r} of the data config; loosen it")
 
@@ -82,13 +82,22 @@ class _InOrder:
 class TrainingLoader:
     """Shuffled batches of jets; one walk is an epoch.
 
-    Every jet comes exactly once per epoch (as often as its weight says, if the schema has weights). What comes depends
-    on seed, epoch, rank and ``world_size`` alone, not on the number of workers. With several ranks each gets an equal
-    share, so that all have as many batches; the few jets (fewer than ranks) that do not divide are left out, other
-    ones in each epoch.
+    Every jet comes exactly once per epoch, or as often as its weight says if the data configuration has weights. The
+    batches depend on seed, epoch, rank and ``world_size`` alone, not on the number of workers. All ranks get equally
+    many jets and batches. The few jets that do not divide, fewer than there are ranks, are left out; they are other
+    jets in each epoch.
 
-    The spans of an epoch come in random order. Of the jets of this rank, ``POOL_JETS`` at a time are shuffled together:
-    pool after pool, so that a walk can begin at any batch and reads nothing before the pool in which that lies.
+    The spans of an epoch come in random order. The jets of a rank are shuffled in pools of ``POOL_JETS``, one after the
+    other, so that a walk can begin at any batch and reads nothing before the pool of that batch.
+
+    Args:
+        plan: the spans and the jets that each gives in an epoch.
+        spans: reads the spans of the plan.
+        batch_size: jets per batch.
+        seed: the seed of the shuffling.
+        rank: the number of this process, from 0.
+        world_size: the number of processes that share an epoch.
+        keep: keep all spans in memory once they are read.
 
     Attributes:
         jet_count: jets per epoch of this rank.
@@ -97,7 +106,7 @@ class TrainingLoader:
     def __init__(
         self,
         plan: EpochPlan,
-        chunks: ChunkReader,
+        spans: SpanReader,
         *,
         batch_size: int,
         seed: int,
@@ -106,45 +115,42 @@ class TrainingLoader:
         keep: bool,
     ) -> None:
         self.jet_count = plan.jet_count // world_size
-        self._plan, self._chunks = plan, chunks
+        self._plan, self._spans = plan, spans
         self._sizes = batch_sizes(self.jet_count, batch_size)
         self._seed, self._rank, self._epoch, self._first_batch = seed, rank, 0, 0
-        self._kept: dict[int, Chunk] | None = {} if keep else None
+        self._kept: dict[int, SpanJets] | None = {} if keep else None
 
     @property
     def selected_count(self) -> int:
-        """How many jets of the files pass the selection, on all ranks together."""
+        """Jets of the files that pass the selection, on all ranks together."""
         return sum(self._plan.selected)
 
     def numbered(self) -> tuple[Iterator[JetBatch], "TrainingLoader"]:
-        """Return every jet of the files once, in order, and a loader of the same epochs in which jets are numbers.
+        """Return every jet of the files once, in order, and a loader of the same epochs with numbers for jets.
 
-        Whoever keeps what it makes of the jets can so find it again: a batch of the loader has the jets' positions in
-        this order as its ``label_N``, and no particles. Walk the jets to their end first.
+        A batch of this loader has no particles, and its ``label_N`` are the positions of its jets in that order. With
+        these a caller finds again what it computed for each jet. Walk all jets first.
         """
-        kept: dict[int, Chunk] = {}
+        kept: dict[int, SpanJets] = {}
         twin = copy(self)
         twin._kept = kept
         return self._number(kept), twin
 
-    def _number(self, kept: dict[int, Chunk]) -> Iterator[JetBatch]:
+    def _number(self, kept: dict[int, SpanJets]) -> Iterator[JetBatch]:
         first = 0
-        for index, chunk in enumerate(self._chunks.read(range(len(self._plan.spans)))):
-            self._check_unchanged(index, chunk)
-            yield chunk.jets.padded()
-            position_N = torch.arange(first, first + len(chunk.jets))
-            kept[index] = Chunk(_without_particles(chunk.jets, position_N), chunk.weight_N)
-            first += len(chunk.jets)
+        for index, found in enumerate(self._spans.read(range(len(self._plan.spans)))):
+            self._check_unchanged(index, found)
+            yield found.jets.batch()
+            position_N = torch.arange(first, first + len(found))
+            kept[index] = replace(found, jets=_without_particles(found.jets, position_N))
+            first += len(found)
 
     def __len__(self) -> int:
         """Return the number of batches of a whole epoch."""
         return len(self._sizes)
 
     def set_epoch(self, epoch: int, first_batch: int = 0) -> None:
-        """Choose the epoch (0, 1, …) of the next walks, and the batch that they begin with.
-
-        The batches from there on are those of a whole walk.
-        """
+        """Choose the epoch (0, 1, …) of the next walks, and the batch that they begin with."""
         self._epoch, self._first_batch = epoch, first_batch
 
     def __iter__(self) -> Iterator[JetBatch]:
@@ -154,7 +160,7 @@ class TrainingLoader:
         jets = recut(self._pools(first_pool, pool_jets), [skipped, *sizes] if skipped else sizes)
         if skipped:
             next(jets, None)
-        return (batch.padded() for batch in jets)
+        return (piece.batch() for piece in jets)
 
     def _pools(self, first: int, pool_jets: int) -> Iterator[Shuffled]:
         pools = recut(self._share(first * pool_jets), repeat(pool_jets))
@@ -162,7 +168,7 @@ class TrainingLoader:
             yield Shuffled.by(np.random.default_rng([self._seed, self._epoch, self._rank, number]), jets)
 
     def _share(self, skipped: int) -> Iterator[JetColumns]:
-        """Yield this rank's part of the epoch, a stretch of the order that is the same on all ranks, but its start."""
+        """Yield this rank's jets of the epoch, without the first ``skipped``: a stretch of the order of all ranks."""
         order = self._plan.order(np.random.default_rng([self._seed, self._epoch]))
         drawn = [self._plan.drawn[index] for index in order]
         first, last = self._rank * self.jet_count + skipped, (self._rank + 1) * self.jet_count
@@ -171,30 +177,30 @@ class TrainingLoader:
             for index, count, end in zip(order, drawn, accumulate(drawn), strict=True)
             if end > first and end - count < last and count
         ]
-        for (index, start, stop), chunk in zip(own, self._read([index for index, _, _ in own]), strict=True):
-            yield self._drawn(index, chunk).take(slice(start, stop))
+        for (index, start, stop), found in zip(own, self._read([index for index, _, _ in own]), strict=True):
+            yield self._drawn(index, found).take(slice(start, stop))
 
-    def _read(self, indices: Sequence[int]) -> Iterator[Chunk]:
+    def _read(self, indices: Sequence[int]) -> Iterator[SpanJets]:
         kept = self._kept if self._kept is not None else {}
-        fresh = self._chunks.read([index for index in indices if index not in kept])
+        fresh = self._spans.read([index for index in indices if index not in kept])
         for index in indices:
             if index in kept:
                 yield kept[index]
                 continue
-            chunk = next(fresh)
-            self._check_unchanged(index, chunk)
+            found = next(fresh)
+            self._check_unchanged(index, found)
             if self._kept is not None:
-                self._kept[index] = chunk
-            yield chunk
+                self._kept[index] = found
+            yield found
 
-    def _drawn(self, index: int, chunk: Chunk) -> JetColumns:
-        if chunk.weight_N is None:
-            return chunk.jets
+    def _drawn(self, index: int, found: SpanJets) -> JetColumns:
+        if found.weight_N is None:
+            return found.jets
         rng = np.random.default_rng([self._seed, self._epoch, index, 1])
-        return chunk.jets.take(torch.from_numpy(resample(chunk.weight_N, self._plan.drawn[index], rng)))
+        return found.jets.take(torch.from_numpy(resample(found.weight_N, self._plan.drawn[index], rng)))
 
-    def _check_unchanged(self, index: int, chunk: Chunk) -> None:
-        if len(chunk.jets) != self._plan.selected[index]:
+    def _check_unchanged(self, index: int, found: SpanJets) -> None:
+        if len(found) != self._plan.selected[index]:
             path = self._plan.spans[index].path
             raise DataError(f"{path} changed while it was in use; start again with files that stay as they are")
 
@@ -216,21 +222,21 @@ def training_loader(
     world_size: int = 1,
     cache: Cache | None = None,
 ) -> TrainingLoader:
-    """Return shuffled batches for training; without a cache, data that fit into 2 GB are read once and kept.
+    """Return shuffled batches for training. Without a cache, data of at most 2 GB are read once and kept in memory.
 
     Args:
-        schema: what to read.
-        files: in any order.
-        batch_size: jets per batch; the last of an epoch may be smaller, or larger by one.
+        schema: the data configuration.
+        files: the files, in any order.
+        batch_size: jets per batch; the last batch of an epoch may be smaller, or larger by one.
         num_workers: processes that read ahead; 0: this process reads.
-        seed: of the shuffling.
-        rank: of this process, from 0.
-        world_size: processes that share an epoch.
-        cache: these jets, converted; they are read instead of the files.
+        seed: the seed of the shuffling.
+        rank: the number of this process, from 0.
+        world_size: the number of processes that share an epoch.
+        cache: the converted jets of these files, which are read instead.
 
     Raises:
-        DataError: a file cannot be used (also while iterating), no jet passes the selection, or there are not two jets
-            for each rank.
+        DataError: a file cannot be used (also while iterating), no jet passes the selection, or there are fewer than
+            two jets for each rank.
     """
     reader: RowReader | ShardReader
     if cache is None:
@@ -244,7 +250,7 @@ def training_loader(
         logger.info("batch_size %d exceeds the %d jets of an epoch: one smaller batch", batch_size, plan.jet_count)
     return TrainingLoader(
         plan,
-        ChunkReader(reader, plan.spans, num_workers),
+        SpanReader(reader, plan.spans, num_workers),
         batch_size=batch_size,
         seed=seed,
         rank=rank,

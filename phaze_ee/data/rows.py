@@ -1,24 +1,23 @@
-"""From rows of a file to jets: selection, new variables, labels, checks and padding, as weaver does them."""
+"""From rows of a file to jets: selection, new variables, labels, checks and standardisation, as weaver does them."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import awkward as ak
 import numpy as np
 import numpy.typing as npt
 import torch
-from jaxtyping import Int
-from torch import Tensor
+from jaxtyping import Float
 from weaver.utils.data.config import DataConfig
 from weaver.utils.data.eval_utils import _get_data_var_names
 from weaver.utils.data.preprocess import _build_weights
+from weaver.utils.data.tools import _fused_pad_and_stack
 from weaver.utils.dataset import _finalize_inputs
 
 from phaze_ee.data.jet_columns import InputLayout, JetColumns
-from phaze_ee.data.ragged import ragged_jets, standardised
 from phaze_ee.data.schema import DataSchema
 from phaze_ee.data.table import (
     ROW,
@@ -31,35 +30,46 @@ from phaze_ee.data.table import (
     selected_table,
 )
 from phaze_ee.errors import DataError
-from phaze_ee.types import JetBatch, JetInputs, Jets
 
 
 @dataclass(frozen=True)
-class Chunk:
-    """The selected jets of a span, with their sampling weights where the purpose is training with weights."""
+class SpanJets:
+    """The selected jets of a span of rows.
 
-    jets: JetColumns
-    weight_N: npt.NDArray[np.float32] | None
-
-
-@dataclass(frozen=True)
-class JetRows:
-    """The selected jets of a span, without padding where that is possible, and the rows where they stand in the file.
-
-    ``label_N`` is -1 where the class is unknown.
+    ``row_N`` are the rows of the file where they are. ``weight_N`` are their sampling weights; None: they have none,
+    or the purpose is evaluation.
     """
 
-    jets: Jets
-    label_N: Int[Tensor, " N"]
-    observers: dict[str, npt.NDArray[np.generic]]
+    jets: JetColumns
     row_N: npt.NDArray[np.int64]
+    weight_N: npt.NDArray[np.float32] | None = None
 
     def __len__(self) -> int:
         return len(self.row_N)
 
+    @classmethod
+    def concatenate(cls, parts: Sequence["SpanJets"]) -> "SpanJets":
+        """Return all jets of some parts of a file, without their weights."""
+        jets = JetColumns.concatenate([part.jets for part in parts])
+        return cls(jets, np.concatenate([part.row_N for part in parts]))
+
+    def take(self, index_N: slice) -> "SpanJets":
+        """Return the jets that a slice names, without their weights."""
+        return SpanJets(self.jets.take(index_N), self.row_N[index_N])
+
 
 class RowReader:
-    """Turns rows of files into jets, for one purpose: training or evaluation, with or without labels."""
+    """Turns rows of files into jets for training or evaluation.
+
+    Args:
+        schema: the data configuration.
+        training: apply ``selection`` and read sampling weights; otherwise apply ``test_time_selection`` and read
+            observers.
+        labelled: read labels; otherwise ``label_N`` is -1.
+
+    Raises:
+        DataError: the standardisation is not computed yet.
+    """
 
     def __init__(self, schema: DataSchema, *, training: bool, labelled: bool = True) -> None:
         if schema.needs_standardisation:
@@ -68,7 +78,7 @@ class RowReader:
 
     @classmethod
     def of_file(cls, schema: DataSchema, path: Path) -> Self:
-        """Return a reader for evaluation, with labels if the file has any of their columns.
+        """Return a reader for evaluation; it reads labels if the file has any of their columns.
 
         Raises:
             DataError: the file cannot be read.
@@ -85,22 +95,26 @@ class RowReader:
 
     @cached_property
     def config(self) -> DataConfig:
+        """weaver's configuration for this purpose."""
         return self.schema.config_for(training=self.training, labelled=self.labelled)
 
     @cached_property
     def layout(self) -> InputLayout:
+        """The variables of the inputs."""
         return InputLayout.of(self.schema)
 
     @property
     def selection(self) -> str | None:
+        """The expression that jets must pass; None: all pass."""
         expression: str | None = self.config.selection if self.training else self.config.test_time_selection
         return expression
 
     @property
     def has_weights(self) -> bool:
+        """Whether jets have sampling weights."""
         return self.config.weight_name is not None
 
-    def read(self, span: Span) -> Chunk:
+    def read(self, span: Span) -> SpanJets:
         """Return the selected jets of some rows, in file order.
 
         Raises:
@@ -109,24 +123,11 @@ class RowReader:
         """
         table = self._checked_table(span)
         weight_N = self._weights(table, span.path) if self.has_weights else None
-        return Chunk(self._columns(table, span.path), weight_N)
-
-    def read_ragged(self, span: Span) -> JetRows:
-        """Return the same jets without padding, unless only padding can say which particles are real.
-
-        Raises:
-            DataError: as for :meth:`read`.
-        """
-        table = self._checked_table(span)
-        jets = ragged_jets(table, self.config, self.schema.groups)
-        row_N = ak.to_numpy(table[ROW])
-        if jets is None:
-            batch = self._batch(table, span.path)
-            return JetRows(batch.inputs, batch.label_N, batch.observers, row_N)
-        return JetRows(jets, torch.from_numpy(ak.to_numpy(table["_label_"])), self._observers(table, span.path), row_N)
+        row_N = ak.to_numpy(table[ROW])  # before weaver sees the table
+        return SpanJets(self._columns(table, span.path), row_N, weight_N)
 
     def _checked_table(self, span: Span) -> ak.Array:
-        """Return the selected rows with all that a jet is made of, checked; the label is ``_label_``."""
+        """Return the selected rows with labels (``_label_``) and all variables of the inputs, which are finite."""
         table = self._table(span, {*self.config.preprocess_params, *self._label_names, *self._side_names})
         table["_label_"] = self._labels(table, span.path)
         check_lengths(table, list(self.config.preprocess_params), span.path)
@@ -135,7 +136,11 @@ class RowReader:
         return table
 
     def survey(self, span: Span) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
-        """Return the row numbers of the selected jets and their sampling weights (ones if there are no weights)."""
+        """Return the row numbers of the selected jets and their sampling weights (1 if there are none).
+
+        Raises:
+            DataError: the file cannot be read or lacks a branch, or an expression fails.
+        """
         table = self._table(span, self._weight_names)
         weight_N = self._weights(table, span.path) if self.has_weights else np.ones(len(table), dtype=np.float32)
         return ak.to_numpy(table[ROW]), weight_N
@@ -185,26 +190,77 @@ class RowReader:
         return label_N
 
     def _columns(self, table: ak.Array, path: Path) -> JetColumns:
-        rows = standardised(table, self.config, self.schema.groups, self.schema.length)
-        if rows is None:
-            return JetColumns.of_padded(self.layout, self._batch(table, path))
         label_N = torch.from_numpy(ak.to_numpy(table["_label_"]))
-        return JetColumns.of_rows(
-            self.layout, list(rows.values_CV.numpy()), rows.count_N, label_N, self._observers(table, path)
-        )
+        observers = self._observers(table, path)
+        lists = _lists(table, list(self.config.preprocess_params))
+        groups = list(self.schema.groups.values())
+        rows, count_N = self._padded(table, groups) if lists is None else _standardised(lists, self.config, groups)
+        return JetColumns.of_rows(self.layout, rows, torch.from_numpy(count_N), label_N, observers)
 
-    def _batch(self, table: ak.Array, path: Path) -> JetBatch:
-        observers = self._observers(table, path)  # before weaver transforms the columns in place
-        output: Mapping[str, Any] = _finalize_inputs(table, self.config)
-        tensors = {kind: torch.from_numpy(output[f"_{group}"]) for kind, group in self.schema.groups.items()}
-        features = tensors["features"]
-        # without a mask group every slot counts as real, as in weaver
-        mask = tensors.get("mask", features.new_ones(len(features), 1, self.schema.length))
-        inputs = JetInputs(tensors["points"], features, tensors.get("vectors"), mask)
-        return JetBatch(inputs, torch.from_numpy(output["_label_"]), observers)
+    def _padded(self, table: ak.Array, groups: Sequence[str]) -> "_Rows":
+        """Return the jets as weaver pads them: every slot counts as a particle, and a mask says which are real."""
+        count_N = np.full(len(table), self.schema.length)
+        output: Mapping[str, Any] = _finalize_inputs(table, self.config)  # changes the table
+        rows = [row_V for group in groups for row_V in output[f"_{group}"].swapaxes(0, 1).reshape(-1, count_N.sum())]
+        return _Rows(rows, count_N)
 
     def _observers(self, table: ak.Array, path: Path) -> dict[str, npt.NDArray[np.generic]]:
         return {name: _one_number_a_jet(table[name], name, path) for name in self.config.z_variables}
+
+
+class _Lists(NamedTuple):
+    """The columns of the inputs, particle after particle; the particles of a jet end at the next offset."""
+
+    values_V: dict[str, npt.NDArray[Any]]
+    offsets: npt.NDArray[np.int64]
+
+
+class _Rows(NamedTuple):
+    """C arrays with the particles of all jets, and the number of particles of each jet."""
+
+    rows: list[Float[np.ndarray, " V"]]
+    count_N: npt.NDArray[np.int64]
+
+
+def _lists(table: ak.Array, names: list[str]) -> _Lists | None:
+    """Return the content of columns that are lists of the same lengths; None if they are not."""
+    values: dict[str, npt.NDArray[Any]] = {}
+    offsets: npt.NDArray[np.int64] | None = None
+    for name in names:
+        layout = ak.to_packed(table[name]).layout  # a selection may have left an index or a gap
+        if not isinstance(layout, ak.contents.ListOffsetArray) or not isinstance(
+            layout.content, ak.contents.NumpyArray
+        ):
+            return None
+        own = np.asarray(layout.offsets.data)
+        if offsets is not None and not np.array_equal(own, offsets):
+            return None
+        values[name], offsets = np.asarray(layout.content.data), own
+    return None if offsets is None else _Lists(values, offsets.astype(np.int64, copy=False))
+
+
+def _standardised(lists: _Lists, config: DataConfig, groups: Sequence[str]) -> _Rows:
+    """Return the channels of the first P particles of each jet, group after group, standardised and clipped."""
+    rows = [row_V for group in groups for row_V in _prepared(lists, config, group)]
+    count_N = np.diff(lists.offsets)
+    length = config.input_shapes[groups[0]][2]
+    if count_N.max(initial=0) > length:
+        place_V = np.arange(lists.offsets[-1]) - np.repeat(lists.offsets[:-1], count_N)
+        rows, count_N = [row_V[place_V < length] for row_V in rows], np.minimum(count_N, length)
+    return _Rows(rows, count_N)
+
+
+def _prepared(lists: _Lists, config: DataConfig, group: str) -> Float[np.ndarray, "C V"]:
+    """Return the particles of a group, standardised and clipped.
+
+    weaver does that while it pads. Here it sees one jet that holds all particles and needs no padding.
+    """
+    names = config.input_dicts[group]
+    count = int(lists.offsets[-1])
+    one_jet = {name: ak.unflatten(lists.values_V[name], [count]) for name in names}
+    params = {name: {**config.preprocess_params[name], "length": count, "pad_mode": "constant"} for name in names}
+    prepared_CV: Float[np.ndarray, "C V"] = _fused_pad_and_stack(one_jet, names, params)[0]
+    return prepared_CV
 
 
 def _label(name: str, table: ak.Array, path: Path) -> npt.NDArray[np.generic]:

@@ -1,4 +1,4 @@
-"""What a weaver data YAML says about the data: classes, inputs, selection, weights."""
+"""The content of a weaver data YAML: classes, inputs, selection, weights."""
 
 import copy
 import json
@@ -30,8 +30,8 @@ class DataSchema:
     """A checked weaver data configuration.
 
     Attributes:
-        options: the configuration as plain values, with resolved standardisation and reweighting where known.
-        weaver: weaver's own view of it.
+        options: the configuration as plain values, with standardisation and reweighting where they are known.
+        weaver: weaver's own object for it.
         class_names: the label of each class, in the order of the network's outputs.
         groups: the input group (a name of the YAML) of each kind: points, features, vectors, mask.
         length: P, the particles that a jet is padded or cut to.
@@ -42,10 +42,19 @@ class DataSchema:
     def __init__(
         self, options: Mapping[str, Any], origin: str = "data config", trusted: Collection[str] = frozenset()
     ) -> None:
-        """Check ``options``, as a weaver YAML holds them; ``origin`` says in errors where they come from."""
+        """Check a configuration.
+
+        Args:
+            options: the content of a weaver YAML.
+            origin: where it comes from, for errors.
+            trusted: expressions that may be any Python.
+
+        Raises:
+            DataError: something in it is wrong.
+        """
         check_options(options, origin, trusted)
         self.trusted = frozenset(trusted)
-        # weaver writes into the mapping it gets, and into nested ones
+        # weaver changes the mapping that it gets, and nested ones.
         self.options: dict[str, Any] = copy.deepcopy(dict(options))
         self.weaver = _weaver_config(self.options, origin)
         self.class_names: tuple[str, ...] = tuple(self.weaver.label_value)
@@ -84,7 +93,7 @@ class DataSchema:
         return cls(options, origin, trusted)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # DataConfig cannot be unpickled (its __getattr__ recurses), and worker processes need the schema
+        # Worker processes need the schema, and a DataConfig cannot be unpickled: its __getattr__ recurses.
         return type(self), (self.options, "data config", self.trusted)
 
     def __eq__(self, other: object) -> bool:
@@ -95,18 +104,18 @@ class DataSchema:
 
     @property
     def needs_standardisation(self) -> bool:
-        """Whether centres and scales marked ``auto`` are still to be computed from training files."""
+        """Whether centres and scales marked ``auto`` must still be computed from training files."""
         return any(params["center"] == "auto" for params in self.weaver.preprocess_params.values())
 
     @property
     def needs_reweighting(self) -> bool:
-        """Whether the histograms for reweighting are still to be computed from training files."""
+        """Whether the histograms for reweighting must still be computed from training files."""
         weights: dict[str, Any] = self.options.get("weights") or {"use_precomputed_weights": True}
         return not weights["use_precomputed_weights"] and not weights.get("reweight_hists")
 
     @property
     def bytes_per_jet(self) -> int:
-        """The size of one jet's input tensors."""
+        """Bytes of one jet's padded inputs."""
         channels: int = sum(self.weaver.input_shapes[name][1] for name in self.groups.values())
         return 4 * channels * self.length
 
@@ -130,7 +139,7 @@ class DataSchema:
         return type(self)(options, trusted=self.trusted)
 
     def config_for(self, *, training: bool, labelled: bool) -> DataConfig:
-        """Return a weaver configuration that asks for no column which the purpose can do without."""
+        """Return a weaver configuration that reads only the columns that the purpose needs."""
         options = copy.deepcopy(self.options)
         if training:
             options["observers"] = None
@@ -180,10 +189,10 @@ def _check_shapes(config: DataConfig, groups: Mapping[str, str], origin: str) ->
 
 
 def choose_background(class_names: Sequence[str], wanted: str | None) -> str | None:
-    """Return the background class: ``wanted``, or without a wish label_QCD where it is one of the classes, or None.
+    """Return the background class: ``wanted``; if that is None, label_QCD if it is a class, else None.
 
     Raises:
-        UsageError: ``wanted`` is not one of the classes.
+        UsageError: ``wanted`` is not a class.
     """
     if wanted is None:
         return DEFAULT_BACKGROUND if DEFAULT_BACKGROUND in class_names else None
@@ -199,17 +208,17 @@ def schema_with_inputs_of(
 ) -> DataSchema:
     """Return a data configuration that gives a model the inputs that it was trained with.
 
-    Tree, names of branches, selection and the formulas of variables are those of ``options``; labels, weights and
-    observers in it are not looked at. The standardisation is the model's.
+    Tree, branch names, selection and formulas are those of ``options``; its labels, weights and observers are ignored.
+    The standardisation is the model's.
 
     Args:
         model: the data configuration of the model.
         options: the content of a weaver data YAML.
-        origin: where it comes from, for errors.
+        origin: where the options come from, for errors.
         trusted: whether its expressions may be any Python, see :meth:`DataSchema.load`.
 
     Raises:
-        DataError: it is wrong, or has other input variables or another standardisation.
+        DataError: the options are wrong, or have other input variables or another standardisation.
     """
     unlabelled = {"labels": model.options["labels"], "weights": None, "observers": None, "monitor_variables": None}
     own_texts = model.trusted | (texts_in(options) if trusted else frozenset())
@@ -229,7 +238,7 @@ def schema_with_inputs_of(
 
 
 def _difference(model: DataSchema, other: DataSchema) -> str:
-    """Return in words the first thing in which the inputs of two data configurations differ."""
+    """Return a description of the first difference between the inputs of two data configurations."""
     ours, theirs = model.weaver.input_dicts, other.weaver.input_dicts
     for group, names in ours.items():
         given = theirs.get(group, [])
@@ -248,8 +257,8 @@ def _without(names: list[str], others: list[str]) -> str:
 def standardisation(config: DataConfig, files: Sequence[Path]) -> dict[str, Any]:
     """Return weaver's preprocessing parameters with the ``auto`` centres and scales computed.
 
-    As in weaver: centre is the median, 1/scale the larger distance to the 16 % and 84 % quantiles, both from the first
-    ``data_fraction`` of each file.
+    As in weaver, the centre is the median and 1/scale the larger distance from it to the 16 % and 84 % quantiles, both
+    from the first ``data_fraction`` of each file.
 
     Raises:
         DataError: a file cannot be used, or a value is NaN or infinite.
@@ -269,7 +278,7 @@ def standardisation(config: DataConfig, files: Sequence[Path]) -> dict[str, Any]
 def reweighting(config: DataConfig, files: Sequence[Path]) -> dict[str, list[list[float]]]:
     """Return weaver's histogram of sampling weights for each reweighting class.
 
-    Jets outside all bins and classes are left out before weaver sees them: their weight is 0 anyway.
+    Jets outside all bins or classes are left out first: their weight is 0 anyway.
 
     Raises:
         DataError: a file cannot be used, or a class has no jet in the bins.
@@ -289,7 +298,11 @@ def reweighting(config: DataConfig, files: Sequence[Path]) -> dict[str, list[lis
 
 
 def resolved_options(options: Mapping[str, Any], config: DataConfig, files: Sequence[Path]) -> dict[str, Any]:
-    """Return the options with everything computed that they leave to the training files."""
+    """Return the options with the standardisation and reweighting that they leave to the training files.
+
+    Raises:
+        DataError: a file cannot be used.
+    """
     resolved = copy.deepcopy(dict(options))
     if any(own["center"] == "auto" for own in config.preprocess_params.values()):
         resolved["preprocess"]["params"] = standardisation(config, files)

@@ -1,4 +1,4 @@
-"""Opening one file of jets and reading rows of it: ROOT, HDF5 and parquet."""
+"""Opens a file of jets and reads rows of it: ROOT, HDF5 and parquet."""
 
 import lzma
 import struct
@@ -20,7 +20,7 @@ import uproot
 
 from phaze_ee.errors import DataError
 
-# What the libraries raise on files that are absent, truncated or damaged (found by cutting and flipping bytes).
+# What the libraries raise on missing, truncated or damaged files, found by cutting files and flipping bytes.
 READ_ERRORS = (
     ArithmeticError,
     AssertionError,
@@ -46,23 +46,28 @@ _NO_NUMBERS = "does not hold plain numbers (but text, objects, records, times or
 
 
 class Source(ABC):
-    """An open file with one row a jet."""
+    """An open file with one row per jet.
+
+    Attributes:
+        row_count: the number of rows.
+        columns: the names of the columns.
+    """
 
     row_count: int
     columns: frozenset[str]
 
     @property
     def offsets(self) -> Sequence[int]:
-        """The rows between which the file is packed, from 0 to the last: what lies between two is unpacked together."""
+        """The first rows of the file's compressed blocks, and the number of rows; a block is unpacked as a whole."""
         return (0, self.row_count)
 
     @abstractmethod
     def read(self, columns: Sequence[str], start: int, stop: int) -> ak.Array:
-        """Return the rows from ``start`` up to ``stop`` of some columns, as records."""
+        """Return some columns of the rows from ``start`` up to ``stop``, as records."""
 
 
 class RootSource(Source):
-    """A TTree; ``treename`` may be left out where the file holds one tree."""
+    """A TTree; ``treename`` may be None if the file has one tree."""
 
     def __init__(self, path: Path, treename: str | None, stack: ExitStack) -> None:
         file = stack.enter_context(uproot.open(path))
@@ -81,7 +86,7 @@ class RootSource(Source):
 
 
 class ParquetSource(Source):
-    """A parquet file; rows are found through its row groups."""
+    """A parquet file, read by row groups."""
 
     def __init__(self, path: Path, treename: str | None, stack: ExitStack) -> None:
         self._file = stack.enter_context(pyarrow.parquet.ParquetFile(path))
@@ -104,12 +109,12 @@ class ParquetSource(Source):
                 groups.append(index)
             seen += rows
         table = self._file.read_row_groups(groups, columns=list(columns)).slice(start - skipped, stop - start)
-        # weaver's padding takes an array's content from its first element to its last offset: no slices
+        # weaver's padding reads an array's content from its first element, so the array must not be a slice.
         return ak.to_packed(ak.from_arrow(_without_nulls(table)))
 
 
 class Hdf5Source(Source):
-    """An HDF5 file with one array for each column at its root, as weaver writes and reads it.
+    """An HDF5 file with one array per column at its root, as weaver writes and reads it.
 
     Only numbers are read: arrays, and lists of numbers of variable length. Nothing is unpickled, as PyTables would do
     with attributes and object columns. No link is followed and no other file is opened.
@@ -190,7 +195,7 @@ SOURCES: Mapping[str, type[RootSource] | type[ParquetSource] | type[Hdf5Source]]
 
 @contextmanager
 def open_source(path: Path, treename: str | None = None) -> Iterator[Source]:
-    """Open a file by its suffix; errors of the reading library inside the block become a DataError.
+    """Open a file by its suffix. Errors of the reading library inside the block become a DataError.
 
     Raises:
         DataError: the suffix is unknown, or the file is missing, damaged, or has no or several trees.
@@ -209,7 +214,7 @@ def open_source(path: Path, treename: str | None = None) -> Iterator[Source]:
 
 
 def _without_nulls(table: pyarrow.Table) -> pyarrow.Table:
-    """Return the table in types that rule out nulls, which weaver's fast padding needs."""
+    """Return the table in types without nulls, which weaver's fast padding needs."""
     fields = []
     for field, column in zip(table.schema, table.columns, strict=True):
         is_list = hasattr(field.type, "value_type")

@@ -1,8 +1,7 @@
-"""Reading rows of files chunk by chunk, in this process or in workers, in the order that is asked for."""
+"""Reading files span by span, in this process or in worker processes, in any order."""
 
 import logging
 import multiprocessing
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -14,25 +13,26 @@ from typing import Any, Protocol, TypeVar
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from phaze_ee.data.rows import Chunk
+from phaze_ee.data.rows import SpanJets
 from phaze_ee.data.sources import open_source
 from phaze_ee.data.table import Span
 from phaze_ee.errors import DataError, PhazeError, RunError
+from phaze_ee.machine import core_count
 
 logger = logging.getLogger(__name__)
 ItemT = TypeVar("ItemT")
 
 # Below this many rows the start of worker processes (seconds each) costs more than they save.
 WORKER_ROWS = 100_000
-# How many times the wanted rows a span may have, where a file packs so many together.
+# A span may have this many times the wanted rows, where a file packs them together.
 _PACKED_TOGETHER = 4
 
 
 def split_into_spans(files: Iterable[Path], treename: str | None, rows: int, *, as_packed: bool = False) -> list[Span]:
-    """Return the rows of all files in order, in spans of at most ``rows``, or so many as :func:`spans_of` says.
+    """Return the rows of all files in order, in spans as :func:`spans_of` makes them.
 
     Raises:
-        DataError: a file cannot be read, or there is not one row in all of them.
+        DataError: a file cannot be read, or no file has rows.
     """
     spans = [span for path in files for span in spans_of(path, treename, rows, as_packed=as_packed)]
     if not spans:
@@ -55,10 +55,10 @@ def spans_of(path: Path, treename: str | None, rows: int, *, as_packed: bool = F
 
     Args:
         path: the file.
-        treename: its tree, where it has several.
-        rows: in a span.
-        as_packed: let spans end where the file's packing does, so that nothing is unpacked twice; what is packed
-            together may then make a span of up to four times ``rows``.
+        treename: the tree to read, where the file has several.
+        rows: the most rows in a span.
+        as_packed: let spans end where the file's compressed blocks end, so that no block is unpacked twice. A span may
+            then have up to four times ``rows``.
 
     Raises:
         DataError: the file cannot be read.
@@ -78,7 +78,7 @@ def spans_of(path: Path, treename: str | None, rows: int, *, as_packed: bool = F
 
 
 def ahead(items: Iterable[ItemT]) -> Iterator[ItemT]:
-    """Yield items in order; a thread makes the next while the caller uses one."""
+    """Yield items in order; a thread makes the next item while the caller uses the current one."""
     iterator = iter(items)
     with ThreadPoolExecutor(1) as pool:
         pending: Future[ItemT | None] = pool.submit(next, iterator, None)
@@ -87,10 +87,11 @@ def ahead(items: Iterable[ItemT]) -> Iterator[ItemT]:
             yield item
 
 
-class SpanReader(Protocol):
-    """What turns rows of a file into jets."""
+class Reader(Protocol):
+    """Turns rows of a file into jets."""
 
-    def read(self, span: Span) -> Chunk: ...
+    def read(self, span: Span) -> SpanJets:
+        """Return the selected jets of a span."""
 
 
 def _stamp(path: Path) -> tuple[int, int] | None:
@@ -103,28 +104,28 @@ def _stamp(path: Path) -> tuple[int, int] | None:
 
 
 @dataclass(frozen=True)
-class _ReadSpans(Dataset[Chunk | PhazeError]):
-    reader: SpanReader
+class _ReadSpans(Dataset[SpanJets | PhazeError]):
+    reader: Reader
     spans: Sequence[Span]
-    stamps: Mapping[Path, tuple[int, int] | None]  # of the files as they were found
+    stamps: Mapping[Path, tuple[int, int] | None]  # of the files when the reader was made
 
     def __len__(self) -> int:
         return len(self.spans)
 
-    def __getitem__(self, index: int) -> Chunk | PhazeError:
-        # torch would wrap an exception of a worker in its whole traceback, so it travels as a value
+    def __getitem__(self, index: int) -> SpanJets | PhazeError:
+        # torch would wrap a worker's exception in its whole traceback, so the exception is returned as a value.
         span = self.spans[index]
         try:
-            chunk = self.reader.read(span)
+            found = self.reader.read(span)
         except PhazeError as error:
             return error
         if _stamp(span.path) == self.stamps[span.path]:
-            return chunk
+            return found
         return DataError(f"{span.path} changed while it was in use; start again with files that stay as they are")
 
 
 class _Order(torch.utils.data.Sampler[int]):
-    """The indices that the workers read next; unlike a list, it can change between two passes."""
+    """The indices that the workers read next. Unlike those of a list, they can change between two passes."""
 
     def __init__(self) -> None:
         self.indices: Sequence[int] = ()
@@ -136,20 +137,23 @@ class _Order(torch.utils.data.Sampler[int]):
         return len(self.indices)
 
 
-class ChunkReader:
-    """Reads spans by index, in any order, with ``num_workers`` processes reading ahead.
+class SpanReader:
+    """Reads spans by index, in any order. The result does not depend on the number of workers.
 
-    The order of what it yields does not depend on the number of workers.
+    Args:
+        reader: turns a span into jets.
+        spans: the spans.
+        num_workers: processes that read ahead; 0: this process reads. Few rows are always read by this process.
     """
 
-    def __init__(self, reader: SpanReader, spans: Sequence[Span], num_workers: int) -> None:
+    def __init__(self, reader: Reader, spans: Sequence[Span], num_workers: int) -> None:
         stamps = {path: _stamp(path) for path in dict.fromkeys(span.path for span in spans)}
         self._dataset, self._order = _ReadSpans(reader, spans, stamps), _Order()
         rows = sum(span.stop - span.start for span in spans)
         workers = min(num_workers, len(spans), core_count()) if rows >= WORKER_ROWS else 0
-        self._loader: Iterable[Chunk | PhazeError] | None = self._start_workers(workers) if workers else None
+        self._loader: Iterable[SpanJets | PhazeError] | None = self._start_workers(workers) if workers else None
 
-    def _start_workers(self, workers: int) -> Iterable[Chunk | PhazeError]:
+    def _start_workers(self, workers: int) -> Iterable[SpanJets | PhazeError]:
         return DataLoader(
             self._dataset,
             batch_size=None,
@@ -160,8 +164,8 @@ class ChunkReader:
             persistent_workers=True,
         )
 
-    def read(self, indices: Sequence[int]) -> Iterator[Chunk]:
-        """Yield the chunks of some spans.
+    def read(self, indices: Sequence[int]) -> Iterator[SpanJets]:
+        """Yield the jets of some spans, in the order of ``indices``.
 
         Raises:
             DataError: a file cannot be used.
@@ -169,31 +173,26 @@ class ChunkReader:
         """
         self._order.indices = indices
         source = map(self._dataset.__getitem__, indices) if self._loader is None else _alive(self._loader)
-        for chunk in source:
-            if isinstance(chunk, PhazeError):
-                raise chunk
-            yield chunk
+        for found in source:
+            if isinstance(found, PhazeError):
+                raise found
+            yield found
 
 
 def worker_context() -> ForkServerContext:
-    """Return how processes that read jets are started."""
-    # Not fork: this process has threads by now (torch, the progress bar, CUDA). The server that workers are forked
-    # from imports the libraries once; they take seconds.
+    """Return the context that starts processes that read jets."""
+    # Not fork: this process has threads (torch, the progress bar, CUDA). Workers are forked from a server that imports
+    # the libraries, which takes seconds, only once.
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["phaze_ee.data.warm_up"])
     return context
 
 
-def core_count() -> int:
-    """Return the cores that this process may use: reading is work for the CPU, more workers would only wait."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
+def _unchanged(found: Any) -> Any:
+    return found
 
 
-def _unchanged(chunk: Any) -> Any:
-    return chunk
-
-
-def _alive(loader: Iterable[Chunk | PhazeError]) -> Iterator[Chunk | PhazeError]:
+def _alive(loader: Iterable[SpanJets | PhazeError]) -> Iterator[SpanJets | PhazeError]:
     try:
         yield from loader
     except RuntimeError as error:

@@ -1,4 +1,4 @@
-"""Tables of columns read from files, and weaver's expressions on them, with errors that say where."""
+"""Tables of columns from files, and weaver's expressions on them, with errors that name file and row."""
 
 import ctypes
 import re
@@ -19,8 +19,8 @@ from phaze_ee.data.sources import open_source
 from phaze_ee.errors import USER_CODE_ERRORS, DataError
 
 ROW = "phaze_ee_row"
-TRAINING_FLAG = "aux_training_"  # weaver's name: true in training only; expressions may use it
-# with trust_expressions they may be any Python; awkward's kernels raise ArgumentError for a float where an int belongs
+TRAINING_FLAG = "aux_training_"  # weaver's name of a column that is true in training only; expressions may use it
+# With trust_expressions they may be any Python. awkward's kernels raise ArgumentError for a float in place of an int.
 EXPRESSION_ERRORS = (*USER_CODE_ERRORS, StopIteration, ctypes.ArgumentError)
 
 
@@ -34,7 +34,7 @@ class Span:
 
 
 def columns_for(config: DataConfig, names: Iterable[str]) -> tuple[set[str], dict[str, str]]:
-    """Return the columns of a file and the new variables (in the order of the YAML) that ``names`` are made of."""
+    """Return the file's columns and the new variables, in the order of the YAML, that ``names`` are made from."""
     columns: set[str] = set()
     used: set[str] = set()
     todo = list(names)
@@ -61,13 +61,13 @@ def selected_table(
     cut_columns, cut_formulas = columns_for(config, _get_data_var_names(selection) if selection else ())
     table = read_table(config, span, columns | cut_columns)
     table[TRAINING_FLAG] = training
-    with np.errstate(all="ignore"):  # what is not finite afterwards is refused by check_finite, with its row
+    with np.errstate(all="ignore"):  # check_finite refuses values that are not finite, and names their row
         table = add_variables(table, cut_formulas, span.path)
         return add_variables(select(table, selection, span.path), formulas, span.path)
 
 
 def read_table(config: DataConfig, span: Span, columns: Iterable[str]) -> ak.Array:
-    """Return rows of a file with the row number (``ROW``) and the values that ``file_magic`` gives it.
+    """Return rows of a file, with the row number (``ROW``) and the columns that ``file_magic`` adds.
 
     Raises:
         DataError: the file cannot be read, or lacks a branch.
@@ -94,10 +94,10 @@ def _nearest(name: str, columns: Iterable[str]) -> str:
 
 
 def select(table: ak.Array, selection: str | None, path: Path) -> ak.Array:
-    """Return the rows that pass a selection, whose variables are in the table.
+    """Return the rows that pass a selection; None: all. The table must have its variables.
 
     Raises:
-        DataError: the selection cannot be computed, or is not one yes or no per row.
+        DataError: the selection cannot be computed, or does not give one true or false per row.
     """
     if selection is None:
         return table
@@ -113,7 +113,11 @@ def select(table: ak.Array, selection: str | None, path: Path) -> ak.Array:
 
 
 def add_variables(table: ak.Array, formulas: Mapping[str, str], path: Path) -> ak.Array:
-    """Return the table with new variables computed in the order of the data configuration."""
+    """Return the table with new variables, computed in the order of ``formulas``.
+
+    Raises:
+        DataError: an expression fails.
+    """
     for name, formula in formulas.items():
         try:
             table = _build_new_variables(table, {name: formula})
@@ -123,7 +127,11 @@ def add_variables(table: ak.Array, formulas: Mapping[str, str], path: Path) -> a
 
 
 def evaluate(name: str, formula: str, table: ak.Array, path: Path) -> Any:
-    """Return the value of an expression on a table."""
+    """Return the value of an expression on a table.
+
+    Raises:
+        DataError: the expression fails.
+    """
     try:
         return _eval_expr(formula, table)
     except EXPRESSION_ERRORS as error:
@@ -170,10 +178,10 @@ def check_one_per_jet(table: ak.Array, name: str, path: Path) -> None:
 
 
 def check_finite(table: ak.Array, name: str, path: Path, length: int | None = None) -> None:
-    """Refuse NaN, infinity and what is no number in a variable; particles beyond ``length`` are not looked at.
+    """Refuse NaN, infinity and other things than numbers in the first ``length`` particles; None: in all.
 
     Raises:
-        DataError: naming variable, file and row.
+        DataError: with variable, file and row.
     """
     column = table[name]
     values = np.array("") if column.fields else ak.to_numpy(ak.flatten(column, axis=None))
@@ -194,7 +202,7 @@ def check_finite(table: ak.Array, name: str, path: Path, length: int | None = No
 
 
 def holds_any(config: DataConfig, path: Path, names: Iterable[str]) -> bool:
-    """Return whether a file tells anything of ``names``: by one of the columns they are made of, or by its own name.
+    """Return whether a file gives any of ``names``: one of the columns that they are made from, or by its file name.
 
     Raises:
         DataError: the file cannot be read.
@@ -207,7 +215,7 @@ def holds_any(config: DataConfig, path: Path, names: Iterable[str]) -> bool:
 
 
 def _names_in_file(config: DataConfig, columns: Iterable[str]) -> dict[str, str]:
-    """Return, for the columns that a file must hold, the names that they have there."""
+    """Return the columns that a file must hold, each with its name in the file."""
     wanted = sorted(set(columns) - (config.file_magic or {}).keys() - {TRAINING_FLAG})
     return {name: _replace_all(name, config.branch_magic or {}) for name in wanted}
 

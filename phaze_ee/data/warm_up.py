@@ -1,13 +1,13 @@
-"""Imported by the server that worker processes are forked from: loads, once, what reading jets needs.
+"""Imported by the server that worker processes are forked from: loads the libraries for reading jets once.
 
-Loading compiled padding, weaver's and ours, takes seconds on its own, so it is called here with a single particle.
+Loading compiled loops, weaver's and ours, takes seconds, so they are called here with a single particle.
 """
 
 import awkward as ak
 import numpy as np
 from weaver.utils.data.tools import _fused_pad_and_stack
 
-from phaze_ee.data.jet_columns import interleave, pad_particles
+from phaze_ee.data.jet_columns import interleave
 
 for pad_mode in ("wrap", "constant"):
     _fused_pad_and_stack(
@@ -16,8 +16,7 @@ for pad_mode in ("wrap", "constant"):
         {"x": {"length": 1, "pad_mode": pad_mode, "center": None, "scale": 1, "min": -5, "max": 5, "pad_value": 0}},
     )
 
-row_1, place_1 = np.zeros(1, dtype=np.float32), np.zeros(1, dtype=np.int64)
-from_file_1 = np.frombuffer(bytes(4), dtype=np.float32)  # cannot be written to, which makes it another type
+row_1 = np.zeros(1, dtype=np.float32)
+from_file_1 = np.frombuffer(bytes(4), dtype=np.float32)  # read-only, which numba compiles separately
 for rows in (row_1, from_file_1):
     interleave([rows] * 4, np.empty((1, 4), dtype=np.float32))
-pad_particles(row_1.reshape(1, 1), 0, place_1, place_1, False, row_1, row_1.reshape(1, 1, 1))

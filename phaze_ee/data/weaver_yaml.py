@@ -1,4 +1,4 @@
-"""The shape of a weaver data YAML: sections, keys and types, checked before weaver sees it."""
+"""The format of a weaver data YAML: sections, keys and types, checked before weaver reads it."""
 
 import math
 from collections.abc import Collection, Mapping, Sequence
@@ -24,7 +24,7 @@ class _Section(BaseModel):
 
 
 class _Standardisation(_Section):
-    """What becomes of a variable: (value - center) * scale, no less than min and no more than max."""
+    """How a variable is standardised: (value - center) * scale, clipped to min … max."""
 
     center: FiniteFloat | Literal["auto"] | None
     scale: FiniteFloat
@@ -88,7 +88,7 @@ def read_options(path: Path) -> dict[str, Any]:
     """Return the content of a weaver data YAML as plain values.
 
     Raises:
-        DataError: the file cannot be read, or is no YAML mapping.
+        DataError: the file cannot be read, or is not a YAML mapping.
     """
     try:
         options = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -110,7 +110,7 @@ def texts_in(value: Any) -> frozenset[str]:
 
 
 def _yaml_problem(path: Path, error: yaml.YAMLError) -> str:
-    mark = getattr(error, "problem_mark", None)  # none where a character is not allowed at all
+    mark = getattr(error, "problem_mark", None)  # None if a character is not allowed at all
     if mark is None:
         return f"data config {path} is not valid YAML: {getattr(error, 'reason', type(error).__name__)}"
     return f"data config {path}:{mark.line + 1}: not valid YAML: {getattr(error, 'problem', 'not understood')}"
@@ -127,7 +127,7 @@ def check_options(options: Mapping[str, Any], origin: str, trusted: Collection[s
         trusted: expressions that may be any Python.
 
     Raises:
-        DataError: something is wrong, or an expression uses what is not allowed; it says what and where.
+        DataError: with the first problem and its place.
     """
     try:
         _WeaverYaml.model_validate(options)
@@ -149,7 +149,7 @@ def _check_variables(origin: str, variables: Sequence[str | list[Any]], paramete
     for name, *given in ([own] if isinstance(own, str) else own for own in variables):
         if not isinstance(name, str):
             raise DataError(f"{origin}: {name!r} is not the name of a variable")
-        if parameters is not None and name not in parameters:  # weaver takes all from there, or none
+        if parameters is not None and name not in parameters:  # weaver takes all parameters from there, or none
             raise DataError(f"{origin}: preprocess.params says nothing of {name}; add it, or remove params")
         try:
             _Standardisation.model_validate({**_DEFAULTS, **dict(zip(_DEFAULTS, given, strict=False))})
@@ -175,7 +175,7 @@ def _first_problem(error: ValidationError, options: Mapping[str, Any]) -> str:
 
 
 def _expressions(options: Mapping[str, Any]) -> dict[str, str]:
-    """Return every expression of the configuration by the name an error should give it."""
+    """Return every expression of the configuration, by the name that errors give it."""
     sections = {name: options.get(name) for name in ("selection", "test_time_selection")}
     weights = options.get("weights") or {}
     labels = {f"label {value}": value for value in options["labels"]["value"]}
@@ -186,7 +186,7 @@ def _expressions(options: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _check_acyclic(options: Mapping[str, Any], origin: str) -> None:
-    """Refuse variables defined through themselves, on which weaver would loop forever."""
+    """Refuse variables that are defined through themselves: weaver would not end."""
     formulas = {name: text for name, text in (options.get("new_variables") or {}).items() if name != text}
     needs = {
         name: [other for other in _get_data_var_names(text) if other in formulas] for name, text in formulas.items()

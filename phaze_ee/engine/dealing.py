@@ -1,23 +1,26 @@
-"""Which jets go through a tagger together. What comes out does not depend on the number of threads."""
+"""Deals the jets of a batch out to chunks that go through a tagger together.
+
+The chunks, and so the answers, do not depend on the number of threads.
+"""
 
 from collections.abc import Iterator
 from itertools import pairwise
 
 import torch
-from jaxtyping import Int
 from torch import Tensor
 
 from phaze_ee.models.tagger import Tagger
+from phaze_ee.shapes import Int
 
-# A batch makes at least so many chunks, so that small batches occupy all threads; without padding only two where they
-# would have fewer jets than _JETS, because threads help each other inside a chunk, and calls cost less than they gain:
-# with 248 jets on two threads, two chunks were 1 to 9 % faster than four in twelve comparisons.
+# A batch makes at least _CHUNKS chunks, so that a small batch keeps all threads busy. Without padding it makes fewer,
+# but at least two, where a chunk would have fewer than _JETS jets: threads help each other inside a chunk, and fewer
+# chunks need fewer calls. With 248 jets on two threads, two chunks were 1 to 9 % faster than four in 12 runs.
 _CHUNKS = 4
 _JETS = 128
-# A chunk of padded jets makes at most so many multiply-accumulates, unless one unit alone makes more, and wastes at
-# most so many on padding: what the calls of one walk take, or there would be many small chunks. Measured with the
-# Particle Transformer (benchmarks/part.py) on a core that does 1.5e10 in a second; the calls alone took 0.01 s. A GPU
-# is given a hundred times as much: it does more at once.
+# A chunk of padded jets costs at most _CHUNK_MACS multiply-accumulates, unless one unit alone costs more. It wastes at
+# most _CALLS_MACS of them on padding, which is what the calls of one walk cost: a lower limit would make many small
+# chunks. Measured with the Particle Transformer (benchmarks/part.py) on a core with 1.5e10 multiply-accumulates per
+# second, where the calls alone took 0.01 s. The limits of a GPU, which does more at once, are _GPU_FACTOR times these.
 _CHUNK_MACS = 2_000_000_000
 _CALLS_MACS = 150_000_000
 _GPU_FACTOR = 100
@@ -26,13 +29,13 @@ _GPU_FACTOR = 100
 def deal(
     tagger: Tagger, count_N: Int[Tensor, " N"], unit_N: Int[Tensor, " N"], chunk_size: int
 ) -> list[Int[Tensor, " _"]]:
-    """Return the jets of each chunk, all together every jet once.
+    """Return the indices of the jets of each chunk; every jet is in one chunk.
 
     Args:
-        tagger: what the chunks go through.
-        count_N: the particles of each jet.
-        unit_N: jets of the same unit, counted from 0, stay together.
-        chunk_size: how many jets a chunk has at most, unless one unit has more.
+        tagger: the tagger that the chunks go through.
+        count_N: the number of particles of each jet.
+        unit_N: the unit of each jet, counted from 0; the jets of a unit stay together.
+        chunk_size: the most jets in a chunk, unless one unit has more.
     """
     if len(count_N) <= 1:
         return [torch.arange(len(count_N), device=count_N.device)]
@@ -44,7 +47,7 @@ def deal(
 
 
 def _round_robin(count_N: Int[Tensor, " N"], unit_N: Int[Tensor, " N"], chunk_size: int) -> list[Tensor]:
-    """Deal units, sorted by their numbers of particles, out to chunks, so that each chunk costs about the same."""
+    """Sort units by their number of particles and deal them out in turn, so that all chunks cost about the same."""
     units = int(unit_N.max()) + 1
     particles_U = torch.zeros(units, dtype=count_N.dtype).index_add(0, unit_N, count_N)
     several = min(_CHUNKS, max(2, len(count_N) // _JETS))
@@ -55,7 +58,7 @@ def _round_robin(count_N: Int[Tensor, " N"], unit_N: Int[Tensor, " N"], chunk_si
 
 
 def _buckets(tagger: Tagger, count_N: Int[Tensor, " N"], unit_N: Int[Tensor, " N"], chunk_size: int) -> list[Tensor]:
-    """Cut units, sorted by their longest jet, where a chunk is full or its padding costs more than a chunk's calls."""
+    """Sort units by their longest jet; start a new chunk where one is full or its padding costs more than its calls."""
     longest_U = torch.zeros_like(unit_N[: int(unit_N.max()) + 1]).scatter_reduce(0, unit_N, count_N, "amax")
     order_U = longest_U.argsort(descending=True, stable=True)
     jets_U = unit_N.bincount()[order_U]
@@ -71,7 +74,7 @@ def _buckets(tagger: Tagger, count_N: Int[Tensor, " N"], unit_N: Int[Tensor, " N
 
 
 def _starts(jets_U: list[int], macs_U: list[int], chunk_size: int, most: int, waste: int) -> Iterator[int]:
-    """Yield the first unit of each chunk; a jet of a chunk costs as much as its longest, that of the first unit."""
+    """Yield the first unit of each chunk. Each jet costs as much as the longest, in the first unit."""
     inside, used, padded_macs = 0, 0, 0
     for unit, (jets, macs) in enumerate(zip(jets_U, macs_U, strict=True)):
         inside, used = inside + jets, used + jets * macs

@@ -1,10 +1,9 @@
-"""Inference that skips what an exit makes unnecessary."""
+"""Inference in which each jet stops at the exit that its policy chooses."""
 
 from collections.abc import Callable
 from typing import Literal, TypeVar, final
 
 import torch
-from jaxtyping import Float, Int
 from torch import Tensor
 
 from phaze_ee.engine.dealing import deal
@@ -14,9 +13,10 @@ from phaze_ee.errors import UsageError
 from phaze_ee.exits.policies import ExitPolicy, ThresholdPolicy
 from phaze_ee.models.tagger import Tagger
 from phaze_ee.models.threads import ThreadTeam
+from phaze_ee.shapes import Float, Int
 from phaze_ee.types import Jets
 
-# Jets that go through the tagger together, at most: so many that those left behind an exit still hide the cost of calls
+# The most jets that go through the tagger together: enough for those that stay after an exit to hide the cost of calls
 # (benchmarks/cascade.py), and few enough to balance threads.
 _CHUNK = 512
 _BACKENDS: dict[str, Callable[[Tagger], Tagger]] = {
@@ -25,32 +25,30 @@ _BACKENDS: dict[str, Callable[[Tagger], Tagger]] = {
     "native": Tagger.native,
 }
 
-
 Result = TypeVar("Result")
 
 
 @final
 class Engine:
-    """Runs a tagger on jets and stops each at the exit where the policy lets it go.
+    """Runs a tagger on jets and stops each jet at the exit where the policy lets it leave.
 
-    Jets go through the tagger in chunks, into which they are dealt by multiplicity: so that chunks cost about the
-    same, and for a network that pads to its longest jet so that jets of similar length are together. Several threads
-    work on different chunks, and help with the edges of another's chunk when none is left
-    (:mod:`phaze_ee.models.threads`).
+    Jets go through the tagger in chunks. They are dealt out by multiplicity, so that all chunks cost about the same;
+    for a network that pads to its longest jet, a chunk has jets of similar length. Threads work on different chunks,
+    and help with the edges of another thread's chunk when no chunk is left (:mod:`phaze_ee.models.threads`).
 
     Args:
-        tagger: in evaluation mode.
-        policy: when jets leave; without one every jet gets the full model, and exits are not evaluated.
-        threads: how many chunks are worked on at once.
-        chunk_size: how many jets go through the tagger together, at most.
+        tagger: the tagger, in evaluation mode.
+        policy: decides where jets leave; None: every jet gets the full model, and no exit is evaluated.
+        threads: the number of chunks that run at the same time.
+        chunk_size: the most jets that go through the tagger together.
         event_budget: what the jets of an event may cost together; needs a :class:`ThresholdPolicy`.
-        backend: ``"auto"`` runs the form without padding where the network has one and lies on the CPU
-            (:meth:`Tagger.fastest_form`), ``"native"`` its compiled form (:meth:`Tagger.native`), ``"given"`` the
+        backend: ``"auto"`` runs the form without padding if the network has one and is on the CPU
+            (:meth:`Tagger.fastest_form`), ``"native"`` the compiled form (:meth:`Tagger.native`), ``"given"`` the
             tagger as it is.
 
     Raises:
         UsageError: the policy does not fit the tagger's exits or the budget, ``threads`` or ``chunk_size`` is not
-            positive, the backend is unknown, the network has no native form, or that cannot be compiled.
+            positive, the backend is unknown, or the network has no native form or it cannot be compiled.
     """
 
     def __init__(
@@ -83,10 +81,10 @@ class Engine:
 
         Args:
             jets: the batch.
-            event_N: the event of each jet, any integers; needed with an event budget, and without meaning otherwise.
+            event_N: the event of each jet, any integers; needed with an event budget, ignored otherwise.
 
         Raises:
-            UsageError: the tagger is in training mode, or there is an event budget and the events are not given.
+            UsageError: the tagger is in training mode, or ``event_N`` is missing although there is an event budget.
         """
         unit_N = torch.arange(len(jets)) if self.event_budget is None or event_N is None else consecutive(event_N)
         if self.event_budget is not None and event_N is None:
@@ -98,13 +96,13 @@ class Engine:
             return ChunkRun(self.tagger, self.policy, chunk, self._macs, self.event_budget, chunk_unit_N).finish()
 
         order_N, results = self._run_all(jets, unit_N, run)
-        if len(results) == 1:  # then the jets are in their order
+        if len(results) == 1:  # the jets are in their order
             return EngineResult(*results[0])
         columns = [torch.cat(column) for column in zip(*results, strict=True)]
         return EngineResult(*(_reordered(column, order_N) for column in columns))
 
     def every_exit(self, jets: Jets) -> Float[Tensor, "E N K"]:
-        """Return the logits of every exit for every jet, whatever the policy and its temperatures, the full model last.
+        """Return the logits of every exit for every jet, the full model last; policy and temperatures have no effect.
 
         Raises:
             UsageError: the tagger is in training mode.
@@ -113,10 +111,14 @@ class Engine:
         return _reordered(torch.cat(results, dim=1).transpose(0, 1), order_N).transpose(0, 1)
 
     def in_chunks(self, jets: Jets, run: Callable[[Jets], Result]) -> tuple[Int[Tensor, " N"], list[Result]]:
-        """Run something of the caller's own on chunks of a batch, on as many threads as the engine has.
+        """Run a function of the caller on chunks of a batch, on the engine's threads.
+
+        Args:
+            jets: the batch.
+            run: called with each chunk.
 
         Returns:
-            The jets in the order in which they stand in the chunks, and what ``run`` made of each chunk.
+            The indices of the jets in the order of the chunks, and the result of each chunk.
 
         Raises:
             UsageError: the tagger is in training mode.
@@ -126,9 +128,9 @@ class Engine:
     def _run_all(
         self, jets: Jets, unit_N: Int[Tensor, " N"], run: Callable[[Jets, Tensor], Result]
     ) -> tuple[Int[Tensor, " N"], list[Result]]:
-        """Run chunks of jets; return the order in which the jets stand in the chunks, and the chunks' results.
+        """Run chunks of jets; return the indices of the jets in the order of the chunks, and the chunks' results.
 
-        Jets of the same unit, counted from 0, stay together.
+        ``unit_N`` is the unit of each jet, counted from 0; the jets of a unit stay together.
         """
         if self.tagger.training or self.tagger.backbone.training:
             raise UsageError("the tagger is in training mode; call tagger.eval() before it goes into an Engine")

@@ -1,24 +1,27 @@
-"""The jets of one event share a budget: who may go on when it runs short."""
+"""The jets of one event share a budget: which of them may go on when it runs short."""
 
 from dataclasses import dataclass
 from typing import final
 
 import torch
-from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from phaze_ee.errors import UsageError
 from phaze_ee.results.base import Record
+from phaze_ee.shapes import Bool, Float, Int
 
 
 @final
 @dataclass(frozen=True)
 class EventBudget:
-    """At most so many multiply-accumulates for all jets of an event together.
+    """The most multiply-accumulates that all jets of an event may cost together.
 
-    Where not all jets of an event that want to go on can, those of which the tagger is least sure do, and the others
-    leave at the exit where they are. The first exit is never refused: an event whose first exits cost more than the
-    budget exceeds it.
+    If the budget does not allow all jets that want to go on, those with the lowest scores do, and the others leave at
+    the exit where they are. The first exit is never refused: an event whose first exits cost more than the budget
+    exceeds it.
+
+    Args:
+        macs: the budget of an event.
 
     Raises:
         UsageError: the budget is not positive.
@@ -28,7 +31,7 @@ class EventBudget:
 
     def __post_init__(self) -> None:
         if not self.macs > 0:
-            raise UsageError(f"an event budget of {self.macs:g} MACs lets no jet in; give a positive one")
+            raise UsageError(f"an event budget of {self.macs:g} MACs is too small for any jet; give a positive one")
 
     def refused(
         self,
@@ -40,13 +43,13 @@ class EventBudget:
         """Return which of N jets that want to go on must leave instead.
 
         Args:
-            score_N: how sure the tagger is of each.
-            event_N: which of U events each belongs to.
-            step_N: what each needs to the next exit.
-            spent_U: what the events have spent so far, all their jets counted.
+            score_N: the policy's score of each jet; high: the tagger is sure.
+            event_N: the event of each jet, one of U.
+            step_N: the multiply-accumulates of each jet up to the next exit.
+            spent_U: the multiply-accumulates that all jets of each event have spent so far.
         """
         order_N = score_N.argsort(stable=True)
-        order_N = order_N[event_N[order_N].argsort(stable=True)]  # event after event, in each the least sure first
+        order_N = order_N[event_N[order_N].argsort(stable=True)]  # event after event, lowest score first
         event, step = event_N[order_N], step_N[order_N]
         total = step.cumsum(0)
         before_U = torch.zeros_like(spent_U).index_add(0, event, step).cumsum(0).roll(1)
@@ -58,7 +61,10 @@ class EventBudget:
 
 @final
 class BudgetReport(Record):
-    """How often events ran out: ``cut`` had jets sent home by the budget, ``exceeded`` spent more all the same."""
+    """How events fared with a budget: in ``cut`` it made jets leave early, ``exceeded`` spent more than it.
+
+    ``exceeded`` counts events whose first exits alone cost more than the budget.
+    """
 
     events: int
     cut: int
@@ -68,7 +74,14 @@ class BudgetReport(Record):
     def of(
         cls, event_N: Int[Tensor, " N"], macs_N: Int[Tensor, " N"], refused_N: Tensor, budget: EventBudget
     ) -> "BudgetReport":
-        """Count events by what was spent on their jets and which of them were refused."""
+        """Count events.
+
+        Args:
+            event_N: the event of each jet, any integers.
+            macs_N: the multiply-accumulates spent on each jet.
+            refused_N: the jets that the budget made leave.
+            budget: the budget.
+        """
         unit_N: Tensor = torch.unique(event_N, return_inverse=True)[1]
         events = int(unit_N.max()) + 1 if len(unit_N) else 0
         spent_U = torch.zeros(events, dtype=macs_N.dtype).index_add(0, unit_N, macs_N)

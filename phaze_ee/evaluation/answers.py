@@ -1,4 +1,4 @@
-"""A tagger's answers for a whole data set."""
+"""Runs a tagger on a whole data set and collects the answers of all exits."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -10,31 +10,22 @@ from torch import nn
 
 from phaze_ee.engine.engine import Engine
 from phaze_ee.errors import DataError
+from phaze_ee.exits.answers import Answers
+from phaze_ee.exits.costs import ExitCosts
 from phaze_ee.models.tagger import Tagger
-from phaze_ee.types import JetBatch, Predictions
-
-
-@contextmanager
-def evaluation_mode(module: nn.Module) -> Iterator[None]:
-    """Put a module and all its parts into evaluation mode, and each part back into its own mode afterwards."""
-    training = {part: part.training for part in module.modules()}
-    module.eval()
-    try:
-        yield
-    finally:
-        for part, was_training in training.items():
-            part.training = was_training
+from phaze_ee.types import JetBatch
 
 
 def predict(
     tagger: Tagger, batches: Iterable[JetBatch], class_names: Sequence[str], device: torch.device | str = "cpu"
-) -> Predictions:
-    """Return the logits of every exit for every jet, in input order.
+) -> Answers:
+    """Return the answers of every exit for every jet, in input order.
 
     Args:
-        tagger: the network; it is moved to ``device`` and stays there, and keeps its training or evaluation mode.
-        batches: jets with labels (-1 where unknown) and observers, as a loader yields them.
-        class_names: the K classes in the order of the logits.
+        tagger: the network. It is moved to ``device`` and stays there; each module keeps its training or evaluation
+            mode.
+        batches: jets as a loader yields them, with labels (-1 where unknown) and observers.
+        class_names: the K classes, in the order of the logits.
         device: where the network runs.
 
     Raises:
@@ -55,11 +46,24 @@ def predict(
             observers.append(batch.observers)
     if sum(map(len, labels)) == 0:
         raise DataError("the files hold no jet that passes the selection; check the files and 'selection' in the YAML")
-    names = observers[0]
-    return Predictions(
+    particle_count_N = np.concatenate(counts)
+    return Answers(
         logits_ENK=np.concatenate(logits, axis=1),
         label_N=np.concatenate(labels),
-        particle_count_N=np.concatenate(counts),
+        particle_count_N=particle_count_N,
         class_names=tuple(class_names),
-        observers={name: np.concatenate([columns[name] for columns in observers]) for name in names},
+        costs=ExitCosts.of(engine.tagger, particle_count_N),
+        observers={name: np.concatenate([columns[name] for columns in observers]) for name in observers[0]},
     )
+
+
+@contextmanager
+def evaluation_mode(module: nn.Module) -> Iterator[None]:
+    """Put a module and its submodules into evaluation mode; on exit each gets its own mode back."""
+    training = {part: part.training for part in module.modules()}
+    module.eval()
+    try:
+        yield
+    finally:
+        for part, was_training in training.items():
+            part.training = was_training

@@ -1,15 +1,12 @@
-"""A tagger whose jets leave where a stored policy says, judged on labelled jets by the answers of all exits."""
+"""Evaluates a stored exit policy on labelled jets, from the answers of all exits."""
 
 from collections.abc import Sequence
 
 import numpy as np
-import torch
 
 from phaze_ee.evaluation.audits import MASS, WorkingPoint, audited_observables, exit_rates, mass_audit
 from phaze_ee.evaluation.metrics import expected_calibration_error
 from phaze_ee.evaluation.operating_point import (
-    Answers,
-    ExitIndex,
     bounds,
     confidence,
     cost_accuracy_area,
@@ -19,11 +16,10 @@ from phaze_ee.evaluation.operating_point import (
     operating_point,
 )
 from phaze_ee.evaluation.rejection import DEFAULT_EFFICIENCY
-from phaze_ee.exits.answers import CalibrationJets
-from phaze_ee.exits.policies import ThresholdPolicy, exit_index
+from phaze_ee.exits.answers import Answers, ExitIndex
+from phaze_ee.exits.policies import ThresholdPolicy
 from phaze_ee.exits.policy_file import CostCurve, ExitPolicyFile
 from phaze_ee.exits.targets import AnyTarget, SignalEfficiency
-from phaze_ee.models.tagger import Tagger
 from phaze_ee.results.evaluation import EvaluationResults
 from phaze_ee.results.policy import (
     CurvePoint,
@@ -35,36 +31,32 @@ from phaze_ee.results.policy import (
     RealisedRisk,
     ScoreCurve,
 )
-from phaze_ee.types import Predictions
 
 
 def evaluate_dynamic(
-    predictions: Predictions,
-    policy_file: ExitPolicyFile,
-    tagger: Tagger,
-    background: str | None,
-    evaluation: EvaluationResults,
+    answers: Answers, policy_file: ExitPolicyFile, background: str | None, evaluation: EvaluationResults
 ) -> DynamicResults:
-    """Judge a policy, its rivals and their bounds on the same jets as the exits, without running the network again.
+    """Compare a policy with other policies, and with what no policy can beat, on the same jets.
+
+    Everything is computed from the stored answers; the network does not run again.
 
     Args:
-        predictions: the answers of all exits for labelled jets.
-        policy_file: made for this model.
-        tagger: the form that the engine runs, to count multiply-accumulates.
-        background: the class that rejections refer to; None: there are none.
-        evaluation: of the same predictions; says where they come from.
+        answers: of all exits for labelled jets, without temperatures, with costs in MACs.
+        policy_file: a policy for this model.
+        background: the class that rejections refer to; None: no rejections.
+        evaluation: the evaluation of the exits on the same answers, for the names of project, model and files.
 
     Raises:
-        UsageError: the policy does not fit the tagger.
+        UsageError: the policy has another number of exits than the tagger.
     """
     policy = policy_file.policy()
-    policy.check(len(tagger.exit_stages))
-    answers = Answers.of(predictions, policy, tagger, background)
-    exit_index_N = _leave(policy, answers)
+    policy.check(answers.exit_count)
+    answers = answers.tempered(policy.temperatures)
+    exit_index_N = answers.exit_index(policy)
     behaviour = {
-        name: exit_behaviour(answers, index, exit_index_N) for index, name in enumerate(predictions.exit_names)
+        name: exit_behaviour(answers, index, exit_index_N, background) for index, name in enumerate(answers.exit_names)
     }
-    mass = _mass_audit(answers, exit_index_N, predictions, policy_file.target)
+    mass = _mass_audit(answers, exit_index_N, background, policy_file.target)
     return DynamicResults(
         project=evaluation.project,
         model=evaluation.model,
@@ -72,120 +64,110 @@ def evaluate_dynamic(
         classes=evaluation.classes,
         jets=evaluation.jets,
         files=evaluation.files,
-        policy=_policy_evaluation(answers, policy, policy_file.target, exit_index_N),
+        policy=_policy_evaluation(answers, policy, policy_file.target, exit_index_N, background),
         exits=behaviour,
-        curves=[_score_curve(curve, answers, list(behaviour.values())) for curve in policy_file.curves],
-        bounds=bounds(answers),
-        exit_rates=_exit_rates(answers, predictions, exit_index_N),
+        curves=[_score_curve(curve, answers, list(behaviour.values()), background) for curve in policy_file.curves],
+        bounds=bounds(answers, background),
+        exit_rates=_exit_rates(answers, exit_index_N, background),
         mass=mass if mass is not None and _passing(mass) else None,
         notes=_notes(policy_file, evaluation, mass, _absent(answers, policy_file.target)),
     )
 
 
-def _leave(policy: ThresholdPolicy, answers: Answers) -> ExitIndex:
-    exit_index_N: ExitIndex = exit_index(policy, torch.from_numpy(answers.logits_ENK)).numpy()
-    return exit_index_N
+def target_title(target: AnyTarget) -> str:
+    """Return a target as one line: its name and its parameters."""
+    values = target.model_dump(exclude={"name"}, exclude_none=True)
+    return f"{target.name}: " + ", ".join(f"{name} {_short(value)}" for name, value in values.items())
 
 
-def _curve_point(policy: ThresholdPolicy, answers: Answers) -> CurvePoint:
-    point = operating_point(answers, _leave(policy, answers), policy.exits)
-    return CurvePoint(**dict(point), thresholds=list(policy.thresholds))
+def realised_risks(answers: Answers, target: AnyTarget, exit_index_N: ExitIndex) -> list[RealisedRisk]:
+    """Return the risks of a target as they are on these jets; a risk for which no jet counts is left out."""
+    if _absent(answers, target):
+        return []
+    observed = [(risk, *risk.observed(exit_index_N)) for risk in target.risks(answers.double())]
+    return [
+        RealisedRisk(name=risk.name, epsilon=risk.epsilon, rate=fraction(np.arange(jets) < lost))
+        for risk, lost, jets in observed
+        if jets
+    ]
+
+
+def working_point(answers: Answers, target: AnyTarget, background: str | None) -> WorkingPoint | None:
+    """Return the working point of the target; else 50 % of the first signal class; None without a background."""
+    if isinstance(target, SignalEfficiency):
+        return WorkingPoint(target.signal, target.background, target.efficiency)
+    if background is None:
+        return None
+    signal = next(name for name in answers.class_names if name != background)
+    return WorkingPoint(signal, background, DEFAULT_EFFICIENCY)
 
 
 def _policy_evaluation(
-    answers: Answers, policy: ThresholdPolicy, target: AnyTarget, exit_index_N: ExitIndex
+    answers: Answers, policy: ThresholdPolicy, target: AnyTarget, exit_index_N: ExitIndex, background: str | None
 ) -> PolicyEvaluation:
     logits_NK = answers.mixture(exit_index_N)
-    right_N = logits_NK.argmax(axis=1) == answers.label_N
-    lost_N = answers.right_EN[-1].astype(int) - right_N
+    class_N = logits_NK.argmax(axis=1)
+    correct_N = class_N == answers.label_N
+    lost_N = answers.correct_EN[-1].astype(int) - correct_N
     return PolicyEvaluation(
-        **dict(_curve_point(policy, answers)),
+        **dict(_curve_point(policy, answers, background)),
         score=policy.score.name,
         target=target_title(target),
-        expected_calibration_error=expected_calibration_error(confidence(logits_NK), right_N),
+        expected_calibration_error=expected_calibration_error(confidence(logits_NK), correct_N),
         accuracy_drop=float(lost_N.mean()),
         accuracy_drop_error=float(lost_N.std() / np.sqrt(len(lost_N))),
-        disagreement=fraction(logits_NK.argmax(axis=1) != answers.predicted_EN[-1]),
+        disagreement=fraction(class_N != answers.class_EN[-1]),
         risks=realised_risks(answers, target, exit_index_N),
         exits_per_class=exits_per_class(answers, exit_index_N),
     )
 
 
-def target_title(target: AnyTarget) -> str:
-    """Return a target as one line: its name and what it is set to."""
-    values = target.model_dump(exclude={"name"}, exclude_none=True)
-    return f"{target.name}: " + ", ".join(f"{name} {_short(value)}" for name, value in values.items())
+def _curve_point(policy: ThresholdPolicy, answers: Answers, background: str | None) -> CurvePoint:
+    point = operating_point(answers, answers.exit_index(policy), policy.exits, background)
+    return CurvePoint(**dict(point), thresholds=list(policy.thresholds))
 
 
-def _short(value: object) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def realised_risks(answers: Answers, target: AnyTarget, exit_index_N: ExitIndex) -> list[RealisedRisk]:
-    """Return what the target holds down, as it is on the judged jets; a risk for which no jet counts is left out."""
-    if _absent(answers, target):
-        return []
-    count = len(answers.label_N)
-    jets = CalibrationJets(
-        logits_ENK=torch.from_numpy(answers.logits_ENK).double(),
-        label_N=answers.label_N,
-        cost_EN=np.zeros((answers.last + 1, count)),
-        weight_N=np.ones(count),
-        class_names=answers.class_names,
-    )
-    observed = [(risk, *risk.observed(exit_index_N)) for risk in target.risks(jets)]
-    return [
-        RealisedRisk(name=risk.name, epsilon=risk.epsilon, rate=fraction(np.arange(jets_) < lost))
-        for risk, lost, jets_ in observed
-        if jets_
-    ]
-
-
-def _absent(answers: Answers, target: AnyTarget) -> list[str]:
-    """Return the classes that the target needs and that have no jets."""
-    needed = [target.signal, target.background] if isinstance(target, SignalEfficiency) else []
-    return [name for name in needed if not (answers.label_N == answers.class_names.index(name)).any()]
-
-
-def _score_curve(curve: CostCurve, answers: Answers, exits: Sequence[ExitBehaviour]) -> ScoreCurve:
+def _score_curve(
+    curve: CostCurve, answers: Answers, exits: Sequence[ExitBehaviour], background: str | None
+) -> ScoreCurve:
+    policies = (ThresholdPolicy(curve.score, thresholds) for thresholds in curve.thresholds)
     points = sorted(
-        (_curve_point(ThresholdPolicy(curve.score, thresholds), answers) for thresholds in curve.thresholds),
-        key=lambda point: point.mean_macs,
+        (_curve_point(policy, answers, background) for policy in policies), key=lambda point: point.mean_macs
     )
     area = cost_accuracy_area(points, exits[0].all_leave, exits[-1].all_leave)
     return ScoreCurve(score=curve.score.name, points=points, area=area)
 
 
-def _exit_rates(answers: Answers, predictions: Predictions, exit_index_N: ExitIndex) -> list[ExitRates]:
-    """Return the exit rates of all jets, and of the background alone: there the class explains nothing."""
-    samples = {"all": np.ones(len(predictions), dtype=bool)}
-    if answers.background is not None:
-        samples[answers.background] = answers.label_N == answers.class_names.index(answers.background)
-    observables = audited_observables(predictions)
+def _exit_rates(answers: Answers, exit_index_N: ExitIndex, background: str | None) -> list[ExitRates]:
+    """Return the exit rates of all jets, and of the background alone, where the class explains nothing."""
+    samples = {"all": np.ones(len(answers), dtype=bool)}
+    if background is not None:
+        samples[background] = answers.of_class(background)
+    observables = audited_observables(answers)
     return [
         rates
         for sample, chosen_N in samples.items()
-        for rates in exit_rates(observables, exit_index_N, answers.last + 1, sample, chosen_N)
+        for rates in exit_rates(observables, exit_index_N, answers.exit_count + 1, sample, chosen_N)
     ]
 
 
 def _mass_audit(
-    answers: Answers, exit_index_N: ExitIndex, predictions: Predictions, target: AnyTarget
+    answers: Answers, exit_index_N: ExitIndex, background: str | None, target: AnyTarget
 ) -> MassAudit | None:
-    point = working_point(answers, target)
-    if point is None or MASS not in predictions.observers:
+    point = working_point(answers, target, background)
+    if point is None or MASS not in answers.observers:
         return None
-    return mass_audit(answers, exit_index_N, predictions.observers[MASS].astype(np.float64), point)
+    return mass_audit(answers, exit_index_N, answers.observers[MASS].astype(np.float64), point)
 
 
-def working_point(answers: Answers, target: AnyTarget) -> WorkingPoint | None:
-    """Return the target's working point; else 50 % of the first signal, or None without a background."""
-    if isinstance(target, SignalEfficiency):
-        return WorkingPoint(target.signal, target.background, target.efficiency)
-    if answers.background is None:
-        return None
-    signal = next(name for name in answers.class_names if name != answers.background)
-    return WorkingPoint(signal, answers.background, DEFAULT_EFFICIENCY)
+def _passing(mass: MassAudit) -> bool:
+    return mass.full_model.jets + mass.mixture.jets > 0
+
+
+def _absent(answers: Answers, target: AnyTarget) -> list[str]:
+    """Return the classes that the target needs and that have no jets."""
+    needed = [target.signal, target.background] if isinstance(target, SignalEfficiency) else []
+    return [name for name in needed if not answers.of_class(name).any()]
 
 
 def _notes(
@@ -206,5 +188,5 @@ def _notes(
     return notes
 
 
-def _passing(mass: MassAudit) -> bool:
-    return mass.full_model.jets + mass.mixture.jets > 0
+def _short(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

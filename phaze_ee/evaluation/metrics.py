@@ -1,56 +1,74 @@
 """How well one exit tells the classes apart."""
 
 from collections.abc import Sequence
+from itertools import combinations
 
 import numpy as np
-import numpy.typing as npt
 from jaxtyping import Bool, Float, Int
-from sklearn.metrics import confusion_matrix, roc_auc_score
 
 from phaze_ee.data.schema import choose_background
-from phaze_ee.errors import DataError, RunError
+from phaze_ee.errors import DataError
 from phaze_ee.evaluation.rejection import Discrimination, discriminate, rejection_at, thinned, working_points
-from phaze_ee.results.evaluation import ExitEvaluation, Rejection
+from phaze_ee.exits.answers import Answers, check_finite
+from phaze_ee.results.base import Provenance
+from phaze_ee.results.evaluation import EvaluationResults, ExitEvaluation, Rejection
+from phaze_ee.stats import roc_area
 
-BIN_COUNT = 15
+_CONFIDENCE_BINS = 15
+
+Logits = Float[np.ndarray, "N K"]
+Labels = Int[np.ndarray, " N"]
 
 
-def expected_calibration_error(
-    confidence_N: Float[npt.NDArray[np.float64], " N"], correct_N: Bool[npt.NDArray[np.bool_], " N"]
-) -> float:
-    """Return the expected calibration error of Guo et al. 2017 (arXiv:1706.04599, equation 5).
+def evaluate_exits(answers: Answers, background: str | None, provenance: Provenance) -> EvaluationResults:
+    """Evaluate every exit on labelled jets.
 
-    Jets are sorted by their confidence, the probability of the class they are assigned to, into 15 bins of equal width,
-    open below and closed above: (0, 1/15], …, (14/15, 1]. The error is the mean over the bins, weighted with their
-    numbers of jets, of |fraction of jets assigned correctly - mean confidence|. Empty bins add nothing.
+    Args:
+        answers: of all exits.
+        background: the class that rejections refer to, as for :func:`evaluate_exit`.
+        provenance: of the model and the jets, for the results.
+
+    Raises:
+        DataError: some jets have no true class.
+        RunError: a logit is not finite.
+        UsageError: ``background`` is not a class.
     """
-    bin_N = np.clip(np.ceil(confidence_N * BIN_COUNT).astype(np.int64) - 1, 0, BIN_COUNT - 1)
-    gap_per_bin = np.bincount(bin_N, weights=correct_N - confidence_N, minlength=BIN_COUNT)
-    return float(np.abs(gap_per_bin).sum() / len(confidence_N))
-
-
-Logits = Float[npt.NDArray[np.floating], "N K"]
-Labels = Int[npt.NDArray[np.int64], " N"]
+    background = choose_background(answers.class_names, background)
+    exits = {
+        name: evaluate_exit(logits_NK, answers.label_N, answers.class_names, background)
+        for name, logits_NK in zip(answers.exit_names, answers.logits_ENK, strict=True)
+    }
+    return EvaluationResults(
+        exits=exits,
+        project=provenance.project,
+        model=provenance.model,
+        model_hash=provenance.model_hash,
+        classes=list(answers.class_names),
+        jets=len(answers),
+        jets_per_class=answers.jets_per_class,
+        files=[str(path) for path in provenance.files],
+        notes=[*provenance.notes, *_notes(answers, background)],
+    )
 
 
 def evaluate_exit(
     logits_NK: Logits, label_N: Labels, class_names: Sequence[str], background: str | None
 ) -> ExitEvaluation:
-    """Judge one exit on a data set.
+    """Evaluate one exit on a data set.
 
-    A jet is assigned to the class of its largest logit, the first of them where several are equal. ``accuracy_error``
-    is the binomial standard error √(a(1-a)/N); ``loss`` is the mean cross-entropy in nats; ``roc_auc`` as in
-    :func:`one_vs_one_auc`; rejections as in :func:`phaze_ee.evaluation.rejection.rejection_at`.
+    A jet is assigned to the class of its largest logit, the first of equal ones. ``accuracy_error`` is the binomial
+    standard error √(a(1-a)/N); ``loss`` is the mean cross-entropy in nats; ``roc_auc`` is that of
+    :func:`one_vs_one_auc`; rejections are those of :func:`phaze_ee.evaluation.rejection.rejection_at`.
 
     Args:
         logits_NK: the exit's logits.
         label_N: the true classes, all known.
         class_names: the K classes.
-        background: the class that rejections refer to; None: label_QCD where it is one of the classes, else there are
-            no rejections.
+        background: the class that rejections refer to. None: label_QCD if it is one of the classes, else there are no
+            rejections.
 
     Raises:
-        DataError: there are no jets, or some without a true class.
+        DataError: there are no jets, or some have no true class.
         RunError: a logit is not finite.
         UsageError: ``background`` is not a class.
     """
@@ -68,59 +86,42 @@ def evaluate_exit(
         roc_auc=one_vs_one_auc(probability_NK, label_N),
         loss=float(-np.take_along_axis(log_probability_NK, label_N[:, None], axis=1).mean()),
         expected_calibration_error=expected_calibration_error(probability_NK.max(axis=1), correct_N),
-        confusion_matrix=confusion_matrix(label_N, predicted_N, labels=range(len(class_names))).tolist(),
+        confusion_matrix=_confusion_matrix(label_N, predicted_N, len(class_names)).tolist(),
         rejections=rejections,
         roc_curves=[thinned(curve) for curve in curves],
     )
 
 
-def one_vs_one_auc(probability_NK: Float[npt.NDArray[np.float64], "N K"], label_N: Labels) -> float | None:
-    """Return the mean area under the ROC curve over all pairs of classes that have jets; None without such a pair.
+def expected_calibration_error(confidence_N: Float[np.ndarray, " N"], correct_N: Bool[np.ndarray, " N"]) -> float:
+    """Return the expected calibration error (Guo et al. 2017, arXiv:1706.04599, equation 5).
 
-    For a pair (a, b) it is the mean of the areas for p_a on jets of a against b and for p_b on b against a, without
-    class weights (Hand and Till 2001; scikit-learn's ``multi_class="ovo", average="macro"``). With two classes it is
-    the ordinary area.
+    Jets are sorted by confidence, the probability of the assigned class, into 15 bins of equal width, open below and
+    closed above: (0, 1/15], …, (14/15, 1]. The error is the mean over the bins, weighted by the number of jets, of
+    |fraction of correct jets - mean confidence|. Empty bins add nothing.
     """
-    if len(np.unique(label_N)) < 2:
-        return None
-    classes = np.arange(probability_NK.shape[1])
-    scores = probability_NK[:, 1] if len(classes) == 2 else probability_NK
-    return float(roc_auc_score(label_N, scores, multi_class="ovo", average="macro", labels=classes))
+    bin_N = np.clip(np.ceil(confidence_N * _CONFIDENCE_BINS).astype(np.int64) - 1, 0, _CONFIDENCE_BINS - 1)
+    gap_per_bin = np.bincount(bin_N, weights=correct_N - confidence_N, minlength=_CONFIDENCE_BINS)
+    return float(np.abs(gap_per_bin).sum() / len(confidence_N))
 
 
-def jets_per_class(label_N: Labels, class_names: Sequence[str]) -> dict[str, int]:
-    """Return the number of jets of each class."""
-    counts = np.bincount(label_N, minlength=len(class_names))
-    return {name: int(count) for name, count in zip(class_names, counts, strict=True)}
+def one_vs_one_auc(probability_NK: Float[np.ndarray, "N K"], label_N: Labels) -> float | None:
+    """Return the mean area under the ROC curve over all pairs of classes that have jets; None if there is no pair.
 
-
-def _check(logits_NK: Logits, label_N: Labels) -> None:
-    if len(label_N) == 0:
-        raise DataError("there are no jets to evaluate")
-    unknown = int((label_N < 0).sum())
-    if unknown:
-        raise DataError(f"{unknown} of {len(label_N)} jets have no true class; evaluation needs labelled files")
-    check_finite(logits_NK)
-
-
-def check_finite(logits_NK: Logits) -> None:
-    """Refuse answers that are not numbers.
-
-    Raises:
-        RunError: a logit is NaN or infinite.
+    For a pair (a, b) it is the mean of the area for p_a with a as signal, and for p_b with b as signal, without class
+    weights (Hand and Till, Machine Learning 45 (2001) 171; scikit-learn's ``multi_class="ovo", average="macro"``).
+    With two classes it is the ordinary area.
     """
-    broken = int((~np.isfinite(logits_NK)).any(axis=1).sum())
-    if broken:
-        raise RunError(f"the network's answer is not finite for {broken} of {len(logits_NK)} jets; train it again")
+    areas = []
+    for one, other in combinations(np.unique(label_N).tolist(), 2):
+        pair_N = (label_N == one) | (label_N == other)
+        areas += [roc_area(label_N[pair_N] == positive, probability_NK[pair_N, positive]) for positive in (one, other)]
+    return float(np.mean(areas)) if areas else None
 
 
 def against_background(
-    logits_NK: Float[npt.NDArray[np.float64], "N K"],
-    label_N: Labels,
-    class_names: Sequence[str],
-    background: str | None,
+    logits_NK: Logits, label_N: Labels, class_names: Sequence[str], background: str | None
 ) -> tuple[list[Rejection], list[Discrimination]]:
-    """Return the rejection of the background for each other class, and the curves of those that have jets.
+    """Return the background rejection of each signal class, and the ROC curves of those that have jets.
 
     The background is chosen as in :func:`evaluate_exit`; without one both lists are empty.
     """
@@ -139,3 +140,28 @@ def against_background(
             rejections.append(rejection_at(curve, efficiency))
             curves.append(curve)
     return rejections, curves
+
+
+def _check(logits_NK: Logits, label_N: Labels) -> None:
+    if len(label_N) == 0:
+        raise DataError("there are no jets to evaluate")
+    unknown = int((label_N < 0).sum())
+    if unknown:
+        raise DataError(f"{unknown} of {len(label_N)} jets have no true class; evaluation needs labelled files")
+    check_finite(logits_NK)
+
+
+def _notes(answers: Answers, background: str | None) -> list[str]:
+    notes = []
+    absent = [name for name, count in answers.jets_per_class.items() if count == 0]
+    if absent:
+        notes.append(f"no jets of {', '.join(absent)} in these files: the AUC is averaged over the other classes")
+    if background is None:
+        notes.append("no rejections: set c.background to the background class")
+    return notes
+
+
+def _confusion_matrix(label_N: Labels, predicted_N: Labels, class_count: int) -> Int[np.ndarray, "K K"]:
+    """Return the number of jets by true class (rows) and predicted class (columns)."""
+    cells = np.bincount(label_N * class_count + predicted_N, minlength=class_count**2)
+    return cells.reshape(class_count, class_count)

@@ -1,57 +1,54 @@
-"""Do the exits notice jets of another kind? Scores of out-of-distribution (OOD) jets against the project's own."""
+"""Whether the exits notice jets of another kind: scores of out-of-distribution (OOD) jets and of the project's own."""
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import final
 
 import numpy as np
-import numpy.typing as npt
-import torch
-from jaxtyping import Float, Int
-from scipy.stats import rankdata
+from jaxtyping import Float
 
 from phaze_ee.errors import DataError
-from phaze_ee.evaluation.metrics import check_finite
 from phaze_ee.evaluation.ood_scores import OOD_SCORES, OODScore
 from phaze_ee.evaluation.operating_point import fraction
-from phaze_ee.exits.policies import ExitPolicy, exit_index, temper
+from phaze_ee.exits.answers import Answers, ExitIndex, check_finite
 from phaze_ee.exits.policy_file import ExitPolicyFile
 from phaze_ee.names import exit_names
 from phaze_ee.results.evaluation import EvaluationResults
 from phaze_ee.results.ood import OODDetection, OODPolicy, OODResults
 from phaze_ee.results.policy import Fraction
-from phaze_ee.types import Predictions
+from phaze_ee.stats import share_below
 
-FEWEST_JETS = 10
+LEAST_JETS = 10
 _FEW_JETS = 100
 _BINS = 40
-_RANGE = (0.005, 0.995)  # quantiles between which the histograms' bins lie
-
-FloatArray = npt.NDArray[np.float64]
+_RANGE = (0.005, 0.995)  # quantiles between which the bins of the histograms are
+_OWN, _OOD = "jets of the project", "OOD jets"
 
 
 def evaluate_ood(
-    own: Predictions,
-    ood: Predictions,
+    own: Answers,
+    ood: Answers,
     ood_files: Sequence[Path],
     policy_file: ExitPolicyFile | None,
     evaluation: EvaluationResults,
 ) -> OODResults:
-    """Judge all scores at all exits, and by the policy at the exit where each jet leaves.
+    """Evaluate all scores at all exits, and at the exit where each jet leaves by the policy.
 
     Args:
-        own: the answers for the project's jets; what they are is not looked at.
-        ood: the answers of the same network for jets of another kind, with or without labels.
-        ood_files: where these come from.
-        policy_file: made for this model; None: there is none.
-        evaluation: of the project's jets; says where they come from.
+        own: answers for the project's own jets; labels are not used.
+        ood: answers of the same network for jets of another kind, with or without labels.
+        ood_files: the files of these jets.
+        policy_file: a policy for this model; None if there is none.
+        evaluation: of the project's jets, for the names of project, model and files.
 
     Raises:
         DataError: one of the samples has fewer than ten jets.
         RunError: a logit is not finite.
+        UsageError: the policy has another number of exits than the tagger.
     """
-    samples = (_Sample(own, "jets of the project"), _Sample(ood, "OOD jets"))
-    names = own.exit_names
+    _check(own, _OWN)
+    _check(ood, _OOD)
+    policy = None if policy_file is None else _by_policy(own, ood, policy_file)
+    own_double, ood_double = own.double(), ood.double()
     return OODResults(
         project=evaluation.project,
         model=evaluation.model,
@@ -60,27 +57,25 @@ def evaluate_ood(
         files=evaluation.files,
         ood_jets=len(ood),
         ood_files=[str(path) for path in ood_files],
-        exits={name: _at_exit(samples, index) for index, name in enumerate(names)},
-        policy=None if policy_file is None else _by_policy(samples, policy_file),
-        notes=_notes(samples, evaluation.files, ood_files),
+        exits={name: _at_exit(own_double, ood_double, index) for index, name in enumerate(own.exit_names)},
+        policy=policy,
+        notes=_notes(own, ood, evaluation.files, ood_files),
     )
 
 
-def auroc(own_N: Float[FloatArray, " N"], ood_M: Float[FloatArray, " M"]) -> tuple[float, float]:
-    """Return the probability that an OOD jet has the larger score, ties counted half, and its standard error.
+def auroc(own_N: Float[np.ndarray, " N"], ood_M: Float[np.ndarray, " M"]) -> tuple[float, float]:
+    """Return the probability that an OOD jet has the larger score, with ties counted half, and its standard error.
 
-    The error is DeLong's (Biometrics 44 (1988) 837), from ranks as in Sun and Xu (IEEE Signal Process. Lett. 21
-    (2014) 1389). It holds for many jets, and is 0 where the samples do not overlap.
+    The error is that of DeLong et al. (Biometrics 44 (1988) 837), computed from ranks as in Sun and Xu (IEEE Signal
+    Process. Lett. 21 (2014) 1389). It is asymptotic, and 0 if the samples do not overlap.
     """
-    rank = rankdata(np.concatenate([own_N, ood_M]))
-    own_below_M = (rank[len(own_N) :] - rankdata(ood_M)) / len(own_N)
-    ood_below_N = (rank[: len(own_N)] - rankdata(own_N)) / len(ood_M)
+    own_below_M, ood_below_N = share_below(own_N, ood_M), share_below(ood_M, own_N)
     variance = own_below_M.var(ddof=1) / len(ood_M) + ood_below_N.var(ddof=1) / len(own_N)
     return float(own_below_M.mean()), float(np.sqrt(variance))
 
 
-def detection(own_N: Float[FloatArray, " N"], ood_M: Float[FloatArray, " M"]) -> OODDetection:
-    """Judge a score by its values for the project's jets and for OOD jets."""
+def detection(own_N: Float[np.ndarray, " N"], ood_M: Float[np.ndarray, " M"]) -> OODDetection:
+    """Evaluate a score by its values for N of the project's jets and M OOD jets."""
     area, error = auroc(own_N, ood_M)
     mean = float(own_N.mean())
     first, last = np.quantile(np.concatenate([own_N, ood_M]), _RANGE) - mean
@@ -96,96 +91,68 @@ def detection(own_N: Float[FloatArray, " N"], ood_M: Float[FloatArray, " M"]) ->
     )
 
 
-def _histogram(value_N: FloatArray, edges: FloatArray) -> list[int]:
+def _check(answers: Answers, kind: str) -> None:
+    if len(answers) < LEAST_JETS:
+        raise DataError(f"there are {len(answers)} {kind}, too few to judge by: give files with at least {LEAST_JETS}")
+    check_finite(answers.logits_ENK)
+
+
+def _histogram(value_N: Float[np.ndarray, " N"], edges: Float[np.ndarray, " B+1"]) -> list[int]:
     counts: list[int] = np.histogram(value_N.clip(edges[0], edges[-1]), edges)[0].tolist()
     return counts
 
 
-@final
-class _Sample:
-    """The answers of all exits for the jets of one kind, checked."""
-
-    def __init__(self, predictions: Predictions, kind: str) -> None:
-        if len(predictions) < FEWEST_JETS:
-            raise DataError(
-                f"there are {len(predictions)} {kind}, too few to judge by: give files with at least {FEWEST_JETS}"
-            )
-        for logits_NK in predictions.logits_ENK:
-            check_finite(logits_NK)
-        self.kind = kind
-        self.answers = predictions
-        self.logits_ENK = predictions.logits_ENK.astype(np.float64)
-
-    def __len__(self) -> int:
-        return len(self.answers)
-
-    @property
-    def exits(self) -> int:
-        """How many exits there are, the full model included."""
-        return len(self.logits_ENK)
-
-    def exit_index(self, policy: ExitPolicy) -> Int[npt.NDArray[np.int64], " N"]:
-        # In single precision, as the policy is judged everywhere else.
-        logits_ENK = temper(policy, torch.from_numpy(self.answers.logits_ENK))
-        index_N: npt.NDArray[np.int64] = exit_index(policy, logits_ENK).numpy()
-        return index_N
-
-
-_Samples = tuple[_Sample, _Sample]
-
-
-def _at_exit(samples: _Samples, exit_: int) -> dict[str, OODDetection]:
-    own, ood = (sample.logits_ENK for sample in samples)
+def _at_exit(own: Answers, ood: Answers, exit_: int) -> dict[str, OODDetection]:
     return {
-        name: detection(score(own, exit_), score(ood, exit_))
+        name: detection(score(own.logits_ENK, exit_), score(ood.logits_ENK, exit_))
         for name, score in OOD_SCORES.items()
-        if score.exists(exit_, len(own))
+        if score.exists(exit_, own.exit_count + 1)
     }
 
 
-def _by_policy(samples: _Samples, policy_file: ExitPolicyFile) -> OODPolicy:
+def _by_policy(own: Answers, ood: Answers, policy_file: ExitPolicyFile) -> OODPolicy:
     policy = policy_file.policy()
-    policy.check(samples[0].exits - 1)
-    own_N, ood_M = (sample.exit_index(policy) for sample in samples)
-    used = np.union1d(own_N, ood_M)
+    policy.check(own.exit_count)
+    # In single precision, as policies are evaluated everywhere else.
+    own_exit_N, ood_exit_M = (answers.tempered(policy.temperatures).exit_index(policy) for answers in (own, ood))
+    used = np.union1d(own_exit_N, ood_exit_M)
+    own_double, ood_double = own.double(), ood.double()
     scores = {
-        name: detection(*_where_jets_leave(score, samples, own_N, ood_M))
+        name: detection(*_where_jets_leave(score, own_double, ood_double, own_exit_N, ood_exit_M))
         for name, score in OOD_SCORES.items()
-        if not score.needs_full_model and all(score.exists(int(exit_), samples[0].exits) for exit_ in used)
+        if not score.needs_full_model and all(score.exists(int(exit_), own.exit_count + 1) for exit_ in used)
     }
-    own_exits, ood_exits = (_shares(index, samples[0].exits) for index in (own_N, ood_M))
+    own_exits, ood_exits = (_shares(index_N, own.exit_count + 1) for index_N in (own_exit_N, ood_exit_M))
     return OODPolicy(score=policy.score.name, exits=own_exits, ood_exits=ood_exits, scores=scores)
 
 
 def _where_jets_leave(
-    score: OODScore,
-    samples: _Samples,
-    own_exit_N: Int[npt.NDArray[np.int64], " N"],
-    ood_exit_M: Int[npt.NDArray[np.int64], " M"],
-) -> tuple[FloatArray, FloatArray]:
-    """Return the score of each jet at its exit, less the mean of all the project's jets there.
+    score: OODScore, own: Answers, ood: Answers, own_exit_N: ExitIndex, ood_exit_M: ExitIndex
+) -> tuple[Float[np.ndarray, " N"], Float[np.ndarray, " M"]]:
+    """Return the score of each jet at its exit, minus the mean score of all the project's jets there.
 
-    Without that the scales of the exits would mix: the logits of one exit may be twice those of another.
+    The mean is subtracted because scores of different exits have different scales: the logits of one exit may be twice
+    those of another.
     """
-    own_N, ood_M = (np.empty(len(sample)) for sample in samples)
+    own_N, ood_M = np.empty(len(own)), np.empty(len(ood))
     for exit_ in np.union1d(own_exit_N, ood_exit_M):
-        own_all_N, ood_all_M = (score(sample.logits_ENK, int(exit_)) for sample in samples)
+        own_all_N, ood_all_M = (score(answers.logits_ENK, int(exit_)) for answers in (own, ood))
         own_N[own_exit_N == exit_] = (own_all_N - own_all_N.mean())[own_exit_N == exit_]
         ood_M[ood_exit_M == exit_] = (ood_all_M - own_all_N.mean())[ood_exit_M == exit_]
     return own_N, ood_M
 
 
-def _shares(exit_N: Int[npt.NDArray[np.int64], " N"], exits: int) -> dict[str, Fraction]:
-    return {name: fraction(exit_N == index) for index, name in enumerate(exit_names(exits))}
+def _shares(exit_index_N: ExitIndex, exits: int) -> dict[str, Fraction]:
+    return {name: fraction(exit_index_N == index) for index, name in enumerate(exit_names(exits))}
 
 
-def _notes(samples: _Samples, files: Sequence[str], ood_files: Sequence[Path]) -> list[str]:
+def _notes(own: Answers, ood: Answers, files: Sequence[str], ood_files: Sequence[Path]) -> list[str]:
     notes = [
-        f"only {len(sample)} {sample.kind}: the errors of the AUROCs are too rough to rely on"
-        for sample in samples
-        if len(sample) < _FEW_JETS
+        f"only {len(answers)} {kind}: the errors of the AUROCs are too rough to rely on"
+        for answers, kind in ((own, _OWN), (ood, _OOD))
+        if len(answers) < _FEW_JETS
     ]
-    if samples[0].exits == 1:
+    if own.exit_count == 0:
         notes.append("the network has no exits: there is only the full model to judge")
     common = {Path(path).resolve() for path in files} & {path.resolve() for path in ood_files}
     if common:

@@ -1,109 +1,51 @@
-"""What a choice of exits costs and how well the merged answers do, simulated from the answers of all exits."""
+"""What a choice of exits costs and how accurate the merged answers are, from the answers of all exits."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
-from typing import final
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from jaxtyping import Bool, Float, Int
-from sklearn.metrics import roc_auc_score
+from jaxtyping import Bool, Float
 
 from phaze_ee.evaluation.metrics import against_background, expected_calibration_error
-from phaze_ee.exits.policies import ExitPolicy, temper
-from phaze_ee.models.tagger import Tagger
+from phaze_ee.exits.answers import Answers, ExitIndex
 from phaze_ee.results.policy import Bounds, ExitBehaviour, Fraction, OperatingPoint
-from phaze_ee.types import Predictions
-
-ExitIndex = Int[npt.NDArray[np.int64], " N"]
+from phaze_ee.stats import roc_area
 
 
-@final
-@dataclass(frozen=True)
-class Answers:
-    """What every exit says about the judged jets, the full model last, after any temperatures, and what they cost.
+def operating_point(
+    answers: Answers, exit_index_N: ExitIndex, exits: Collection[int] | None, background: str | None
+) -> OperatingPoint:
+    """Evaluate the mixture of answers that a choice of exits gives.
 
-    ``tagger`` is the form that the engine runs; of it only the count of multiply-accumulates is used.
-    """
-
-    logits_ENK: Float[npt.NDArray[np.float32], "E N K"]
-    label_N: Int[npt.NDArray[np.int64], " N"]
-    particle_count_N: Int[npt.NDArray[np.int64], " N"]
-    class_names: tuple[str, ...]
-    background: str | None
-    tagger: Tagger
-
-    @classmethod
-    def of(cls, predictions: Predictions, policy: ExitPolicy, tagger: Tagger, background: str | None) -> "Answers":
-        """Return the predictions as the policy sees them."""
-        return cls(
-            logits_ENK=temper(policy, torch.from_numpy(predictions.logits_ENK)).numpy(),
-            label_N=predictions.label_N,
-            particle_count_N=predictions.particle_count_N,
-            class_names=predictions.class_names,
-            background=background,
-            tagger=tagger,
-        )
-
-    @property
-    def last(self) -> int:
-        """The index of the full model."""
-        return len(self.logits_ENK) - 1
-
-    @property
-    def predicted_EN(self) -> Int[npt.NDArray[np.int64], "E N"]:
-        predicted_EN: npt.NDArray[np.int64] = self.logits_ENK.argmax(axis=2)
-        return predicted_EN
-
-    @property
-    def right_EN(self) -> Bool[npt.NDArray[np.bool_], "E N"]:
-        right_EN: npt.NDArray[np.bool_] = self.predicted_EN == self.label_N
-        return right_EN
-
-    def everywhere(self, exit_: int) -> ExitIndex:
-        """Return the choice that lets every jet leave at one exit."""
-        return np.full(len(self.label_N), exit_)
-
-    def mixture(self, exit_index_N: ExitIndex) -> Float[npt.NDArray[np.float64], "N K"]:
-        """Return the logits of the exit where each jet leaves."""
-        return self.logits_ENK[exit_index_N, np.arange(len(exit_index_N))].astype(np.float64)
-
-    def macs(self, exit_index_N: ExitIndex, exits: Collection[int] | None) -> float:
-        """Return the mean multiply-accumulates per jet; ``exits`` are the heads that are evaluated (None: all)."""
-        macs_EN = self.tagger.exit_macs(torch.from_numpy(self.particle_count_N), exits=exits).numpy()
-        return float(macs_EN[exit_index_N, np.arange(len(exit_index_N))].mean())
-
-
-def operating_point(answers: Answers, exit_index_N: ExitIndex, exits: Collection[int] | None) -> OperatingPoint:
-    """Judge a choice of exits; rejections and the error of the accuracy as in :mod:`phaze_ee.evaluation.metrics`.
+    Rejections and the error of the accuracy are defined as in :mod:`phaze_ee.evaluation.metrics`.
 
     Args:
-        answers: of all exits.
-        exit_index_N: where each jet leaves; the full model is the last exit.
-        exits: the exits whose heads are evaluated on the way, and cost; None: all.
+        answers: of all exits, with costs in MACs.
+        exit_index_N: the exit where each jet leaves; the full model is the last.
+        exits: the exits whose heads are evaluated, and cost; None: all.
+        background: the class that rejections refer to; None: no rejections.
     """
     logits_NK = answers.mixture(exit_index_N)
     accuracy = fraction(logits_NK.argmax(axis=1) == answers.label_N)
-    mean_macs = answers.macs(exit_index_N, exits)
-    left_E = np.bincount(exit_index_N, minlength=answers.last + 1)
+    mean_macs = answers.costs.mean(exit_index_N, exits)
+    left_E = np.bincount(exit_index_N, minlength=answers.exit_count + 1)
     return OperatingPoint(
         mean_macs=mean_macs,
-        macs_share=mean_macs / answers.macs(answers.everywhere(answers.last), ()),
+        macs_share=mean_macs / answers.costs.mean_full,
         accuracy=accuracy.value,
         accuracy_error=accuracy.error,
-        rejections=against_background(logits_NK, answers.label_N, answers.class_names, answers.background)[0],
+        rejections=against_background(logits_NK, answers.label_N, answers.class_names, background)[0],
         exit_fractions=(left_E / len(exit_index_N)).tolist(),
     )
 
 
-def fraction(chosen_N: Bool[npt.NDArray[np.bool_], " N"]) -> Fraction:
-    """Return how many of the jets are chosen, with the binomial standard error √(p(1-p)/N); N is not zero."""
+def fraction(chosen_N: Bool[np.ndarray, " N"]) -> Fraction:
+    """Return the fraction p of N > 0 jets that are chosen, with the binomial standard error √(p(1-p)/N)."""
     value = float(chosen_N.mean())
     return Fraction(value=value, error=float(np.sqrt(value * (1 - value) / len(chosen_N))), jets=len(chosen_N))
 
 
-def confidence(logits_NK: Float[npt.NDArray[np.floating], "N K"]) -> Float[npt.NDArray[np.float64], " N"]:
+def confidence(logits_NK: Float[np.ndarray, "N K"]) -> Float[np.ndarray, " N"]:
     """Return the largest class probability."""
     double_NK = logits_NK.astype(np.float64)
     confidence_N: npt.NDArray[np.float64] = np.exp(double_NK.max(axis=1) - np.logaddexp.reduce(double_NK, axis=1))
@@ -116,7 +58,8 @@ def cost_accuracy_area(
     """Return the area under accuracy against share of the full model's MACs, divided by the range of the shares.
 
     Trapezoids run from the cheapest exit, where every jet leaves at once, over the points to the full model, whose
-    share is 1; points outside this range are left out. None where the cheapest exit costs no less than the full model.
+    share is 1; points outside this range are left out. None if the cheapest exit costs at least as much as the full
+    model.
     """
     first, last = cheapest.macs_share, full.macs_share
     if first >= last:
@@ -126,44 +69,44 @@ def cost_accuracy_area(
     return float(np.trapezoid(accuracies, shares) / (last - first))
 
 
-def exit_behaviour(answers: Answers, exit_: int, exit_index_N: ExitIndex) -> ExitBehaviour:
-    """Judge one exit: alone, on the jets that leave there, and as a judge of its own answers.
+def exit_behaviour(answers: Answers, exit_: int, exit_index_N: ExitIndex, background: str | None) -> ExitBehaviour:
+    """Evaluate one exit: for all jets, for the jets that leave there, and how well it knows its own errors.
 
     Args:
-        answers: of all exits.
-        exit_: which; the full model is the last.
-        exit_index_N: where the policy lets each jet leave.
+        answers: of all exits, with costs in MACs.
+        exit_: index of the exit; the full model is the last.
+        exit_index_N: the exit where each jet leaves by the policy.
+        background: the class that rejections refer to; None: no rejections.
     """
-    right_N = answers.right_EN[exit_]
+    correct_N, class_EN = answers.correct_EN[exit_], answers.class_EN
     confidence_N = confidence(answers.logits_ENK[exit_])
     leaves_N = exit_index_N == exit_
-    heads = () if exit_ == answers.last else (exit_,)
+    is_full_model = exit_ == answers.exit_count
     return ExitBehaviour(
-        all_leave=operating_point(answers, answers.everywhere(exit_), heads),
-        expected_calibration_error=expected_calibration_error(confidence_N, right_N),
+        all_leave=operating_point(answers, answers.all_at(exit_), () if is_full_model else (exit_,), background),
+        expected_calibration_error=expected_calibration_error(confidence_N, correct_N),
         leaving_jets=int(leaves_N.sum()),
         leaving_calibration_error=(
-            expected_calibration_error(confidence_N[leaves_N], right_N[leaves_N]) if leaves_N.any() else None
+            expected_calibration_error(confidence_N[leaves_N], correct_N[leaves_N]) if leaves_N.any() else None
         ),
-        failure_auroc=None if right_N.all() or not right_N.any() else float(roc_auc_score(right_N, confidence_N)),
-        change_of_mind=(
-            None if exit_ == answers.last else fraction(answers.predicted_EN[exit_] != answers.predicted_EN[exit_ + 1])
-        ),
+        failure_auroc=(None if correct_N.all() or not correct_N.any() else roc_area(correct_N, confidence_N)),
+        change_of_mind=None if is_full_model else fraction(class_EN[exit_] != class_EN[exit_ + 1]),
     )
 
 
-def bounds(answers: Answers) -> Bounds:
-    """Return the two oracles, which pay for every head on the way, and the rate of overthinking (arXiv:1810.07052)."""
-    right_EN, predicted_EN = answers.right_EN, answers.predicted_EN
+def bounds(answers: Answers, background: str | None) -> Bounds:
+    """Return two oracles, which pay for every head before the exit, and the rate of overthinking (arXiv:1810.07052)."""
+    correct_EN, class_EN = answers.correct_EN, answers.class_EN
+    agrees_EN = class_EN == class_EN[-1]
     return Bounds(
-        oracle=operating_point(answers, right_EN.argmax(axis=0), None),
-        label_free_oracle=operating_point(answers, (predicted_EN == predicted_EN[-1]).argmax(axis=0), None),
-        overthinking=fraction(right_EN[:-1].any(axis=0) & ~right_EN[-1]),
+        oracle=operating_point(answers, correct_EN.argmax(axis=0), None, background),
+        label_free_oracle=operating_point(answers, agrees_EN.argmax(axis=0), None, background),
+        overthinking=fraction(correct_EN[:-1].any(axis=0) & ~correct_EN[-1]),
     )
 
 
 def exits_per_class(answers: Answers, exit_index_N: ExitIndex) -> dict[str, list[int]]:
-    """Return how many jets of each class leave at each exit."""
-    counts_KE = np.zeros((len(answers.class_names), answers.last + 1), dtype=np.int64)
+    """Return the number of jets of each class that leave at each exit."""
+    counts_KE = np.zeros((len(answers.class_names), answers.exit_count + 1), dtype=np.int64)
     np.add.at(counts_KE, (answers.label_N, exit_index_N), 1)
     return dict(zip(answers.class_names, counts_KE.tolist(), strict=True))

@@ -5,12 +5,11 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
-import numpy.typing as npt
 from jaxtyping import Float, Int
-from sklearn.metrics import roc_curve
 
 from phaze_ee.data.schema import DEFAULT_BACKGROUND
 from phaze_ee.results.evaluation import Rejection, RocCurve
+from phaze_ee.stats import roc_curve
 
 DEFAULT_EFFICIENCY = 0.5
 # Signal efficiencies at which JetClass rejections are quoted (arXiv:2202.03772, table 1).
@@ -28,24 +27,30 @@ JETCLASS_EFFICIENCIES = {
 LIMIT_CONFIDENCE = 0.68
 MAX_CURVE_POINTS = 200
 
-FloatArray = npt.NDArray[np.float64]
-
 
 @dataclass(frozen=True)
 class Discrimination:
-    """One signal class against the background: the receiver operating characteristic, and what it was made of."""
+    """The ROC curve of one signal class against the background, with R points, from no jets passing to all.
+
+    Attributes:
+        signal: the signal class.
+        background: the background class.
+        background_count: the number of background jets.
+        signal_efficiency: fraction of the signal that passes, at each point.
+        background_efficiency: fraction of the background that passes, at each point.
+    """
 
     signal: str
     background: str
     background_count: int
-    signal_efficiency: FloatArray
-    background_efficiency: FloatArray
+    signal_efficiency: Float[np.ndarray, " R"]
+    background_efficiency: Float[np.ndarray, " R"]
 
 
 def working_points(class_names: Sequence[str], background: str) -> dict[str, float]:
-    """Return the signal efficiency for each class but the background.
+    """Return the signal efficiency at which the rejection is quoted, for each class but the background.
 
-    Those of the JetClass papers for the ten JetClass classes against label_QCD, 50 % in all other cases.
+    For the ten JetClass classes against label_QCD these are the efficiencies of arXiv:2202.03772; otherwise 50 %.
     """
     jetclass = background == DEFAULT_BACKGROUND and set(class_names) == {background, *JETCLASS_EFFICIENCIES}
     chosen = JETCLASS_EFFICIENCIES if jetclass else {}
@@ -53,16 +58,16 @@ def working_points(class_names: Sequence[str], background: str) -> dict[str, flo
 
 
 def discriminate(
-    logits_NK: Float[npt.NDArray[np.float64], "N K"],
-    label_N: Int[npt.NDArray[np.int64], " N"],
+    logits_NK: Float[np.ndarray, "N K"],
+    label_N: Int[np.ndarray, " N"],
     class_names: Sequence[str],
     signal: str,
     background: str,
 ) -> Discrimination | None:
-    """Return how well one class is told from the background, or None where one of the two has no jets.
+    """Return the ROC curve of one class against the background; None if one of the two has no jets.
 
-    Only jets of the two classes count. The discriminant is p_signal / (p_signal + p_background); jets are ranked by its
-    logit, the difference of the two logits, which orders them alike and does not round to 1 for confident jets.
+    Only jets of the two classes count. The discriminant is p_signal / (p_signal + p_background). Jets are ranked by the
+    difference of the two logits, which gives the same order and does not round to 1 for confident jets.
     """
     signal_index, background_index = class_names.index(signal), class_names.index(background)
     pair_N = np.isin(label_N, (signal_index, background_index))
@@ -70,21 +75,21 @@ def discriminate(
     if is_signal_N.all() or not is_signal_N.any():
         return None
     score_N = logits_NK[pair_N, signal_index] - logits_NK[pair_N, background_index]
-    background_efficiency, signal_efficiency, _ = roc_curve(is_signal_N, score_N)
+    background_efficiency, signal_efficiency = roc_curve(is_signal_N, score_N)
     return Discrimination(signal, background, int((~is_signal_N).sum()), signal_efficiency, background_efficiency)
 
 
 def rejection_at(curve: Discrimination, efficiency: float) -> Rejection:
-    """Return the background rejection at a signal efficiency, as the JetClass papers quote it (arXiv:2202.03772).
+    """Return the background rejection at a signal efficiency, as defined for JetClass (arXiv:2202.03772).
 
-    Definition: keep the jets of the signal class and of the background; cut on p_signal / (p_signal + p_background)
-    where the fraction ``efficiency`` of the signal passes; with ε the fraction of the background that passes, the
-    rejection is 1/ε. ε is interpolated linearly between the neighbouring points of the ROC curve, and is the smallest
-    one where several have this signal efficiency. Equal scores are not split by the order of the jets.
+    Jets of the signal and the background class are cut on p_signal / (p_signal + p_background) so that the fraction
+    ``efficiency`` of the signal passes. If the fraction ε of the background passes, the rejection is 1/ε. ε is
+    interpolated linearly between neighbouring points of the ROC curve; if several points have this signal efficiency,
+    it is the smallest. The order of jets with equal scores does not matter.
 
-    The error is the binomial standard error of ε, √(ε(1-ε)/n) for n background jets, carried to 1/ε; that of the
-    position of the cut is not in it. Where no background jet passes, the result is a lower limit: the inverse of the ε
-    at which the chance of n jets failing is 32 % (68 % confidence).
+    The error is the binomial standard error √(ε(1-ε)/n) of ε for n background jets, propagated to 1/ε, without the
+    uncertainty of the cut. If no background jet passes, the result is a lower limit at 68 % confidence: the inverse of
+    the ε for which n jets fail with a probability of 32 %.
     """
     point = int(np.searchsorted(curve.signal_efficiency, efficiency, side="left"))
     around = slice(point - 1, point + 1)
@@ -99,7 +104,7 @@ def rejection_at(curve: Discrimination, efficiency: float) -> Rejection:
 
 
 def thinned(curve: Discrimination) -> RocCurve:
-    """Return at most 200 points of the curve: dense in signal efficiency, and in the logarithm of the background's."""
+    """Return at most 200 points of a curve, evenly in signal efficiency and in the log of background efficiency."""
     x, y = curve.signal_efficiency, curve.background_efficiency
     keep = np.arange(len(x))
     if len(x) > MAX_CURVE_POINTS:
@@ -115,5 +120,5 @@ def thinned(curve: Discrimination) -> RocCurve:
     )
 
 
-def _eight_digits(values: FloatArray) -> list[float]:
+def _eight_digits(values: Float[np.ndarray, " R"]) -> list[float]:
     return [float(f"{value:.8g}") for value in values]

@@ -1,7 +1,7 @@
-"""What calibration knows about its jets."""
+"""What all exits of a tagger answer for a sample of jets."""
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Self, final
 
 import numpy as np
@@ -10,107 +10,142 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from phaze_ee.exits.policies import ExitPolicy, exit_index
+from phaze_ee.errors import RunError
+from phaze_ee.exits.costs import ExitCosts
+from phaze_ee.exits.policies import ExitPolicy, exit_index, temper
 from phaze_ee.exits.scores import ExitScore
+from phaze_ee.names import exit_names
 
-FloatArray = npt.NDArray[np.float64]
-BoolArray = npt.NDArray[np.bool_]
+ExitIndex = Int[np.ndarray, " N"]
 
 
 @final
 @dataclass(frozen=True)
-class CalibrationJets:
-    """Answers of all exits for N jets, the full model last, and what leaving at each exit costs.
+class Answers:
+    """The logits of all exits for N jets, the full model last, and what is known about these jets.
 
     Attributes:
-        logits_ENK: in float64.
+        logits_ENK: float32 as the engine gives them, or float64.
         label_N: true classes; -1 where unknown.
-        cost_EN: multiply-accumulates up to each exit, the heads of all exits on the way included, in units of the mean
-            of the full model without exits over all calibration jets.
-        head_EN: what the head of each exit adds to this; None: nothing.
-        weight_N: how much a jet counts in mean costs; 1 on average.
-        class_names: the K classes.
-        macs: the unit of the costs, in multiply-accumulates.
+        particle_count_N: real particles that the network saw, at most P per jet.
+        class_names: the K classes, in the order of the logits.
+        costs: what it costs to let the jets leave at each exit.
+        observers: other columns of the data configuration, by name, with one value per jet.
     """
 
-    logits_ENK: Float[Tensor, "E N K"]
-    label_N: Int[npt.NDArray[np.int64], " N"]
-    cost_EN: Float[FloatArray, "E N"]
-    weight_N: Float[FloatArray, " N"]
+    logits_ENK: Float[np.ndarray, "E N K"]
+    label_N: Int[np.ndarray, " N"]
+    particle_count_N: Int[np.ndarray, " N"]
     class_names: tuple[str, ...]
-    macs: float = 1.0
-    head_EN: Float[FloatArray, "E-1 N"] | None = None
+    costs: ExitCosts
+    observers: Mapping[str, npt.NDArray[np.generic]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.label_N)
 
     @property
     def exit_count(self) -> int:
-        """The number of exits, the full model not counted."""
+        """The number of exits without the full model, which is also the index of the full model."""
         return len(self.logits_ENK) - 1
 
     @property
-    def answer_EN(self) -> Int[npt.NDArray[np.int64], "E N"]:
-        """The class that each exit says."""
-        answer_EN: npt.NDArray[np.int64] = self.logits_ENK.argmax(dim=-1).numpy()
-        return answer_EN
+    def exit_names(self) -> tuple[str, ...]:
+        """The names of the exits, the full model last."""
+        return exit_names(len(self.logits_ENK))
 
     @property
-    def correct_EN(self) -> Bool[BoolArray, "E N"]:
-        """Whether each exit says the true class."""
-        correct_EN: BoolArray = self.answer_EN == self.label_N
+    def tensor_ENK(self) -> Float[Tensor, "E N K"]:
+        """The logits as a tensor, which shares their memory."""
+        return torch.from_numpy(self.logits_ENK)
+
+    @property
+    def labelled(self) -> bool:
+        """Whether the true class of every jet is known."""
+        return bool((self.label_N >= 0).all())
+
+    @property
+    def class_EN(self) -> Int[np.ndarray, "E N"]:
+        """The class that each exit assigns: that of the largest logit, the first of equal ones."""
+        class_EN: npt.NDArray[np.int64] = self.logits_ENK.argmax(axis=2)
+        return class_EN
+
+    @property
+    def correct_EN(self) -> Bool[np.ndarray, "E N"]:
+        """Whether each exit assigns the true class."""
+        correct_EN: npt.NDArray[np.bool_] = self.class_EN == self.label_N
         return correct_EN
 
-    def select(self, index_N: npt.NDArray[Any]) -> Self:
-        """Return the jets that an index or a mask names."""
-        index = torch.from_numpy(index_N)
+    @property
+    def jets_per_class(self) -> dict[str, int]:
+        """The number of jets of each class; all true classes must be known."""
+        counts = np.bincount(self.label_N, minlength=len(self.class_names))
+        return {name: int(count) for name, count in zip(self.class_names, counts, strict=True)}
+
+    def of_class(self, name: str) -> Bool[np.ndarray, " N"]:
+        """Return which jets truly are of a class."""
+        of_class_N: npt.NDArray[np.bool_] = self.label_N == self.class_names.index(name)
+        return of_class_N
+
+    def select(self, index_N: Int[np.ndarray, " N"]) -> Self:
+        """Return the answers for the jets with these indices."""
         return replace(
             self,
-            logits_ENK=self.logits_ENK[:, index],
+            logits_ENK=np.take(self.logits_ENK, index_N, axis=1),
             label_N=self.label_N[index_N],
-            cost_EN=self.cost_EN[:, index_N],
-            weight_N=self.weight_N[index_N],
-            head_EN=None if self.head_EN is None else self.head_EN[:, index_N],
+            particle_count_N=self.particle_count_N[index_N],
+            costs=self.costs.select(index_N),
+            observers={name: column[index_N] for name, column in self.observers.items()},
         )
 
     def with_exits(self, exits: Sequence[int]) -> Self:
-        """Return the jets as a tagger answers that has these exits alone, which must not build on each other."""
-        cost_EN = self.cost_EN.copy()
-        if self.head_EN is not None:
-            for skipped in (exit_ for exit_ in range(self.exit_count) if exit_ not in exits):
-                cost_EN[skipped:] -= self.head_EN[skipped]
+        """Return the answers of a tagger that has only these exits, which must be independent of each other."""
         kept = [*exits, self.exit_count]
-        head_EN = None if self.head_EN is None else self.head_EN[list(exits)]
-        return replace(self, logits_ENK=self.logits_ENK[kept], cost_EN=cost_EN[kept], head_EN=head_EN)
+        return replace(self, logits_ENK=self.logits_ENK[kept], costs=self.costs.with_exits(exits))
 
-    def scores(self, score: ExitScore) -> Float[FloatArray, "E-1 N"]:
-        """Return a score at every exit."""
-        rows = [score(self.logits_ENK[: index + 1]).numpy() for index in range(self.exit_count)]
+    def double(self) -> Self:
+        """Return the answers with logits in float64."""
+        return replace(self, logits_ENK=self.logits_ENK.astype(np.float64))
+
+    def tempered(self, temperatures: Sequence[float] | None) -> Self:
+        """Return the answers with the logits of each exit divided by its temperature; None: as they are."""
+        return replace(self, logits_ENK=temper(self.tensor_ENK, temperatures).numpy())
+
+    def scores(self, score: ExitScore) -> Float[np.ndarray, "E-1 N"]:
+        """Return the score at every exit but the full model."""
+        rows = [score(self.tensor_ENK[: index + 1]).numpy() for index in range(self.exit_count)]
         return np.stack(rows) if rows else np.empty((0, len(self)))
 
-    def exit_index(self, policy: ExitPolicy) -> Int[npt.NDArray[np.int64], " N"]:
-        """Return where each jet leaves."""
-        index_N: npt.NDArray[np.int64] = exit_index(policy, self.logits_ENK).numpy()
+    def exit_index(self, policy: ExitPolicy) -> ExitIndex:
+        """Return the exit where each jet leaves by a policy, whose temperatures the logits must already have."""
+        index_N: npt.NDArray[np.int64] = exit_index(policy, self.tensor_ENK).numpy()
         return index_N
 
-    def at_exit(self, value_EN: npt.NDArray[Any], index_N: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
-        """Return, of values for each exit, those of the exits where the jets leave."""
-        return value_EN[index_N, np.arange(len(self))]
+    def all_at(self, exit_: int) -> ExitIndex:
+        """Return the exit index of jets that all leave at one exit."""
+        return np.full(len(self), exit_)
 
-    def spent(self, exits: Collection[int], index_N: npt.NDArray[np.int64]) -> Float[FloatArray, " N"]:
-        """Return the costs of jets that leave at these exits, if only the heads of ``exits`` are evaluated."""
-        spent_N: FloatArray = self.at_exit(self.cost_EN, index_N)
-        if self.head_EN is None:
-            return spent_N
-        skipped = [exit_ for exit_ in range(self.exit_count) if exit_ not in exits]
-        unused_EN = np.array([self.head_EN[exit_] * (index_N >= exit_) for exit_ in skipped])
-        return spent_N - unused_EN.sum(axis=0) if skipped else spent_N
+    def mixture(self, exit_index_N: ExitIndex) -> Float[np.ndarray, "N K"]:
+        """Return the logits of the exit where each jet leaves, in float64."""
+        logits_NK: npt.NDArray[np.float64] = at_exit(self.logits_ENK, exit_index_N).astype(np.float64)
+        return logits_NK
 
-    @property
-    def full_cost_N(self) -> Float[FloatArray, " N"]:
-        """What the full model costs without exits."""
-        return self.spent((), np.full(len(self), self.exit_count))
 
-    def mean_cost(self, index_N: npt.NDArray[np.int64]) -> float:
-        """Return the mean cost, weighted, if the jets leave at these exits."""
-        return float((self.weight_N * self.at_exit(self.cost_EN, index_N)).mean())
+def at_exit(value_EN: Float[np.ndarray, "E N ..."], exit_index_N: ExitIndex) -> npt.NDArray[Any]:
+    """Return for each jet the value at the exit where it leaves."""
+    value_N: npt.NDArray[Any] = value_EN[exit_index_N, np.arange(len(exit_index_N))]
+    return value_N
+
+
+def check_finite(logits_ENK: Float[np.ndarray, "*E N K"]) -> None:
+    """Check the answers of one exit, or of several.
+
+    Raises:
+        RunError: a logit is NaN or infinite.
+    """
+    finite_EN = np.isfinite(logits_ENK).all(axis=-1)
+    finite_N = finite_EN.reshape(-1, finite_EN.shape[-1]).all(axis=0)
+    if not finite_N.all():
+        raise RunError(
+            f"the network's answer is not finite for {(~finite_N).sum()} of {len(finite_N)} jets; train it again, or "
+            "check these files"
+        )

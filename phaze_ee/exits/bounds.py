@@ -1,50 +1,37 @@
-"""Bounds on a risk that hold for finite samples, and how a sequence of policies is tested against them.
+"""Finite-sample bounds on a risk, and tests of a sequence of policies against them.
 
 *Learn then Test* (Angelopoulos et al., arXiv:2110.01052) with fixed-sequence testing; *conformal risk control*
-(Angelopoulos et al., arXiv:2208.02814). All need calibration jets that are exchangeable with those of later use.
+(Angelopoulos et al., arXiv:2208.02814). Both assume that calibration jets and later jets are exchangeable.
 """
 
 import math
 from collections.abc import Iterable, Sequence
 
-from scipy.stats import beta, binom
+from scipy.special import betaincc, betainccinv
 
-# What jets_needed looks at, at most.
+# jets_needed gives up above this number.
 _MOST_JETS = 10**9
 
 
 def binomial_p_value(losses: int, jets: int, epsilon: float) -> float:
-    """Return the p-value of "the probability of a loss exceeds ε", exact: P(Binomial(n, ε) ≤ losses); 1 for no jets."""
-    return float(binom.cdf(losses, jets, epsilon))
-
-
-def bounded_p_value(mean_loss: float, jets: int, epsilon: float) -> float:
-    """Return a p-value of "the expected loss exceeds ε" for losses anywhere in [0, 1] (Hoeffding–Bentkus).
-
-    min(e · P(Binomial(n, ε) ≤ ⌈n·R̂⌉), exp(−n · kl(min(R̂, ε) ‖ ε))) (Bates et al., arXiv:2101.02703).
-    """
-    if jets == 0:
-        return 1.0
-    bentkus = math.e * binomial_p_value(math.ceil(jets * mean_loss), jets, epsilon)
-    return min(1.0, bentkus, math.exp(-jets * _divergence(min(mean_loss, epsilon), epsilon)))
-
-
-def _divergence(p: float, q: float) -> float:
-    """Return the Kullback–Leibler divergence of two Bernoulli distributions."""
-    first = p * math.log(p / q) if p > 0 else 0.0
-    return first + ((1 - p) * math.log((1 - p) / (1 - q)) if p < 1 else 0.0)
+    """Return the exact p-value P(Binomial(n, ε) ≤ losses) of "the probability of a loss exceeds ε"; 1 for n = 0."""
+    return 1.0 if losses >= jets else float(betaincc(losses + 1, jets - losses, epsilon))
 
 
 def upper_bound(losses: int, jets: int, delta: float) -> float:
-    """Return the exact upper limit of the probability of a loss at confidence 1 − δ (Clopper–Pearson)."""
-    return 1.0 if losses >= jets else float(beta.ppf(1 - delta, losses + 1, jets - losses))
+    """Return the exact upper limit of the probability of a loss at confidence 1 − δ.
+
+    It is the one-sided limit of Clopper and Pearson (Biometrika 26 (1934) 404).
+    """
+    return 1.0 if losses >= jets else float(betainccinv(losses + 1, jets - losses, delta))
 
 
 def last_passing(p_values: Iterable[float], delta: float) -> int | None:
-    """Walk from the safest policy on while p ≤ δ; return the index of the last that passed, None if the first fails.
+    """Test policies in order, the safest first, and stop at the first with p > δ (fixed-sequence testing).
 
-    The order must not depend on the jets that gave the p-values. Then the chance that the chosen policy breaks its
-    promise is at most δ, however many policies were tested.
+    Returns the index of the last policy that passed; None if the first fails. The order must not depend on the jets
+    that gave the p-values. Then the probability that the chosen policy breaks its promise is at most δ, for any number
+    of policies.
     """
     chosen = None
     for index, p_value in enumerate(p_values):
@@ -55,19 +42,19 @@ def last_passing(p_values: Iterable[float], delta: float) -> int | None:
 
 
 def last_conformal(risks: Sequence[float], jets: Sequence[int], epsilon: float) -> int | None:
-    """Return the last policy, from the safest on, whose risk R̂ and those before are ≤ ((n + 1)·ε − 1)/n.
+    """Return the last policy, from the safest, such that its risk R̂ and all before are at most ((n + 1)·ε − 1)/n.
 
-    The expected loss is then at most ε where the risk does not fall from one policy to the next. It holds on average
-    over calibration samples, not with a confidence.
+    The expected loss is then at most ε if the risk never falls from one policy to the next (arXiv:2208.02814,
+    theorem 1, for losses of at most 1). This holds on average over calibration samples, not with a confidence.
     """
     limits = (((count + 1) * epsilon - 1) / count if count else -1.0 for count in jets)
     return last_passing((risk - limit for risk, limit in zip(risks, limits, strict=True)), 0.0)
 
 
 def jets_needed(rate: float, epsilon: float, delta: float) -> int | None:
-    """Return how many jets would show at confidence 1 − δ that the risk is below ε, if losses came at this rate.
+    """Return the number of jets that would show a risk below ε at confidence 1 − δ, with losses at this rate.
 
-    None: no number would, the rate is not below ε, or it is so near that more than 10⁹ are needed.
+    Returns None if no number would, because the rate is not below ε, or if more than 10⁹ jets are needed.
     """
     high = 1
     while not _shows(rate, high, epsilon, delta):

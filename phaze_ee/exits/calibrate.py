@@ -1,18 +1,18 @@
-"""Fits a policy to a target, and tests on other jets that it keeps it."""
+"""Fits an exit policy to a target, and tests on other jets that the policy keeps it."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, final
 
 import numpy as np
-import numpy.typing as npt
 
-from phaze_ee.exits.answers import CalibrationJets
+from phaze_ee.exits.answers import Answers, ExitIndex, check_finite
 from phaze_ee.exits.bounds import binomial_p_value, jets_needed, last_conformal, last_passing, upper_bound
 from phaze_ee.exits.candidates import Candidate, candidates, cost_curve
+from phaze_ee.exits.costs import prior_weights
 from phaze_ee.exits.fits import fit_temperatures
-from phaze_ee.exits.policies import ThresholdPolicy, temper
+from phaze_ee.exits.policies import ThresholdPolicy
 from phaze_ee.exits.scores import ExitScore
 from phaze_ee.exits.targets import Budget, Risk, SignalEfficiency, Target, wrong_answers
 from phaze_ee.results.base import Record
@@ -25,7 +25,7 @@ Method = Literal["ltt", "crc"]
 
 
 class TestedRisk(Record):
-    """A risk on the jets that tested the policy: ``lost`` of ``jets``, and its upper limit at confidence 1 − δ."""
+    """A risk on the jets that tested the policy: ``lost`` of ``jets``, with an upper limit at confidence 1 − δ."""
 
     name: str
     epsilon: float
@@ -43,11 +43,12 @@ class Settings:
 
     Attributes:
         target: what the policy has to keep.
-        score: name of the exit score; None: what suits the target.
-        delta: the promise may be broken with this probability.
+        score: name of the exit score; None: the one that suits the target.
+        delta: probability that the promise is broken.
         method: ``ltt`` for a risk below ε with confidence 1 − δ, ``crc`` for an expected risk below ε.
-        temperatures: fit one per exit.
+        temperatures: whether to fit a temperature for each exit.
         seed: decides which jets shape the policy and which test it.
+        class_prior: shares of the classes in mean costs; None: as the jets have them.
     """
 
     target: Target
@@ -56,46 +57,54 @@ class Settings:
     method: Method = "ltt"
     temperatures: bool = True
     seed: int = 0
+    class_prior: Mapping[str, float] | None = None
 
 
 @final
 @dataclass(frozen=True)
 class Calibration:
-    """A policy and what is known of it.
+    """A policy with its target, its tested risks and the jets that gave it.
 
     Attributes:
-        policy: the full model (no exit offered) where nothing passed.
-        target: as asked for, with its cut where it has one.
+        policy: the full model (thresholds of infinity) if nothing passed.
+        target: as in the settings, with its cut if it has one.
         risks: on the jets that tested the policy.
-        reason: why nothing passed; None where something did.
-        shaping: the jets that shaped the policy.
-        testing: the jets that tested it, with tempered logits.
+        reason: why nothing passed; None if something did.
+        answers: for all jets, in float64 and with costs as shares of the full model's mean.
+        shaping: answers for the jets that shaped the policy, divided by the temperatures.
+        testing: answers for the jets that tested it, divided by the temperatures.
     """
 
     policy: ThresholdPolicy
     target: Target
     risks: list[TestedRisk]
     reason: str | None
-    shaping: CalibrationJets
-    testing: CalibrationJets
+    answers: Answers
+    shaping: Answers
+    testing: Answers
 
 
-def calibrate(jets: CalibrationJets, settings: Settings) -> Calibration:
+def calibrate(answers: Answers, settings: Settings) -> Calibration:
     """Choose the policy of least mean cost that keeps the target.
 
-    A part of the jets shapes temperatures, cut, gates and a sequence of policies from the safest to the fastest; the
-    other part tests them in this order (:func:`phaze_ee.exits.bounds.last_passing`).
+    A part of the jets shapes temperatures, cut, gates and a sequence of policies from the safest to the fastest. The
+    other part tests the policies in this order (:func:`phaze_ee.exits.bounds.last_passing`).
+
+    Args:
+        answers: of all exits, without temperatures.
+        settings: the target and how to reach it.
 
     Raises:
-        DataError: the target needs classes that the jets do not tell, or that have no jets.
-        UsageError: the score does not suit the target.
+        DataError: the target or the class prior needs true classes that are unknown, or a class that has no jets.
+        RunError: a logit is not finite.
+        UsageError: the score does not suit the target, or the class prior names an unknown class.
     """
-    target, (shaping, testing) = settings.target, split(jets, settings.seed)
+    answers = relative_answers(answers, settings.class_prior)
+    target, (shaping, testing) = settings.target, split(answers, settings.seed)
     if isinstance(target, Budget):
-        shaping = testing = jets  # nothing is promised, so nothing needs jets of its own
-    temperatures = fit_temperatures(shaping) if settings.temperatures and (shaping.label_N >= 0).all() else None
-    tempering = ThresholdPolicy("confidence", [], temperatures)
-    shaping, testing = (replace(part, logits_ENK=temper(tempering, part.logits_ENK)) for part in (shaping, testing))
+        shaping = testing = answers  # nothing is promised, so no jets are kept for a test
+    temperatures = fit_temperatures(shaping) if settings.temperatures and shaping.labelled else None
+    shaping, testing = shaping.tempered(temperatures), testing.tempered(temperatures)
     if isinstance(target, SignalEfficiency):
         target = target.with_cut(shaping)
     scores = target.scores(shaping, settings.score)
@@ -106,32 +115,42 @@ def calibrate(jets: CalibrationJets, settings: Settings) -> Calibration:
     policy = ThresholdPolicy(policy.score, policy.thresholds, temperatures)
     index_N = testing.exit_index(policy)
     risks = [_tested_risk(risk, index_N, settings.delta) for risk in target.risks(testing)]
-    return Calibration(policy, target, risks, reason, shaping, testing)
+    return Calibration(policy, target, risks, reason, answers, shaping, testing)
 
 
-def split(jets: CalibrationJets, seed: int) -> tuple[CalibrationJets, CalibrationJets]:
-    """Return the jets that shape policies, and those that test them."""
-    order = np.random.default_rng(seed).permutation(len(jets))
-    count = round(_SHAPING * len(jets))
-    return jets.select(np.sort(order[:count])), jets.select(np.sort(order[count:]))
+def relative_answers(answers: Answers, class_prior: Mapping[str, float] | None) -> Answers:
+    """Return the answers in float64, with costs as shares of the full model's mean cost under a class prior.
+
+    Raises:
+        RunError: a logit is not finite.
+        DataError, UsageError: the prior does not fit the jets (:func:`phaze_ee.exits.costs.prior_weights`).
+    """
+    check_finite(answers.logits_ENK)
+    weight_N = prior_weights(answers.label_N, answers.class_names, class_prior)
+    return replace(answers.double(), costs=answers.costs.relative_to_full_model(weight_N))
 
 
-def _within_budget(
-    scores: Sequence[ExitScore], jets: CalibrationJets, cost: float
-) -> tuple[ThresholdPolicy, str | None]:
-    errors = wrong_answers(jets)
-    curves = (cost_curve(score, jets, errors, _BUDGET_POINTS) for score in scores)
+def split(answers: Answers, seed: int) -> tuple[Answers, Answers]:
+    """Return the jets that shape policies (40 %) and those that test them, drawn at random."""
+    order = np.random.default_rng(seed).permutation(len(answers))
+    count = round(_SHAPING * len(answers))
+    return answers.select(np.sort(order[:count])), answers.select(np.sort(order[count:]))
+
+
+def _within_budget(scores: Sequence[ExitScore], answers: Answers, cost: float) -> tuple[ThresholdPolicy, str | None]:
+    errors = wrong_answers(answers)
+    curves = (cost_curve(score, answers, errors, _BUDGET_POINTS) for score in scores)
     affordable = [candidate for curve in curves for candidate in curve if candidate.cost <= cost]
     if not affordable:
-        cheapest = float((jets.weight_N * jets.cost_EN[0]).mean()) if jets.exit_count else 1.0
-        return _full_model(scores[0], jets), (
+        cheapest = answers.costs.mean(answers.all_at(0))
+        return _full_model(scores[0], answers), (
             f"no policy costs {cost:.3g} of the full model or less: its first exit costs {cheapest:.3g}"
         )
     return min(affordable, key=lambda candidate: candidate.risk).policy, None
 
 
 def _tested(
-    scores: Sequence[ExitScore], shaping: CalibrationJets, testing: CalibrationJets, target: Target, settings: Settings
+    scores: Sequence[ExitScore], shaping: Answers, testing: Answers, target: Target, settings: Settings
 ) -> tuple[ThresholdPolicy, str | None]:
     sequence = candidates(scores, shaping, target.risks(shaping))
     risks = target.risks(testing)
@@ -142,13 +161,13 @@ def _tested(
     return _full_model(scores[0], shaping), _why(sequence, observed, risks, settings)
 
 
-def _observe(candidate: Candidate, jets: CalibrationJets, risks: Sequence[Risk]) -> list[tuple[int, int]]:
-    index_N = jets.exit_index(candidate.policy)
+def _observe(candidate: Candidate, answers: Answers, risks: Sequence[Risk]) -> list[tuple[int, int]]:
+    index_N = answers.exit_index(candidate.policy)
     return [risk.observed(index_N) for risk in risks]
 
 
 def _choose(observed: Sequence[Sequence[tuple[int, int]]], risks: Sequence[Risk], settings: Settings) -> int | None:
-    """Return the last policy for which all risks pass: the chance that one is too high and passes is at most δ."""
+    """Return the last policy for which all risks pass; one that is too high passes with a probability of at most δ."""
     if settings.method == "ltt":
         p_values = (
             max(binomial_p_value(lost, count, risk.epsilon) for (lost, count), risk in zip(row, risks, strict=True))
@@ -190,11 +209,11 @@ def _too_few(risk: Risk, lost: int, count: int, settings: Settings) -> str:
     )
 
 
-def _full_model(score: ExitScore, jets: CalibrationJets) -> ThresholdPolicy:
-    return ThresholdPolicy(score, [math.inf] * jets.exit_count)
+def _full_model(score: ExitScore, answers: Answers) -> ThresholdPolicy:
+    return ThresholdPolicy(score, [math.inf] * answers.exit_count)
 
 
-def _tested_risk(risk: Risk, index_N: npt.NDArray[np.int64], delta: float) -> TestedRisk:
+def _tested_risk(risk: Risk, index_N: ExitIndex, delta: float) -> TestedRisk:
     lost, count = risk.observed(index_N)
     return TestedRisk(
         name=risk.name,

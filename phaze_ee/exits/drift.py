@@ -1,8 +1,8 @@
-"""Whether the jets of today look to the exits as the jets did on which a policy was calibrated.
+"""Whether new jets differ from the calibration jets of a policy, as far as the exits can tell.
 
-A guarantee holds for jets like the calibration jets. Labels are not needed to notice that jets differ: the rates of the
-exits, the scores they decide by and the answers are enough. All of these are histograms in fixed bins, and a chi-square
-test compares two of them (Pearson 1900; for two samples as in Numerical Recipes, section 14.3).
+A promise holds for jets from the same distribution as the calibration jets. Labels are not needed to notice that jets
+differ: the exits where they leave, the exit scores and the answers are enough. Each of these is a histogram in fixed
+bins, and Pearson's chi-square test of homogeneity compares two of them.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,27 +13,28 @@ import numpy.typing as npt
 import torch
 from jaxtyping import Float, Int
 from pydantic import Field
-from scipy.stats import chi2_contingency
 from torch import Tensor
 
 from phaze_ee.exits.policies import ThresholdPolicy
 from phaze_ee.names import exit_names
 from phaze_ee.results.base import Record, ResultsFile
+from phaze_ee.stats import chi_square
 
 EXIT, ANSWER, CONFIDENCE = "exit", "answer", "confidence of the answer"
 _BINS = 20
-# Values are rounded before they are binned: rounding errors of the network must not move jets across an edge where
-# many have the same value, such as a confidence of 1.
+# Values are rounded before they are binned. Otherwise rounding errors of the network could move jets across an edge
+# if many have the same value, such as a confidence of 1.
 _DECIMALS = 6
-# Bins are merged until each sample expects this many jets in each; below, the chi-square distribution is no good guide.
+# Bins are merged until this many jets are expected in each, in both samples. With fewer, the chi-square distribution is
+# a poor approximation.
 _LEAST_EXPECTED = 10
 _SHOWN = 3
 
 
 class Distribution(Record):
-    """Jets counted in bins: below the first of the ``edges``, between them, and from the last one on.
+    """A histogram of jets: below the first edge, between the edges, and from the last edge on.
 
-    ``labels`` name the bins where each is a category.
+    ``labels`` name the bins if each is a category; otherwise there are none.
     """
 
     edges: list[float]
@@ -43,16 +44,18 @@ class Distribution(Record):
 
 @final
 class DriftReference(Record):
-    """What the exits made of a sample of jets: of the calibration jets, or in the same bins of others.
+    """Histograms of what the exits did with a sample of jets, the calibration jets or others in the same bins.
 
-    Distributions: where jets leave; the answers and the probabilities they give to each class; for each exit that is
-    offered, the score of the jets that reach it; for each answer, where the jets leave that get it.
+    There are histograms of the exit where jets leave; of the assigned class, and the probability of each class; for
+    each exit with a finite threshold, of the scores of jets that reach it; and for each assigned class, of the exit
+    where its jets leave.
     """
 
     distributions: dict[str, Distribution]
 
     @property
     def jets(self) -> int:
+        """The number of jets."""
         return sum(self.distributions[EXIT].counts)
 
     @classmethod
@@ -63,13 +66,13 @@ class DriftReference(Record):
         exit_index_N: Int[Tensor, " N"],
         class_names: Sequence[str],
     ) -> Self:
-        """Count jets in bins made for them, of about equal numbers of jets.
+        """Count jets in bins that are chosen so that each holds about the same number of these jets.
 
         Args:
-            policy: which let the jets go.
-            logits_ENK: the answers of all exits, the full model last, divided by the policy's temperatures. What stands
-                behind the exit where a jet left is not looked at.
-            exit_index_N: where the jets left.
+            policy: the policy by which the jets left.
+            logits_ENK: of all exits, the full model last, divided by the policy's temperatures. Logits after the exit
+                where a jet left are not used.
+            exit_index_N: the exit where each jet left.
             class_names: the K classes.
         """
         values = _values(policy, logits_ENK, exit_index_N, class_names)
@@ -81,13 +84,13 @@ class DriftReference(Record):
     def count(
         self, policy: ThresholdPolicy, logits_ENK: Float[Tensor, "E N K"], exit_index_N: Int[Tensor, " N"]
     ) -> Self:
-        """Count other jets in the same bins; the arguments are those of :meth:`of`."""
+        """Count other jets in the same bins, with the arguments of :meth:`of`."""
         values = _values(policy, logits_ENK, exit_index_N, self.distributions[ANSWER].labels)
         counted = {name: _count(own, values[name]) for name, own in self.distributions.items()}
         return type(self)(distributions=counted)
 
     def __add__(self, other: "DriftReference") -> "DriftReference":
-        """Return the counts of two samples, in the same bins, together."""
+        """Return the sum of two samples that are counted in the same bins."""
         both = {
             name: own.model_copy(update={"counts": np.add(own.counts, other.distributions[name].counts).tolist()})
             for name, own in self.distributions.items()
@@ -96,7 +99,11 @@ class DriftReference(Record):
 
 
 class DriftTest(Record):
-    """A chi-square test of one distribution; ``alarm``: p is below the significance divided by the number of tests."""
+    """A chi-square test of one distribution.
+
+    ``alarm`` is True if ``p_value`` is below the significance divided by the number of tests. ``change`` tells in words
+    what changed.
+    """
 
     name: str
     chi_square: float
@@ -107,7 +114,10 @@ class DriftTest(Record):
 
 
 class DriftReport(ResultsFile):
-    """``drift.json``: the reference, what was observed, and the tests."""
+    """``drift.json``: the tests, and the histograms of the observed jets.
+
+    ``significance`` is the probability of any alarm if nothing changed.
+    """
 
     significance: float
     reference_jets: int
@@ -117,22 +127,27 @@ class DriftReport(ResultsFile):
 
     @property
     def alarms(self) -> list[DriftTest]:
+        """The tests that raised an alarm."""
         return [test for test in self.tests if test.alarm]
 
     @property
-    def only_the_mix(self) -> bool:
-        """Whether jets with the same answer leave as they did, so that another mix of classes may be all there is."""
+    def only_class_prior(self) -> bool:
+        """Whether a change of the class prior alone may explain the alarms.
+
+        That is so if the assigned classes changed, but jets with the same assigned class leave as before.
+        """
         names = {test.name for test in self.alarms}
         return ANSWER in names and not any(_of_exits(name) and name != EXIT for name in names)
 
 
 def compare(reference: DriftReference, observed: DriftReference, significance: float) -> DriftReport:
-    """Test every distribution that both samples have enough jets for.
+    """Test every distribution for which both samples have enough jets.
 
     Args:
-        reference: of the calibration jets.
-        observed: in the same bins.
-        significance: the probability of any alarm if both come from the same distribution (Bonferroni).
+        reference: counts of the calibration jets.
+        observed: counts of other jets in the same bins.
+        significance: the probability of any alarm if both samples come from the same distribution. The p-values of
+            single tests are compared with a fraction of it (Bonferroni).
     """
     tables = {
         name: table
@@ -141,14 +156,14 @@ def compare(reference: DriftReference, observed: DriftReference, significance: f
     }
     tests = []
     for name, table in tables.items():
-        result = chi2_contingency(table, correction=False)
+        result = chi_square(table)
         tests.append(
             DriftTest(
                 name=name,
-                chi_square=float(result.statistic),
-                degrees_of_freedom=int(result.dof),
-                p_value=float(result.pvalue),
-                alarm=bool(result.pvalue < significance / len(tables)),
+                chi_square=result.statistic,
+                degrees_of_freedom=result.degrees_of_freedom,
+                p_value=result.p_value,
+                alarm=result.p_value < significance / len(tables),
                 change=_change(reference.distributions[name], observed.distributions[name]),
             )
         )
@@ -167,7 +182,7 @@ def _values(
     exit_index_N: Int[Tensor, " N"],
     class_names: Sequence[str],
 ) -> Mapping[str, Tensor]:
-    """Return the quantity of each distribution, for the jets that count there."""
+    """Return the values that each distribution is filled with."""
     names = exit_names(len(logits_ENK))
     probability_NK = logits_ENK[exit_index_N, torch.arange(len(exit_index_N))].softmax(dim=-1)
     answer_N = probability_NK.argmax(dim=-1)
@@ -194,13 +209,13 @@ def _count(empty: Distribution, value_N: Tensor) -> Distribution:
     return empty.model_copy(update={"counts": np.bincount(bin_N, minlength=len(empty.counts)).tolist()})
 
 
-def _rounded(value_N: Tensor) -> npt.NDArray[np.float64]:
+def _rounded(value_N: Tensor) -> Float[np.ndarray, " N"]:
     rounded_N: npt.NDArray[np.float64] = np.round(np.nan_to_num(value_N.double().cpu().numpy()), _DECIMALS)
     return rounded_N
 
 
-def _merged(table_2B: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Merge neighbouring bins until each sample expects enough jets in all; no bin is left if a sample is too small."""
+def _merged(table_2B: Int[np.ndarray, "2 B"]) -> Int[np.ndarray, "2 B"]:
+    """Merge neighbouring bins until enough jets are expected in each; no bin is left if a sample is too small."""
     smaller = table_2B.sum(axis=1).min() / max(1, table_2B.sum())
     merged: list[npt.NDArray[np.int64]] = []
     open_2 = np.zeros(2, dtype=np.int64)
@@ -218,7 +233,7 @@ def _change(reference: Distribution, observed: Distribution) -> str:
     before_B, after_B = (np.array(own.counts) / max(1, sum(own.counts)) for own in (reference, observed))
     if not reference.labels:
         middle_B = before_B.cumsum() - before_B / 2
-        return f"the mean jet lies at {after_B @ middle_B:.1%} of the reference (50% where nothing changed)"
+        return f"the mean jet lies at {after_B @ middle_B:.1%} of the reference (50% if nothing changed)"
     error_B = np.sqrt(before_B / max(1, sum(reference.counts)) + before_B / max(1, sum(observed.counts))) + 1e-12
     largest = np.argsort(-np.abs(after_B - before_B) / error_B)[:_SHOWN]
     moved = [bin_ for bin_ in largest if before_B[bin_] != after_B[bin_]]

@@ -1,32 +1,41 @@
-"""Where exits pay: every set of stages, judged on stored answers of exits at all of them."""
+"""Which stages pay off as exits: every set of stages, evaluated on stored answers of exits at all of them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
-from math import comb
+from itertools import combinations, groupby
+from math import comb, sqrt
 from typing import final
 
 import numpy as np
-import numpy.typing as npt
 
-from phaze_ee.exits.answers import CalibrationJets
+from phaze_ee.exits.answers import Answers, ExitIndex, at_exit
+from phaze_ee.exits.calibrate import relative_answers, split
 from phaze_ee.exits.candidates import cost_curve, pareto_front
-from phaze_ee.exits.scores import ExitScore
+from phaze_ee.exits.scores import ExitScore, make_score
 from phaze_ee.exits.targets import wrong_answers
+from phaze_ee.names import ExitStage
+from phaze_ee.results.base import Provenance
+from phaze_ee.results.placement import CandidateExit, PlacementPoint, PlacementResults
 
-_POINTS = 30  # on the curve of each set
+_SCORE = "confidence"
+_POINTS = 30  # on the cost curve of each set
+_SHOWN_POINTS = 12  # of each set in the results
 _MOST_SUBSETS = 600  # ten candidates have more, which takes minutes
-# Mean costs that differ by less than this share of the full model's are as good as equal.
+# Mean costs that differ by less than this share of the full model's count as equal.
 _COST_STEP = 0.005
 
 
 @final
 @dataclass(frozen=True)
 class Placement:
-    """Exits at some of the candidates, with thresholds, on the jets that judge them.
+    """Exits at some of the candidates, with thresholds, evaluated on jets that did not shape them.
 
-    ``cost`` is the mean, as a share of the full model's without exits; ``fractions`` of the jets leave at each exit,
-    the full model last.
+    Attributes:
+        exits: indices of the candidates.
+        thresholds: one per exit.
+        cost: the mean, as a share of the full model's without exits.
+        accuracy: of the mixture of answers.
+        fractions: the fraction of jets that leave at each exit, the full model last.
     """
 
     exits: tuple[int, ...]
@@ -36,47 +45,121 @@ class Placement:
     fractions: tuple[float, ...]
 
 
-def placements(score: ExitScore, shaping: CalibrationJets, judging: CalibrationJets) -> list[Placement]:
-    """Return every set of candidates with thresholds of several costs, which some jets shape and others judge.
+def place(
+    answers: Answers,
+    stages: Sequence[ExitStage],
+    *,
+    epsilon: float,
+    class_prior: Mapping[str, float] | None,
+    seed: int,
+    exit_head: str,
+    provenance: Provenance,
+) -> PlacementResults:
+    """Evaluate all sets of exits and recommend one.
 
-    The thresholds are those of :func:`phaze_ee.exits.candidates.cost_curve`. With many candidates, sets are
-    limited in size so that there are at most 600. The full model without exits comes first.
+    Args:
+        answers: of independent exits at all stages, for labelled jets; a part of them shapes the thresholds.
+        stages: the stage of each exit.
+        epsilon: how much less accurate than the full model the recommended exits may be.
+        class_prior: shares of the classes in mean costs; None: as the jets have them.
+        seed: decides which jets shape thresholds.
+        exit_head: the kind of head of all exits, for the results.
+        provenance: of the backbone and the jets, for the results.
+
+    Raises:
+        DataError: the class prior needs true classes that are unknown, or a class that has no jets.
+        RunError: a logit is not finite.
+        UsageError: the class prior names an unknown class.
     """
-    found = [_judged((), (), judging, np.zeros(len(judging), dtype=np.int64))]
+    shaping, judging = split(relative_answers(answers, class_prior), seed)
+    found = placements(make_score(_SCORE), shaping, judging)
+    candidates = _candidates(stages, judging)
+
+    def points(some: Sequence[Placement]) -> list[PlacementPoint]:
+        return [_point(placement, stages, judging) for placement in some]
+
+    sets = (list(group) for exits, group in groupby(found, key=lambda placement: placement.exits) if exits)
+    return PlacementResults(
+        project=provenance.project,
+        model=provenance.model,
+        model_hash=provenance.model_hash,
+        score=_SCORE,
+        exit_head=exit_head,
+        epsilon=epsilon,
+        shaping_jets=len(shaping),
+        judging_jets=len(judging),
+        candidates=candidates,
+        full_model=_point(found[0], stages, judging),
+        curves=[points(_thinned(pareto_placements(group))) for group in sets],
+        pareto=points(pareto_placements(found)),
+        recommended=_point(recommended(found, epsilon), stages, judging),
+        notes=[
+            *provenance.notes,
+            f"the best of {len(found):,} placements and thresholds looks a little better on these {len(judging):,} "
+            "jets than on others; check it with mode evaluate",
+            *costly_heads(candidates, exit_head),
+        ],
+    )
+
+
+def placements(score: ExitScore, shaping: Answers, judging: Answers) -> list[Placement]:
+    """Return every set of candidates with thresholds for several costs; the full model without exits comes first.
+
+    The thresholds are those of :func:`phaze_ee.exits.candidates.cost_curve`. If there are more than 600 sets, large
+    ones are left out.
+
+    Args:
+        score: the exit score.
+        shaping: answers that shape the thresholds.
+        judging: answers for other jets, which evaluate them.
+    """
+    full = judging.costs.mean_full
+    found = [_judged((), (), judging.with_exits(()), judging.all_at(0), full)]
     for exits in _subsets(shaping.exit_count):
         fitted, judged = shaping.with_exits(exits), judging.with_exits(exits)
         for candidate in cost_curve(score, fitted, wrong_answers(fitted), _POINTS):
             index_N = judged.exit_index(candidate.policy)
-            found.append(_judged(exits, candidate.policy.thresholds, judging, index_N))
+            found.append(_judged(exits, candidate.policy.thresholds, judged, index_N, full))
     return found
 
 
-def _judged(
-    exits: tuple[int, ...], thresholds: Sequence[float], judging: CalibrationJets, index_N: npt.NDArray[np.int64]
-) -> Placement:
-    jets = judging.with_exits(exits)
-    return Placement(
-        exits,
-        tuple(thresholds),
-        cost=jets.mean_cost(index_N) / float((judging.weight_N * judging.full_cost_N).mean()),
-        accuracy=float(jets.at_exit(jets.correct_EN, index_N).mean()),
-        fractions=tuple((np.bincount(index_N, minlength=len(exits) + 1) / len(jets)).tolist()),
-    )
-
-
 def pareto_placements(found: Sequence[Placement]) -> list[Placement]:
-    """Return the placements that no other beats: by rising cost, each is more accurate than all that are cheaper."""
+    """Return the placements that no other beats: by rising cost, each is more accurate than all cheaper ones."""
     return pareto_front(found, lambda placement: (placement.cost, -placement.accuracy))
 
 
 def recommended(found: Sequence[Placement], epsilon: float) -> Placement:
     """Return the cheapest placement that loses at most ``epsilon`` of the full model's accuracy.
 
-    Costs are compared in steps of half a percent of the full model's; of equal ones, the fewer exits the better.
+    Costs are compared in steps of half a percent of the full model's. Of equal costs, the one with the fewest exits is
+    chosen.
     """
     full = next(placement for placement in found if not placement.exits)
     good = [placement for placement in found if placement.accuracy >= full.accuracy - epsilon]
     return min(good, key=lambda placement: (round(placement.cost / _COST_STEP), len(placement.exits), placement.cost))
+
+
+def costly_heads(candidates: Sequence[CandidateExit], exit_head: str) -> list[str]:
+    """Return a note if an exit costs at least as much as the full model."""
+    costly = [str(candidate.stage) for candidate in candidates if candidate.macs_share >= 1]
+    if not costly:
+        return []
+    return [
+        f"exits after stage {', '.join(costly)} cost more than the full model itself: the heads ({exit_head}) are too "
+        "large for this small network; try a smaller exit_head_width, or exit_head = 'linear', the smallest"
+    ]
+
+
+def _judged(
+    exits: tuple[int, ...], thresholds: Sequence[float], answers: Answers, index_N: ExitIndex, full_cost: float
+) -> Placement:
+    return Placement(
+        exits,
+        tuple(thresholds),
+        cost=answers.costs.mean(index_N) / full_cost,
+        accuracy=float(at_exit(answers.correct_EN, index_N).mean()),
+        fractions=tuple((np.bincount(index_N, minlength=len(exits) + 1) / len(answers)).tolist()),
+    )
 
 
 def _subsets(candidates: int) -> Iterator[tuple[int, ...]]:
@@ -86,3 +169,33 @@ def _subsets(candidates: int) -> Iterator[tuple[int, ...]]:
         if total > _MOST_SUBSETS and size > 1:
             return
         yield from combinations(range(candidates), size)
+
+
+def _point(placement: Placement, stages: Sequence[ExitStage], judging: Answers) -> PlacementPoint:
+    accuracy = placement.accuracy
+    return PlacementPoint(
+        exit_stages=[stages[exit_] for exit_ in placement.exits],
+        thresholds=list(placement.thresholds),
+        mean_macs=placement.cost * judging.costs.mean_full * judging.costs.unit,
+        macs_share=placement.cost,
+        accuracy=accuracy,
+        accuracy_error=sqrt(accuracy * (1 - accuracy) / len(judging)),
+        exit_fractions=list(placement.fractions),
+    )
+
+
+def _candidates(stages: Sequence[ExitStage], judging: Answers) -> list[CandidateExit]:
+    """Return the accuracy and the unweighted mean cost of each exit alone."""
+    accuracy_E = judging.correct_EN.mean(axis=1).tolist()
+    full = judging.costs.full_N.mean()
+    cost_E = [
+        float(judging.costs.spent(judging.all_at(exit_), [exit_]).mean() / full) for exit_ in range(judging.exit_count)
+    ]
+    rows = zip(stages, accuracy_E[:-1], cost_E, strict=True)
+    return [CandidateExit(stage=stage, accuracy=accuracy, macs_share=cost) for stage, accuracy, cost in rows]
+
+
+def _thinned(front: Sequence[Placement]) -> list[Placement]:
+    """Return at most about a dozen of the placements, evenly, with the last."""
+    step = max(1, -(-len(front) // _SHOWN_POINTS))
+    return [*front[:-1:step], front[-1]]

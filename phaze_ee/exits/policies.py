@@ -1,4 +1,4 @@
-"""When a jet may leave: a score of the answers so far, and a threshold at every exit."""
+"""Exit policies: when a jet leaves. A score of the answers so far, and a threshold at every exit."""
 
 import math
 from abc import ABC, abstractmethod
@@ -6,20 +6,20 @@ from collections.abc import Sequence
 from typing import final
 
 import torch
-from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from phaze_ee.errors import UsageError
 from phaze_ee.exits.scores import ExitScore, make_score
+from phaze_ee.shapes import Bool, Float, Int
 
 
 class ExitPolicy(ABC):
-    """Which jets leave at which exit.
+    """Decides which jets leave at which exit.
 
     Attributes:
-        exits: the exits that have to be evaluated; None: all. At the others no jet leaves.
-        temperatures: what the logits of each exit, and of the full model, are divided by before anything looks at them;
-            None: nothing.
+        exits: the exits that must be evaluated; None: all. No jet leaves at the others.
+        temperatures: the logits of each exit, and of the full model, are divided by these before they are used; None:
+            they are used as they are.
     """
 
     exits: tuple[int, ...] | None = None
@@ -27,14 +27,20 @@ class ExitPolicy(ABC):
 
     @abstractmethod
     def __call__(self, logits_ENK: Float[Tensor, "E N K"]) -> Bool[Tensor, " N"]:
-        """Return which jets leave at the last of these exits, by the logits of it and of all before.
+        """Return which jets leave at the last of these exits.
 
-        Exits that were not evaluated are there with logits that are not numbers.
+        Args:
+            logits_ENK: of this exit, the last, and of all before it, divided by the temperatures; NaN for exits that
+                were not evaluated.
         """
 
     @abstractmethod
     def check(self, exit_count: int) -> None:
-        """Raise UsageError unless the policy fits a tagger with so many exits (the full model is not one of them)."""
+        """Check that the policy fits a tagger with this number of exits, without the full model.
+
+        Raises:
+            UsageError: it does not.
+        """
 
 
 @final
@@ -43,8 +49,9 @@ class ThresholdPolicy(ExitPolicy):
 
     Args:
         score: a score, or the name of one that has no parameters.
-        thresholds: one per exit; ``inf`` lets nothing leave (the exit is not even evaluated), ``-inf`` everything.
-        temperatures: one per exit and one for the full model (Guo et al. 2017, arXiv:1706.04599).
+        thresholds: one per exit. With ``inf`` no jet leaves and the exit is not evaluated; with ``-inf`` every jet
+            leaves.
+        temperatures: one per exit and one for the full model (Guo et al., arXiv:1706.04599).
 
     Raises:
         UsageError: the score is unknown, a threshold is not a number, or a temperature is not positive.
@@ -64,17 +71,16 @@ class ThresholdPolicy(ExitPolicy):
         self.exits = tuple(range(max(offered, default=-1) + 1)) if self.score.uses_history else offered
 
     def capped(self, exit_: int) -> "ThresholdPolicy":
-        """Return the policy with which no jet goes deeper than an exit: all that reach it leave there.
+        """Return the same policy, except that every jet that reaches an exit leaves there.
 
         Raises:
             UsageError: there is no such exit.
         """
         if not 0 <= exit_ < len(self.thresholds):
             raise UsageError(f"no exit {exit_} to stop at; the policy has exits 0 to {len(self.thresholds) - 1}")
-        behind = len(self.thresholds) - exit_ - 1
-        return ThresholdPolicy(
-            self.score, [*self.thresholds[:exit_], -math.inf, *[math.inf] * behind], self.temperatures
-        )
+        later = len(self.thresholds) - exit_ - 1
+        thresholds = [*self.thresholds[:exit_], -math.inf, *[math.inf] * later]
+        return ThresholdPolicy(self.score, thresholds, self.temperatures)
 
     def check(self, exit_count: int) -> None:
         if len(self.thresholds) != exit_count:
@@ -88,12 +94,17 @@ class ThresholdPolicy(ExitPolicy):
             )
 
     def __call__(self, logits_ENK: Float[Tensor, "E N K"]) -> Bool[Tensor, " N"]:
-        # A jet whose score is not a number stays: it never compares as larger.
+        # A jet whose score is NaN stays, because the comparison is False.
         return self.score(logits_ENK) >= self.thresholds[len(logits_ENK) - 1]
 
 
 def exit_index(policy: ExitPolicy, logits_ENK: Float[Tensor, "E N K"]) -> Int[Tensor, " N"]:
-    """Return where each jet leaves, from the logits of all exits, the full model last, divided by the temperatures."""
+    """Return the exit where each jet leaves.
+
+    Args:
+        policy: decides.
+        logits_ENK: of all exits, the full model last, divided by the policy's temperatures.
+    """
     last = len(logits_ENK) - 1
     index_N = torch.full(logits_ENK.shape[1:2], last, device=logits_ENK.device)
     for index in reversed(range(last)):
@@ -101,8 +112,8 @@ def exit_index(policy: ExitPolicy, logits_ENK: Float[Tensor, "E N K"]) -> Int[Te
     return index_N
 
 
-def temper(policy: ExitPolicy, logits_ENK: Float[Tensor, "E N K"]) -> Float[Tensor, "E N K"]:
-    """Return the logits of all exits divided by the policy's temperatures."""
-    if policy.temperatures is None:
+def temper(logits_ENK: Float[Tensor, "E N K"], temperatures: Sequence[float] | None) -> Float[Tensor, "E N K"]:
+    """Return the logits of each exit divided by its temperature (Guo et al., arXiv:1706.04599); None: as they are."""
+    if temperatures is None:
         return logits_ENK
-    return logits_ENK / logits_ENK.new_tensor(policy.temperatures)[:, None, None]
+    return logits_ENK / logits_ENK.new_tensor(temperatures)[:, None, None]

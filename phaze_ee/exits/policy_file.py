@@ -1,4 +1,4 @@
-"""``exit_policy.json``: a policy, the model it belongs to, what it promises, and how that was shown."""
+"""``exit_policy.json``: a policy, the model it belongs to, its promise, and how the promise was tested."""
 
 from pathlib import Path
 from typing import Literal, Self
@@ -13,14 +13,17 @@ from phaze_ee.results.base import Record, ResultsFile
 
 
 class CostCurve(Record):
-    """Policies of one score by ascending mean cost; no promise goes with them."""
+    """The thresholds of policies with one score, by rising mean cost. They promise nothing."""
 
     score: AnyExitScore
     thresholds: list[list[float]]
 
 
 class CalibrationSample(Record):
-    """The jets that the policy rests on: ``shaping`` shaped it, ``testing`` tested it; ``seed`` decided which."""
+    """The calibration jets. ``shaping`` of them shaped the policy, ``testing`` tested it; ``seed`` decided which.
+
+    ``jets_per_class`` is None if a true class is unknown.
+    """
 
     files: list[str]
     held_out_of_validation: bool
@@ -32,7 +35,10 @@ class CalibrationSample(Record):
 
 
 class Guarantee(Record):
-    """What is promised. ``holds`` is False where the policy is the full model, or the target promises nothing."""
+    """The promise, in words as ``statement``, at confidence 1 − ``delta``.
+
+    ``holds`` is False if nothing passed, so that the policy is the full model, or if the target promises nothing.
+    """
 
     method: Literal["ltt", "crc", "none"]
     delta: float
@@ -41,10 +47,11 @@ class Guarantee(Record):
     risks: list[TestedRisk]
 
 
-class MixFigures(Record):
-    """Mean cost and accuracy on the jets that tested the policy, for one mix of classes; errors are one σ.
+class RealisedFigures(Record):
+    """Mean cost and accuracy on the jets that tested the policy, for one class prior; errors are standard errors.
 
-    ``class_shares`` is None for the mix of the files. Costs are multiply-accumulates per jet.
+    ``class_shares`` is None for the shares that the classes have in the files. Costs are multiply-accumulates per jet.
+    Accuracies are None if a true class is unknown.
     """
 
     class_shares: dict[str, float] | None
@@ -72,7 +79,7 @@ class ExitPolicyFile(ResultsFile):
     target: AnyTarget
     guarantee: Guarantee
     calibration: CalibrationSample
-    realised: dict[Literal["files", "prior"], MixFigures]
+    realised: dict[Literal["files", "prior"], RealisedFigures]
     curves: list[CostCurve]
     reference: DriftReference
     notes: list[str]
@@ -83,15 +90,15 @@ class ExitPolicyFile(ResultsFile):
 
     @classmethod
     def load(cls, path: Path, model_hash: str | None) -> Self:
-        """Read a policy for the model of that hash.
+        """Read the policy of the model with this hash.
 
         Raises:
-            UsageError: there is no such file, it is not a policy, or it belongs to another model.
+            UsageError: there is no such file, or it holds no policy, or that of another model.
         """
         file = cls.read(path, made_by="calibrate")
         if file.model_hash != model_hash:
             raise UsageError(
-                f"{path} was calibrated for another model, or for {file.model} before it was trained anew; its promise "
-                "does not hold for this one: run mode 'calibrate' again"
+                f"{path} was calibrated for another model, or for {file.model} before it was trained again; its "
+                "promise does not hold for this one: run mode 'calibrate' again"
             )
         return file

@@ -1,68 +1,129 @@
-"""What a calibration promises, in words, and what it costs, in figures."""
+"""The promise of a calibration in words, its figures, and the file that holds both."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
-import numpy as np
-import numpy.typing as npt
+import torch
 
-from phaze_ee.errors import DataError, UsageError
-from phaze_ee.exits.answers import FloatArray
-from phaze_ee.exits.calibrate import Calibration, Method
-from phaze_ee.exits.policy_file import Guarantee, MixFigures
-from phaze_ee.exits.targets import AccuracyDrop, Agreement, Budget, SignalEfficiency, Target
+from phaze_ee.exits.answers import Answers, at_exit
+from phaze_ee.exits.calibrate import Calibration, Method, Settings
+from phaze_ee.exits.candidates import cost_curve
+from phaze_ee.exits.costs import prior_weights, weighted_mean, weighted_ratio
+from phaze_ee.exits.drift import DriftReference
+from phaze_ee.exits.fits import fit_gate
+from phaze_ee.exits.policy_file import CalibrationSample, CostCurve, ExitPolicyFile, Guarantee, RealisedFigures
+from phaze_ee.exits.scores import Confidence, ExitScore, Margin, NegativeEntropy, Patience
+from phaze_ee.exits.targets import AccuracyDrop, Agreement, Budget, SignalEfficiency, Target, wrong_answers
+from phaze_ee.results.base import Provenance
+
+_CURVE_SCORES: tuple[ExitScore, ...] = (Confidence(), NegativeEntropy(), Margin(), Patience())
+_CURVE_POINTS = 15
+_GATE_COST_WEIGHT = 0.3
 
 
-def prior_weights(
-    label_N: npt.NDArray[np.int64], class_names: tuple[str, ...], prior: Mapping[str, float]
-) -> FloatArray:
-    """Return weights, 1 on average, with which the classes have the shares that ``prior`` says.
+def policy_file(
+    result: Calibration, settings: Settings, provenance: Provenance, *, held_out_of_validation: bool
+) -> ExitPolicyFile:
+    """Return ``exit_policy.json``: the policy with its promise, its figures, cost curves and drift reference.
 
-    Raises:
-        UsageError: the prior names a class that the tagger does not know.
-        DataError: a class with a share has no jets, or the classes of the jets are unknown.
+    Args:
+        result: of the calibration.
+        settings: of the calibration.
+        provenance: of the model and the calibration jets.
+        held_out_of_validation: whether the jets are a share of the validation files.
     """
-    unknown = [name for name in prior if name not in class_names]
-    if unknown:
-        raise UsageError(f"class_prior names {', '.join(unknown)}; the classes are {', '.join(class_names)}")
-    if (label_N < 0).any():
-        raise DataError("class_prior needs labelled calibration files, and some of these jets have no class")
-    count_K = np.bincount(label_N, minlength=len(class_names))
-    share_K = np.array([prior.get(name, 0.0) for name in class_names])
-    share_K = share_K / share_K.sum()
-    absent = [name for name, share, count in zip(class_names, share_K, count_K, strict=True) if share and not count]
-    if absent:
-        raise DataError(f"class_prior gives {', '.join(absent)} a share, but the calibration files hold no such jets")
-    weight_N: FloatArray = (share_K / np.maximum(count_K, 1) * len(label_N))[label_N]
-    return weight_N
-
-
-def weighted_mean(value_N: FloatArray, weight_N: FloatArray) -> tuple[float, float]:
-    """Return Σ w v / Σ w and its standard error, from the scatter of the values around it."""
-    total = weight_N.sum()
-    mean = float((weight_N * value_N).sum() / total)
-    return mean, float(np.sqrt((weight_N**2 * (value_N - mean) ** 2).sum()) / total)
-
-
-def weighted_ratio(upper_N: FloatArray, lower_N: FloatArray, weight_N: FloatArray) -> tuple[float, float]:
-    """Return the ratio of two weighted means and its standard error (from the scatter of upper − ratio · lower)."""
-    lower = weighted_mean(lower_N, weight_N)[0]
-    ratio = weighted_mean(upper_N, weight_N)[0] / lower
-    return ratio, weighted_mean(upper_N - ratio * lower_N, weight_N)[1] / lower
+    policy, shaping, testing = result.policy, result.shaping, result.testing
+    realised = {"files": figures(result, None)}
+    if settings.class_prior is not None:
+        realised["prior"] = figures(result, settings.class_prior)
+    return ExitPolicyFile(
+        project=provenance.project,
+        model=provenance.model,
+        model_hash=provenance.model_hash,
+        classes=list(testing.class_names),
+        exit_names=list(testing.exit_names),
+        score=policy.score,
+        thresholds=list(policy.thresholds),
+        temperatures=None if policy.temperatures is None else list(policy.temperatures),
+        target=result.target,
+        guarantee=guarantee(result, settings.method, settings.delta),
+        calibration=CalibrationSample(
+            files=[str(path) for path in provenance.files],
+            held_out_of_validation=held_out_of_validation,
+            jets=len(result.answers),
+            shaping=len(shaping),
+            testing=len(testing),
+            seed=settings.seed,
+            jets_per_class=result.answers.jets_per_class if result.answers.labelled else None,
+        ),
+        realised=realised,
+        curves=cost_curves(shaping),
+        reference=DriftReference.of(
+            policy, testing.tensor_ENK, torch.from_numpy(testing.exit_index(policy)), testing.class_names
+        ),
+        notes=list(provenance.notes),
+    )
 
 
 def guarantee(result: Calibration, method: Method, delta: float) -> Guarantee:
-    """Return what holds, for jets that are drawn as those of the calibration."""
+    """Return the promise for jets from the same distribution as the calibration jets."""
     promises = not isinstance(result.target, Budget)
     return Guarantee(
         method=method if promises else "none",
         delta=delta,
         holds=promises and result.reason is None,
-        statement=_statement(result, method, delta),
+        statement=_promise(result, method, delta),
         risks=result.risks,
     )
 
 
-def _statement(result: Calibration, method: Method, delta: float) -> str:
+def figures(result: Calibration, class_prior: Mapping[str, float] | None) -> RealisedFigures:
+    """Return mean cost and accuracy on the jets that tested the policy.
+
+    Args:
+        result: of the calibration.
+        class_prior: shares of the classes in the means; None: as the jets have them.
+
+    Raises:
+        DataError: a class of the prior has none of these jets, or a jet has no true class.
+        UsageError: the prior names an unknown class.
+    """
+    answers = result.testing
+    weight_N = prior_weights(answers.label_N, answers.class_names, class_prior)
+    index_N = answers.exit_index(result.policy)
+    spent_N, full_N = answers.costs.spent(index_N, result.policy.exits), answers.costs.full_N
+    share, share_error = weighted_ratio(spent_N, full_N, weight_N)
+    full_macs = answers.costs.unit * weighted_mean(full_N, weight_N)[0]
+    correct_N = at_exit(answers.correct_EN, index_N).astype(float)
+    accuracy, accuracy_error = weighted_mean(correct_N, weight_N) if answers.labelled else (None, None)
+    full_accuracy = weighted_mean(answers.correct_EN[-1].astype(float), weight_N)[0] if answers.labelled else None
+    return RealisedFigures(
+        class_shares=None if class_prior is None else dict(class_prior),
+        macs=share * full_macs,
+        full_macs=full_macs,
+        cost_share=share,
+        cost_share_error=share_error,
+        accuracy=accuracy,
+        accuracy_error=accuracy_error,
+        full_accuracy=full_accuracy,
+        exit_shares={
+            name: weighted_mean((index_N == index).astype(float), weight_N)[0]
+            for index, name in enumerate(answers.exit_names)
+        },
+    )
+
+
+def cost_curves(answers: Answers) -> list[CostCurve]:
+    """Return for several scores the policies from the cheapest to the full model, shaped by these jets."""
+    gate = fit_gate(answers, answers.label_N if answers.labelled else answers.class_EN[-1], _GATE_COST_WEIGHT)
+    errors = wrong_answers(answers)
+    curves = ((score, cost_curve(score, answers, errors, _CURVE_POINTS)) for score in (*_CURVE_SCORES, gate))
+    return [
+        CostCurve(score=score, thresholds=[list(candidate.policy.thresholds) for candidate in curve])
+        for score, curve in curves
+    ]
+
+
+def _promise(result: Calibration, method: Method, delta: float) -> str:
     if result.reason is not None:
         return f"the policy is the full model: {result.reason}"
     if isinstance(result.target, Budget):
@@ -70,10 +131,10 @@ def _statement(result: Calibration, method: Method, delta: float) -> str:
             f"the best accuracy found at a mean cost of {result.target.cost:g} of the full model; nothing is promised"
         )
     confidence = f"with confidence {1 - delta:.4g}" if method == "ltt" else "in expectation over calibration samples"
-    return f"{_promise(result.target)}, {confidence}, for jets drawn as those of the calibration"
+    return f"{_promised_risk(result.target)}, {confidence}, for jets drawn as those of the calibration"
 
 
-def _promise(target: Target) -> str:
+def _promised_risk(target: Target) -> str:
     match target:
         case AccuracyDrop():
             return f"at most {target.epsilon:.3g} of the jets become wrong that the full model has right"
@@ -86,33 +147,3 @@ def _promise(target: Target) -> str:
                 f"{target.epsilon:.3g} is lost, and of accepted {target.background} {growth}"
             )
     raise AssertionError(target)
-
-
-def figures(result: Calibration, exit_names: Sequence[str], prior: Mapping[str, float] | None) -> MixFigures:
-    """Return mean cost and accuracy on the jets that tested the policy, for the mix of the files or a stated one.
-
-    Raises:
-        DataError: a class of the prior has none of these jets.
-    """
-    jets = result.testing
-    weight_N = np.ones(len(jets)) if prior is None else prior_weights(jets.label_N, jets.class_names, prior)
-    index_N = jets.exit_index(result.policy)
-    spent_N, full_N = jets.spent(result.policy.exits or (), index_N), jets.full_cost_N
-    share, share_error = weighted_ratio(spent_N, full_N, weight_N)
-    full_macs = jets.macs * weighted_mean(full_N, weight_N)[0]
-    labelled = bool((jets.label_N >= 0).all())
-    correct_N = jets.at_exit(jets.correct_EN, index_N).astype(float)
-    accuracy, accuracy_error = weighted_mean(correct_N, weight_N) if labelled else (None, None)
-    return MixFigures(
-        class_shares=None if prior is None else dict(prior),
-        macs=share * full_macs,
-        full_macs=full_macs,
-        cost_share=share,
-        cost_share_error=share_error,
-        accuracy=accuracy,
-        accuracy_error=accuracy_error,
-        full_accuracy=weighted_mean(jets.correct_EN[-1].astype(float), weight_N)[0] if labelled else None,
-        exit_shares={
-            name: weighted_mean((index_N == index).astype(float), weight_N)[0] for index, name in enumerate(exit_names)
-        },
-    )

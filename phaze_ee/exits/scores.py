@@ -1,4 +1,4 @@
-"""How sure a tagger is at an exit: the registry of scores. Each is plain values and can be stored."""
+"""Exit scores: how sure a tagger is at an exit. A score consists of plain values, so that it can be stored."""
 
 import itertools
 import math
@@ -6,28 +6,31 @@ from abc import ABC, abstractmethod
 from typing import Annotated, Any, ClassVar, Literal, final
 
 import torch
-from jaxtyping import Float
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import Field, PlainValidator, SerializeAsAny, TypeAdapter, ValidationError
 from torch import Tensor
 
 from phaze_ee.errors import UsageError
+from phaze_ee.registry import Registry, unknown
 from phaze_ee.results.base import Record
+from phaze_ee.shapes import Float
 
 
 class ExitScore(Record, ABC):
-    """A score of the answers up to an exit; a jet leaves where it reaches the threshold of that exit."""
+    """A score of the answers up to an exit. A jet leaves if its score reaches the threshold of the exit."""
 
-    # Whether the score looks at earlier exits too; these must be evaluated then, even where no jet may leave.
+    # Whether the score uses earlier exits too. Then these must be evaluated, even if no jet may leave there.
     uses_history: ClassVar[bool] = False
-    # Below this, a jet must not leave whatever the threshold would gain.
+    # The least threshold that a fit may choose.
     lowest: ClassVar[float] = -math.inf
     name: str
 
     @abstractmethod
     def __call__(self, logits_ENK: Float[Tensor, "E N K"]) -> Float[Tensor, " N"]:
-        """Return how sure the tagger is at the last of these exits, by the logits of it and of all before.
+        """Return the score at the last of these exits; a larger score is surer.
 
-        Larger is surer. Where logits are not numbers, neither is the score, and the jet stays.
+        Args:
+            logits_ENK: of this exit, the last, and of all before it. If they are NaN, so is the score, and the jet
+                stays.
         """
 
 
@@ -43,7 +46,7 @@ class Confidence(ExitScore):
 
 @final
 class NegativeEntropy(ExitScore):
-    """1 − H(p)/log K: 0 where all classes are equally likely, 1 where one is certain (BranchyNet, arXiv:1709.01686)."""
+    """1 − H(p)/log K: 0 if all classes are equally likely, 1 if one is certain (BranchyNet, arXiv:1709.01686)."""
 
     name: Literal["entropy"] = "entropy"
 
@@ -66,7 +69,7 @@ class Margin(ExitScore):
 
 @final
 class Patience(ExitScore):
-    """How many times in a row, up to this exit, the answer was the one of the exit before (PABEE, arXiv:2006.04152)."""
+    """The number of exits in a row, up to this one, that agree with the exit before (PABEE, arXiv:2006.04152)."""
 
     name: Literal["patience"] = "patience"
     uses_history: ClassVar[bool] = True
@@ -81,10 +84,10 @@ class Patience(ExitScore):
 
 @final
 class Gate(ExitScore):
-    """A learned decision: the probability that nothing is gained by going on (early_exit, algorithm 7).
+    """A learned gate: the probability that the later exits gain less than they cost.
 
-    One logistic regression per exit on four features: largest probability, 1 − normalised entropy, margin, and the
-    share of earlier exits that gave the same answer. :mod:`phaze_ee.exits.gate` fits it.
+    It is one logistic regression per exit on four features: the largest probability, 1 − normalised entropy, the
+    margin, and the fraction of earlier exits with the same class. :func:`phaze_ee.exits.fits.fit_gate` fits it.
     """
 
     name: Literal["gate"] = "gate"
@@ -99,7 +102,7 @@ class Gate(ExitScore):
 
 
 def gate_features(logits_ENK: Float[Tensor, "E N K"]) -> Float[Tensor, "N 4"]:
-    """Return what :class:`Gate` decides by, at the last of these exits."""
+    """Return the four features of :class:`Gate` at the last of these exits."""
     answer_EN = logits_ENK.argmax(dim=-1)
     agreement_EN = (answer_EN[:-1] == answer_EN[-1]).to(logits_ENK.dtype)
     agreement_N = agreement_EN.mean(dim=0) if len(agreement_EN) else torch.zeros_like(logits_ENK[-1, :, 0])
@@ -108,13 +111,19 @@ def gate_features(logits_ENK: Float[Tensor, "E N K"]) -> Float[Tensor, "N 4"]:
 
 @final
 class Window(ExitScore):
-    """How far a jet is outside a window around a tagging cut, in ln(p_signal / p_background) (algorithm 3).
+    """The distance of a jet from a tagging cut, in ln(p_signal / p_background).
 
-    Below the cut a jet is as far outside as it is below; above the cut, ``accept`` times as far as it is above. With
-    ``accept`` = 0 nothing leaves there: obvious background goes early, what resembles the signal gets the full model.
+    Above the cut the distance is multiplied by ``accept``. With ``accept`` = 0 no jet leaves there: obvious background
+    leaves early, and everything like the signal gets the full model.
+
+    Attributes:
+        signal: index of the signal class.
+        background: index of the background class.
+        cut: in ln(p_signal / p_background).
+        accept: the factor above the cut.
     """
 
-    lowest: ClassVar[float] = 0.0  # the cut itself: a jet that leaves is on the side that its score says
+    lowest: ClassVar[float] = 0.0  # a lower threshold would let jets leave on the other side of the cut
     name: Literal["window"] = "window"
     signal: int
     background: int
@@ -127,13 +136,13 @@ class Window(ExitScore):
 
 
 def log_odds(logits_NK: Float[Tensor, "*N K"], signal: int, background: int) -> Float[Tensor, "*N"]:
-    """Return ln(p_signal / p_background), of which the discriminant p_s / (p_s + p_b) is the logistic function."""
+    """Return ln(p_signal / p_background), the logit of the discriminant p_s / (p_s + p_b)."""
     return logits_NK[..., signal] - logits_NK[..., background]
 
 
 @final
 class FixedExit(ExitScore):
-    """1 at one exit and 0 before: every jet leaves there."""
+    """1 at one exit and 0 before it, so that every jet leaves there."""
 
     name: Literal["fixed"] = "fixed"
     exit: Annotated[int, Field(ge=0)]
@@ -142,30 +151,31 @@ class FixedExit(ExitScore):
         return torch.full_like(logits_ENK[-1, :, 0], float(len(logits_ENK) > self.exit))
 
 
-EXIT_SCORES: dict[str, type[ExitScore]] = {
-    "confidence": Confidence,
-    "entropy": NegativeEntropy,
-    "margin": Margin,
-    "patience": Patience,
-    "gate": Gate,
-    "window": Window,
-    "fixed": FixedExit,
-}
+EXIT_SCORES: Registry[type[ExitScore]] = Registry("exit_score", ExitScore)
 
-# What a stored policy holds: one of the scores, told apart by its name.
-AnyExitScore = Annotated[
-    Confidence | NegativeEntropy | Margin | Patience | Gate | Window | FixedExit, Field(discriminator="name")
-]
+
+def _stored_score(value: Any) -> ExitScore:
+    """Return the score that a policy stores: plain values with the name of the score."""
+    if isinstance(value, ExitScore):
+        return value
+    name = str(value.get("name")) if isinstance(value, dict) else ""
+    if name not in EXIT_SCORES:
+        raise ValueError(unknown("exit score", name, EXIT_SCORES))
+    return EXIT_SCORES[name].model_validate(value)
+
+
+# What a stored policy holds: one of the scores, identified by its name.
+AnyExitScore = Annotated[SerializeAsAny[ExitScore], PlainValidator(_stored_score)]
 
 
 def make_score(name: str, **parameters: Any) -> ExitScore:
-    """Return a score by its name and, where it has some, its parameters.
+    """Return a score by its name, with its parameters if it has any.
 
     Raises:
         UsageError: the score is unknown, or a parameter is missing or wrong.
     """
     if name not in EXIT_SCORES:
-        raise UsageError(f"unknown exit score {name!r}; choose from {', '.join(EXIT_SCORES)}")
+        raise UsageError(unknown("exit score", name, EXIT_SCORES))
     try:
         score: ExitScore = TypeAdapter(EXIT_SCORES[name]).validate_python(parameters)
     except ValidationError as error:

@@ -1,6 +1,6 @@
 """JetClass-like jets: Pythia8 events, a parametrised detector, FastJet, and JetClass's ROOT schema.
 
-Nothing heavy is imported here: Pythia8 and FastJet are an optional extra, checked for by :mod:`phaze_ee.generate.run`.
+Pythia8 and FastJet are an optional extra; :mod:`phaze_ee.generate.run` checks that they are installed.
 """
 
 from phaze_ee.generate.options import GeneratorOptions, Progress

@@ -1,4 +1,4 @@
-"""Calorimeter towers and energy flow: what the towers see beyond the tracks that point at them.
+"""Calorimeter towers and energy flow: the energy in towers in excess of the tracks that point to them.
 
 Tower layout, resolutions and thresholds of the JetClass Delphes card (github.com/jet-universe/jetclass_generation); the
 energy-flow rule is that of Delphes' simplified calorimeter (J. de Favereau et al., arXiv:1307.6346).
@@ -30,7 +30,7 @@ class Layout:
     divisions: Integers
 
     def locate(self, eta: Floats, phi: Floats) -> tuple[Integers, Integers, Booleans]:
-        """Return ring, tower within the ring, and whether the direction is covered at all."""
+        """Return the ring, the tower within the ring, and whether the direction is covered."""
         ring = np.searchsorted(self.eta_edges, eta) - 1
         covered = (ring >= 0) & (ring < len(self.divisions))
         ring = np.where(covered, ring, 0)
@@ -56,8 +56,8 @@ class Calorimeter:
     Attributes:
         layout: its towers.
         resolution: standard deviation (GeV) of a tower at (|eta| of its centre, energy in GeV).
-        minimum_energy: towers and neutral excesses below it (GeV) are noise.
-        minimum_significance: the same in units of the resolution.
+        minimum_energy: threshold (GeV) for towers and neutral excesses.
+        minimum_significance: the same threshold in units of the resolution.
     """
 
     layout: Layout
@@ -66,13 +66,13 @@ class Calorimeter:
     minimum_significance: float
 
     def measure(self, deposits: Deposits, tracks: Deposits, generator: np.random.Generator) -> tuple[Deposits, Floats]:
-        """Return the neutral energy that the towers see beyond the tracks, and what becomes of the tracks.
+        """Return the neutral energy in excess of the tracks, and the rescaling of the tracks.
 
         Each track must have its deposit among ``deposits``.
 
         A tower whose excess over its tracks is significant yields one neutral deposit, at a random place in the tower.
-        Elsewhere the tracks, which the card gives no resolution and so no weight, are rescaled to the tower's energy,
-        and vanish where that is below threshold.
+        In other towers the tracks, which have no resolution in the card and so no weight, are rescaled to the energy of
+        the tower, or removed if it is below threshold.
 
         Returns:
             The neutral deposits, and the factor on each track's momentum: zero for tracks beyond the towers.

@@ -14,7 +14,7 @@ Booleans = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Columns:
-    """Base of the tables of this package: one row an object, one array a column."""
+    """Base of the tables of this package: one array per column, one entry per object."""
 
     @classmethod
     def names(cls) -> tuple[str, ...]:
@@ -30,7 +30,7 @@ class Columns:
         return len(getattr(self, self.names()[0]))
 
     def __getitem__(self, rows: Any) -> Self:
-        """Return the rows that an index array, a mask or a slice selects."""
+        """Return the rows of an index array, a mask or a slice."""
         return type(self)(**{name: getattr(self, name)[rows] for name in self.names()})
 
 

@@ -21,8 +21,8 @@ class Candidates(Columns):
     Attributes:
         code: absolute PDG code; 22 for photons and 0 for neutral hadrons.
         pt, eta, phi, mass: momentum, GeV.
-        surface_eta: pseudorapidity of the point at the calorimeter surface. It is what Delphes stores, and so JetClass,
-            while jets are clustered from the momenta.
+        surface_eta: pseudorapidity of the point at the calorimeter surface. Delphes stores it, and so does JetClass,
+            but jets are clustered from the momenta.
         d0, d0_error, dz, dz_error: mm; zero for neutral candidates.
     """
 

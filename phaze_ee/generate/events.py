@@ -13,7 +13,7 @@ from phaze_ee.generate.processes import BOTTOM, ELECTRON, GLUON, MUON, NEUTRINOS
 from phaze_ee.generate.propagation import Particles
 
 METRES_PER_MILLIMETRE = 1e-3
-# Particles further forward cannot reach a jet of |eta| < 2, nor the towers beside it.
+# Particles further forward cannot reach a jet of |eta| < 2 or the towers next to it.
 _MAXIMUM_ETA = 4.0
 _COMMON = (
     "Beams:eCM = 13000",
@@ -50,16 +50,16 @@ class Record(Columns):
 
     @property
     def events(self) -> int:
-        """Number of events; Pythia8 may give up on some of those asked for."""
+        """Number of events; Pythia8 may fail to generate some of those requested."""
         return int(self.event[-1]) + 1
 
 
 class Selection(pythia8mc.UserHooks):  # type: ignore[misc]
-    """Gives up early on events that cannot hold a wanted jet, before most of their cost is spent.
+    """Rejects events without a wanted jet early, before most of their cost is spent.
 
-    The decay is judged on the hard process. The transverse momentum is judged once all radiation above
-    ``_JUDGED_AT`` is known: the hard process may then start far below the jets, so that no jet is lost near the lower
-    edge of the window, while soft events cost little.
+    The decay is tested after the hard process. The transverse momentum is tested after all radiation above
+    ``_JUDGED_AT``. So the hard process can start far below the jets, and no jets are lost at the lower edge of the
+    window, while soft events cost little.
     """
 
     _JUDGED_AT = 15.0
@@ -111,7 +111,7 @@ def pythia(settings: tuple[str, ...], seed: int, selection: Selection | None = N
 
 
 def next_batch(instance: Any, events: int) -> Record:
-    """Generate ``events`` events; those that Pythia8 gives up on are left out."""
+    """Generate ``events`` events, without those that Pythia8 fails to generate."""
     batch = instance.nextBatch(events, "skip").prt
     counts = awkward.to_numpy(awkward.num(batch.id)).astype(np.int64)
     start = np.repeat(np.cumsum(counts) - counts, counts)

@@ -9,14 +9,14 @@ import numpy as np
 from phaze_ee.generate.columns import Columns, Floats, Integers, sum_by
 from phaze_ee.generate.detector import Candidates
 
-# The banner would tear the progress bar; the README asks users to cite FastJet (arXiv:1111.6097) instead.
+# The banner would break the progress bar; the README asks users to cite FastJet (arXiv:1111.6097).
 fastjet._swig.ClusterSequence.set_fastjet_banner_stream(None)
 
 RADIUS = 0.8
 MINIMUM_PT, MAXIMUM_PT = 500.0, 1000.0
 MAXIMUM_ETA = 2.0
 _ANTI_KT = fastjet.JetDefinition(fastjet.antikt_algorithm, RADIUS)
-# Soft drop walks back through a Cambridge/Aachen tree that holds all constituents.
+# Soft drop declusters a Cambridge/Aachen tree of all constituents.
 _CAMBRIDGE = fastjet.JetDefinition(fastjet.cambridge_algorithm, 1000.0)
 
 
@@ -69,7 +69,7 @@ def cluster(candidates: Candidates, events: int) -> tuple[Jets, Candidates, Inte
 
 
 def measure_substructure(constituents: Candidates, sizes: Integers) -> Substructure:
-    """Measure jets given by their constituents.
+    """Return the substructure of jets, given by their constituents.
 
     Soft drop has z_cut = 0.1 and beta = 0 (arXiv:1402.2657); N-subjettiness has beta = 1, the normalised measure and
     axes from one pass after exclusive kT (arXiv:1011.2268), as in the JetClass Delphes card.

@@ -1,4 +1,4 @@
-"""What a user chooses about a generated sample."""
+"""The options of a generated sample."""
 
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -19,9 +19,9 @@ class GeneratorOptions:
         output: folder of the files.
         jets_per_class: jets of each class.
         classes: file stems as JetClass names them.
-        seed: of the whole sample; with the class and the file's index it decides every jet.
-        workers: processes that generate files; the jets do not depend on it.
-        jets_per_file: at most so many jets in a file.
+        seed: of the whole sample. With the class and the index of the file it determines every jet.
+        workers: processes that generate files. The jets do not depend on their number.
+        jets_per_file: maximum number of jets per file.
         mode: ``reference`` simulates multiparton interactions; ``fast`` overlays them from a library of events.
         overwrite: replace existing files.
 
@@ -54,7 +54,7 @@ class GeneratorOptions:
 
     @property
     def command(self) -> str:
-        """The command that generates the same jets, into a folder of the same name."""
+        """The command that generates the same jets, in a folder of the same name."""
         flags = f"--output {self.output.name} --jets {self.jets_per_class} --seed {self.seed} --generator {self.mode}"
         chosen = "" if self.classes == tuple(PROCESSES) else f" --classes {' '.join(self.classes)}"
         return f"phaze_ee -m generate {flags}{chosen}"
@@ -62,7 +62,7 @@ class GeneratorOptions:
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a generation is."""
+    """The progress of a generation."""
 
     jets_done: int
     jets_total: int

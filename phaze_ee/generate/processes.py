@@ -2,7 +2,7 @@
 
 Source of the classes and of their truth codes: H. Qu, C. Li, S. Qian, arXiv:2202.03772, and the authors' ntuple maker
 (github.com/jet-universe/jetclass_generation). Jets of a class come from production together with a Z boson that decays
-to neutrinos (top quarks: in pairs), so that the other side of the event adds nothing to the jet.
+to neutrinos (top quarks: in pairs), so that the rest of the event adds nothing to the jet.
 """
 
 from dataclasses import dataclass, field
@@ -26,13 +26,13 @@ class Process:
         stem: how JetClass names its files.
         label: the branch ``label_<label>`` that is true.
         pythia: Pythia8 settings that select production and decay.
-        resonance: PDG code of the particle whose decay products must lie in the jet; 0: any jet is taken.
+        resonance: PDG code of the particle whose decay products must be in the jet; 0: any jet is accepted.
         partons: number of quarks and gluons of that decay.
         leptons: number of electrons and muons of that decay.
-        resonances: how many of them decay so in every event.
+        resonances: number of such decays in every event.
         minimum_boost: transverse momentum, GeV, that a resonance must have after hard radiation.
         minimum_pt_hat: lower cut on the hard process, GeV.
-        truth_codes: JetClass's ``aux_truth_match`` by the PDG code of the leg that decides it; 0: no leg does.
+        truth_codes: JetClass's ``aux_truth_match`` by the PDG code of the leg that determines it; 0: no leg.
     """
 
     stem: str

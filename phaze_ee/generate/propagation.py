@@ -67,7 +67,7 @@ class Impact(Columns):
 
 
 def reaches_calorimeter(particles: Particles) -> Booleans:
-    """Say which particles start inside the cylinder, move across the beam, and can be seen (neutrinos cannot)."""
+    """Return which particles start inside the cylinder, have transverse momentum, and are no neutrinos."""
     inside = (np.hypot(particles.x, particles.y) < RADIUS) & (np.abs(particles.z) < HALF_LENGTH)
     return inside & (particles.pt > 1e-4) & ~np.isin(np.abs(particles.pdg_id), (12, 14, 16))
 
@@ -89,7 +89,7 @@ def propagate(particles: Particles) -> Impact:
 def _length_to_end_cap(particles: Particles) -> Floats:
     with np.errstate(divide="ignore", over="ignore"):
         length = (np.copysign(HALF_LENGTH, particles.pz) - particles.z) * particles.pt / particles.pz
-    # A particle that moves exactly across the beam never gets there; a long way keeps what follows finite.
+    # A particle exactly perpendicular to the beam never reaches the end cap; a long path keeps later results finite.
     return np.minimum(length, _NEVER)
 
 

@@ -1,4 +1,4 @@
-"""Generation of a set of files in parallel processes, each file an independent and repeatable task."""
+"""Generation of files in parallel processes. Each file is an independent and reproducible task."""
 
 import json
 import logging
@@ -26,14 +26,14 @@ _log = logging.getLogger(__name__)
 
 
 class Counter(Protocol):
-    """Where tasks put the numbers of their new jets."""
+    """A queue for the numbers of new jets."""
 
     def put(self, item: int, /) -> None: ...
 
 
 @dataclass(frozen=True)
 class FileTask:
-    """One file to generate. Its jets depend on the seed, the class, the index, the number of jets and the mode only."""
+    """One file to generate. Its jets depend only on seed, class, index, number of jets and mode."""
 
     path: Path
     stem: str
@@ -54,7 +54,7 @@ def generate_files(options: GeneratorOptions, report: Callable[[Progress], None]
 
     Args:
         options: what to generate.
-        report: called once nothing stands in the way any more, then as jets come in.
+        report: called before the first jet, and whenever jets are done.
 
     Returns:
         The files, by class and index.
@@ -76,7 +76,7 @@ def generate_files(options: GeneratorOptions, report: Callable[[Progress], None]
 
 
 def require_generator() -> None:
-    """Raise UsageError, with the command that helps, unless Pythia8 and FastJet are installed."""
+    """Raise UsageError, with the command that installs them, unless Pythia8 and FastJet are installed."""
     missing = [name for name in ("pythia8mc", "fastjet") if find_spec(name) is None]
     if missing:
         raise UsageError(
@@ -86,7 +86,7 @@ def require_generator() -> None:
 
 
 def plan(options: GeneratorOptions) -> list[FileTask]:
-    """Return one task a file, by class and index."""
+    """Return one task per file, by class and index."""
     library = options.output / _LIBRARY if options.mode == "fast" else None
     starts = range(0, options.jets_per_class, options.jets_per_file)
     return [
@@ -113,7 +113,7 @@ def refuse_existing(tasks: list[FileTask], overwrite: bool) -> None:
 
 @contextmanager
 def _underlying_events(options: GeneratorOptions) -> Iterator[None]:
-    """Provide the library that the tasks of the fast mode read, for as long as they run."""
+    """Provide the library of underlying events for the tasks of the fast mode while they run."""
     if options.mode != "fast":
         yield
         return
@@ -142,7 +142,7 @@ def _run(tasks: list[FileTask], workers: int, report: Callable[[Progress], None]
         try:
             _follow(futures, counter, total, report)
         finally:
-            pool.shutdown(cancel_futures=True)  # after a failure, tasks that have not started never do
+            pool.shutdown(cancel_futures=True)  # after a failure, no more tasks are started
 
 
 def _run_here(tasks: list[FileTask], total: int, report: Callable[[Progress], None]) -> None:
@@ -193,7 +193,7 @@ def run_task(task: FileTask, counter: Counter) -> None:
 
 
 def _record(options: GeneratorOptions, tasks: list[FileTask], earlier: dict[str, Any]) -> None:
-    """Write beside the files how they were made; the entries of other files in the folder are kept."""
+    """Write a record of how the files were made; entries of other files in the folder are kept."""
     how = {
         "command": options.command,
         "mode": options.mode,

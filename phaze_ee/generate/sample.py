@@ -20,7 +20,7 @@ EVENTS_PER_BATCH = 100
 
 @dataclass(frozen=True)
 class Sample:
-    """Jets and their constituents, which follow each other by jet; ``sizes`` counts them."""
+    """Jets, and their constituents in the order of the jets; ``sizes`` is the number of constituents per jet."""
 
     jets: Jets
     truth: Truth
@@ -54,8 +54,8 @@ def generate_sample(
 
     Args:
         process: the class.
-        jets: how many.
-        seed: decides the sample, together with the versions of Pythia8, FastJet and numpy.
+        jets: number of jets.
+        seed: determines the sample, together with the versions of Pythia8, FastJet and numpy.
         library: underlying events to overlay instead of simulating multiparton interactions.
         report: called after each batch of events with the number of new jets.
     """

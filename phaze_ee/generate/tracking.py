@@ -114,7 +114,7 @@ def measured_pt(code: Integers, pt: Floats, eta: Floats, generator: np.random.Ge
 
 
 def find_tracks(particles: Particles, impact: Impact, generator: np.random.Generator) -> Booleans:
-    """Say which particles leave a track."""
+    """Return which particles leave a track."""
     efficiency = tracking_efficiency(np.abs(particles.pdg_id), particles.pt, impact.eta)
     charged: Booleans = particles.charge != 0
     return charged & (generator.random(len(particles)) < efficiency)
@@ -134,6 +134,6 @@ def measure_impact_parameters(particles: Particles, impact: Impact, generator: n
 
 
 def _look_up(table: Floats, pt: Floats, eta: Floats) -> Floats:
-    """Read the table, which says nothing (zero) below its lowest momentum and beyond its largest |eta|."""
+    """Return entries of the table; zero below its lowest momentum and beyond its largest |eta|."""
     padded = np.pad(table, ((0, 1), (1, 0)))
     return padded[np.searchsorted(ETA_EDGES, np.abs(eta)), np.searchsorted(PT_EDGES, pt)]

@@ -1,4 +1,4 @@
-"""The decay that makes a jet signal: its resonance and its visible legs, matched as JetClass does.
+"""The decay that makes a jet a signal jet: its resonance and visible legs, matched as in JetClass.
 
 Legs are the quarks and gluons right after the decay, before they radiate, and the leptons after radiation; all of them
 must lie within 0.8 of the jet axis (arXiv:2202.03772, section 2, and the authors' ntuple maker).
@@ -19,7 +19,7 @@ MATCHING_RADIUS = 0.8
 
 @dataclass(frozen=True)
 class Truth(Columns):
-    """The generated particle behind each jet, GeV, and JetClass's code; zeros and the bare code for background."""
+    """The generated particle of each jet (GeV), and JetClass's code; zeros and the plain code for background."""
 
     pt: Floats
     eta: Floats
@@ -30,7 +30,7 @@ class Truth(Columns):
 
 @dataclass(frozen=True)
 class Decay:
-    """One decay of the wanted kind.
+    """One decay of the process's resonance.
 
     Attributes:
         pt, eta, phi, pdg_id: the resonance right before its decay, GeV.
@@ -47,15 +47,15 @@ class Decay:
     code: int
 
     def inside(self, eta: float, phi: float) -> bool:
-        """Say whether every leg lies within the matching radius of this direction."""
+        """Return whether all legs are within the matching radius of this direction."""
         distance = np.hypot(self.leg_eta - eta, wrap_angle(self.leg_phi - phi))
         return bool(np.all(distance < MATCHING_RADIUS))
 
 
 def match(process: Process, record: Record, jets: Jets) -> tuple[Booleans, Truth]:
-    """Return which jets belong to the process, and the truth of those.
+    """Return which jets belong to the process, and the truth of these jets.
 
-    A jet of a process with a resonance belongs if it holds all legs of one of its decays; any other jet does.
+    A jet belongs to a process with a resonance if it has all legs of one decay. Without a resonance all jets belong.
     """
     if not process.resonance:
         none = np.zeros(len(jets))
@@ -73,7 +73,7 @@ def match(process: Process, record: Record, jets: Jets) -> tuple[Booleans, Truth
 
 
 def find_decays(process: Process, record: Record) -> dict[int, list[Decay]]:
-    """Return the decays of the process's resonance into the wanted numbers of partons and leptons, by event."""
+    """Return the decays of the process's resonance into its numbers of partons and leptons, by event."""
     decays: dict[int, list[Decay]] = {}
     for row in _decaying(process.resonance, record):
         legs = list(_legs(record, row))
@@ -84,7 +84,7 @@ def find_decays(process: Process, record: Record) -> dict[int, list[Decay]]:
 
 
 def _decaying(resonance: int, record: Record) -> Iterator[int]:
-    """Yield the rows where the resonance decays: those whose daughters hold no copy of it."""
+    """Yield the rows where the resonance decays: those without a copy of it among the daughters."""
     for row in np.flatnonzero(np.abs(record.pdg_id) == resonance).tolist():
         if _last_copy(record, row) == row and not record.final[row]:
             yield row

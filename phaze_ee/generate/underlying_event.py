@@ -13,7 +13,7 @@ from phaze_ee.generate.propagation import Particles
 
 NO_MULTIPARTON_INTERACTIONS = ("PartonLevel:MPI = off",)
 LIBRARY_EVENTS = 400
-# A Z boson at rest across the beam has radiated hardly anything: what is left is multiparton interactions and remnants.
+# A Z boson with little transverse momentum has little radiation; the rest is multiparton interactions and remnants.
 _MAXIMUM_Z_PT = 5.0
 _INVISIBLE_Z = (
     "WeakSingleBoson:ffbar2gmZ = on",
@@ -26,13 +26,13 @@ _INVISIBLE_Z = (
 
 @dataclass(frozen=True)
 class Library:
-    """Underlying events one after the other: ``particles.event`` counts from 0, ``counts`` has one entry an event."""
+    """Underlying events: ``particles.event`` is the index from 0, ``counts`` the number of particles per event."""
 
     particles: Particles
     counts: Integers
 
     def overlay(self, events: int, generator: np.random.Generator) -> Particles:
-        """Draw a library event for each of ``events`` events, turned about the beam and half of them mirrored in z."""
+        """Draw a library event for each of ``events`` events, randomly rotated about the beam and mirrored in z."""
         chosen = generator.integers(len(self.counts), size=events)
         counts = self.counts[chosen]
         event = np.repeat(np.arange(events), counts)
@@ -60,7 +60,7 @@ class Library:
 
 
 def build_library(seed: np.random.SeedSequence, events: int) -> Library:
-    """Collect underlying events from Z production, keeping those whose Z has a transverse momentum below 5 GeV."""
+    """Collect underlying events from Z production with a transverse momentum of the Z below 5 GeV."""
     instance = pythia(_INVISIBLE_Z, int(np.random.default_rng(seed).integers(1, MAXIMUM_SEED)))
     parts: list[Particles] = []
     collected = 0

@@ -15,7 +15,7 @@ from phaze_ee.generate.sample import Sample
 
 TREE = "tree"
 _CHARGED_HADRONS = (211, 321, 2212)
-# JetClass made its labels from formulas whose results differ in type.
+# The labels of JetClass come from formulas with different types.
 _LABEL_TYPES = {label: np.bool_ if label.startswith("H") else np.int32 for label in LABELS} | {"QCD": np.float32}
 
 
@@ -37,7 +37,7 @@ def write_sample(path: Path, label: str, sample: Sample) -> None:
 
 
 def particle_branches(sample: Sample) -> dict[str, Any]:
-    """Return the columns ``part_*`` without their prefix, one entry a constituent: GeV and mm."""
+    """Return the columns ``part_*`` without their prefix, one entry per constituent, in GeV and mm."""
     part = sample.constituents
     jet_eta, jet_phi = (np.repeat(values, sample.sizes) for values in (sample.jets.eta, sample.jets.phi))
     momentum = part.momentum(part.surface_eta)
@@ -70,7 +70,7 @@ def label_branches(label: str, jets: int) -> dict[str, Any]:
 
 
 def jet_branches(sample: Sample) -> dict[str, Any]:
-    """Return the columns ``jet_*`` and ``aux_*``, GeV."""
+    """Return the columns ``jet_*`` and ``aux_*``, in GeV."""
     jets, truth, substructure = sample.jets, sample.truth, sample.substructure
     tau = {f"jet_tau{order + 1}": substructure.tau[:, order] for order in range(4)}
     return _as(

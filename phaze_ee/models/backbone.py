@@ -1,41 +1,99 @@
-"""What a network architecture must offer to get exits: its stages, their channels, and what they cost."""
+"""What a network must offer to get exits: its stages, their channels and costs, and how it is built again."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any, ClassVar, Generic, Self, TypeVar
 
-from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from phaze_ee.errors import UsageError
+from phaze_ee.registry import Registry
+from phaze_ee.shapes import Float, Int
 from phaze_ee.types import Jets, State
 
 StateT = TypeVar("StateT", bound=State)
 
 
-class Backbone(nn.Module, ABC, Generic[StateT]):
-    """A network as a sequence of stages.
+class Stages(nn.Module, ABC, Generic[StateT]):
+    """A network as a sequence of stages: what :meth:`phaze_ee.models.tagger.Tagger.walk` needs of it.
 
-    ``embed`` turns inputs into a state, ``stage`` takes it one block further, ``readout`` is the network's own head.
-    Nothing here knows of exits: these belong to :class:`phaze_ee.models.tagger.Tagger`.
+    ``embed`` turns inputs into a state, ``stage`` takes the state through one block, ``readout`` is the network's own
+    head. The stages know nothing of exits.
+
+    Attributes:
+        name: the network, in messages.
+        has_packed_form: whether :meth:`packed` works.
+        pads_to_longest: whether the cost of a jet grows with the longest jet of its batch.
+        num_classes: number of classes K.
+        input_channels: features of a particle.
+        stage_channels: channels of the state after each stage.
     """
 
     name: ClassVar[str]
     has_packed_form: ClassVar[bool] = False
-    pads_to_longest: ClassVar[bool] = False  # and what a jet costs grows with the longest of its batch
-    weaver_class: ClassVar[type[nn.Module] | None] = None  # None: a network of its own, not stages around another
+    pads_to_longest: ClassVar[bool] = False
     num_classes: int
     input_channels: int
     stage_channels: tuple[int, ...]
 
+    @abstractmethod
+    def embed(self, inputs: Jets) -> StateT:
+        """Return the state before stage 0. The inputs are not changed."""
+
+    @abstractmethod
+    def stage(self, index: int, state: StateT) -> StateT:
+        """Return the state after stage ``index``, which has ``stage_channels[index]`` channels."""
+
+    @abstractmethod
+    def readout(self, state: StateT) -> Float[Tensor, "N K"]:
+        """Return the logits of the full model, from the state after the last stage."""
+
+    @abstractmethod
+    def stage_macs(self, index: int, particle_count_N: Int[Tensor, " N"]) -> Int[Tensor, " N"]:
+        """Return the multiply-accumulates of stage ``index`` for jets with these numbers of particles.
+
+        All matrix products count, also those of the neighbour search; activations and normalisations do not.
+        """
+
+    @abstractmethod
+    def readout_macs(self, particle_count_N: Int[Tensor, " N"]) -> Int[Tensor, " N"]:
+        """Return the multiply-accumulates of the readout, counted as in :meth:`stage_macs`."""
+
+    def packed(self) -> "Stages[Any]":
+        """Return the same network, over the same parameters, in a form that spends nothing on padding.
+
+        Raises:
+            UsageError: this architecture has no such form.
+        """
+        raise UsageError(f"{self.name} has no packed form")
+
+    def native(self) -> "Stages[Any]":
+        """Return the same network, over the same parameters, in compiled code for inference on the CPU.
+
+        Raises:
+            UsageError: this architecture has no such form, or it cannot be compiled.
+        """
+        raise UsageError(f"{self.name} has no native form")
+
+
+class Backbone(Stages[StateT]):
+    """A network architecture in stages, which is built from plain values and stored in checkpoints.
+
+    Attributes:
+        name: by which ``c.model_name`` chooses the network.
+        weaver_class: the class of weaver around which the stages are put; None for a network of its own.
+    """
+
+    weaver_class: ClassVar[type[nn.Module] | None] = None
+
     @property
     @abstractmethod
     def arguments(self) -> Mapping[str, Any]:
-        """Plain values from which :meth:`from_arguments` builds the same architecture; checkpoints store them."""
+        """Plain values from which :meth:`from_arguments` builds the same architecture. Checkpoints store them."""
 
     @classmethod
     def from_arguments(cls, arguments: Mapping[str, Any]) -> Self:
-        """Build the architecture, with fresh weights: ``arguments`` are the keywords of the network's constructor."""
+        """Build the architecture, with fresh weights. ``arguments`` are the keywords of the network's constructor."""
         return cls(**arguments) if cls.weaver_class is None else cls(cls.weaver_class(**arguments))
 
     @classmethod
@@ -51,47 +109,11 @@ class Backbone(nn.Module, ABC, Generic[StateT]):
         return backbone
 
     def modern_names(self, weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        """Return weights from a file of weaver's under the names they have today."""
+        """Return weights of a file that weaver wrote, under the names that weaver gives them today."""
         return weights
 
-    @abstractmethod
-    def embed(self, inputs: Jets) -> StateT:
-        """Return the state before stage 0. The inputs are not changed."""
 
-    @abstractmethod
-    def stage(self, index: int, state: StateT) -> StateT:
-        """Return the state after stage ``index``, which has ``stage_channels[index]`` channels."""
-
-    @abstractmethod
-    def readout(self, state: StateT) -> Float[Tensor, "N K"]:
-        """Return the full model's logits from the state after the last stage."""
-
-    @abstractmethod
-    def stage_macs(self, index: int, particle_count_N: Int[Tensor, " N"]) -> Int[Tensor, " N"]:
-        """Return the multiply-accumulates that stage ``index`` spends on jets of so many particles.
-
-        All matrix products count, those of the neighbour search too; activations and normalisations do not.
-        """
-
-    @abstractmethod
-    def readout_macs(self, particle_count_N: Int[Tensor, " N"]) -> Int[Tensor, " N"]:
-        """Return the multiply-accumulates of the readout, as :meth:`stage_macs` counts them."""
-
-    def packed(self) -> "Backbone[Any]":
-        """Return the same network, over the same parameters, in a form that spends nothing on padding.
-
-        Raises:
-            UsageError: this architecture has no such form.
-        """
-        raise UsageError(f"{self.name} has no packed form")
-
-    def native(self) -> "Backbone[Any]":
-        """Return the same network, over the same parameters, in compiled code for inference on the CPU.
-
-        Raises:
-            UsageError: this architecture has no such form, or it cannot be compiled.
-        """
-        raise UsageError(f"{self.name} has no native form")
+BACKBONES: Registry[type[Backbone[Any]]] = Registry("model_name", Backbone)
 
 
 def macs_per_row(module: nn.Module) -> int:

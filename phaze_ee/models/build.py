@@ -1,10 +1,8 @@
-"""From a configuration to a tagger: a weaver network file makes the network, exits are put on it here."""
+"""From a configuration to a tagger: a network file of weaver builds the network, and this module adds the exits."""
 
-import importlib.util
 import logging
 from collections.abc import Mapping
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import torch
@@ -13,38 +11,29 @@ from weaver.utils.data.config import DataConfig
 
 from phaze_ee.config.options import NetworkOptions
 from phaze_ee.errors import USER_CODE_ERRORS, UsageError, one_line
-from phaze_ee.models.backbone import Backbone
+from phaze_ee.models.backbone import BACKBONES, Backbone
 from phaze_ee.models.heads import HeadShape
-from phaze_ee.models.particle_flow_network import ParticleFlowNetwork
-from phaze_ee.models.particle_net.padded import ParticleNet
-from phaze_ee.models.particle_next import ParticleNeXt
-from phaze_ee.models.particle_transformer import ParticleTransformer
 from phaze_ee.models.tagger import Tagger
+from phaze_ee.registry import REGISTERED
+from phaze_ee.user_files import import_file, is_plugin
 
 _log = logging.getLogger(__name__)
 
-BACKBONES: dict[str, type[Backbone[Any]]] = {
-    ParticleNet.name: ParticleNet,
-    ParticleTransformer.name: ParticleTransformer,
-    ParticleNeXt.name: ParticleNeXt,
-    ParticleFlowNetwork.name: ParticleFlowNetwork,
-}
-
-# Options of ParticleNet alone, which go to its network file's get_model under the same names.
+# Options of ParticleNet; get_model of its network file has them as keywords.
 _PARTICLE_NET_KEYS = ("conv_params", "fc_params", "use_fusion", "use_fts_bn", "use_counts")
 
 
 def build_tagger(options: NetworkOptions, network_config: Path, data_config: DataConfig) -> Tagger:
-    """Build the configured network with exits, with fresh weights.
+    """Build the configured network with exits, with initial weights.
 
     Args:
-        options: the network's options; those of the architecture are passed to ``get_model`` as keywords.
-        network_config: a weaver network file. Its ``get_model`` may wrap the network in modules of its own, as the
-            published files do: weaver's ParticleNet is found inside.
-        data_config: weaver's data configuration, which ``get_model`` takes.
+        options: the options of the network; those of the architecture are keywords of ``get_model``.
+        network_config: a network file of weaver. Its ``get_model`` may wrap the network in other modules, as the
+            published files do; the known network inside is used.
+        data_config: the data configuration of weaver, an argument of ``get_model``.
 
     Raises:
-        UsageError: the file cannot be run, holds no known network, or disagrees with the options.
+        UsageError: the file cannot be run, holds no known network, or contradicts the options.
     """
     keywords = _keywords(options)
     backbone = adopt(build_network(options, network_config, data_config), str(network_config))
@@ -52,6 +41,12 @@ def build_tagger(options: NetworkOptions, network_config: Path, data_config: Dat
         raise UsageError(
             f"model_name = {options.model_name!r}, but {network_config} builds a {type(backbone).__name__}; correct "
             "model_name or network_config"
+        )
+    registered = REGISTERED["model_name"].get(backbone.name)
+    if registered is not None and not is_plugin(registered.file):
+        raise UsageError(
+            f"{network_config} registers the backbone {backbone.name!r} for this command alone; name the file in "
+            "c.plugins too, so that all modes know the network"
         )
     if options.num_classes is not None and options.num_classes != backbone.num_classes:
         raise UsageError(
@@ -69,7 +64,7 @@ def build_tagger(options: NetworkOptions, network_config: Path, data_config: Dat
 
 
 def build_network(options: NetworkOptions, network_config: Path, data_config: DataConfig) -> nn.Module:
-    """Return what the network file builds, as weaver would call it.
+    """Return the network that the network file builds, as weaver calls it.
 
     Raises:
         UsageError: the file cannot be run.
@@ -78,10 +73,10 @@ def build_network(options: NetworkOptions, network_config: Path, data_config: Da
 
 
 def adopt(model: nn.Module, source: str) -> Backbone[Any]:
-    """Return the staged form of the one known network that ``model`` is or holds.
+    """Return the backbone of the one known network in ``model``.
 
     Raises:
-        UsageError: it holds none, or several.
+        UsageError: there is no known network, or more than one.
     """
     kinds = {kind.weaver_class or kind: kind for kind in BACKBONES.values()}
     found = [(kinds[type(module)], module) for module in model.modules() if type(module) in kinds]
@@ -95,14 +90,14 @@ def adopt(model: nn.Module, source: str) -> Backbone[Any]:
 
 
 def _keywords(options: NetworkOptions) -> dict[str, Any]:
-    """Return what get_model is called with: what the configuration sets; the network file has defaults of its own."""
+    """Return the keywords of get_model: only options that are set, because the network file has its own defaults."""
     own = options.model_fields_set if options.model_name == "ParticleNet" else ()
     return {**{key: getattr(options, key) for key in _PARTICLE_NET_KEYS if key in own}, **options.network_options}
 
 
 def _make_model(path: Path, data_config: DataConfig, keywords: Mapping[str, Any]) -> nn.Module:
     try:
-        get_model = getattr(_import_file(path), "get_model", None)
+        get_model = getattr(import_file(path), "get_model", None)
     except USER_CODE_ERRORS as error:
         raise UsageError(f"network_config {path} cannot be imported: {one_line(error)}") from error
     if not callable(get_model):
@@ -116,15 +111,6 @@ def _make_model(path: Path, data_config: DataConfig, keywords: Mapping[str, Any]
     return model
 
 
-def _import_file(path: Path) -> ModuleType:
-    specification = importlib.util.spec_from_file_location("phaze_ee_network_config", path)
-    if specification is None or specification.loader is None:
-        raise ImportError("not a Python file")
-    module = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
-    return module
-
-
 def _report_ignored(wanted: Mapping[str, Any], backbone: Backbone[Any], source: Path) -> None:
     built = backbone.arguments
     for key, value in wanted.items():
@@ -135,7 +121,7 @@ def _report_ignored(wanted: Mapping[str, Any], backbone: Backbone[Any], source: 
 
 
 def _asks_for(backbone: Backbone[Any], key: str, value: Any) -> bool:
-    """Whether a value is another way to write what was built, as (16, 64) is of (16, 64, [(1, 1)], 64)."""
+    """Whether a value means what was built in another form, such as (16, 64) for (16, 64, [(1, 1)], 64)."""
     built = dict(backbone.arguments)
     try:
         with torch.device("meta"):

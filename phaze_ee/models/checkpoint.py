@@ -1,4 +1,4 @@
-"""Checkpoints from which a tagger is rebuilt without any other file, and weights that weaver wrote."""
+"""Checkpoints, from which a tagger is rebuilt, and weights that weaver wrote."""
 
 import hashlib
 import io
@@ -6,7 +6,7 @@ import logging
 import pickle
 import struct
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,9 @@ from torch import Tensor
 
 from phaze_ee.atomic import replacing
 from phaze_ee.errors import CheckpointError
-from phaze_ee.models.backbone import Backbone
-from phaze_ee.models.build import BACKBONES
+from phaze_ee.models.backbone import BACKBONES, Backbone
 from phaze_ee.models.heads import HeadShape
+from phaze_ee.models.plugins import check_parts, parts_of, plugins_of, read_plugins, unknown_parts
 from phaze_ee.models.tagger import Tagger
 
 _log = logging.getLogger(__name__)
@@ -26,9 +26,11 @@ _FORMAT = "phaze_ee.tagger"
 _VERSION = 1
 _NETWORK_KEYS = ("backbone", "arguments", "exit_stages", "exit_head", "state_dict")
 _RECORD_KEYS = ("options", "data_options", "data_hash", "epoch", "metrics", "versions")
+# What older checkpoints lack: their heads had the default shape and answered for themselves, without plug-ins.
+_DEFAULTS: Mapping[str, Any] = {"exit_head_shape": {}, "exit_link": "independent", "plugins": ()}
 _SHOWN = 3
 
-# What torch raises on files that are damaged or no checkpoints (found by cutting and changing bytes).
+# What torch raises for damaged files and other files (found by cutting files and changing bytes).
 READ_ERRORS = (
     ArithmeticError,
     AssertionError,
@@ -62,7 +64,7 @@ class Checkpoint:
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
-    """Write a checkpoint; an older file of that name stays until the new one is complete.
+    """Write a checkpoint. An older file of the same name stays until the new one is complete.
 
     Raises:
         RunError: it could not be written.
@@ -72,11 +74,12 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         "format": _FORMAT,
         "version": _VERSION,
         "backbone": tagger.backbone.name,
-        "arguments": dict(tagger.backbone.arguments),
+        "arguments": dict(tagger.architecture.arguments),
         "exit_stages": list(tagger.exit_stages),
         "exit_head": list(tagger.head_names),
         "exit_head_shape": asdict(tagger.head_shape),
         "exit_link": tagger.link.name,
+        "plugins": [plugin.model_dump() for plugin in plugins_of(tagger)],
         "state_dict": tagger.state_dict(),
         "options": checkpoint.options,
         "data_options": checkpoint.data_options,
@@ -85,50 +88,59 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         "metrics": checkpoint.metrics,
         "versions": checkpoint.versions,
     }
-    # torch reports a full disk as a RuntimeError of its own; bytes written here report it as the system does.
+    # torch reports a full disk as a RuntimeError; writing the bytes here raises the OSError of the system.
     buffer = io.BytesIO()
     torch.save(content, buffer)
     with replacing(path) as temporary:
         temporary.write_bytes(buffer.getbuffer())
 
 
-def load_checkpoint(path: Path) -> Checkpoint:
+def load_checkpoint(
+    path: Path, *, trust: bool = False, register_parts: Callable[[], object] | None = None
+) -> Checkpoint:
     """Rebuild a tagger, on the CPU and in evaluation mode, from a file that :func:`save_checkpoint` wrote.
 
+    A checkpoint never makes a Python file run. Parts of plug-ins must be registered, from the files that it records.
+
+    Args:
+        path: the checkpoint.
+        trust: accept parts of a plug-in that has changed since the checkpoint was written.
+        register_parts: called if the checkpoint needs parts that are not registered yet.
+
     Raises:
-        CheckpointError: the file is missing, unreadable, or not such a checkpoint.
+        CheckpointError: the file is missing, unreadable, or not such a checkpoint; or it needs a part that is not
+            registered, or was registered by a file that has changed.
     """
-    content, digest = _read(path)
-    if not is_tagger(content):
-        raise CheckpointError(f"{path} is not a PHAZE-EE checkpoint; weaver weights are used through c.init_from")
-    if content.get("version") != _VERSION:
-        raise CheckpointError(
-            f"{path} has checkpoint 'version' {content.get('version')}; this program reads {_VERSION}"
-        )
-    lost = [key for key in (*_NETWORK_KEYS, *_RECORD_KEYS) if key not in content]
-    if lost:
-        raise CheckpointError(f"{path} is a damaged checkpoint: it lacks {', '.join(map(repr, lost))}")
-    if content["backbone"] not in BACKBONES:
-        raise CheckpointError(
-            f"{path} holds a network {content['backbone']!r}; this program has {', '.join(BACKBONES)}"
-        )
-    backbone = BACKBONES[content["backbone"]].from_arguments(content["arguments"])
+    content, digest = _read_tagger(path)
+    parts = parts_of(content["backbone"], content["exit_head"], content["exit_link"])
+    if register_parts is not None and unknown_parts(parts):
+        register_parts()
+    check_parts(path, parts, read_plugins(content["plugins"], path), trust=trust)
     tagger = Tagger(
-        backbone,
+        BACKBONES[content["backbone"]].from_arguments(content["arguments"]),
         content["exit_stages"],
         content["exit_head"],
-        # Older checkpoints know neither: their heads had the default shape and answered for themselves.
-        head_shape=HeadShape(**content.get("exit_head_shape", {})),
-        link=content.get("exit_link", "independent"),
+        head_shape=HeadShape(**content["exit_head_shape"]),
+        link=content["exit_link"],
     )
     _load(tagger, content["state_dict"], path)
     return Checkpoint(tagger.eval(), **{key: content[key] for key in _RECORD_KEYS}, hash=digest)
 
 
-def load_weights(tagger: Tagger, path: Path) -> str:
-    """Load weights into ``tagger`` from a checkpoint of ours, or from one of weaver's, which is the backbone alone.
+def stored_data_options(path: Path) -> dict[str, Any]:
+    """Return the data configuration that a checkpoint holds. No part of its network need be registered.
 
-    Of ours the exits are used too where they are of the same shapes; otherwise there is a warning.
+    Raises:
+        CheckpointError: the file is missing, unreadable, or not a checkpoint of ours.
+    """
+    options: dict[str, Any] = _read_tagger(path)[0]["data_options"]
+    return options
+
+
+def load_weights(tagger: Tagger, path: Path) -> str:
+    """Load weights into ``tagger`` from a checkpoint of PHAZE-EE, or of weaver, which holds the backbone alone.
+
+    The exits of a checkpoint are used if their shapes are the same; otherwise there is a warning.
 
     Returns:
         The SHA-256 of the file.
@@ -141,13 +153,16 @@ def load_weights(tagger: Tagger, path: Path) -> str:
         if _exit_shapes(content.get("state_dict", {})) == _exit_shapes(tagger.state_dict()):
             _load(tagger, content["state_dict"], path)
             return digest
-        _log.warning("%s has other exits than this network: its backbone is used, and the exits start afresh", path)
-    _load_backbone(tagger.backbone, content, path)
+        _log.warning(
+            "%s has other exits than this network: only its backbone is used, and the exits start with initial weights",
+            path,
+        )
+    _load_backbone(tagger.architecture, content, path)
     return digest
 
 
 def load_backbone(backbone: Backbone[Any], path: Path) -> None:
-    """Load the backbone alone from a checkpoint of ours or of weaver's.
+    """Load only the backbone from a checkpoint of PHAZE-EE or of weaver.
 
     Raises:
         CheckpointError: the file is missing or unreadable, or holds weights of another architecture.
@@ -169,18 +184,18 @@ def _exit_shapes(weights: Mapping[str, Tensor]) -> dict[str, torch.Size]:
 
 
 def weights_hash(path: Path) -> str:
-    """Return the SHA-256 of a checkpoint, by which results and policies know their model."""
+    """Return the SHA-256 of a checkpoint, which identifies the model in results and policies."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def is_tagger(content: Mapping[str, Any]) -> bool:
-    """Whether this is what :func:`save_checkpoint` writes; what weaver writes is the weights alone."""
+    """Whether :func:`save_checkpoint` wrote this content. Weaver writes only the weights."""
     return content.get("format") == _FORMAT
 
 
 def read_content(path: Path) -> dict[str, Any]:
-    """Return what a checkpoint of ours or of weaver's holds, by name: tensors and plain values, never other objects.
+    """Return the content of a checkpoint of PHAZE-EE or of weaver by name: tensors and plain values only.
 
     Raises:
         CheckpointError: the file is missing, cannot be read, or holds no weights.
@@ -188,18 +203,33 @@ def read_content(path: Path) -> dict[str, Any]:
     return _read(path)[0]
 
 
+def _read_tagger(path: Path) -> tuple[dict[str, Any], str]:
+    """Return the content and the hash of a checkpoint of PHAZE-EE. Keys that older ones lack have their defaults."""
+    content, digest = _read(path)
+    if not is_tagger(content):
+        raise CheckpointError(f"{path} is not a PHAZE-EE checkpoint; weaver weights are used through c.init_from")
+    if content.get("version") != _VERSION:
+        raise CheckpointError(
+            f"{path} has checkpoint 'version' {content.get('version')}; this program reads {_VERSION}"
+        )
+    lost = [key for key in (*_NETWORK_KEYS, *_RECORD_KEYS) if key not in content]
+    if lost:
+        raise CheckpointError(f"{path} is a damaged checkpoint: it lacks {', '.join(map(repr, lost))}")
+    return {**_DEFAULTS, **content}, digest
+
+
 def _read(path: Path) -> tuple[dict[str, Any], str]:
-    """Return what a checkpoint holds and the SHA-256 of the file, both from the same bytes."""
+    """Return the content of a checkpoint and the SHA-256 of the file, both from the same bytes."""
     try:
         data = path.read_bytes()
         with warnings.catch_warnings():
-            # Plain pickles, which are refused below with a line of their own.
+            # Plain pickles, which are refused below with their own message.
             warnings.filterwarnings("ignore", message="Detected pickle protocol")
             content = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise CheckpointError(f"checkpoint {path} does not exist") from error
     except READ_ERRORS as error:
-        # torch's own words on pickles advise to load them unchecked: those are for nobody's eyes.
+        # torch advises to load pickles unchecked; this advice must not reach the user.
         lines = [] if isinstance(error, pickle.UnpicklingError) else str(error).splitlines()
         reason = lines[0] if lines else type(error).__name__
         raise CheckpointError(
@@ -213,8 +243,7 @@ def _read(path: Path) -> tuple[dict[str, Any], str]:
 
 def _load(module: torch.nn.Module, weights: Mapping[str, Tensor], path: Path) -> None:
     own = module.state_dict()
-    # A wrapper around the network, or around a backbone that is its own network, names its parameters with a prefix,
-    # mostly "mod."; without a wrapper there is none.
+    # A wrapper around the network gives its parameters a prefix, usually "mod."; without a wrapper there is none.
     if not any(key in own for key in weights):
         wrapped = all(key.startswith("mod.") for key in weights)
         weights = {key.removeprefix("mod.") if wrapped else f"mod.{key}": value for key, value in weights.items()}
@@ -231,7 +260,7 @@ def _load(module: torch.nn.Module, weights: Mapping[str, Tensor], path: Path) ->
         more = f" and {len(differences) - _SHOWN} more" if len(differences) > _SHOWN else ""
         raise CheckpointError(
             f"checkpoint {path} is of another architecture: {'; '.join(differences[:_SHOWN])}{more}; "
-            "make the network options (inputs, classes, conv_params, use_fts_bn …) those it was trained with"
+            "make the network options (inputs, classes, conv_params, use_fts_bn …) those of its training"
         )
     module.load_state_dict(dict(weights))
 

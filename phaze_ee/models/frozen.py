@@ -1,26 +1,28 @@
-"""A frozen backbone whose features were computed before: its stages are looked up, and exits train on them."""
+"""Frozen features: the stages of a frozen backbone are computed once and looked up, and exits train on them."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal, NoReturn, Self, final
+from typing import Any, ClassVar, Literal, Self, final
 
 import torch
-from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from phaze_ee.models.backbone import Backbone
+from phaze_ee.models.backbone import Stages
 from phaze_ee.models.states import JetLayout, PackedState
 from phaze_ee.names import ExitStage
+from phaze_ee.shapes import Float, Int
 from phaze_ee.types import Jets, State
 
 
 @final
 @dataclass(frozen=True)
-class CachedJets:
-    """A batch of jets with what a backbone makes of them: the channels of their particles after some of its stages.
+class FrozenJets:
+    """A batch of jets as features of a frozen backbone.
 
-    ``rows`` has one tensor for each of these stages, in the backbone's order, the particles of jet 0 first;
-    ``logits_NK`` are the full model's.
+    Attributes:
+        rows: for each stored stage, in the order of the backbone, the features of all particles; those of jet 0 first.
+        particle_count_N: particles of each jet.
+        logits_NK: the logits of the full model.
     """
 
     rows: tuple[Float[Tensor, "V _"], ...]
@@ -30,17 +32,17 @@ class CachedJets:
     def __len__(self) -> int:
         return len(self.particle_count_N)
 
-    def to(self, device: torch.device | str, non_blocking: bool = False) -> "CachedJets":
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> "FrozenJets":
         def move(tensor: Tensor) -> Tensor:
             return tensor.to(device, non_blocking=non_blocking)
 
-        return CachedJets(tuple(map(move, self.rows)), move(self.particle_count_N), move(self.logits_NK))
+        return FrozenJets(tuple(map(move, self.rows)), move(self.particle_count_N), move(self.logits_NK))
 
 
 @final
 @dataclass(frozen=True)
-class CachedState(State):
-    """The state after ``stage``, with those that follow; at a stage that was not stored there is nothing to ask for."""
+class FrozenState(State):
+    """The state after ``stage``, together with the states of all stored stages; other stages have no features."""
 
     at: Mapping[ExitStage, PackedState]
     logits_NK: Float[Tensor, "N K"]
@@ -77,17 +79,17 @@ class CachedState(State):
 
 
 @final
-class CachedBackbone(Backbone[CachedState]):
-    """Stands in for a frozen backbone where jets come as :class:`CachedJets`.
+class FrozenBackbone(Stages[FrozenState]):
+    """Looks up the stages of a frozen backbone in :class:`FrozenJets`.
 
     Args:
-        original: the backbone that the features are of. It is not run; it tells channels and costs.
-        stages: the stages that were stored, in the backbone's order.
+        original: the backbone that computed the features. It does not run; its channels and costs are used.
+        stages: the stored stages, in the order of the backbone.
     """
 
-    name: ClassVar[str] = "cached"
+    name: ClassVar[str] = "frozen features"
 
-    def __init__(self, original: Backbone[Any], stages: Sequence[ExitStage]) -> None:
+    def __init__(self, original: Stages[Any], stages: Sequence[ExitStage]) -> None:
         super().__init__()
         self.original = original
         self.stages = tuple(stages)
@@ -95,31 +97,19 @@ class CachedBackbone(Backbone[CachedState]):
         self.input_channels = original.input_channels
         self.stage_channels = original.stage_channels
 
-    @property
-    def arguments(self) -> Mapping[str, Any]:
-        return self.original.arguments
-
-    @classmethod
-    def from_arguments(cls, arguments: Mapping[str, Any]) -> NoReturn:
-        raise TypeError("a CachedBackbone is made of another backbone and its stored features")
-
-    @classmethod
-    def from_weaver(cls, module: Any) -> NoReturn:
-        raise TypeError("a CachedBackbone is made of another backbone and its stored features")
-
-    def embed(self, inputs: Jets | CachedJets) -> CachedState:
-        assert isinstance(inputs, CachedJets)
+    def embed(self, inputs: Jets | FrozenJets) -> FrozenState:
+        assert isinstance(inputs, FrozenJets)
         layout = JetLayout(inputs.particle_count_N)
         at = {
             stage: PackedState(row_VC, row_VC, layout, length=0)
             for stage, row_VC in zip(self.stages, inputs.rows, strict=True)
         }
-        return CachedState(at, inputs.logits_NK)
+        return FrozenState(at, inputs.logits_NK)
 
-    def stage(self, index: int, state: CachedState) -> CachedState:
+    def stage(self, index: int, state: FrozenState) -> FrozenState:
         return replace(state, stage=index)
 
-    def readout(self, state: CachedState) -> Float[Tensor, "N K"]:
+    def readout(self, state: FrozenState) -> Float[Tensor, "N K"]:
         return state.logits_NK
 
     def stage_macs(self, index: int, particle_count_N: Int[Tensor, " N"]) -> Int[Tensor, " N"]:

@@ -1,23 +1,24 @@
-"""Exit branches: what turns the state between two stages into an answer."""
+"""Exit heads: they turn the state between two stages into logits."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import final
+from typing import ClassVar, final
 
 import torch
-from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from phaze_ee.models.backbone import macs_per_row
 from phaze_ee.models.states import JetLayout, pool_rows
+from phaze_ee.registry import Registry
+from phaze_ee.shapes import Float, Int
 from phaze_ee.types import State
 
 
 @final
 @dataclass(frozen=True)
 class HeadShape:
-    """How large the layers of a head are: ``depth`` hidden layers of ``width`` channels. Linear heads have none."""
+    """The size of a head: ``depth`` hidden layers of ``width`` channels. Linear heads have no hidden layers."""
 
     width: int = 64
     depth: int = 1
@@ -27,7 +28,17 @@ DEFAULT_SHAPE = HeadShape()
 
 
 class ExitHead(nn.Module, ABC):
-    """An exit branch. Constructors take (channels of the state, number of classes, shape)."""
+    """Turns the state of a batch into logits.
+
+    Every head is constructed with the same arguments.
+
+    Args:
+        channels: channels C of the state before the head.
+        num_classes: number of classes K.
+        shape: width and depth from the configuration; a head may ignore them.
+    """
+
+    name: ClassVar[str]  # by which c.exit_head chooses it
 
     def __init__(self, channels: int, num_classes: int, shape: HeadShape = DEFAULT_SHAPE) -> None:
         super().__init__()
@@ -36,16 +47,19 @@ class ExitHead(nn.Module, ABC):
         self.shape = shape
 
     @abstractmethod
-    def forward(self, state: State) -> Float[Tensor, "N K"]: ...
+    def forward(self, state: State) -> Float[Tensor, "N K"]:
+        """Return the logits of the jets of a state. A jet may have no particles."""
 
     @abstractmethod
     def macs(self, particle_count_N: Int[Tensor, " N"]) -> Int[Tensor, " N"]:
-        """Return the multiply-accumulates of this head for jets of so many particles: those of matrix products."""
+        """Return the multiply-accumulates of the head, in matrix products, for jets with these numbers of particles."""
 
 
 @final
 class LinearExitHead(ExitHead):
     """Mean over the particles of a jet, then one linear layer."""
+
+    name: ClassVar[str] = "linear"
 
     def __init__(self, channels: int, num_classes: int, shape: HeadShape = DEFAULT_SHAPE) -> None:
         super().__init__(channels, num_classes, shape)
@@ -63,6 +77,8 @@ class LinearExitHead(ExitHead):
 class LinearMeanMaxExitHead(ExitHead):
     """Mean and maximum over the particles of a jet, then one linear layer on both."""
 
+    name: ClassVar[str] = "linear_mean_max"
+
     def __init__(self, channels: int, num_classes: int, shape: HeadShape = DEFAULT_SHAPE) -> None:
         super().__init__(channels, num_classes, shape)
         self.linear = nn.Linear(2 * channels, num_classes)
@@ -78,6 +94,8 @@ class LinearMeanMaxExitHead(ExitHead):
 @final
 class MlpExitHead(ExitHead):
     """Mean and maximum over the particles of a jet, then ``depth`` hidden layers of ``width`` on both."""
+
+    name: ClassVar[str] = "mlp"
 
     def __init__(self, channels: int, num_classes: int, shape: HeadShape = DEFAULT_SHAPE) -> None:
         super().__init__(channels, num_classes, shape)
@@ -99,6 +117,8 @@ class AttentionExitHead(ExitHead):
     query (attention pooling, Lin et al. 2017, arXiv:1703.03130, with one hop and a linear score).
     """
 
+    name: ClassVar[str] = "attention"
+
     def __init__(self, channels: int, num_classes: int, shape: HeadShape = DEFAULT_SHAPE) -> None:
         super().__init__(channels, num_classes, shape)
         self.query = nn.Linear(channels, 1, bias=False)  # a bias would cancel in the softmax
@@ -113,7 +133,7 @@ class AttentionExitHead(ExitHead):
         # Subtracted so that exp cannot overflow; it cancels, so no gradient goes through it.
         largest_N1 = pool_rows(score_V1.detach(), layout, "max")
         weight_V1 = (score_V1 - largest_N1.repeat_interleave(layout.count_N, dim=0)).exp()
-        # The largest weight of a jet is 1, so that the limit changes jets without particles only.
+        # The largest weight of a jet is 1, so the limit changes only jets without particles.
         sum_N1 = pool_rows(weight_V1, layout, "sum").clamp(min=1)
         return pool_rows(weight_V1 * row_VC, layout, "sum") / sum_N1
 
@@ -125,10 +145,12 @@ class AttentionExitHead(ExitHead):
 class DeepSetsExitHead(ExitHead):
     """Layers on each particle, mean and maximum over the particles of a jet, layers on both.
 
-    Deep Sets (arXiv:1703.06114), for jets the particle-flow network (arXiv:1810.05165). It looks at the particles
-    before they are summed up, and so can sit on the inputs, where their mean says little. Both parts have ``depth``
-    hidden layers of ``width``; what is averaged has ``width`` channels as well.
+    Deep Sets (arXiv:1703.06114); for jets, the particle-flow network (arXiv:1810.05165). Its layers act on the
+    particles before the mean, so it works on the inputs too, whose mean contains little information. Both parts have
+    ``depth`` hidden layers of ``width`` channels, and the mean is over ``width`` channels.
     """
+
+    name: ClassVar[str] = "deep_sets"
 
     def __init__(self, channels: int, num_classes: int, shape: HeadShape = DEFAULT_SHAPE) -> None:
         super().__init__(channels, num_classes, shape)
@@ -149,7 +171,7 @@ def mean_and_max(state: State) -> Float[Tensor, "N 2C"]:
 
 
 def layers(channels_in: int, shape: HeadShape, channels_out: int) -> nn.Sequential:
-    """Return ``shape.depth`` hidden layers with ReLU, and a linear layer behind."""
+    """Return ``shape.depth`` hidden layers with ReLU, followed by a linear layer."""
     widths = [channels_in, *[shape.width] * shape.depth]
     hidden = [
         module
@@ -159,10 +181,4 @@ def layers(channels_in: int, shape: HeadShape, channels_out: int) -> nn.Sequenti
     return nn.Sequential(*hidden, nn.Linear(widths[-1], channels_out))
 
 
-EXIT_HEADS: dict[str, type[ExitHead]] = {
-    "linear": LinearExitHead,
-    "linear_mean_max": LinearMeanMaxExitHead,
-    "attention": AttentionExitHead,
-    "mlp": MlpExitHead,
-    "deep_sets": DeepSetsExitHead,
-}
+EXIT_HEADS: Registry[type[ExitHead]] = Registry("exit_head", ExitHead)

@@ -1,23 +1,27 @@
-"""How the answer of an exit builds on those before it."""
+"""Links: how the answer of an exit uses those of earlier exits."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection
 from typing import ClassVar, NamedTuple, final
 
 import torch
-from jaxtyping import Float
 from torch import Tensor, nn
 
+from phaze_ee.registry import Registry
+from phaze_ee.shapes import Float
 from phaze_ee.types import State
 
-# What a link remembers of the exits passed: tensors with one row per jet.
+# What a link keeps from the exits passed: tensors with one row per jet.
 Memory = tuple[Float[Tensor, "N ..."], ...]
 
 
 class Linked(NamedTuple):
-    """What becomes of the logits of one exit.
+    """The result of a link at one exit.
 
-    ``logits_NK`` is the answer, ``trained_NK`` what the exit's loss acts on, ``memory`` what the next exit gets.
+    Attributes:
+        logits_NK: the answer.
+        trained_NK: the logits on which the exit loss acts.
+        memory: what the link gets at the next exit.
     """
 
     logits_NK: Float[Tensor, "N K"]
@@ -26,14 +30,22 @@ class Linked(NamedTuple):
 
 
 class ExitLink(nn.Module, ABC):
-    """Makes answers of logits, exit after exit; exits count from 0, and the full model comes behind the last.
+    """Turns the logits of the heads into answers, one exit after the other. Exits count from 0.
 
-    Constructors take (number of exits, number of classes).
+    Every link is constructed with the same arguments.
+
+    Args:
+        exit_count: number of exits, without the full model.
+        num_classes: number of classes K.
+
+    Attributes:
+        name: by which ``c.exit_link`` chooses the link.
+        trains_answers: whether the link has parameters that learn from the cross-entropy of the answers, which is then
+            added to the exit losses.
     """
 
     name: ClassVar[str]
     trains_answers: ClassVar[bool] = False
-    """Whether parameters of the link learn from the answers, by their cross-entropy beside the exit losses."""
 
     def __init__(self, exit_count: int, num_classes: int) -> None:
         super().__init__()
@@ -42,22 +54,22 @@ class ExitLink(nn.Module, ABC):
 
     @abstractmethod
     def evaluated(self, exits: Collection[int] | None) -> Collection[int]:
-        """Return the exits whose heads must be evaluated for the answers of some exits (None: all) and full model."""
+        """Return the exits whose heads are needed for the answers of ``exits`` (None: all) and of the full model."""
 
     @abstractmethod
     def forward(self, index: int, logits_NK: Float[Tensor, "N K"], memory: Memory) -> Linked:
-        """Return the answer of exit ``index``, from the logits of its head and what is remembered of those before."""
+        """Return the answer of exit ``index``, from the logits of its head and the memory of earlier exits."""
 
     def full_model(self, logits_NK: Float[Tensor, "N K"], memory: Memory) -> Float[Tensor, "N K"]:
-        """Return the answer of the full model, from its own readout's logits."""
+        """Return the answer of the full model, from the logits of its readout."""
         return logits_NK
 
     def before_head(self, index: int, state: State) -> State:
-        """Return what the head of exit ``index`` gets to see."""
+        """Return the input of the head of exit ``index``."""
         return state
 
     def macs(self, index: int) -> int:
-        """Return the multiply-accumulates per jet that the link adds at an exit: those of matrix products."""
+        """Return the multiply-accumulates per jet that the link adds at an exit, in matrix products."""
         return 0
 
 
@@ -76,12 +88,12 @@ class IndependentLink(ExitLink):
 
 @final
 class CascadeLink(ExitLink):
-    """Zero Time Waste (arXiv:2106.05409): each exit sees the logits of the one before, and the answer is an ensemble.
+    """Zero Time Waste (arXiv:2106.05409): a head sees the logits of the exit before, and answers are ensembles.
 
     f_k = head_k(state) + U_k sg(f_{k-1}), and log q_k = norm(b_k + mean over j ≤ k of exp(w_kj) log p_j), with
     p_j = softmax(f_j) and sg: no gradient. The exit loss trains f_k; w and b learn from the cross-entropy of q_k, where
-    log p_j is a constant. U starts at 0, w and b too, so that an untrained ensemble is the geometric mean. The full
-    model answers for itself.
+    log p_j is a constant. U, w and b start at 0, so that an untrained ensemble is the geometric mean. The answer of
+    the full model is its own.
     """
 
     name: ClassVar[str] = "cascade"
@@ -115,11 +127,11 @@ class CascadeLink(ExitLink):
 
 @final
 class BoostedLink(ExitLink):
-    """Exits as weak learners of one boosted ensemble, the full model its last (BoostNet, arXiv:2211.16726).
+    """The exits are weak learners of one boosted ensemble; the full model is the last (BoostNet, arXiv:2211.16726).
 
-    F_k = f_k + sg(E_{k-1}) is the answer and what the exit loss acts on; E_k = t (f_k + E_{k-1}), E_0 = 0, t = 1/2.
-    The gradient of head k into the backbone is scaled by 1 / (K - k + 1), with K the full model, so that what many
-    heads share does not learn with the sum of their gradients (arXiv:1908.06294).
+    F_k = f_k + sg(E_{k-1}) is the answer, and the exit loss acts on it; E_k = t (f_k + E_{k-1}), E_0 = 0, t = 1/2. The
+    gradient of head k into the backbone is scaled by 1 / (K - k + 1), with K the full model, because many heads share
+    the first layers and their gradients add up there (arXiv:1908.06294).
     """
 
     name: ClassVar[str] = "boosted"
@@ -145,7 +157,7 @@ class BoostedLink(ExitLink):
 
 
 class _ScaledGradient(nn.Module):
-    """Returns what it gets; the gradient is multiplied by a factor on its way back."""
+    """The identity; in the backward pass, the gradient is multiplied by a factor."""
 
     def __init__(self, factor: float) -> None:
         super().__init__()
@@ -155,8 +167,4 @@ class _ScaledGradient(nn.Module):
         return torch.lerp(value.detach(), value, self.factor)
 
 
-EXIT_LINKS: dict[str, type[ExitLink]] = {
-    IndependentLink.name: IndependentLink,
-    CascadeLink.name: CascadeLink,
-    BoostedLink.name: BoostedLink,
-}
+EXIT_LINKS: Registry[type[ExitLink]] = Registry("exit_link", ExitLink)

@@ -1,29 +1,29 @@
-"""What network files share: networks as weaver calls them, keywords, and what weaver needs to export to ONNX."""
+"""For network files: a network as weaver calls it, its keywords, and the information for the export to ONNX."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, final
 
-from jaxtyping import Float
 from torch import Tensor, nn
 from weaver.utils.data.config import DataConfig
 
 from phaze_ee.models.backbone import Backbone
 from phaze_ee.models.tagger import Tagger
+from phaze_ee.shapes import Float
 from phaze_ee.types import JetInputs
 
 _KINDS = ("points", "features", "vectors", "mask")
-# What weaver's command adds to the keywords of get_model for some of its flags.
+# Keywords of get_model that weaver's command adds for some of its flags.
 _OF_WEAVER = ("for_inference", "use_amp", "compile_model")
 
 
 @final
 class WeaverNetwork(nn.Module):
-    """A network that is called with all inputs of the data configuration, in its order, as weaver does.
+    """A network that takes all inputs of the data configuration in its order, as weaver passes them.
 
     Args:
         mod: a network, or a backbone.
-        data_config: weaver's data configuration, whose inputs end with points, features, vectors and mask.
-        takes: which of these the network takes, in its order.
+        data_config: the data configuration of weaver. The names of its inputs end with points, features, vectors, mask.
+        takes: those inputs that the network takes, in its order.
         softmax: return probabilities instead of logits.
     """
 
@@ -46,7 +46,7 @@ class WeaverNetwork(nn.Module):
         return logits.softmax(dim=1) if self.softmax else logits
 
     def no_weight_decay(self) -> set[str]:
-        """Return the parameters that weaver's optimisers must not decay, as the network names them."""
+        """Return the names of parameters without weight decay, for the optimisers of weaver."""
         names: Callable[[], set[str]] = getattr(self.mod, "no_weight_decay", set)
         return {f"mod.{name}" for name in names()}
 
@@ -57,10 +57,12 @@ def input_channels(data_config: DataConfig) -> int:
 
 
 def network_keywords(defaults: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the keywords of a network: its file's, overwritten by those that ``get_model`` got.
+    """Return the keywords of a network: the defaults of its file, overridden by the keywords of ``get_model``.
+
+    Keywords that the command of weaver adds are ignored if they have no default.
 
     Raises:
-        TypeError: one of those is unknown; weaver's own are known, and left out unless there is a default for them.
+        TypeError: a keyword is unknown.
     """
     unknown = [key for key in given if key not in (*defaults, *_OF_WEAVER)]
     if unknown:
@@ -69,7 +71,7 @@ def network_keywords(defaults: Mapping[str, Any], given: Mapping[str, Any]) -> d
 
 
 def export_information(data_config: DataConfig) -> dict[str, Any]:
-    """Return what weaver needs to export the network to ONNX."""
+    """Return the information with which weaver exports the network to ONNX."""
     names = list(data_config.input_names)
     return {
         "input_names": names,

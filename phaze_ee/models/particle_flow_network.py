@@ -5,17 +5,17 @@ from itertools import pairwise
 from typing import Any, final
 
 import torch
-from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from phaze_ee.models.backbone import Backbone, macs_per_row
 from phaze_ee.models.states import PaddedState, plain_state
+from phaze_ee.shapes import Float, Int
 from phaze_ee.types import Jets
 
 
 @final
 class ParticleFlowNetwork(Backbone[PaddedState]):
-    """Deep Sets for jets (arXiv:1810.05165): the stages are the layers on each particle, which sees no other one."""
+    """Deep Sets for jets (arXiv:1810.05165). The stages are the layers on single particles."""
 
     name = "PFN"
     pads_to_longest = True

@@ -1,11 +1,10 @@
-"""ParticleNeXt in stages around weaver-core's own module."""
+"""ParticleNeXt in stages, around the module of weaver-core."""
 
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, ClassVar, final
 
 import torch
-from jaxtyping import Float, Int
 from torch import Tensor, nn
 from weaver.nn.model.ParticleNeXt import ParticleNeXt as WeaverParticleNeXt
 from weaver.nn.model.ParticleTransformer import SequenceTrimmer
@@ -14,13 +13,14 @@ from phaze_ee.errors import UsageError, one_line
 from phaze_ee.models.backbone import Backbone, macs_per_row
 from phaze_ee.models.states import GraphState, NeighbourGraph, fit_length
 from phaze_ee.models.weaver import built_again, refuse, trim
+from phaze_ee.shapes import Float, Int
 from phaze_ee.types import JetInputs, Jets
 
 _AUGMENTATIONS = ("input_dropout", "pt_dropout", "lorentz_vector_scale", "lorentz_vector_smear", "lorentz_vector_shift")
 
 
 def check_can_be_staged(mod: Any) -> None:
-    """Raise a UsageError if weaver's module cannot be put into stages, or not be built again."""
+    """Raise a UsageError if a module of weaver cannot be divided into stages or built again."""
     reasons = {
         "for_segmentation = True answers for each particle, and exits need one answer for a jet": mod.for_segmentation,
         "for_inference = True is for export to ONNX; build it without": mod.for_inference,
@@ -48,9 +48,9 @@ def _check_runs(twin: Any) -> None:
 
 
 def arguments_of(mod: Any) -> dict[str, Any]:
-    """Return plain values with which weaver-core builds the same architecture.
+    """Return plain values from which weaver-core builds the same architecture.
 
-    What the layers' scales start from (init_scale) is not kept; their weights are loaded afterwards.
+    The initial value of the scales (init_scale) is not among them, because the weights are loaded afterwards.
     """
     layer = mod.layers[0]
     return {
@@ -74,7 +74,7 @@ def arguments_of(mod: Any) -> dict[str, Any]:
 
 
 def input_channels(mod: Any) -> int:
-    """Return how many features of a particle the network takes."""
+    """Return the number of features of a particle that the network takes."""
     normalisation = _normalisation(mod.node_encode)
     return _node_channels(mod.layers[0]) if normalisation is None else normalisation.num_features
 
@@ -85,13 +85,13 @@ def _encoded_channels(encode: Any) -> int:
 
 
 def _node_channels(layer: Any) -> int:
-    """Return how many channels of a particle a layer takes."""
+    """Return the number of channels of a particle that a layer takes."""
     shortcut: Any = layer.shortcut
     return len(layer.gamma) if isinstance(shortcut, nn.Identity) else int(shortcut[0].in_channels)
 
 
 def pair_options(mod: Any) -> dict[str, bool]:
-    """Return what the network makes of the pairs of a particle and its neighbour."""
+    """Return the options about the features of pairs of a particle and its neighbour."""
     names = ("use_rel_lv_fts", "use_polarization_angle", "use_rel_fts", "use_rel_dist")
     keywords = mod.layers[0].get_graph_feature.keywords
     return {name: bool(keywords[name]) for name in names}
@@ -107,7 +107,7 @@ def _edge_input_dim(mod: Any) -> int:
 
 
 def _normalisation(encode: nn.Module) -> nn.BatchNorm2d | None:
-    """Return the layer that an encoder starts with, if it is not the identity."""
+    """Return the first layer of an encoder; None for the identity."""
     return next((layer for layer in encode.modules() if isinstance(layer, nn.BatchNorm2d)), None)
 
 
@@ -122,7 +122,7 @@ def _layer_params(layer: Any) -> list[Any]:
     return [int(layer.k), int(layer.gamma.shape[0]), scales, _message_channels(layer)]
 
 
-# Where weaver moves padding to before neighbours are searched; in training each slot elsewhere, by this factor.
+# Before the neighbour search, weaver moves padding this far away, and in training spreads its slots by this factor.
 _FAR_AWAY, _SPREAD = 1e9, 1e6
 
 
@@ -130,16 +130,18 @@ _FAR_AWAY, _SPREAD = 1e9, 1e6
 class ParticleNeXt(Backbone[GraphState]):
     """ParticleNeXt (H. Qu, ML4Jets 2021): edge convolutions at several scales, with attention over the neighbours.
 
-    The parameters, layers and names are those of weaver-core's module, held as ``mod``; only the order of calls is
-    written here. Stage 0 encodes particles, finds neighbours, encodes the edges to them and runs the first layer; each
-    further stage is one layer. In training the batch is trimmed as weaver trims it (to a random quantile of the
-    lengths, after five warm-up calls); in evaluation to its longest jet, from the first call on. Neighbours are
-    searched in full precision whatever the precision of the layers. For a jet without particles the aggregation gives
-    zeros, where weaver's attention gives no number.
+    The parameters, layers and names are those of the module of weaver-core, held as ``mod``; this class only calls them
+    in order. Stage 0 encodes the particles, finds their neighbours, encodes the edges and runs the first layer; each
+    further stage is one layer. In training, the batch is trimmed as in weaver (to a random quantile of the lengths,
+    after five warm-up calls); in evaluation, to its longest jet, from the first call. Neighbours are searched in full
+    precision. For a jet without particles, the aggregation returns zeros, where the attention of weaver returns NaN.
+
+    Args:
+        mod: the module of weaver, whose parameters are shared.
 
     Raises:
-        UsageError: the module is made for segmentation or export, changes jets in training, or wants inputs that jets
-            here do not have.
+        UsageError: the module is for segmentation or export, changes jets in training, or needs inputs that jets do not
+            have here.
     """
 
     name: ClassVar[str] = "ParticleNeXt"
@@ -161,7 +163,7 @@ class ParticleNeXt(Backbone[GraphState]):
         return arguments_of(self.mod)
 
     def embed(self, inputs: Jets) -> GraphState:
-        jets = self._trim(inputs.padded())
+        jets = self._trim(inputs)
         if not pair_options(self.mod)["use_rel_lv_fts"]:
             jets = replace(jets, vectors=None)
         elif jets.vectors is None:
@@ -174,11 +176,12 @@ class ParticleNeXt(Backbone[GraphState]):
             replace(jets.map(lambda tensor: tensor.where(valid_N1P, 0)), mask=valid_N1P), self.minimum_length
         )
 
-    def _trim(self, jets: JetInputs) -> JetInputs:
+    def _trim(self, inputs: Jets) -> JetInputs:
         if not self.training:
-            return fit_length(jets, self.minimum_length)
-        # weaver cuts here to no fewer slots than there are neighbours. Its trimmer has no such bound, and so is told
-        # that each jet has so many particles; which of them are real, it takes along.
+            return fit_length(inputs, self.minimum_length)
+        jets = inputs.padded()
+        # weaver keeps at least as many slots as neighbours. Its trimmer has no such limit, so it gets a mask with that
+        # many particles in each jet, and the real mask as one more feature.
         valid_N1P = jets.valid_N1P
         slot_P = torch.arange(valid_N1P.shape[-1], device=valid_N1P.device)
         features = torch.cat([jets.features, valid_N1P.to(jets.features.dtype)], dim=1)
@@ -212,7 +215,7 @@ class ParticleNeXt(Backbone[GraphState]):
     def _with_padding_far_away(self, jets: JetInputs) -> Float[Tensor, "N 2 P"]:
         padding = ~jets.valid_N1P
         points = jets.points.masked_fill(padding, _FAR_AWAY)
-        # weaver does so too: otherwise all padding would have the same neighbours.
+        # As in weaver: otherwise all padding would have the same neighbours.
         return points + _SPREAD * torch.rand_like(points) * padding if self.training else points
 
     def _nearest_neighbours(self, points: Float[Tensor, "N 2 P"], jets: JetInputs) -> NeighbourGraph:
@@ -230,7 +233,7 @@ class ParticleNeXt(Backbone[GraphState]):
     def _aggregate(self, features_NCP: Tensor, padding_N1P: Tensor) -> Float[Tensor, "N C"]:
         kind = self.mod.global_aggregation
         if "attn" in kind:
-            # In a jet without particles the softmax is not a number, and everything is padding.
+            # In a jet without particles, the softmax is NaN, and all slots are padding.
             attention = self.mod.sa(features_NCP).masked_fill(padding_N1P, -torch.inf).softmax(dim=-1)
             attention = attention.masked_fill(padding_N1P, 0).repeat(1, self.mod.sa_repeat or 1, 1)
             return torch.sum(attention * features_NCP, dim=-1)
@@ -258,7 +261,7 @@ class ParticleNeXt(Backbone[GraphState]):
 
 
 def _layer_macs(layer: Any) -> tuple[int, int]:
-    """Return the multiply-accumulates of a layer for each jet and for each particle."""
+    """Return the multiply-accumulates of a layer per jet, and per particle."""
 
     def macs(name: str) -> int:
         module = getattr(layer, name, None)
@@ -267,6 +270,6 @@ def _layer_macs(layer: Any) -> tuple[int, int]:
     lengths = [len(range(layer.k)[part]) for part in layer.slices]
     edges = min(layer.k, sum(layer.slice_dims))
     per_particle = sum(macs(name) for name in ("node_encode", "lv_encode", "node_mlp", "shortcut"))
-    # Of the parts that look at one scale each, there is one for each scale, all of the same size.
+    # Some parts exist once for each scale, all of the same size.
     at_scales = sum(macs(name) for name in ("sa", "coords_mlp", "lv_sa")) // len(lengths)
     return macs("edge_se") + macs("node_se"), per_particle + edges * macs("edge_mlp") + sum(lengths) * at_scales

@@ -1,10 +1,9 @@
-"""Particle Transformer in stages around weaver-core's own module."""
+"""Particle Transformer in stages, around the module of weaver-core."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar, final
 
 import torch
-from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import pad
 from weaver.nn.model.ParticleTransformer import LayerScale, SwiGLUFFN, pairwise_lv_fts_ee, pairwise_lv_fts_pp
@@ -14,32 +13,33 @@ from phaze_ee.errors import UsageError
 from phaze_ee.models.backbone import Backbone, macs_per_row
 from phaze_ee.models.states import PaddedState, TokenState
 from phaze_ee.models.weaver import built_again, refuse, trim
+from phaze_ee.shapes import Bool, Float, Int
 from phaze_ee.types import Jets
 
 _SCALES = {"scale_attn_mask": "c_mask", "scale_heads": "c_attn", "scale_resids": "w_resid"}
 _NORMS = {"scale_attn": "post_attn_norm", "scale_fc": "post_fc_norm"}
-_FRESH_LAYER_SCALE = 1e-5  # what a LayerScale started from is not kept; its weights are loaded afterwards
+_FRESH_LAYER_SCALE = 1e-5  # the initial value does not matter, because the weights are loaded afterwards
 
 
 def check_can_be_staged(mod: Any) -> None:
-    """Raise a UsageError if weaver's module cannot be put into stages, or not be built again."""
+    """Raise a UsageError if a module of weaver cannot be divided into stages or built again."""
     reasons = {
         "for_segmentation = True answers for each particle, and exits need one answer for a jet": mod.for_segmentation,
         "for_inference = True is for export to ONNX; build it without": mod.for_inference,
         "fc_params = None leaves it without a head; set a list": mod.fc is None,
         "pair_extra_dim > 0 needs pair inputs, which no data_config here has; set 0": mod.pair_extra_dim > 0,
         "embed_dims = [] leaves it without an embedding; set at least one width": isinstance(mod.embed, nn.Identity),
-        "num_layers = 0 leaves it without a block to put an exit behind": len(mod.blocks) == 0,
+        "num_layers = 0 leaves it without a block before an exit": len(mod.blocks) == 0,
     }
     refuse("ParticleTransformer", reasons)
     built_again(mod, arguments_of(mod))
 
 
 def arguments_of(mod: Any) -> dict[str, Any]:
-    """Return plain values with which weaver-core builds the same architecture.
+    """Return plain values from which weaver-core builds the same architecture.
 
-    Its versions are sets of defaults. What they set in the blocks is returned as ``block_params`` and
-    ``cls_block_params``; of the version itself, 1 and 3 are left, which differ in the norms and biases elsewhere.
+    A version of weaver is a set of defaults. Those for the blocks are returned as ``block_params`` and
+    ``cls_block_params``. The version is then 1 or 3, which differ in the norms and biases outside of the blocks.
     """
     has_class_blocks = mod.cls_blocks is not None
     return {
@@ -113,23 +113,26 @@ def _hidden_layer(layer: Any) -> list[Any]:
     return [int(first.out_features), float(layer[2].p), "gelu" if isinstance(layer[1], nn.GELU) else "relu"]
 
 
-# Pairs of particles, counted in both orders, from which the bias is made at once in inference on the CPU.
+# Pairs of particles, counted in both orders, whose bias is computed at once in inference on the CPU.
 _PAIRS = 16_384
 
 
 @final
 class ParticleTransformer(Backbone[PaddedState | TokenState]):
-    """ParT (arXiv:2202.03772): self-attention with a bias made of pairs of particles, and class attention at the end.
+    """ParT (arXiv:2202.03772): self-attention with a bias from pairs of particles, and class attention at the end.
 
-    The parameters, layers and names are those of weaver-core's module, held as ``mod`` as the published checkpoints
-    name it; only the order of calls is written here. Stage 0 is the embedding of particles and pairs and the first
-    block, each further stage one block; a global token (version 3.6) runs along, and exits do not see it. In training
-    the batch is trimmed as weaver trims it, in evaluation to its longest jet. A jet without particles gets the answer
-    of the class token alone, whatever attention gives where everything is masked.
+    The parameters, layers and names are those of the module of weaver-core, held as ``mod`` as in the published
+    checkpoints; this class only calls them in order. Stage 0 is the embedding of particles and pairs and the first
+    block; each further stage is one block. Exits do not see the global token of version 3.6. In training, the batch is
+    trimmed as in weaver; in evaluation, to its longest jet. A jet without particles gets the answer of the class token
+    alone.
+
+    Args:
+        mod: the module of weaver, whose parameters are shared.
 
     Raises:
-        UsageError: the module is made for segmentation or export, lacks its own head, or wants inputs that jets here do
-            not have.
+        UsageError: the module is for segmentation or export, has no head of its own, or needs inputs that jets do not
+            have here.
     """
 
     name: ClassVar[str] = "ParticleTransformer"
@@ -149,14 +152,14 @@ class ParticleTransformer(Backbone[PaddedState | TokenState]):
         return arguments_of(self.mod)
 
     def modern_names(self, weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        # Until weaver-core 0.4.17, attention was torch's own module, which names its joint projection so.
+        # Up to weaver-core 0.4.17, attention was the module of torch, with these names for the joint projection.
         return {
             name.replace("in_proj_weight", "in_proj.weight").replace("in_proj_bias", "in_proj.bias"): value
             for name, value in weights.items()
         }
 
     def embed(self, inputs: Jets) -> PaddedState:
-        jets = trim(inputs.padded(), self.mod.trimmer, training=self.training, minimum_length=1)
+        jets = trim(inputs, self.mod.trimmer, training=self.training, minimum_length=1)
         if self.mod.pair_embed is None:
             momenta = jets.features[:, :0]
         elif jets.vectors is None:
@@ -189,8 +192,8 @@ class ParticleTransformer(Backbone[PaddedState | TokenState]):
         return TokenState(tokens_NPC, valid_NP, None if bias is None else pad(bias, (1, 0, 1, 0)), global_N1C)
 
     def _pair_bias(self, momenta_N4P: Tensor, valid_N1P: Bool[Tensor, "N 1 P"]) -> Float[Tensor, "N H P P"]:
-        # Piece by piece where statistics and gradients do not need all pairs at once: what is made of them then stays
-        # in the cache, which makes this up to three times as fast.
+        # Piece by piece if statistics and gradients do not need all pairs at once: intermediate values then stay in the
+        # cache, which is up to three times as fast.
         piecewise = valid_N1P.device.type == "cpu" and not self.training and not torch.is_grad_enabled()
         jets = max(1, _PAIRS // valid_N1P.shape[-1] ** 2) if piecewise else max(1, len(valid_N1P))
         pieces = zip(torch.split(momenta_N4P, jets), torch.split(valid_N1P, jets), strict=True)
@@ -199,7 +202,7 @@ class ParticleTransformer(Backbone[PaddedState | TokenState]):
     def _bias_of_piece(self, momenta_N4P: Tensor, valid_N1P: Bool[Tensor, "N 1 P"]) -> Float[Tensor, "N H P P"]:
         embed = self.mod.pair_embed
         fewest = 2 if embed.is_symmetric and embed.remove_self_pair else 1
-        if not bool((valid_N1P.sum(dim=-1) >= fewest).any()):  # no pairs at all, which convolutions do not take
+        if not bool((valid_N1P.sum(dim=-1) >= fewest).any()):  # convolutions do not accept an empty set of pairs
             count, _, length = valid_N1P.shape
             return momenta_N4P.new_zeros(count, embed.out_dim, length, length)
         bias_NHPP: Tensor = embed(momenta_N4P, mask=valid_N1P)
@@ -207,7 +210,7 @@ class ParticleTransformer(Backbone[PaddedState | TokenState]):
 
     def readout(self, state: PaddedState | TokenState) -> Float[Tensor, "N K"]:
         assert isinstance(state, TokenState)
-        # With a global token, the aggregator looks at that alone.
+        # With a global token, the aggregator uses that token alone.
         tokens = state.tokens_NPC if state.global_N1C is None else state.global_N1C
         logits: Tensor = self.mod.fc(self.mod._forward_aggregator(tokens, ~state.valid_NP))
         return logits
@@ -233,7 +236,7 @@ class ParticleTransformer(Backbone[PaddedState | TokenState]):
         tokens_N = particle_count_N.clamp(min=1) + 1  # the class token
         macs_N = torch.full_like(particle_count_N, macs_per_row(self.mod.fc))
         for block in self.mod.cls_blocks or ():
-            # The class token alone asks; all tokens are asked, with a key and a value each, and it gets the rest.
+            # The class token is the only query; all tokens have a key and a value. Other layers act on the class token.
             keys_and_values = 2 * block.embed_dim**2
             macs_N = macs_N + tokens_N * (keys_and_values + 2 * block.embed_dim)
             macs_N = macs_N + macs_per_row(block) - keys_and_values
@@ -241,9 +244,9 @@ class ParticleTransformer(Backbone[PaddedState | TokenState]):
 
 
 def _padding(valid_NP: Bool[Tensor, "N P"], has_global: bool) -> Bool[Tensor, "N T"]:
-    """Return the tokens that attention must not look at."""
+    """Return the tokens that attention must ignore."""
     if has_global:
         return pad(~valid_NP, (1, 0), value=False)
-    # In a jet without particles it looks at an empty slot: a softmax over nothing is not a number.
+    # In a jet without particles, attention sees an empty slot: a softmax over no slots is NaN.
     first_P = torch.arange(valid_NP.shape[1], device=valid_NP.device) == 0
     return ~(valid_NP | (first_P & ~valid_NP.any(dim=1, keepdim=True)))

@@ -1,4 +1,4 @@
-"""The state of a batch whose jets are padded to one length."""
+"""The states of a batch between two stages: padded, with a neighbour graph, packed, or as tokens."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
@@ -6,22 +6,22 @@ from functools import cached_property
 from typing import Literal, Self, final
 
 import torch
-from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
-from torch.nn.functional import embedding_bag, pad
+from torch.nn.functional import embedding_bag
 
+from phaze_ee.shapes import Bool, Float, Int
 from phaze_ee.types import JetInputs, Jets, State, select_ragged, used_slots
 
 
 @final
 @dataclass(frozen=True)
 class PaddedState(State):
-    """Features of padded jets, zero in padded slots; ``coordinates`` are what neighbours are searched in."""
+    """Features of padded jets, zero in padded slots. Neighbours are searched in the ``coordinates_NDP``."""
 
     features_NCP: Float[Tensor, "N C P"]
     coordinates_NDP: Float[Tensor, "N D P"]
     valid_N1P: Bool[Tensor, "N 1 P"]
-    earlier: tuple[Float[Tensor, "N _ P"], ...] = ()  # outputs of earlier stages, where a fusion readout needs them
+    earlier: tuple[Float[Tensor, "N _ P"], ...] = ()  # outputs of earlier stages, if a fusion readout needs them
 
     def __len__(self) -> int:
         return self.features_NCP.shape[0]
@@ -51,27 +51,26 @@ class PaddedState(State):
 
 
 def plain_state(inputs: Jets) -> PaddedState:
-    """Return the inputs themselves as a state, zero in padded slots, cut to the longest jet."""
-    jets = fit_length(inputs.padded(), 1)
+    """Return the inputs as a state, with zeros in padded slots, cut to the longest jet."""
+    jets = fit_length(inputs, 1)
     valid_N1P = jets.valid_N1P
     return PaddedState(jets.features.masked_fill(~valid_N1P, 0), jets.points, valid_N1P)
 
 
-def fit_length(inputs: JetInputs, minimum: int) -> JetInputs:
-    """Cut slots that are padding in every jet, and add padding where fewer than ``minimum`` slots are left.
+def fit_length(inputs: Jets, minimum: int) -> JetInputs:
+    """Pad jets to the longest, or to ``minimum`` slots where that is more.
 
-    Only trailing slots are cut, so particles keep their order; a mask with holes keeps them.
+    Of padded jets, only trailing slots are cut: a mask with holes keeps them.
     """
-    wanted = max(inputs.used_length, minimum)
-    return inputs.map(lambda tensor: pad(tensor[..., :wanted], (0, max(0, wanted - tensor.shape[-1]))))
+    return inputs.padded(max(inputs.used_length, minimum))
 
 
 @final
 @dataclass(frozen=True)
 class NeighbourGraph:
-    """The k nearest neighbours of each particle, in ascending distance; what belongs to edges of padding is arbitrary.
+    """The k nearest neighbours of each particle, in ascending distance. Values at edges of padding are arbitrary.
 
-    ``edges`` and ``vectors`` are None where the network does not make them.
+    ``edges_NCPk`` and ``vectors_N4Pk`` are None if the network does not use them.
     """
 
     index_NPk: Int[Tensor, "N P k"]
@@ -80,12 +79,12 @@ class NeighbourGraph:
     vectors_N4Pk: Float[Tensor, "N 4 P k"] | None  # four-momenta of the neighbours
 
     def select(self, keep_N: Tensor, length: int) -> "NeighbourGraph":
-        """Return the graph of some jets, with so many slots, of which all those after them must be padding."""
+        """Return the graph of some jets, cut to ``length`` slots; all later slots must be padding."""
 
         def cut(tensor: Tensor) -> Tensor:
             return tensor[:, :, :length][keep_N]
 
-        # Only an edge to padding can lead behind the last slot.
+        # Only an edge to padding can point after the last slot.
         index_NPk = self.index_NPk[:, :length][keep_N].clamp(max=length - 1)
         edges, vectors = (None if tensor is None else cut(tensor) for tensor in (self.edges_NCPk, self.vectors_N4Pk))
         return NeighbourGraph(index_NPk, cut(self.null_N1Pk), edges, vectors)
@@ -94,10 +93,10 @@ class NeighbourGraph:
 @final
 @dataclass(frozen=True)
 class GraphState(State):
-    """Jets whose features are what the network has made of them; what stands in padded slots is arbitrary but finite.
+    """Padded jets with the features that the network has computed; values in padded slots are arbitrary but finite.
 
-    ``minimum_length`` is the number of slots P that the network needs for its neighbours. ``graph`` is None before
-    stage 0, and where each layer searches neighbours of its own.
+    ``minimum_length`` is the smallest number of slots P, which the neighbour search needs. ``graph`` is None before
+    stage 0, and if each layer searches its own neighbours.
     """
 
     jets: JetInputs
@@ -113,7 +112,7 @@ class GraphState(State):
         return len(self.jets)
 
     def select(self, keep_N: Tensor) -> Self:
-        """Return the state of the jets that a mask or an index names, with the padding cut to the longest of them."""
+        """Return the state of the jets that a mask or an index selects, cut to the longest of them."""
         jets = fit_length(self.jets.select(keep_N), self.minimum_length)
         graph = None if self.graph is None else self.graph.select(keep_N, jets.mask.shape[-1])
         return replace(self, jets=jets, graph=graph)
@@ -139,15 +138,15 @@ class GraphState(State):
 
 # Jets of similar multiplicity that are searched for neighbours at once; padding inside a group is wasted work.
 _GROUP_SIZE = 32
-# Particles that a module is applied to at once in inference, so that the memory for what it makes on the way does not
-# grow with the batch. Fewer stay in the cache, but must be joined, which takes as long as that saves.
+# Particles to which a module is applied at once in inference, so that the memory for intermediate values does not grow
+# with the batch. Fewer particles would fit into the cache, but joining the pieces takes the time that this saves.
 _ROWS = 16_384
 
 
 @final
 @dataclass(frozen=True)
 class JetGroup:
-    """Jets of similar multiplicity, G of them, the longest with M particles: where each particle is stored."""
+    """The rows of the particles of G jets of similar multiplicity, the longest of which has M particles."""
 
     row_GM: Int[Tensor, "G M"]  # arbitrary where not valid
     valid_GM: Bool[Tensor, "G M"]
@@ -158,7 +157,7 @@ class JetGroup:
 
 @final
 class JetLayout:
-    """Which of V particles belong to which jet. Jets stay in the order of the input; groups are sorted inside."""
+    """Which of V particles belong to which jet. Jets keep the order of the input; groups are sorted by multiplicity."""
 
     def __init__(self, count_N: Int[Tensor, " N"]) -> None:
         self.count_N = count_N
@@ -193,17 +192,17 @@ class JetLayout:
 @final
 @dataclass(frozen=True)
 class PackedState(State):
-    """Features of V particles; ``coordinates_VD`` are what neighbours are searched in.
+    """Features of V particles, without padding. Neighbours are searched in the ``coordinates_VD``.
 
-    ``length`` is the length P to which the padded form of this batch is padded: BatchNorm in training, and a network
-    that averages over P, need it.
+    ``length`` is the length P of the padded form of this batch. BatchNorm in training needs it, and a network that
+    averages over P.
     """
 
     features_VC: Float[Tensor, "V C"]
     coordinates_VD: Float[Tensor, "V D"]
     layout: JetLayout
     length: int
-    earlier: tuple[Float[Tensor, "V _"], ...] = ()  # outputs of earlier stages, where a fusion readout needs them
+    earlier: tuple[Float[Tensor, "V _"], ...] = ()  # outputs of earlier stages, if a fusion readout needs them
 
     def __len__(self) -> int:
         return len(self.layout)
@@ -253,10 +252,10 @@ def pool_rows(row_VC: Float[Tensor, "V C"], layout: JetLayout, kind: Literal["su
 @final
 @dataclass(frozen=True)
 class TokenState(State):
-    """Tokens of padded jets; what stands in padded slots is arbitrary but finite.
+    """Tokens of padded jets; values in padded slots are arbitrary but finite.
 
-    ``bias_NHTT`` is added to the attention of H heads among T tokens: the particles, behind a global token where the
-    network has one. None: no bias.
+    ``bias_NHTT`` is added to the attention of H heads among T tokens: the global token, if there is one, then the
+    particles. None: no bias.
     """
 
     tokens_NPC: Float[Tensor, "N P C"]
@@ -268,7 +267,7 @@ class TokenState(State):
         return self.tokens_NPC.shape[0]
 
     def select(self, keep_N: Tensor) -> Self:
-        """Return the state of the jets that a mask or an index names, with the padding cut to the longest of them."""
+        """Return the state of the jets that a mask or an index selects, cut to the longest of them."""
         valid_NP = self.valid_NP[keep_N]
         particles = max(1, used_slots(valid_NP))
         tokens = particles + (0 if self.global_N1C is None else 1)

@@ -1,23 +1,21 @@
-"""A backbone with exits, and the one loop over its stages."""
+"""A network with exits, and the one loop over its stages."""
 
 from collections.abc import Collection, Generator, Iterator, Sequence
 from typing import Any, cast, final
 
 import torch
-from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from phaze_ee.errors import UsageError
-from phaze_ee.models.backbone import Backbone
+from phaze_ee.models.backbone import Backbone, Stages
 from phaze_ee.models.heads import DEFAULT_SHAPE, EXIT_HEADS, ExitHead, HeadShape
 from phaze_ee.models.links import EXIT_LINKS, ExitLink, Memory
 from phaze_ee.names import ExitStage, exit_names
+from phaze_ee.registry import unknown, unknown_head
+from phaze_ee.shapes import Float, Int
 from phaze_ee.types import Exit, Jets, State
 
 Walk = Generator[Exit, Tensor | None, None]
-
-# By these names users look for links among the heads.
-_LINK_NAMES = {"ztw": "cascade", **{name: name for name in EXIT_LINKS}}
 
 
 @final
@@ -26,21 +24,21 @@ class Tagger(nn.Module):
 
     Args:
         backbone: the network.
-        exit_stages: the stages after which a head sits, ascending; ``"input"`` stands for the state before stage 0.
-        exit_head: the kind of head, a name in :data:`phaze_ee.models.heads.EXIT_HEADS`; or one name per exit.
-        heads: the heads of another tagger, to share them; fresh ones by default.
-        head_shape: how large the layers of fresh heads are.
-        link: how the answers of exits build on each other, a name in :data:`phaze_ee.models.links.EXIT_LINKS`; or the
+        exit_stages: the stages after which a head sits, ascending; ``"input"`` is the state before stage 0.
+        exit_head: a name in :data:`phaze_ee.models.heads.EXIT_HEADS`, or one name per exit.
+        heads: the heads of another tagger, to share them; new ones by default.
+        head_shape: width and depth of new heads.
+        link: how an exit uses the answers of earlier exits, a name in :data:`phaze_ee.models.links.EXIT_LINKS`; or the
             link of another tagger, to share it.
 
     Raises:
-        UsageError: a stage that the backbone does not have, stages repeated or out of order, an unknown head or link,
-            or not as many heads as exits.
+        UsageError: a stage does not exist, is repeated or is out of order; a head or link is unknown; or the number of
+            heads is not that of the exits.
     """
 
     def __init__(
         self,
-        backbone: Backbone[Any],
+        backbone: Stages[Any],
         exit_stages: Sequence[ExitStage],
         exit_head: str | Sequence[str] = "linear",
         heads: nn.ModuleList | None = None,
@@ -64,7 +62,7 @@ class Tagger(nn.Module):
 
     def _fresh_link(self, name: str) -> ExitLink:
         if name not in EXIT_LINKS:
-            raise UsageError(f"unknown exit_link {name!r}; choose from {', '.join(EXIT_LINKS)}")
+            raise UsageError(unknown("exit_link", name))
         return EXIT_LINKS[name](len(self.exit_stages), self.backbone.num_classes)
 
     def _channels(self, stage: ExitStage) -> int:
@@ -74,10 +72,16 @@ class Tagger(nn.Module):
     def exit_names(self) -> tuple[str, ...]:
         return exit_names(len(self.exit_stages) + 1)
 
-    def packed(self) -> "Tagger":
-        """Return the same tagger with the backbone's packed form; parameters, heads and buffers are shared.
+    @property
+    def architecture(self) -> Backbone[Any]:
+        """The backbone, as a network that can be built again from its arguments; frozen features cannot."""
+        assert isinstance(self.backbone, Backbone)
+        return self.backbone
 
-        Both forms have the same ``state_dict``. Call ``train`` and ``eval`` on the one that is used.
+    def packed(self) -> "Tagger":
+        """Return the tagger with the packed form of its backbone. Parameters, heads and buffers are shared.
+
+        Both forms have the same ``state_dict``. Call ``train`` and ``eval`` on the form that you use.
 
         Raises:
             UsageError: the backbone has no packed form.
@@ -85,20 +89,20 @@ class Tagger(nn.Module):
         return self.with_backbone(self.backbone.packed())
 
     def fastest_form(self) -> "Tagger":
-        """Return the packed form on the CPU if the backbone has one, else the tagger itself."""
+        """Return the packed form, if the backbone is on the CPU and has one; else the tagger itself."""
         on_cpu = all(parameter.device.type == "cpu" for parameter in self.backbone.parameters())
         return self.packed() if on_cpu and self.backbone.has_packed_form else self
 
     def native(self) -> "Tagger":
-        """Return the same tagger with the backbone's native form, as :meth:`packed` does with the packed form.
+        """Return the tagger with the native form of its backbone, see :meth:`packed`.
 
         Raises:
             UsageError: the backbone has no native form, or it cannot be compiled.
         """
         return self.with_backbone(self.backbone.native())
 
-    def with_backbone(self, backbone: Backbone[Any]) -> "Tagger":
-        """Return a tagger with the same exits, shared with this one, on a backbone of the same stages."""
+    def with_backbone(self, backbone: Stages[Any]) -> "Tagger":
+        """Return a tagger on another backbone with the same stages. It shares the exits with this tagger."""
         twin = Tagger(
             backbone, self.exit_stages, self.head_names, self.heads, head_shape=self.head_shape, link=self.link
         )
@@ -108,12 +112,12 @@ class Tagger(nn.Module):
     def exit_macs(
         self, particle_count_N: Int[Tensor, " N"], *, exits: Collection[int] | None = None
     ) -> Int[Tensor, "E N"]:
-        """Return the multiply-accumulates of jets that leave at each exit, by their number of particles.
+        """Return the multiply-accumulates of jets that leave at each exit; the full model is the last.
 
         Args:
             particle_count_N: particles of each jet.
-            exits: the exits that are asked for their answer; None: all. Heads that the link needs for these answers,
-                and for the full model's, count as well.
+            exits: the exits that are evaluated; None: all. Heads that the link needs for the answers of these exits
+                and of the full model also count.
         """
         evaluated = self.link.evaluated(exits)
         spent_N = torch.zeros_like(particle_count_N)
@@ -127,20 +131,21 @@ class Tagger(nn.Module):
         return torch.stack([*at_exit, spent_N + self.backbone.readout_macs(particle_count_N)])
 
     def head_macs(self, index: int, particle_count_N: Int[Tensor, " N"]) -> Int[Tensor, " N"]:
-        """Return the multiply-accumulates of one exit branch alone, with what the link adds there."""
+        """Return the multiply-accumulates of one exit head, with those that the link adds."""
         return cast(ExitHead, self.heads[index]).macs(particle_count_N) + self.link.macs(index)
 
     def walk(self, inputs: Jets, *, detach: bool = False, exits: Collection[int] | None = None) -> Walk:
         """Yield each exit as soon as it is computed, and the full model last.
 
-        Whoever iterates may stop at any exit, and nothing behind it is computed. Or it may ``send`` a boolean mask
-        (or an index) of the jets that go on: later exits then hold those jets only. When none is left the walk ends.
+        The caller may stop at any exit; later stages are not computed then. Or the caller may ``send`` a boolean mask
+        (or an index) of the jets that continue: later exits then hold only these jets. The walk ends when no jet is
+        left.
 
         Args:
             inputs: a batch of jets.
             detach: let no gradient flow from the exit heads into the backbone.
-            exits: the exits to evaluate and yield; None: all, none of them: the full model alone. Other exits are
-                evaluated only where the link needs them, and not yielded.
+            exits: the exits to evaluate and yield; None: all; empty: only the full model. Other exits are evaluated
+                only if the link needs them, and are not yielded.
         """
         evaluated = self.link.evaluated(exits)
         memory: Memory = ()
@@ -160,7 +165,7 @@ class Tagger(nn.Module):
         yield Exit(len(self.exit_stages), None, logits_NK, logits_NK)
 
     def _route(self) -> Iterator[tuple[ExitStage, int | None]]:
-        """Yield the stages in the order of the walk, each with the index of the exit behind it, if there is one."""
+        """Yield the stages in the order of the walk, each with the index of the exit after it, or None."""
         index_at = {stage: index for index, stage in enumerate(self.exit_stages)}
         stages: tuple[ExitStage, ...] = ("input", *range(len(self.backbone.stage_channels)))
         for stage in stages:
@@ -177,7 +182,7 @@ class Tagger(nn.Module):
 
 
 def check_exit_stages(exit_stages: Sequence[ExitStage], stage_count: int) -> tuple[ExitStage, ...]:
-    """Return the stages as a tuple if they exist, are in order and none is repeated.
+    """Return the stages as a tuple, after checking that they exist, are in order and are not repeated.
 
     Raises:
         UsageError: otherwise.
@@ -195,17 +200,12 @@ def check_head_names(exit_head: str | Sequence[str], exit_count: int) -> tuple[s
     """Return the names of the heads, one per exit.
 
     Raises:
-        UsageError: a name is unknown, or there are not as many as exits.
+        UsageError: a name is unknown, or the number of names is not that of the exits.
     """
     names = (exit_head,) * exit_count if isinstance(exit_head, str) else tuple(exit_head)
-    unknown = [name for name in (exit_head, *names) if isinstance(name, str) and name not in EXIT_HEADS]
-    if unknown and unknown[0] in _LINK_NAMES:
-        raise UsageError(
-            f"exit_head {unknown[0]!r} is no head but a way in which exits build on each other; set exit_link = "
-            f"{_LINK_NAMES[unknown[0]]!r}, and exit_head to one of {', '.join(EXIT_HEADS)}"
-        )
-    if unknown:
-        raise UsageError(f"unknown exit_head {unknown[0]!r}; choose from {', '.join(EXIT_HEADS)}")
+    for name in (exit_head, *names) if isinstance(exit_head, str) else names:
+        if (problem := unknown_head(name)) is not None:
+            raise UsageError(problem)
     if len(names) != exit_count:
         raise UsageError(f"exit_head has {len(names)} names for {exit_count} exits; give one name, or one per exit")
     return names

@@ -1,4 +1,4 @@
-"""Threads that work on different chunks of jets, and help each other where they have none."""
+"""Threads that work on different chunks of jets, and share a chunk when there are no others."""
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,18 +14,21 @@ Result = TypeVar("Result")
 
 @final
 class ThreadTeam:
-    """So many threads, each with one thread inside torch, for inference.
+    """Threads for inference, each of which uses one thread inside torch.
 
-    torch's own threads wait for each other at every operation, which is much slower.
+    The threads inside torch wait for each other at every operation, which is much slower.
+
+    Args:
+        threads: number of threads.
     """
 
     def __init__(self, threads: int) -> None:
         self.threads = threads
-        # Kept between calls, as are the memory and the settings that each thread has inside torch.
+        # Kept between calls, with the memory and the settings that each thread has inside torch.
         self._pool = ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,))
 
     def map(self, run: Callable[..., Result], *columns: Sequence[Any]) -> list[Result]:
-        """Return what ``run`` makes of each row of the columns; what it does may be shared (:func:`share`)."""
+        """Return the results of ``run`` for each row of the columns. ``run`` may call :func:`share`."""
         with _torch_threads(1):
             if self.threads == 1 or len(columns[0]) == 1:
                 return list(map(self._working(run), *columns))
@@ -43,16 +46,16 @@ class ThreadTeam:
         return work
 
     def share(self, parts: Sequence[Part], work: Callable[[Iterator[Part]], None]) -> None:
-        """As the function :func:`share`."""
-        shared = iter(parts)  # each part comes out of it once, whichever thread asks
+        """Share the parts among the threads, see the function :func:`share`."""
+        shared = iter(parts)  # yields each part once, to whichever thread asks
         job = [work]
-        # They stand in the queue behind whole chunks: a thread helps once there is no other chunk to begin.
+        # They are in the queue after whole chunks: a thread helps when there is no other chunk to begin.
         helpers = [self._pool.submit(_help, job, shared) for _ in range(min(self.threads, len(parts)) - 1)]
         work(shared)
         for helper in helpers:
             if not helper.cancel():
                 helper.result()
-        job.clear()  # what is cancelled stays in the queue, and would keep the memory of the work
+        job.clear()  # a cancelled helper stays in the queue, and would keep the memory of the work
 
 
 @torch.inference_mode()
@@ -65,11 +68,11 @@ _team: ContextVar[ThreadTeam | None] = ContextVar("team", default=None)
 
 
 def share(parts: Sequence[Part], work: Callable[[Iterator[Part]], None]) -> None:
-    """Work on the parts of one piece, with the help of those threads of the team at work here that have nothing to do.
+    """Work on the parts of one chunk, together with idle threads of the team that runs this thread.
 
     Args:
-        parts: what is to be done.
-        work: does the parts that an iterator yields; may run in several threads at once, which share the iterator.
+        parts: the parts.
+        work: works on the parts that an iterator yields. It may run in several threads, which share the iterator.
     """
     team = _team.get()
     if team is None or len(parts) == 1:

@@ -1,4 +1,9 @@
-"""Whether stages can be put around a module of weaver's, and the module built again from its arguments."""
+"""Checks of weaver's modules before stages are put around them, and weaver's trimming of padding.
+
+The arguments of a module are read from its layers, not recorded when it is constructed. A module may come from code
+that runs before this package is imported, and a recorded ``version`` of ParticleTransformer would mean whatever the
+installed weaver takes it to mean. :func:`built_again` checks that the arguments are complete.
+"""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -10,21 +15,21 @@ from torch import nn
 from phaze_ee.errors import UsageError
 from phaze_ee.machine import joined, process_index
 from phaze_ee.models.states import fit_length
-from phaze_ee.types import JetInputs
+from phaze_ee.types import JetInputs, Jets
 
 
 def refuse(kind: str, reasons: Mapping[str, Any]) -> None:
-    """Raise a UsageError with the first of the reasons that is true of a network of this kind."""
+    """Raise a UsageError with the first reason that applies to a network of this kind."""
     for reason, applies in reasons.items():
         if applies:
             raise UsageError(f"this {kind} cannot have exits: {reason}")
 
 
 def built_again(module: nn.Module, arguments: Mapping[str, Any]) -> nn.Module:
-    """Return a module of the same class with these arguments, on the meta device: it has shapes, but no values.
+    """Return a module of the same class, built from these arguments on the meta device: with shapes, without values.
 
     Raises:
-        UsageError: its parameters are not those of ``module`` in name and shape.
+        UsageError: names or shapes of its parameters differ from those of ``module``.
     """
     kind = type(module)
     with torch.device("meta"):
@@ -38,24 +43,25 @@ def _shapes(module: nn.Module) -> dict[str, torch.Size]:
     return {name: value.shape for name, value in module.state_dict().items()}
 
 
-def trim(inputs: JetInputs, trimmer: Any, *, training: bool, minimum_length: int) -> JetInputs:
-    """Cut padding: in evaluation to the longest jet, in training by weaver's rule, which drops particles at random.
+def trim(inputs: Jets, trimmer: Any, *, training: bool, minimum_length: int) -> JetInputs:
+    """Pad jets: in evaluation to the longest, in training by weaver's rule, which drops particles at random.
 
     Args:
-        inputs: padded jets.
-        trimmer: the network's SequenceTrimmer, whose rule and random numbers are used in training. Its first five calls
-            leave the jets as they are.
-        training: which of the two.
-        minimum_length: the slots P that are left at least.
+        inputs: the jets.
+        trimmer: the SequenceTrimmer of the network, for the rule and random numbers in training. Its first five calls
+            do not change the jets.
+        training: whether this is a training step.
+        minimum_length: smallest number of slots P of the result.
     """
-    if training:
-        inputs = _trimmed_at_random(inputs, trimmer)
-    return inputs if training and inputs.mask.shape[-1] >= minimum_length else fit_length(inputs, minimum_length)
+    if not training:
+        return fit_length(inputs, minimum_length)
+    trimmed = _trimmed_at_random(inputs.padded(), trimmer)
+    return trimmed if trimmed.mask.shape[-1] >= minimum_length else fit_length(trimmed, minimum_length)
 
 
 def _trimmed_at_random(inputs: JetInputs, trimmer: Any) -> JetInputs:
-    # The trimmer sees where particles stand, of the jets of all processes that train together: what it does with a
-    # batch does not depend on how many processes share it.
+    # The trimmer gets the slot numbers of the jets of all processes, so the result for a batch does not depend on the
+    # number of processes that share it.
     length = inputs.mask.shape[-1]
     mask_M1P = joined(inputs.mask.float())
     place_M1P = torch.arange(length, device=mask_M1P.device, dtype=mask_M1P.dtype).expand_as(mask_M1P)

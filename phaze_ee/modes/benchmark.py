@@ -26,7 +26,7 @@ _CURVE_POINTS = 4  # timed of each cost-accuracy curve
 
 
 def run(session: Session) -> None:
-    """Count the cost of each exit, time it on some jets where there are any, and write benchmark_results.json."""
+    """Count the cost of each exit, time it on some jets if there are any, and write benchmark_results.json."""
     tagger, schema, source, model_hash = _network(session)
     costs = exit_costs(tagger, particles=schema.length)
     latency, latency_notes = _latency(session, tagger, schema, model_hash)
@@ -66,7 +66,7 @@ def _network(session: Session) -> tuple[Tagger, DataSchema, str, str | None]:
 def _latency(
     session: Session, tagger: Tagger, schema: DataSchema, model_hash: str | None
 ) -> tuple[LatencyReport | None, list[str]]:
-    """Time the form that the engine runs; without jets there are no times, and a note says why."""
+    """Return the times of the form that the engine runs, and notes; without jets no times, and the reason."""
     try:
         inputs = timed_jets(schema, session.files(session.judged_files), _TIMED_JETS)
     except (UsageError, DataError) as error:
@@ -82,15 +82,15 @@ def _latency(
         seconds=_SECONDS,
     )
     spent = (
-        "MACs spent are those of the form that runs, with each jet's own number of particles. Times are those of the "
-        "engine with every jet leaving at that exit, or as a policy says; the full model is timed without the heads on "
-        "the way, unless its answer needs them (exit_link = 'boosted')."
+        "Spent MACs are those of the form that runs, with each jet's own number of particles. Times are those of the "
+        "engine when every jet leaves at that exit, or where the policy says. The full model is timed without the exit "
+        "heads, unless its answer needs them (exit_link = 'boosted')."
     )
     return report, [spent]
 
 
 def _some_points(policy_file: ExitPolicyFile) -> list[ThresholdPolicy]:
-    """Return a few policies of each cost-accuracy curve, evenly spaced from its cheapest to its dearest."""
+    """Return a few policies of each cost-accuracy curve, evenly spaced from the cheapest to the most expensive."""
     return [
         ThresholdPolicy(curve.score, curve.thresholds[place], policy_file.temperatures)
         for curve in policy_file.curves
@@ -106,7 +106,7 @@ def _evaluations(
         return {}, ["no accuracy yet: run mode 'evaluate', then this mode again"]
     evaluation = EvaluationResults.read(path, made_by="evaluate")
     if evaluation.model_hash != model_hash or list(evaluation.exits) != list(exit_names):
-        return {}, [f"{path} was made with another model and is left out: run mode 'evaluate', then this mode again"]
+        return {}, [f"{path} was made with another model and is not used: run mode 'evaluate', then this mode again"]
     return evaluation.exits, []
 
 
@@ -130,15 +130,15 @@ def cost_notes(costs: Sequence[ExitCost]) -> list[str]:
     excess = ", ".join(f"{exit_title(cost.name)} {cost.weaver_macs / cost.macs - 1:+.1%}" for cost in costs)
     notes = [
         "MACs are multiply-accumulates (two floating-point operations each) of all matrix products for one padded jet, "
-        "neighbour search and attention included, cumulative, with the heads visited on the way.",
-        f"weaver's counter ('flops') differs from that by: {excess}. It adds BatchNorm, activations and biases, and "
-        "leaves out products outside layers: the neighbour search, and a transformer's attention with its projection.",
+        "including neighbour search and attention. They are cumulative and include the heads of earlier exits.",
+        f"weaver's counter ('flops') differs from this by: {excess}. It adds BatchNorm, activations and biases, and "
+        "omits products outside layers: the neighbour search, and the attention of a transformer with its projection.",
     ]
     for cost in costs[:-1]:
         saved = 1 - cost.macs / full.macs
         if saved < _NEXT_TO_NOTHING:
             notes.append(
-                f"{exit_title(cost.name)} saves {saved:.2%} of the full model's MACs: it sits behind nearly all of the "
-                "network, for comparison only."
+                f"{exit_title(cost.name)} saves {saved:.2%} of the full model's MACs: it comes after nearly all of the "
+                "network, and is for comparison only."
             )
     return notes

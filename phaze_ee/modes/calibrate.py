@@ -1,33 +1,28 @@
-"""Mode calibrate: choose where jets leave, so that a promise is kept with a stated confidence."""
+"""Mode calibrate: choose exit thresholds so that a promise is kept with a stated confidence."""
 
 from collections.abc import Sequence
-from pathlib import Path
-
-import torch
 
 from phaze_ee.config.options import Options
 from phaze_ee.data.schema import choose_background
 from phaze_ee.errors import UsageError
 from phaze_ee.evaluation.answers import predict
-from phaze_ee.evaluation.metrics import jets_per_class
-from phaze_ee.exits.answers import CalibrationJets
-from phaze_ee.exits.calibrate import Calibration, Settings, calibrate
-from phaze_ee.exits.candidates import cost_curve
-from phaze_ee.exits.drift import DriftReference
-from phaze_ee.exits.fits import fit_gate
-from phaze_ee.exits.policy_file import CalibrationSample, CostCurve, ExitPolicyFile
-from phaze_ee.exits.promise import figures, guarantee
-from phaze_ee.exits.scores import ExitScore, make_score
-from phaze_ee.exits.targets import AccuracyDrop, Agreement, Budget, SignalEfficiency, Target, wrong_answers
-from phaze_ee.modes.calibration_jets import calibration_batches, calibration_jets, origin
+from phaze_ee.exits.calibrate import Settings, calibrate
+from phaze_ee.exits.promise import policy_file
+from phaze_ee.exits.targets import AccuracyDrop, Agreement, Budget, SignalEfficiency, Target
+from phaze_ee.modes.calibration_jets import calibration_batches, origin
 from phaze_ee.modes.console import counted, say, show, show_notes
 from phaze_ee.modes.session import Session
 from phaze_ee.names import class_title
+from phaze_ee.results.base import Provenance
 from phaze_ee.tables.policy import calibrated_policy_table, calibrated_risk_table
 
-_CURVE_SCORES = ("confidence", "entropy", "margin", "patience")
-_CURVE_POINTS = 15
-_GATE_COST_WEIGHT = 0.3
+# Options that only one target uses.
+_TARGET_OPTIONS = {
+    "cost_budget": "budget",
+    "signal": "signal_efficiency",
+    "signal_efficiency": "signal_efficiency",
+    "exit_form": "signal_efficiency",
+}
 
 
 def run(session: Session) -> None:
@@ -39,11 +34,12 @@ def run(session: Session) -> None:
     target = _target(session.options, model.schema.class_names)
     files, batches, notes = calibration_batches(session)
     say(f"Model:  {model.source}")
-    predictions = predict(model.tagger, counted(batches), model.schema.class_names, session.device)
-    jets = calibration_jets(model.tagger, predictions, session.options)
-    say(f"Jets:   {len(jets):,}, {origin(files, session)}")
-    result = calibrate(jets, _settings(session.options, target))
-    file = _policy_file(session, files, jets, result, [*model.notes, *notes])
+    answers = predict(model.tagger, counted(batches), model.schema.class_names, session.device)
+    say(f"Jets:   {len(answers):,}, {origin(files, session)}")
+    settings = _settings(session.options, target)
+    result = calibrate(answers, settings)
+    provenance = Provenance(str(session.project), model.source, model.hash, files, [*model.notes, *notes])
+    file = policy_file(result, settings, provenance, held_out_of_validation=not session.options.calibration_files)
     file.write(session.project.exit_policy)
     if result.reason is not None:
         say(f"Nothing passed, so {file.guarantee.statement}", style="bold")
@@ -52,15 +48,6 @@ def run(session: Session) -> None:
     show(calibrated_policy_table(file))
     show_notes([*([] if result.reason is not None else [file.guarantee.statement]), *file.notes])
     say(f"Written: {session.project.exit_policy}")
-
-
-# Options that one target alone looks at.
-_TARGET_OPTIONS = {
-    "cost_budget": "budget",
-    "signal": "signal_efficiency",
-    "signal_efficiency": "signal_efficiency",
-    "exit_form": "signal_efficiency",
-}
 
 
 def _refuse_strays(session: Session) -> None:
@@ -109,7 +96,7 @@ def _signal_and_background(options: Options, class_names: Sequence[str]) -> tupl
 
 
 def _label(name: str | None, class_names: Sequence[str]) -> str:
-    """Return a class by its label, or by what tables and figures call it (Hbb for label_Hbb)."""
+    """Return the label of a class, which may be given by its title (Hbb for label_Hbb)."""
     return next((label for label in class_names if class_title(label) == name), name or "")
 
 
@@ -121,55 +108,5 @@ def _settings(options: Options, target: Target) -> Settings:
         method=options.risk_control,
         temperatures=options.fit_temperatures,
         seed=options.seed or 0,
+        class_prior=options.class_prior,
     )
-
-
-def _policy_file(
-    session: Session, files: Sequence[Path], jets: CalibrationJets, result: Calibration, notes: list[str]
-) -> ExitPolicyFile:
-    labelled = bool((jets.label_N >= 0).all())
-    options, model = session.options, session.model
-    realised = {"files": figures(result, model.tagger.exit_names, None)}
-    if options.class_prior is not None:
-        realised["prior"] = figures(result, model.tagger.exit_names, options.class_prior)
-    return ExitPolicyFile(
-        project=str(session.project),
-        model=model.source,
-        model_hash=model.hash,
-        classes=list(jets.class_names),
-        exit_names=list(model.tagger.exit_names),
-        score=result.policy.score,
-        thresholds=list(result.policy.thresholds),
-        temperatures=None if result.policy.temperatures is None else list(result.policy.temperatures),
-        target=result.target,
-        guarantee=guarantee(result, options.risk_control, options.delta),
-        calibration=CalibrationSample(
-            files=[str(path) for path in files],
-            held_out_of_validation=not options.calibration_files,
-            jets=len(jets),
-            shaping=len(result.shaping),
-            testing=len(result.testing),
-            seed=options.seed or 0,
-            jets_per_class=jets_per_class(jets.label_N, jets.class_names) if labelled else None,
-        ),
-        realised=realised,
-        curves=[_curve(score, result.shaping) for score in _curve_scores(result.shaping)],
-        reference=DriftReference.of(
-            result.policy,
-            result.testing.logits_ENK,
-            torch.from_numpy(result.testing.exit_index(result.policy)),
-            jets.class_names,
-        ),
-        notes=notes,
-    )
-
-
-def _curve_scores(jets: CalibrationJets) -> list[ExitScore]:
-    labelled = bool((jets.label_N >= 0).all())
-    gate = fit_gate(jets, jets.label_N if labelled else jets.answer_EN[-1], _GATE_COST_WEIGHT)
-    return [*map(make_score, _CURVE_SCORES), gate]
-
-
-def _curve(score: ExitScore, jets: CalibrationJets) -> CostCurve:
-    points = cost_curve(score, jets, wrong_answers(jets), _CURVE_POINTS)
-    return CostCurve(score=score, thresholds=[list(point.policy.thresholds) for point in points])

@@ -1,6 +1,7 @@
-"""The one console that modes print on."""
+"""The console of the modes, and what they print on it."""
 
 from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
@@ -8,7 +9,9 @@ from rich.table import Table
 
 from phaze_ee.machine import rank
 from phaze_ee.tables.style import WIDTH
-from phaze_ee.types import JetBatch
+
+if TYPE_CHECKING:
+    from phaze_ee.types import JetBatch
 
 # Of the processes that torchrun starts, only the first prints. Numbers and paths are not coloured: colour is for what a
 # table emphasises.
@@ -16,23 +19,23 @@ console = Console(highlight=False, quiet=rank() != 0)
 
 
 def say(text: str, style: str | None = None) -> None:
-    """Print text as it is: a long line is left to the terminal, brackets are no markup."""
+    """Print text as it is: the terminal wraps long lines, and brackets are no markup."""
     console.print(text, style=style, soft_wrap=True, markup=False)
 
 
 def show(table: Table) -> None:
-    """Print a table, at most 80 columns wide also where the output is a file or a wide window."""
+    """Print a table, at most 80 columns wide also if the output is a file or a wide window."""
     console.print(table, width=min(console.width, WIDTH))
 
 
 def show_notes(notes: Iterable[str]) -> None:
-    """Print remarks on a result, one a line."""
+    """Print notes on a result, one per line."""
     for note in notes:
         console.print(f"Note: {note}", width=min(console.width, WIDTH), markup=False)
 
 
-def counted(batches: Iterable[JetBatch]) -> Iterator[JetBatch]:
-    """Pass batches on, and show the number of jets while the console is a terminal."""
+def counted(batches: "Iterable[JetBatch]") -> "Iterator[JetBatch]":
+    """Yield the batches, and show the number of jets if the console is a terminal."""
     columns = (SpinnerColumn(), TextColumn("{task.completed:,} jets"), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("", total=None)

@@ -1,4 +1,4 @@
-"""Mode convert: turn the jets of a project into a cache, from which training and evaluation read many times as fast."""
+"""Mode convert: convert the jets of a project into a cache that training and evaluation read much faster."""
 
 import os
 import time
@@ -10,7 +10,7 @@ from rich.table import Table
 
 from phaze_ee.data.cache.build import Job, build_cache
 from phaze_ee.data.cache.reader import Cache
-from phaze_ee.data.spans import core_count
+from phaze_ee.machine import core_count
 from phaze_ee.modes.console import console, say, show
 from phaze_ee.modes.session import FileOption, Session
 from phaze_ee.tables.style import empty_table
@@ -61,12 +61,12 @@ def _add_row(table: Table, option: str, cache: Cache, seconds: float) -> None:
 
 
 def _name_others(root: Path, caches: list[Cache]) -> None:
-    """Say what else takes room there: caches of files or data configurations that have changed since."""
+    """Print the caches of other files or data configurations, which may be deleted."""
     own = {cache.folder.name for cache in caches}
     others = sorted(path for path in root.iterdir() if path.is_dir() and path.name not in own)
     if others:
         size = sum(entry.stat().st_size for path in others for entry in os.scandir(path))
         say(
             f"Note: caches of other files or of another data config take {size / 1e6:,.1f} MB there: "
-            f"{', '.join(path.name for path in others)}; delete what no project needs."
+            f"{', '.join(path.name for path in others)}; delete those that no project needs."
         )

@@ -1,4 +1,4 @@
-"""Mode demo: the whole main job on the bundled sample jets."""
+"""Mode demo: the whole chain on the bundled sample jets."""
 
 import itertools
 
@@ -14,7 +14,7 @@ _OPERATIONS = "train_calibrate_evaluate_benchmark_predict_plot"
 
 
 def run(session: Session) -> None:
-    """Create a project, of ``-p`` or a fresh one in workspace ``demo``, and take it through the chain."""
+    """Create the project of ``-p``, or a new one in workspace ``demo``, and run the chain on it."""
     project = create_project(session.project if session.request.workspace else _free_project())
     say(f"Demo project {project}: {project.config}")
     chain.run_modes(session.for_project(project), _OPERATIONS)

@@ -1,4 +1,4 @@
-"""Mode evaluate: how well each exit of the trained network does on jets it has not learned from."""
+"""Mode evaluate: measure how well each exit of the trained network does on jets that it was not trained on."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,23 +10,24 @@ from phaze_ee.data.weaver_yaml import read_options
 from phaze_ee.errors import UsageError
 from phaze_ee.evaluation.answers import predict
 from phaze_ee.evaluation.dynamic import evaluate_dynamic
-from phaze_ee.evaluation.metrics import evaluate_exit, jets_per_class
+from phaze_ee.evaluation.metrics import evaluate_exits
 from phaze_ee.evaluation.ood import evaluate_ood
+from phaze_ee.exits.answers import Answers
 from phaze_ee.exits.policy_file import ExitPolicyFile
 from phaze_ee.modes.console import counted, say, show, show_notes
 from phaze_ee.modes.session import Session
+from phaze_ee.results.base import Provenance
 from phaze_ee.results.evaluation import EvaluationResults
 from phaze_ee.results.ood import OODResults
 from phaze_ee.tables.evaluation import evaluation_table, rejection_tables
 from phaze_ee.tables.ood import ood_tables
 from phaze_ee.tables.policy import dynamic_tables
-from phaze_ee.types import Predictions
 from phaze_ee.workspace import find_file
 
 
 @dataclass(frozen=True)
 class OODJets:
-    """Files of jets of another kind than the project's, and a data configuration that reads them, without labels."""
+    """Files of jets of another kind than the project's, and a data configuration that reads them without labels."""
 
     files: list[Path]
     schema: DataSchema
@@ -63,9 +64,10 @@ def run(session: Session) -> None:
     say(f"Model: {model.source}")
     say(f"Jets:  {_named(files)}")
     # First what fails most easily, before anything is written.
-    ood_predictions = None if ood is None else _predict(session, ood.schema, ood.files, labelled=False)
-    predictions = _predict(session, model.schema, files)
-    results = _results(session, files, predictions, [*model.notes, *notes])
+    ood_answers = None if ood is None else _predict(session, ood.schema, ood.files, labelled=False)
+    answers = _predict(session, model.schema, files)
+    provenance = Provenance(str(session.project), model.source, model.hash, files, [*model.notes, *notes])
+    results = evaluate_exits(answers, session.background, provenance)
     results.write(session.project.evaluation_results)
     show(evaluation_table(results))
     for table in rejection_tables(results):
@@ -73,17 +75,16 @@ def run(session: Session) -> None:
     show_notes(results.notes)
     say(f"Written: {session.project.evaluation_results}")
     if session.policy is not None:
-        _evaluate_policy(session, session.policy, predictions, results)
-    if ood is not None and ood_predictions is not None:
-        _show_ood(session, evaluate_ood(predictions, ood_predictions, ood.files, session.policy, results))
+        _evaluate_policy(session, session.policy, answers, results)
+    if ood is not None and ood_answers is not None:
+        _show_ood(session, evaluate_ood(answers, ood_answers, ood.files, session.policy, results))
 
 
 def _evaluate_policy(
-    session: Session, policy_file: ExitPolicyFile, predictions: Predictions, results: EvaluationResults
+    session: Session, policy_file: ExitPolicyFile, answers: Answers, results: EvaluationResults
 ) -> None:
     """Evaluate the exit policy of the project on the same answers."""
-    tagger = session.model.tagger.fastest_form()
-    dynamic = evaluate_dynamic(predictions, policy_file, tagger, session.background, results)
+    dynamic = evaluate_dynamic(answers, policy_file, session.background, results)
     dynamic.write(session.project.dynamic_results)
     for table in dynamic_tables(dynamic):
         show(table)
@@ -103,7 +104,7 @@ def _files(session: Session) -> tuple[list[Path], list[str]]:
     files = session.files(session.judged_files)
     if session.judged_files == "test_files":
         return files, []
-    warning = "c.test_files is empty, so these are the validation files, by which the best epoch was chosen"
+    warning = "c.test_files is empty, so these are the validation files, which also chose the best epoch"
     return files, [warning]
 
 
@@ -111,37 +112,7 @@ def _named(files: Sequence[Path]) -> str:
     return str(files[0]) if len(files) == 1 else f"{len(files)} files, {files[0]} … {files[-1]}"
 
 
-def _predict(session: Session, schema: DataSchema, files: Sequence[Path], *, labelled: bool = True) -> Predictions:
+def _predict(session: Session, schema: DataSchema, files: Sequence[Path], *, labelled: bool = True) -> Answers:
     model = session.model
     batches = counted(session.evaluation_jets(schema, files, labelled=labelled))
     return predict(model.tagger, batches, model.schema.class_names, session.device)
-
-
-def _results(session: Session, files: Sequence[Path], predictions: Predictions, notes: list[str]) -> EvaluationResults:
-    background = session.background
-    counts = jets_per_class(predictions.label_N, predictions.class_names)
-    exits = {
-        name: evaluate_exit(logits_NK, predictions.label_N, predictions.class_names, background)
-        for name, logits_NK in zip(predictions.exit_names, predictions.logits_ENK, strict=True)
-    }
-    return EvaluationResults(
-        exits=exits,
-        project=str(session.project),
-        model=session.model.source,
-        model_hash=session.model.hash,
-        classes=list(predictions.class_names),
-        jets=len(predictions),
-        jets_per_class=counts,
-        files=[str(path) for path in files],
-        notes=[*notes, *_class_notes(counts, background)],
-    )
-
-
-def _class_notes(counts: dict[str, int], background: str | None) -> list[str]:
-    notes = []
-    absent = [name for name, count in counts.items() if count == 0]
-    if absent:
-        notes.append(f"no jets of {', '.join(absent)} in these files: the AUC is averaged over the other classes")
-    if background is None:
-        notes.append("no rejections: set c.background to the class that they should refer to")
-    return notes

@@ -1,4 +1,6 @@
-"""Mode find_lr: where the learning rate should be."""
+"""Mode find_lr: find a learning rate to start from."""
+
+from functools import partial
 
 from phaze_ee.modes.console import console
 from phaze_ee.modes.plot import write_figures
@@ -9,13 +11,13 @@ from phaze_ee.training.find_lr import HIGHEST, LOWEST, STEPS, find_lr
 
 
 def run(session: Session) -> None:
-    """Train the project of ``-p`` for some steps at rising learning rates; its models stay as they are."""
+    """Train for some steps at rising learning rates. The models of the project are not changed."""
     ready = prepare(session)
     project, options = session.project, ready.session.options
     console.print(f"{project}: up to {STEPS} steps at learning rates from {LOWEST:g} to {HIGHEST:g}")
     results = find_lr(ready.tagger, ready.loaders.train, options, str(project))
     results.write(project.learning_rate_search)
-    write_figures({"performance/find_lr": find_lr_figure(results)}, project.plots)
-    console.print("The loss falls fastest at the learning rate")
+    write_figures({"performance/find_lr": partial(find_lr_figure, results)}, project.plots)
+    console.print("The loss falls fastest at this learning rate:")
     console.print(f"    c.lr = {results.suggestion:.2g}")
-    console.print("A guess to start from, rather less than more: in the figure, see how far the loss goes on falling.")
+    console.print("Start from it, or from a smaller one. The figure shows up to where the loss keeps falling.")

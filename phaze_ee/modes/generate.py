@@ -1,4 +1,4 @@
-"""Mode ``generate``: JetClass-like jets, into the project's data folder or into ``--output``."""
+"""Mode generate: JetClass-like jets, in the data folder of the project or in ``--output``."""
 
 import os
 from contextlib import ExitStack
@@ -18,7 +18,7 @@ from phaze_ee.tables.style import empty_table
 
 
 def run(session: Session) -> None:
-    """Generate the jets that ``request`` asks for, with a progress bar, and list the files.
+    """Generate jets, show a progress bar, and list the files.
 
     Raises:
         UsageError: a flag is wrong or missing, Pythia8 or FastJet is missing, or a file exists.
@@ -49,7 +49,7 @@ def run(session: Session) -> None:
 
 
 def generator_options(request: Request) -> GeneratorOptions:
-    """Return the options of a request; what it leaves open keeps the generator's default."""
+    """Return the options of a request. Flags that are not given keep the default of the generator."""
     if request.output is None and request.project is None:
         raise UsageError("mode 'generate' needs --output FOLDER, or -p WORKSPACE PROJECT to write into its data folder")
     chosen: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""Mode new_project: folders and a configuration that runs as it stands."""
+"""Mode new_project: create the folders of a project and a configuration that runs as it is."""
 
 import shutil
 from collections.abc import Callable
@@ -17,22 +17,22 @@ _CHAIN = "train_calibrate_evaluate_benchmark_plot"
 def run(session: Session) -> None:
     """Create the project of ``-p``."""
     project = create_project(session.project)
-    console.print(f"Created project {project}. It runs as it stands, on the bundled sample jets:")
+    console.print(f"Created project {project}. It runs as it is, on the bundled sample jets:")
     say(f"  edit  {project.config}")
     say(f"  run   phaze_ee -m chain -p {project.workspace} {project.name} -o {_CHAIN}")
 
 
 def create_project(project: Project, render: Callable[[str], str] = render_config) -> Project:
-    """Make the folders of a project and write its configuration, as ``render`` makes it for the project's name.
+    """Create the folders of a project and write its configuration, which ``render`` returns for the project's name.
 
     Raises:
-        UsageError: there is something of that name already; nothing is changed.
+        UsageError: the project exists already; nothing is changed.
         RunError: the folders cannot be written.
     """
     if project.root.exists():
         raise UsageError(f"project {project} exists already in {project.root}; choose another name or delete it first")
     with ExitStack() as undo:
-        # Half a project would stand in the way of the next attempt.
+        # Half a project would block the next attempt.
         undo.callback(shutil.rmtree, project.root, ignore_errors=True)
         with replacing(project.config) as temporary:
             for folder in project.folders:

@@ -1,9 +1,8 @@
-"""Mode place: find the stages where exits pay, by exits at all of them."""
+"""Mode place: find the stages where exits pay off, by training exits at all of them."""
 
 import tempfile
 from collections.abc import Sequence
-from itertools import groupby
-from math import sqrt
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -11,32 +10,27 @@ import torch
 from phaze_ee.config.options import Options
 from phaze_ee.errors import UsageError
 from phaze_ee.evaluation.answers import predict
-from phaze_ee.exits.answers import CalibrationJets
-from phaze_ee.exits.calibrate import split
-from phaze_ee.exits.placement import Placement, pareto_placements, placements, recommended
-from phaze_ee.exits.scores import make_score
+from phaze_ee.exits.placement import place
 from phaze_ee.models.checkpoint import load_checkpoint
 from phaze_ee.models.heads import HeadShape
 from phaze_ee.models.tagger import Tagger
 from phaze_ee.modes import train
-from phaze_ee.modes.calibration_jets import calibration_batches, calibration_jets, origin
+from phaze_ee.modes.calibration_jets import calibration_batches, origin
 from phaze_ee.modes.console import console, counted, say, show, show_notes
 from phaze_ee.modes.plot import write_figures
 from phaze_ee.modes.session import Session
 from phaze_ee.names import ExitStage
 from phaze_ee.plots.placement import placement_figure
-from phaze_ee.results.placement import CandidateExit, PlacementPoint, PlacementResults
-from phaze_ee.tables.placement import candidate_table, costly_heads, placement_table
+from phaze_ee.results.base import Provenance
+from phaze_ee.results.placement import PlacementResults
+from phaze_ee.tables.placement import candidate_table, placement_table
 from phaze_ee.workspace import Project
-
-_SCORE = "confidence"
-_CURVE_POINTS = 12
 
 
 def run(session: Session) -> None:
     """Train an exit at every stage of the project's model, judge all sets of them, and recommend one."""
     if not isinstance(session.options.exit_head, str):
-        raise UsageError(f"{session.project.config}: mode place tries one kind of exit_head at all stages; name one")
+        raise UsageError(f"{session.project.config}: mode place uses one kind of exit_head at all stages; name one")
     model = session.model
     backbone = model.tagger.backbone
     stages: list[ExitStage] = ["input", *range(len(backbone.stage_channels))]
@@ -45,15 +39,22 @@ def run(session: Session) -> None:
     console.print(f"Exits:  {session.options.exit_head} at {', '.join(map(str, stages))}")
     tagger = _train(session, stages)
     files, batches, notes = calibration_batches(session)
-    predictions = predict(tagger, counted(batches), model.schema.class_names, session.device)
-    jets = calibration_jets(tagger, predictions, session.options)
-    say(f"Jets:   {len(jets):,}, {origin(files, session)}")
-    results = _results(session, stages, jets, notes)
+    answers = predict(tagger, counted(batches), model.schema.class_names, session.device)
+    say(f"Jets:   {len(answers):,}, {origin(files, session)}")
+    results = place(
+        answers,
+        stages,
+        epsilon=session.options.epsilon,
+        class_prior=session.options.class_prior,
+        seed=session.options.seed or 0,
+        exit_head=str(session.options.exit_head),
+        provenance=Provenance(str(session.project), model.source, model.hash, files, notes),
+    )
     _show(session.project, results)
 
 
 def _options(options: Options, stages: Sequence[ExitStage]) -> Options:
-    """Return the options of a training of exits alone, at all stages, each answering for itself."""
+    """Return the options that train independent exits at all stages on the frozen backbone."""
     changes = {
         "exit_stages": list(stages),
         "beta_max": [1.0],
@@ -69,7 +70,7 @@ def _options(options: Options, stages: Sequence[ExitStage]) -> Options:
 
 
 def _train(session: Session, stages: Sequence[ExitStage]) -> Tagger:
-    """Return the model's backbone with model exits at all stages; nothing of the training is kept."""
+    """Return the backbone of the model with trained exits at all stages. The files of the training are deleted."""
     options, model = session.options, session.model
     torch.manual_seed(options.seed or 0)
     tagger = Tagger(
@@ -83,68 +84,6 @@ def _train(session: Session, stages: Sequence[ExitStage]) -> Tagger:
         return load_checkpoint(Path(folder) / "best_model.pt").tagger
 
 
-def _results(
-    session: Session, stages: Sequence[ExitStage], jets: CalibrationJets, notes: Sequence[str]
-) -> PlacementResults:
-    shaping, judging = split(jets, session.options.seed or 0)
-    found = placements(make_score(_SCORE), shaping, judging)
-    front = pareto_placements(found)
-    candidates = _candidates(stages, judging)
-
-    def point(placement: Placement) -> PlacementPoint:
-        return _point(placement, stages, judging)
-
-    sets = (list(group) for exits, group in groupby(found, key=lambda placement: placement.exits) if exits)
-    return PlacementResults(
-        project=str(session.project),
-        model=session.model.source,
-        model_hash=session.model.hash,
-        score=_SCORE,
-        exit_head=str(session.options.exit_head),
-        epsilon=session.options.epsilon,
-        shaping_jets=len(shaping),
-        judging_jets=len(judging),
-        candidates=candidates,
-        full_model=point(found[0]),
-        curves=[list(map(point, _thinned(pareto_placements(group)))) for group in sets],
-        pareto=list(map(point, front)),
-        recommended=point(recommended(found, session.options.epsilon)),
-        notes=[
-            *notes,
-            f"the best of {len(found):,} placements with thresholds on {len(judging):,} jets looks a little better "
-            "there than on others; judge it with evaluate",
-            *costly_heads(candidates, str(session.options.exit_head)),
-        ],
-    )
-
-
-def _point(placement: Placement, stages: Sequence[ExitStage], jets: CalibrationJets) -> PlacementPoint:
-    accuracy = placement.accuracy
-    full = float((jets.weight_N * jets.full_cost_N).mean())
-    return PlacementPoint(
-        exit_stages=[stages[exit_] for exit_ in placement.exits],
-        thresholds=list(placement.thresholds),
-        mean_macs=placement.cost * full * jets.macs,
-        macs_share=placement.cost,
-        accuracy=accuracy,
-        accuracy_error=sqrt(accuracy * (1 - accuracy) / len(jets)),
-        exit_fractions=list(placement.fractions),
-    )
-
-
-def _candidates(stages: Sequence[ExitStage], jets: CalibrationJets) -> list[CandidateExit]:
-    accuracy_E = jets.correct_EN.mean(axis=1).tolist()
-    full = jets.full_cost_N.mean()
-    cost_E = [float(jets.with_exits([exit_]).cost_EN[0].mean() / full) for exit_ in range(len(stages))]
-    rows = zip(stages, accuracy_E, cost_E, strict=False)
-    return [CandidateExit(stage=stage, accuracy=accuracy, macs_share=cost) for stage, accuracy, cost in rows]
-
-
-def _thinned(front: Sequence[Placement]) -> list[Placement]:
-    step = max(1, -(-len(front) // _CURVE_POINTS))
-    return [*front[:-1:step], front[-1]]
-
-
 def _show(project: Project, results: PlacementResults) -> None:
     results.write(project.placement_results)
     show(candidate_table(results))
@@ -153,11 +92,11 @@ def _show(project: Project, results: PlacementResults) -> None:
     chosen = results.recommended
     full = results.full_model
     say(
-        f"Recommended: the cheapest with at most epsilon = {results.epsilon:g} less accuracy than the full model "
-        f"({chosen.accuracy:.4f} and {full.accuracy:.4f}), at {100 * chosen.macs_share:.1f} % of its MACs; of equal "
-        "costs, the fewest exits. For the configuration:"
+        f"Recommended: the cheapest that loses at most epsilon = {results.epsilon:g} in accuracy to the full model "
+        f"({chosen.accuracy:.4f} and {full.accuracy:.4f}), at {100 * chosen.macs_share:.1f} % of its MACs. For the "
+        "configuration:"
     )
     say(f"    c.exit_stages = {chosen.exit_stages}")
     say("    c.beta_max = [1.0]")
     say(f"Written: {project.placement_results}")
-    write_figures({"performance/placement": placement_figure(results)}, project.plots)
+    write_figures({"performance/placement": partial(placement_figure, results)}, project.plots)

@@ -1,21 +1,22 @@
 """Mode plot: the figures of one project."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
-
-from matplotlib.figure import Figure
 
 from phaze_ee.errors import UsageError
 from phaze_ee.modes.console import console, say
 from phaze_ee.modes.session import Session
+from phaze_ee.names import FULL_MODEL
 from phaze_ee.plots.audits import exit_histogram_figure, exit_rates_figure, mass_shapes_figure
 from phaze_ee.plots.confusion import confusion_figure
 from phaze_ee.plots.curves import accuracy_figure, loss_figure
 from phaze_ee.plots.dynamic_tradeoff import DynamicProject, dynamic_figures
 from phaze_ee.plots.ood import ood_auroc_figure, ood_scores_figure
 from phaze_ee.plots.roc import roc_figure
-from phaze_ee.plots.style import FULL_MODEL, save
+from phaze_ee.plots.style import Drawing
 from phaze_ee.plots.tradeoff import TRADEOFFS, ProjectResults, tradeoff_figures
+from phaze_ee.plots.write import write_drawings
 from phaze_ee.results.benchmark import BenchmarkResults
 from phaze_ee.results.evaluation import EvaluationResults
 from phaze_ee.results.ood import OODResults
@@ -119,21 +120,21 @@ def run(session: Session) -> None:
     console.print("No training curves: the project has no training_history.json, so it was not trained here")
 
 
-def performance_figures(results: ProjectResults) -> dict[str, Figure]:
+def performance_figures(results: ProjectResults) -> dict[str, Drawing]:
     """Return the trade-offs, confusion matrices and ROC curves by the names of their files."""
     evaluation = results.evaluation
     figures = tradeoff_figures([results])
     say_what_is_missing(figures)
-    figures["confusion_matrix"] = confusion_figure(evaluation, [FULL_MODEL])
-    figures["confusion_matrices"] = confusion_figure(evaluation, list(evaluation.exits))
+    figures["confusion_matrix"] = partial(confusion_figure, evaluation, [FULL_MODEL])
+    figures["confusion_matrices"] = partial(confusion_figure, evaluation, list(evaluation.exits))
     if _has_roc_curves(evaluation):
-        figures["roc"] = roc_figure(evaluation)
+        figures["roc"] = partial(roc_figure, evaluation)
     else:
         console.print("No ROC curves: set c.background to a class that has jets, and run mode evaluate again")
     return figures
 
 
-def policy_figures(project: Project, results: ProjectResults, rivals: Sequence[str]) -> dict[str, Figure]:
+def policy_figures(project: Project, results: ProjectResults, rivals: Sequence[str]) -> dict[str, Drawing]:
     """Return the figures of the judged exit policy by the names of their files; none where there is no policy.
 
     Args:
@@ -153,38 +154,37 @@ def policy_figures(project: Project, results: ProjectResults, rivals: Sequence[s
         if rival.benchmark.latency is None:
             say(f"Not drawn: {rival.name} has no measured times; benchmark it with jets")
     figures = dynamic_figures(DynamicProject(dynamic, results.benchmark, static))
-    figures["exit_histogram"] = exit_histogram_figure(dynamic)
+    figures["exit_histogram"] = partial(exit_histogram_figure, dynamic)
     if dynamic.exit_rates:
-        figures["exit_rates"] = exit_rates_figure(dynamic)
+        figures["exit_rates"] = partial(exit_rates_figure, dynamic)
     if dynamic.mass is not None:
-        figures["mass_shapes"] = mass_shapes_figure(dynamic.mass)
+        figures["mass_shapes"] = partial(mass_shapes_figure, dynamic.mass)
     return figures
 
 
-def ood_figures(project: Project, results: ProjectResults) -> dict[str, Figure]:
+def ood_figures(project: Project, results: ProjectResults) -> dict[str, Drawing]:
     """Return how well exits notice jets of another kind, by the names of the files; none where it was not asked."""
     ood = read_ood_results(project, results)
-    return {} if ood is None else {"auroc": ood_auroc_figure(ood), "scores": ood_scores_figure(ood)}
+    return {} if ood is None else {"auroc": partial(ood_auroc_figure, ood), "scores": partial(ood_scores_figure, ood)}
 
 
-def training_figures(project: Project) -> dict[str, Figure]:
+def training_figures(project: Project) -> dict[str, Drawing]:
     """Return the training curves by the names of their files; none where the project was not trained."""
     if not project.training_history.is_file():
         return {}
     history = TrainingHistory.read(project.training_history, made_by="train")
-    return {"loss_curves": loss_figure(history), "accuracy_curves": accuracy_figure(history)}
+    return {"loss_curves": partial(loss_figure, history), "accuracy_curves": partial(accuracy_figure, history)}
 
 
-def say_what_is_missing(tradeoffs: dict[str, Figure]) -> None:
-    """Tell which trade-offs cannot be drawn."""
+def say_what_is_missing(tradeoffs: Mapping[str, Drawing]) -> None:
+    """Print which trade-offs cannot be drawn."""
     for name in (name for name in TRADEOFFS if name not in tradeoffs):
         console.print(f"No {name}: a project has no AUC, which needs jets of at least two classes")
 
 
-def write_figures(figures: dict[str, Figure], folder: Path) -> None:
-    """Write the figures below ``folder``, and print where they are."""
-    for name, figure in figures.items():
-        first, *others = save(figure, folder / name)
+def write_figures(drawings: Mapping[str, Drawing], folder: Path) -> None:
+    """Draw figures, write them below ``folder``, and print their paths."""
+    for first, *others in write_drawings({folder / name: drawing for name, drawing in drawings.items()}):
         say(f"Written: {first}, {', '.join(path.suffix for path in others)}")
 
 
@@ -192,5 +192,5 @@ def _has_roc_curves(evaluation: EvaluationResults) -> bool:
     return any(exit_.roc_curves for exit_ in evaluation.exits.values())
 
 
-def _in_folder(folder: str, figures: dict[str, Figure]) -> dict[str, Figure]:
+def _in_folder(folder: str, figures: dict[str, Drawing]) -> dict[str, Drawing]:
     return {f"{folder}/{name}": figure for name, figure in figures.items()}

@@ -1,10 +1,11 @@
-"""What a user asked for on the command line, as the modes see it."""
+"""The command line, as the modes see it."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from phaze_ee.errors import UsageError
+from phaze_ee.names import FULL_MODEL
 from phaze_ee.workspace import Project, existing_project
 
 
@@ -41,11 +42,11 @@ class Request:
     trials: int | None = None
     storage: str | None = None
     study: str = "sweep"
-    objective: str = "full_model"
+    objective: str = FULL_MODEL
     fresh: bool = False
     yes: bool = False
     verbose: bool = False
-    flags: dict[str, Any] = field(default_factory=dict)  # options of the configuration, given on the command line
+    flags: dict[str, Any] = field(default_factory=dict)  # options of the configuration that the command line overrides
 
     @property
     def named_project(self) -> Project:

@@ -1,10 +1,11 @@
-"""Mode retrofit: put exits on a network that was model elsewhere, and prove that it answers as before."""
+"""Mode retrofit: add exits to a trained network, and prove that its answers are unchanged."""
 
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import ValidationError
 from rich.table import Table
 from torch import Tensor
 
@@ -14,6 +15,7 @@ from phaze_ee.data.schema import DataSchema
 from phaze_ee.errors import CheckpointError, RunError, UsageError
 from phaze_ee.evaluation.answers import predict
 from phaze_ee.evaluation.metrics import evaluate_exit
+from phaze_ee.exits.answers import Answers
 from phaze_ee.models.backbone import Backbone
 from phaze_ee.models.build import adopt, build_network
 from phaze_ee.models.checkpoint import is_tagger, load_backbone, read_content
@@ -25,42 +27,42 @@ from phaze_ee.modes.new_project import create_project
 from phaze_ee.modes.session import Session
 from phaze_ee.names import exit_title
 from phaze_ee.tables.style import empty_table, with_error
-from phaze_ee.types import JetInputs, Predictions
-from phaze_ee.workspace import find_file
+from phaze_ee.types import JetInputs
+from phaze_ee.workspace import PACKAGE_ROOT, find_file
 
-_WEAVER_JETS = 64  # so few, because weaver's form takes gigabytes for many padded jets
+_WEAVER_JETS = 64  # few, because weaver's form takes gigabytes for many padded jets
 
 
 def show_proof(session: Session) -> None:
-    """Compare the project's best model with ``c.init_from`` on the validation jets, and print what was found.
+    """Compare the best model with ``c.init_from`` on the validation jets, and print the result.
 
     Raises:
-        RunError: the full model's answers, or a tensor of the backbone, are not bit for bit the same.
+        RunError: an answer of the full model, or a tensor of its backbone, is not the same bit for bit.
     """
     schema, tagger = session.model.schema, session.model.tagger
     original, weaver = _original(session, schema)
     best = _predict(session, schema, tagger)
     before = _predict(session, schema, Tagger(original, []).eval())
-    tensors = _check_tensors(tagger.backbone, original)
+    tensors = _check_tensors(tagger.architecture, original)
     different = int((best.logits_ENK[-1] != before.logits_ENK[-1]).any(axis=1).sum())
     if different:
         raise RunError(
-            f"the full model of {session.project.best_model} answers {different} of {len(best)} validation jets "
-            f"otherwise than {session.options.init_from}; do not use it, and report this"
+            f"the full model of {session.project.best_model} gives other answers than {session.options.init_from} for "
+            f"{different} of {len(best)} validation jets; do not use it, and report this"
         )
-    show(_table(session, best, tagger))
+    show(_table(session, best))
     say(
         f"Verified: on {len(best):,} validation jets the full model answers bit for bit as {session.options.init_from} "
         f"does, and its {tensors} tensors are the same."
     )
     say(
-        f"Logits of weaver's own module differ by {weaver.median():.1e} (median of {len(weaver)} jets), at most "
-        f"{weaver.max():.1e}: rounding, which may also decide which particles are the nearest."
+        f"The logits of weaver's own module differ by {weaver.median():.1e} (median of {len(weaver)} jets) and at most "
+        f"{weaver.max():.1e}: this is rounding, which can also change which particles are nearest."
     )
 
 
 def _original(session: Session, schema: DataSchema) -> tuple[Backbone[Any], Tensor]:
-    """Return a fresh backbone with the weights of the checkpoint, and how far weaver's module is from it."""
+    """Return a backbone with the weights of the checkpoint, and its largest difference to weaver's module per jet."""
     options, root = session.options, session.project.root
     assert options.init_from is not None
     network_config = find_file("network_config", options.network_file, root)
@@ -68,7 +70,7 @@ def _original(session: Session, schema: DataSchema) -> tuple[Backbone[Any], Tens
     backbone = adopt(model, str(network_config)).eval()
     load_backbone(backbone, find_file("init_from", options.init_from, root))
     batches = session.evaluation_jets(schema, session.files("val_files"), batch_size=_WEAVER_JETS)
-    jets = next(iter(batches)).inputs
+    jets = next(iter(batches)).inputs.padded()
     with torch.inference_mode():
         theirs_NK = model(*_as_weaver(jets, schema))
         ours_NK = Tagger(backbone, []).eval().fastest_form()(jets)[-1]
@@ -76,11 +78,11 @@ def _original(session: Session, schema: DataSchema) -> tuple[Backbone[Any], Tens
 
 
 def _as_weaver(jets: JetInputs, schema: DataSchema) -> list[Tensor]:
-    """Return the inputs in the order of the data configuration, in which weaver passes them."""
+    """Return the inputs in the order in which weaver passes them: that of the data configuration."""
     return [getattr(jets, name.rsplit("_", 1)[-1]) for name in schema.weaver.input_names]
 
 
-def _predict(session: Session, schema: DataSchema, tagger: Tagger) -> Predictions:
+def _predict(session: Session, schema: DataSchema, tagger: Tagger) -> Answers:
     batches = counted(session.evaluation_jets(schema, session.files("val_files")))
     return predict(tagger, batches, schema.class_names, session.device)
 
@@ -95,33 +97,34 @@ def _check_tensors(backbone: Backbone[Any], original: Backbone[Any]) -> int:
     return len(before)
 
 
-def _table(session: Session, predictions: Predictions, tagger: Tagger) -> Table:
-    table = empty_table(f"{session.project}: {len(predictions):,} validation jets", ["accuracy", "loss", "of full"])
-    macs_EN = tagger.fastest_form().exit_macs(torch.from_numpy(predictions.particle_count_N)).double()
-    share_E = (macs_EN.mean(dim=1) / macs_EN[-1].mean()).tolist()
-    for name, share, logits_NK in zip(predictions.exit_names, share_E, predictions.logits_ENK, strict=True):
-        judged = evaluate_exit(logits_NK, predictions.label_N, predictions.class_names, None)
+def _table(session: Session, answers: Answers) -> Table:
+    table = empty_table(f"{session.project}: {len(answers):,} validation jets", ["accuracy", "loss", "of full"])
+    macs_E = answers.costs.all_heads_EN.mean(axis=1)
+    share_E = (macs_E / macs_E[-1]).tolist()
+    for name, share, logits_NK in zip(answers.exit_names, share_E, answers.logits_ENK, strict=True):
+        judged = evaluate_exit(logits_NK, answers.label_N, answers.class_names, None)
         accuracy = with_error(judged.accuracy, judged.accuracy_error)
         table.add_row(exit_title(name), accuracy, f"{judged.loss:.4f}", f"{100 * share:.2f} %")
     return table
 
 
-# By the number of features of a particle: what the published networks of JetClass were model with.
+# Data configurations of the published JetClass networks, by the number of features of a particle.
 _DATA_CONFIGS = {
     7: "data_configs/JetClass_ParT_kin.yaml",
     13: "data_configs/JetClass_ParT_kinpid.yaml",
     17: "data_configs/JetClass_ParT_full.yaml",
 }
-# What a checkpoint of ours says of its network and of the jets that it takes.
+# Options in a checkpoint of ours that describe its network and its inputs.
 _OWN_OPTIONS = (
     "data_config", "model_name", "network_config", "network_options",
     "conv_params", "fc_params", "use_fusion", "use_fts_bn", "use_counts", "exit_stages",
 )  # fmt: skip
 _MOST_EXITS = 3
+_PACKAGE_NETWORKS = (PACKAGE_ROOT / "network_configs", PACKAGE_ROOT.parent / "network_configs")
 
 
 def run(session: Session) -> None:
-    """Train exits on the frozen network of ``--checkpoint``, in the project of ``-p``, which is created if need be."""
+    """Train exits on the frozen network of ``--checkpoint``. The project of ``-p`` is created if it does not exist."""
     project, checkpoint = session.project, session.request.checkpoint
     session = session.with_flags(freeze_backbone=True)
     if checkpoint is not None:
@@ -139,40 +142,62 @@ def run(session: Session) -> None:
 
 
 def _create(session: Session, path: Path) -> None:
-    """Create the project, if a network can be built and takes the weights of ``path``."""
+    """Create the project, after checking that the network takes the weights of ``path``."""
     network = {**network_options(path), "init_from": str(path)}
-    options = Options.model_validate({**RETROFIT_VALUES, **network})
+    try:
+        options = Options.model_validate({**RETROFIT_VALUES, **network})
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        name, reason = ".".join(map(str, first["loc"])), first["msg"].removeprefix("Value error, ")
+        raise CheckpointError(
+            f"{path} holds an option that cannot be used, {name}: {reason}; create a project with -m new_project, "
+            "describe the network there, set init_from, and run retrofit again"
+        ) from error
     schema = DataSchema.load(find_file("data_config", options.data_config, None))
     session.with_options(options).build(schema)
     project = create_project(session.project, partial(render_retrofit, network=network))
     say(f"Created project {project} for the network of {path}")
     say(
-        f"Note: the exits learn from the 3,600 bundled jets. Name your own in train_files, val_files and test_files of "
-        f"{project.config}, and run retrofit again"
+        f"Note: the exits are trained on the 3,600 bundled jets. Set train_files, val_files and test_files in "
+        f"{project.config} to your own jets, and run retrofit again"
     )
 
 
 def _check_network(session: Session, path: Path) -> None:
-    """Refuse weights that the network of an existing project does not take."""
+    """Raise CheckpointError if the network of an existing project does not take the weights of ``path``."""
     read_content(path)  # a file that is no checkpoint is an error of its own
     try:
         session.build(session.schema)
     except CheckpointError as error:
         raise CheckpointError(
-            f"project {session.project} exists, with another network than that of {path}; choose a new name, or delete "
-            f"the project ({error})"
+            f"project {session.project} exists and has another network than {path}; choose a new name, or delete the "
+            f"project ({error})"
         ) from error
 
 
+def _check_in_package(path: Path, network_config: object) -> None:
+    """Refuse a network file that a checkpoint names, unless it is one of the package: a network file is a program."""
+    found = find_file("network_config", str(network_config), None).resolve()
+    if not any(found.is_relative_to(folder.resolve()) for folder in _PACKAGE_NETWORKS):
+        raise CheckpointError(
+            f"{path} was made with the network file {network_config}, which is not one of the package; a checkpoint "
+            "does not make a Python file run: create a project with -m new_project, set network_config and init_from "
+            "there, and run retrofit again"
+        )
+
+
 def network_options(path: Path) -> dict[str, Any]:
-    """Return the options of the network that a checkpoint is of, with a data configuration that fits it.
+    """Return the options that rebuild the network of a checkpoint, and a data configuration that fits it.
 
     Raises:
-        CheckpointError: it cannot be read, or does not tell which network it is of.
+        CheckpointError: it cannot be read, its network cannot be recognised, or it names a network file that is not one
+            of the package.
     """
     content = read_content(path)
     if is_tagger(content):
         own = content.get("options", {})
+        if (file := own.get("network_config")) is not None:
+            _check_in_package(path, file)
         return {name: own[name] for name in _OWN_OPTIONS if name in own}
     arguments = particle_net_arguments(content, path)
     width = arguments.pop("input_dims")

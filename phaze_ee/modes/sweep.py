@@ -1,7 +1,8 @@
-"""Mode sweep: a search over options of the configuration; each trial is a project, which compare reads."""
+"""Mode sweep: search over options of the configuration. Each trial is a project, which mode compare reads."""
 
 import secrets
 from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,12 +25,12 @@ from phaze_ee.workspace import Project, check_name
 if TYPE_CHECKING:
     from phaze_ee.sweep.study import Attempt, SweepStudy
 
-_TRIALS = 20  # of a search, unless --trials says otherwise
+_TRIALS = 20  # of a search without --trials
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A sweep as it was asked for, with everything in it checked."""
+    """A sweep whose settings have been checked."""
 
     base: Project
     study: str
@@ -47,7 +48,7 @@ class Plan:
 
 
 def run(session: Session) -> None:
-    """Sweep over the project of ``-p``, or go on with a sweep that was interrupted."""
+    """Sweep over the project of ``-p``, or resume an interrupted sweep."""
     require_optuna()
     plan = _plan(session)
     study = _study(plan)
@@ -55,29 +56,29 @@ def run(session: Session) -> None:
     results = _run(plan, study)
     show(sweep_table(results))
     running = sum(trial.state == "running" for trial in results.trials)
-    show_notes([f"trials that still run in other processes: {running}"] if running else [])
+    show_notes([f"trials still running in other processes: {running}"] if running else [])
     complete = [trial.project for trial in results.ranked if trial.state == "complete"]
     if not complete and not running:
         raise RunError(
             f"no trial succeeded (of {len(results.trials)}); their output is in output/logs/sweep.log of each"
         )
     if complete:
-        write_figures({"sweep": sweep_figure(results)}, plan.folder)
+        write_figures({"sweep": partial(sweep_figure, results)}, plan.folder)
         best = " ".join(complete[:3])
         console.print(f"Compare the best: phaze_ee -m compare -p {plan.base.workspace} all --projects {best}")
 
 
 def require_optuna() -> None:
-    """Raise UsageError, with the command that helps, unless Optuna is installed."""
+    """Raise UsageError with the install command unless Optuna is installed."""
     if find_spec("optuna") is None:
         raise UsageError(
-            "mode 'sweep' needs Optuna, which this environment lacks; install it: "
+            "mode 'sweep' needs Optuna, which is not installed: "
             'pip install "phaze-ee[sweep]" (or: uv sync --extra sweep)'
         )
 
 
 def _plan(session: Session) -> Plan:
-    """Read and check everything that was asked for; nothing is written yet."""
+    """Return the checked settings of a sweep. Nothing is written yet."""
     request = session.request
     space = parse_space(request.set)
     objective = Objective(request.objective)
@@ -85,7 +86,7 @@ def _plan(session: Session) -> Plan:
     study = check_name("study", request.study)
     for flag, number in (("--trials", request.trials), ("--workers", request.workers)):
         if number is not None and number < 1:
-            raise UsageError(f"{flag} {number} leaves nothing to do; give at least 1")
+            raise UsageError(f"{flag} {number} is too small; give at least 1")
     for option in ("train_files", "val_files", session.judged_files):
         session.files(option)
     check_space(space, session.configuration.options)
@@ -103,7 +104,9 @@ def _study(plan: Plan) -> "SweepStudy":
     from phaze_ee.sweep.storage import open_study
     from phaze_ee.sweep.study import SweepStudy
 
-    own = plan.options.model_dump(mode="json", exclude=set(plan.space))
+    # A study of an older version knows no plug-ins.
+    without = {*plan.space, *(() if plan.options.plugins else ("plugins",))}
+    own = plan.options.model_dump(mode="json", exclude=without)
     space = {name: dimension.text for name, dimension in plan.space.items()}
     terms = {"--set": space, "--objective": plan.objective.name, f"the configuration of {plan.base}:": own}
     seed = secrets.randbits(31) if plan.options.seed is None else plan.options.seed
@@ -117,7 +120,7 @@ def _size(plan: Plan) -> str:
 
 
 def _run(plan: Plan, study: "SweepStudy") -> SweepResults:
-    """Run all trials that are left, and keep the results up to date as they end."""
+    """Run the remaining trials, and update the results whenever one ends."""
     from phaze_ee.sweep.fleet import run_trials
     from phaze_ee.sweep.study import write_results
 

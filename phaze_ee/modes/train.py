@@ -34,15 +34,15 @@ _SHOWN = 3
 
 
 def resume_point(project: Project, *, fresh: bool, sure: bool) -> ResumePoint | None:
-    """Return where the project's interrupted training goes on; None to start from the beginning.
+    """Return the state from which an interrupted training resumes; None to start from the beginning.
 
     Args:
-        project: the project that is to be model.
-        fresh: start anew; what the interrupted training knows is lost then, and the user is asked before.
+        project: the project to train.
+        fresh: discard the interrupted training, after asking the user.
         sure: do not ask.
 
     Raises:
-        UsageError: the user says no, or cannot be asked.
+        UsageError: the user declines, or there is no terminal to ask in.
     """
     point = find_resume_point(project.resume_point)
     if point is None or not fresh:
@@ -57,15 +57,15 @@ def resume_point(project: Project, *, fresh: bool, sure: bool) -> ResumePoint | 
 def _ask(project: Project, point: ResumePoint) -> None:
     if not sys.stdin.isatty():
         raise UsageError(
-            f"--fresh would discard the interrupted training of {project} ({point.described}), and nobody is there to "
-            "be asked; add --yes"
+            f"--fresh would discard the interrupted training of {project} ({point.described}), and there is no "
+            "terminal to ask in; add --yes"
         )
     if not Confirm.ask(f"Discard the interrupted training of {project} ({point.described})?", console=console):
-        raise UsageError(f"nothing was changed; without --fresh, the training of {project} goes on")
+        raise UsageError(f"nothing was changed; without --fresh, the training of {project} resumes")
 
 
 def check_unchanged(point: ResumePoint, run: Mapping[str, Any], config: str) -> None:
-    """Make sure that a training goes on as it began.
+    """Check that a training resumes as it began.
 
     Raises:
         UsageError: an option or the data have changed since.
@@ -75,8 +75,8 @@ def check_unchanged(point: ResumePoint, run: Mapping[str, Any], config: str) -> 
         names = [_described(name, point.run.get(name), run.get(name)) for name in changed[:_SHOWN]]
         more = f" and {len(changed) - _SHOWN} more" if len(changed) > _SHOWN else ""
         raise UsageError(
-            f"{config}: changed since the training was interrupted: {'; '.join(names)}{more}; undo that, or start anew "
-            "with --fresh"
+            f"{config}: changed since the training was interrupted: {'; '.join(names)}{more}; undo that, or "
+            "start again with --fresh"
         )
 
 
@@ -93,7 +93,7 @@ def run(session: Session) -> None:
 
 @dataclass(frozen=True)
 class PreparedTraining:
-    """What a training starts from."""
+    """Everything that a training starts from."""
 
     session: Session  # with a seed among its options
     schema: DataSchema
@@ -103,10 +103,10 @@ class PreparedTraining:
 
 
 def prepare(session: Session, point: ResumePoint | None = None) -> PreparedTraining:
-    """Return the project's jets and a fresh network for them, with a seed.
+    """Return the jets of the project and a network with fresh weights.
 
     Raises:
-        UsageError: something that the configuration names is missing or wrong.
+        UsageError: something in the configuration is missing or wrong.
         DataError: a file cannot be used.
     """
     session = _with_seed(session, point)
@@ -125,13 +125,13 @@ def _train(session: Session, point: ResumePoint | None) -> None:
     project, options = session.project, session.options
     outputs = Outputs(project.models, project.logs, project.training_history, project.resume_point, str(project))
     files = [*session.files("train_files"), *session.files("val_files")]
-    # the jets of an epoch come in another order from a cache: what began with one cannot go on without it
+    # A cache gives the jets of an epoch in another order, so a training that began with one cannot resume without it.
     source = "" if cache is None else f" {cache.manifest.key}"
     data = DataRecord(schema.options, fingerprint(files, schema) + source)
     if point is not None:
         check_unchanged(point, run_record(options, data), str(project.config))
         say(
-            f"Going on from {point.described}, where this training was interrupted; "
+            f"Resuming from {point.described}, where this training was interrupted; "
             f"{quantity(options.epochs, 'epoch')} in all"
         )
     checkpoints = train(ready.tagger, loaders, options, outputs, data, console, point)
@@ -145,13 +145,13 @@ def _train(session: Session, point: ResumePoint | None) -> None:
 
 
 def train_into(folder: Path, session: Session, schema: DataSchema, tagger: Tagger) -> None:
-    """Train a tagger on the project's jets; its checkpoints and everything else go to ``folder``.
+    """Train a tagger on the jets of the project. All output goes to ``folder``.
 
     Args:
         folder: where ``best_model.pt`` is afterwards.
-        session: names the jets and the options.
-        schema: resolved.
-        tagger: model in place.
+        session: the jets and the options.
+        schema: the resolved data configuration.
+        tagger: trained in place.
     """
     session = _with_seed(session, None)
     loaders = _loaders(session, schema, session.cache(session.schema, session.files("train_files"), training=True))
@@ -180,13 +180,13 @@ def _loaders(session: Session, schema: DataSchema, cache: Cache | None) -> Loade
 
 
 def _validation_jets(session: Session, schema: DataSchema, files: Sequence[Path]) -> Iterable[JetBatch]:
-    """Return the jets by which the best epoch is chosen: without those that calibrate will need."""
+    """Return the jets that choose the best epoch, without those that are kept for mode calibrate."""
     options, loader = session.options, session.evaluation_jets(schema, files)
     return loader if options.calibration_files else HeldOut(loader, options.calibration_share, held_out=False)
 
 
 def _exclusive(project: Project) -> AbstractContextManager[None]:
-    """Keep other trainings of the project out; of several processes of one training, the first does."""
+    """Return a lock that keeps other trainings of the project out; the first of several processes takes it."""
     return nullcontext() if rank() else training_lock(project.models / "train.lock")
 
 
@@ -218,6 +218,8 @@ def _announce(session: Session, loaders: Loaders) -> None:
             "val_files: validation on training jets says nothing about other jets"
         )
     if options.use_ddp and world_size() == 1:
-        console.print("use_ddp: this is the only process; torchrun --nproc_per_node=N -m phaze_ee … starts N.")
+        console.print(
+            "use_ddp: this is the only process; torchrun --nproc_per_node=N -m phaze_ee … starts N processes."
+        )
     if options.use_amp and device == "cpu":
         console.print("Mixed precision (use_amp) is off: it needs CUDA.")

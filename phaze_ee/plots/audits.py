@@ -1,4 +1,4 @@
-"""How the choice of the exit depends on what a jet looks like."""
+"""Audits of an exit policy: exits per class, exit rates against observables, and shapes of the mass."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,12 +13,12 @@ from phaze_ee.names import class_title, exit_title, observable_title
 from phaze_ee.plots.style import PALETTE, exit_colour, hep_style, legend_below, simulation_label
 from phaze_ee.results.policy import DynamicResults, ExitRates, MassAudit, MassShape
 
-_SMALLEST = 1e-50  # p-value that is written
+_SMALLEST = 1e-50  # smaller p-values are written as a limit
 
 
 @hep_style()
 def exit_rates_figure(dynamic: DynamicResults) -> Figure:
-    """Draw one row a sample, one column an observable; ``dynamic`` must hold exit rates."""
+    """Draw exit rates, one row per sample, one column per observable; ``dynamic`` must have exit rates."""
     samples = list(dict.fromkeys(rates.sample for rates in dynamic.exit_rates))
     observables = list(dict.fromkeys(rates.observable for rates in dynamic.exit_rates))
     figure = Figure(figsize=(1 + 4 * len(observables), 1.6 + 3.6 * len(samples)))
@@ -61,7 +61,7 @@ def _draw_rates(axes: Axes, rates: ExitRates, exits: Sequence[str]) -> None:
 
 @hep_style()
 def exit_histogram_figure(dynamic: DynamicResults) -> Figure:
-    """Draw one bar a class, divided by the exits where its jets leave; a class without jets has an empty bar."""
+    """Draw one bar per class, divided by the exits where its jets leave; empty for a class without jets."""
     names = list(dynamic.policy.exits_per_class)
     counts_KE = np.array([dynamic.policy.exits_per_class[name] for name in names], dtype=float)
     share_KE = counts_KE / np.maximum(counts_KE.sum(axis=1, keepdims=True), 1)
@@ -90,9 +90,9 @@ def exit_histogram_figure(dynamic: DynamicResults) -> Figure:
 
 @hep_style()
 def mass_shapes_figure(mass: MassAudit) -> Figure:
-    """Draw the shapes, each normalised to one, and below them their ratio to the shape before the cut.
+    """Draw the shapes, each normalised to one, and their ratios to the shape before the cut in a panel below.
 
-    Bins in which no jet passes are left empty.
+    Bins in which no jet passes are empty.
     """
     figure = Figure(figsize=(8.5, 8.5))
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1.2))
@@ -112,7 +112,7 @@ def mass_shapes_figure(mass: MassAudit) -> Figure:
     below.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     below.set_xlabel(observable_title(mass.observable))
     legend_below(figure, above, columns=1)
-    simulation_label(above, f"{background} behind the cut for {100 * mass.signal_efficiency:g} % of {signal}")
+    simulation_label(above, f"{background} after the cut for {100 * mass.signal_efficiency:g} % of {signal}")
     return figure
 
 
@@ -133,7 +133,7 @@ def _draw_shapes(
     colour: str,
     shift: float,
 ) -> None:
-    """Draw one shape with Poisson errors, its points moved by ``shift`` bins so that two can be told apart."""
+    """Draw one shape with Poisson errors; ``shift`` (in bins) keeps the points of two shapes apart."""
     counts = np.array(shape.counts)
     centres = (edges[:-1] + edges[1:]) / 2 + shift * np.diff(edges)
     style: Any = {"fmt": "o", "color": colour, "markersize": 4.5, "linewidth": 1.2}

@@ -1,4 +1,4 @@
-"""Confusion matrices: which class is taken for which."""
+"""Confusion matrices."""
 
 from collections.abc import Sequence
 from math import ceil
@@ -18,7 +18,7 @@ _MOST_CLASSES_WITH_NUMBERS_IN_PANELS = 12
 
 
 def row_percentages(counts: Sequence[Sequence[int]]) -> Float[np.ndarray, "K K"]:
-    """Return what share of each true class is predicted as each class, in percent; NaN for a class without jets."""
+    """Return the matrix with rows normalised to 100 %; NaN for a class without jets."""
     counts_KK = np.asarray(counts, dtype=float)
     jets_K1 = counts_KK.sum(axis=1, keepdims=True)
     percent_KK = np.full_like(counts_KK, np.nan)
@@ -28,7 +28,7 @@ def row_percentages(counts: Sequence[Sequence[int]]) -> Float[np.ndarray, "K K"]
 
 @hep_style()
 def confusion_figure(evaluation: EvaluationResults, exits: Sequence[str]) -> Figure:
-    """Draw the matrix of each exit in ``exits``, rows normalised to 100 %, one panel an exit."""
+    """Draw one panel per exit in ``exits``: its matrix, with rows normalised to 100 %."""
     columns = min(2, len(exits))
     classes = [class_title(name) for name in evaluation.classes]
     numbers = len(exits) == 1 or len(classes) <= _MOST_CLASSES_WITH_NUMBERS_IN_PANELS
@@ -53,7 +53,7 @@ def confusion_figure(evaluation: EvaluationResults, exits: Sequence[str]) -> Fig
 def _draw_matrix(
     axes: Axes, percent_KK: Float[np.ndarray, "K K"], classes: Sequence[str], number_size: float | None
 ) -> AxesImage:
-    """Draw one matrix, with a number in each cell if ``number_size`` (in points) is given."""
+    """Draw one matrix, with numbers in the cells if their size ``number_size`` (in points) is given."""
     axes.set_facecolor("0.85")  # shows where a class has no jets
     image = axes.imshow(percent_KK, cmap="Blues", vmin=0, vmax=100)
     positions = range(len(classes))

@@ -15,7 +15,7 @@ _MOST_EPOCHS_WITH_MARKERS = 30
 
 
 class Panel(NamedTuple):
-    """One pair of axes: a quantity of the exits named."""
+    """One pair of axes: a quantity of some exits."""
 
     title: str
     quantity: Literal["loss", "accuracy"]
@@ -23,7 +23,7 @@ class Panel(NamedTuple):
 
 
 def loss_figure(history: TrainingHistory) -> Figure:
-    """Draw the losses. Losses of different kinds (cross-entropy, distance of logits) get axes of their own."""
+    """Draw the losses. Cross-entropy and distances of logits have separate axes."""
     exits = history.exit_names
     if history.exit_loss_strategy.startswith("mimic"):
         return _curves(
@@ -82,7 +82,7 @@ def _draw_beta(axes: Axes, history: TrainingHistory) -> None:
 
 
 def _number(record: EpochRecord) -> int:
-    """Return the number of an epoch as the terminal shows it: from 1, where the history counts from 0."""
+    """Return the number of an epoch from 1, as in the terminal; the history counts from 0."""
     return record.epoch + 1
 
 
@@ -93,7 +93,7 @@ def _draw_line(axes: Axes, points: Sequence[tuple[int, float]], colour: str, lin
 
 
 def _explain(figure: Figure, axes: Axes, history: TrainingHistory) -> None:
-    """Add the legend: the exits by colour, training and validation by line."""
+    """Add the legend: colours for exits, lines for training and validation."""
     for index, name in enumerate(history.exit_names):
         axes.plot([], [], color=exit_colour(name, index), label=exit_title(name))
     axes.plot([], [], "--", color="0.45", label="training")
@@ -103,7 +103,7 @@ def _explain(figure: Figure, axes: Axes, history: TrainingHistory) -> None:
 
 @hep_style()
 def find_lr_figure(results: LearningRateSearch) -> Figure:
-    """Draw the smoothed loss; a line marks the suggestion."""
+    """Draw the smoothed loss against the learning rate; a line marks the suggestion."""
     figure = Figure(figsize=(8, 6.5))
     axes = figure.subplots()
     losses = [float("nan") if loss is None else loss for loss in results.loss]

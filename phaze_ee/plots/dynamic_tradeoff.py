@@ -1,7 +1,8 @@
-"""What jets that leave early cost against how well they are tagged: policies, exits, bounds and static rivals."""
+"""Accuracy and rejection against cost: policies, exits, bounds, and full models of other projects."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from math import ceil, sqrt
 from typing import Literal, NamedTuple, Protocol
 
@@ -10,9 +11,9 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, Formatter, LogLocator, NullFormatter, PercentFormatter, StrMethodFormatter
 
-from phaze_ee.names import class_title
+from phaze_ee.names import FULL_MODEL, class_title
 from phaze_ee.plots.roc import FEWEST_BACKGROUND_JETS
-from phaze_ee.plots.style import FULL_MODEL, PALETTE, hep_style, legend_below, simulation_label
+from phaze_ee.plots.style import PALETTE, Drawing, hep_style, legend_below, simulation_label
 from phaze_ee.plots.tradeoff import ProjectResults
 from phaze_ee.results.benchmark import BenchmarkResults, ExitLatency, LatencyReport
 from phaze_ee.results.evaluation import Rejection
@@ -29,7 +30,7 @@ _RIVAL_MARKERS = "Pps8hHdX"
 
 
 class Judged(Protocol):
-    """Anything that was judged on jets: an operating point, or an exit's evaluation."""
+    """What a point shows: an operating point or the evaluation of an exit."""
 
     @property
     def accuracy(self) -> float: ...
@@ -40,7 +41,7 @@ class Judged(Protocol):
 
 
 class Score(NamedTuple):
-    """A value with its standard error; or, with ``limit``, a lower limit without one."""
+    """A value with its standard error, or a lower limit (``limit``) with error 0."""
 
     value: float
     error: float
@@ -48,12 +49,12 @@ class Score(NamedTuple):
 
     @property
     def is_certain(self) -> bool:
-        """Whether a rejection rests on enough background jets: its relative error is 1/√n for n of them."""
+        """Whether enough background jets pass: with n of them the relative error is 1/√n."""
         return self.error * sqrt(FEWEST_BACKGROUND_JETS) <= self.value
 
 
 class Series(NamedTuple):
-    """Points that belong together, by rising cost, and how they are drawn."""
+    """A title, points by rising cost, and how they are drawn."""
 
     title: str
     points: list[tuple[float, Judged]]
@@ -65,21 +66,21 @@ class Series(NamedTuple):
 
 @dataclass(frozen=True)
 class DynamicProject:
-    """A judged policy, the costs of the same model, and full models of other projects to draw beside it."""
+    """A judged policy, the costs of the same model, and other projects whose full models are drawn too."""
 
     dynamic: DynamicResults
     benchmark: BenchmarkResults
     rivals: Sequence[ProjectResults] = ()
 
 
-def dynamic_figures(project: DynamicProject) -> dict[str, Figure]:
-    """Return accuracy and rejection against mean MACs, and against time where that was measured, by file name."""
-    figures = {}
+def dynamic_figures(project: DynamicProject) -> dict[str, Drawing]:
+    """Return drawings of accuracy and rejection against mean MACs, and against time if measured, by their names."""
+    figures: dict[str, Drawing] = {}
     for cost in _costs(project):
         series = list(cost_series(project, cost))
-        figures[f"{cost}_vs_accuracy"] = accuracy_figure(project, cost, series)
+        figures[f"{cost}_vs_accuracy"] = partial(accuracy_figure, project, cost, series)
         if project.dynamic.policy.rejections:
-            figures[f"{cost}_vs_rejection"] = rejection_figure(project, cost, series)
+            figures[f"{cost}_vs_rejection"] = partial(rejection_figure, project, cost, series)
     return figures
 
 
@@ -89,7 +90,7 @@ def _costs(project: DynamicProject) -> list[Cost]:
 
 
 def cost_series(project: DynamicProject, cost: Cost) -> Iterator[Series]:
-    """Yield all that is to be drawn; what has no such cost (an oracle takes no time) is left out."""
+    """Yield all series; what has no cost of this kind, as an oracle has no time, is left out."""
     dynamic, latency = project.dynamic, project.benchmark.latency
     for index, curve in enumerate(dynamic.curves):
         found = [(_policy_cost(cost, point, curve.score, latency), point) for point in curve.points]
@@ -136,7 +137,7 @@ def _rival_cost(cost: Cost, rival: ProjectResults) -> float | None:
 
 
 def _milliseconds(entries: Sequence[ExitLatency]) -> float | None:
-    """Return the median time per jet in the largest batches that were timed: others use the machine, too."""
+    """Return the median time per jet in the largest batches; the median is robust against other load."""
     return max(entries, key=lambda entry: entry.batch_size).p50_ms if entries else None
 
 
@@ -154,9 +155,9 @@ def accuracy_figure(project: DynamicProject, cost: Cost, series: Sequence[Series
 
 @hep_style()
 def rejection_figure(project: DynamicProject, cost: Cost, series: Sequence[Series]) -> Figure:
-    """Draw a panel for each signal; lower limits of single points are three-legged marks without an error.
+    """Draw one panel per signal. Lower limits of single points are three-legged marks without errors.
 
-    Points on lines that rest on fewer than five background jets are left out.
+    Points of lines are left out if fewer than five background jets pass.
     """
     rejections = project.dynamic.policy.rejections
     columns = ceil(sqrt(len(rejections)))
@@ -198,13 +199,13 @@ def _rejection_of(index: int) -> Callable[[Judged], Score | None]:
 
 
 def _around(scores: Sequence[Score]) -> tuple[float, float]:
-    """Return limits of a logarithmic axis by the values alone: errors as large as these would squeeze all else."""
+    """Return limits of a logarithmic axis from the values alone; errors may be much larger."""
     values = [score.value for score in scores] or [1.0]
     return max(0.8, min(values) / 1.6), 2.2 * max(values)
 
 
 def _number_axis(axis: Axis, formatter: Formatter, short: bool = False) -> None:
-    """Write numbers at 1, 2 and 5 of each decade; at more where these are few, at fewer where many on a short axis."""
+    """Write numbers at 1, 2 and 5 of each decade; more on a short range, fewer for many decades on a short axis."""
     low, high = axis.get_view_interval()
     few, many = high < 8 * low, short and high > 100 * low
     axis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 4, 5, 7) if few else (1,) if many else (1, 2, 5)))
@@ -213,7 +214,7 @@ def _number_axis(axis: Axis, formatter: Formatter, short: bool = False) -> None:
 
 
 def _draw(axes: Axes, series: Sequence[Series], score: Callable[[Judged], Score | None]) -> None:
-    """Draw all series. Points on lines have no error bars, and are left out where they are too uncertain."""
+    """Draw all series. Points of lines have no error bars, and are left out if too uncertain."""
     for one in series:
         alone = len(one.points) == 1
         values = _certain(one, score)
@@ -240,7 +241,7 @@ def _scored(one: Series, score: Callable[[Judged], Score | None]) -> list[tuple[
 
 
 def _certain(one: Series, score: Callable[[Judged], Score | None]) -> list[tuple[float, Score]]:
-    """Return the points to draw: no limits, and on lines only those that rest on enough background jets."""
+    """Return the points to draw: no limits, and of lines only those with enough background jets."""
     alone = len(one.points) == 1
     return [(cost, found) for cost, found in _scored(one, score) if not found.limit and (alone or found.is_certain)]
 

@@ -1,4 +1,4 @@
-"""Text beside points, placed so that it covers neither points nor lines nor other text."""
+"""Labels of points, placed so that they cover no points, lines or other labels."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -18,10 +18,10 @@ _VERTICAL = {1: "bottom", 0: "center", -1: "top"}
 
 
 def place_labels(axes: Axes, points: Sequence[tuple[float, float]], texts: Sequence[str]) -> list[Annotation]:
-    """Write each text beside its point, at the nearest place that is free of markers, lines and other labels.
+    """Write each text next to its point, at the nearest place without markers, lines and other labels.
 
-    Call it when the layout of the figure and the limits of the axes are final. Where no place is free, the least
-    crowded one is taken.
+    Call it when the layout of the figure and the limits of the axes are final. If no place is free, the least crowded
+    one is used.
     """
     figure = axes.get_figure(root=True)
     assert figure is not None
@@ -37,7 +37,7 @@ def place_labels(axes: Axes, points: Sequence[tuple[float, float]], texts: Seque
 
 
 def _obstacles(axes: Axes, pixels_per_point: float) -> NDArray[np.float64]:
-    """Return pixel positions (M, 2) that a label should not cover: lines, error bars and the rim of every marker."""
+    """Return pixel positions (M, 2) that labels should not cover: on lines, error bars and the rims of markers."""
     found = [np.empty((0, 2))]
     angles = np.linspace(0, 2 * np.pi, 12, endpoint=False)
     rim = _MARKER_RADIUS * pixels_per_point * np.column_stack([np.cos(angles), np.sin(angles)])
@@ -56,7 +56,7 @@ def _obstacles(axes: Axes, pixels_per_point: float) -> NDArray[np.float64]:
 
 
 def _move_to_free_place(label: Annotation, frame: Bbox, obstacles: NDArray[np.float64], taken: list[Bbox]) -> Bbox:
-    """Move the label to the first free place around its point and return the box it fills, in pixels."""
+    """Move the label to the first free place around its point, and return its box in pixels."""
     best = (np.inf, (0, 0), (0, 0))
     for distance in _DISTANCES:
         for direction in _DIRECTIONS:
@@ -75,7 +75,7 @@ def _box(label: Annotation, direction: tuple[int, int], offset: tuple[int, int])
 
 
 def _crowd(box: Bbox, frame: Bbox, obstacles: NDArray[np.float64], taken: list[Bbox]) -> float:
-    """Return how much the box covers; 0 if the place is free."""
+    """Return how much the box covers: 0 if the place is free."""
     inside = ((obstacles > (box.x0, box.y0)) & (obstacles < (box.x1, box.y1))).all(axis=1).sum()
     sticks_out = box.x0 < frame.x0 or box.x1 > frame.x1 or box.y0 < frame.y0 or box.y1 > frame.y1
     return float(inside + 1000 * box.count_overlaps(taken) + 1000 * sticks_out)

@@ -1,4 +1,4 @@
-"""How well exits notice jets of another kind."""
+"""How well exits detect out-of-distribution (OOD) jets."""
 
 from collections.abc import Mapping
 
@@ -15,7 +15,7 @@ _MARKERS = ("o", "s", "^", "D", "v", "P")
 
 @hep_style()
 def ood_auroc_figure(results: OODResults) -> Figure:
-    """Draw the AUROC of each score against the exit, and by the policy where there is one."""
+    """Draw the AUROC of each score at each exit and, if there is a policy, by the policy."""
     places = {exit_title(name): scores for name, scores in results.exits.items()}
     if results.policy is not None and results.policy.scores:
         places[_POLICY] = results.policy.scores
@@ -35,7 +35,7 @@ def ood_auroc_figure(results: OODResults) -> Figure:
 
 
 def _draw_score(axes: Axes, places: Mapping[str, dict[str, OODDetection]], name: str, index: int, shift: float) -> None:
-    """Draw one score; a line joins the exits, the policy stands apart."""
+    """Draw one score; a line joins the exits, but not the policy."""
     known = [(place + shift, scores[name]) for place, scores in enumerate(places.values()) if name in scores]
     positions, areas = [position for position, _ in known], [found.auroc for _, found in known]
     colour = PALETTE[index % len(PALETTE)]
@@ -53,7 +53,7 @@ def _draw_score(axes: Axes, places: Mapping[str, dict[str, OODDetection]], name:
 
 @hep_style()
 def ood_scores_figure(results: OODResults) -> Figure:
-    """Draw the scores of both samples, one row a score, one column an exit; the mean of the project's jets is at 0."""
+    """Draw histograms of both samples, one row per score, one column per exit; the project's mean is at 0."""
     names = list(dict.fromkeys(name for scores in results.exits.values() for name in scores))
     exits = list(results.exits)
     figure = Figure(figsize=(1.5 + 3.6 * len(exits), 1.5 + 2.9 * len(names)))

@@ -1,4 +1,4 @@
-"""Where exits pay: the cost and accuracy of exits at every set of stages."""
+"""Cost and accuracy of every set of exits, from mode place."""
 
 from collections.abc import Sequence
 
@@ -6,15 +6,16 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
+from phaze_ee.names import ExitStage
 from phaze_ee.plots.style import PALETTE, hep_style, legend_below, simulation_label
-from phaze_ee.results.placement import PlacementPoint, PlacementResults, Stage
+from phaze_ee.results.placement import PlacementPoint, PlacementResults
 
 
 @hep_style()
 def placement_figure(results: PlacementResults) -> Figure:
-    """Draw a thin line for each set of stages, coloured by the number of exits, and the Pareto set as steps.
+    """Draw a thin line for each set of exits, coloured by the number of exits, and the Pareto set as steps.
 
-    The star is the full model, the ring the recommended placement; the band reaches epsilon below the full model.
+    The star is the full model, the ring the recommended placement. The band reaches epsilon below the full model.
     """
     figure = Figure(figsize=(9, 7.5))
     axes = figure.add_subplot()
@@ -49,7 +50,7 @@ def _mark_best(axes: Axes, results: PlacementResults) -> None:
     )  # fmt: skip
 
 
-def _named(stages: Sequence[Stage]) -> str:
+def _named(stages: Sequence[ExitStage]) -> str:
     return ", ".join(map(str, stages)) or "no exit"
 
 

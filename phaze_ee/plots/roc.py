@@ -1,4 +1,4 @@
-"""ROC curves in HEP style: signal efficiency against background rejection."""
+"""ROC curves: background rejection against signal efficiency."""
 
 from collections.abc import Sequence
 from math import ceil, floor, sqrt
@@ -12,8 +12,8 @@ from phaze_ee.names import class_title, exit_title
 from phaze_ee.plots.style import exit_colour, hep_style, legend_below, simulation_label
 from phaze_ee.results.evaluation import EvaluationResults, RocCurve
 
+# Rejections from fewer background jets, with a statistical error above 45 %, are not drawn.
 FEWEST_BACKGROUND_JETS = 5
-"""A rejection that rests on fewer background jets (statistical error above 45 %) is not drawn."""
 
 
 def rejection_curve(curve: RocCurve, background_jets: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -26,7 +26,7 @@ def rejection_curve(curve: RocCurve, background_jets: int) -> tuple[NDArray[np.f
 
 @hep_style()
 def roc_figure(evaluation: EvaluationResults) -> Figure:
-    """Draw one panel a signal class, one line an exit. ``evaluation`` must hold ROC curves."""
+    """Draw one panel per signal class, one line per exit. ``evaluation`` must have ROC curves."""
     signals = list(dict.fromkeys(curve.signal for exit_ in evaluation.exits.values() for curve in exit_.roc_curves))
     columns = ceil(sqrt(len(signals)))
     rows = ceil(len(signals) / columns)
@@ -49,7 +49,7 @@ def roc_figure(evaluation: EvaluationResults) -> Figure:
 
 
 def _draw_signal(axes: Axes, evaluation: EvaluationResults, signal: str) -> list[float]:
-    """Draw one panel, and return where its visible curves begin."""
+    """Draw one panel, and return the lowest signal efficiency of each visible curve."""
     begin, invisible = [], []
     for index, (name, exit_) in enumerate(evaluation.exits.items()):
         for curve in exit_.roc_curves:
@@ -59,7 +59,7 @@ def _draw_signal(axes: Axes, evaluation: EvaluationResults, signal: str) -> list
                 axes.plot(efficiency, rejection, color=exit_colour(name, index), label=exit_title(name))
                 if len(efficiency) > 1:
                     begin.append(float(efficiency.min()))
-                else:  # nothing but the end of every curve, where all jets pass
+                else:  # only the end of every curve, where all jets pass
                     invisible.append(exit_title(name))
     _finish_axes(axes, class_title(signal), class_title(background), jets)
     if invisible:
@@ -69,13 +69,13 @@ def _draw_signal(axes: Axes, evaluation: EvaluationResults, signal: str) -> list
 
 
 def _write_at_top(axes: Axes, text: str) -> None:
-    """Write into the region of few background jets, where no curve can lie."""
+    """Write into the region with few background jets, which has no curves."""
     box = {"facecolor": "white", "edgecolor": "none", "pad": 2}
     axes.text(0.5, 0.95, text, transform=axes.transAxes, ha="center", va="top", fontsize="x-small", bbox=box)
 
 
 def _lower_limit(efficiencies: Sequence[float]) -> float:
-    """Return where the axis of efficiencies begins: at 0, or near the curves where all begin above one half."""
+    """Return the lower limit of the efficiency axis: 0, or near the curves if all begin above one half."""
     lowest = min(efficiencies, default=0.0)
     return min(floor(10 * lowest) / 10, 0.9) if lowest > 0.5 else 0.0
 

@@ -1,6 +1,6 @@
-"""The look of every figure, and how a figure becomes files."""
+"""The style of all figures, and how a figure is saved."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -11,16 +11,19 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from phaze_ee.atomic import replacing
+from phaze_ee.names import FULL_MODEL
 
-# Ten colours that stay apart under the common forms of colour blindness: M. Petroff, arXiv:2107.02270.
+# A function of a module with its arguments, which can be sent to other processes.
+Drawing = Callable[[], Figure]
+
+# Ten colours that are distinct also with the common forms of colour blindness: M. Petroff, arXiv:2107.02270.
 PALETTE = (
     "#3f90da", "#ffa90e", "#bd1f01", "#832db6", "#717581",
     "#a96b59", "#e76300", "#b9ac70", "#94a4a2", "#92dadd",
 )  # fmt: skip
-FULL_MODEL = "full_model"
 _DPI = 200
 _STYLE: Any = {
-    "font.family": ["TeX Gyre Heros", "DejaVu Sans"],  # a list, so that glyphs the first lacks (β) come from the second
+    "font.family": ["TeX Gyre Heros", "DejaVu Sans"],  # the second has glyphs that the first lacks (β)
     "font.size": 14,
     "axes.linewidth": 1.2,
     "lines.linewidth": 1.8,
@@ -32,38 +35,40 @@ _STYLE: Any = {
     "figure.dpi": 100,
     "figure.constrained_layout.use": True,
 }
-# No date in a PDF: the same results give the same bytes.
+_FINAL_LAYOUT: Any = {"figure.constrained_layout.use": False}
+# Without a date, the same results give the same bytes.
 _METADATA: dict[str, dict[str, Any]] = {".png": {}, ".pdf": {"CreationDate": None}}
 
 
 @contextmanager
 def hep_style() -> Iterator[None]:
-    """Draw in mplhep's ROOT style; matplotlib's settings are as before afterwards. Also a decorator."""
+    """Draw in mplhep's ROOT style, and restore matplotlib's settings afterwards. Also a decorator."""
     with rc_context(mplhep.style.ROOT), rc_context(_STYLE):
         yield
 
 
 def exit_colour(name: str, index: int) -> str:
-    """Return the colour of an exit, which is the same in every figure: black for the full model."""
+    """Return the colour of an exit, the same in all figures; black for the full model."""
     return "black" if name == FULL_MODEL else PALETTE[index % len(PALETTE)]
 
 
 def simulation_label(axes: Axes, note: str = "", note_axes: Axes | None = None) -> None:
-    """Write "PHAZE-EE Simulation" above ``axes``, and ``note`` at the right end above ``note_axes`` (or ``axes``).
+    """Write "PHAZE-EE Simulation" above the left end of ``axes``, and ``note`` above the right end of ``note_axes``.
 
-    Call it after everything that takes up room in the figure: it makes the layout final.
+    This makes the layout final, so call it after everything that needs space in the figure.
     """
     (note_axes or axes).set_title(note, loc="right", fontsize="small")
-    axes.set_title(" ", loc="left", fontsize=20)  # keeps room for the label
+    axes.set_title(" ", loc="left", fontsize=20)  # keeps space for the label
     figure = axes.get_figure(root=True)
     assert figure is not None
     figure.draw_without_rendering()
-    figure.set_layout_engine("none")  # final: mplhep spaces the words by the width of the axes
+    with rc_context(_FINAL_LAYOUT):  # mplhep spaces the words by the width of the axes
+        figure.set_layout_engine(None)  # not "none", with which matplotlib would draw each file twice
     mplhep.label.exp_label(exp="PHAZE-EE", llabel="Simulation", rlabel="", loc=0, ax=axes, fontsize=15)
 
 
 def legend_below(figure: Figure, axes: Axes, columns: int) -> None:
-    """Put the legend of ``axes`` under the figure, where no data can lie."""
+    """Put the legend of ``axes`` below the axes, where it hides no data."""
     handles, labels = axes.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=columns, fontsize="small")
 
@@ -77,6 +82,6 @@ def save(figure: Figure, stem: Path) -> list[Path]:
     """
     paths = [stem.with_name(stem.name + suffix) for suffix in _METADATA]
     for path in paths:
-        with replacing(path) as temporary:
+        with replacing(path) as temporary, rc_context(_FINAL_LAYOUT):
             figure.savefig(temporary, dpi=_DPI, metadata=_METADATA[path.suffix])
     return paths

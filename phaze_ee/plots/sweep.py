@@ -1,4 +1,4 @@
-"""A sweep: what it made large against each option that it varied."""
+"""The objective of a sweep against each varied option."""
 
 from math import ceil
 
@@ -6,20 +6,20 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullFormatter, StrMethodFormatter
 
-from phaze_ee.names import quantity
+from phaze_ee.names import FULL_MODEL, quantity
 from phaze_ee.plots.style import PALETTE, hep_style, legend_below, simulation_label
 from phaze_ee.results.sweep import SweepResults, SweepTrial
 
 _LONGEST_TICK = 20
 _DECADE = 10
-_TITLES = {"full_model": "Validation accuracy", "exits": "Mean validation accuracy"}
+_TITLES = {FULL_MODEL: "Validation accuracy", "exits": "Mean validation accuracy"}
 
 
 @hep_style()
 def sweep_figure(results: SweepResults) -> Figure:
-    """Draw the objective of complete trials, of which there is at least one: trial after trial, and per option.
+    """Draw the objective of the complete trials, by trial and against each option. There must be a complete trial.
 
-    The line of the first panel is the best so far; the star is the best of all.
+    The line of the first panel is the best so far. The star is the best trial.
     """
     complete = [trial for trial in results.trials if trial.state == "complete"]
     count = 1 + len(results.space)
@@ -30,7 +30,7 @@ def sweep_figure(results: SweepResults) -> Figure:
     _draw_history(panels.flat[0], complete)
     for axes, name in zip(panels.flat[1:count], results.space, strict=True):
         _draw_option(axes, results, name, complete)
-    panels[0, 0].margins(y=0.1)  # shared by all
+    panels[0, 0].margins(y=0.1)  # the panels share it
     for axes in panels.flat[count:]:
         axes.axis("off")
     for axes in panels[:, 0]:

@@ -1,7 +1,8 @@
-"""What an exit costs against how well it does, for one project or many."""
+"""Score against cost of exits, for one project or several."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -9,16 +10,16 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullFormatter, PercentFormatter, ScalarFormatter
 
-from phaze_ee.names import exit_title
+from phaze_ee.names import FULL_MODEL, exit_title
 from phaze_ee.plots.labels import place_labels
-from phaze_ee.plots.style import FULL_MODEL, PALETTE, hep_style, legend_below, simulation_label
+from phaze_ee.plots.style import PALETTE, Drawing, hep_style, legend_below, simulation_label
 from phaze_ee.results.benchmark import BenchmarkResults
 from phaze_ee.results.evaluation import EvaluationResults
 
 Cost = Literal["flops", "params", "macs"]
 Score = Literal["accuracy", "roc_auc"]
 
-# What the modes draw, by the name of the file. "flops" is the contract's word for weaver's MACs.
+# The figures by the names of their files. "flops" are MACs by weaver's counter.
 TRADEOFFS: dict[str, tuple[Cost, Score]] = {
     "flops_vs_accuracy": ("flops", "accuracy"),
     "params_vs_accuracy": ("params", "accuracy"),
@@ -31,13 +32,13 @@ _COST_LABELS: dict[Cost, str] = {
     "params": "Parameters up to the exit",
 }
 _SCORE_LABELS: dict[Score, str] = {"accuracy": "Accuracy", "roc_auc": "Macro one-vs-one ROC AUC"}
-_NARROWEST_COST_RANGE = 6.0  # a log axis with ticks at 1, 2 and 5 then shows two or more
-_NEAR = 0.8  # of the full model's cost
+_NARROWEST_COST_RANGE = 6.0  # a log axis with ticks at 1, 2 and 5 then has at least two
+_NEAR = 0.8  # share of the full model's cost, in the enlarged panel
 
 
 @dataclass(frozen=True)
 class ProjectResults:
-    """What is known of one project: how well its exits do, and what they cost. Both have the same exits."""
+    """The evaluation and the benchmark of one project, which have the same exits."""
 
     name: str
     evaluation: EvaluationResults
@@ -45,7 +46,7 @@ class ProjectResults:
 
 
 class Point(NamedTuple):
-    """One exit in a trade-off figure. ``error`` is one standard error of the score, 0 where it is not known."""
+    """One exit in a trade-off figure. ``error`` is the standard error of the score; 0 if not known."""
 
     exit: str
     cost: float
@@ -54,7 +55,7 @@ class Point(NamedTuple):
 
 
 def tradeoff_points(project: ProjectResults, cost: Cost, score: Score) -> list[Point]:
-    """Return the project's exits in order; an exit without the score (AUC needs jets of two classes) is left out."""
+    """Return the exits of a project in order, without those that lack the score (AUC needs jets of two classes)."""
     points = []
     for name, evaluation in project.evaluation.exits.items():
         value = getattr(evaluation, score)
@@ -65,7 +66,7 @@ def tradeoff_points(project: ProjectResults, cost: Cost, score: Score) -> list[P
 
 
 def pareto_frontier(points: Sequence[Point]) -> list[Point]:
-    """Return the points that no other beats, by rising cost: none has at least their score for at most their cost."""
+    """Return the Pareto-optimal points by rising cost: no other has at least their score for at most their cost."""
     frontier: list[Point] = []
     for point in sorted(points, key=lambda point: (point.cost, -point.score)):
         if not frontier or point.score > frontier[-1].score:
@@ -73,10 +74,10 @@ def pareto_frontier(points: Sequence[Point]) -> list[Point]:
     return frontier
 
 
-def tradeoff_figures(projects: Sequence[ProjectResults]) -> dict[str, Figure]:
-    """Return the figures of ``TRADEOFFS``; a score that a project lacks altogether gets none."""
+def tradeoff_figures(projects: Sequence[ProjectResults]) -> dict[str, Drawing]:
+    """Return the drawings of ``TRADEOFFS`` by their names, without those of a score that a project lacks altogether."""
     return {
-        name: tradeoff_figure(projects, cost, score)
+        name: partial(tradeoff_figure, projects, cost, score)
         for name, (cost, score) in TRADEOFFS.items()
         if all(tradeoff_points(project, cost, score) for project in projects)
     }
@@ -84,11 +85,11 @@ def tradeoff_figures(projects: Sequence[ProjectResults]) -> dict[str, Figure]:
 
 @hep_style()
 def tradeoff_figure(projects: Sequence[ProjectResults], cost: Cost, score: Score) -> Figure:
-    """Draw cost against score, one colour a project; each project has at least one exit with that score.
+    """Draw score against cost, one colour per project; each project must have an exit with the score.
 
-    Exits are circles joined in the order of the network, the full model is a star; the dashed steps are the Pareto
-    frontier of all points drawn. Exits carry their names where there is one project only. Several projects get a second
-    panel that enlarges the surroundings of the full models, where points crowd.
+    Exits are circles, joined in the order of the network; the full model is a star. The dashed steps are the Pareto
+    frontier of all points. Exits of a single project have labels. For several projects a second panel enlarges the
+    region around the full models.
     """
     series = {_legend_name(project, projects): tradeoff_points(project, cost, score) for project in projects}
     every = [point for points in series.values() for point in points]
@@ -126,10 +127,10 @@ def _draw_frontier(axes: Axes, frontier: Sequence[Point]) -> None:
 
 
 def _draw_project(axes: Axes, points: Sequence[Point], name: str, index: int, rim: float) -> None:
-    """Draw one project. Every five projects line and filling change too, which helps where colours do not.
+    """Draw one project. After every five projects line and filling change too, for readers who cannot see the colours.
 
-    ``rim`` from 0 to 1 makes markers larger: of equal points (with detached exits the full models are) those drawn
-    first show as rims around those drawn last.
+    ``rim`` from 0 to 1 makes markers larger. Of points at the same place, such as full models with detached exits, the
+    first is visible as a rim around the last.
     """
     colour, odd = PALETTE[index % len(PALETTE)], (index // 5) % 2
     line = ("-", ":", "-.")[(index // 5) % 3]
@@ -169,7 +170,7 @@ def _set_limits(axes: Axes, points: Sequence[Point]) -> None:
 
 
 def _enlarge(axes: Axes, whole: Axes, points: Sequence[Point]) -> None:
-    """Limit ``axes`` to the full models and what costs nearly as much; show the window in ``whole``."""
+    """Limit ``axes`` to points that cost about as much as the full models, and mark this window in ``whole``."""
     costs = [point.cost for point in points if point.exit == FULL_MODEL]
     near = [point for point in points if _NEAR * min(costs) <= point.cost <= max(costs)]
     lowest, highest = min(point.cost for point in near), max(point.cost for point in near)
@@ -190,7 +191,7 @@ def _forbid_impossible_scores(axes: Axes) -> None:
 
 
 def _explain(figure: Figure, axes: Axes) -> None:
-    """Add the legend: the projects, and what circle, star and dashes mean."""
+    """Add the legend: projects, and the meaning of circles, stars and dashes."""
     neutral: dict[str, Any] = {"color": "0.45", "linestyle": "none", "markeredgecolor": "white"}
     axes.plot([], [], marker="o", markersize=7, label="exit", **neutral)
     axes.plot([], [], marker="*", markersize=17, label="full model", **neutral)
@@ -198,6 +199,6 @@ def _explain(figure: Figure, axes: Axes) -> None:
 
 
 def _sample(projects: Sequence[ProjectResults]) -> str:
-    """Return the size of the sample that all projects were judged on, or nothing where they differ."""
+    """Return the number of jets that all projects were evaluated on; empty if it differs."""
     jets = {project.evaluation.jets for project in projects}
     return f"{jets.pop():,} jets" if len(jets) == 1 else ""

@@ -1,8 +1,10 @@
 """Predictions for one file of jets, in constant memory."""
 
+import pickle
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -10,7 +12,7 @@ import torch
 
 from phaze_ee.atomic import replacing
 from phaze_ee.data.loaders import EVALUATION_ROWS
-from phaze_ee.data.rows import JetRows, RowReader
+from phaze_ee.data.rows import RowReader, SpanJets
 from phaze_ee.data.schema import DataSchema
 from phaze_ee.data.spans import ahead, spans_of
 from phaze_ee.data.table import Span
@@ -24,6 +26,9 @@ from phaze_ee.prediction.columns import prediction_columns
 from phaze_ee.prediction.events import Events, whole_events
 from phaze_ee.prediction.outputs import FileJob
 from phaze_ee.prediction.writers import Columns, Manifest, Recipe, open_writer
+from phaze_ee.registry import plugin_files
+from phaze_ee.types import JetBatch
+from phaze_ee.user_files import import_plugin
 
 EventNumbers = npt.NDArray[np.int64]
 
@@ -33,16 +38,16 @@ class PredictionTask:
     """What is the same for all files.
 
     Attributes:
-        tagger: in evaluation mode, on the CPU.
-        policy: when jets leave; None: every jet gets the full model.
+        tagger: the tagger, in evaluation mode, on the CPU.
+        policy: decides where jets leave; None: every jet gets the full model.
         schema: the data configuration, with the observers to write.
-        recipe: what the outputs are told apart by.
-        events: which jets share ``event_budget``; None: there is no such budget.
-        event_budget: what the jets of an event may cost together.
+        recipe: what predictions depend on, to tell outputs apart.
         reference: the distributions to compare with; None: the files are not monitored.
-        rows: how many rows of a file are worked on at a time; what a jet spends may depend on it, the answers do not.
-        threads: of the engine.
-        device: where the network runs.
+        events: tells which jets share ``event_budget``; None: there is no budget.
+        event_budget: what the jets of an event may cost together.
+        rows: rows of a file that are processed at a time. The costs of jets may depend on it, the answers do not.
+        threads: the threads of the engine.
+        device: the device that the network runs on.
     """
 
     tagger: Tagger
@@ -56,16 +61,27 @@ class PredictionTask:
     threads: int = 1
     device: str = "cpu"
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A worker process imports the plug-ins before it unpickles objects of their classes.
+        values = [getattr(self, item.name) for item in fields(self)]
+        return _task_of, (plugin_files(), pickle.dumps(values))
+
+
+def _task_of(plugins: list[str], pickled: bytes) -> PredictionTask:
+    for plugin in plugins:
+        import_plugin(Path(plugin))
+    return PredictionTask(*pickle.loads(pickled))
+
 
 def predict_file(task: PredictionTask, job: FileJob, advance: Callable[[int], None] = lambda rows: None) -> Manifest:
-    """Write the predictions for a file of jets, in their order; the output is whole or not there.
+    """Write the predictions for a file of jets, in their order. The output appears only when it is complete.
 
-    While the engine works on some jets, the next are read.
+    While the engine works on some jets, a thread reads the next.
 
     Args:
         task: what to do.
-        job: the file, and where the predictions go.
-        advance: told the number of rows after each part.
+        job: the file, and the file for its predictions.
+        advance: called with the number of rows after each part.
 
     Raises:
         DataError: the file cannot be used.
@@ -81,7 +97,7 @@ def predict_file(task: PredictionTask, job: FileJob, advance: Callable[[int], No
 
 
 class _FileRun:
-    """One file on its way through the engine, and what is counted meanwhile."""
+    """Runs the engine on one file, and counts exits, costs and events."""
 
     def __init__(self, task: PredictionTask, source: Path) -> None:
         self.task = task
@@ -95,44 +111,47 @@ class _FileRun:
         self.macs = self.full_macs = 0
         self.drift: DriftReference | None = None
 
-    def read(self, advance: Callable[[int], None]) -> Iterator[tuple[JetRows, EventNumbers | None]]:
-        """Yield the jets of the file in parts, with their events where these matter."""
+    def read(self, advance: Callable[[int], None]) -> Iterator[tuple[SpanJets, EventNumbers | None]]:
+        """Yield the jets of the file in parts, with their events if there is an event budget."""
         if self.task.events is None:
             return ((rows, None) for rows in self._parts(advance))
         return whole_events(self._parts(advance), self.task.events)
 
-    def _parts(self, advance: Callable[[int], None]) -> Iterator[JetRows]:
-        for span, rows in zip(self.spans, ahead(map(self.reader.read_ragged, self.spans)), strict=True):
+    def _parts(self, advance: Callable[[int], None]) -> Iterator[SpanJets]:
+        for span, rows in zip(self.spans, ahead(map(self.reader.read, self.spans)), strict=True):
             yield rows
             advance(span.stop - span.start)
 
-    def answer(self, rows: JetRows, event_N: EventNumbers | None) -> Columns:
+    def answer(self, rows: SpanJets, event_N: EventNumbers | None) -> Columns:
         """Run the engine on some jets; return the columns to write."""
-        jets = rows.jets if self.task.device == "cpu" else rows.jets.padded().to(self.task.device)
+        batch = rows.jets.batch()
+        jets = batch.inputs.ragged().to(self.task.device)
         events = None if event_N is None else torch.from_numpy(event_N)
         result = self.engine(jets, events).cpu()
-        self._count(rows, result)
+        self._count(batch, result)
         if events is not None and self.task.event_budget is not None:
             report = BudgetReport.of(events, result.macs_N, result.refused_N, self.task.event_budget)
             self.budget = report if self.budget is None else self.budget + report
         return prediction_columns(
-            rows,
+            rows.row_N,
+            batch,
             result,
             self.task.schema.class_names,
             labelled=self.reader.labelled,
             exit_scores=self.task.recipe.exit_scores,
         )
 
-    def _count(self, rows: JetRows, result: EngineResult) -> None:
+    def _count(self, batch: JetBatch, result: EngineResult) -> None:
         self.exits_E += np.bincount(result.exit_index_N.numpy(), minlength=len(self.exits_E))
         self.macs += int(result.macs_N.sum())
-        self.full_macs += int(self.engine.tagger.exit_macs(rows.jets.particle_count_N, exits=())[-1].sum())
+        self.full_macs += int(self.engine.tagger.exit_macs(batch.inputs.particle_count_N, exits=())[-1].sum())
         if self.task.reference is not None and self.task.policy is not None:
             logits_ENK = result.visited_NEK.transpose(0, 1)
             seen = self.task.reference.count(self.task.policy, logits_ENK, result.exit_index_N)
             self.drift = seen if self.drift is None else self.drift + seen
 
     def manifest(self, job: FileJob) -> Manifest:
+        """Return the manifest of all jets so far."""
         return Manifest(
             recipe=self.task.recipe,
             input=job.input_file,

@@ -1,4 +1,4 @@
-"""Which file holds the predictions for which file of jets, and what is done already."""
+"""Chooses the output file for each file of jets, and finds predictions that are complete."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from phaze_ee.prediction.writers import InputFile, Manifest, Recipe, read_manife
 
 @dataclass(frozen=True)
 class FileJob:
-    """A file of jets, as it is now, and the file that its predictions go to."""
+    """A file of jets, as it is now, and the file for its predictions."""
 
     source: Path
     output: Path
@@ -19,10 +19,15 @@ class FileJob:
 
 
 def plan(files: Sequence[Path], folder: Path, suffix: str) -> list[FileJob]:
-    """Return one job a file: ``<stem>.<suffix>`` in ``folder``.
+    """Return one job per file, with the output ``<stem>.<suffix>`` in ``folder``.
 
-    Where stems repeat, as many folders as it takes to tell the files apart go in front, ``a/jets.root`` becomes
-    ``a_jets``, and if that does not help the suffix goes behind.
+    Where stems repeat, the names of enclosing folders are put in front until the names differ: ``a/jets.root`` becomes
+    ``a_jets``. If that does not help, the suffix of the file is appended.
+
+    Args:
+        files: the files of jets.
+        folder: the folder of the outputs.
+        suffix: the format of the outputs, ``root`` or ``parquet``.
 
     Raises:
         UsageError: names still clash, or an output would replace a file of jets.
@@ -40,10 +45,10 @@ def plan(files: Sequence[Path], folder: Path, suffix: str) -> list[FileJob]:
 
 
 def finished(job: FileJob, recipe: Recipe) -> Manifest | None:
-    """Return the manifest of predictions that need not be made again; None where there are none yet.
+    """Return the manifest of predictions that exist and need not be made again; None if there are none.
 
     Raises:
-        UsageError: there are predictions, but of another model, policy, input or choice.
+        UsageError: predictions exist, but with another model, policy, input or other options.
     """
     if not job.output.exists():
         return None
@@ -69,7 +74,7 @@ def _distinct_names(files: Sequence[Path]) -> list[str]:
 
 
 def _told_apart(files: Sequence[Path]) -> dict[Path, str]:
-    """Return names for files with one stem: with the fewest folders in front that make them differ."""
+    """Return names for files with the same stem, with the fewest folders in front that make the names differ."""
     for with_suffix in (False, True):
         for depth in range(1, max(len(path.parts) for path in files)):
             names = {path: "_".join([*path.parts[1:-1], path.stem][-depth:]) for path in files}

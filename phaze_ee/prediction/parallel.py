@@ -1,4 +1,4 @@
-"""Many files at once with Dask: processes of this machine, or a cluster that is there."""
+"""Predictions for many files in parallel with Dask: in processes of this machine, or on a running cluster."""
 
 import logging
 from collections.abc import Iterator, Sequence
@@ -15,7 +15,11 @@ _CONNECT_SECONDS = 30
 
 
 def require_dask() -> None:
-    """Raise UsageError, with the command that helps, unless ``dask.distributed`` is installed."""
+    """Check that ``dask.distributed`` is installed.
+
+    Raises:
+        UsageError: it is not; the message has the command that installs it.
+    """
     if find_spec("distributed") is None:
         raise UsageError(
             "--workers above 1 and --scheduler need dask.distributed, which this environment lacks; install it: "
@@ -26,21 +30,21 @@ def require_dask() -> None:
 def predict_files(
     task: PredictionTask, jobs: Sequence[FileJob], *, workers: int, scheduler: str | None
 ) -> Iterator[Manifest]:
-    """Yield the manifest of each file as it is done. The outputs are those of a run in one process.
+    """Yield the manifest of each file when it is done. The outputs are those of a run in one process.
 
     Args:
         task: what to do with each file.
         jobs: the files; a cluster must see them, and the outputs, under the same paths.
-        workers: processes to start on this machine, unless there is a ``scheduler``.
-        scheduler: the address of a running Dask scheduler.
+        workers: processes to start on this machine; ignored with a ``scheduler``.
+        scheduler: the address of a running Dask scheduler; None: start processes on this machine.
 
     Raises:
         UsageError: dask.distributed is not installed, or the scheduler does not answer.
-        DataError: a file cannot be used; others that are under way are given up.
+        DataError: a file cannot be used; files in progress are abandoned.
         RunError: an output cannot be written, or a worker process died.
     """
     require_dask()
-    logging.getLogger("distributed").setLevel(logging.ERROR)  # it tells of every worker that comes and goes
+    logging.getLogger("distributed").setLevel(logging.ERROR)  # it reports every worker that starts or ends
     from distributed import Client, KilledWorker, as_completed
 
     with ExitStack() as stack:
@@ -62,13 +66,13 @@ def predict_files(
 
 @contextmanager
 def _local_cluster(workers: int) -> Iterator[Any]:
-    """Start processes that are forked from one server, which imports the libraries once; that takes seconds."""
+    """Start processes, forked from one server that imports the libraries, which takes seconds, only once."""
     import dask
     from distributed import LocalCluster
     from distributed.utils import get_mp_context
 
-    # Dask has workers return freed memory at once; for arrays that come and go with every part of a file that costs
-    # several times what the work does.
+    # By default, Dask's workers return freed memory at once. For arrays that are made for every part of a file, that
+    # takes several times as long as the work itself.
     environment = {"distributed.nanny.pre-spawn-environ": {"OMP_NUM_THREADS": 1}}
     with dask.config.set({"distributed.worker.multiprocessing-method": "forkserver", **environment}):
         get_mp_context().set_forkserver_preload(["distributed", "phaze_ee.data.warm_up", __name__])
@@ -77,7 +81,7 @@ def _local_cluster(workers: int) -> Iterator[Any]:
 
 
 def _predict(task: PredictionTask, job: FileJob) -> Manifest | PhazeError:
-    # Dask would log an exception with its traceback in the worker, so it travels as a value.
+    # Dask would log a worker's exception with its traceback, so the exception is returned as a value.
     try:
         return predict_file(task, job)
     except PhazeError as error:

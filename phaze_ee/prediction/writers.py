@@ -1,4 +1,4 @@
-"""Writing columns of predictions, batch after batch, with a manifest in the file: ROOT and parquet."""
+"""Writes columns of predictions, batch by batch, with a manifest in the file: ROOT and parquet."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
@@ -19,6 +19,11 @@ from phaze_ee.errors import DataError, UsageError
 from phaze_ee.exits.drift import DriftReference
 from phaze_ee.results.base import Record
 
+TREE = "Events"
+_MANIFEST = "phaze_ee"
+
+Columns = Mapping[str, npt.NDArray[np.generic]]
+
 
 class InputFile(Record):
     """A file of jets as it was when it was read."""
@@ -29,10 +34,10 @@ class InputFile(Record):
 
     @classmethod
     def of(cls, path: Path) -> Self:
-        """Return what ``path`` is now.
+        """Return the state of a file now.
 
         Raises:
-            DataError: it does not exist.
+            DataError: the file does not exist.
         """
         try:
             status = path.stat()
@@ -42,9 +47,15 @@ class InputFile(Record):
 
 
 class Recipe(Record):
-    """What predictions depend on besides the jets. Hashes where these are not plain values.
+    """What predictions depend on besides the jets: plain values, or hashes.
 
-    No ``policy``: the full model. ``monitored``: the reference whose bins were counted in, if there is one.
+    Attributes:
+        model: the weights.
+        policy: the exit policy; None: every jet gets the full model.
+        data: the data configuration and the observers.
+        exit_scores: whether the scores at all exits are written.
+        monitored: the reference that the files are compared with; None: they are not monitored.
+        event_budget: the budget of events and the events; None: there is no budget.
     """
 
     model: str | None
@@ -56,11 +67,18 @@ class Recipe(Record):
 
 
 class Manifest(Record):
-    """What a file of predictions was made from, and what is in it.
+    """What a file of predictions was made from, and what it contains.
 
-    ``exits`` counts the jets that left at each exit, the full model last; ``macs`` are those of all jets, and
-    ``full_macs`` what the full model would have spent. ``drift`` is there where the file was monitored, ``budget``
-    where the jets of an event shared one.
+    Attributes:
+        recipe: what the predictions depend on besides the jets.
+        input: the file of jets.
+        rows: the rows of that file.
+        labelled: whether it has labels.
+        exits: the number of jets that left at each exit, the full model last.
+        macs: the multiply-accumulates of all jets.
+        full_macs: the multiply-accumulates of all jets in the full model.
+        drift: the counts for monitoring; None: the file was not monitored.
+        budget: what an event budget did; None: there was none.
     """
 
     recipe: Recipe
@@ -75,10 +93,11 @@ class Manifest(Record):
 
     @property
     def jets(self) -> int:
+        """The number of jets."""
         return sum(self.exits.values())
 
     def differences(self, recipe: Recipe, input_file: InputFile) -> list[str]:
-        """Return what sets these predictions apart from those that would be made now."""
+        """Return in words how these predictions differ from those that would be made now."""
         names = {
             "model": "another model",
             "policy": "another exit policy",
@@ -91,14 +110,8 @@ class Manifest(Record):
         return [*different, *(["another input file"] if self.input != input_file else [])]
 
 
-TREE = "Events"
-_MANIFEST = "phaze_ee"
-
-Columns = Mapping[str, npt.NDArray[np.generic]]
-
-
 class PredictionWriter(ABC):
-    """A file that grows by batches of jets, all with the same columns, and ends with its manifest."""
+    """A file of predictions that is written batch by batch, all with the same columns, and ends with its manifest."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -109,20 +122,20 @@ class PredictionWriter(ABC):
 
     @abstractmethod
     def finish(self, manifest: Manifest) -> None:
-        """Write the manifest; nothing follows it."""
+        """Write the manifest. No jets may follow."""
 
     @abstractmethod
     def close(self) -> None:
-        """Close the file, whole or not."""
+        """Close the file, complete or not."""
 
     @staticmethod
     @abstractmethod
     def read_manifest(path: Path) -> bytes | str:
-        """Return the manifest as JSON; raise one of ``READ_ERRORS`` where there is none."""
+        """Return the manifest as JSON; raise one of ``READ_ERRORS`` if there is none."""
 
 
 class RootWriter(PredictionWriter):
-    """A TTree ``Events``, compressed by ZSTD."""
+    """Writes a TTree ``Events``, compressed with ZSTD."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
@@ -147,7 +160,7 @@ class RootWriter(PredictionWriter):
 
 
 class ParquetWriter(PredictionWriter):
-    """A parquet file with one row group a batch, compressed by ZSTD."""
+    """Writes a parquet file with one row group per batch, compressed with ZSTD."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
@@ -177,7 +190,7 @@ WRITERS: dict[str, type[PredictionWriter]] = {"root": RootWriter, "parquet": Par
 
 @contextmanager
 def open_writer(path: Path) -> Iterator[PredictionWriter]:
-    """Open a new file, whose suffix says the format."""
+    """Open a new file. Its suffix, ``.root`` or ``.parquet``, gives the format."""
     writer = WRITERS[path.suffix.removeprefix(".")](path)
     try:
         yield writer
@@ -186,10 +199,10 @@ def open_writer(path: Path) -> Iterator[PredictionWriter]:
 
 
 def read_manifest(path: Path) -> Manifest:
-    """Return what a file of predictions was made from.
+    """Return the manifest of a file of predictions.
 
     Raises:
-        UsageError: it holds no manifest: mode predict did not write it, or another version did.
+        UsageError: the file has none that this version can read: another program or another version wrote it.
     """
     try:
         return Manifest.model_validate_json(WRITERS[path.suffix.removeprefix(".")].read_manifest(path))

@@ -1,6 +1,8 @@
-"""Typed results, written as JSON in whole or not at all."""
+"""The base of results files: typed records, written as JSON."""
 
 import re
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, Literal, Self, TypeVar
 
@@ -15,13 +17,14 @@ from pydantic import (
 
 from phaze_ee.atomic import replacing
 from phaze_ee.errors import UsageError
+from phaze_ee.names import FULL_MODEL
 
 SCHEMA_VERSION: Literal[1] = 1
-_EXIT_KEY = re.compile(r"exit_\d+|full_model")
+_EXIT_KEY = re.compile(rf"exit_\d+|{FULL_MODEL}")
 
 
 class Record(BaseModel):
-    """Base of everything that a results file holds."""
+    """Base of all records of a results file."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=True, ser_json_inf_nan="constants")
 
@@ -29,22 +32,49 @@ class Record(BaseModel):
 RecordT = TypeVar("RecordT", bound=Record)
 
 
+@dataclass(frozen=True)
+class Provenance:
+    """Where results come from.
+
+    Attributes:
+        project: the name of the project.
+        model: the file and epoch of the weights, in words.
+        model_hash: the hash of the file with the weights; None if unknown.
+        files: the files of the jets.
+        notes: what a reader of the results should know.
+    """
+
+    project: str
+    model: str
+    model_hash: str | None
+    files: Sequence[Path]
+    notes: Sequence[str] = ()
+
+
 class ResultsFile(Record):
-    """A results file."""
+    """A results file with its version."""
 
     schema_version: Literal[1] = SCHEMA_VERSION
 
     def write(self, path: Path) -> None:
-        """Write the file, replacing an older one only when the new one is complete."""
+        """Write the file; an older one is replaced only by a complete one.
+
+        Raises:
+            RunError: it cannot be written.
+        """
         with replacing(path) as temporary:
             temporary.write_text(self.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
     @classmethod
     def read(cls, path: Path, made_by: str) -> Self:
-        """Read a file back.
+        """Read a results file.
+
+        Args:
+            path: the file.
+            made_by: the mode that writes it, which an error names.
 
         Raises:
-            UsageError: it is not there yet, or is not a results file of this version.
+            UsageError: the file does not exist, or is not a results file of this version.
         """
         try:
             return cls.model_validate_json(path.read_bytes())
@@ -61,7 +91,7 @@ class ResultsFile(Record):
 
 
 class ExitResultsFile(ResultsFile, Generic[RecordT]):
-    """A results file with one record per exit; in JSON the records stand at the top level under the exits' names."""
+    """A results file with one record per exit; in JSON the records are at the top level, by the names of the exits."""
 
     exits: dict[str, RecordT]
 

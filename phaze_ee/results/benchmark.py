@@ -6,11 +6,11 @@ from phaze_ee.results.base import ExitResultsFile, Record
 
 
 class ExitBenchmark(Record):
-    """What it costs to leave at one exit, heads visited on the way included.
+    """The cost of leaving at one exit, with all heads up to it, for one jet of ``particles`` particles.
 
-    ``flops`` are multiply-accumulates (MACs) by weaver's counter, the key and unit of the contract; ``macs`` are exact
-    multiply-accumulates of matrix products, the neighbour search included. Both for one jet of ``particles`` particles,
-    as are ``head_macs``, those of the exit branch alone (None: not recorded, or the full model).
+    ``flops`` are multiply-accumulates (MACs) by weaver's counter. ``macs`` are the exact MACs of matrix products and of
+    the neighbour search. ``head_macs`` are the MACs of the exit branch alone; None for the full model, or if not
+    recorded. ``share_of_full`` is the share of the full model's MACs.
     """
 
     flops: int
@@ -25,9 +25,9 @@ class ExitBenchmark(Record):
 
 
 class ExitLatency(Record):
-    """Times when all jets leave at one exit: wall time of a batch divided by its number of jets, in milliseconds.
+    """Times per jet if all jets leave at one exit: the wall time of a batch by its number of jets, in milliseconds.
 
-    ``mean_macs`` are the multiply-accumulates per jet as really spent, with each jet's own number of particles.
+    ``mean_macs`` are the MACs per jet that were spent, with each jet's own number of particles.
     """
 
     name: str
@@ -41,7 +41,7 @@ class ExitLatency(Record):
 
 
 class PolicyLatency(ExitLatency):
-    """Times when a policy chooses the exits.
+    """Times per jet if a policy chooses the exits.
 
     ``exit_fractions`` are the shares of the timed jets that left at each exit, the full model last.
     """
@@ -52,10 +52,10 @@ class PolicyLatency(ExitLatency):
 
 
 class LatencyReport(Record):
-    """Times of all exits at all batch sizes, and the conditions under which they were taken.
+    """Times of all exits at all batch sizes, and the conditions of the measurement.
 
-    ``chosen`` are those of the project's policy, at all batch sizes too; ``curves`` those of some policies of its
-    cost-accuracy curves, at the largest.
+    ``chosen`` are the times of the project's policy at all batch sizes. ``curves`` are the times of some policies of
+    its cost-accuracy curves at the largest batch size.
     """
 
     threads: int

@@ -1,4 +1,4 @@
-"""Results of mode evaluate: how well each exit does."""
+"""Results of mode evaluate: how well each exit performs."""
 
 from pydantic import Field
 
@@ -8,8 +8,8 @@ from phaze_ee.results.base import ExitResultsFile, Record
 class Rejection(Record):
     """Background rejection 1 / (background efficiency) at a signal efficiency.
 
-    ``value`` is None where no background jet passes the cut (then ``lower_limit`` says what the sample can exclude at
-    68 % confidence), or where one of the classes has no jets. ``error`` is the binomial standard error.
+    ``error`` is the binomial standard error. ``value`` is None if one of the classes has no jets, or if no background
+    jet passes the cut; ``lower_limit`` is then the lower limit at 68 % confidence.
     """
 
     signal: str
@@ -30,7 +30,7 @@ class RocCurve(Record):
 
 
 class ExitEvaluation(Record):
-    """How one exit does on a data set. ``confusion_matrix[true][predicted]`` counts jets."""
+    """How one exit performs on a data set. ``confusion_matrix[true][predicted]`` counts jets; ``loss`` is in nats."""
 
     accuracy: float
     accuracy_error: float
@@ -43,10 +43,10 @@ class ExitEvaluation(Record):
 
 
 class EvaluationResults(ExitResultsFile[ExitEvaluation]):
-    """``evaluation_results.json``. Exits come in the order of the network, the full model last.
+    """``evaluation_results.json``. Exits are in the order of the network, the full model last.
 
-    ``model_hash`` is the SHA-256 of the file with the weights, None for a network with random weights: two results
-    belong to the same model where it is the same.
+    ``model_hash`` is the SHA-256 of the file with the weights; None for a network with random weights. Results with the
+    same hash are of the same model.
     """
 
     project: str

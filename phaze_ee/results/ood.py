@@ -1,17 +1,16 @@
-"""Typed results of a search for jets of another kind than the project's own (out of distribution, OOD)."""
+"""Results of ``evaluate --ood``: how well exits detect jets of another kind (out of distribution, OOD)."""
 
 from phaze_ee.results.base import Record, ResultsFile
 from phaze_ee.results.policy import Fraction
 
 
 class OODDetection(Record):
-    """How well one score tells OOD jets from the project's own, with all answers taken at one exit, or by a policy.
+    """How well one score separates OOD jets from the project's jets, at one exit or by a policy.
 
-    ``auroc`` is the area under the ROC curve: the probability that an OOD jet has a larger score than one of the
-    project's; ``auroc_error`` is DeLong's standard error. ``mean`` is the mean of the score over the project's jets,
-    which has been subtracted in the histograms (0 where it had been subtracted exit by exit before). Bins are of equal
-    width between the 0.5 % and 99.5 % quantiles of both samples together; jets beyond them count in the first and last
-    bin.
+    ``auroc`` is the area under the ROC curve: the probability that an OOD jet has a larger score than a jet of the
+    project. ``auroc_error`` is DeLong's standard error. ``mean`` is the mean score of the project's jets; the
+    histograms are of the score minus this mean (0 if it was already subtracted exit by exit). Bins have equal width
+    between the 0.5 % and 99.5 % quantiles of both samples together. Jets outside count in the first or last bin.
     """
 
     auroc: float
@@ -23,10 +22,10 @@ class OODDetection(Record):
 
 
 class OODPolicy(Record):
-    """Where jets leave by the project's exit policy, and the scores of each jet at the exit where it leaves.
+    """Where jets leave by the project's exit policy, and the scores at the exit where each jet leaves.
 
     ``exits`` are the shares of the project's jets that leave at each exit, ``ood_exits`` those of the OOD jets, the
-    full model last. ``scores`` holds what is known at each of these exits, less its mean there.
+    full model last. ``scores`` has the scores that exist at all of these exits, minus their mean at the exit.
     """
 
     score: str
@@ -38,8 +37,8 @@ class OODPolicy(Record):
 class OODResults(ResultsFile):
     """``ood_results.json``: ``exits[exit][score]``, exits in the order of the network, the full model last.
 
-    ``model_hash`` as in :class:`phaze_ee.results.evaluation.EvaluationResults`. ``policy`` is None
-    where the project has none.
+    ``model_hash`` is as in :class:`phaze_ee.results.evaluation.EvaluationResults`. ``policy`` is None if the project
+    has no policy.
     """
 
     project: str

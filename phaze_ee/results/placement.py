@@ -1,29 +1,26 @@
-"""Typed results of mode place: where exits pay."""
+"""Results of mode place: after which stages exits pay off."""
 
-from typing import Literal
-
+from phaze_ee.names import ExitStage
 from phaze_ee.results.base import Record, ResultsFile
-
-Stage = int | Literal["input"]
 
 
 class CandidateExit(Record):
-    """An exit at one stage: its accuracy alone, and its share of the full model's MACs, without other heads."""
+    """A single exit after one stage: its accuracy, and its cost as a share of the full model's MACs."""
 
-    stage: Stage
+    stage: ExitStage
     accuracy: float
     macs_share: float
 
 
 class PlacementPoint(Record):
-    """Exits at some stages with thresholds, on the judging jets.
+    """A set of exits with thresholds, evaluated on the judging jets.
 
-    ``mean_macs`` are multiply-accumulates per jet up to its exit, the heads of these exits alone included;
-    ``macs_share`` is their ratio to those of the full model without exits. ``exit_fractions`` of the jets leave at each
-    exit, the full model last.
+    ``mean_macs`` are multiply-accumulates per jet up to its exit, with the heads of this set. ``macs_share`` is their
+    ratio to the full model without exits. ``exit_fractions`` are the shares of the jets that leave at each exit, the
+    full model last.
     """
 
-    exit_stages: list[Stage]
+    exit_stages: list[ExitStage]
     thresholds: list[float]
     mean_macs: float
     macs_share: float
@@ -35,9 +32,9 @@ class PlacementPoint(Record):
 class PlacementResults(ResultsFile):
     """``placement_results.json``.
 
-    ``curves`` has a list for each set of stages with exits: points that no other of that set beats, by rising cost,
-    some of them where there are many. ``pareto`` are the points that no other of any set beats. ``recommended`` is the
-    cheapest point whose accuracy is at most ``epsilon`` below ``full_model``'s.
+    ``curves`` has a list for each set of exits: its Pareto-optimal points by rising cost, some of them if many.
+    ``pareto`` are the Pareto-optimal points of all sets. ``recommended`` is the cheapest point whose accuracy is at
+    most ``epsilon`` below that of ``full_model``.
     """
 
     project: str

@@ -1,4 +1,4 @@
-"""Typed results of a tagger whose jets leave at the exit that a policy chooses."""
+"""Results of a tagger with an exit policy: cost, accuracy, risks and audits."""
 
 from phaze_ee.results.base import Record, ResultsFile
 from phaze_ee.results.evaluation import Rejection
@@ -13,12 +13,12 @@ class Fraction(Record):
 
 
 class OperatingPoint(Record):
-    """One way to choose the exits of the judged jets: what it costs, and how well the merged answers do.
+    """One choice of exits for the judged jets: its cost, and how well the answers at these exits perform.
 
-    ``mean_macs`` are multiply-accumulates per jet up to its exit, each with its own number of particles, heads visited
-    on the way included. (The engine works on jets together and may spend a little more: what it does spend stands in
-    the times of mode benchmark.) ``macs_share`` is their ratio to those of the full model without any head.
-    ``exit_fractions`` are the shares of the jets that leave at each exit, the full model last.
+    ``mean_macs`` are multiply-accumulates per jet up to its exit, with its own number of particles and all heads up to
+    there. (The engine works on chunks of jets and may spend slightly more; mode benchmark measures that.)
+    ``macs_share`` is their ratio to the full model without heads. ``exit_fractions`` are the shares of the jets that
+    leave at each exit, the full model last.
     """
 
     mean_macs: float
@@ -36,11 +36,11 @@ class CurvePoint(OperatingPoint):
 
 
 class ScoreCurve(Record):
-    """The policies of one exit score, by rising cost; their thresholds were fitted on calibration jets.
+    """The policies of one exit score by rising cost, with thresholds fitted on calibration jets.
 
-    ``area`` is the area under accuracy against share of the full model's MACs, by trapezoids from the cheapest exit
-    (every jet leaves there) to the full model, divided by that range of costs: the mean accuracy along the curve. None
-    where no exit is cheaper than the full model.
+    ``area`` is the mean accuracy along the curve: the area under accuracy against share of the full model's MACs, by
+    trapezoids from the cheapest exit (all jets leave there) to the full model, divided by this range of costs. None if
+    no exit is cheaper than the full model.
     """
 
     score: str
@@ -49,7 +49,7 @@ class ScoreCurve(Record):
 
 
 class RealisedRisk(Record):
-    """A risk that the policy's target holds down: allowed, and how many of the judged jets that count are lost."""
+    """A risk that the policy's target limits to ``epsilon``, and the rate of lost jets among the judged jets."""
 
     name: str
     epsilon: float
@@ -59,9 +59,9 @@ class RealisedRisk(Record):
 class PolicyEvaluation(CurvePoint):
     """The policy of exit_policy.json on the judged jets.
 
-    ``accuracy_drop`` is the accuracy of the full model minus that of the mixture, its error that of a difference of
-    paired answers; ``disagreement`` the share of jets whose assigned class differs; ``risks`` are those of the target
-    (none for a budget). ``exits_per_class[class][exit]`` counts jets.
+    ``accuracy_drop`` is the accuracy of the full model minus that of the policy; its error is that of a paired
+    difference. ``disagreement`` is the share of jets whose assigned class differs. ``risks`` are those of the target (a
+    budget has none). ``exits_per_class[class][exit]`` counts jets.
     """
 
     score: str
@@ -75,11 +75,11 @@ class PolicyEvaluation(CurvePoint):
 
 
 class ExitBehaviour(Record):
-    """One exit on its own, as a part of a dynamic tagger.
+    """One exit of a tagger with a policy.
 
-    ``all_leave`` is the operating point where every jet leaves here. The expected calibration error is given for all
-    jets, and for those that the policy lets leave here (None: none does). ``failure_auroc`` is the area under the ROC
-    curve of the confidence as a sign that the answer is right (None: all answers are right, or none is).
+    ``all_leave`` is the operating point if all jets leave here. The expected calibration error is given for all jets,
+    and for those that leave here by the policy (None: no jets). ``failure_auroc`` is the area under the ROC curve of
+    the confidence for telling correct answers from wrong ones (None: all are correct, or all are wrong).
     ``change_of_mind`` is the share of jets that the next exit assigns to another class (None for the full model).
     """
 
@@ -92,11 +92,11 @@ class ExitBehaviour(Record):
 
 
 class Bounds(Record):
-    """What no policy with these exits can beat.
+    """Bounds for every policy with these exits.
 
-    ``oracle``: each jet leaves at the earliest exit that is right, at the first where none is.
-    ``label_free_oracle``: at the earliest exit that agrees with the full model. ``overthinking``: the share of jets
-    for which some early exit is right and the full model wrong.
+    ``oracle``: each jet leaves at the first correct exit, or at exit 0 if all are wrong. ``label_free_oracle``: each
+    jet leaves at the first exit that agrees with the full model. ``overthinking``: the share of jets for which an early
+    exit is correct and the full model is wrong.
     """
 
     oracle: OperatingPoint
@@ -105,11 +105,12 @@ class Bounds(Record):
 
 
 class ExitRates(Record):
-    """How the choice of the exit depends on a property of the jet, in bins of about equal numbers of jets.
+    """How the exit depends on an observable of the jet, in bins with about equal numbers of jets.
 
-    ``jets`` counts the jets of each bin, ``centres`` are their medians; ``rates[exit][bin]`` is the share of the bin's
-    jets that leave at the exit, with binomial errors. ``association`` is Cramér's V of exit and bin: 0 where the exit
-    does not depend on the property, 1 where the property decides it. ``p_value`` is that of the χ² test for this.
+    ``jets`` counts the jets of each bin; ``centres`` are the medians. ``rates[exit][bin]`` is the share of the bin's
+    jets that leave at the exit, with binomial errors. ``association`` is Cramér's V of exit and bin: 0 if the exit does
+    not depend on the observable, 1 if the observable determines it. ``p_value`` is that of the χ² test of
+    independence.
     """
 
     observable: str
@@ -124,12 +125,12 @@ class ExitRates(Record):
 
 
 class MassShape(Record):
-    """The mass of background jets behind the cut, in the bins of the audit.
+    """The mass of background jets after the cut, in the bins of the audit.
 
-    ``divergence`` is the Jensen-Shannon divergence (base 2, between 0 and 1) from the shape before the cut.
-    ``floor`` and ``floor_95`` are the mean and the 95 % quantile of this divergence for random subsets of the uncut
-    background with the same number of jets: what the finite sample alone gives. ``p_value`` is the share of such
-    subsets that diverge as much or more. All four are None where no jet passes the cut.
+    ``divergence`` is the Jensen-Shannon divergence (base 2, from 0 to 1) from the shape before the cut. ``floor`` and
+    ``floor_95`` are the mean and the 95 % quantile of this divergence for random subsets of the uncut background with
+    the same number of jets: the effect of the finite sample alone. ``p_value`` is the share of these subsets with at
+    least this divergence. All four are None if no jet passes the cut.
     """
 
     jets: int
@@ -143,9 +144,9 @@ class MassShape(Record):
 class MassAudit(Record):
     """Does the cut shape the mass of the background, and does leaving early shape it more?
 
-    The cut is on p_signal / (p_signal + p_background), where ``signal_efficiency`` of the signal passes, found for the
-    full model and for the mixture each on its own. Bins are of equal width between the 1 % and 99 % quantiles of the
-    uncut background; jets beyond them count in the first and last bin.
+    The cut is on p_signal / (p_signal + p_background) at ``signal_efficiency``, separately for the full model and for
+    the policy. Bins have equal width between the 1 % and 99 % quantiles of the uncut background. Jets outside count in
+    the first or last bin.
     """
 
     signal: str
@@ -159,9 +160,9 @@ class MassAudit(Record):
 
 
 class DynamicResults(ResultsFile):
-    """``dynamic_results.json``: the policy of exit_policy.json on the judged jets, its rivals and its bounds.
+    """``dynamic_results.json``: the policy of exit_policy.json on the judged jets, other policies and the bounds.
 
-    ``exits`` come in the order of the network, the full model last. ``model_hash`` as in
+    ``exits`` are in the order of the network, the full model last. ``model_hash`` is as in
     :class:`phaze_ee.results.evaluation.EvaluationResults`.
     """
 

@@ -1,4 +1,4 @@
-"""Typed results of a sweep: what was varied, and how each trial did."""
+"""Results of a sweep: the varied options and the trials."""
 
 from typing import Literal
 
@@ -6,7 +6,7 @@ from phaze_ee.results.base import Record, ResultsFile
 
 
 class SweptOption(Record):
-    """An option that was varied, as ``--set`` gave it; ``log`` is None for choices."""
+    """A varied option as ``--set`` gave it. ``log``: a logarithmic range; None for choices."""
 
     values: str
     log: bool | None
@@ -15,8 +15,8 @@ class SweptOption(Record):
 class SweepTrial(Record):
     """One trial. ``values`` are numbers of a range, and choices as they were written.
 
-    ``objective`` is None unless the trial is complete, ``error`` unless it failed. A trial is ``running`` while a
-    process works on it, and after a process died until the sweep is started again.
+    ``objective`` is set if the trial is complete, ``error`` if it failed. A trial whose process died stays ``running``
+    until the sweep is started again.
     """
 
     project: str
@@ -29,8 +29,8 @@ class SweepTrial(Record):
 class SweepResults(ResultsFile):
     """``sweep_results.json``: trials in the order in which they were drawn.
 
-    ``objective`` says what is to be large: ``full_model``, ``exits``, or a number of MACs, see
-    :mod:`phaze_ee.sweep.objective`.
+    ``objective`` is what the sweep maximises: ``full_model``, ``exits``, or a number of MACs
+    (:mod:`phaze_ee.sweep.objective`).
     """
 
     project: str
@@ -41,5 +41,5 @@ class SweepResults(ResultsFile):
 
     @property
     def ranked(self) -> list[SweepTrial]:
-        """Complete trials, the best first (of equal ones the earlier), then the others."""
+        """Complete trials, the best first (the earlier one of equals), then all other trials."""
         return sorted(self.trials, key=lambda trial: float("inf") if trial.objective is None else -trial.objective)

@@ -4,7 +4,7 @@ from phaze_ee.results.base import Record, ResultsFile
 
 
 class EpochRecord(Record):
-    """One epoch of training: per-exit lists hold the exits first and the full model last, ``beta`` the exits only."""
+    """One epoch of training. Lists have one entry per exit, the full model last; ``beta`` is of the exits alone."""
 
     epoch: int
     learning_rate: float
@@ -27,9 +27,9 @@ class TrainingHistory(ResultsFile):
 
 
 class LearningRateSearch(ResultsFile):
-    """``find_lr.json``: the total loss of training steps, smoothed, while the learning rate rises step by step.
+    """``find_lr.json``: the smoothed total loss of training steps while the learning rate rises.
 
-    ``suggestion`` is the rate at which the loss falls fastest. A loss that is not finite is None.
+    ``suggestion`` is the rate at which the loss falls fastest. A non-finite loss is None.
     """
 
     project: str

@@ -1,1 +1,1 @@
-"""A search over options of a configuration; each trial is a project of its own."""
+"""A search over options of a configuration. Each trial is a project."""

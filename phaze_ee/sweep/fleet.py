@@ -1,4 +1,4 @@
-"""Several trials at once on this machine."""
+"""Running several trials at once on this machine."""
 
 import math
 import os
@@ -13,6 +13,7 @@ import torch
 
 from phaze_ee.config.options import Options
 from phaze_ee.errors import PhazeError, PreemptedError, RunError
+from phaze_ee.machine import core_count
 from phaze_ee.sweep.objective import Objective
 from phaze_ee.sweep.process import TrialProcess
 from phaze_ee.sweep.study import Attempt, SweepStudy
@@ -32,29 +33,28 @@ class _Running:
 
 @dataclass(frozen=True)
 class Event:
-    """A trial that has ended; without an objective it has failed."""
+    """A trial that has ended; it failed if it has no objective."""
 
     project: Project
     objective: float | None
 
 
 def run_trials(study: SweepStudy, make: Make, objective: Objective, workers: int) -> Iterator[Event]:
-    """Run trials, ``workers`` at once, until there is none to start; yield each as it ends.
+    """Run trials, ``workers`` at once, until there are no more; yield each as it ends.
 
-    With several workers each has its share of the processors, and, where there are any, a GPU of its own as long as
-    they suffice.
+    Several workers share the cores evenly. GPUs are assigned in turn, one to each worker.
 
     Args:
         study: gives the trials.
         make: writes the project of a trial, and returns it with its options.
-        objective: what is recorded of a trial that went well.
+        objective: what is recorded of a successful trial.
         workers: how many trials run at once.
 
     Raises:
-        RunError: Ctrl-C was pressed. As with the next error, trials under way have saved their state, and the same
-            sweep goes on with them.
+        RunError: Ctrl-C was pressed. As for the next error, running trials have saved their state, and the same
+            sweep continues them.
         PreemptedError: a batch system has stopped this process or one of its trials.
-        UsageError: ``make`` finds another project in the place of a trial.
+        UsageError: there is another project in the place of a trial.
     """
     environments = worker_environments(workers)
     slots: list[_Running | None] = [None] * workers
@@ -78,10 +78,10 @@ def run_trials(study: SweepStudy, make: Make, objective: Objective, workers: int
 
 
 def worker_environments(workers: int) -> list[dict[str, str]]:
-    """Return the environment variables that share out the machine among so many workers."""
+    """Return the environment variables for each worker, which share out cores and GPUs."""
     if workers == 1:
         return [{}]
-    threads = os.environ.get("OMP_NUM_THREADS", str(max(1, len(os.sched_getaffinity(0)) // workers)))
+    threads = os.environ.get("OMP_NUM_THREADS", str(max(1, core_count() // workers)))
     environments = [{"OMP_NUM_THREADS": threads} for _ in range(workers)]
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(torch.cuda.device_count()))))
     devices = [device for device in visible.split(",") if device]
@@ -112,7 +112,7 @@ def _finish(study: SweepStudy, running: _Running, objective: Objective) -> Event
 
 
 def _stop(running: Iterator[_Running]) -> None:
-    """End all that still runs, and leave it to be taken up again."""
+    """Stop all running trials; the sweep can continue them later."""
     left = list(running)
     for trial in left:
         trial.process.ask_to_stop()
@@ -123,7 +123,7 @@ def _stop(running: Iterator[_Running]) -> None:
 
 @contextmanager
 def _noting_signals() -> Iterator[list[int]]:
-    """Collect signals instead of being ended by them, which could cut short what is being written."""
+    """Collect signals; their default action could end this process while it is writing."""
     received: list[int] = []
 
     def note(number: int, frame: FrameType | None) -> None:

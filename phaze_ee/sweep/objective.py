@@ -1,7 +1,7 @@
-"""What a sweep makes large, from the results of a trial.
+"""What a sweep maximises.
 
-All are accuracies on the validation jets, at the epoch that the training chose: test jets, which ``evaluate`` and
-``compare`` use, must not choose anything, or the best trial looks better than it is.
+Objectives are accuracies on the validation jets at the best epoch of the training. Test jets, which ``evaluate`` and
+``compare`` use, must not choose a trial: its accuracy on them would be biased.
 """
 
 import re
@@ -10,6 +10,7 @@ from statistics import fmean
 
 from phaze_ee.errors import UsageError
 from phaze_ee.models.checkpoint import load_checkpoint
+from phaze_ee.names import FULL_MODEL
 from phaze_ee.results.benchmark import BenchmarkResults
 from phaze_ee.workspace import Project
 
@@ -19,23 +20,23 @@ _UNITS = {"k": 1e3, "M": 1e6, "G": 1e9}
 
 @dataclass(frozen=True)
 class Objective:
-    """One number for a trial, the larger the better.
+    """An objective by its name.
 
-    ``full_model``: its accuracy. ``exits``: the mean over all exits and the full model. A number of MACs (``50M``): the
-    accuracy of the best exit that costs no more, 0 where none is so cheap; this trades accuracy against cost, and
-    compares networks of different sizes at the same cost.
+    ``full_model``: the accuracy of the full model. ``exits``: the mean accuracy of all exits and the full model. A
+    number of MACs (``50M``): the accuracy of the best exit that costs at most this, 0 if there is none; it compares
+    networks of different sizes at the same cost.
     """
 
     name: str
 
     def __post_init__(self) -> None:
-        if self.name not in ("full_model", "exits") and self._most_macs <= 0:
-            raise UsageError(f"--objective {self.name!r} is neither full_model nor exits nor MACs (500k, 50M, 1.5G)")
+        if self.name not in (FULL_MODEL, "exits") and self._most_macs <= 0:
+            raise UsageError(f"--objective {self.name!r} is neither {FULL_MODEL} nor exits nor MACs (500k, 50M, 1.5G)")
 
     @property
     def described(self) -> str:
-        """What is made large, in words."""
-        if self.name == "full_model":
+        """The objective in words."""
+        if self.name == FULL_MODEL:
             return "by the validation accuracy of the full model"
         if self.name == "exits":
             return "by the mean validation accuracy of exits and full model"
@@ -55,8 +56,8 @@ class Objective:
         """
         checkpoint = load_checkpoint(project.best_model)
         accuracies = {name: checkpoint.metrics[f"val/accuracy/{name}"] for name in checkpoint.tagger.exit_names}
-        if self.name == "full_model":
-            return accuracies["full_model"]
+        if self.name == FULL_MODEL:
+            return accuracies[FULL_MODEL]
         if self.name == "exits":
             return fmean(accuracies.values())
         costs = BenchmarkResults.read(project.benchmark_results, made_by="benchmark").exits

@@ -1,4 +1,4 @@
-"""A trial runs in a process of its own, through the command line: what ends it does not end the sweep."""
+"""A trial as a separate process of the command line: when it dies, the sweep continues."""
 
 import os
 import signal
@@ -17,13 +17,13 @@ _PREEMPTED = (PreemptedError.exit_status, -signal.SIGTERM, -signal.SIGUSR1)
 
 
 class TrialProcess:
-    """A trial that is under way. What it prints goes to :func:`log_file`.
+    """A running trial. Its output goes to :func:`log_file`.
 
     Args:
-        project: the trial's.
-        training: how it is trained.
-        environment: variables on top of this process's own.
-        descriptor: the lock of the trial, which the process holds as long as it lives.
+        project: the project of the trial.
+        training: the options of its training.
+        environment: variables in addition to those of this process.
+        descriptor: the lock of the trial, which the process holds until it ends.
     """
 
     def __init__(
@@ -40,17 +40,17 @@ class TrialProcess:
                 stderr=subprocess.STDOUT,
                 env={**os.environ, **environment},
                 pass_fds=(descriptor,),
-                start_new_session=True,  # Ctrl-C reaches the sweep alone, which asks its trials to save themselves
+                start_new_session=True,  # Ctrl-C reaches only the sweep, which asks its trials to save their state
             )
 
     @property
     def status(self) -> int | None:
-        """The exit status; None while it runs."""
+        """The exit status; None while the trial is running."""
         return self._process.poll()
 
     @property
     def was_preempted(self) -> bool:
-        """Whether the batch system has stopped it, so that it is to go on later."""
+        """Whether the batch system has stopped the trial, which then continues later."""
         return self.status in _PREEMPTED
 
     def note(self, line: str) -> None:
@@ -59,17 +59,17 @@ class TrialProcess:
             log.write(f"{line}\n")
 
     def note_signal(self) -> None:
-        """Add to the log what killed the process, which it could not do itself."""
+        """Add the signal that killed the process to the log."""
         if self.status is not None and self.status < 0:
             name = signal.Signals(-self.status).name
-            self.note(f"killed by {name}" + ", often for want of memory" * (name == "SIGKILL"))
+            self.note(f"killed by {name}" + ", often for lack of memory" * (name == "SIGKILL"))
 
     def ask_to_stop(self) -> None:
-        """Let it save its state and end."""
+        """Ask the trial to save its state and end."""
         self._process.terminate()
 
     def stop(self) -> None:
-        """Wait until it has ended; kill it if that takes long."""
+        """Wait until the trial has ended; kill it if that takes too long."""
         try:
             self._process.wait(_KILL_SECONDS)
         except subprocess.TimeoutExpired:
@@ -78,12 +78,12 @@ class TrialProcess:
 
 
 def log_file(project: Project) -> Path:
-    """Return where the output of a trial stands."""
+    """Return the path of a trial's output."""
     return project.logs / "sweep.log"
 
 
 def last_line(project: Project) -> str:
-    """Return the last line that a trial has printed: where it failed, the error."""
+    """Return the last line that a trial printed; for a failed trial, its error."""
     try:
         lines = log_file(project).read_text(encoding="utf-8", errors="replace").split("\n")
     except FileNotFoundError:
@@ -94,10 +94,11 @@ def last_line(project: Project) -> str:
 
 
 def _is_trained(project: Project, training: TrainingOptions) -> bool:
-    """Return whether an interrupted sweep had trained it to the end."""
+    """Return whether the training of a trial is complete."""
     if not (project.training_history.is_file() and project.best_model.is_file()):
         return False
     done = len(TrainingHistory.read(project.training_history, made_by="train").epochs)
-    # A training that can stop early has, if there is no state to go on from: every epoch but the first begins with one.
+    # A training that may stop early is complete if it left no state to resume: every epoch but the first starts with
+    # one.
     stopped_early = 0 < training.early_stopping < done and not project.resume_point.is_file()
     return done >= training.epochs or stopped_early

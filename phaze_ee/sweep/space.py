@@ -1,4 +1,4 @@
-"""What a sweep varies: ``--set name=a,b,c`` (choices) and ``--set name=low:high[:log|:int]`` (a range)."""
+"""The options that a sweep varies: ``--set name=a,b,c`` (choices) and ``--set name=low:high[:log|:int]`` (a range)."""
 
 import ast
 import itertools
@@ -18,13 +18,13 @@ _RANGE_WORDS = ("log", "int")
 
 @dataclass(frozen=True)
 class Choices:
-    """Values as they were written, ``text`` all together. A storage file can hold texts, but not every value."""
+    """Choices as they were written, because the storage cannot hold every value; ``text`` has all of them."""
 
     text: str
     texts: tuple[str, ...]
 
     def value(self, text: str) -> Any:
-        """Return what a text stands for."""
+        """Return the value of a text."""
         return _literal(text)
 
     @property
@@ -34,7 +34,7 @@ class Choices:
 
 @dataclass(frozen=True)
 class Range:
-    """Numbers from ``low`` to ``high``, both included, written as ``text``; ``log``: drawn evenly in the logarithm."""
+    """Numbers from ``low`` to ``high``, inclusive; ``log``: drawn uniformly in the logarithm; ``text``: as written."""
 
     text: str
     low: float
@@ -43,12 +43,12 @@ class Range:
     integer: bool
 
     def value(self, number: float) -> float:
-        """Return a number of the range as the option takes it."""
+        """Return a number of the range with the type of the option."""
         return number
 
     @property
     def samples(self) -> tuple[float, ...]:
-        """Numbers that show whether the option takes such values: both ends, and for real numbers one between."""
+        """Numbers to test the option with: both ends and, for real numbers, one between them."""
         return (self.low, self.high) if self.integer else (self.low, (self.low + self.high) / 2, self.high)
 
 
@@ -57,10 +57,10 @@ Space = Mapping[str, Dimension]
 
 
 def parse_space(settings: Sequence[str]) -> dict[str, Dimension]:
-    """Read the values of all ``--set``.
+    """Return the values of all ``--set``, by the names of the options.
 
     Raises:
-        UsageError: there is none, one is not of the form above, names no option or one twice, or leaves no value.
+        UsageError: there are none; or one is malformed, has no values, or names an unknown option or one twice.
     """
     if not settings:
         raise UsageError("mode 'sweep' needs at least one --set NAME=VALUES, for example --set lr=1e-3:1e-2:log")
@@ -81,25 +81,25 @@ def parse_space(settings: Sequence[str]) -> dict[str, Dimension]:
 
 
 def is_grid(space: Space) -> bool:
-    """Return whether all is choices, so that every combination can be tried."""
+    """Return whether all options have choices, so that every combination can be tried."""
     return all(isinstance(dimension, Choices) for dimension in space.values())
 
 
 def combinations(space: Space) -> Iterator[dict[str, Any]]:
-    """Yield every combination of the samples; for a grid that is every combination there is."""
+    """Yield every combination of the samples; for a grid these are all combinations."""
     for values in itertools.product(*(dimension.samples for dimension in space.values())):
         yield dict(zip(space, values, strict=True))
 
 
 def check_space(space: Space, check: Callable[[Mapping[str, Any]], object]) -> None:
-    """Try values of the space on the configuration: all of a grid, else each with the first values of the others.
+    """Check values of the space: all combinations of a grid, else each value with the first values of the others.
 
     Args:
-        space: what is varied.
-        check: raises UsageError where a configuration with these options is wrong.
+        space: the varied options.
+        check: raises UsageError if a configuration with these options is wrong.
 
     Raises:
-        UsageError: with the values that are wrong.
+        UsageError: with the first wrong values.
     """
     first = {name: dimension.samples[0] for name, dimension in space.items()}
     alone = ({**first, name: sample} for name, dimension in space.items() for sample in dimension.samples)
@@ -111,12 +111,12 @@ def check_space(space: Space, check: Callable[[Mapping[str, Any]], object]) -> N
 
 
 def values_of(space: Space, drawn: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what the drawn texts and numbers mean as options."""
+    """Return the drawn texts and numbers as values of the options."""
     return {name: dimension.value(drawn[name]) for name, dimension in space.items()}
 
 
 def _range(text: str) -> Range | None:
-    """Return the range that a text describes, None if it describes choices."""
+    """Return the range that a text describes; None for choices."""
     parts = text.split(":")
     if len(parts) == 1 or _number(parts[0]) is None:
         return None
@@ -155,7 +155,7 @@ def _choices(text: str) -> Choices:
 
 
 def _split(text: str) -> Iterator[str]:
-    """Cut at the commas that stand outside of brackets and quotes."""
+    """Split at commas outside of brackets and quotes."""
     depth, quote, start = 0, "", 0
     for position, character in enumerate(text):
         if quote:
@@ -170,7 +170,7 @@ def _split(text: str) -> Iterator[str]:
 
 
 def _literal(text: str) -> Any:
-    """Return the Python value that a text is, or the text itself where it is a word."""
+    """Return the Python value of a text; a word is its own value."""
     try:
         return ast.literal_eval(text)
     except (ValueError, SyntaxError, MemoryError, RecursionError) as error:

@@ -1,4 +1,4 @@
-"""Where a study is kept, and that it is the one that is asked for."""
+"""The storage of a study, the check of its terms, and the locks of trials."""
 
 import fcntl
 import json
@@ -23,17 +23,18 @@ _STORAGE_ERRORS = (
 
 
 def open_study(storage: str, name: str, folder: Path, terms: Mapping[str, Any], seed: int) -> tuple[optuna.Study, int]:
-    """Open a study, or make it, and return it with the seed that it was made with.
+    """Open a study, create it if needed, and return it with its seed.
 
     Args:
         storage: a journal file, or the URL of a database (``sqlite:///…``, ``postgresql://…``).
         name: of the study within the storage.
-        folder: where the lock of the study lies.
-        terms: what makes trials comparable, as plain values, in groups: the space, the objective, the configuration.
-        seed: of a study that is new.
+        folder: of the lock of the study.
+        terms: what must be equal for trials to be comparable, as plain values in groups: the space, the objective and
+            the configuration.
+        seed: of a new study.
 
     Raises:
-        UsageError: the storage cannot be used, or holds a study of that name that was made with other terms.
+        UsageError: the storage cannot be used, or has a study of this name with other terms.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     folder.mkdir(parents=True, exist_ok=True)
@@ -58,7 +59,7 @@ def open_study(storage: str, name: str, folder: Path, terms: Mapping[str, Any], 
 def _opened(storage: str) -> BaseStorage:
     if "://" in storage:
         return RDBStorage(storage)
-    # Absolute: Optuna recognises the lock of a dead process by a link to this path, which must lead there.
+    # The path must be absolute: Optuna recognises the lock of a dead process by a link to it.
     path = Path(storage).expanduser().absolute()
     lock = JournalFileSymlinkLock(str(path))
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -71,10 +72,10 @@ def _opened(storage: str) -> BaseStorage:
 
 
 def _mend(path: Path) -> None:
-    """Take off a last line that was cut short by a full disk or a crash; Optuna could not read on behind it.
+    """Remove an incomplete last line, left by a full disk or a crash: Optuna cannot read what follows it.
 
     Raises:
-        ValueError: the file is something else than a journal.
+        ValueError: the file is not a journal.
     """
     if not path.exists() or not path.stat().st_size:
         return
@@ -90,7 +91,7 @@ def _mend(path: Path) -> None:
 
 
 def _differences(was: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """Return what differs between two nested mappings, each as "name was this, is that"."""
+    """Return the differences of two nested mappings, each as "name was this, is that"."""
     found = []
     for name in {**was, **now}:
         before, after = was.get(name, "not set"), now.get(name, "not set")
@@ -102,12 +103,11 @@ def _differences(was: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
 
 
 class Claim:
-    """Holds a lock file until :meth:`release`.
+    """A lock file that is held until :meth:`release`.
 
-    The trial's own process inherits :attr:`descriptor`. If the sweep is killed and its trial lives on, nobody takes
-    this trial for abandoned; where both are gone, the system has let go and the trial can be taken up. (filelock does
-    not pass a lock on to another process.) Between nodes it needs a file system with flock: NFS, GPFS, CephFS, Lustre
-    mounted with ``flock``.
+    The process of the trial inherits :attr:`descriptor`. So the lock is held while the sweep or the trial is alive.
+    When both are dead the system releases it, and another sweep can continue the trial. (filelock cannot pass a lock to
+    another process.) Several nodes need a file system with flock: NFS, GPFS, CephFS, or Lustre mounted with ``flock``.
     """
 
     def __init__(self, path: Path, descriptor: int) -> None:
@@ -116,7 +116,7 @@ class Claim:
 
     @classmethod
     def take(cls, path: Path) -> Self | None:
-        """Return the lock, or None where another process holds it.
+        """Return the lock; None if another process holds it.
 
         Raises:
             RunError: the file system has no locks.
@@ -135,6 +135,6 @@ class Claim:
         return cls(path, descriptor)
 
     def release(self) -> None:
-        """Let go, and remove the file."""
+        """Release the lock and remove the file."""
         self._path.unlink(missing_ok=True)
         os.close(self.descriptor)

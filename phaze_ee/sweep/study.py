@@ -1,4 +1,4 @@
-"""The Optuna study behind a sweep: which values are tried next, what has been tried, by whom.
+"""The Optuna study of a sweep: which values were tried, by which process, and which are next.
 
 Optuna 5 takes 84 MB of disk with all it needs (22 MB beside what PHAZE-EE has anyway) and 1.4 s to import; it brings
 the search, and storage that several processes share. Ray Tune would take 494 MB and 10 s for a fleet of its own inside
@@ -29,7 +29,7 @@ from phaze_ee.workspace import Project
 
 @dataclass(frozen=True)
 class Attempt:
-    """A trial that this process works on, and what was drawn for it."""
+    """A trial of this process, and the values that were drawn for it."""
 
     number: int
     drawn: Mapping[str, Any]
@@ -37,17 +37,17 @@ class Attempt:
 
 
 class SweepStudy:
-    """Hands out the trials of a study; several processes, on several machines, may ask at once.
+    """Hands out the trials of a study, also to several processes on several machines.
 
-    Every change is made under one lock in ``folder``, so that no trial is drawn beyond ``limit``, no combination of a
-    grid twice, and none is worked on by two.
+    All changes are made under one lock in ``folder``. So at most ``limit`` trials are drawn, no combination of a grid
+    is drawn twice, and no two processes work on the same trial.
 
     Args:
         study: the study.
-        folder: holds the locks; it must be the same for all processes.
-        space: what is varied.
-        seed: with it, and the trials that are complete, the next values are determined.
-        limit: how many trials are drawn; of a grid, at most as many as it has combinations.
+        folder: of the locks, the same for all processes.
+        space: the varied options.
+        seed: determines the next values, together with the complete trials.
+        limit: the number of trials to draw; a grid has at most its number of combinations.
     """
 
     def __init__(self, study: optuna.Study, folder: Path, space: Space, seed: int, limit: int) -> None:
@@ -60,7 +60,7 @@ class SweepStudy:
         self._distributions = {name: _distribution(dimension) for name, dimension in space.items()}
 
     def next_attempt(self) -> Attempt | None:
-        """Return a trial that a dead process has left, else a new one; None where there is nothing left to start."""
+        """Return a trial that a dead process has left, else a new one; None if there are no more."""
         with self.lock:
             known = self._drop_half_drawn()
             for trial in known:
@@ -70,11 +70,11 @@ class SweepStudy:
                 return None
             drawn = self._draw(known)
             claim = Claim.take(self._lock_of(drawn.number))
-            assert claim is not None  # a number is given once
+            assert claim is not None  # numbers are never reused
             return Attempt(drawn.number, drawn.params, claim)
 
     def finish(self, attempt: Attempt, objective: float | None) -> None:
-        """Record how a trial ended; without an objective it has failed."""
+        """Record the end of a trial; it failed if it has no objective."""
         with self.lock:
             if objective is None:
                 self._study.tell(attempt.number, state=TrialState.FAIL)
@@ -83,18 +83,18 @@ class SweepStudy:
             attempt.claim.release()
 
     def trials(self) -> list[FrozenTrial]:
-        """Return the trials that were drawn, in that order."""
+        """Return the trials in the order in which they were drawn."""
         return [trial for trial in self._study.get_trials(deepcopy=False) if trial.params.keys() == self.space.keys()]
 
     def _drop_half_drawn(self) -> list[FrozenTrial]:
-        """Return the trials; one whose process died while its values were drawn has no project, and is given up."""
+        """Return the trials, without those whose process died while their values were drawn."""
         for trial in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             if trial.params.keys() != self.space.keys():
                 self._study.tell(trial.number, state=TrialState.FAIL)
         return self.trials()
 
     def _draw(self, known: list[FrozenTrial]) -> optuna.Trial:
-        """Draw a trial. The sampler is new each time: a sweep that is started again draws what it would have drawn."""
+        """Draw a trial with a new sampler, so that a restarted sweep draws the same values."""
         if is_grid(self.space):
             tried = [trial.params for trial in known]
             following = next(drawn for drawn in combinations(self.space) if drawn not in tried)
@@ -122,13 +122,13 @@ _STATES: dict[TrialState, Literal["complete", "failed", "running"]] = {
 
 
 def write_results(study: SweepStudy, base: Project, name: str, objective: str) -> SweepResults:
-    """Write ``sweep_results.json`` of a sweep and return what it holds.
+    """Write ``sweep_results.json`` of a sweep, and return the results.
 
     Args:
-        study: the study behind it.
-        base: the project that is swept over.
+        study: the study of the sweep.
+        base: the project whose options are varied.
         name: of the sweep.
-        objective: what it makes large.
+        objective: what the sweep maximises.
 
     Raises:
         RunError: it cannot be written.
@@ -137,7 +137,7 @@ def write_results(study: SweepStudy, base: Project, name: str, objective: str) -
         option: SweptOption(values=dimension.text, log=dimension.log if isinstance(dimension, Range) else None)
         for option, dimension in study.space.items()
     }
-    with study.lock:  # of several processes that end a trial, the last has the last word
+    with study.lock:  # of several processes that end trials at once, the last writes the final results
         trials = [_trial(trial, trial_project(base, name, trial.number)) for trial in study.trials()]
         results = SweepResults(project=base.name, study=name, objective=objective, space=space, trials=trials)
         results.write(base.sweeps / name / "sweep_results.json")

@@ -1,4 +1,4 @@
-"""The project of a trial: the configuration of the base project as it was, with the drawn values in it."""
+"""The project of a trial: the configuration of the base project, with the drawn values and copies of its files."""
 
 import shutil
 import textwrap
@@ -11,29 +11,31 @@ from phaze_ee.atomic import replacing
 from phaze_ee.config.options import Options
 from phaze_ee.config.template import render_config
 from phaze_ee.errors import UsageError
+from phaze_ee.registry import plugin_files
 from phaze_ee.workspace import Project
 
 _PATTERNS = ("train_files", "val_files", "test_files", "calibration_files")
-_CONFIGURATIONS = ("data_config", "network_config")  # small, and copied: the base may change its own
+# The Python files and the data configuration of the base are copied, because the base may change its own.
+_BASE_PLUGIN = "config/base_config.py"  # the copy of a configuration that registers parts itself
 _NOTE = """\
 Trial of sweep {study} over {base}, with {values}.
-The rest stands here as {base} had it, so that this project can be trained again whatever becomes of that one."""
+All other options are those of {base}, so that this project can be trained again even if that one changes."""
 
 
 def trial_project(base: Project, study: str, number: int) -> Project:
-    """Return the project of a trial, which need not exist yet."""
+    """Return the project of a trial, which may not exist yet."""
     return Project(base.workspace, f"{base.name}_{study}_{number:03d}")
 
 
 def make_trial(project: Project, base: Project, study: str, options: Options, drawn: Mapping[str, Any]) -> None:
-    """Write the project of a trial, unless an interrupted sweep has.
+    """Write the project of a trial, unless an interrupted sweep has written it.
 
     Args:
-        project: the trial's.
-        base: what is swept over.
+        project: the project of the trial.
+        base: the project whose options are varied.
         study: the name of the sweep.
         options: the whole configuration of the trial.
-        drawn: the options that are varied, as they were written or drawn.
+        drawn: the varied options, as they were written or drawn.
 
     Raises:
         UsageError: there is another project of that name.
@@ -43,27 +45,41 @@ def make_trial(project: Project, base: Project, study: str, options: Options, dr
     note = "\n".join(map(textwrap.fill, _NOTE.format(study=study, base=base, values=values).splitlines(), [118] * 2))
     text = render_config(str(project), _from_trial(base, options), note, mark="changed")
     if project.config.is_file():
-        if project.config.read_text(encoding="utf-8") != text:
+        if _settings(project.config.read_text(encoding="utf-8")) != _settings(text):
             raise UsageError(f"{project.root} is no trial of this sweep, or was edited; choose another --study NAME")
         return
     with replacing(project.config) as temporary:
         for folder in project.folders:
             folder.mkdir(parents=True, exist_ok=True)
-        for name in _CONFIGURATIONS:
-            _copy(getattr(options, name), base.root, project.root)
+        for name in (options.data_config, options.network_config, *options.plugins):
+            _copy(name, base.root, project.root)
+        if _registers_parts(base):
+            shutil.copyfile(base.config, project.root / _BASE_PLUGIN)
         temporary.write_text(text, encoding="utf-8")
 
 
 def _from_trial(base: Project, options: Options) -> dict[str, Any]:
-    """Return the options, with paths into the folder of the base as they are seen from the folder of a trial."""
+    """Return the options, with paths into the folder of the base rewritten for the folder of a trial."""
     values = options.model_dump()
     for name in _PATTERNS:
         values[name] = [_seen(base, pattern) for pattern in values[name]]
-    if options.cache_folder is None:  # what convert made for the base serves its trials too
+    if options.cache_folder is None:  # the jets that mode convert made for the base also serve its trials
         values["cache_folder"] = str((base.data / "cache").absolute())
+    if _registers_parts(base):
+        values["plugins"] = [*options.plugins, _BASE_PLUGIN]
     if options.init_from is not None:
         values["init_from"] = _seen(base, options.init_from)
     return values
+
+
+def _settings(text: str) -> list[str]:
+    """Return the lines that set options. The words around them may change with the version."""
+    lines = text.partition("def set_config")[2].split("\n")
+    return [line for line in lines if not line.lstrip().startswith("#") and line != "    c.plugins = []"]
+
+
+def _registers_parts(base: Project) -> bool:
+    return str(base.config.absolute()) in plugin_files()
 
 
 def _seen(base: Project, pattern: str) -> str:
@@ -77,7 +93,7 @@ def _copy(name: str | None, source: Path, target: Path) -> None:
 
 
 def _is_in(folder: Path, pattern: str) -> bool:
-    """Return whether a relative pattern is looked up in ``folder``, the current directory having nothing of it."""
+    """Return whether a relative pattern has matches in ``folder`` but not in the current directory."""
     if Path(pattern).expanduser().is_absolute():
         return False
     here, there = (

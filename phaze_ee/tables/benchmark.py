@@ -1,4 +1,4 @@
-"""What exits cost, as tables for a terminal of 80 columns."""
+"""Tables of the costs and times of exits."""
 
 from collections.abc import Iterable
 
@@ -13,7 +13,7 @@ _TIMES = ["jets/s", "p50 (ms)", "p95 (ms)", "p99 (ms)"]
 
 
 def benchmark_table(results: BenchmarkResults) -> Table:
-    """Return what each exit costs, beside how well it does where that is known."""
+    """Return the cost of each exit, and its accuracy if known."""
     table = empty_table(
         f"{results.project}: one jet of {results.particles} particles, {results.input_channels} input channels",
         ["MACs [M]", "of full", "weaver [M]", "parameters", "accuracy", "AUC"],
@@ -32,7 +32,7 @@ def benchmark_table(results: BenchmarkResults) -> Table:
 
 
 def head_table(results: BenchmarkResults) -> Table:
-    """Return what the branch of each exit costs alone."""
+    """Return the cost of each exit branch alone."""
     table = empty_table(
         f"exit branches alone: one jet of {results.particles} particles", ["thousand MACs", "of the full model"]
     )
@@ -45,7 +45,7 @@ def head_table(results: BenchmarkResults) -> Table:
 
 
 def comparison_table(projects: Iterable[tuple[str, EvaluationResults, BenchmarkResults]]) -> Table:
-    """Return how well the exits of several projects do, beside what they cost. A project's name heads its exits."""
+    """Return the accuracy and cost of the exits of several projects, grouped by project."""
     columns = ["accuracy", "AUC", "MACs [M]", "parameters"]
     table = empty_table("Comparison of projects", columns, first="project, exit")
     for column in table.columns[1:]:
@@ -65,7 +65,7 @@ def comparison_table(projects: Iterable[tuple[str, EvaluationResults, BenchmarkR
 
 
 def latency_table(latency: LatencyReport) -> Table:
-    """Return measured times of exits and policy, with the conditions under which they hold in the title."""
+    """Return the measured times of exits and policy; the title states the conditions."""
     table = empty_table(
         f"time a jet, {quantity(latency.threads, 'thread')}, {latency.device}, {latency.dtype}, "
         f"{latency.mean_multiplicity:.0f} particles on average",
@@ -77,8 +77,8 @@ def latency_table(latency: LatencyReport) -> Table:
 
 
 def curve_latency_table(latency: LatencyReport) -> Table:
-    """Return measured times of some policies of each cost-accuracy curve, which were all timed in equal batches."""
-    full = latency.entries[-1]  # of the largest batches, as the curves
+    """Return the measured times of some policies of each cost-accuracy curve, in batches of one size."""
+    full = latency.entries[-1]  # in the largest batches, as the curves
     table = empty_table(
         f"time a jet, some policies of the cost-accuracy curves, batches of {full.batch_size}",
         ["MACs of full", "leave early", *_TIMES],

@@ -1,4 +1,4 @@
-"""Results as tables for a terminal of 80 columns."""
+"""Tables of the results of mode evaluate."""
 
 from collections.abc import Mapping, Sequence
 
@@ -12,7 +12,7 @@ _EXITS_PER_TABLE = 4
 
 
 def evaluation_table(results: EvaluationResults) -> Table:
-    """Return how well each exit does."""
+    """Return accuracy, AUC, loss and calibration error of each exit."""
     table = empty_table(f"{results.project}: {results.jets:,} jets", ["accuracy", "AUC", "loss", "ECE"])
     for name, exit_ in results.exits.items():
         table.add_row(
@@ -26,7 +26,7 @@ def evaluation_table(results: EvaluationResults) -> Table:
 
 
 def rejection_tables(results: EvaluationResults) -> list[Table]:
-    """Return the background rejections, four exits to a table; no table where there are none."""
+    """Return the background rejections, with four exits per table; no tables without rejections."""
     columns = {exit_title(name): exit_.rejections for name, exit_ in results.exits.items() if exit_.rejections}
     names = list(columns)
     groups = [names[start : start + _EXITS_PER_TABLE] for start in range(0, len(names), _EXITS_PER_TABLE)]
@@ -34,7 +34,7 @@ def rejection_tables(results: EvaluationResults) -> list[Table]:
 
 
 def rejection_table(columns: Mapping[str, Sequence[Rejection]]) -> Table:
-    """Return background rejections, a column for each of several taggers; all have the same, and at least one."""
+    """Return background rejections with one column per tagger; all columns must have the same signals, at least one."""
     first_column = next(iter(columns.values()))
     background = class_title(first_column[0].background)
     table = empty_table(

@@ -1,4 +1,4 @@
-"""How well exits notice jets of another kind, as tables for a terminal of 80 columns."""
+"""Tables of the detection of out-of-distribution (OOD) jets."""
 
 from collections.abc import Mapping
 
@@ -10,13 +10,13 @@ from phaze_ee.tables.style import empty_table, in_percent
 
 
 def ood_tables(results: OODResults) -> list[Table]:
-    """Return the AUROCs, and where jets leave if there is a policy."""
+    """Return the AUROCs and, if there is a policy, where jets leave."""
     leaving = [] if results.policy is None else [leaving_table(results.policy)]
     return [auroc_table(results), *leaving]
 
 
 def auroc_table(results: OODResults) -> Table:
-    """Return the AUROC of each score at each exit, and by the policy."""
+    """Return the AUROC of each score at each exit and by the policy."""
     names = list(dict.fromkeys(name for scores in results.exits.values() for name in scores))
     table = empty_table(
         f"AUROC of {results.ood_jets:,} OOD jets against {results.jets:,} jets of {results.project}",
@@ -31,7 +31,7 @@ def auroc_table(results: OODResults) -> Table:
 
 
 def leaving_table(policy: OODPolicy) -> Table:
-    """Return where the jets of both samples leave."""
+    """Return the shares of both samples that leave at each exit."""
     table = empty_table(
         f"Where jets leave by the policy of score {policy.score}", ["project's jets", "OOD jets"], first="exit"
     )
@@ -43,5 +43,5 @@ def leaving_table(policy: OODPolicy) -> Table:
 
 def _areas(scores: Mapping[str, OODDetection], names: list[str]) -> list[str]:
     found = [scores.get(name) for name in names]
-    # Three decimals whatever the error: a fourth would not fit into 80 columns.
+    # Always three decimals: a fourth would not fit into 80 columns.
     return ["-" if area is None else f"{area.auroc:.3f} ± {area.auroc_error:.3f}" for area in found]

@@ -1,17 +1,15 @@
-"""Placements of exits as tables for a terminal."""
-
-from collections.abc import Sequence
+"""Tables of the placements of exits."""
 
 from rich.table import Table
 
-from phaze_ee.results.placement import CandidateExit, PlacementPoint, PlacementResults
+from phaze_ee.results.placement import PlacementPoint, PlacementResults
 from phaze_ee.tables.style import empty_table, with_error
 
 _MOST_ROWS = 10
 
 
 def candidate_table(results: PlacementResults) -> Table:
-    """Return how well an exit at each stage does alone."""
+    """Return accuracy and cost of a single exit after each stage."""
     table = empty_table(
         f"{results.project}: exits ({results.exit_head}) at all stages",
         ["accuracy", "MACs of full"],
@@ -24,7 +22,7 @@ def candidate_table(results: PlacementResults) -> Table:
 
 
 def placement_table(results: PlacementResults) -> Table:
-    """Return the placements that no other beats, some of them where there are many, the recommended one in bold."""
+    """Return the Pareto-optimal placements, at most 10 of them and the recommended one, which is in bold."""
     table = empty_table(
         f"placements that no other beats, on {results.judging_jets:,} jets",
         ["MACs of full", "accuracy", "leave at each exit (%)"],
@@ -42,19 +40,8 @@ def placement_table(results: PlacementResults) -> Table:
     return table
 
 
-def costly_heads(candidates: Sequence[CandidateExit], exit_head: str) -> list[str]:
-    """Return a note where exits cost more than they can save."""
-    costly = [str(candidate.stage) for candidate in candidates if candidate.macs_share >= 1]
-    if not costly:
-        return []
-    return [
-        f"exits after stage {', '.join(costly)} cost more than the full model itself: the heads ({exit_head}) are too "
-        "large for this small network; try a smaller exit_head_width, or exit_head = 'linear', the smallest"
-    ]
-
-
 def _some(results: PlacementResults) -> list[PlacementPoint]:
-    """Return points spread evenly over the Pareto set, and the recommended one, which need not be part of it."""
+    """Return points spread evenly over the Pareto set, and the recommended one, which may be outside of it."""
     front = results.pareto
     chosen = {round(index * (len(front) - 1) / (_MOST_ROWS - 1)) for index in range(_MOST_ROWS)}
     points = [point for index, point in enumerate(front) if index in chosen and point != results.recommended]

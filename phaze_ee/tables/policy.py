@@ -1,19 +1,19 @@
-"""A judged exit policy as tables for a terminal of 80 columns."""
+"""Tables of exit policies: calibrated, and judged on other jets."""
 
 from rich.table import Table
 
-from phaze_ee.exits.policy_file import ExitPolicyFile, MixFigures
-from phaze_ee.names import class_title, exit_title
+from phaze_ee.exits.policy_file import ExitPolicyFile, RealisedFigures
+from phaze_ee.names import FULL_MODEL, class_title, exit_title
 from phaze_ee.results.policy import DynamicResults, MassShape, OperatingPoint
 from phaze_ee.tables.evaluation import rejection_table
 from phaze_ee.tables.style import empty_table, in_percent, with_error
 
 
 def dynamic_tables(dynamic: DynamicResults) -> list[Table]:
-    """Return all tables of a judged policy."""
+    """Return all tables of a judged policy that apply to it."""
     tables = [policy_table(dynamic), risk_table(dynamic), behaviour_table(dynamic), class_table(dynamic)]
     if dynamic.policy.rejections:
-        columns = {"full model": dynamic.exits["full_model"].all_leave.rejections, "policy": dynamic.policy.rejections}
+        columns = {"full model": dynamic.exits[FULL_MODEL].all_leave.rejections, "policy": dynamic.policy.rejections}
         tables.append(rejection_table(columns))
     tables += [curve_table(dynamic)] if dynamic.curves else []
     tables += [audit_table(dynamic)] if dynamic.exit_rates else []
@@ -21,7 +21,7 @@ def dynamic_tables(dynamic: DynamicResults) -> list[Table]:
 
 
 def policy_table(dynamic: DynamicResults) -> Table:
-    """Return the policy beside each exit alone, the full model and the bounds."""
+    """Return cost and accuracy of the policy, of each exit, of the full model and of the bounds."""
     table = empty_table(
         f"{dynamic.project}: policy of score {dynamic.policy.score}, {dynamic.jets:,} jets",
         ["MACs [M]", "of full", "accuracy"],
@@ -45,7 +45,7 @@ def policy_table(dynamic: DynamicResults) -> Table:
 
 
 def risk_table(dynamic: DynamicResults) -> Table:
-    """Return what leaving early costs on the judged jets, beside what the target allows."""
+    """Return the risks of leaving early on the judged jets, and the limits of the target."""
     policy = dynamic.policy
     table = empty_table(policy.target, ["on these jets", "allowed"], first="against the full model")
     for risk in policy.risks:
@@ -59,7 +59,7 @@ def risk_table(dynamic: DynamicResults) -> Table:
 
 
 def behaviour_table(dynamic: DynamicResults) -> Table:
-    """Return calibration and self-knowledge of each exit, and of the mixture."""
+    """Return calibration errors of exits and policy, and how well exits detect their own errors."""
     table = empty_table(
         "Calibration error (ECE), and what exits know of themselves",
         ["leave", "ECE all", "ECE leaving", "failure AUROC", "next differs"],
@@ -79,7 +79,7 @@ def behaviour_table(dynamic: DynamicResults) -> Table:
 
 
 def class_table(dynamic: DynamicResults) -> Table:
-    """Return where the jets of each class leave."""
+    """Return the shares of each class that leave at each exit."""
     table = empty_table("Where the jets of a class leave", ["jets", *map(exit_title, dynamic.exits)], first="class")
     for name, counts in dynamic.policy.exits_per_class.items():
         jets = sum(counts)
@@ -90,13 +90,13 @@ def class_table(dynamic: DynamicResults) -> Table:
 
 
 def curve_table(dynamic: DynamicResults) -> Table:
-    """Return the area under the cost-accuracy curve of each score, and its cheapest point near the full model."""
+    """Return the area under the cost-accuracy curve of each score, and its cheapest point near full accuracy."""
     table = empty_table(
         "Cost-accuracy curves: area, least share of MACs within 1 % of full accuracy",
         ["area", "MACs of full", "accuracy"],
         first="score",
     )
-    full = dynamic.exits["full_model"].all_leave
+    full = dynamic.exits[FULL_MODEL].all_leave
     for curve in dynamic.curves:
         near = [point for point in curve.points if point.accuracy >= full.accuracy - 0.01]
         best = min((*near, full), key=lambda point: point.macs_share)
@@ -110,7 +110,7 @@ def curve_table(dynamic: DynamicResults) -> Table:
 
 
 def audit_table(dynamic: DynamicResults) -> Table:
-    """Return how strongly the exit depends on each observable, and who needs the full model."""
+    """Return how strongly the exit depends on each observable, and the share of jets that need the full model."""
     table = empty_table(
         "Does the exit depend on it? Cramér's V, χ² test, share of the full model",
         ["V", "p-value", "in lowest bin", "highest"],
@@ -128,11 +128,11 @@ def audit_table(dynamic: DynamicResults) -> Table:
 
 
 def mass_table(dynamic: DynamicResults) -> Table:
-    """Return how far the cut shapes the background's mass, without and with early exits; there must be a mass audit."""
+    """Return how far the cut shapes the background's mass, with and without early exits; needs a mass audit."""
     mass = dynamic.mass
     assert mass is not None
     table = empty_table(
-        f"{class_title(mass.background)} mass behind the cut for {100 * mass.signal_efficiency:g} % of "
+        f"{class_title(mass.background)} mass after the cut for {100 * mass.signal_efficiency:g} % of "
         f"{class_title(mass.signal)}, against no cut",
         ["jets", "JSD", "random", "95 % below", "p-value"],
         first="tagger",
@@ -149,7 +149,7 @@ def _divergence(shape: MassShape) -> list[str]:
 
 
 def calibrated_risk_table(file: ExitPolicyFile) -> Table:
-    """Return the risks that were tested, and what they came to."""
+    """Return the tested risks with limit, observed rate and upper limit."""
     confidence = f"{1 - file.guarantee.delta:.4g}"
     columns = ["allowed", "lost", "of jets", "observed", f"limit at {confidence}"]
     table = empty_table(f"{file.project}: {file.target.name}, score {file.score.name}", columns, first="risk")
@@ -161,8 +161,8 @@ def calibrated_risk_table(file: ExitPolicyFile) -> Table:
 
 
 def calibrated_policy_table(file: ExitPolicyFile) -> Table:
-    """Return where jets leave and what it costs, for each mix of classes."""
-    table = empty_table("Where jets leave", ["threshold", *(f"share, {_mix(name)}" for name in file.realised)])
+    """Return where jets leave and what it costs, for each class prior."""
+    table = empty_table("Where jets leave", ["threshold", *(f"share, {_prior(name)}" for name in file.realised)])
     for index, name in enumerate(file.exit_names):
         threshold = f"{file.thresholds[index]:.4g}" if index < len(file.thresholds) else "the rest"
         shares = (f"{100 * figures.exit_shares[name]:.2f} %" for figures in file.realised.values())
@@ -175,19 +175,19 @@ def calibrated_policy_table(file: ExitPolicyFile) -> Table:
     return table
 
 
-def _mix(name: str) -> str:
+def _prior(name: str) -> str:
     return {"files": "files' mix", "prior": "class_prior"}[name]
 
 
-def _share(figures: MixFigures) -> str:
+def _share(figures: RealisedFigures) -> str:
     return in_percent(figures.cost_share, figures.cost_share_error)
 
 
-def _accuracy(figures: MixFigures) -> str:
+def _accuracy(figures: RealisedFigures) -> str:
     if figures.accuracy is None or figures.accuracy_error is None:
         return "not read"
     return with_error(figures.accuracy, figures.accuracy_error)
 
 
-def _full_accuracy(figures: MixFigures) -> str:
+def _full_accuracy(figures: RealisedFigures) -> str:
     return "not read" if figures.full_accuracy is None else f"{figures.full_accuracy:.4f}"

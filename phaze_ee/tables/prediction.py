@@ -1,4 +1,4 @@
-"""What mode predict says of its files, for a terminal."""
+"""The table, notes and drift warnings of mode predict."""
 
 from collections.abc import Sequence
 from functools import reduce
@@ -16,7 +16,13 @@ from phaze_ee.tables.style import empty_table, in_percent
 
 
 def prediction_table(earlier: Sequence[Manifest], made: Sequence[Manifest], seconds: float) -> Table:
-    """Return where the jets of all files left, and what that cost; the rate is that of the files made now."""
+    """Return where the jets of all files left, and the cost.
+
+    Args:
+        earlier: of files that were predicted before.
+        made: of files that were predicted now; the rate is theirs.
+        seconds: how long these took.
+    """
     manifests = [*earlier, *made]
     jets = sum(manifest.jets for manifest in manifests)
     rate = f", {sum(manifest.rows for manifest in made) / seconds:,.0f} jets/s" if made else ""
@@ -46,7 +52,7 @@ def _add_events(table: Table, reports: Sequence[BudgetReport]) -> None:
 
 
 def prediction_notes(jobs: Sequence[FileJob], earlier: Sequence[Manifest], made: Sequence[Manifest]) -> list[str]:
-    """Return what a user should know: what was there already, has no labels, or got another name."""
+    """Return notes on files that were already predicted, are empty, have no labels, or have been renamed."""
     manifests = [*earlier, *made]
     files = quantity(len(jobs), "file")
     empty = sum(not manifest.rows for manifest in manifests)
@@ -71,7 +77,7 @@ def _renamed(jobs: Sequence[FileJob]) -> str:
 
 
 def drift_lines(report: DriftReport) -> list[str]:
-    """Return what the monitoring found, a line for each alarm."""
+    """Return the result of the drift tests, with one line per alarm."""
     sample = f"{report.jets:,} jets against {report.reference_jets:,} of the calibration"
     level = f"significance {report.significance:g} for {len(report.tests)} tests together"
     if not report.alarms:
@@ -80,8 +86,8 @@ def drift_lines(report: DriftReport) -> list[str]:
         f"WARNING: these jets differ from the calibration jets, so that its promise may not hold: {sample}, {level}"
     ]
     lines += [f"  {test.name}: p = {test.p_value:.1g}; {test.change}" for test in report.alarms]
-    if report.only_the_mix:
-        lines.append("  jets with the same answer leave as before, so another mix of classes may be all there is")
+    if report.only_class_prior:
+        lines.append("  jets with the same answer leave as before: perhaps only the shares of the classes changed")
     elif any(test.name == ANSWER for test in report.alarms):
-        lines.append("  the answers changed too: another mix of classes raises these alarms as well")
+        lines.append("  the answers changed too: other shares of the classes also raise these alarms")
     return lines

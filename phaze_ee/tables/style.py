@@ -1,4 +1,4 @@
-"""What all tables share: the style, the width of a terminal, and how numbers with errors are written."""
+"""The style of all tables, their width, and how numbers with errors are written."""
 
 from math import floor, log10
 
@@ -6,10 +6,11 @@ from rich import box
 from rich.table import Table
 
 WIDTH = 80
+UNKNOWN = "-"
 
 
 def empty_table(title: str, columns: list[str], first: str = "exit") -> Table:
-    """Return a table in the style of all modes: ``first`` at the left, numbers at the right, no rows yet."""
+    """Return a table without rows: the column ``first`` is left-aligned, the others are right-aligned."""
     table = Table(
         title=title,
         title_justify="left",
@@ -26,7 +27,7 @@ def empty_table(title: str, columns: list[str], first: str = "exit") -> Table:
 
 
 def with_error(value: float, error: float) -> str:
-    """Return ``value ± error``, both to the decimal of the error's second significant digit."""
+    """Return ``value ± error``, both rounded to the second significant digit of the error."""
     if error == 0:
         return f"{value:.4g}"
     decimals = max(0, 1 - floor(log10(error)))
@@ -38,9 +39,6 @@ def in_percent(share: float, error: float) -> str:
     return f"{with_error(100 * share, 100 * error)} %"
 
 
-UNKNOWN = "-"
-
-
 def number(value: float | None, form: str) -> str:
-    """Return a number in a format, or a dash for what is not known."""
+    """Return a formatted number, or a dash for None."""
     return UNKNOWN if value is None else format(value, form)

@@ -1,4 +1,4 @@
-"""A sweep as a table for a terminal of 80 columns."""
+"""The table of a sweep."""
 
 from rich.table import Table
 
@@ -9,7 +9,7 @@ _LONGEST_HEADER = 12
 
 
 def sweep_table(results: SweepResults) -> Table:
-    """Return the trials, the best first; where one failed, its error stands below."""
+    """Return the trials, the best first; the errors of failed trials are in the caption."""
     table = empty_table(
         f"Study {results.study} over {results.project}", [*map(_header, results.space), "objective"], "trial"
     )
@@ -22,7 +22,7 @@ def sweep_table(results: SweepResults) -> Table:
 
 
 def _header(name: str) -> str:
-    """Return the name of an option, in two lines where it is long."""
+    """Return the name of an option, on two lines if it is long."""
     start, _, end = name.rpartition("_")
     return f"{start}_\n{end}" if start and len(name) > _LONGEST_HEADER else name
 

@@ -1,4 +1,4 @@
-"""What happens around the steps: checkpoints and the record of the curves."""
+"""Callbacks of the training: checkpoints, the training history and the progress bar."""
 
 import time
 from collections.abc import Callable
@@ -17,24 +17,26 @@ from phaze_ee.training.module import TaggerModule
 from phaze_ee.training.optim import AveragedWeights
 
 MakeCheckpoint = Callable[[TaggerModule, int, dict[str, float]], Checkpoint]
-
-
 _LATEST = "latest_model.pt"
-_KEPT = ("best_accuracy", "best_epoch", "improved_epoch", "_earlier")  # when a training is interrupted
+_KEPT = ("best_accuracy", "best_epoch", "improved_epoch", "_earlier")  # saved and restored with the training
 
 
 class Checkpoints(Callback):
     """Writes ``latest_model.pt``, ``best_model.pt`` and ``epoch_NNN.pt``.
 
-    The best model has the highest validation accuracy of the full model among the epochs in which exits are trained
-    (of equal epochs the later, whose exits have learned longer); with a frozen backbone, where the full model's is the
-    same in all epochs, the highest mean over the exits. Ctrl-C saves the state of that moment as the latest.
+    The best model has the highest validation accuracy of the full model among the epochs in which exits are trained; of
+    equal epochs it is the last, because its exits have learned longer. With a frozen backbone the accuracy of the full
+    model is constant, and the mean over the exits counts instead. Ctrl-C saves the current state as the latest model.
 
-    Best and periodic checkpoints of an earlier training move to ``previous`` with the first checkpoint of this one, so
-    that no mode takes an old model for the new; what stood there under the same name is replaced.
+    With the first checkpoint, best and periodic checkpoints of an earlier training are moved to the folder
+    ``previous``, so that no mode mistakes an old model for the new one. Files of the same name there are replaced.
 
-    With an ``average``, it is what models are made of, as it is what was validated. With ``patience``, the training
-    ends after so many epochs without a better model.
+    Args:
+        folder: for the checkpoints.
+        save_interval: epochs between two files ``epoch_NNN.pt``.
+        make: makes a checkpoint from the module, the epoch and its metrics.
+        average: if given, its averaged weights are saved, as they are what is validated.
+        patience: stop after this many epochs without a better model; 0: never.
     """
 
     def __init__(
@@ -53,7 +55,7 @@ class Checkpoints(Callback):
         self.best_accuracy = -1.0
         self.best_epoch: int | None = None
         self.improved_epoch: int | None = None
-        self._earlier: dict[str, int] | None = None  # names and times of change; None: the training has not begun
+        self._earlier: dict[str, int] | None = None  # names and modification times; None: the training has not begun
 
     def state_dict(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in _KEPT}
@@ -98,7 +100,7 @@ class Checkpoints(Callback):
         save_checkpoint(self.folder / _LATEST, checkpoint)
         for name, changed in (self._earlier or {}).items():
             path, previous = self.folder / name, self.folder / "previous" / name
-            # Where a training goes on, it may have done this before, and written its own under that name.
+            # A resumed training may have moved it before, and written its own file of that name.
             if path.is_file() and path.stat().st_mtime_ns == changed:
                 previous.parent.mkdir(exist_ok=True)
                 path.replace(previous)
@@ -106,7 +108,12 @@ class Checkpoints(Callback):
 
 
 class History(Callback):
-    """Writes the curves of the training after every epoch."""
+    """Writes losses and accuracies of all epochs to the training history, after every epoch.
+
+    Args:
+        path: the JSON file.
+        project: the name of the project.
+    """
 
     def __init__(self, path: Path, project: str) -> None:
         self.path = path
@@ -164,34 +171,18 @@ class History(Callback):
         )
 
 
-def _tagger_module(module: LightningModule) -> TaggerModule:
-    assert isinstance(module, TaggerModule)
-    return module
-
-
-def epoch_metrics(trainer: Trainer) -> dict[str, float]:
-    """The means over the epoch; Lightning marks those that it also has per step with a suffix."""
-    return {
-        name.removesuffix("_epoch"): float(value)
-        for name, value in trainer.callback_metrics.items()
-        if not name.endswith("_step")
-    }
-
-
-def _validated_accuracy(trainer: Trainer, module: TaggerModule) -> float | None:
-    interval = trainer.check_val_every_n_epoch
-    if interval is None or (trainer.current_epoch + 1) % interval:
-        return None
-    metrics = epoch_metrics(trainer)
-    return fmean(metrics[f"val/accuracy/{name}"] for name in module.judged_exits)
-
-
 class ProgressBar(Callback):
     """Shows loss and accuracy of the full model, jets per second and the time left.
 
-    The time left is that of the whole training. Where the output is not a terminal there are lines only. With a frozen
-    backbone the loss is the total: the full model's is a constant then. Without, the total rises with β even while
-    everything improves.
+    The time left is that of the whole training. If the output is not a terminal, only a line per epoch is printed. With
+    a frozen backbone the total loss is shown, because that of the full model is constant. Otherwise the total would
+    rise with β even while every loss falls.
+
+    Args:
+        console: where to print.
+        jets_per_epoch: on all processes together.
+        batches_per_epoch: on one process.
+        frozen: whether the training ends with a frozen backbone.
     """
 
     def __init__(self, console: Console, jets_per_epoch: int, batches_per_epoch: int, *, frozen: bool) -> None:
@@ -201,7 +192,7 @@ class ProgressBar(Callback):
         self.batches_per_epoch = batches_per_epoch
         self._bar: Progress | None = None
         self._task = TaskID(0)
-        self._start = (0.0, 0)  # when, and at which batch, the epoch began or went on
+        self._start = (0.0, 0)  # time and batch at which the epoch began or was resumed
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not trainer.is_global_zero or not self.console.is_terminal:
@@ -254,3 +245,25 @@ class ProgressBar(Callback):
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
+
+
+def epoch_metrics(trainer: Trainer) -> dict[str, float]:
+    """Return the means over the epoch. Lightning adds a suffix to those that it also has per step."""
+    return {
+        name.removesuffix("_epoch"): float(value)
+        for name, value in trainer.callback_metrics.items()
+        if not name.endswith("_step")
+    }
+
+
+def _tagger_module(module: LightningModule) -> TaggerModule:
+    assert isinstance(module, TaggerModule)
+    return module
+
+
+def _validated_accuracy(trainer: Trainer, module: TaggerModule) -> float | None:
+    interval = trainer.check_val_every_n_epoch
+    if interval is None or (trainer.current_epoch + 1) % interval:
+        return None
+    metrics = epoch_metrics(trainer)
+    return fmean(metrics[f"val/accuracy/{name}"] for name in module.judged_exits)

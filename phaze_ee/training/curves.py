@@ -1,4 +1,4 @@
-"""The curves of a training for TensorBoard, and what happens when they cannot be written."""
+"""Writes the curves of a training for TensorBoard, and reports if they cannot be written."""
 
 import threading
 from collections.abc import Iterator
@@ -12,14 +12,14 @@ from phaze_ee.errors import RunError
 
 
 def open_curves(folder: Path, hidden_from: int | None) -> TensorBoardLogger:
-    """Open TensorBoard's file now: later, a folder that cannot be written would end a training that has begun.
+    """Return the logger of TensorBoard, with its file open, so that a folder without write access is noticed at once.
 
     Args:
-        folder: the file goes to ``train`` below it.
-        hidden_from: the step from which earlier files of that folder are hidden; None: they are not.
+        folder: the file is written to its subfolder ``train``.
+        hidden_from: hide the curves in earlier files from this step on; None: show them.
 
     Raises:
-        RunError: it cannot be written.
+        RunError: the file cannot be written.
     """
     logger = TensorBoardLogger(folder, "train", version="", purge_step=hidden_from)
     try:
@@ -31,7 +31,7 @@ def open_curves(folder: Path, hidden_from: int | None) -> TensorBoardLogger:
 
 @contextmanager
 def reporting_lost_curves(folder: Path) -> Iterator[None]:
-    """Make one line of a full disk; TensorBoard's thread would print a traceback too.
+    """Report a full disk as one line, without the traceback that the thread of TensorBoard would print.
 
     Raises:
         RunError: the curves could not be written.
@@ -41,7 +41,7 @@ def reporting_lost_curves(folder: Path) -> Iterator[None]:
 
     def note(arguments: threading.ExceptHookArgs) -> None:
         if isinstance(arguments.thread, _AsyncWriterThread) and isinstance(arguments.exc_value, OSError):
-            failures.append(arguments.exc_value)  # it is raised again where the next number is written
+            failures.append(arguments.exc_value)  # it is raised again when the next number is written
         else:
             usual(arguments)
 

@@ -1,4 +1,4 @@
-"""The learning-rate range test (L. N. Smith, arXiv:1506.01186), as Lightning has it."""
+"""The learning-rate range test (L. N. Smith, arXiv:1506.01186), with the tuner of Lightning."""
 
 import io
 import math
@@ -17,29 +17,29 @@ from phaze_ee.machine import resolve_device
 from phaze_ee.models.tagger import Tagger
 from phaze_ee.results.training import LearningRateSearch
 from phaze_ee.training.lightning import hardware, quiet_lightning
-from phaze_ee.training.loaders import StepEpochs
+from phaze_ee.training.loaders import StepEpochs, TrainingBatches
 from phaze_ee.training.module import TaggerModule
 
 LOWEST, HIGHEST = 1e-6, 1.0
 STEPS = 100
-_SMOOTHING = 0.98  # Lightning's
-_REACH = 5  # steps to each side between which the loss is seen to fall
-_EPOCHS = 10**6  # more than the steps need, so that neither β nor validation knows a last one
+_SMOOTHING = 0.98  # of the running mean in Lightning
+_REACH = 5  # the slope of the loss is taken over this many steps to each side
+_EPOCHS = 10**6  # more than the test needs, so that no epoch is the last one
 
 
-def find_lr(tagger: Tagger, jets: Any, options: Options, project: str) -> LearningRateSearch:
+def find_lr(tagger: Tagger, jets: TrainingBatches, options: Options, project: str) -> LearningRateSearch:
     """Train while the learning rate rises exponentially, until the loss is four times its lowest value.
 
-    What is trained is what the first epoch trains, with the options' optimiser. The weights are as before afterwards.
+    It trains what the first epoch of a training trains, with the same optimiser. Afterwards the weights are restored.
 
     Args:
         tagger: the network with exits.
-        jets: a training loader, see :class:`phaze_ee.data.loaders.TrainingLoader`; it is walked as often as needed.
+        jets: training jets; they are iterated as often as needed.
         options: the whole configuration; its ``seed`` must be set.
-        project: what the result says of where it comes from.
+        project: the name of the project, for the result.
 
     Raises:
-        RunError: the loss is not finite or rises from the beginning, so that nothing can be suggested.
+        RunError: no rate can be suggested, because the loss is not finite or never falls.
     """
     assert options.seed is not None
     seed_everything(options.seed, workers=True, verbose=False)
@@ -58,7 +58,7 @@ def find_lr(tagger: Tagger, jets: Any, options: Options, project: str) -> Learni
             enable_progress_bar=False,
             use_distributed_sampler=False,
         )
-        one_epoch = StepEpochs(jets, STEPS)  # or β, and so the loss, would change on the way
+        one_epoch = StepEpochs(jets, STEPS)  # otherwise β, and so the loss, would change during the test
         found = Tuner(trainer).lr_find(
             module, one_epoch, min_lr=LOWEST, max_lr=HIGHEST, num_training=STEPS, update_attr=False
         )
@@ -72,8 +72,8 @@ def find_lr(tagger: Tagger, jets: Any, options: Options, project: str) -> Learni
 def _steepest(rates: list[float], losses: list[float]) -> float:
     """Return the rate at which the loss falls fastest with the logarithm of the rate.
 
-    Lightning's own suggestion is the steepest fall with the rate itself. Its differences are smallest at the lowest
-    rates, where the noise of a loss that does not change yet is divided by them.
+    The suggestion of Lightning is the steepest fall with the rate itself. At the lowest rates it divides the noise of a
+    constant loss by very small differences of the rate.
 
     Raises:
         RunError: the loss did not stay finite, or never falls.
@@ -84,12 +84,12 @@ def _steepest(rates: list[float], losses: list[float]) -> float:
         raise RunError("no learning rate can be suggested: the loss did not stay finite; look at the inputs")
     slope = (loss[2 * _REACH :] - loss[: -2 * _REACH]) / np.log(rate[2 * _REACH :] / rate[: -2 * _REACH])
     if slope.min() >= 0:
-        raise RunError("no learning rate can be suggested: the loss falls at none; look at the inputs")
+        raise RunError("no learning rate can be suggested: the loss never falls; look at the inputs")
     return float(rate[_REACH + slope.argmin()])
 
 
 def _unbiased(losses: list[float]) -> list[float]:
-    """Correct Lightning's running mean, which divides by the weight of one step too many; its first value is half."""
+    """Correct the running mean of Lightning, which counts one step too many in its normalisation."""
     return [loss * (1 - _SMOOTHING ** (step + 1)) / (1 - _SMOOTHING**step) for step, loss in enumerate(losses, start=1)]
 
 

@@ -6,7 +6,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import IO, Any, Self, final
+from typing import IO, Self, final
 
 import numpy as np
 import torch
@@ -18,18 +18,20 @@ from torch import Tensor, nn
 from phaze_ee.data.spans import ahead
 from phaze_ee.engine.engine import Engine
 from phaze_ee.errors import RunError
-from phaze_ee.models.frozen import CachedBackbone, CachedJets
+from phaze_ee.models.frozen import FrozenBackbone, FrozenJets
 from phaze_ee.models.tagger import Tagger
-from phaze_ee.training.loaders import Loaders
+from phaze_ee.training.loaders import Feed, Loaders, MadeAhead
 from phaze_ee.types import JetBatch, Jets, State, ragged_rows
+
+_GB = 1e9
 
 
 @final
 @dataclass(frozen=True)
-class CachedBatch:
+class FeatureBatch:
     """A batch of jets as :class:`phaze_ee.types.JetBatch`, with stored features in place of inputs."""
 
-    inputs: CachedJets
+    inputs: FrozenJets
     label_N: Int[Tensor, " N"]
 
     def __len__(self) -> int:
@@ -44,19 +46,19 @@ class Features:
     Each column holds the particles of all jets at one stage; those of a jet follow each other from ``first_N`` on.
     """
 
-    tagger: Tagger  # takes CachedJets, and shares its exits with the tagger that the features are of
+    tagger: Tagger  # takes FrozenJets, and shares its exits with the tagger that the features are of
     columns: tuple[Float[Tensor, "V _"], ...]
     first_N: Int[Tensor, " N"]
     count_N: Int[Tensor, " N"]
     logits_NK: Float[Tensor, "N K"]
     label_N: Int[Tensor, " N"]
 
-    def batch(self, index_N: Int[Tensor, " N"]) -> CachedBatch:
+    def batch(self, index_N: Int[Tensor, " N"]) -> FeatureBatch:
         """Return the jets at some positions."""
         count_N = self.count_N[index_N]
         row_V = ragged_rows(self.first_N[index_N], count_N)
         rows = tuple(column_VC.index_select(0, row_V) for column_VC in self.columns)
-        return CachedBatch(CachedJets(rows, count_N, self.logits_NK[index_N]), self.label_N[index_N])
+        return FeatureBatch(FrozenJets(rows, count_N, self.logits_NK[index_N]), self.label_N[index_N])
 
 
 class FeatureFiles:
@@ -133,7 +135,7 @@ class FeatureFiles:
         """Return what was written, mapped into memory; valid until the files are closed."""
         columns = tuple(map(self._map, self._files, self._channels))
         first_N, count_N, logits_NK, label_N = map(torch.cat, zip(*self._parts, strict=True))
-        tagger = self.tagger.with_backbone(CachedBackbone(self.tagger.backbone, self.tagger.exit_stages))
+        tagger = self.tagger.with_backbone(FrozenBackbone(self.tagger.backbone, self.tagger.exit_stages))
         return Features(tagger, columns, first_N, count_N, logits_NK, label_N)
 
     def _map(self, file: IO[bytes], channels: int) -> Float[Tensor, "V _"]:
@@ -143,57 +145,10 @@ class FeatureFiles:
         return torch.from_numpy(np.memmap(file, np.float32, mode="c", shape=(self._particles, channels)))
 
 
-class _Rows(nn.Module):
-    def forward(self, state: State) -> Float[Tensor, "V C"]:
-        return state.rows()
-
-
-def _write_all(file: IO[bytes], content: memoryview) -> None:
-    while len(content):  # what is not buffered may be written in part
-        content = content[file.write(content) :]
-
-
-_GB = 1e9
-
-
-@dataclass(frozen=True)
-class _CachedTraining:
-    """The batches of a training loader, epoch for epoch the same jets."""
-
-    features: Features
-    numbers: Any  # see TrainingLoader.numbered
-
-    @property
-    def jet_count(self) -> int:
-        return int(self.numbers.jet_count)
-
-    def __len__(self) -> int:
-        return len(self.numbers)
-
-    def set_epoch(self, epoch: int, first_batch: int = 0) -> None:
-        self.numbers.set_epoch(epoch, first_batch)
-
-    def __iter__(self) -> Iterator[CachedBatch]:
-        return ahead(self.features.batch(numbers.label_N) for numbers in self.numbers)
-
-
-@dataclass(frozen=True)
-class _CachedValidation:
-    """Batches as they were stored one after the other."""
-
-    features: Features
-    first: int
-    sizes: list[int]
-
-    def __iter__(self) -> Iterator[CachedBatch]:
-        index_N = torch.arange(self.first, self.first + sum(self.sizes))
-        return ahead(map(self.features.batch, torch.split(index_N, self.sizes)))
-
-
 @contextmanager
-def cached(
+def with_frozen_features(
     tagger: Tagger, loaders: Loaders, folder: Path, limit_gb: float, console: Console
-) -> Iterator[tuple[Tagger, Loaders]]:
+) -> Iterator[tuple[Tagger, Feed[JetBatch] | Feed[FeatureBatch]]]:
     """Yield a tagger that shares the exits, and loaders that give it features of the backbone, computed once.
 
     Above ``limit_gb``, both are those that were given, and the console says so.
@@ -227,8 +182,31 @@ def cached(
             f"{time.monotonic() - start:.0f} s, computed once",
             soft_wrap=True,
         )
-        validation = _CachedValidation(features, len(files) - sum(sizes), sizes)
-        yield features.tagger, Loaders(_CachedTraining(features, numbers), validation)
+        train = MadeAhead(numbers, lambda batch: features.batch(batch.label_N))
+        yield features.tagger, Feed(train, _StoredBatches(features, len(files) - sum(sizes), sizes))
+
+
+@dataclass(frozen=True)
+class _StoredBatches:
+    """Batches of stored features, in the order in which they were stored."""
+
+    features: Features
+    first: int
+    sizes: list[int]
+
+    def __iter__(self) -> Iterator[FeatureBatch]:
+        index_N = torch.arange(self.first, self.first + sum(self.sizes))
+        return ahead(map(self.features.batch, torch.split(index_N, self.sizes)))
+
+
+class _Rows(nn.Module):
+    def forward(self, state: State) -> Float[Tensor, "V C"]:
+        return state.rows()
+
+
+def _write_all(file: IO[bytes], content: memoryview) -> None:
+    while len(content):  # what is not buffered may be written in part
+        content = content[file.write(content) :]
 
 
 def _compute(

@@ -1,4 +1,4 @@
-"""torch.compile for the part of a training that costs."""
+"""Settings of the Lightning trainer, and torch.compile for the stages of the backbone."""
 
 import logging
 import re
@@ -22,9 +22,13 @@ from phaze_ee.machine import (
 )
 from phaze_ee.models.tagger import Tagger
 
+_PRECISIONS: dict[str, Literal["16-mixed", "bf16-mixed"]] = {"fp16": "16-mixed", "bf16": "bf16-mixed"}
+# Words in the messages of gloo, NCCL and the store of torch when the other end is gone.
+_LOST = ("onnection", "peer", "gloo", "NCCL", "Broken pipe")
+
 
 def hardware(options: Options) -> dict[str, Any]:
-    """Return where a Trainer computes, and in which precision: both as the options say."""
+    """Return the arguments of a Trainer for device and precision."""
     on_gpu = resolve_device(options.device).type == "cuda"
     return {
         "accelerator": "gpu" if on_gpu else "cpu",
@@ -34,7 +38,7 @@ def hardware(options: Options) -> dict[str, Any]:
 
 @contextmanager
 def quiet_lightning() -> Iterator[None]:
-    """Keep Lightning's advertisements and advice on workers out of a user's terminal."""
+    """Suppress the advertisements and the advice of Lightning."""
     loggers = [logging.getLogger(f"lightning.{part}") for part in ("pytorch", "fabric")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
@@ -48,10 +52,11 @@ def quiet_lightning() -> Iterator[None]:
             logger.setLevel(level)
 
 
-def _strategy(options: Options) -> dict[str, Any]:
+def strategy(options: Options) -> dict[str, Any]:
+    """Return the arguments of a Trainer for the number of processes and how they synchronise."""
     if not options.use_ddp and not launched_by_torchrun():
         return {"devices": 1}
-    # Where the backbone is frozen on the way, its parameters get no gradients from then on, which plain DDP waits for.
+    # After the backbone is frozen its parameters get no gradients, and plain DDP would wait for them.
     return {
         "strategy": "ddp_find_unused_parameters_true" if options.training_regime == "disjoint" else "ddp",
         "devices": processes_per_machine(),
@@ -59,12 +64,9 @@ def _strategy(options: Options) -> dict[str, Any]:
     }
 
 
-_PRECISIONS: dict[str, Literal["16-mixed", "bf16-mixed"]] = {"fp16": "16-mixed", "bf16": "bf16-mixed"}
-
-
 @contextmanager
-def _reporting_lost_processes() -> Iterator[None]:
-    """Make one line of what torch says when another process of the training has died."""
+def reporting_lost_processes() -> Iterator[None]:
+    """Report in one line that another process of the training has died."""
     try:
         yield
     except RuntimeError as error:
@@ -76,18 +78,9 @@ def _reporting_lost_processes() -> Iterator[None]:
         ) from error
 
 
-def _cause(error: RuntimeError) -> str:
-    """Return what torch says without the place in its sources, which stands before it in brackets."""
-    return re.sub(r"^RuntimeError: \[[^\]]*\] ", "", one_line(error)).split(". ")[0][:100]
-
-
-# Words in which torch's means of communication (gloo, NCCL, its own store) say that the other end is gone.
-_LOST = ("onnection", "peer", "gloo", "NCCL", "Broken pipe")
-
-
 @contextmanager
 def compiled_stages(tagger: Tagger) -> Iterator[None]:
-    """Run the backbone's stages through ``torch.compile`` for a while.
+    """Compile the stages of the backbone with ``torch.compile`` inside the context.
 
     Each stage is compiled for training and for evaluation, and once more when the length of batches begins to vary.
 
@@ -95,7 +88,7 @@ def compiled_stages(tagger: Tagger) -> Iterator[None]:
         RunError: torch cannot compile here, for example without a C++ compiler.
     """
     backbone: Any = tagger.backbone
-    # torch gives up, and goes on uncompiled, at 8 forms of one function; here each stage has its own
+    # By default torch compiles one function at most 8 times, then runs it uncompiled. Here each stage is one of these.
     with torch._dynamo.config.patch(recompile_limit=8 * len(backbone.stage_channels)), _quiet_compiler():
         backbone.stage = torch.compile(backbone.stage)
         try:
@@ -103,12 +96,17 @@ def compiled_stages(tagger: Tagger) -> Iterator[None]:
         except BackendCompilerFailed as error:
             raise RunError(f"torch.compile failed: {one_line(error)}; set use_compile = False") from error
         finally:
-            del backbone.stage  # the method of the class shows again
+            del backbone.stage  # uncovers the method of the class
+
+
+def _cause(error: RuntimeError) -> str:
+    """Return the message of torch without the location in its sources, which precedes it in brackets."""
+    return re.sub(r"^RuntimeError: \[[^\]]*\] ", "", one_line(error)).split(". ")[0][:100]
 
 
 @contextmanager
 def _quiet_compiler() -> Iterator[None]:
-    """Keep what torch says to the authors of its compiler out of a user's terminal."""
+    """Suppress the warnings of the compiler of torch."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module=r"torch\..*")
         yield

@@ -1,8 +1,8 @@
-"""Epochs of a chosen length: an epoch is a share of a pass through the jets, or several passes."""
+"""Batches of a training: epochs of a chosen length, and batches that a thread makes ahead."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any, final
+from typing import Generic, Protocol, TypeVar, final
 
 from torch import Tensor
 
@@ -10,27 +10,65 @@ from phaze_ee.config.options import TrainingOptions
 from phaze_ee.data.spans import ahead
 from phaze_ee.types import JetBatch
 
+BatchT = TypeVar("BatchT")
+BatchT_co = TypeVar("BatchT_co", covariant=True)
+
+
+class EpochBatches(Protocol[BatchT_co]):
+    """The batches of a training; one walk is an epoch."""
+
+    @property
+    def jet_count(self) -> int:
+        """Jets in an epoch."""
+
+    def __len__(self) -> int:
+        """Return the number of batches in an epoch."""
+
+    def set_epoch(self, epoch: int, first_batch: int = 0) -> None:
+        """Choose the epoch of the next walk, and the batch that it begins with."""
+
+    def __iter__(self) -> Iterator[BatchT_co]: ...
+
+
+class TrainingBatches(EpochBatches[JetBatch], Protocol):
+    """Shuffled batches of jets, see :class:`phaze_ee.data.loaders.TrainingLoader`."""
+
+    @property
+    def selected_count(self) -> int:
+        """Jets that pass the selection."""
+
+    def numbered(self) -> tuple[Iterable[JetBatch], "TrainingBatches"]:
+        """Return all jets once, and a loader of their numbers, as ``TrainingLoader.numbered`` does."""
+
 
 @dataclass(frozen=True)
-class Loaders:
+class Feed(Generic[BatchT_co]):
+    """What a training walks: its own batches and those of its validation."""
+
+    train: EpochBatches[BatchT_co]
+    val: Iterable[BatchT_co]
+
+
+@dataclass(frozen=True)
+class Loaders(Feed[JetBatch]):
     """The two loaders of a training, see :mod:`phaze_ee.data.loaders`."""
 
-    train: Any
-    val: Any
+    train: TrainingBatches
+    val: Iterable[JetBatch]
 
 
 @final
 class StepEpochs:
-    """A training loader whose epochs have ``steps`` batches; each goes on in the jets where the one before ended.
+    """A training loader whose epochs have ``steps`` batches; each epoch continues where the last one ended.
 
     Every jet still comes exactly once in each pass, whatever the epochs.
 
     Args:
-        loader: the loader of whole passes, see :class:`phaze_ee.data.loaders.TrainingLoader`.
+        loader: the loader of whole passes.
         steps: batches in an epoch.
     """
 
-    def __init__(self, loader: Any, steps: int) -> None:
+    def __init__(self, loader: TrainingBatches, steps: int) -> None:
         self._loader, self._steps = loader, steps
         self._first, self._left = 0, steps
         self.jet_count = round(loader.jet_count * steps / len(loader))
@@ -41,18 +79,18 @@ class StepEpochs:
     @property
     def selected_count(self) -> int:
         """Jets that pass the selection."""
-        return int(self._loader.selected_count)
+        return self._loader.selected_count
 
     def set_epoch(self, epoch: int, first_batch: int = 0) -> None:
         """Choose the epoch of the next walk, and the batch that it begins with."""
         self._first, self._left = epoch * self._steps + first_batch, self._steps - first_batch
 
-    def numbered(self) -> tuple[Any, "StepEpochs"]:
+    def numbered(self) -> tuple[Iterable[JetBatch], "StepEpochs"]:
         """Return all jets once, and a loader of their numbers, as ``TrainingLoader.numbered`` does."""
         jets, numbers = self._loader.numbered()
         return jets, StepEpochs(numbers, self._steps)
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Iterator[JetBatch]:
         position, left = self._first, self._left
         while left:
             passed, batch = divmod(position, len(self._loader))
@@ -62,7 +100,7 @@ class StepEpochs:
                 position, left = position + 1, left - 1
 
 
-def with_epoch_length(loader: Any, options: TrainingOptions, processes: int = 1) -> Any:
+def with_epoch_length(loader: TrainingBatches, options: TrainingOptions, processes: int = 1) -> TrainingBatches:
     """Return the loader with epochs as long as the options say.
 
     Args:
@@ -76,28 +114,36 @@ def with_epoch_length(loader: Any, options: TrainingOptions, processes: int = 1)
 
 
 @final
-class Pinned:
-    """A training loader whose next batch a thread makes, in page-locked memory, while the current one is used.
-
-    From such memory a GPU fetches a batch by itself, while it computes.
+class MadeAhead(Generic[BatchT, BatchT_co]):
+    """The batches that ``make`` makes of those of a loader. A thread makes the next while the current one is used.
 
     Args:
-        loader: see :class:`phaze_ee.data.loaders.TrainingLoader`.
-        pin: moves a tensor to page-locked memory.
+        loader: its epochs are kept.
+        make: called with each batch.
     """
 
-    def __init__(self, loader: Any, pin: Callable[[Tensor], Tensor] = Tensor.pin_memory) -> None:
-        self._loader, self._pin = loader, pin
+    def __init__(self, loader: EpochBatches[BatchT], make: Callable[[BatchT], BatchT_co]) -> None:
+        self._loader, self._make = loader, make
         self.jet_count = loader.jet_count
 
     def __len__(self) -> int:
         return len(self._loader)
 
     def set_epoch(self, epoch: int, first_batch: int = 0) -> None:
+        """Choose the epoch of the next walk, and the batch that it begins with."""
         self._loader.set_epoch(epoch, first_batch)
 
-    def __iter__(self) -> Iterator[JetBatch]:
-        return ahead(map(self._pinned, self._loader))
+    def __iter__(self) -> Iterator[BatchT_co]:
+        return ahead(map(self._make, self._loader))
 
-    def _pinned(self, batch: JetBatch) -> JetBatch:
-        return replace(batch, inputs=batch.inputs.map(self._pin), label_N=self._pin(batch.label_N))
+
+def pinned(
+    loader: EpochBatches[JetBatch], pin: Callable[[Tensor], Tensor] = Tensor.pin_memory
+) -> MadeAhead[JetBatch, JetBatch]:
+    """Return the loader with batches in page-locked memory, from which a GPU copies them while it computes.
+
+    Args:
+        loader: the batches.
+        pin: copies a tensor to page-locked memory.
+    """
+    return MadeAhead(loader, lambda batch: replace(batch, inputs=batch.inputs.map(pin), label_N=pin(batch.label_N)))

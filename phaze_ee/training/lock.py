@@ -15,13 +15,13 @@ from phaze_ee.errors import RunError, UsageError
 
 @contextmanager
 def training_lock(path: Path) -> Iterator[None]:
-    """Hold ``path`` for this process, so that no second training writes to the same project.
+    """Lock ``path`` for this process, so that no second training writes to the same project.
 
-    The system lets go of the lock when the process ends, however it ends: what a killed training leaves behind blocks
-    nobody, and what it had half written in the folder is removed. Beside the lock stands who holds it, for the message.
+    The operating system releases the lock when the process ends, for any reason, so that the files of a killed training
+    block no other. Its temporary files in the folder are removed. A JSON file next to the lock names its owner.
 
     Raises:
-        UsageError: another process holds it.
+        UsageError: another process has the lock.
         RunError: the folder cannot be written to, or its file system has no locks.
     """
     holder = path.with_suffix(".json")
@@ -41,7 +41,7 @@ def training_lock(path: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        # While it is held: who opened the file before finds that it has no name any more, and opens another.
+        # Removed while locked: a process that has opened the file notices that it is deleted, and opens a new one.
         for left in (holder, path):
             with suppress(OSError):
                 left.unlink()

@@ -1,4 +1,4 @@
-"""What Lightning trains: a tagger, the full model's loss, and the losses of its exits."""
+"""The Lightning module: a tagger, the loss of the full model, and the losses of its exits."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -18,7 +18,7 @@ from phaze_ee.config.options import ExitOptions, TrainingOptions
 from phaze_ee.errors import RunError
 from phaze_ee.models.tagger import Tagger
 from phaze_ee.training.bad_batches import BadBatches, save_batch
-from phaze_ee.training.losses import EXIT_LOSSES, TargetLoss, beta_at
+from phaze_ee.training.losses import TargetLoss, beta_at, make_loss
 from phaze_ee.training.optim import build_optimizer
 from phaze_ee.types import JetBatch
 
@@ -26,13 +26,13 @@ from phaze_ee.types import JetBatch
 @final
 @dataclass
 class RunningMeans:
-    """The sums of some values over jets, and how many jets that were."""
+    """The sums of some values over jets, and the number of jets."""
 
     jets: int = 0
     sums: dict[str, float | Tensor] = field(default_factory=dict)  # tensors stay on their device until they are read
 
     def add(self, values: Mapping[str, float | Tensor], jets: int) -> None:
-        """Add the means over some jets."""
+        """Add the mean values over some jets."""
         self.jets += jets
         for name, value in values.items():
             added = value.double() if isinstance(value, Tensor) else value
@@ -40,18 +40,20 @@ class RunningMeans:
 
     @property
     def means(self) -> dict[str, float | Tensor]:
-        """The mean of each value; there must be jets."""
+        """The mean of each value over all jets; there must be some."""
         return {name: value / self.jets for name, value in self.sums.items()}
 
     def copy(self) -> Self:
+        """Return the same sums, which later additions to this object do not change."""
         return type(self)(self.jets, dict(self.sums))
 
     def state_dict(self) -> dict[str, Any]:
-        """Return plain values."""
+        """Return the state as plain values."""
         return {"jets": self.jets, "sums": {name: float(value) for name, value in self.sums.items()}}
 
     @classmethod
     def from_state_dict(cls, state: Mapping[str, Any]) -> Self:
+        """Return the sums of :meth:`state_dict`."""
         return cls(state["jets"], dict(state["sums"]))
 
 
@@ -67,17 +69,17 @@ class Terms:
 class TaggerModule(LightningModule):
     """Minimises CE(full model) + Σ β_k(epoch) × exit loss_k.
 
-    With ``freeze_backbone``, and in the second phase of the regime ``disjoint``, the first term is a constant, and the
-    backbone stays in evaluation mode: no statistics of a normalisation change either, and a packed backbone runs in its
-    form for inference. A second phase is a training of its own: a fresh optimiser, and the learning rates from the
-    start. Where the link between exits has parameters, exit loss_k includes the cross-entropy of the linked answer.
+    With ``freeze_backbone``, and in the second phase of the regime ``disjoint``, the first term is a constant and the
+    backbone stays in evaluation mode. So the statistics of normalisations do not change, and a packed backbone runs as
+    in inference. The second phase starts with a new optimiser and the learning-rate schedule from the beginning. If the
+    link between exits has parameters, exit loss_k includes the cross-entropy of the linked answer.
 
     Args:
         tagger: the network with exits, trained in place.
         options: exit losses and their weights β.
         training: optimiser and epochs.
         total_steps: optimiser steps of the whole training, for the schedule.
-        bad_batch: where a batch is written whose loss is not finite.
+        bad_batch: file for a batch with a non-finite loss, written before the training stops.
     """
 
     def __init__(
@@ -95,16 +97,16 @@ class TaggerModule(LightningModule):
         self.exit_options = options
         self.training_options = training
         self.total_steps = total_steps
-        self.exit_loss = EXIT_LOSSES[options.exit_loss_strategy](options)
-        self.answer_loss = TargetLoss(detach=True)
+        self.exit_loss = make_loss(options.exit_loss_strategy, options)
+        self.answer_loss = TargetLoss(options, detach=True)
         self.frozen = False
-        self.so_far = RunningMeans()  # of this epoch
-        self._before: RunningMeans | None = None  # what of this epoch came before an interruption, if not yet logged
+        self.so_far = RunningMeans()  # over this epoch
+        self._earlier: RunningMeans | None = None  # before an interruption in this epoch, until logged
         if options.freeze_backbone:
             self._freeze_backbone()
 
     def _freeze_backbone(self) -> None:
-        self.tagger.backbone.requires_grad_(False).eval()  # Lightning calls no train() before the first validation
+        self.tagger.backbone.requires_grad_(False).eval()  # Lightning does not call train() before the first validation
         self.frozen = True
 
     @property
@@ -121,7 +123,7 @@ class TaggerModule(LightningModule):
 
     @property
     def judged_exits(self) -> tuple[str, ...]:
-        """The exits by whose mean validation accuracy a model is chosen: the full model, unless it does not learn."""
+        """The exits whose mean validation accuracy selects the best model: the full model, unless it is frozen."""
         names = self.tagger.exit_names
         return names[:-1] if self.frozen else names[-1:]
 
@@ -133,7 +135,7 @@ class TaggerModule(LightningModule):
 
     @property
     def trains_exits(self) -> bool:
-        """Whether the exits learn in this epoch; true for a network that has none."""
+        """Whether the exits learn in this epoch; True for a network without exits."""
         return not self.tagger.exit_stages or any(self.beta)
 
     def terms(self, batch: JetBatch) -> Terms:
@@ -172,22 +174,22 @@ class TaggerModule(LightningModule):
             steps = {f"{name}_step": value for name, value in values.items()}
             self.log_dict(steps, on_step=True, on_epoch=False, batch_size=jets)
             self.so_far.add(values, jets)
-            if self._before is not None:
-                self._log_mean(self._before.means, self._before.jets)
-                self._before = None
+            if self._earlier is not None:
+                self._log_mean(self._earlier.means, self._earlier.jets)
+                self._earlier = None
         self._log_mean(values, jets)
 
     def _log_mean(self, values: Mapping[str, float | Tensor], jets: int) -> None:
         self.log_dict(dict(values), on_step=False, on_epoch=True, batch_size=jets, sync_dist=True)
 
-    def go_on_from(self, before: RunningMeans) -> None:
-        """Let the means of the current epoch include what came before an interruption."""
-        self._before, self.so_far = before, before.copy()
+    def go_on_from(self, earlier: RunningMeans) -> None:
+        """Continue the means of the current epoch from those before an interruption."""
+        self._earlier, self.so_far = earlier, earlier.copy()
 
     def optimizer_step(
         self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Callable[[], Any] | None = None
     ) -> None:
-        with self.bad_batches.leaving_out_the_step():
+        with self.bad_batches.skipping_the_step():
             super().optimizer_step(epoch, batch_idx, optimizer, self.bad_batches.wrapped(optimizer_closure))
 
     def _stop(self, terms: Terms, batch: JetBatch, batch_idx: int) -> None:
@@ -199,26 +201,26 @@ class TaggerModule(LightningModule):
             save_batch(batch, self.bad_batch)
         raise RunError(
             f"the loss is not finite in epoch {self.current_epoch + 1}, batch {batch_idx + 1} ({losses}){where}; lower "
-            "lr, set gradient_clip, or check the inputs, and start anew with --fresh; latest_model.pt holds the last "
+            "lr, set gradient_clip, or check the inputs, and start again with --fresh; latest_model.pt holds the last "
             "whole epoch"
         )
 
     def on_train_start(self) -> None:
-        self._validate_the_last_epoch()  # a training that goes on within an epoch does not start it
+        self._validate_the_last_epoch()  # a training that is resumed within an epoch does not start the epoch
 
     def on_train_epoch_start(self) -> None:
         if self._second_phase_begins:
             self._freeze_backbone()
-            # A fresh optimiser, of the exits alone: the old one would still move frozen weights, by Lookahead.
+            # A new optimiser, for the exits only: Lookahead in the old one would still move frozen weights.
             self.trainer.strategy.setup_optimizers(self.trainer)
-        self._before, self.so_far = None, RunningMeans()
+        self._earlier, self.so_far = None, RunningMeans()
         loader: Any = self.trainer.train_dataloader
         loader.set_epoch(self.current_epoch)
         self.log_dict({f"beta/{name}": beta for name, beta in zip(self.tagger.exit_names, self.beta, strict=False)})
         self._validate_the_last_epoch()
 
     def _validate_the_last_epoch(self) -> None:
-        """Do so whatever val_interval says: otherwise a run could end without a best model."""
+        """Validate after the last epoch for any ``val_interval``; otherwise a run could end without a best model."""
         if self.current_epoch == self.training_options.epochs - 1:
             self.trainer.check_val_every_n_epoch = 1
 
@@ -227,7 +229,7 @@ class TaggerModule(LightningModule):
         options = self.exit_options
         return options.ends_frozen and not self.frozen and self.current_epoch >= options.zero_epochs
 
-    # A training that goes on from its second phase needs this before it gets its optimiser.
+    # A training that is resumed in its second phase must be frozen before the optimiser is made.
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["backbone_frozen"] = self.frozen
 
@@ -242,7 +244,7 @@ class TaggerModule(LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def _trained_now(self) -> tuple[nn.Module, int]:
-        """Return what the optimiser of this phase trains, frozen parts aside, and for how many epochs."""
+        """Return the module that the optimiser of this phase trains, and for how many epochs."""
         options, epochs = self.exit_options, self.training_options.epochs
         if options.training_regime != "disjoint":
             return self.tagger, epochs
@@ -256,8 +258,8 @@ class TaggerModule(LightningModule):
         gradient_clip_val: int | float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
-        # Two norms, one for the backbone and one for the heads: with one norm over both, the exits of a detached
-        # strategy would still shorten the backbone's steps.
+        # The backbone and the heads are clipped separately. With one norm over both, exits that are detached from the
+        # backbone would still shorten its steps.
         limit = self.training_options.gradient_clip
         if limit > 0:
             exits = chain(self.tagger.heads.parameters(), self.tagger.link.parameters())

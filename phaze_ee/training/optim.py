@@ -1,4 +1,4 @@
-"""Optimisers with weight decay where it belongs, and learning rates that change step by step."""
+"""Optimisers, learning-rate schedules, weight decay and averaged weights."""
 
 import math
 import operator
@@ -18,13 +18,17 @@ from weaver.utils.nn.optimizer.radam import RAdam
 
 from phaze_ee.config.options import TrainingOptions
 
+_KEY = "lookahead"
+_FLAT_SHARE = 0.7
+_FINAL_SHARE = 0.01
+
 
 @final
 class AveragedWeights(EMAWeightAveraging):
-    """Lightning's exponential moving average; parameters and BatchNorm's statistics alike, after every step.
+    """An exponential moving average over steps, of parameters and of the statistics of BatchNorm.
 
     Args:
-        decay: the share of the average that each step keeps.
+        decay: the fraction of the average that is kept in each step.
     """
 
     def __init__(self, decay: float) -> None:
@@ -32,7 +36,7 @@ class AveragedWeights(EMAWeightAveraging):
 
     @contextmanager
     def applied(self, module: LightningModule) -> Iterator[None]:
-        """Put the average in the place of the weights for a while."""
+        """Replace the weights by their average inside the context."""
         self._swap_models(module)
         try:
             yield
@@ -40,19 +44,16 @@ class AveragedWeights(EMAWeightAveraging):
             self._swap_models(module)
 
 
-_KEY = "lookahead"
-
-
 @final
 class Ranger(Lookahead):  # type: ignore[misc]  # weaver has no types
     """RAdam (arXiv:1908.03265) with Lookahead (arXiv:1907.08610), as ``weaver.utils.nn.optimizer.ranger.Ranger``.
 
-    weaver's ``state_dict`` leaves out Lookahead's slow weights and its counter, so that a training that is resumed from
-    it takes other steps than one that was never interrupted. This one has them.
+    The ``state_dict`` of weaver lacks the slow weights and the step counter of Lookahead, so that a resumed training
+    would take other steps than one without interruption. Here it has them.
     """
 
     def __init__(self, groups: Iterable[dict[str, Any]], lr: float) -> None:
-        # The values of weaver's Ranger.
+        # The parameters of Ranger in weaver.
         super().__init__(RAdam(groups, lr=lr, betas=(0.95, 0.999), eps=1e-5, weight_decay=0), alpha=0.5, k=6)
 
     def state_dict(self) -> dict[str, Any]:
@@ -71,15 +72,12 @@ class Ranger(Lookahead):  # type: ignore[misc]  # weaver has no types
         return [self.state[weight]["cached_params"] for group in self.param_groups for weight in group["params"]]
 
 
-# AdamW with weaver's betas, so that runs compare; Adam as torch has it.
+# AdamW has the betas of weaver, so that runs can be compared; Adam has those of torch.
 OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
     "ranger": Ranger,
     "adamw": lambda groups, lr: AdamW(groups, lr=lr, betas=(0.95, 0.999)),
     "adam": Adam,
 }
-
-_FLAT_SHARE = 0.7
-_FINAL_SHARE = 0.01
 
 
 def flat_decay(step: int, total_steps: int) -> float:
@@ -91,7 +89,7 @@ def flat_decay(step: int, total_steps: int) -> float:
 
 
 def cosine(step: int, total_steps: int) -> float:
-    """Return half a cosine, from 1 to 0 just behind the last step."""
+    """Return half a cosine, from 1 at the first step to 0 just after the last."""
     return 0.5 * (1.0 + math.cos(math.pi * min(1.0, step / max(1, total_steps))))
 
 
@@ -114,8 +112,8 @@ LR_SCHEDULES: dict[str, Callable[[int, int], float]] = {
 def parameter_groups(module: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
     """Split parameters into those with weight decay and those without, as weaver does.
 
-    Biases and normalisation weights (all vectors) have none, nor have those that a part of the module names in a method
-    ``no_weight_decay``, as ParT's class token.
+    Biases and weights of normalisations (all vectors) have none, nor have parameters that a submodule names in a method
+    ``no_weight_decay``, such as the class token of ParT.
     """
     named = {id(weight) for part in module.modules() for weight in _named_without_decay(part)}
     trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
@@ -126,14 +124,14 @@ def parameter_groups(module: nn.Module, weight_decay: float) -> list[dict[str, A
     ]
 
 
-def _named_without_decay(part: nn.Module) -> list[nn.Parameter]:
-    names: Callable[[], Iterable[str]] | None = getattr(part, "no_weight_decay", None)
-    return [] if names is None else [part.get_parameter(name) for name in names()]
-
-
 def build_optimizer(module: nn.Module, options: TrainingOptions, total_steps: int) -> tuple[Optimizer, LambdaLR]:
-    """Return the optimiser and its schedule, which is to be advanced once per step."""
+    """Return the optimiser, and its schedule, which must be advanced after every step."""
     groups = parameter_groups(module, options.weight_decay)
     optimizer = OPTIMIZERS[options.optimizer](groups, lr=options.lr)
     schedule = LR_SCHEDULES[options.lr_schedule]
     return optimizer, LambdaLR(optimizer, lambda step: schedule(step, total_steps))
+
+
+def _named_without_decay(part: nn.Module) -> list[nn.Parameter]:
+    names: Callable[[], Iterable[str]] | None = getattr(part, "no_weight_decay", None)
+    return [] if names is None else [part.get_parameter(name) for name in names()]

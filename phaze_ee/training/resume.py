@@ -1,4 +1,4 @@
-"""The state from which an interrupted training goes on, bit for bit as if it had never stopped."""
+"""Saves and restores an interrupted training, so that the result is bit for bit that of a training without a stop."""
 
 import io
 import logging
@@ -24,15 +24,15 @@ from phaze_ee.training.module import RunningMeans, TaggerModule
 _log = logging.getLogger(__name__)
 
 _KEY = "phaze_ee"
-_PREEMPTION = (signal.SIGTERM, signal.SIGUSR1)  # what SLURM and HTCondor send before they take a node away
+_PREEMPTION = (signal.SIGTERM, signal.SIGUSR1)  # what SLURM and HTCondor send before they stop a job
 
 
 @final
 class AtomicCheckpoints(TorchCheckpointIO):
-    """Lightning's way of writing checkpoints, but whole or not at all, and the one before is kept beside it."""
+    """Writes the checkpoints of Lightning completely or not at all, and keeps the previous one."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        # torch reports a full disk as a RuntimeError of its own; bytes written here report it as the system does.
+        # For a full disk torch raises a RuntimeError of its own; writing bytes raises the OSError of the system.
         buffer = io.BytesIO()
         torch.save(checkpoint, buffer)
         with replacing(Path(path)) as temporary:
@@ -42,30 +42,39 @@ class AtomicCheckpoints(TorchCheckpointIO):
 
 
 def previous(path: Path) -> Path:
-    """Return where the state before the last one stands."""
+    """Return the path of the previous state."""
     return path.with_stem(f"{path.stem}_previous")
 
 
 @dataclass(frozen=True)
 class ResumePoint:
-    """Where a training stood: the file for Lightning, and what else is needed to go on."""
+    """The saved state of a training.
+
+    Attributes:
+        path: the checkpoint of Lightning.
+        epoch: the epoch to continue, from 0.
+        batch: how many batches of that epoch are done.
+        step: the optimiser steps that are done.
+        run: the settings of the training (:func:`phaze_ee.training.run.run_record`).
+    """
 
     path: Path
     epoch: int
-    batch: int  # batches of that epoch that are done
+    batch: int
     step: int
-    run: dict[str, Any]  # what the training was started with
+    run: dict[str, Any]
 
     @property
     def described(self) -> str:
+        """The epoch and batch in words, counted from 1."""
         return f"epoch {self.epoch + 1}" + (f", batch {self.batch + 1}" if self.batch else "")
 
 
 def find_resume_point(path: Path) -> ResumePoint | None:
-    """Return the last state that was written and can be read, or None.
+    """Return the last saved state that can be read; None if there is none.
 
-    A file that is cut short (the machine went down before it was on disk) is left aside, with a notice, for the one
-    before.
+    If the file is incomplete, because the machine stopped before it was on disk, the previous state is used, with a
+    warning.
     """
     for candidate in (path, previous(path)):
         if not candidate.is_file():
@@ -75,28 +84,28 @@ def find_resume_point(path: Path) -> ResumePoint | None:
             own = content[_KEY]
             return ResumePoint(candidate, own["epoch"], own["batch"], content["global_step"], own["run"])
         except READ_ERRORS as error:
-            _log.warning("%s cannot be read (%s); the state before it is used", candidate, type(error).__name__)
+            _log.warning("%s cannot be read (%s); the previous state is used", candidate, type(error).__name__)
     return None
 
 
 def forget(path: Path) -> None:
-    """Remove the states: the training is over, or another one starts."""
+    """Remove the saved states, because the training is complete or another one starts."""
     for candidate in (path, previous(path)):
         candidate.unlink(missing_ok=True)
 
 
 @final
 class ResumePoints(Callback):
-    """Writes the whole state of a training after each epoch, every ``interval`` batches, and on signals.
+    """Saves the state of a training after each epoch, every ``interval`` batches, and on signals.
 
-    After SIGTERM and SIGUSR1 the training stops with :class:`PreemptedError`, whose exit status asks the batch system
-    to start it again; after Ctrl-C as it would without this. In a run of several processes one signal stops all of them
-    at the same batch. A second Ctrl-C does not wait for the end of the batch.
+    After SIGTERM or SIGUSR1 the training stops with :class:`PreemptedError`, whose exit status tells the batch system
+    to start it again. Ctrl-C stops it as usual. If there are several processes, a signal to one of them stops all at
+    the same batch. A second Ctrl-C does not wait for the end of the batch.
 
     Args:
-        path: the file; the state before stands beside it.
-        interval: batches between two states within an epoch; 0: none.
-        run: plain values that say what the training was started with.
+        path: the file; the previous state is kept next to it.
+        interval: batches between two saved states within an epoch; 0: none.
+        run: the settings of the training (:func:`phaze_ee.training.run.run_record`).
     """
 
     def __init__(self, path: Path, interval: int, run: Mapping[str, Any]) -> None:
@@ -113,15 +122,15 @@ class ResumePoints(Callback):
         if own["batch"]:
             assert isinstance(pl_module, TaggerModule)
             pl_module.go_on_from(RunningMeans.from_state_dict(own["so_far"][trainer.global_rank]))
-        buffers = _left_out_buffers(pl_module)
+        buffers = _unsaved_buffers(pl_module)
         for name, value in own["buffers"].items():
             buffers[name].copy_(value)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        # After Lightning, whose handler would lock up several processes that get the signal at different moments.
+        # Replaces the handlers of Lightning, by which processes that get a signal at different times block each other.
         for number in _PREEMPTION:
             signal.signal(number, self._note)
-        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # in the background it may be ignored
+        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # it may be ignored in the background
             signal.signal(signal.SIGINT, self._note)
         if self._random is not None:
             _set_random_state(self._random)
@@ -134,7 +143,7 @@ class ResumePoints(Callback):
             "batch": batch,
             "random": _of_all_processes(trainer, _random_state()),
             "so_far": _of_all_processes(trainer, pl_module.so_far.state_dict()),
-            "buffers": _left_out_buffers(pl_module),
+            "buffers": _unsaved_buffers(pl_module),
             "run": self.run,
         }
 
@@ -142,7 +151,7 @@ class ResumePoints(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         stop = trainer.strategy.reduce_boolean_decision(self._signal is not None, all=False)
-        # The last batch is part of the state after the epoch: from here Lightning would leave out the validation.
+        # After the last batch the state is saved at the end of the epoch. Resumed here, Lightning would not validate.
         last = batch_idx + 1 == trainer.num_training_batches
         if not last and (stop or (self.interval and (batch_idx + 1) % self.interval == 0)):
             self._save(trainer, trainer.current_epoch, batch_idx + 1)
@@ -171,17 +180,17 @@ class ResumePoints(Callback):
         if self._signal == signal.SIGINT:
             raise KeyboardInterrupt
         name = signal.Signals(self._signal).name if self._signal is not None else "a signal to another process"
-        raise PreemptedError(f"stopped by {name}; the same command goes on from {self.path}")
+        raise PreemptedError(f"stopped by {name}; the same command continues from {self.path}")
 
 
-def _left_out_buffers(module: LightningModule) -> dict[str, Tensor]:
-    """Return what is no part of a ``state_dict`` and yet changes: how often weaver's trimmer was called."""
+def _unsaved_buffers(module: LightningModule) -> dict[str, Tensor]:
+    """Return the buffers that a ``state_dict`` lacks, such as the counter of the sequence trimmer of weaver."""
     kept = module.state_dict()
     return {name: buffer for name, buffer in module.named_buffers() if name not in kept}
 
 
 def _random_state() -> dict[str, Any]:
-    kind, keys, position, has_gauss, gauss = np.random.get_state(legacy=True)  # noqa: NPY002 (what weaver draws from)
+    kind, keys, position, has_gauss, gauss = np.random.get_state(legacy=True)  # noqa: NPY002 (weaver uses this generator)
     return {
         "python": random.getstate(),
         "numpy": (str(kind), [int(key) for key in keys], int(position), int(has_gauss), float(gauss)),

@@ -1,4 +1,4 @@
-"""One training, from data and options to checkpoints."""
+"""Runs a training, from data and options to checkpoints."""
 
 import importlib.metadata
 import inspect
@@ -18,30 +18,40 @@ from phaze_ee.errors import RunError
 from phaze_ee.machine import resolve_device
 from phaze_ee.models.checkpoint import Checkpoint
 from phaze_ee.models.tagger import Tagger
+from phaze_ee.registry import plugin_hashes
 from phaze_ee.training.callbacks import Checkpoints, History, ProgressBar
 from phaze_ee.training.curves import open_curves, reporting_lost_curves
-from phaze_ee.training.frozen import cached
+from phaze_ee.training.frozen import FeatureBatch, with_frozen_features
 from phaze_ee.training.lightning import (
-    _reporting_lost_processes,
-    _strategy,
     compiled_stages,
     hardware,
     quiet_lightning,
+    reporting_lost_processes,
+    strategy,
 )
-from phaze_ee.training.loaders import Loaders, Pinned
+from phaze_ee.training.loaders import Feed, Loaders, pinned
 from phaze_ee.training.module import TaggerModule
 from phaze_ee.training.optim import AveragedWeights
 from phaze_ee.training.resume import AtomicCheckpoints, ResumePoint, ResumePoints, forget
+from phaze_ee.types import JetBatch
 
-# What decides which numbers come out, and what of that does not.
+# The sections whose options change the result, and the options among them that do not.
 _DECIDING = (DataOptions, NetworkOptions, ExitOptions, TrainingOptions)
-_HARMLESS = {"test_files", "background"}
+_HARMLESS = {"test_files", "background", "plugins"}  # of plug-ins, the content counts
 _PACKAGES = ("phaze-ee", "torch", "lightning", "weaver-core", "numpy")
 
 
 @dataclass(frozen=True)
 class Outputs:
-    """Where a training writes."""
+    """The files and folders that a training writes.
+
+    Attributes:
+        models: folder for checkpoints.
+        logs: folder for the curves of TensorBoard.
+        history: JSON file for losses and accuracies.
+        resume: file for the state of the training.
+        project: the name of the project.
+    """
 
     models: Path
     logs: Path
@@ -52,7 +62,7 @@ class Outputs:
 
 @dataclass(frozen=True)
 class DataRecord:
-    """What a checkpoint remembers of the data: the resolved data configuration, and a hash of it and the files."""
+    """What a checkpoint stores about the data: the resolved data configuration, and a hash of it and the files."""
 
     options: dict[str, Any]
     hash: str
@@ -67,20 +77,20 @@ def train(
     console: Console,
     point: ResumePoint | None = None,
 ) -> Checkpoints:
-    """Train ``tagger`` in place, and write checkpoints, logs and the history.
+    """Train ``tagger`` in place, and write checkpoints, curves and the history.
 
     Args:
         tagger: the network with exits.
         loaders: training and validation jets.
         options: the whole configuration; its ``seed`` must be set.
         outputs: where to write.
-        data: what the checkpoints say of the data.
-        console: where the progress is shown.
-        point: where an interrupted training of the same options on the same data goes on; None: from the start.
+        data: what the checkpoints store about the data.
+        console: shows the progress.
+        point: the saved state of a training with the same options and data, to resume it; None: start at the beginning.
 
     Raises:
         RunError: the loss is not finite, a file cannot be written, or Ctrl-C was pressed.
-        PreemptedError: the process was told to stop (SIGTERM, SIGUSR1), and can go on later.
+        PreemptedError: a signal (SIGTERM, SIGUSR1) stopped the process; the training can be resumed.
     """
     assert options.seed is not None
     seed_everything(options.seed, workers=True, verbose=False)
@@ -99,39 +109,39 @@ def train(
 
 def _features(
     tagger: Tagger, loaders: Loaders, options: Options, outputs: Outputs, console: Console
-) -> AbstractContextManager[tuple[Tagger, Loaders]]:
-    """Return what trains instead: on features that are computed once, where the backbone is frozen."""
+) -> AbstractContextManager[tuple[Tagger, Feed[JetBatch] | Feed[FeatureBatch]]]:
+    """Return the tagger and loaders that train: with a frozen backbone, on features that are computed once."""
     if not options.freeze_backbone or not options.feature_cache_gb:
         return nullcontext((tagger, loaders))
-    if "strategy" in _strategy(options):
-        console.print("In several processes the frozen backbone's features are computed in every epoch.")
+    if "strategy" in strategy(options):
+        console.print("With several processes the features of the frozen backbone are computed in every epoch.")
         return nullcontext((tagger, loaders))
     tagger.to(resolve_device(options.device))
-    return cached(tagger, loaders, outputs.models, options.feature_cache_gb, console)
+    return with_frozen_features(tagger, loaders, outputs.models, options.feature_cache_gb, console)
 
 
 def _compiled(tagger: Tagger, options: Options, console: Console, *, padded: bool) -> AbstractContextManager[None]:
     if options.use_compile and not padded:
-        console.print("Compilation (use_compile) is off: it is for networks that train with padding.")
+        console.print("use_compile is off, because this network trains without padding.")
     return compiled_stages(tagger) if options.use_compile and padded else nullcontext()
 
 
-def _pinned(loaders: Loaders, options: Options) -> Loaders:
+def _pinned(loaders: Loaders, options: Options) -> Feed[JetBatch]:
     on_gpu = resolve_device(options.device).type == "cuda"
-    return Loaders(Pinned(loaders.train), loaders.val) if on_gpu and options.pin_memory else loaders
+    return Feed(pinned(loaders.train), loaders.val) if on_gpu and options.pin_memory else loaders
 
 
 def _fit(
     module: TaggerModule,
     working: Tagger,
-    loaders: Loaders,
+    feed: Feed[JetBatch] | Feed[FeatureBatch],
     options: Options,
     outputs: Outputs,
     data: DataRecord,
     console: Console,
     point: ResumePoint | None,
 ) -> Checkpoints:
-    """Run the training; checkpoints hold ``working``, the tagger on its own backbone."""
+    """Run the training. Checkpoints hold ``working``, the tagger with its own backbone."""
 
     def make(trained: TaggerModule, epoch: int, metrics: dict[str, float]) -> Checkpoint:
         plain = options.model_dump(mode="json")
@@ -141,25 +151,25 @@ def _fit(
     checkpoints = Checkpoints(
         outputs.models, options.save_interval, make, average=average, patience=options.early_stopping
     )
-    jets = loaders.train.jet_count
+    jets = feed.train.jet_count
     callbacks = [
         *([] if average is None else [average]),
         checkpoints,
         History(outputs.history, outputs.project),
-        ProgressBar(console, jets, len(loaders.train), frozen=options.ends_frozen),
+        ProgressBar(console, jets, len(feed.train), frozen=options.ends_frozen),
         ResumePoints(outputs.resume, options.resume_interval, run_record(options, data)),
     ]
     with quiet_lightning():
         trainer = _trainer(options, outputs, callbacks, point)
         with (
             _reporting_interrupts(module, outputs),
-            _reporting_lost_processes(),
+            reporting_lost_processes(),
             reporting_lost_curves(outputs.logs),
         ):
             trainer.fit(
                 module,
-                train_dataloaders=loaders.train,
-                val_dataloaders=loaders.val,
+                train_dataloaders=feed.train,
+                val_dataloaders=feed.val,
                 ckpt_path=None if point is None else point.path,
                 weights_only=True,
             )
@@ -169,21 +179,22 @@ def _fit(
 
 
 def run_record(options: Options, data: DataRecord) -> dict[str, Any]:
-    """Return, as plain values, what an interrupted training must find unchanged in order to go on."""
+    """Return, as plain values, the options and the data that must not change when a training is resumed."""
     kept = {name for section in _DECIDING for name in inspect.get_annotations(section)} - _HARMLESS
-    return {**options.model_dump(mode="json", include=kept), "data": data.hash}
+    parts = {"your own parts": plugin_hashes()} if plugin_hashes() else {}
+    return {**options.model_dump(mode="json", include=kept), "data": data.hash, **parts}
 
 
 def installed_versions() -> dict[str, str]:
-    """Return the versions of what a result depends on."""
+    """Return the versions of Python and of the packages that results depend on."""
     return {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in _PACKAGES}}
 
 
 def _trainer(options: Options, outputs: Outputs, callbacks: list[Callback], point: ResumePoint | None) -> Trainer:
-    # What an interrupted training wrote after the state from which it goes on is hidden: it comes once more.
+    # Curves after the saved state are hidden, because they are computed again.
     hidden_from = None if point is None else point.step + 1
     return Trainer(
-        **_strategy(options),
+        **strategy(options),
         **hardware(options),
         accumulate_grad_batches=options.accumulate_batches,
         sync_batchnorm=resolve_device(options.device).type == "cuda",
@@ -204,15 +215,15 @@ def _trainer(options: Options, outputs: Outputs, callbacks: list[Callback], poin
 
 @contextmanager
 def _reporting_interrupts(module: TaggerModule, outputs: Outputs) -> Iterator[None]:
-    """Make Ctrl-C an error that says what is left; Lightning would exit without a word and ignore a second Ctrl-C."""
+    """Report Ctrl-C as an error. Lightning would exit without a message, and ignore a second Ctrl-C."""
     handler = signal.getsignal(signal.SIGINT)
     try:
         yield
     except SystemExit as stop:
-        further = "the same command goes on, and " if outputs.resume.exists() else ""
+        further = "the same command continues, and " if outputs.resume.exists() else ""
         raise RunError(
             f"interrupted in epoch {module.current_epoch + 1}; {further}{outputs.models / 'latest_model.pt'} holds the "
-            "network as it was then"
+            "network at that point"
         ) from stop
     finally:
         signal.signal(signal.SIGINT, handler)

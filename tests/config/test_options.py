@@ -55,6 +55,7 @@ BEYOND_CONTRACT: dict[str, Any] = {
     "steps_per_epoch": 500,
     "accumulate_batches": 4,
     "resume_interval": 100,
+    "plugins": ["my_heads.py"],
     "model_name": "ParticleTransformer",
     "network_options": {"num_layers": 4},
     "seed": 7,

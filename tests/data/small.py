@@ -5,9 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 import yaml
+from weaver.utils.dataset import _finalize_inputs
 
 from phaze_ee.data.schema import DataSchema
+from phaze_ee.data.table import Span, selected_table
+from phaze_ee.types import JetInputs
 from tests.jetclass_files import LABELS, jetclass_columns, random_jets, write_root
 
 LENGTH = 12
@@ -45,6 +49,19 @@ def options(**sections: Any) -> dict[str, Any]:
 
 def schema(**sections: Any) -> DataSchema:
     return DataSchema.from_options(options(**sections))
+
+
+def weaver_inputs(path: Path, own: DataSchema, stop: int) -> JetInputs:
+    """Return what weaver makes of the first rows of a file."""
+    config = own.with_observers([]).config_for(training=False, labelled=False)
+    table = selected_table(
+        config, Span(path, 0, stop), config.preprocess_params, config.test_time_selection, training=False
+    )
+    table["_label_"] = np.zeros(len(table))
+    output = _finalize_inputs(table, config)
+    tensors = {kind: torch.from_numpy(output[f"_{group}"]) for kind, group in own.groups.items()}
+    mask = tensors.get("mask", torch.ones(len(table), 1, own.length))
+    return JetInputs(tensors["points"], tensors["features"], tensors.get("vectors"), mask)
 
 
 def write_yaml(path: Path, content: dict[str, Any]) -> Path:

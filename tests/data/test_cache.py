@@ -20,9 +20,9 @@ from phaze_ee.data.cache import build, reader, shards
 from phaze_ee.data.cache.build import Job, build_cache
 from phaze_ee.data.cache.reader import Cache, find_cache
 from phaze_ee.data.loaders import evaluation_loader, training_loader
-from phaze_ee.data.rows import Chunk
+from phaze_ee.data.rows import SpanJets
 from phaze_ee.data.schema import DataSchema
-from phaze_ee.data.spans import ChunkReader, worker_context
+from phaze_ee.data.spans import SpanReader, worker_context
 from phaze_ee.data.table import Span
 from phaze_ee.errors import DataError, RunError
 from phaze_ee.types import JetBatch
@@ -75,7 +75,7 @@ def training_job(files: list[Path], own: DataSchema) -> Job:
 def assert_same(ours: Iterable[JetBatch], theirs: Iterable[JetBatch]) -> None:
     for one, other in zip(ours, theirs, strict=True):
         for name in ("points", "features", "vectors", "mask"):
-            assert torch.equal(getattr(one.inputs, name), getattr(other.inputs, name)), name
+            assert torch.equal(getattr(one.inputs.padded(), name), getattr(other.inputs.padded(), name)), name
         assert torch.equal(one.label_N, other.label_N)
         assert one.observers.keys() == other.observers.keys()
         for name, column in one.observers.items():
@@ -102,7 +102,7 @@ def test_tensors_equal_those_of_weaver(files: list[Path], tmp_path: Path) -> Non
     theirs = weaver_batches(path, files[:1], batch_size=10)
     for batch, (inputs, _, _) in zip(evaluation_loader(own, [], batch_size=10, cache=cache), theirs, strict=True):
         for name in ("points", "features", "vectors", "mask"):
-            torch.testing.assert_close(getattr(batch.inputs, name), inputs[f"pf_{name}"], rtol=0, atol=1e-6)
+            torch.testing.assert_close(getattr(batch.inputs.padded(), name), inputs[f"pf_{name}"], rtol=0, atol=1e-6)
 
 
 def test_training_draws_every_jet_once(files: list[Path], numbered: DataSchema, tmp_path: Path) -> None:
@@ -300,7 +300,7 @@ class Killed:
 
     training = False
 
-    def read(self, span: Span) -> Chunk:
+    def read(self, span: Span) -> SpanJets:
         os.kill(os.getpid(), signal.SIGKILL)
         raise AssertionError
 
@@ -313,5 +313,5 @@ def test_a_worker_that_dies_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         list(build._run(tasks, workers=2))
     monkeypatch.setattr(chunks_module, "WORKER_ROWS", 0)
     with pytest.raises(RunError, match="a process that reads data died") as caught:
-        list(ChunkReader(Killed(), spans, num_workers=1).read([0, 1]))
+        list(SpanReader(Killed(), spans, num_workers=1).read([0, 1]))
     assert "\n" not in str(caught.value)

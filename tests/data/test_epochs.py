@@ -14,30 +14,31 @@ from phaze_ee.data import batches as batches_module
 from phaze_ee.data.epochs import EpochPlan
 from phaze_ee.data.jet_columns import Group, InputLayout, JetColumns
 from phaze_ee.data.loaders import TrainingLoader
-from phaze_ee.data.rows import Chunk
-from phaze_ee.data.spans import ChunkReader
+from phaze_ee.data.rows import SpanJets
+from phaze_ee.data.spans import SpanReader
 from phaze_ee.data.table import Span
 from phaze_ee.types import JetBatch
 
 GROUPS = (
-    Group("points", ("x", "y"), True, (0, 0)),
-    Group("features", ("x",), False, (0,)),
-    Group("mask", ("m",), False, (0,)),
+    Group("points", ("x", "y"), None),
+    Group("features", ("x",), (0,)),
+    Group("mask", ("m",), (0,)),
 )
 LAYOUT = InputLayout(2, GROUPS)
 
 
 class Numbers:
-    """Reads jets whose label is their number; jet n has n modulo 3 particles, whose values are n."""
+    """Reads jets whose label is their number; jet n has n modulo 3 particles, whose inputs are n."""
 
     def __init__(self, sizes: list[int]) -> None:
         self.first = np.cumsum([0, *sizes])
 
-    def read(self, span: Span) -> Chunk:
+    def read(self, span: Span) -> SpanJets:
         number_N = torch.arange(span.start, span.stop)
         count_N = number_N % 3
-        values_CV = np.tile(number_N.repeat_interleave(count_N).numpy().astype(np.float32), (4, 1))
-        return Chunk(JetColumns.of_rows(LAYOUT, list(values_CV), count_N, number_N, {}), None)
+        number_V = number_N.repeat_interleave(count_N).numpy().astype(np.float32)
+        rows = [number_V, number_V, number_V, np.ones_like(number_V)]
+        return SpanJets(JetColumns.of_rows(LAYOUT, rows, count_N, number_N, {}), number_N.numpy())
 
 
 def loader(
@@ -50,10 +51,10 @@ def loader(
             spans.append(Span(Path(f"shard_{number}"), first, first + size))
             first += size
     counts = [span.stop - span.start for span in spans]
-    chunks = ChunkReader(Numbers(counts), spans, num_workers=0)
+    reader = SpanReader(Numbers(counts), spans, num_workers=0)
     return TrainingLoader(
         EpochPlan.of_counts(spans, counts, None),
-        chunks,
+        reader,
         batch_size=batch_size,
         seed=seed,
         rank=rank,
@@ -107,7 +108,7 @@ def test_a_walk_from_a_later_batch_reads_only_what_it_needs(monkeypatch: pytest.
     read: list[Span] = []
     original = Numbers.read
 
-    def recorded(self: Numbers, span: Span) -> Chunk:
+    def recorded(self: Numbers, span: Span) -> SpanJets:
         read.append(span)
         return original(self, span)
 
@@ -121,9 +122,8 @@ def test_a_walk_from_a_later_batch_reads_only_what_it_needs(monkeypatch: pytest.
 def test_batches_hold_what_the_jets_are(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(batches_module, "POOL_JETS", 8)
     for batch in loader([[5, 4], [7]], batch_size=5):
-        for number, features_1P, points_2P in zip(
-            batch.label_N.tolist(), batch.inputs.features, batch.inputs.points, strict=True
-        ):
+        jets = batch.inputs.padded()
+        for number, features_1P, points_2P in zip(batch.label_N.tolist(), jets.features, jets.points, strict=True):
             count = number % 3
             assert features_1P[0].tolist() == [number] * count + [0] * (2 - count)
             assert points_2P[0].tolist() == ([number, number] if count else [0, 0]), "wrapped"

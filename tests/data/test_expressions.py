@@ -425,7 +425,7 @@ def test_no_function_makes_python_integers_or_objects() -> None:
     named += [(name, _eval_funcs[name]) for name in HELPERS - {"len", "_batch_gather"}]
     for (name, function), count in itertools.product(named, (1, 2)):
         for arguments in itertools.product(values, repeat=count):
-            results = result_of(function, arguments)
+            results = result_of(function, copy.deepcopy(arguments))
             for result in results if isinstance(results, list | tuple) else [results]:
                 assert type(result) is not int, f"{name}{arguments}"
                 assert not (isinstance(result, np.ndarray) and result.dtype == object), f"{name}{arguments}"

@@ -1,4 +1,4 @@
-"""Jets without padding hold bit for bit what the padded form holds at its real particles."""
+"""Batches hold bit for bit what weaver makes of the same rows, padded and without padding."""
 
 from pathlib import Path
 from typing import Any
@@ -11,32 +11,36 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from phaze_ee.data.rows import JetRows, RowReader
+from phaze_ee.data.rows import RowReader, SpanJets
 from phaze_ee.data.schema import DataSchema
 from phaze_ee.data.table import Span
 from phaze_ee.errors import DataError
-from phaze_ee.types import JetBatch, JetInputs, RaggedJets
-from tests.data.small import LENGTH, OPTIONS, jet_columns, schema
+from phaze_ee.types import JetBatch, JetInputs, LoadedJets
+from tests.data.small import LENGTH, OPTIONS, jet_columns, schema, weaver_inputs
 from tests.jetclass_files import jetclass_columns, random_jets, write_root
 from tests.modes.two_class_project import DATA_CONFIG, write_jets
 
 CONFIGS = sorted((Path(__file__).parents[2] / "data_configs").glob("*.yaml"))
 
 
-def both(path: Path, own: DataSchema, stop: int = 20, **options: bool) -> tuple[JetBatch, JetRows]:
-    reader = RowReader(own, training=False, **options)
-    return reader.read(Span(path, 0, stop)).jets.padded(), reader.read_ragged(Span(path, 0, stop))
+def both(path: Path, own: DataSchema, stop: int = 20) -> tuple[JetInputs, JetBatch, SpanJets]:
+    """What weaver makes of the first rows of a file, and what our reader does."""
+    rows = RowReader(own, training=False).read(Span(path, 0, stop))
+    return weaver_inputs(path, own, stop), rows.jets.batch(), rows
 
 
-def assert_same(batch: JetBatch, rows: JetRows) -> None:
-    assert isinstance(rows.jets, RaggedJets)
-    expected = batch.inputs.ragged()
+def assert_same(expected: JetInputs, batch: JetBatch, rows: SpanJets) -> None:
+    """Compare all slots, padding included, and the real particles alone."""
+    padded, ragged, particles = batch.inputs.padded(), batch.inputs.ragged(), expected.ragged()
+    for name in ("points", "features", "vectors", "mask"):
+        ours, theirs = getattr(padded, name), getattr(expected, name)
+        assert (ours is None and theirs is None) or torch.equal(ours, theirs), name
+        if isinstance(batch.inputs, LoadedJets) and ours is not None:
+            assert torch.equal(getattr(batch.inputs, name), theirs), name
     for name in ("points_V2", "features_VC", "vectors_V4", "particle_count_N"):
-        assert torch.equal(getattr(rows.jets, name), getattr(expected, name)), name
-    assert torch.equal(rows.label_N, batch.label_N)
-    assert rows.observers.keys() == batch.observers.keys()
-    for name, column in rows.observers.items():
-        np.testing.assert_array_equal(column, batch.observers[name])
+        ours, theirs = getattr(ragged, name), getattr(particles, name)
+        assert (ours is None and theirs is None) or torch.equal(ours, theirs), name
+    assert len(rows) == len(batch) == len(batch.label_N)
 
 
 def awkward_columns(seed: int, slots: int = 150) -> dict[str, Any]:
@@ -49,7 +53,9 @@ def awkward_columns(seed: int, slots: int = 150) -> dict[str, Any]:
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
 def test_bundled_configurations(config: Path, tmp_path: Path) -> None:
     path = write_root(tmp_path / "jets.root", awkward_columns(1))
-    assert_same(*both(path, DataSchema.load(config)))
+    expected, batch, rows = both(path, DataSchema.load(config))
+    assert isinstance(batch.inputs, LoadedJets)
+    assert_same(expected, batch, rows)
 
 
 @pytest.mark.parametrize("config", CONFIGS[:2], ids=lambda path: path.stem)
@@ -63,25 +69,36 @@ def test_generated_jets(config: Path, shared_dir: Path) -> None:
 def test_any_multiplicities_and_selections(counts: list[int], cut: int, tmp_path: Path) -> None:
     columns = jet_columns(20, particles=np.array(counts))
     own = schema(test_time_selection=f"jet_index % 7 != 3 & (jet_index < {cut})")
-    batch, rows = both(write_root(tmp_path / "jets.root", columns), own)
-    assert_same(batch, rows)
+    expected, batch, rows = both(write_root(tmp_path / "jets.root", columns), own)
+    assert isinstance(batch.inputs, LoadedJets)
+    assert_same(expected, batch, rows)
     assert rows.row_N.tolist() == batch.observers["jet_index"].tolist()
 
 
 def test_rows_count_from_the_start_of_the_file(tmp_path: Path) -> None:
     path = write_root(tmp_path / "jets.root", jet_columns(20))
     reader = RowReader(schema(test_time_selection="jet_index % 2 == 1"), training=False)
-    assert reader.read_ragged(Span(path, 10, 16)).row_N.tolist() == [11, 13, 15]
-    assert len(reader.read_ragged(Span(path, 0, 0))) == 0
+    assert reader.read(Span(path, 10, 16)).row_N.tolist() == [11, 13, 15]
+    assert len(reader.read(Span(path, 0, 0))) == 0
 
 
 def test_a_mask_leaves_particles_out(tmp_path: Path) -> None:
     variables = {**OPTIONS["new_variables"], "part_mask": "part_px > 0"}
-    batch, rows = both(
+    expected, batch, rows = both(
         write_root(tmp_path / "jets.root", awkward_columns(2)), schema(new_variables=variables, observers=None)
     )
-    assert_same(batch, rows)
-    assert rows.jets.particle_count_N.sum() < min(LENGTH, 150) * 20
+    assert isinstance(batch.inputs, JetInputs)
+    assert_same(expected, batch, rows)
+    assert batch.inputs.particle_count_N.sum() < min(LENGTH, 150) * 20
+
+
+def test_a_mask_that_counts_padding_as_real(tmp_path: Path) -> None:
+    mask = {"length": LENGTH, "vars": [["part_mask", None, 1, -5, 5, 1]]}
+    inputs = {**OPTIONS["inputs"], "pf_mask": mask}
+    path = write_root(tmp_path / "jets.root", jet_columns(20, particles=np.arange(20) % 5))
+    expected, batch, rows = both(path, schema(inputs=inputs))
+    assert_same(expected, batch, rows)
+    assert batch.inputs.particle_count_N.max() == LENGTH
 
 
 def without(kind: str) -> dict[str, Any]:
@@ -94,17 +111,25 @@ def test_padding_where_it_says_more(case: str, tmp_path: Path) -> None:
     if case == "lists of other lengths":
         columns["part_deta"] = columns["part_deta"][:, :5]
     path = write_columns(tmp_path / "jets.parquet", columns)
-    batch, rows = both(path, schema(inputs=without("mask")) if case == "no mask" else schema())
-    assert isinstance(rows.jets, JetInputs)
-    assert torch.equal(rows.jets.points, batch.inputs.points)
-    assert torch.equal(rows.jets.features, batch.inputs.features)
+    expected, batch, rows = both(path, schema(inputs=without("mask")) if case == "no mask" else schema())
+    assert isinstance(batch.inputs, JetInputs)
+    assert_same(expected, batch, rows)
 
 
 def test_columns_of_fixed_length_are_padded(tmp_path: Path) -> None:
     write_jets(tmp_path / "jets.root", np.zeros(20))
-    batch, rows = both(tmp_path / "jets.root", DataSchema.from_options(yaml.safe_load(DATA_CONFIG)))
-    assert isinstance(rows.jets, JetInputs)
-    assert torch.equal(rows.jets.features, batch.inputs.features)
+    expected, batch, rows = both(tmp_path / "jets.root", DataSchema.from_options(yaml.safe_load(DATA_CONFIG)))
+    assert_same(expected, batch, rows)
+
+
+def test_a_selection_of_jets_keeps_the_padding(tmp_path: Path) -> None:
+    expected, batch, _ = both(write_root(tmp_path / "jets.root", jet_columns(20)), schema())
+    keep = torch.tensor([7, 2, 2, 19])
+    found = batch.inputs.select(keep).padded()
+    for name in ("points", "features", "vectors", "mask"):
+        assert torch.equal(getattr(found, name), getattr(expected, name)[keep]), name
+    cut = batch.inputs.padded(5)
+    assert torch.equal(cut.features, expected.features[..., :5] * expected.mask[..., :5])
 
 
 def write_columns(path: Path, columns: dict[str, Any]) -> Path:
@@ -113,9 +138,10 @@ def write_columns(path: Path, columns: dict[str, Any]) -> Path:
 
 
 def test_vectors_are_optional(tmp_path: Path) -> None:
-    _, rows = both(write_root(tmp_path / "jets.root", jet_columns(20)), schema(inputs=without("vectors")))
-    assert isinstance(rows.jets, RaggedJets)
-    assert rows.jets.vectors_V4 is None
+    expected, batch, rows = both(write_root(tmp_path / "jets.root", jet_columns(20)), schema(inputs=without("vectors")))
+    assert isinstance(batch.inputs, LoadedJets)
+    assert batch.inputs.vectors_V4 is None
+    assert_same(expected, batch, rows)
 
 
 def spoiled(column: ak.Array, jet: int, value: float) -> ak.Array:
@@ -129,4 +155,4 @@ def test_nan_is_refused(tmp_path: Path) -> None:
     columns["part_charge"] = spoiled(columns["part_charge"], 13, np.nan)
     path = write_root(tmp_path / "bad.root", columns)
     with pytest.raises(DataError, match=r"bad\.root row 13: part_charge is NaN"):
-        RowReader(schema(), training=False).read_ragged(Span(path, 5, 20))
+        RowReader(schema(), training=False).read(Span(path, 5, 20))

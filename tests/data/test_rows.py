@@ -38,7 +38,7 @@ def write_hdf5(path: Path, columns: dict[str, Any]) -> Path:
 
 
 def read(path: Path, own: DataSchema, start: int = 0, stop: int = 20, *, training: bool = False) -> JetBatch:
-    return RowReader(own, training=training).read(Span(path, start, stop)).jets.padded()
+    return RowReader(own, training=training).read(Span(path, start, stop)).jets.batch()
 
 
 @pytest.mark.parametrize(("suffix", "write"), [("root", write_root), ("parquet", write_parquet), ("h5", write_hdf5)])
@@ -50,14 +50,15 @@ def test_formats_give_the_same_jets_for_any_rows(suffix: str, write: Any, tmp_pa
     for start, stop in ((0, 20), (3, 4), (6, 15), (19, 20)):
         batch = read(path, schema(), start, stop)
         assert batch.observers["jet_index"].tolist() == list(range(start, stop))
-        assert batch.inputs.features.shape == (stop - start, 3, LENGTH)
+        jets = batch.inputs.padded()
+        assert jets.features.shape == (stop - start, 3, LENGTH)
         for row, jet in enumerate(range(start, stop)):
             px = np.asarray(columns["part_px"][jet])
             expected = np.zeros(LENGTH)
             expected[: len(px)] = px[:LENGTH]
-            assert batch.inputs.vectors is not None
-            np.testing.assert_allclose(batch.inputs.vectors[row, 0], expected, rtol=1e-6)
-            np.testing.assert_allclose(batch.inputs.points[row, 0], np.resize(columns["part_deta"][jet], LENGTH))
+            assert jets.vectors is not None
+            np.testing.assert_allclose(jets.vectors[row, 0], expected, rtol=1e-6)
+            np.testing.assert_allclose(jets.points[row, 0], np.resize(columns["part_deta"][jet], LENGTH))
             assert batch.inputs.particle_count_N[row] == min(len(px), LENGTH)
 
 
@@ -192,5 +193,5 @@ def test_without_mask_every_slot_is_real_and_vectors_are_optional(tmp_path: Path
     path = write_root(tmp_path / "jets.root", jet_columns(20))
     kept = {name: group for name, group in OPTIONS["inputs"].items() if name in ("pf_points", "pf_features")}
     batch = read(path, schema(inputs=kept))
-    assert batch.inputs.vectors is None
+    assert batch.inputs.padded().vectors is None
     assert batch.inputs.particle_count_N.tolist() == [LENGTH] * 20

@@ -58,7 +58,7 @@ def test_the_chain_shows_progress_and_tables(first: Project, chained: Chained) -
 
 def test_every_file_of_the_contract_is_there(first: Project) -> None:
     assert first.best_model.is_file()
-    assert first.latest_model.is_file()
+    assert (first.models / "latest_model.pt").is_file()
     assert list((first.logs / "train").glob("events.out.tfevents.*"))
     assert first.training_history.is_file()
     assert not [path for path in first.root.rglob(".*") if path.is_file()]  # nothing temporary is left

@@ -141,6 +141,6 @@ def test_interrupting_a_training_ends_in_one_line_and_a_usable_model(folder: Pat
     assert line
     assert process.returncode == 1
     assert errors.startswith("phaze_ee: error: interrupted in epoch ")
-    assert errors.endswith(f"{project.latest_model} holds the network as it was then\n")
+    assert errors.endswith(f"{project.models / 'latest_model.pt'} holds the network at that point\n")
     assert errors.count("\n") == 1
-    assert load_checkpoint(project.latest_model).tagger.exit_names == ("exit_0", "exit_1", "full_model")
+    assert load_checkpoint(project.models / "latest_model.pt").tagger.exit_names == ("exit_0", "exit_1", "full_model")

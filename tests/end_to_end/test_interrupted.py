@@ -99,7 +99,7 @@ def test_killed(project: Project, uninterrupted: Path, capsys: Capture, place: s
     assert (state(project) is None) == first
     capsys.readouterr()
     assert main(TRAIN) == 0
-    assert ("Going on from" in capsys.readouterr().out) != first
+    assert ("Resuming from" in capsys.readouterr().out) != first
     assert_same(project, uninterrupted)
 
 
@@ -165,7 +165,7 @@ def test_a_changed_option_is_named(project: Project, capsys: Capture, line: str,
         text = fails(capsys, 2, *TRAIN)
     assert text.startswith(f"{project.config}: changed since the training was interrupted: ")
     assert expected in text
-    assert text.endswith("undo that, or start anew with --fresh")
+    assert text.endswith("undo that, or start again with --fresh")
 
 
 def test_changed_files_and_data_config_are_named(project: Project, folder: Path, capsys: Capture) -> None:
@@ -268,7 +268,7 @@ def test_clocks_that_go_backwards(
     for path in project.models.iterdir():
         os.utime(path, (far, far))
     assert main(TRAIN) == 0
-    assert "Going on from" in capsys.readouterr().out
+    assert "Resuming from" in capsys.readouterr().out
     assert_same(project, uninterrupted)
     assert main(["-m", "convert", "-p", "Tops", "small"]) == 0
     capsys.readouterr()

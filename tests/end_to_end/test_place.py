@@ -69,5 +69,5 @@ def test_weights_from_elsewhere_do_as_well(folder: Path, capsys: Capture) -> Non
 def test_one_kind_of_head_at_all_stages(folder: Path, capsys: Capture) -> None:
     project = small_project(folder, "c.exit_head = ['linear', 'deep_sets']")
     save_best_model(project)
-    assert "tries one kind of exit_head" in fails(capsys, 2, *PLACE)
+    assert "uses one kind of exit_head" in fails(capsys, 2, *PLACE)
     assert not project.results.exists()

@@ -50,7 +50,9 @@ def test_stopped_by_the_batch_system_both_processes_go_on_later(project: Project
     said, errors = first.communicate(timeout=LIMIT)
     assert first.returncode == 1  # torchrun's; it hides the status that asks to be started again
     assert (
-        errors.count("phaze_ee") == errors.count("phaze_ee: error: stopped by SIGTERM; the same command goes on ") == 1
+        errors.count("phaze_ee")
+        == errors.count("phaze_ee: error: stopped by SIGTERM; the same command continues ")
+        == 1
     )
     seed = re.findall(r"seed (\d+)", said)
     assert len(seed) == 1  # one process speaks
@@ -60,7 +62,7 @@ def test_stopped_by_the_batch_system_both_processes_go_on_later(project: Project
     assert second.returncode == 0, errors
     assert errors == ""
     assert re.findall(r"seed (\d+)", said) == seed
-    assert said.count("Going on from epoch ") == said.count("Best model: ") == 1
+    assert said.count("Resuming from epoch ") == said.count("Best model: ") == 1
     assert "600 jets for each process" in said
     assert len(TrainingHistory.read(project.training_history, "train").epochs) == EPOCHS
     assert not project.resume_point.exists()

@@ -124,7 +124,7 @@ def test_curves_for_tensorboard_that_cannot_be_written(project: Project, capsys:
     assert text.endswith("free space or check permissions, or set c.tensorboard = False")
     assert project.best_model.read_bytes() == best
     assert not project.resume_point.exists(), "told before the training starts"
-    assert not project.latest_model.exists()
+    assert not (project.models / "latest_model.pt").exists()
 
 
 def test_a_disk_that_fills_up_under_the_curves(project: Project, capsys: Capture) -> None:

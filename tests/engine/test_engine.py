@@ -47,7 +47,7 @@ def engine(tagger: Tagger, policy: ThresholdPolicy | None = None, **options: Any
 def simulate(tagger: Tagger, policy: ThresholdPolicy, jets: JetInputs) -> tuple[Tensor, Tensor]:
     """Logits and exit index of each jet, from the logits of all exits."""
     with torch.no_grad():
-        logits_ENK = temper(policy, tagger(jets))
+        logits_ENK = temper(tagger(jets), policy.temperatures)
     exit_index_N = exit_index(policy, logits_ENK)
     return logits_ENK[exit_index_N, torch.arange(len(jets))], exit_index_N
 
@@ -57,7 +57,7 @@ def middle_policy(tagger: Tagger, score: str | ExitScore, jets: JetInputs) -> Th
     score = make_score(score) if isinstance(score, str) else score
     temperatures = [2.0, 0.5, 1.0, 3.0]
     with torch.no_grad():
-        logits_ENK = temper(ThresholdPolicy(score, [0.0] * 3, temperatures), tagger(jets))
+        logits_ENK = temper(tagger(jets), temperatures)
     scores = [score(logits_ENK[: index + 1]) for index in range(len(logits_ENK) - 1)]
     # Where all jets score the same (patience at the first exit), none leaves.
     thresholds = [torch.inf if score_N.min() == score_N.max() else float(score_N.quantile(0.5)) for score_N in scores]

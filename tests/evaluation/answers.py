@@ -5,8 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from phaze_ee.evaluation.operating_point import Answers
-from phaze_ee.types import Predictions
+from phaze_ee.exits.answers import Answers
+from phaze_ee.exits.costs import ExitCosts
+from phaze_ee.models.tagger import Tagger
 from tests.jets import small_tagger
 
 CLASSES = ("label_QCD", "label_Hbb", "label_Other")
@@ -19,30 +20,37 @@ def saying(answer_EN: Sequence[Sequence[int]], label_N: Sequence[int], confidenc
     return answers(logits_ENK, np.array(label_N))
 
 
-def random_predictions(jets: int, seed: int = 0, quality: Sequence[float] = (1, 2, 3)) -> Predictions:
-    """Return predictions for random jets of three classes; exits add ``quality`` to the logit of the true class."""
+def random_answers(jets: int, seed: int = 0, quality: Sequence[float] = (1, 2, 3)) -> Answers:
+    """Return answers for random jets of three classes; exits add ``quality`` to the logit of the true class."""
     random = np.random.default_rng(seed)
     label_N = random.integers(0, len(CLASSES), jets)
     noise_NK = random.normal(size=(jets, len(CLASSES)))
     logits_ENK = np.stack(
         [gain * np.eye(len(CLASSES))[label_N] + noise_NK + random.normal(size=noise_NK.shape) for gain in quality]
     )
-    return Predictions(
+    particle_count_N = random.integers(1, 40, jets)
+    return Answers(
         logits_ENK=logits_ENK.astype(np.float32),
         label_N=label_N,
-        particle_count_N=random.integers(1, 40, jets),
+        particle_count_N=particle_count_N,
         class_names=CLASSES,
+        costs=ExitCosts.of(tagger_with(len(quality) - 1), particle_count_N),
         observers={"jet_pt": random.normal(600, 50, jets), "jet_sdmass": random.gamma(3, 20, jets)},
     )
 
 
 def answers(logits_ENK: npt.NDArray[np.float32], label_N: npt.NDArray[np.int64]) -> Answers:
-    """Return answers of a small tagger with as many exits, for jets of 1, 2, 3 … particles."""
+    """Return answers of a small tagger with this number of exits, for jets of 1, 2, 3 … particles."""
+    particle_count_N = np.arange(1, len(label_N) + 1)
     return Answers(
         logits_ENK=logits_ENK,
         label_N=label_N,
-        particle_count_N=np.arange(1, len(label_N) + 1),
+        particle_count_N=particle_count_N,
         class_names=CLASSES,
-        background="label_QCD",
-        tagger=small_tagger(tuple(range(len(logits_ENK) - 1)), num_classes=len(CLASSES)).packed(),
+        costs=ExitCosts.of(tagger_with(len(logits_ENK) - 1), particle_count_N),
     )
+
+
+def tagger_with(exit_count: int) -> Tagger:
+    """Return the small tagger whose costs these answers have."""
+    return small_tagger(tuple(range(exit_count)), num_classes=len(CLASSES)).packed()

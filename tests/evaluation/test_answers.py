@@ -27,15 +27,15 @@ def part(batch: JetBatch, first: int, last: int) -> JetBatch:
 def test_input_order_labels_and_observers_do_not_depend_on_the_batches() -> None:
     tagger = small_tagger()
     jets = labelled_batch(10, dtype=torch.float64)
-    predictions = predict(tagger, [part(jets, 0, 4), part(jets, 4, 9), part(jets, 9, 10)], NAMES)
-    assert len(predictions) == 10
-    assert predictions.exit_names == ("exit_0", "exit_1", "exit_2", "full_model")
-    assert predictions.logits_ENK.dtype == np.float32
+    answers = predict(tagger, [part(jets, 0, 4), part(jets, 4, 9), part(jets, 9, 10)], NAMES)
+    assert len(answers) == 10
+    assert answers.exit_names == ("exit_0", "exit_1", "exit_2", "full_model")
+    assert answers.logits_ENK.dtype == np.float32
     with torch.no_grad():
-        np.testing.assert_allclose(predictions.logits_ENK, tagger(jets.inputs).numpy(), atol=1e-5)
-    np.testing.assert_array_equal(predictions.label_N, jets.label_N)
-    np.testing.assert_array_equal(predictions.particle_count_N, jets.inputs.particle_count_N)
-    np.testing.assert_array_equal(predictions.observers["jet_pt"], np.arange(10))
+        np.testing.assert_allclose(answers.logits_ENK, tagger(jets.inputs).numpy(), atol=1e-5)
+    np.testing.assert_array_equal(answers.label_N, jets.label_N)
+    np.testing.assert_array_equal(answers.particle_count_N, jets.inputs.particle_count_N)
+    np.testing.assert_array_equal(answers.observers["jet_pt"], np.arange(10))
 
 
 def test_the_network_keeps_its_modes_and_statistics() -> None:
@@ -58,8 +58,8 @@ def test_modes_are_kept_when_the_files_fail() -> None:
 
 def test_jets_of_one_particle_and_of_none() -> None:
     batch = JetBatch(random_jets([0, 1], length=12), torch.tensor([0, 1]))
-    predictions = predict(small_tagger(), [batch], NAMES)
-    assert np.isfinite(predictions.logits_ENK).all()
+    answers = predict(small_tagger(), [batch], NAMES)
+    assert np.isfinite(answers.logits_ENK).all()
 
 
 def test_published_network_on_real_jets_is_as_accurate_as_weavers_own(shared_dir: Path) -> None:
@@ -70,8 +70,8 @@ def test_published_network_on_real_jets_is_as_accurate_as_weavers_own(shared_dir
         right_N = weaver_network(inputs.points, inputs.features, inputs.mask).argmax(dim=1) == label_N
     batches = [JetBatch(inputs.select(jets), label_N[jets]) for jets in torch.split(torch.arange(50), 32)]
     names = ("label_QCD", *JETCLASS_EFFICIENCIES)
-    predictions = predict(Tagger(ParticleNet(weaver_network), []), batches, names)
-    full = evaluate_exit(predictions.logits_ENK[-1], predictions.label_N, names, None)
+    answers = predict(Tagger(ParticleNet(weaver_network), []), batches, names)
+    full = evaluate_exit(answers.logits_ENK[-1], answers.label_N, names, None)
     assert full.accuracy == pytest.approx(right_N.double().mean().item())
     assert full.accuracy > 0.6
     assert full.roc_auc is not None

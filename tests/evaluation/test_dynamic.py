@@ -10,7 +10,7 @@ import torch
 from phaze_ee.engine.engine import Engine
 from phaze_ee.evaluation.answers import predict
 from phaze_ee.evaluation.dynamic import evaluate_dynamic
-from phaze_ee.evaluation.metrics import jets_per_class
+from phaze_ee.exits.answers import Answers
 from phaze_ee.exits.drift import DriftReference
 from phaze_ee.exits.policy_file import CalibrationSample, CostCurve, ExitPolicyFile, Guarantee
 from phaze_ee.exits.scores import Confidence, Margin
@@ -18,12 +18,9 @@ from phaze_ee.exits.targets import AccuracyDrop, Agreement, AnyTarget, Budget, S
 from phaze_ee.names import exit_names
 from phaze_ee.results.evaluation import EvaluationResults
 from phaze_ee.results.policy import DynamicResults
-from phaze_ee.types import Predictions
-from tests.evaluation.answers import CLASSES, random_predictions
+from tests.evaluation.answers import CLASSES, random_answers
 from tests.jets import CLASSES as NETWORK_CLASSES
 from tests.jets import labelled_batch, small_tagger
-
-TAGGER = small_tagger((0, 1), num_classes=len(CLASSES)).packed()
 
 
 def policy_file(
@@ -54,32 +51,32 @@ def policy_file(
     )
 
 
-def evaluation(predictions: Predictions, files: tuple[str, ...] = ("test.root",)) -> EvaluationResults:
+def evaluation(answers: Answers, files: tuple[str, ...] = ("test.root",)) -> EvaluationResults:
     return EvaluationResults(
         exits={},
         project="W/p",
         model="best_model.pt",
         model_hash="abc",
-        classes=list(predictions.class_names),
-        jets=len(predictions),
-        jets_per_class=jets_per_class(predictions.label_N, predictions.class_names),
+        classes=list(answers.class_names),
+        jets=len(answers),
+        jets_per_class=answers.jets_per_class,
         files=list(files),
     )
 
 
-def judged(predictions: Predictions, file: ExitPolicyFile, background: str | None = "label_QCD") -> DynamicResults:
-    return evaluate_dynamic(predictions, file, TAGGER, background, evaluation(predictions))
+def judged(answers: Answers, file: ExitPolicyFile, background: str | None = "label_QCD") -> DynamicResults:
+    return evaluate_dynamic(answers, file, background, evaluation(answers))
 
 
 def test_figures_are_those_of_the_engine() -> None:
     tagger = small_tagger((0, 1)).packed()
     batch = labelled_batch(60, dtype=torch.float64)
     names = tuple(f"class_{index}" for index in range(NETWORK_CLASSES))
-    predictions = predict(tagger, [batch], names)
-    middle = [float(predictions.logits_ENK[index].max(axis=1).mean()) for index in range(2)]
+    answers = predict(tagger, [batch], names)
+    middle = [float(answers.logits_ENK[index].max(axis=1).mean()) for index in range(2)]
     thresholds = tuple(float(np.exp(value) / (np.exp(value) + 2)) for value in middle)
     file = policy_file(thresholds, temperatures=[0.5, 2.0, 1.5], curve=((0.1, 0.1), (0.3, math.inf)), classes=names)
-    found = evaluate_dynamic(predictions, file, tagger, "class_0", evaluation(predictions))
+    found = evaluate_dynamic(answers, file, "class_0", evaluation(answers))
 
     result = Engine(tagger, file.policy())(batch.inputs)
     shares = result.exit_index_N.bincount(minlength=3).double() / 60
@@ -95,8 +92,8 @@ def test_figures_are_those_of_the_engine() -> None:
 
 
 def test_everything_at_the_full_model_costs_nothing_in_accuracy() -> None:
-    predictions = random_predictions(4_000)
-    found = judged(predictions, policy_file((math.inf, math.inf)))
+    answers = random_answers(4_000)
+    found = judged(answers, policy_file((math.inf, math.inf)))
     assert found.policy.macs_share == 1  # heads that nobody may leave at are not evaluated
     assert found.policy.exit_fractions == [0, 0, 1]
     assert (found.policy.accuracy_drop, found.policy.accuracy_drop_error) == (0, 0)
@@ -107,30 +104,30 @@ def test_everything_at_the_full_model_costs_nothing_in_accuracy() -> None:
 
 
 def test_realised_risks_are_those_of_the_target() -> None:
-    predictions = random_predictions(2_000)
+    answers = random_answers(2_000)
     everywhere = (-math.inf, math.inf)
-    right_EN = predictions.logits_ENK.argmax(axis=2) == predictions.label_N
-    answers_EN = predictions.logits_ENK.argmax(axis=2)
+    right_EN = answers.logits_ENK.argmax(axis=2) == answers.label_N
+    class_EN = answers.logits_ENK.argmax(axis=2)
 
-    drop = judged(predictions, policy_file(everywhere)).policy
+    drop = judged(answers, policy_file(everywhere)).policy
     assert drop.risks[0].rate.value == pytest.approx((right_EN[-1] & ~right_EN[0]).mean())
     assert drop.accuracy_drop == pytest.approx(right_EN[-1].mean() - right_EN[0].mean())
 
-    other = judged(predictions, policy_file(everywhere, Agreement(epsilon=0.1))).policy
+    other = judged(answers, policy_file(everywhere, Agreement(epsilon=0.1))).policy
     assert other.risks[0].rate == other.disagreement
-    assert other.disagreement.value == pytest.approx((answers_EN[0] != answers_EN[-1]).mean())
-    assert judged(predictions, policy_file(everywhere, Budget(cost=0.5))).policy.risks == []
+    assert other.disagreement.value == pytest.approx((class_EN[0] != class_EN[-1]).mean())
+    assert judged(answers, policy_file(everywhere, Budget(cost=0.5))).policy.risks == []
 
 
 def test_a_working_point_is_judged_at_the_cut_of_the_policy() -> None:
-    predictions = random_predictions(2_000)
+    answers = random_answers(2_000)
     target = SignalEfficiency(
         epsilon=0.01, signal="label_Hbb", background="label_QCD", efficiency=0.5, background_growth=0.1,
         form="two_sided", cut=2.0,
     )  # fmt: skip
-    found = judged(predictions, policy_file((-math.inf, math.inf), target))
-    odds_EN = predictions.logits_ENK[:, :, 1] - predictions.logits_ENK[:, :, 0]
-    signal_N = (predictions.label_N == 1) & (odds_EN[-1] >= 2)
+    found = judged(answers, policy_file((-math.inf, math.inf), target))
+    odds_EN = answers.logits_ENK[:, :, 1] - answers.logits_ENK[:, :, 0]
+    signal_N = (answers.label_N == 1) & (odds_EN[-1] >= 2)
     lost, added = found.policy.risks
     assert lost.rate.value == pytest.approx((odds_EN[0, signal_N] < 2).mean())
     assert added.name == "background added"
@@ -140,8 +137,8 @@ def test_a_working_point_is_judged_at_the_cut_of_the_policy() -> None:
 
 
 def test_classes_that_the_target_needs_and_are_not_there() -> None:
-    predictions = random_predictions(300)
-    no_signal = replace(predictions, label_N=np.where(predictions.label_N == 1, 2, predictions.label_N))
+    answers = random_answers(300)
+    no_signal = replace(answers, label_N=np.where(answers.label_N == 1, 2, answers.label_N))
     target = SignalEfficiency(
         epsilon=0.01, signal="label_Hbb", background="label_QCD", efficiency=0.5, background_growth=0.1,
         form="reject", cut=2.0,
@@ -153,34 +150,32 @@ def test_classes_that_the_target_needs_and_are_not_there() -> None:
 
 
 def test_a_cut_that_no_background_passes_has_no_mass_shapes() -> None:
-    predictions = random_predictions(300)
-    apart_ENK = predictions.logits_ENK + 50 * np.eye(3)[predictions.label_N]
-    found = judged(replace(predictions, logits_ENK=apart_ENK.astype(np.float32)), policy_file())
+    answers = random_answers(300)
+    apart_ENK = answers.logits_ENK + 50 * np.eye(3)[answers.label_N]
+    found = judged(replace(answers, logits_ENK=apart_ENK.astype(np.float32)), policy_file())
     assert found.mass is None
-    background = (predictions.label_N == 0).sum()
+    background = (answers.label_N == 0).sum()
     assert any(f"none of {background} jets of label_QCD passes the cut for 50 % of" in note for note in found.notes)
 
 
 def test_without_background_or_observers() -> None:
-    predictions = replace(random_predictions(300), observers={}, class_names=("a", "b", "c"))
-    found = judged(predictions, policy_file(), background=None)
+    answers = replace(random_answers(300), observers={}, class_names=("a", "b", "c"))
+    found = judged(answers, policy_file(), background=None)
     assert found.policy.rejections == []
     assert found.mass is None
     assert {(rates.sample, rates.observable) for rates in found.exit_rates} == {("all", "jet_nparticles")}
 
 
 def test_jets_of_the_calibration_are_told() -> None:
-    predictions = random_predictions(100)
-    same = evaluate_dynamic(
-        predictions, policy_file(), TAGGER, None, evaluation(predictions, ("test.root", "val.root"))
-    )
+    answers = random_answers(100)
+    same = evaluate_dynamic(answers, policy_file(), None, evaluation(answers, ("test.root", "val.root")))
     assert any("calibrated" in note for note in same.notes)
-    assert not any("calibrated" in note for note in judged(predictions, policy_file()).notes)
+    assert not any("calibrated" in note for note in judged(answers, policy_file()).notes)
 
 
 def test_calibration_of_the_mixture_follows_the_temperatures() -> None:
-    predictions = random_predictions(3_000)
-    cold = judged(predictions, policy_file(temperatures=[0.05] * 3))
-    warm = judged(predictions, policy_file(temperatures=[1.5] * 3))
+    answers = random_answers(3_000)
+    cold = judged(answers, policy_file(temperatures=[0.05] * 3))
+    warm = judged(answers, policy_file(temperatures=[1.5] * 3))
     assert cold.policy.expected_calibration_error > 2 * warm.policy.expected_calibration_error
     assert set(cold.exits) == {"exit_0", "exit_1", "full_model"}

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from phaze_ee.evaluation.audits import audited_observables, exit_rates
-from tests.evaluation.answers import random_predictions
+from tests.evaluation.answers import random_answers
 
 
 def all_of(count: int) -> np.ndarray:
@@ -64,9 +64,9 @@ def test_no_bin_is_empty_however_many_jets_share_a_value(values: list[int]) -> N
 
 
 def test_observables_are_those_that_are_there_and_the_particles_at_least() -> None:
-    predictions = random_predictions(10)
-    observables = audited_observables(predictions)
+    sample = random_answers(10)
+    observables = audited_observables(sample)
     assert list(observables) == ["jet_pt", "jet_nparticles", "jet_sdmass"]
-    np.testing.assert_array_equal(observables["jet_nparticles"], predictions.particle_count_N)
-    counted = replace(predictions, observers={"jet_nparticles": np.full(10, 200), "jet_energy": np.zeros(10)})
+    np.testing.assert_array_equal(observables["jet_nparticles"], sample.particle_count_N)
+    counted = replace(sample, observers={"jet_nparticles": np.full(10, 200), "jet_energy": np.zeros(10)})
     assert audited_observables(counted)["jet_nparticles"].tolist() == [200] * 10

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from phaze_ee.evaluation.audits import WorkingPoint, divergences, kept, mass_audit, mass_shape
-from tests.evaluation.answers import CLASSES, answers, random_predictions
+from tests.evaluation.answers import CLASSES, answers, random_answers
 
 HALF = WorkingPoint("label_Hbb", "label_QCD", 0.5)
 
@@ -50,26 +50,26 @@ def test_the_cut_is_the_tightest_that_keeps_so_much_signal(efficiency: float, ex
 
 
 def test_audit_of_a_tagger_that_leaves_by_mass() -> None:
-    predictions = random_predictions(3_000, quality=(0, 3))
-    mass_N = predictions.observers["jet_sdmass"].astype(float)
-    some = answers(predictions.logits_ENK, predictions.label_N)
+    sample = random_answers(3_000, quality=(0, 3))
+    mass_N = sample.observers["jet_sdmass"].astype(float)
+    some = answers(sample.logits_ENK, sample.label_N)
     # Exit 0 knows nothing: who leaves there passes as often as not. Light jets leave there.
     audit = mass_audit(some, (mass_N > 60).astype(int), mass_N, HALF)
     assert audit is not None
     assert audit.full_model.p_value is not None
     assert audit.mixture.p_value is not None
     assert audit.full_model.p_value > 0.01 > audit.mixture.p_value
-    background = int((predictions.label_N == 0).sum())
+    background = int((sample.label_N == 0).sum())
     assert sum(audit.uncut_counts) == background
     assert len(audit.edges) == len(audit.uncut_counts) + 1
 
 
 def test_audit_needs_both_classes_and_masses() -> None:
-    predictions = random_predictions(200)
-    mass_N = predictions.observers["jet_sdmass"].astype(float)
+    sample = random_answers(200)
+    mass_N = sample.observers["jet_sdmass"].astype(float)
     everywhere = np.zeros(200, dtype=int)
-    some = answers(predictions.logits_ENK, predictions.label_N)
+    some = answers(sample.logits_ENK, sample.label_N)
     assert mass_audit(some, everywhere, np.full(200, np.nan), HALF) is None
-    no_signal = answers(predictions.logits_ENK, np.where(predictions.label_N == 1, 2, predictions.label_N))
+    no_signal = answers(sample.logits_ENK, np.where(sample.label_N == 1, 2, sample.label_N))
     assert mass_audit(no_signal, everywhere, mass_N, HALF) is None
     assert mass_audit(some, everywhere, mass_N, HALF) is not None

@@ -10,12 +10,12 @@ from sklearn.metrics import roc_auc_score
 
 from phaze_ee.errors import DataError, RunError
 from phaze_ee.evaluation.ood import auroc, detection, evaluate_ood
+from phaze_ee.exits.answers import Answers
 from phaze_ee.exits.policies import ThresholdPolicy
 from phaze_ee.exits.policy_file import ExitPolicyFile
 from phaze_ee.results.ood import OODResults
-from phaze_ee.types import Predictions
 from phaze_ee.workspace import Project
-from tests.evaluation.answers import CLASSES, random_predictions
+from tests.evaluation.answers import CLASSES, random_answers
 from tests.modes.exit_policies import write_policy
 from tests.plots.examples import evaluation_results
 
@@ -51,15 +51,13 @@ def test_equal_scores_are_blind() -> None:
     assert (max(found.counts), max(found.ood_counts)) == (20, 30)
 
 
-def judged(
-    own: Predictions, ood: Predictions, policy: ExitPolicyFile | None = None, file: str = "o.root"
-) -> OODResults:
+def judged(own: Answers, ood: Answers, policy: ExitPolicyFile | None = None, file: str = "o.root") -> OODResults:
     return evaluate_ood(own, ood, [Path(file)], policy, evaluation_results())
 
 
-def weakened(predictions: Predictions, factor: float) -> Predictions:
+def weakened(answers: Answers, factor: float) -> Answers:
     return dataclasses.replace(
-        predictions, logits_ENK=predictions.logits_ENK * np.float32(factor), label_N=np.full(len(predictions), -1)
+        answers, logits_ENK=answers.logits_ENK * np.float32(factor), label_N=np.full(len(answers), -1)
     )
 
 
@@ -73,7 +71,7 @@ def policy_file(monkeypatch: pytest.MonkeyPatch, folder: Path, thresholds: list[
 
 
 def test_jets_without_labels_whose_answers_are_weak_are_noticed_at_every_exit() -> None:
-    results = judged(random_predictions(400), weakened(random_predictions(300, seed=1), 0.3))
+    results = judged(random_answers(400), weakened(random_answers(300, seed=1), 0.3))
     assert (results.jets, results.ood_jets, results.ood_files) == (400, 300, ["o.root"])
     assert {name: list(scores) for name, scores in results.exits.items()} == {
         "exit_0": ["energy", "max_probability", "disagreement"],
@@ -85,14 +83,14 @@ def test_jets_without_labels_whose_answers_are_weak_are_noticed_at_every_exit() 
 
 
 def test_jets_of_the_same_kind_are_not_told_apart() -> None:
-    results = judged(random_predictions(2000), random_predictions(2000, seed=1))
+    results = judged(random_answers(2000), random_answers(2000, seed=1))
     for scores in results.exits.values():
         for found in scores.values():
             assert abs(found.auroc - 0.5) < 4 * found.auroc_error
 
 
 def test_policy_mixes_exits_after_each_is_centred(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    own, ood = random_predictions(500), weakened(random_predictions(400, seed=1), 0.3)
+    own, ood = random_answers(500), weakened(random_answers(400, seed=1), 0.3)
     shift_ENK = np.array([0, 50, -50], dtype=np.float32)[:, None, None]  # changes no probability, and every energy
     shifted = [dataclasses.replace(sample, logits_ENK=sample.logits_ENK + shift_ENK) for sample in (own, ood)]
     policy = policy_file(monkeypatch, tmp_path, [0.8, 0.8])
@@ -111,7 +109,7 @@ def test_a_policy_by_which_all_leave_at_one_exit_gives_the_areas_of_that_exit(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     policy = policy_file(monkeypatch, tmp_path, [np.inf, -np.inf])
-    results = judged(random_predictions(100), random_predictions(100, seed=1), policy)
+    results = judged(random_answers(100), random_answers(100, seed=1), policy)
     assert results.policy is not None
     for name, found in results.policy.scores.items():
         assert found.auroc == pytest.approx(results.exits["exit_1"][name].auroc)
@@ -120,17 +118,17 @@ def test_a_policy_by_which_all_leave_at_one_exit_gives_the_areas_of_that_exit(
 
 
 def test_few_jets_are_said_and_too_few_refused() -> None:
-    own = random_predictions(200)
-    notes = judged(own, random_predictions(99, seed=1)).notes
+    own = random_answers(200)
+    notes = judged(own, random_answers(99, seed=1)).notes
     assert any(note.startswith("only 99 OOD jets") for note in notes)
     with pytest.raises(DataError, match="there are 9 OOD jets, too few"):
-        judged(own, random_predictions(9))
+        judged(own, random_answers(9))
     with pytest.raises(DataError, match="there are 9 jets of the project, too few"):
-        judged(random_predictions(9), own)
+        judged(random_answers(9), own)
 
 
 def test_a_network_without_exits_has_its_energy() -> None:
-    results = judged(random_predictions(200, quality=[2]), random_predictions(200, seed=1, quality=[1]))
+    results = judged(random_answers(200, quality=[2]), random_answers(200, seed=1, quality=[1]))
     assert {name: list(scores) for name, scores in results.exits.items()} == {
         "full_model": ["energy", "max_probability"]
     }
@@ -138,14 +136,14 @@ def test_a_network_without_exits_has_its_energy() -> None:
 
 
 def test_files_of_the_project_itself_are_noticed() -> None:
-    own = random_predictions(200)
+    own = random_answers(200)
     assert any(
         "test.root is a file of the project's own jets" in note for note in judged(own, own, file="test.root").notes
     )
 
 
 def test_answers_that_are_no_numbers_are_refused() -> None:
-    own, ood = random_predictions(50), random_predictions(50, seed=1)
+    own, ood = random_answers(50), random_answers(50, seed=1)
     ood.logits_ENK[1, 3, 0] = np.nan
     with pytest.raises(RunError, match="not finite for 1 of 50 jets"):
         judged(own, ood)

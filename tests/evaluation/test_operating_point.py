@@ -4,17 +4,15 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from phaze_ee.evaluation.operating_point import Answers, confidence, cost_accuracy_area, fraction, operating_point
-from phaze_ee.exits.policies import ThresholdPolicy
+from phaze_ee.evaluation.operating_point import confidence, cost_accuracy_area, fraction, operating_point
 from phaze_ee.results.policy import OperatingPoint
-from tests.evaluation.answers import random_predictions, saying
-from tests.jets import small_tagger
+from tests.evaluation.answers import random_answers, saying, tagger_with
 
 
 def test_mixture_of_hand_made_answers() -> None:
     answers = saying([[0, 1, 2, 0], [1, 1, 1, 1], [0, 2, 1, 0]], label_N=[0, 1, 1, 1])
-    point = operating_point(answers, np.array([0, 1, 2, 2]), None)
-    macs_EN = answers.tagger.exit_macs(torch.tensor([1, 2, 3, 4])).double()
+    point = operating_point(answers, np.array([0, 1, 2, 2]), None, "label_QCD")
+    macs_EN = tagger_with(2).exit_macs(torch.tensor([1, 2, 3, 4])).double()
     assert point.accuracy == 0.75
     assert point.accuracy_error == pytest.approx(np.sqrt(0.75 * 0.25 / 4))
     assert point.exit_fractions == [0.25, 0.25, 0.5]
@@ -26,20 +24,20 @@ def test_mixture_of_hand_made_answers() -> None:
 
 def test_the_share_refers_to_the_full_model_without_heads() -> None:
     answers = saying([[0], [0], [0]], label_N=[0])
-    assert operating_point(answers, np.array([2]), ()).macs_share == 1
-    assert operating_point(answers, np.array([2]), (0,)).macs_share > 1
+    assert operating_point(answers, np.array([2]), (), None).macs_share == 1
+    assert operating_point(answers, np.array([2]), (0,), None).macs_share > 1
     assert (
-        operating_point(answers, np.array([2]), (0, 1)).macs_share
-        > operating_point(answers, np.array([2]), (0,)).macs_share
+        operating_point(answers, np.array([2]), (0, 1), None).macs_share
+        > operating_point(answers, np.array([2]), (0,), None).macs_share
     )
 
 
 def test_temperatures_are_applied_once() -> None:
-    predictions = random_predictions(50)
-    policy = ThresholdPolicy("confidence", [0.5, 0.5], [2.0, 4.0, 0.5])
-    answers = Answers.of(predictions, policy, small_tagger((0, 1)), None)
+    answers = random_answers(50)
+    tempered = answers.tempered((2.0, 4.0, 0.5))
     for index, temperature in enumerate((2.0, 4.0, 0.5)):
-        np.testing.assert_allclose(answers.logits_ENK[index], predictions.logits_ENK[index] / temperature)
+        np.testing.assert_allclose(tempered.logits_ENK[index], answers.logits_ENK[index] / temperature)
+    np.testing.assert_array_equal(answers.tempered(None).logits_ENK, answers.logits_ENK)
 
 
 def test_confidence() -> None:

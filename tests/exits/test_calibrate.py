@@ -10,17 +10,16 @@ import pytest
 import torch
 
 from phaze_ee.errors import DataError, UsageError
-from phaze_ee.exits.answers import CalibrationJets
+from phaze_ee.exits.answers import Answers, at_exit
 from phaze_ee.exits.calibrate import Calibration, Settings, calibrate
 from phaze_ee.exits.candidates import cost_curve
-from phaze_ee.exits.policies import temper
 from phaze_ee.exits.promise import figures, guarantee
 from phaze_ee.exits.scores import log_odds, make_score
 from phaze_ee.exits.targets import AccuracyDrop, Agreement, Budget, SignalEfficiency, Target, wrong_answers
-from tests.exits.synthetic import SHARPNESS, synthetic_jets
+from tests.exits.synthetic import SHARPNESS, synthetic_answers
 
-JETS = synthetic_jets(4000)
-HARD_JETS = synthetic_jets(4000, sharpness=(0.8, 1.6, 2.4))  # of which the full model, too, mistakes some
+JETS = synthetic_answers(4000)
+HARD_JETS = synthetic_answers(4000, sharpness=(0.8, 1.6, 2.4))  # of which the full model, too, mistakes some
 WORKING_POINT: dict[str, Any] = {
     "epsilon": 0.05,
     "signal": "label_Hbb",
@@ -37,9 +36,8 @@ TARGETS: dict[str, Target] = {
 SCORES = ["confidence", "entropy", "margin", "gate"]
 
 
-def cost_of(result: Calibration, jets: CalibrationJets) -> float:
-    tempered = replace(jets, logits_ENK=temper(result.policy, jets.logits_ENK))
-    return tempered.mean_cost(tempered.exit_index(result.policy))
+def cost_of(result: Calibration, jets: Answers) -> float:
+    return jets.costs.mean(jets.tempered(result.policy.temperatures).exit_index(result.policy))
 
 
 @pytest.mark.parametrize("target", TARGETS.values(), ids=TARGETS)
@@ -48,8 +46,8 @@ def test_something_is_saved_and_the_risk_is_kept_on_other_jets(target: Target, m
     two_sided = target is TARGETS["two_sided"]
     result = calibrate(HARD_JETS if two_sided else JETS, Settings(target, method=method))
     assert result.reason is None
-    others = synthetic_jets(20_000, 2, (0.8, 1.6, 2.4) if two_sided else SHARPNESS)
-    tempered = replace(others, logits_ENK=temper(result.policy, others.logits_ENK))
+    others = synthetic_answers(20_000, 2, (0.8, 1.6, 2.4) if two_sided else SHARPNESS)
+    tempered = others.tempered(result.policy.temperatures)
     index_N = tempered.exit_index(result.policy)
     for risk in result.target.risks(tempered):
         lost, count = risk.observed(index_N)
@@ -62,14 +60,14 @@ def test_something_is_saved_and_the_risk_is_kept_on_other_jets(target: Target, m
 def test_every_score_saves_something(score: str) -> None:
     result = calibrate(JETS, Settings(AccuracyDrop(epsilon=0.02), score=score))
     assert result.policy.score.name == score
-    assert cost_of(result, synthetic_jets(4000, seed=2)) < 0.9
+    assert cost_of(result, synthetic_answers(4000, seed=2)) < 0.9
 
 
 def above_the_cut(result: Calibration) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.int64]]:
     """Which of the testing jets are accepted by what they get where they leave, and where that is."""
     assert isinstance(result.target, SignalEfficiency)
     index_N = result.testing.exit_index(result.policy)
-    final_NK = torch.from_numpy(result.testing.at_exit(result.testing.logits_ENK.numpy(), index_N))
+    final_NK = torch.from_numpy(result.testing.mixture(index_N))
     return log_odds(final_NK, 1, 0).numpy() >= result.target.cut, index_N
 
 
@@ -100,7 +98,7 @@ def test_a_budget_below_the_first_exit_is_told() -> None:
 
 @pytest.mark.parametrize("count", [1, 2, 30])
 def test_too_few_jets_give_the_full_model_and_say_how_many_it_takes(count: int) -> None:
-    result = calibrate(synthetic_jets(count), Settings(Agreement(epsilon=0.01), temperatures=False))
+    result = calibrate(synthetic_answers(count), Settings(Agreement(epsilon=0.01), temperatures=False))
     assert result.policy.exits == ()
     assert result.policy.temperatures is None
     if count == 30:
@@ -115,23 +113,23 @@ def test_a_working_point_without_background_is_told() -> None:
 
 
 def test_jets_that_all_score_the_same_cannot_be_told_apart() -> None:
-    same = replace(JETS, logits_ENK=torch.zeros_like(JETS.logits_ENK))
+    same = replace(JETS, logits_ENK=np.zeros_like(JETS.logits_ENK))
     result = calibrate(same, Settings(Agreement(epsilon=0.01)))
     assert result.reason is None  # all exits say what the full model says
-    assert cost_of(result, same) == pytest.approx(float(same.cost_EN[0].mean()))
+    assert cost_of(result, same) == pytest.approx(float(same.costs.all_heads_EN[0].mean()))
     with pytest.raises(DataError, match=r"reaches no signal efficiency of 0\.5 for label_Hbb"):
         calibrate(same, Settings(TARGETS["reject"]))
 
 
 def test_a_network_without_exits_is_its_own_policy() -> None:
-    alone = replace(JETS, logits_ENK=JETS.logits_ENK[-1:], cost_EN=JETS.cost_EN[-1:])
+    alone = JETS.with_exits([])
     result = calibrate(alone, Settings(AccuracyDrop(epsilon=0.02)))
     assert result.policy.thresholds == ()
     assert "no exit saves anything" in str(result.reason)
 
 
 def test_exits_that_know_nothing_are_not_used() -> None:
-    useless = synthetic_jets(3000, sharpness=(0.0, 0.0, 5.0))
+    useless = synthetic_answers(3000, sharpness=(0.0, 0.0, 5.0))
     assert calibrate(useless, Settings(AccuracyDrop(epsilon=0.001))).policy.exits == ()
 
 
@@ -159,7 +157,7 @@ def test_scores_that_do_not_suit_the_target_are_refused() -> None:
 
 
 def test_temperatures_undo_what_was_done_to_the_logits() -> None:
-    scaled = replace(JETS, logits_ENK=JETS.logits_ENK * torch.tensor([2.0, 1.0, 0.5])[:, None, None])
+    scaled = replace(JETS, logits_ENK=JETS.logits_ENK * np.array([2.0, 1.0, 0.5])[:, None, None])
     plain, changed = (
         calibrate(jets, Settings(AccuracyDrop(epsilon=0.02))).policy.temperatures for jets in (JETS, scaled)
     )
@@ -175,16 +173,16 @@ def test_a_seed_repeats_the_policy_and_another_does_not() -> None:
 
 def test_the_prior_weighs_costs_and_accuracies() -> None:
     result = calibrate(JETS, Settings(AccuracyDrop(epsilon=0.02)))
-    names = ("exit_0", "exit_1", "full_model")
     jets, index_N = result.testing, result.testing.exit_index(result.policy)
-    qcd = figures(result, names, {"label_QCD": 2.0})
+    qcd = figures(result, {"label_QCD": 2.0})
     own_N = jets.label_N == 0
-    spent = jets.at_exit(jets.cost_EN, index_N)[own_N].mean() / jets.cost_EN[-1][own_N].mean()
+    cost_EN = jets.costs.all_heads_EN
+    spent = at_exit(cost_EN, index_N)[own_N].mean() / cost_EN[-1][own_N].mean()
     assert qcd.cost_share == pytest.approx(spent)
-    assert qcd.accuracy == pytest.approx(jets.at_exit(jets.correct_EN, index_N)[own_N].mean())
+    assert qcd.accuracy == pytest.approx(at_exit(jets.correct_EN, index_N)[own_N].mean())
     assert sum(qcd.exit_shares.values()) == pytest.approx(1.0)
     with pytest.raises(UsageError, match="class_prior names label_X"):
-        figures(result, names, {"label_X": 1.0})
+        figures(result, {"label_X": 1.0})
 
 
 def test_curves_rise_in_cost_and_end_at_the_full_model() -> None:

@@ -14,10 +14,10 @@ CLASSES = ("label_QCD", "label_Hbb", "label_Tbqq")
 POLICY = ThresholdPolicy("confidence", [0.8, math.inf, 0.6])
 
 
-def logits(jets: int, seed: int, *, scale: float = 1.0, mix: tuple[float, ...] = (1.0, 1.0, 1.0)) -> Tensor:
+def logits(jets: int, seed: int, *, scale: float = 1.0, prior: tuple[float, ...] = (1.0, 1.0, 1.0)) -> Tensor:
     """Answers of three exits and a full model that know more and more about the class of each jet."""
     random = torch.Generator().manual_seed(seed)
-    label_N = torch.multinomial(torch.tensor(mix), max(jets, 1), replacement=True, generator=random)[:jets]
+    label_N = torch.multinomial(torch.tensor(prior), max(jets, 1), replacement=True, generator=random)[:jets]
     truth_NK = torch.nn.functional.one_hot(label_N, 3)
     noise_ENK = torch.randn(4, jets, 3, generator=random)
     return scale * (torch.tensor([1.0, 1.5, 2.0, 3.0]).view(-1, 1, 1) * truth_NK + noise_ENK)
@@ -44,18 +44,18 @@ def test_false_alarms_come_as_often_as_the_significance_says() -> None:
 def test_answers_that_are_less_sure_raise_an_alarm() -> None:
     report = judged(reference(logits(4000, seed=1)), logits(4000, seed=2, scale=0.9))
     assert {"exit", "confidence at exit_0"} <= {test.name for test in report.alarms}
-    assert not report.only_the_mix
+    assert not report.only_class_prior
     change = next(test.change for test in report.tests if test.name == "confidence at exit_0")
     assert 0.3 < float(change.split("lies at ")[1].split("%")[0]) / 100 < 0.49, "less sure: lower"
 
 
-def test_another_mix_of_classes_is_told_as_such() -> None:
+def test_another_class_prior_is_told_as_such() -> None:
     separated = ThresholdPolicy("confidence", [0.8, math.inf, 0.6])
-    sure_ENK, other_ENK = (8 * logits(3000, seed=3, mix=mix) for mix in ((1.0, 1.0, 1.0), (1.0, 2.0, 1.0)))
+    sure_ENK, other_ENK = (8 * logits(3000, seed=3, prior=prior) for prior in ((1.0, 1.0, 1.0), (1.0, 2.0, 1.0)))
     known = reference(sure_ENK, separated)
     report = compare(known, known.count(separated, other_ENK, exit_index(separated, other_ENK)), 1e-3)
     assert ANSWER in {test.name for test in report.alarms}
-    assert report.only_the_mix
+    assert report.only_class_prior
     assert "label_Hbb" in next(test.change for test in report.alarms if test.name == ANSWER)
 
 

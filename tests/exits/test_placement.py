@@ -1,31 +1,32 @@
 """Sets of exits: what they cost, which are kept, and which is recommended."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
 import pytest
-import torch
 
 from phaze_ee.exits import placement
-from phaze_ee.exits.answers import CalibrationJets
-from phaze_ee.exits.placement import Placement, pareto_placements, placements, recommended
+from phaze_ee.exits.answers import Answers
+from phaze_ee.exits.placement import Placement, costly_heads, pareto_placements, place, placements, recommended
 from phaze_ee.exits.scores import make_score
+from phaze_ee.names import ExitStage
+from phaze_ee.results.base import Provenance
+from phaze_ee.results.placement import CandidateExit
+from tests.exits.synthetic import costs_of
 
 HEAD = 0.01
 
 
-def jets(skill: list[float], count: int = 400, seed: int = 0) -> CalibrationJets:
+def jets(skill: list[float], count: int = 400, seed: int = 0) -> Answers:
     """Jets of four classes; exits answer the better the larger their skill, the full model last."""
     random = np.random.default_rng(seed)
     label_N = random.integers(0, 4, count)
     logits_ENK = random.normal(size=(len(skill), count, 4))
     for exit_, lift in enumerate(skill):
         logits_ENK[exit_, np.arange(count), label_N] += lift
-    heads_E = HEAD * np.arange(1, len(skill) + 1).clip(max=len(skill) - 1)
-    cost_EN = (np.linspace(0.1, 1, len(skill)) + heads_E)[:, None] * np.ones(count)
-    head_EN = np.full((len(skill) - 1, count), HEAD)
-    names = tuple("abcd")
-    return CalibrationJets(torch.from_numpy(logits_ENK), label_N, cost_EN, np.ones(count), names, 1.0, head_EN)
+    costs = costs_of(np.linspace(0.1, 1, len(skill))[:, None] * np.ones(count), HEAD)
+    return Answers(logits_ENK, label_N, np.ones(count, dtype=int), tuple("abcd"), costs)
 
 
 def found(skill: list[float]) -> list[Placement]:
@@ -36,10 +37,10 @@ def test_a_set_costs_its_own_heads_alone() -> None:
     whole = jets([1, 2, 3, 4])
     part = whole.with_exits([1])
     assert part.exit_count == 1
-    assert part.cost_EN[:, 0] == pytest.approx([0.4 + HEAD, 1 + HEAD])
-    assert torch.equal(part.logits_ENK, whole.logits_ENK[[1, 3]])
-    assert whole.with_exits([]).cost_EN[:, 0] == pytest.approx([1.0])
-    assert np.array_equal(whole.with_exits([0, 1, 2]).cost_EN, whole.cost_EN)
+    assert part.costs.all_heads_EN[:, 0] == pytest.approx([0.4 + HEAD, 1 + HEAD])
+    assert np.array_equal(part.logits_ENK, whole.logits_ENK[[1, 3]])
+    assert whole.with_exits([]).costs.all_heads_EN[:, 0] == pytest.approx([1.0])
+    assert np.array_equal(whole.with_exits([0, 1, 2]).costs.all_heads_EN, whole.costs.all_heads_EN)
 
 
 def test_all_sets_are_judged_and_the_full_model_comes_first() -> None:
@@ -85,3 +86,45 @@ def test_many_candidates_limit_the_size_of_sets(monkeypatch: pytest.MonkeyPatch)
     assert {one.exits for one in found([1, 2, 3, 4])} == {(), (0,), (1,), (2,), (0, 1), (0, 2), (1, 2)}
     monkeypatch.setattr(placement, "_MOST_SUBSETS", 2)
     assert {one.exits for one in found([1, 2, 3, 4])} == {(), (0,), (1,), (2,)}
+
+
+def test_heads_larger_than_the_network_are_told() -> None:
+    cheap, costly = (
+        CandidateExit(stage=stage, accuracy=0.5, macs_share=share) for stage, share in ((0, 0.4), (1, 3.57))
+    )
+    (note,) = costly_heads([cheap, costly], "deep_sets")
+    assert note.startswith("exits after stage 1 cost more than the full model itself: the heads (deep_sets)")
+    assert costly_heads([cheap], "deep_sets") == []
+
+
+def test_the_results_are_those_of_the_placements() -> None:
+    answers = jets([1, 3, 4], count=1000)
+    stages: list[ExitStage] = ["input", 2]
+    results = place(
+        answers, stages, epsilon=0.02, class_prior=None, seed=3, exit_head="linear",
+        provenance=Provenance("W/p", "m", None, [], ["first"]),
+    )  # fmt: skip
+    assert (results.shaping_jets, results.judging_jets) == (400, 600)
+    assert [candidate.stage for candidate in results.candidates] == stages
+    # The network costs 0.1, 0.55 and 1 up to the exits, and each head 0.01.
+    assert [candidate.macs_share for candidate in results.candidates] == pytest.approx([0.11, 0.56])
+    assert [curve[0].exit_stages for curve in results.curves] == [["input"], [2], ["input", 2]]
+    assert (results.full_model.macs_share, results.full_model.exit_fractions) == (1.0, [1.0])
+    assert results.recommended.accuracy >= results.full_model.accuracy - 0.02
+    assert results.recommended.mean_macs == pytest.approx(results.recommended.macs_share)  # a full model costs 1 MAC
+    assert results.notes[0] == "first"
+
+
+def test_the_class_prior_weighs_the_costs() -> None:
+    answers = jets([1, 3, 4], count=1000)
+    slow_N = np.where(answers.label_N == 0, 2.0, 1.0)
+    costs = costs_of(np.array([0.1, 0.5, 1.0])[:, None] * slow_N)
+    found = {
+        name: place(
+            replace(answers, costs=costs), [0, 1], epsilon=0.02, class_prior=prior, seed=3, exit_head="linear",
+            provenance=Provenance("W/p", "m", None, []),
+        ).full_model.mean_macs
+        for name, prior in {"slow": {"a": 1.0}, "fast": {"b": 0.5, "c": 0.5}}.items()
+    }  # fmt: skip
+    assert found["slow"] == pytest.approx(2, rel=0.1)
+    assert found["fast"] == pytest.approx(1, rel=0.1)

@@ -53,8 +53,8 @@ def test_the_simulation_takes_the_first_exit_that_lets_a_jet_go() -> None:
 def test_temperatures_divide_the_logits_of_their_exit() -> None:
     logits_ENK = torch.ones(3, 1, 2)
     policy = ThresholdPolicy("confidence", [0.5, 0.5], temperatures=[1.0, 2.0, 4.0])
-    assert temper(policy, logits_ENK)[:, 0, 0].tolist() == [1.0, 0.5, 0.25]
-    assert temper(ThresholdPolicy("confidence", [0.5]), logits_ENK) is logits_ENK
+    assert temper(logits_ENK, policy.temperatures)[:, 0, 0].tolist() == [1.0, 0.5, 0.25]
+    assert temper(logits_ENK, None) is logits_ENK
 
 
 def test_a_cap_ends_the_walk_at_its_exit() -> None:

@@ -47,7 +47,7 @@ def refused(path: Path, data_config: DataConfig, **changes: Any) -> str:
 def test_the_options_shape_the_network(tmp_path: Path, data_config: DataConfig, content: str) -> None:
     options = network(use_fusion=True, use_fts_bn=False, use_counts=False)
     tagger = build_tagger(options, write(tmp_path, content), data_config)
-    assert dict(tagger.backbone.arguments) == {
+    assert dict(tagger.architecture.arguments) == {
         "input_dims": 7,
         "num_classes": 10,
         "conv_params": [[4, [8, 8]], [4, [12, 12]]],

@@ -23,7 +23,7 @@ def write_policy(
     """Write exit_policy.json for the project's model; its reference are jets with these logits, else random ones."""
     exits = len(policy.thresholds) + 1
     logits_ENK = torch.randn(exits, 50, len(classes)) if logits_ENK is None else logits_ENK
-    logits_ENK = temper(policy, logits_ENK)
+    logits_ENK = temper(logits_ENK, policy.temperatures)
     ExitPolicyFile(
         project=str(project),
         model="best_model.pt",

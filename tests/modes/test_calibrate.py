@@ -96,13 +96,13 @@ def test_without_files_of_its_own_it_takes_what_training_left(folder: Path) -> N
     file = policy_of(project)
     assert file.calibration.held_out_of_validation
     assert file.calibration.jets == 21  # every other of forty, by the golden ratio
-    assert any("the training chose its best epoch with some of these jets" in note for note in file.notes)
+    assert any("the training used some of these jets to choose its best epoch" in note for note in file.notes)
 
 
 def test_jets_of_the_training_or_the_test_are_refused(folder: Path) -> None:
     make_project(folder)
     save_best_model(Project("Tops", "small"))
-    with pytest.raises(UsageError, match=r"val\.root is a calibration file and one of train_files too"):
+    with pytest.raises(UsageError, match=r"val\.root is both a calibration file and one of train_files"):
         run(exit_target="agreement")
 
 
@@ -134,7 +134,7 @@ def test_a_policy_of_another_model_is_refused(folder: Path) -> None:
     project = trained_project(folder)
     run(exit_target="agreement", epsilon=0.3)
     save_best_model(project, seed=99)
-    with pytest.raises(UsageError, match=r"calibrated for another model, or for .*best_model\.pt .* trained anew"):
+    with pytest.raises(UsageError, match=r"calibrated for another model, or for .*best_model\.pt .* trained again"):
         ExitPolicyFile.load(project.exit_policy, Session.open(request("calibrate")).model.hash)
 
 

@@ -10,7 +10,7 @@ from phaze_ee.modes.request import Request
 from phaze_ee.modes.session import Session
 from phaze_ee.workspace import Project
 from tests.plots.examples import benchmark_results, evaluation_results
-from tests.plots.undrawn import save_nothing
+from tests.plots.undrawn import write_nothing
 
 FIGURES = [
     f"comparison_{name}{suffix}"
@@ -22,7 +22,7 @@ FIGURES = [
 @pytest.fixture(autouse=True)
 def workspaces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("PHAZE_EE_WORKSPACES", str(tmp_path))
-    monkeypatch.setattr("phaze_ee.modes.plot.save", save_nothing)
+    monkeypatch.setattr("phaze_ee.modes.plot.write_drawings", write_nothing)
     return tmp_path
 
 
@@ -31,7 +31,9 @@ def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """One empty figure in place of the trade-offs, which tests/plots looks at."""
     figure = Figure()
     figure.add_subplot()
-    monkeypatch.setattr("phaze_ee.modes.compare.tradeoff_figures", lambda projects: {"flops_vs_accuracy": figure})
+    monkeypatch.setattr(
+        "phaze_ee.modes.compare.tradeoff_figures", lambda projects: {"flops_vs_accuracy": lambda: figure}
+    )
 
 
 def new_project(name: str) -> Project:

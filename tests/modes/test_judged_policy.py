@@ -16,7 +16,7 @@ from phaze_ee.results.policy import DynamicResults
 from phaze_ee.workspace import Project
 from tests.modes.exit_policies import write_policy
 from tests.modes.two_class_project import JETS, make_project, request, save_best_model
-from tests.plots.undrawn import save_nothing
+from tests.plots.undrawn import write_nothing
 
 THRESHOLDS = (0.55, 0.55)
 CURVE = [[0.9, 0.9], [0.2, 0.5], [0.1, 0.1], [0.0, 0.0], [0.3, 0.2]]
@@ -41,7 +41,7 @@ def dynamic_of(project: Project) -> DynamicResults:
 def test_policy_is_judged_timed_and_drawn(
     project: Project, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("phaze_ee.modes.plot.save", save_nothing)
+    monkeypatch.setattr("phaze_ee.modes.plot.write_drawings", write_nothing)
     monkeypatch.setattr("phaze_ee.modes.benchmark._SECONDS", 0.0)
     evaluate.run(Session.open(request("evaluate")))
     benchmark.run(Session.open(request("benchmark")))

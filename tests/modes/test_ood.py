@@ -19,7 +19,7 @@ from phaze_ee.results.ood import OODResults
 from phaze_ee.workspace import Project
 from tests.modes.exit_policies import write_policy
 from tests.modes.two_class_project import DATA_CONFIG, JETS, make_project, request, save_best_model
-from tests.plots.undrawn import save_nothing
+from tests.plots.undrawn import write_nothing
 
 OOD_JETS = 25
 
@@ -64,7 +64,7 @@ def test_jets_without_labels_are_judged_and_drawn(
     assert "Where jets leave by the policy of score confidence" in printed
     assert "only 25 OOD jets" in printed
 
-    monkeypatch.setattr("phaze_ee.modes.plot.save", save_nothing)
+    monkeypatch.setattr("phaze_ee.modes.plot.write_drawings", write_nothing)
     monkeypatch.setattr("phaze_ee.modes.benchmark._SECONDS", 0.0)
     benchmark.run(Session.open(request("benchmark")))
     plot.run(Session.open(request("plot")))
@@ -76,7 +76,7 @@ def test_results_of_an_earlier_model_are_not_drawn(
 ) -> None:
     run(tmp_path)
     save_best_model(project, epoch=4)
-    monkeypatch.setattr("phaze_ee.modes.plot.save", save_nothing)
+    monkeypatch.setattr("phaze_ee.modes.plot.write_drawings", write_nothing)
     monkeypatch.setattr("phaze_ee.modes.benchmark._SECONDS", 0.0)
     evaluate.run(Session.open(request("evaluate")))
     benchmark.run(Session.open(request("benchmark")))

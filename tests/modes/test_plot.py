@@ -9,7 +9,7 @@ from phaze_ee.modes.session import Session
 from phaze_ee.plots.tradeoff import ProjectResults
 from phaze_ee.workspace import Project
 from tests.plots.examples import benchmark_results, evaluation_results, training_history
-from tests.plots.undrawn import save_nothing
+from tests.plots.undrawn import write_nothing
 
 PERFORMANCE = (
     "confusion_matrices", "confusion_matrix", "flops_vs_accuracy", "flops_vs_auc", "params_vs_accuracy",
@@ -55,7 +55,7 @@ def test_all_figures_are_written_and_named(project: Project, capsys: pytest.Capt
 def test_what_cannot_be_drawn_is_said(
     project: Project, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("phaze_ee.modes.plot.save", save_nothing)
+    monkeypatch.setattr("phaze_ee.modes.plot.write_drawings", write_nothing)
     results = judged("mine")
     exits = {
         name: exit_.model_copy(update={"roc_auc": None, "roc_curves": []})

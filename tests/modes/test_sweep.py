@@ -12,7 +12,7 @@ from phaze_ee.sweep.objective import Objective
 from phaze_ee.workspace import Project
 from tests.end_to_end.command import digest
 from tests.modes.two_class_project import make_project
-from tests.plots.undrawn import save_nothing
+from tests.plots.undrawn import write_nothing
 
 # Called as: -m phaze_ee -m chain -p Tops small_sweep_000 -o train_…
 PROGRAM = """#!/bin/sh
@@ -34,7 +34,7 @@ def untrained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     program.chmod(0o755)
     monkeypatch.setattr("phaze_ee.sweep.process.sys.executable", str(program))
     monkeypatch.setattr(Objective, "of", lambda self, project: float(project.name[-1]) / 10)
-    monkeypatch.setattr("phaze_ee.modes.plot.save", save_nothing)
+    monkeypatch.setattr("phaze_ee.modes.plot.write_drawings", write_nothing)
 
 
 def run(*settings: str, trials: int | None = None, study: str = "sweep") -> None:

@@ -1,9 +1,10 @@
 """Made-up results of mode place, for tables and figures."""
 
-from phaze_ee.results.placement import CandidateExit, PlacementPoint, PlacementResults, Stage
+from phaze_ee.names import ExitStage
+from phaze_ee.results.placement import CandidateExit, PlacementPoint, PlacementResults
 
 
-def point(stages: list[Stage], share: float, accuracy: float) -> PlacementPoint:
+def point(stages: list[ExitStage], share: float, accuracy: float) -> PlacementPoint:
     exits = len(stages)
     return PlacementPoint(
         exit_stages=stages,
@@ -18,7 +19,7 @@ def point(stages: list[Stage], share: float, accuracy: float) -> PlacementPoint:
 
 def placement_results(curve_points: int = 3) -> PlacementResults:
     """Three stages, all seven sets of them; sets with stage 1 do best, the full model best of all."""
-    sets: list[list[Stage]] = [["input"], [0], [1], ["input", 0], ["input", 1], [0, 1], ["input", 0, 1]]
+    sets: list[list[ExitStage]] = [["input"], [0], [1], ["input", 0], ["input", 1], [0, 1], ["input", 0, 1]]
     steps = range(curve_points)
     curves = [
         [point(stages, 0.1 + 0.8 * step / curve_points, 0.5 + 0.05 * (1 in stages) + 0.02 * step) for step in steps]

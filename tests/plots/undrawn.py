@@ -1,15 +1,17 @@
 """Saving without drawing, for tests that ask which files a mode writes and not what is in them."""
 
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from matplotlib.figure import Figure
+from phaze_ee.plots.style import Drawing
 
 
-def save_nothing(figure: Figure, stem: Path) -> list[Path]:
-    """Make empty files of the names that ``phaze_ee.plots.style.save`` would write."""
-    assert figure.axes
-    paths = [stem.with_name(stem.name + suffix) for suffix in (".png", ".pdf")]
-    for path in paths:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
-    return paths
+def write_nothing(drawings: Mapping[Path, Drawing]) -> Iterator[list[Path]]:
+    """Make the figures, and empty files of the names that ``phaze_ee.plots.write.write_drawings`` would write."""
+    for stem, drawing in drawings.items():
+        assert drawing().axes
+        paths = [stem.with_name(stem.name + suffix) for suffix in (".png", ".pdf")]
+        for path in paths:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+        yield paths

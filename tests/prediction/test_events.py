@@ -1,6 +1,7 @@
 """Events stay whole, in whatever parts a file is read."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,22 +9,27 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from phaze_ee.data.rows import JetRows
+from phaze_ee.data.jet_columns import Group, InputLayout, JetColumns
+from phaze_ee.data.rows import SpanJets
 from phaze_ee.errors import DataError
 from phaze_ee.prediction.events import Events, whole_events
-from tests.jets import random_jets
 
 COUNTS = [1 + number % 5 for number in range(40)]
-JETS = random_jets(COUNTS, length=8).ragged()
+FEATURES_V1 = torch.arange(float(sum(COUNTS)))[:, None]
+ROWS = [*torch.zeros(2, sum(COUNTS)).numpy(), FEATURES_V1[:, 0].numpy(), np.ones(sum(COUNTS), dtype=np.float32)]
+LAYOUT = InputLayout(
+    8, (Group("points", ("x", "y"), None), Group("features", ("f",), (0.0,)), Group("mask", ("m",), (0.0,)))
+)
+JETS = JetColumns.of_rows(LAYOUT, ROWS, torch.tensor(COUNTS), torch.arange(len(COUNTS)), {})
 EVENT_OF = np.array([3, 3, 3, 1, 1, 8, 3, 3, 5, 5] * 4)  # 3 comes back: another event
 
 
-def parts(sizes: list[int]) -> Iterator[JetRows]:
+def parts(sizes: list[int]) -> Iterator[SpanJets]:
     start = 0
     for size in [*sizes, len(COUNTS)]:
         stop = min(start + size, len(COUNTS))
         rows = np.arange(start, stop)
-        yield JetRows(JETS.select(torch.from_numpy(rows)), torch.from_numpy(rows), {"event": EVENT_OF[rows]}, rows)
+        yield SpanJets(replace(JETS.take(slice(start, stop)), observers={"event": EVENT_OF[rows]}), rows)
         start = stop
 
 
@@ -33,8 +39,9 @@ def collected(sizes: list[int], events: Events) -> tuple[list[list[int]], torch.
     features = []
     for rows, event_N in whole_events(parts(sizes), events):
         made += [rows.row_N[event_N == event].tolist() for event in np.unique(event_N)]
-        features.append(rows.jets.ragged().features_VC)
-        assert (rows.label_N.numpy() == rows.row_N).all()
+        batch = rows.jets.batch()
+        features.append(batch.inputs.ragged().features_VC)
+        assert (batch.label_N.numpy() == rows.row_N).all()
     return made, torch.cat(features)
 
 
@@ -43,7 +50,7 @@ def test_the_parts_have_no_part_in_it(sizes: list[int]) -> None:
     for events in (Events(size=3), Events(column="event")):
         made, features = collected(sizes, events)
         assert made == collected([], events)[0]
-        assert torch.equal(features, JETS.features_VC)
+        assert torch.equal(features, FEATURES_V1)
 
 
 def test_blocks_and_runs() -> None:

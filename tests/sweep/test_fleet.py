@@ -69,7 +69,7 @@ def test_what_goes_wrong_in_a_trial_ends_that_trial_alone(study: SweepStudy, wor
     events = list(run_trials(study, make, Fixed("exits"), workers))
     assert {event.project.name[-1]: event.objective for event in events} == {"0": 0, "1": None, "2": None, "3": 3}
     assert last_line(Project("W", "trial_1")) == "no memory left"
-    assert last_line(Project("W", "trial_2")) == "killed by SIGKILL, often for want of memory"
+    assert last_line(Project("W", "trial_2")) == "killed by SIGKILL, often for lack of memory"
     assert [trial.state.name for trial in study.trials()] == ["COMPLETE", "FAIL", "FAIL", "COMPLETE"]
     assert Path("runs").read_text() == "train_evaluate_benchmark\n" * 4
 

@@ -1,8 +1,8 @@
 import pytest
 from rich.table import Table
 
-from phaze_ee.results.placement import CandidateExit, PlacementResults
-from phaze_ee.tables.placement import candidate_table, costly_heads, placement_table
+from phaze_ee.results.placement import PlacementResults
+from phaze_ee.tables.placement import candidate_table, placement_table
 from phaze_ee.tables.style import WIDTH
 from tests.plots.placement_examples import placement_results, point
 from tests.tables.test_policy import rendered, row
@@ -28,10 +28,3 @@ def test_the_deepest_network_fits_the_line() -> None:
     deep = point(["input", *range(8)], 0.5, 0.8)
     results = PlacementResults.model_validate({**MANY.model_dump(), "recommended": deep.model_dump()})
     assert max(map(len, rendered(placement_table(results)))) <= WIDTH
-
-
-def test_heads_larger_than_the_network_are_told() -> None:
-    costly = CandidateExit(stage=1, accuracy=0.5, macs_share=3.57)
-    (note,) = costly_heads([*MANY.candidates, costly], "deep_sets")
-    assert note.startswith("exits after stage 1 cost more than the full model itself: the heads (deep_sets)")
-    assert costly_heads(MANY.candidates, "deep_sets") == []

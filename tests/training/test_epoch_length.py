@@ -1,32 +1,34 @@
 """Epochs of a chosen length: which batches they hold."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from phaze_ee.config.options import TrainingOptions
 from phaze_ee.training.loaders import StepEpochs, with_epoch_length
+from phaze_ee.types import JetBatch
+from tests.jets import random_jets
+from tests.training.loader import ListLoader
 
 
-class Passes:
-    """A loader of whole passes, whose batches are (pass, batch)."""
+class Passes(ListLoader):
+    """A loader of whole passes, whose batches have the labels (pass, batch)."""
 
     def __init__(self, batches: int) -> None:
-        self.batches, self.jet_count, self.selected_count = batches, 10 * batches, 10 * batches
-        self.start = (0, 0)
+        super().__init__([JetBatch(random_jets([1] * 10), torch.empty(2)) for _ in range(batches)])
 
-    def __len__(self) -> int:
-        return self.batches
+    def __iter__(self) -> Iterator[JetBatch]:
+        for batch in range(self.first_batch, len(self)):
+            yield replace(self.batches[batch], label_N=torch.tensor([self.epochs[-1], batch]))
 
-    def set_epoch(self, epoch: int, first_batch: int = 0) -> None:
-        self.start = (epoch, first_batch)
 
-    def __iter__(self) -> Iterator[tuple[int, int]]:
-        passed, first = self.start
-        return iter([(passed, batch) for batch in range(first, self.batches)])
+def walked(loader: Iterable[JetBatch]) -> list[tuple[int, ...]]:
+    return [tuple(batch.label_N.tolist()) for batch in loader]
 
 
 @given(batches=st.integers(1, 7), steps=st.integers(1, 20), epochs=st.integers(1, 4))
@@ -35,7 +37,7 @@ def test_epochs_joined_are_whole_passes(batches: int, steps: int, epochs: int) -
     found = []
     for epoch in range(epochs):
         loader.set_epoch(epoch)
-        found.append(list(loader))
+        found.append(walked(loader))
     assert all(len(each) == steps == len(loader) for each in found)
     assert [batch for each in found for batch in each] == [divmod(step, batches) for step in range(epochs * steps)]
 
@@ -44,9 +46,9 @@ def test_epochs_joined_are_whole_passes(batches: int, steps: int, epochs: int) -
 def test_an_epoch_goes_on_at_any_batch(batches: int, steps: int, first: int) -> None:
     loader = StepEpochs(Passes(batches), steps)
     loader.set_epoch(2)
-    whole = list(loader)
+    whole = walked(loader)
     loader.set_epoch(2, first_batch=min(first, steps))
-    assert list(loader) == whole[first:]
+    assert walked(loader) == whole[first:]
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from tests.training.interrupted import ShuffledLoader, options
 def jets(tmp_path: Path, spoil: float = 1.0) -> ShuffledLoader:
     batches = [labelled_batch(16, seed=seed, shift=0.7) for seed in range(4)]
     for batch in batches:
-        batch.inputs.features.mul_(spoil)
+        batch.inputs.padded().features.mul_(spoil)
     return ShuffledLoader([JetBatch(batch.inputs, batch.label_N) for batch in batches], tmp_path / "progress")
 
 
@@ -41,7 +41,7 @@ def test_the_steepest_fall_is_on_the_logarithm_of_the_rate() -> None:
     wiggling = 0.01 * np.sin(np.arange(100))  # of a loss that does not change yet
     losses = 2.0 + wiggling - 1.0 / (1 + np.exp(-3 * (np.log10(rates) + 2)))  # falls around 0.01
     assert _steepest(rates.tolist(), losses.tolist()) == pytest.approx(0.01, rel=0.5)
-    with pytest.raises(RunError, match="falls at none"):
+    with pytest.raises(RunError, match="never falls"):
         _steepest(rates.tolist(), np.linspace(1, 2, 100).tolist())
 
 

@@ -15,7 +15,7 @@ from phaze_ee.errors import RunError
 from phaze_ee.models.checkpoint import load_checkpoint
 from phaze_ee.models.tagger import Tagger
 from phaze_ee.names import ExitStage
-from phaze_ee.training.frozen import FeatureFiles, cached
+from phaze_ee.training.frozen import FeatureFiles, with_frozen_features
 from phaze_ee.training.loaders import Loaders
 from phaze_ee.types import JetInputs
 from tests.jets import small_tagger
@@ -95,7 +95,7 @@ def test_checkpoints_hold_the_backbone_itself(tmp_path: Path) -> None:
 def test_what_would_take_too_much_room_is_not_stored(tmp_path: Path, limit: float, stored: bool) -> None:
     console = Console(file=io.StringIO(), width=200)
     tagger, loaders = frozen_tagger(), Loaders(ListLoader(BATCHES[:4]), ListLoader(BATCHES[4:]))
-    with cached(tagger, loaders, tmp_path, limit, console) as (walked, walked_loaders):
+    with with_frozen_features(tagger, loaders, tmp_path, limit, console) as (walked, walked_loaders):
         assert (walked is not tagger) == (walked_loaders is not loaders) == stored
     said = console.file.getvalue()  # type: ignore[attr-defined]
     assert ("Features of the frozen backbone for 96 jets: " in said) == stored
@@ -114,7 +114,7 @@ def test_jets_without_particles_train_too(tmp_path: Path) -> None:
 
     tagger = frozen_tagger()
     with FeatureFiles(tagger, tmp_path) as files, torch.inference_mode():
-        inputs = emptied(BATCHES[0].inputs)
+        inputs = emptied(BATCHES[0].inputs.padded())
         files.add(type(BATCHES[0])(inputs, BATCHES[0].label_N))
         features = files.finish()
         stored = features.tagger(features.batch(torch.arange(16)).inputs)

@@ -8,14 +8,15 @@ from torch.nn.functional import cross_entropy
 
 from phaze_ee.config.options import ExitOptions
 from phaze_ee.models.tagger import Tagger
-from phaze_ee.training.losses import EXIT_LOSSES, ExitLoss
+from phaze_ee.registry import loss_strategies
+from phaze_ee.training.losses import ExitLoss, make_loss
 from tests.jets import labelled_batch, small_tagger
 
 BATCH = labelled_batch(12, dtype=torch.float64)
 
 
 def exit_loss(strategy: str, **options: float) -> ExitLoss:
-    return EXIT_LOSSES[strategy](ExitOptions.model_validate(options))
+    return make_loss(strategy, ExitOptions.model_validate(options))
 
 
 def gradients_of_exit_losses(strategy: str) -> Tagger:
@@ -34,7 +35,7 @@ def all_parameters(module: torch.nn.Module) -> set[str]:
     return {name for name, _ in module.named_parameters()}
 
 
-@pytest.mark.parametrize("strategy", EXIT_LOSSES)
+@pytest.mark.parametrize("strategy", loss_strategies())
 def test_every_head_learns(strategy: str) -> None:
     heads = gradients_of_exit_losses(strategy).heads
     assert trained(heads) == all_parameters(heads)
@@ -117,6 +118,6 @@ def test_the_temperature_hardly_changes_how_strongly_distillation_pulls() -> Non
     torch.testing.assert_close(*gradients, rtol=0.01, atol=0)
 
 
-@pytest.mark.parametrize("strategy", EXIT_LOSSES)
+@pytest.mark.parametrize("strategy", loss_strategies())
 def test_a_network_without_exits_has_no_exit_loss(strategy: str) -> None:
     assert exit_loss(strategy)(torch.zeros(1, 5, 4), torch.zeros(5, dtype=torch.long)).shape == (0,)

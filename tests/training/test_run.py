@@ -17,9 +17,9 @@ from phaze_ee.errors import RunError
 from phaze_ee.models.checkpoint import load_checkpoint
 from phaze_ee.models.tagger import Tagger
 from phaze_ee.names import ExitStage
+from phaze_ee.registry import loss_strategies
 from phaze_ee.results.training import TrainingHistory
 from phaze_ee.training.loaders import Loaders
-from phaze_ee.training.losses import EXIT_LOSSES
 from phaze_ee.training.resume import find_resume_point
 from phaze_ee.training.run import DataRecord, Outputs, train
 from phaze_ee.types import JetBatch, JetInputs
@@ -85,7 +85,7 @@ def test_training_learns_and_its_checkpoint_answers_alike(tmp_path: Path) -> Non
     assert torch.__version__.startswith(latest.versions["torch"])  # which may name its CUDA as well
 
 
-@pytest.mark.parametrize("strategy", EXIT_LOSSES)
+@pytest.mark.parametrize("strategy", loss_strategies())
 def test_training_without_padding_gives_the_same_losses(tmp_path: Path, strategy: str) -> None:
     # Rounding alone differs, and Adam blows it up where a gradient is nearly zero: hence losses, and a small lr.
     # tests/models/particle_net/test_training.py compares gradients and statistics in double precision.
@@ -128,7 +128,7 @@ def run_frozen(folder: Path, **changes: Any) -> Tagger:
     return run(folder, exit_stages=stages, **frozen)
 
 
-@pytest.mark.parametrize("strategy", EXIT_LOSSES)
+@pytest.mark.parametrize("strategy", loss_strategies())
 @pytest.mark.parametrize("use_packed", [True, False])
 def test_a_frozen_backbone_stays_as_it_was_bit_for_bit(tmp_path: Path, strategy: str, use_packed: bool) -> None:
     before = small_tagger(seed=2).float()
@@ -215,7 +215,7 @@ def test_tensorboard_has_every_loss_accuracy_and_beta(tmp_path: Path) -> None:
 
 
 def test_a_loss_that_is_not_finite_stops_with_the_reason(tmp_path: Path) -> None:
-    poisoned = BATCHES[1].inputs
+    poisoned = BATCHES[1].inputs.padded()
     features = poisoned.features.clone()
     features[3, 2, 0] = float("nan")
     bad = JetBatch(JetInputs(poisoned.points, features, poisoned.vectors, poisoned.mask), BATCHES[1].label_N)
@@ -234,7 +234,7 @@ def test_interrupting_leaves_a_usable_latest_model(tmp_path: Path) -> None:
     loaders = Loaders(Interrupting(BATCHES[:4]), ListLoader(BATCHES[4:]))
     data = DataRecord({}, "hash")
     before = signal.getsignal(signal.SIGINT)
-    with pytest.raises(RunError, match=r"in epoch 1; the same command goes on, and .*latest_model\.pt holds the"):
+    with pytest.raises(RunError, match=r"in epoch 1; the same command continues, and .*latest_model\.pt holds the"):
         train(small_tagger().float(), loaders, options, outputs(tmp_path), data, Console(file=io.StringIO()))
     assert signal.getsignal(signal.SIGINT) is before
     latest = load_checkpoint(tmp_path / "models" / "latest_model.pt")
@@ -249,11 +249,11 @@ def weights(folder: Path, name: str = "latest_model.pt") -> dict[str, torch.Tens
 
 
 def bad_batch() -> JetBatch:
-    batch = BATCHES[1]
-    return replace(batch, inputs=replace(batch.inputs, features=torch.full_like(batch.inputs.features, torch.inf)))
+    batch, jets = BATCHES[1], BATCHES[1].inputs.padded()
+    return replace(batch, inputs=replace(jets, features=torch.full_like(jets.features, torch.inf)))
 
 
-def test_a_batch_that_is_left_out_changes_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_skipped_batch_changes_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     steady: dict[str, Any] = {"epochs": 2, "zero_epochs": 0, "lr_schedule": "none", "optimizer": "adamw"}
     first, *_, validation = BATCHES
     with_bad = [first, bad_batch(), BATCHES[2], BATCHES[3], validation]
@@ -261,7 +261,7 @@ def test_a_batch_that_is_left_out_changes_nothing(tmp_path: Path, caplog: pytest
     expected = run(
         tmp_path / "without", batches=[first, BATCHES[2], BATCHES[3], validation], validation=1, dropout=0, **steady
     )
-    assert "the batch is left out (2 of 2)" in caplog.text
+    assert "the batch is skipped (2 of 2)" in caplog.text
     for name, value in expected.state_dict().items():
         assert torch.equal(found.state_dict()[name], value), name
 

@@ -1,7 +1,7 @@
-"""Turning files of jets into a cache, shard after shard, in as many processes as wanted.
+"""Converts files of jets into a cache, shard by shard, in one process or several.
 
-Which rows a shard holds, and in which order, depends on the files and the data configuration alone. So a build that was
-interrupted goes on with the shards that are missing, and two that run at once write the same.
+The rows of a shard, and their order, depend on the files and the data configuration alone. An interrupted build
+therefore continues with the missing shards, and two builds at the same time write the same files.
 """
 
 import json
@@ -21,27 +21,27 @@ from phaze_ee.data.cache.reader import MANIFEST, VERSION, Cache, Manifest, cache
 from phaze_ee.data.cache.shards import WEIGHT, Shard, describe_shard, write_shard
 from phaze_ee.data.epochs import EpochPlan
 from phaze_ee.data.jet_columns import JetColumns
-from phaze_ee.data.rows import Chunk, RowReader
+from phaze_ee.data.rows import RowReader, SpanJets
 from phaze_ee.data.schema import DataSchema
 from phaze_ee.data.spans import split_into_spans, worker_context
 from phaze_ee.data.table import Span
 from phaze_ee.errors import DataError, RunError
 
-SHARD_ROWS = 40_000  # held in memory by each process, twice while they are joined: 350 MB of 40 particles
-TRAINING_ROWS = 1_000  # read at a time from one file: a shard for training mixes 40 such pieces
-EVALUATION_ROWS = 5_000
+SHARD_ROWS = 40_000  # in the memory of each process, twice while they are joined: 350 MB for 40 particles per jet
+TRAINING_ROWS = 1_000  # read at a time from one file, so that a shard for training mixes 40 places
+EVALUATION_ROWS = 5_000  # read at a time
 
 
 @dataclass(frozen=True)
 class Job:
-    """What is converted.
+    """What to convert.
 
     Attributes:
-        schema: for training, as the YAML has it.
-        resolved: the same, with everything computed that it leaves to the training files.
+        schema: the data configuration; for training, as the YAML has it.
+        resolved: the same, with standardisation and reweighting computed from the training files.
         files: the files, in the order of reading.
-        training: whether the jets are for training: mixed, with sampling weights, without observers.
-        labelled: whether the labels are kept.
+        training: convert for training: shuffled, with sampling weights, without observers.
+        labelled: keep the labels.
     """
 
     schema: DataSchema
@@ -52,12 +52,13 @@ class Job:
 
     @property
     def key(self) -> str:
+        """The key of the cache, see :func:`cache_key`."""
         return cache_key(self.schema, self.files, training=self.training, labelled=self.labelled)
 
 
 @dataclass(frozen=True)
 class _Task:
-    """One shard to be written; ``known`` is what an earlier manifest says of it."""
+    """One shard to write; ``known`` is its entry in an earlier manifest."""
 
     path: Path
     reader: RowReader
@@ -75,16 +76,16 @@ class _Task:
 def build_cache(
     root: Path, job: Job, *, workers: int = 1, advance: Callable[[int, int], None] = lambda done, total: None
 ) -> Cache:
-    """Write the cache of a job; shards of it that are there and whole stay.
+    """Write the cache of a job; shards that exist and are complete stay.
 
     Args:
         root: the folder of all caches.
-        job: what is converted.
-        workers: processes that convert; with one, it is this process.
-        advance: called with the numbers of rows done and of all rows after each shard.
+        job: what to convert.
+        workers: processes that convert; 1: this process does.
+        advance: called after each shard with the number of converted rows and the number of all rows.
 
     Raises:
-        DataError: a file cannot be used or changes meanwhile, or no jet passes the selection.
+        DataError: a file cannot be used or changes during the conversion, or no jet passes the selection.
         RunError: a shard cannot be written, or a process dies.
     """
     key = job.key
@@ -136,7 +137,7 @@ def _tasks(job: Job, folder: Path, key: str) -> list[_Task]:
 
 
 def _spans(job: Job) -> list[Span]:
-    """Return the rows in the order of the shards; for training, every stretch has its share of every file."""
+    """Return the rows in the order of the shards; for training, each shard has its share of every file."""
     treename = job.resolved.weaver.treename
     if not job.training:
         return split_into_spans(job.files, treename, EVALUATION_ROWS, as_packed=True)
@@ -152,7 +153,7 @@ def _earlier(folder: Path) -> list[Shard]:
     try:
         return read_manifest(folder).shards
     except DataError:
-        return []  # a damaged one is written anew
+        return []  # damaged: it is written again
 
 
 def _run(tasks: Sequence[_Task], workers: int) -> Iterator[Shard]:
@@ -164,18 +165,18 @@ def _run(tasks: Sequence[_Task], workers: int) -> Iterator[Shard]:
             yield from pool.map(_shard, tasks)
         except BrokenProcessPool as error:
             raise RunError(
-                "a process that converts data died, often for want of memory; lower --workers and convert again: "
-                "shards that are done are kept"
+                "a process that converts data died, often for lack of memory; lower --workers and convert again: "
+                "complete shards are kept"
             ) from error
 
 
 def _shard(task: _Task) -> Shard:
-    """Write a shard, unless it is there and as it was."""
+    """Write a shard, unless it exists unchanged."""
     if task.path.is_file():
         try:
             found = describe_shard(task.path, task.key)
         except DataError:
-            found = None  # damaged: written anew
+            found = None  # damaged: it is written again
         if found is not None and task.known in (None, found):
             return found
     jets = JetColumns.concatenate([_with_weights(task.reader.read(span)) for span in task.spans])
@@ -184,8 +185,8 @@ def _shard(task: _Task) -> Shard:
     return describe_shard(task.path, task.key)
 
 
-def _with_weights(chunk: Chunk) -> JetColumns:
-    """Return the jets with their sampling weights among the observers, so that they are mixed and cut together."""
-    if chunk.weight_N is None:
-        return chunk.jets
-    return replace(chunk.jets, observers={**chunk.jets.observers, WEIGHT: chunk.weight_N})
+def _with_weights(found: SpanJets) -> JetColumns:
+    """Return the jets with their sampling weights among the observers, so that they are shuffled and cut together."""
+    if found.weight_N is None:
+        return found.jets
+    return replace(found.jets, observers={**found.jets.observers, WEIGHT: found.weight_N})

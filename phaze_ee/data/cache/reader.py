@@ -1,4 +1,4 @@
-"""Finding the cache of some files and a data configuration, and what it tells of its jets."""
+"""Finds the cache of some files and a data configuration, and describes its jets."""
 
 import hashlib
 import json
@@ -18,15 +18,15 @@ from phaze_ee.data.schema import DataSchema
 from phaze_ee.data.table import Span
 from phaze_ee.errors import DataError
 
-VERSION = 1  # of what is written
+VERSION = 1  # of the format
 MANIFEST = "manifest.json"
-_REMEDY = "mend it with phaze_ee -m convert, or set c.use_cache = 'never'"
+_REMEDY = "repair it with phaze_ee -m convert, or set c.use_cache = 'never'"
 
 
 class Manifest(BaseModel):
-    """What a cache holds. It is written last: a folder without one is no cache yet.
+    """The contents of a cache. It is written last: a folder without a manifest is not a cache yet.
 
-    ``options`` is the data configuration with everything computed that it leaves to the training files.
+    ``options`` is the data configuration, with standardisation and reweighting computed from the training files.
     """
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
@@ -43,7 +43,7 @@ class Manifest(BaseModel):
 
 @dataclass(frozen=True)
 class Cache:
-    """A whole cache on disk: the jets of some files for one purpose, mixed for training, else in input order.
+    """A complete cache on disk: the jets of some files, shuffled for training or in input order for evaluation.
 
     ``trusted`` are the expressions that may be any Python, see :class:`DataSchema`.
     """
@@ -54,6 +54,7 @@ class Cache:
 
     @cached_property
     def schema(self) -> DataSchema:
+        """The data configuration."""
         return DataSchema.from_options(self.manifest.options, str(self.folder / MANIFEST), self.trusted)
 
     @cached_property
@@ -68,18 +69,21 @@ class Cache:
 
     @property
     def reader(self) -> ShardReader:
+        """Reads the spans of the cache."""
         return ShardReader(InputLayout.of(self.schema), self.manifest.block_jets)
 
     @property
     def jet_count(self) -> int:
+        """The number of jets."""
         return sum(shard.jets for shard in self.manifest.shards)
 
     @property
     def byte_count(self) -> int:
+        """The size of all shards on disk."""
         return sum(shard.bytes for shard in self.manifest.shards)
 
     def plan(self) -> EpochPlan:
-        """Return how many jets each block gives in an epoch.
+        """Return the number of jets that each block gives in an epoch.
 
         Raises:
             DataError: every jet has sampling weight 0.
@@ -90,34 +94,34 @@ class Cache:
 
 
 def cache_key(schema: DataSchema, files: Sequence[Path], *, training: bool, labelled: bool) -> str:
-    """Return a hash of the data configuration, of the files' names, sizes and times of change, and of the purpose.
+    """Return a hash of the data configuration, of the names, sizes and modification times of files, and of the purpose.
 
     Raises:
-        DataError: a file does not exist any more.
+        DataError: a file does not exist.
     """
     content = f"{VERSION} {training} {labelled} {fingerprint(files, schema)}"
     return hashlib.sha256(content.encode()).hexdigest()
 
 
 def cache_folder(root: Path, key: str, *, training: bool) -> Path:
-    """Return where below ``root`` the cache of a key is."""
+    """Return the folder of the cache with a key, in the folder ``root`` of all caches."""
     return root / f"{'training' if training else 'evaluation'}_{key[:16]}"
 
 
 def find_cache(
     root: Path, schema: DataSchema, files: Sequence[Path], *, training: bool, labelled: bool = True
 ) -> Cache | None:
-    """Return the cache of these files as they are now and of this data configuration, or None.
+    """Return the cache of files, as they are now, for a data configuration; None if there is none.
 
     Args:
         root: the folder of all caches.
-        schema: for training, as the YAML has it; for evaluation, resolved.
-        files: in the order in which they would be read.
-        training: whether the jets are for training, or for evaluation.
-        labelled: whether the labels are wanted.
+        schema: the data configuration; for training, as the YAML has it; for evaluation, resolved.
+        files: the files, in the order of reading.
+        training: look for jets for training; otherwise for evaluation.
+        labelled: look for jets with labels.
 
     Raises:
-        DataError: a file does not exist any more, or the cache is damaged.
+        DataError: a file does not exist, or the cache is damaged.
     """
     key = cache_key(schema, files, training=training, labelled=labelled)
     folder = cache_folder(root, key, training=training)

@@ -1,8 +1,9 @@
-"""One shard of the cache: a file of jets without padding, in blocks that are read one by one.
+"""A shard of the cache: a file of jets without padding, in blocks that are read one by one.
 
-The format is Arrow IPC with LZ4: columnar, read by any Arrow library (``pyarrow.feather``, ``awkward.from_feather``),
-and the fastest to read of those that compress. 20,000 JetClass-like jets of 39 particles with 26 input variables, one
-core, blocks of 1,000 jets; reading ends with one matrix of all particles (``benchmarks/cache_formats.py``):
+The format is Arrow IPC with LZ4. It is columnar, any Arrow library reads it (``pyarrow.feather``,
+``awkward.from_feather``), and of the formats with compression it is the fastest to read. Measured with 20,000
+JetClass-like jets of 39 particles with 26 input variables, on one core, in blocks of 1,000 jets; reading ends with one
+matrix of all particles (``benchmarks/cache_formats.py``):
 
     =====================  ==========  ===============  ==============
     format                 bytes/jet   writing, us/jet  reading, us/jet
@@ -15,7 +16,7 @@ core, blocks of 1,000 jets; reading ends with one matrix of all particles (``ben
     HDF5, Blosc2 with LZ4        2708             27.5             7.7
     =====================  ==========  ===============  ==============
 
-Blocks are read, not mapped into memory: a file that is cut short while it is mapped would kill the process.
+Blocks are read, not mapped into memory: if a mapped file is cut short, the process dies.
 """
 
 import zlib
@@ -35,20 +36,20 @@ from pydantic import BaseModel, ConfigDict
 from phaze_ee.atomic import replacing
 from phaze_ee.data.epochs import keep_probability
 from phaze_ee.data.jet_columns import InputLayout, JetColumns
-from phaze_ee.data.rows import Chunk
+from phaze_ee.data.rows import SpanJets
 from phaze_ee.data.sources import READ_ERRORS
 from phaze_ee.data.table import Span
 from phaze_ee.errors import DataError
 
 BLOCK_JETS = 1_000  # read at a time
-WEIGHT = "weight"  # as it stands among the observers while jets are on their way to a file
+WEIGHT = "weight"  # the name of sampling weights among the observers while jets are written
 _OBSERVER = "observer."
 _KEY = b"phaze_ee_cache"
 _HASHED_BYTES = 1 << 20  # at a time
 
 
 class Shard(BaseModel):
-    """What the manifest says of a shard; ``weight_sums`` are the sums of the probabilities to be kept in each block."""
+    """The manifest's entry for a shard; ``weight_sums``: for each block, the sum of the probabilities to be kept."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
@@ -60,7 +61,7 @@ class Shard(BaseModel):
 
 
 def write_shard(path: Path, blocks: Iterable[JetColumns], key: str) -> None:
-    """Write blocks of jets under a temporary name, and rename the file when it is whole.
+    """Write blocks of jets under a temporary name, and rename the file when it is complete.
 
     Raises:
         RunError: the file cannot be written.
@@ -74,16 +75,16 @@ def write_shard(path: Path, blocks: Iterable[JetColumns], key: str) -> None:
                 schema = record.schema.with_metadata({_KEY: key})
                 writer = pyarrow.ipc.new_file(file, schema, options=options)
             writer.write_batch(record)
-        if writer is None:  # the selection has left nothing of these rows
+        if writer is None:  # no row passes the selection
             writer = pyarrow.ipc.new_file(file, pyarrow.schema([], {_KEY: key}), options=options)
         writer.close()
 
 
 def describe_shard(path: Path, key: str) -> Shard:
-    """Return what a shard on disk holds, and its checksum.
+    """Return the manifest's entry for a shard on disk.
 
     Raises:
-        DataError: it cannot be read, or belongs to another cache.
+        DataError: the shard cannot be read, or belongs to another cache.
     """
     with _opened(path) as file:
         schema = file.schema
@@ -102,7 +103,7 @@ class ShardReader:
     layout: InputLayout
     block_jets: int
 
-    def read(self, span: Span) -> Chunk:
+    def read(self, span: Span) -> SpanJets:
         """Return the jets of a block, with their sampling weights where the shard has them.
 
         Raises:
@@ -120,7 +121,8 @@ class ShardReader:
                 torch.from_numpy(_numbers(columns["label"]).copy()),
                 {name.removeprefix(_OBSERVER): _numbers(columns[name]) for name in columns if _OBSERVER in name},
             )
-        return Chunk(jets, _numbers(columns[WEIGHT]) if WEIGHT in columns else None)
+        weight_N = _numbers(columns[WEIGHT]) if WEIGHT in columns else None
+        return SpanJets(jets, np.arange(span.start, span.stop), weight_N)
 
 
 def _record(jets: JetColumns) -> pyarrow.RecordBatch:
@@ -146,7 +148,8 @@ def _opened(path: Path, columns: list[int] | None = None) -> Iterator[pyarrow.Re
     except READ_ERRORS as error:
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__).rstrip(" ,.;:")
         raise DataError(
-            f"cannot read {path} of the cache: {reason}; mend it with phaze_ee -m convert, or set c.use_cache = 'never'"
+            f"cannot read {path} of the cache: {reason}; repair it with phaze_ee -m convert, or set "
+            "c.use_cache = 'never'"
         ) from error
 
 

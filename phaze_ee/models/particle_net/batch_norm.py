@@ -1,18 +1,18 @@
-"""BatchNorm over rows of which some stand for many: how padding enters the statistics without being stored."""
+"""BatchNorm over weighted rows: padding enters the statistics without being stored."""
 
 from typing import Any, NamedTuple, Self, final
 
 import torch
-from jaxtyping import Float
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import batch_norm, linear
 
 from phaze_ee.machine import process_count, summed
+from phaze_ee.shapes import Float
 
 
 class WeightedRows(NamedTuple):
-    """Rows that count once each, and a few ``extra`` rows that each count ``weight_R`` times."""
+    """Rows that count once each, and a few extra rows that count ``weight_R`` times each."""
 
     row_EC: Float[Tensor, "E C"]
     extra_RC: Float[Tensor, "R C"]
@@ -24,18 +24,18 @@ class WeightedRows(NamedTuple):
 
 
 def normalise(rows: WeightedRows, norm: nn.modules.batchnorm._BatchNorm, *, relu: bool = False) -> WeightedRows:
-    """Apply a BatchNorm layer, and a ReLU behind it if asked for.
+    """Apply a BatchNorm layer, and a ReLU after it if ``relu`` is set.
 
-    In training, mean and variance are those of a batch in which every extra row stands as often as its weight says, and
-    the running statistics are updated with them, as ``nn.BatchNorm`` does. Processes that train together take them over
-    all their rows, as ``nn.SyncBatchNorm`` does, so that the answers do not depend on how a batch is split.
+    In training, mean and variance are weighted, and update the running statistics as in ``nn.BatchNorm``. With several
+    processes they are computed over the rows of all of them, as in ``nn.SyncBatchNorm``, so the result does not depend
+    on how a batch is split.
     """
     assert norm.running_mean is not None
     assert norm.running_var is not None
     if not norm.training:
         constants = (norm.running_mean, norm.running_var, norm.weight, norm.bias)
         row_EC = batch_norm(rows.row_EC, *constants, eps=norm.eps)
-        # In evaluation nothing depends on the extra rows.
+        # In evaluation, nothing depends on the extra rows.
         return rows._replace(row_EC=row_EC.relu() if relu else row_EC)
     outputs = _WeightedBatchNorm.apply(*rows, norm.weight, norm.bias, norm.eps, relu)  # type: ignore[no-untyped-call]
     row_EC, extra_RC, mean_C, variance_C, count = outputs
@@ -58,7 +58,7 @@ def _update_running_statistics(
 
 @final
 class _WeightedBatchNorm(torch.autograd.Function):
-    """y = γ (z − μ)/√(σ² + ε) + β on all rows, μ and σ² weighted; ATen's own kernels do the work on the many rows."""
+    """y = γ (z − μ)/√(σ² + ε) + β on all rows, with weighted μ and σ². Kernels of ATen handle the rows of weight 1."""
 
     @staticmethod
     def forward(
@@ -99,7 +99,7 @@ class _WeightedBatchNorm(torch.autograd.Function):
                 strict=True,
             )
         )
-        # What comes back through μ and σ² is linear in each row, slope · z + offset, times the weight of the row.
+        # The gradient through μ and σ² is linear in each row: slope · z + offset, times the weight of the row.
         direct_C = scale_C * torch.rsqrt(variance_C + ctx.epsilon)
         all_d_scale_C, all_d_shift_C = summed(torch.stack([d_scale_C, d_shift_C]))
         slope_C = -direct_C * all_d_scale_C / (ctx.count * (variance_C + ctx.epsilon).sqrt())
@@ -110,7 +110,7 @@ class _WeightedBatchNorm(torch.autograd.Function):
 
 
 def _statistics(row_EC: Tensor, extra_RC: Tensor, weight_R: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return mean, biased variance, and the number of rows, weights included."""
+    """Return the mean, the biased variance, and the sum of all weights."""
     count = len(row_EC) + weight_R.sum()
     share_R1 = weight_R[:, None] / count
     row_share = 1 - share_R1.sum()
@@ -126,7 +126,7 @@ def _statistics(row_EC: Tensor, extra_RC: Tensor, weight_R: Tensor) -> tuple[Ten
 def _of_all_processes(mean_C: Tensor, variance_C: Tensor, count: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     if process_count() == 1:
         return mean_C, variance_C, count
-    # In double precision, since a variance is a small difference of large sums.
+    # In double precision, because a variance is a small difference of large sums.
     own = torch.stack([torch.ones_like(mean_C), mean_C, variance_C + mean_C.square()]).double() * count.double()
     total_C, sum_C, square_C = summed(own)
     all_mean_C = sum_C / total_C
@@ -137,8 +137,8 @@ def _of_all_processes(mean_C: Tensor, variance_C: Tensor, count: Tensor) -> tupl
 def _parameter_gradients(
     value: Tensor, gradient: Tensor, scale_C: Tensor, mean_C: Tensor, variance_C: Tensor, epsilon: float
 ) -> tuple[Tensor, Tensor]:
-    """Return what rows contribute to the gradients of scale and shift."""
-    if not len(value):  # torch would divide by their number, which ends the process
+    """Return the contributions of rows to the gradients of scale and shift."""
+    if not len(value):  # torch would divide by their number, which crashes the process
         return torch.zeros_like(scale_C), torch.zeros_like(scale_C)
     _, d_scale_C, d_shift_C = torch.ops.aten.native_batch_norm_backward(
         gradient.contiguous(), value, scale_C, mean_C, variance_C, None, None, False, epsilon, [False, True, True]

@@ -5,22 +5,22 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import embedding_bag
 
+from phaze_ee.compiled import has_numba
 from phaze_ee.models.particle_net.folding import Affine, FoldedEdgeConv
-from phaze_ee.models.particle_net.loops import add_edges, add_pairs, compress
 from phaze_ee.models.threads import share
+from phaze_ee.shapes import Float, Int
 
-# Bags pay where fewer than a share _EVEN · N / (N + _OVERHEAD) of the numbers is positive, for a layer with N outputs:
-# what benchmarks/sparse.py measured on one core of an AMD EPYC with AVX-512.
+# Sparse products are faster if less than a fraction _EVEN · N / (N + _OVERHEAD) of the numbers is positive, for a layer
+# with N outputs. Measured by benchmarks/sparse.py on one core of an AMD EPYC with AVX-512.
 _EVEN = 0.52
 _OVERHEAD = 64
 
 
 class _Memory(threading.local):
-    """Rows stored by their positive numbers: memory that each thread keeps."""
+    """The positive numbers of some rows, in memory that each thread keeps."""
 
     def __init__(self) -> None:
         self.hold(0, 0)
@@ -32,7 +32,9 @@ class _Memory(threading.local):
         self.arrays = self.column_S.numpy(), self.value_S.numpy(), self.start_R.numpy()
 
     def compress(self, row_RC: Tensor, share: float) -> int:
-        """Return how many numbers are stored; −1: more than this share of them is positive, and none is."""
+        """Store the positive numbers of rows and return their count; −1, if more than this fraction is positive."""
+        from phaze_ee.models.particle_net.loops import compress
+
         rows, columns = row_RC.shape
         if self.value_S.shape[0] < rows * (columns + 1) or self.start_R.shape[0] < rows + 1:
             self.hold(rows * (columns + 1), rows)
@@ -43,14 +45,14 @@ _memory = _Memory()
 
 
 def sparse_layers(layers: tuple[Affine, ...], row_RC: Float[Tensor, "R C_in"]) -> Float[Tensor, "R C_out"]:
-    """Apply layers one after the other, each behind a ReLU.
+    """Apply layers one after the other, with a ReLU before each.
 
     Args:
         layers: the layers.
-        row_RC: what the first gets; may be overwritten.
+        row_RC: the input of the first layer. It may be overwritten.
     """
     for layer in layers:
-        used = _memory.compress(row_RC, share_that_pays(layer)) if layer.has_fast_bags else -1
+        used = _memory.compress(row_RC, share_that_pays(layer)) if layer.has_fast_bags and has_numba() else -1
         row_RC = layer(row_RC.relu_()) if used < 0 else _bags(layer, used, row_RC.shape[0])
     return row_RC
 
@@ -68,12 +70,12 @@ def _bags(layer: Affine, used: int, rows: int) -> Tensor:
 
 
 def share_that_pays(layer: Affine) -> float:
-    """Return the share of positive numbers below which it pays to leave out the others."""
+    """Return the fraction of positive numbers below which a sparse product is faster."""
     return _EVEN * layer.outputs / (layer.outputs + _OVERHEAD)
 
 
 class ParticleParts(NamedTuple):
-    """What the layers on particles of a block give for V particles."""
+    """The outputs of the layers on particles of a block, for V particles."""
 
     edge_SC: Float[Tensor, "V+1 C_all"]  # the particle's own part of an edge, its part as a neighbour; row V is zero
     shortcut_SC: Float[Tensor, "S C_any"]
@@ -83,8 +85,8 @@ class ParticleParts(NamedTuple):
 def edge_conv(
     block: FoldedEdgeConv, features_VC: Float[Tensor, "V C"], neighbour_Vk: Int[Tensor, "V k"]
 ) -> Float[Tensor, "V C_out"]:
-    """Return the features after one block; ``neighbour_Vk`` = V stands for a neighbour whose features are zero."""
-    evaluate = edge_conv_cpu if features_VC.device.type == "cpu" else edge_conv_gpu
+    """Return the features after one block. A neighbour V in ``neighbour_Vk`` is padding, with zero features."""
+    evaluate = edge_conv_cpu if features_VC.device.type == "cpu" and has_numba() else edge_conv_gpu
     return evaluate(block, particle_parts(block, features_VC), neighbour_Vk)
 
 
@@ -102,10 +104,12 @@ def particle_parts(block: FoldedEdgeConv, features_VC: Float[Tensor, "V C"]) -> 
 def edge_conv_cpu(
     block: FoldedEdgeConv, parts: ParticleParts, neighbour_Vk: Int[Tensor, "V k"]
 ) -> Float[Tensor, "V C_out"]:
-    """Return the features after the block, made of some particles after the other, whose edges stay in the cache."""
+    """Return the features after the block, computed for a few particles at a time, so that edges stay in the cache."""
+    from phaze_ee.models.particle_net.loops import add_edges, add_pairs
+
     count, k = neighbour_Vk.shape
     pieces = -(-count // block.particles_together)
-    together = -(-count // max(pieces, 1)) or 1  # all alike, because threads share the particles of a single jet
+    together = -(-count // max(pieces, 1)) or 1  # of equal size, because threads share the particles of a single jet
     out_VC = parts.edge_SC.new_empty(count, block.outputs)
     neighbours, out = neighbour_Vk.numpy(), out_VC.numpy()
     edge_parts, shortcut = parts.edge_SC.numpy(), parts.shortcut_SC.numpy()
@@ -125,7 +129,7 @@ def edge_conv_cpu(
 def edge_conv_gpu(
     block: FoldedEdgeConv, parts: ParticleParts, neighbour_Vk: Int[Tensor, "V k"]
 ) -> Float[Tensor, "V C_out"]:
-    """Return the same, made of all particles together, as is best on a GPU."""
+    """Return the features after the block, computed for all particles at once, which is faster on a GPU."""
     count, column = neighbour_Vk.shape[0], parts.shortcut_column
     own_VC, other_SC = parts.edge_SC[:count, : block.channels], parts.edge_SC[:, block.channels : 2 * block.channels]
     edge_EC = other_SC.index_select(0, neighbour_Vk.flatten())

@@ -1,14 +1,15 @@
-"""ParticleNet's weights for inference: BatchNorm folded into the layers, the first edge layer split."""
+"""Weights of ParticleNet for inference: BatchNorm is folded into the layers, the first edge layer is split."""
 
 from dataclasses import dataclass
 from functools import cached_property
 from typing import final
 
 import torch
-from jaxtyping import Float
 from torch import Tensor, nn
 from weaver.nn.model.ParticleNet import EdgeConvBlock
 from weaver.nn.model.ParticleNet import ParticleNet as WeaverParticleNet
+
+from phaze_ee.shapes import Float
 
 
 @final
@@ -43,13 +44,13 @@ class Affine:
 
     @cached_property
     def has_fast_bags(self) -> bool:
-        """Whether FBGEMM multiplies rows of few numbers with this weight: in float32, and by torch's builds for x86."""
+        """Whether FBGEMM has a sparse product with this weight: in float32, in builds of torch for x86."""
         fbgemm = "fbgemm" in torch.backends.quantized.supported_engines
         return fbgemm and self.weight.device.type == "cpu" and self.weight.dtype == torch.float32
 
 
-# Particles whose edges are evaluated at once on a CPU, as numbers that their widest layer gives: 32 · 16 edges of 256
-# channels in float32 take half a megabyte, which stays in the cache of one core.
+# Outputs of the widest layer that are computed at once on a CPU: 32 particles with 16 edges of 256 channels in float32
+# take half a megabyte, which stays in the cache of one core.
 _TOGETHER = 32 * 16 * 256
 
 
@@ -59,9 +60,9 @@ class FoldedEdgeConv:
     """One EdgeConv block.
 
     The first edge layer is linear in the pair (x_i, x_j − x_i), and W [x_i, x_j − x_i] = (W1 − W2) x_i + W2 x_j: both
-    terms are evaluated per particle, and only gathered and added per edge. ``per_particle`` gives the first term, the
-    second, and the shortcut where that is a layer, side by side. The mean over neighbours becomes a sum, with 1/k in
-    the last layer, because ReLU(x)/k = ReLU(x/k).
+    terms are evaluated per particle, and gathered and added per edge. The outputs of ``per_particle`` are the first
+    term, the second term and, if the shortcut has a layer, the shortcut, side by side. The mean over neighbours becomes
+    a sum, with 1/k in the last layer, because ReLU(x)/k = ReLU(x/k).
     """
 
     k: int
@@ -75,7 +76,7 @@ class FoldedEdgeConv:
 
     @property
     def particles_together(self) -> int:
-        """Particles whose edges are to be evaluated at once on a CPU."""
+        """Number of particles whose edges are evaluated at once on a CPU."""
         return max(1, _TOGETHER // (self.k * self.widest))
 
     @property
@@ -84,14 +85,14 @@ class FoldedEdgeConv:
 
     @property
     def widest(self) -> int:
-        """The largest number of channels that an edge has."""
+        """The largest number of channels of an edge."""
         return max(self.channels, *(layer.outputs for layer in self.per_edge), 0)
 
 
 @final
 @dataclass(frozen=True)
 class FoldedParticleNet:
-    """The weights of all layers."""
+    """The folded weights of all layers."""
 
     feature_scale_C: Float[Tensor, " C"]
     feature_shift_C: Float[Tensor, " C"]
@@ -102,13 +103,13 @@ class FoldedParticleNet:
 
 @torch.no_grad()
 def fold(mod: WeaverParticleNet, input_channels: int) -> FoldedParticleNet:
-    """Fold a module's weights, computed in float64 and returned in the module's own type."""
+    """Return the folded weights of a module, computed in float64 and converted to the type of the module."""
     like = next(mod.parameters())
     if mod.use_fts_bn:
         scale_C, shift_C = _normalisation(mod.bn_fts)
     else:
         scale_C, shift_C = like.new_ones(input_channels), like.new_zeros(input_channels)
-    # Dropout is the only other layer there, and does nothing in inference.
+    # The only other layer is dropout, which does nothing in inference.
     linear = [layer for layer in mod.fc.modules() if isinstance(layer, nn.Linear)]
     return FoldedParticleNet(
         feature_scale_C=scale_C.to(like.dtype),
@@ -120,7 +121,7 @@ def fold(mod: WeaverParticleNet, input_channels: int) -> FoldedParticleNet:
 
 
 def _normalisation(norm: nn.modules.batchnorm._BatchNorm) -> tuple[Tensor, Tensor]:
-    """Return the scale and shift that BatchNorm amounts to in evaluation."""
+    """Return the scale and the shift of BatchNorm in evaluation."""
     assert norm.running_mean is not None
     assert norm.running_var is not None
     scale_C = norm.weight.double() / torch.sqrt(norm.running_var.double() + norm.eps)

@@ -1,4 +1,4 @@
-"""Which ParticleNet a file of weights belongs to, read off the shapes."""
+"""The architecture of a ParticleNet, from the shapes of its weights."""
 
 from collections.abc import Iterable, Mapping
 from itertools import count, takewhile
@@ -9,21 +9,21 @@ from torch import Tensor
 
 from phaze_ee.errors import CheckpointError
 
-# What the shapes do not tell, as the published networks have it: the neighbours of an EdgeConv block, and the dropout,
-# which plays no part in a network that no longer learns.
+# Values of the published networks that do not follow from shapes: the neighbours of an EdgeConv block, and the dropout,
+# which has no effect on a frozen network.
 _NEIGHBOURS = 16
 _DROPOUT = 0.1
 
 
 def particle_net_arguments(weights: Mapping[str, Any], path: Path) -> dict[str, Any]:
-    """Return the arguments of weaver's ParticleNet that shapes tell: input_dims, conv_params, fc_params and switches.
+    """Return the arguments of weaver's ParticleNet: input_dims, conv_params, fc_params and switches.
 
     Args:
-        weights: those of weaver's module, also inside a wrapper that calls it ``mod``.
-        path: where they come from, for the error.
+        weights: the weights of weaver's module, or of a wrapper that holds it as ``mod``.
+        path: their file, for the error.
 
     Raises:
-        CheckpointError: they are not ParticleNet's.
+        CheckpointError: they are not those of a ParticleNet.
     """
     shape = {
         key.removeprefix("mod."): tuple(value.shape) for key, value in weights.items() if isinstance(value, Tensor)

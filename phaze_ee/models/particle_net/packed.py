@@ -1,10 +1,9 @@
-"""ParticleNet on the particles that exist: no padding, BatchNorm folded, work in chunks that fit the cache."""
+"""ParticleNet on particles without padding, with BatchNorm folded into the layers in inference."""
 
 from dataclasses import replace
 from typing import Any, ClassVar, NamedTuple, Self, final
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from phaze_ee.models.particle_net.edge_conv import edge_conv
@@ -14,11 +13,12 @@ from phaze_ee.models.particle_net.neighbours import nearest_neighbours
 from phaze_ee.models.particle_net.stages import StagedParticleNet
 from phaze_ee.models.particle_net.training import edge_conv_training, layer_training, normalise_slots
 from phaze_ee.models.states import JetLayout, PackedState, pool_rows
+from phaze_ee.shapes import Float
 from phaze_ee.types import Jets
 
 
 class _Folding(NamedTuple):
-    """Folded weights, the tensors that they were made from, and the version that these had then."""
+    """Folded weights, the tensors from which they were computed, and the version of these tensors."""
 
     weights: FoldedParticleNet
     made_from: list[Tensor]
@@ -28,15 +28,15 @@ class _Folding(NamedTuple):
 class PackedParticleNet(StagedParticleNet[PackedState]):
     """The network of :class:`phaze_ee.models.particle_net.padded.ParticleNet`, over the same module and parameters.
 
-    In evaluation, where no gradient is asked for, it uses weights folded from the parameters; they are folded again
-    whenever these have changed. Otherwise it differentiates through the parameters themselves.
+    In evaluation without gradients, it uses folded weights, which are computed again when a parameter has changed.
+    Otherwise it differentiates through the parameters.
     """
 
     packs_particles: ClassVar[bool] = True
 
     def __init__(self, mod: Any) -> None:
         super().__init__(mod)
-        self._folding: _Folding | None = None  # only ever replaced as a whole: threads share it
+        self._folding: _Folding | None = None  # replaced as a whole, because threads share it
 
     def packed(self) -> Self:
         return self
@@ -50,8 +50,8 @@ class PackedParticleNet(StagedParticleNet[PackedState]):
 
     def embed(self, inputs: Jets) -> PackedState:
         if self._differentiates():
-            padded = self.trim(inputs.padded())
-            # bn_fts sees the padded tensor, as in weaver: its statistics include what stands in padded slots.
+            padded = self.trim(inputs)
+            # As in weaver, bn_fts sees the padded tensor: its statistics include the padded slots.
             features = normalise_slots(self.mod.bn_fts, padded.features) if self.mod.use_fts_bn else padded.features
             jets, length = replace(padded, features=features, vectors=None).ragged(), features.shape[-1]
             return PackedState(jets.features_VC, jets.points_V2, JetLayout(jets.particle_count_N), length)
@@ -72,7 +72,7 @@ class PackedParticleNet(StagedParticleNet[PackedState]):
         return PackedState(features_VC, features_VC, state.layout, state.length, earlier)
 
     def infer_block(self, index: int, state: PackedState) -> Float[Tensor, "V C"]:
-        """Return the features after an EdgeConv block, without a gradient."""
+        """Return the features after an EdgeConv block, without gradients."""
         block = self._fold().edge_convs[index]
         neighbour_Vk = nearest_neighbours(state.coordinates_VD, state.layout, block.k)
         return edge_conv(block, state.features_VC, neighbour_Vk)
@@ -106,37 +106,37 @@ class PackedParticleNet(StagedParticleNet[PackedState]):
         return self.training or (torch.is_grad_enabled() and any(weight.requires_grad for weight in self.parameters()))
 
     def _fold(self, check: bool = False) -> FoldedParticleNet:
-        """Return folded weights; ``check`` that they are up to date, as :meth:`embed` does, which begins every walk."""
+        """Return the folded weights. With ``check``, they are up to date; :meth:`embed` checks once in every walk."""
         folding = self._folding
         if folding is None or (check and _version(folding.made_from) != folding.version):
             made_from = [*self.mod.parameters(), *self.mod.buffers()]
-            version = _version(made_from)  # before folding: a change meanwhile then shows as one
+            version = _version(made_from)  # before folding, so that a change meanwhile is noticed
             folding = self._folding = _Folding(fold(self.mod, self.input_channels), made_from, version)
-        return folding.weights  # not the attribute, which another thread may have cleared since
+        return folding.weights  # not the attribute, which another thread may have cleared
 
 
 @final
 class NativeParticleNet(PackedParticleNet):
-    """The packed form with its EdgeConv blocks in C++, in inference on the CPU.
+    """The packed form with EdgeConv blocks in C++, for inference on the CPU.
 
     Args:
         mod: weaver's module.
 
     Raises:
-        UsageError: there is no C++ compiler, or it fails; later, if the network is on another device than the CPU, or
-            neither in float32 nor in float64.
+        UsageError: there is no C++ compiler, or it fails; in a walk: the network is not on the CPU, or not in float32
+            or float64.
     """
 
     def __init__(self, mod: Any) -> None:
         super().__init__(mod)
-        library()  # what is missing shows here, not at the first jet
+        library()  # an error is raised here, not at the first jet
         self._kernels: tuple[FoldedParticleNet | None, tuple[EdgeConvKernel, ...]] = (None, ())
 
     def infer_block(self, index: int, state: PackedState) -> Float[Tensor, "V C"]:
         folded = self._fold()
         made_from, kernels = self._kernels
         if made_from is not folded:
-            # The first block searches among the points, the others among the features that they get.
+            # The first block searches in the points, the others in their input features.
             dimensions = (2, *(block.per_particle.weight.shape[0] for block in folded.edge_convs[1:]))
             kernels = tuple(map(EdgeConvKernel, folded.edge_convs, dimensions))
             self._kernels = (folded, kernels)
@@ -144,6 +144,6 @@ class NativeParticleNet(PackedParticleNet):
 
 
 def _version(tensors: list[Tensor]) -> list[int]:
-    """Return what changes whenever one of the tensors does: by an optimiser, by loading, by a cast or a move."""
-    # Tensors made in inference mode count no versions.
+    """Return numbers that change if a tensor changes: by an optimiser, by loading, by a cast or a move."""
+    # Tensors that were created in inference mode have no version.
     return [*map(Tensor.data_ptr, tensors), *(0 if tensor.is_inference() else tensor._version for tensor in tensors)]

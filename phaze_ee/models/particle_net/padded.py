@@ -1,17 +1,17 @@
-"""ParticleNet in stages, around weaver-core's own module."""
+"""ParticleNet in stages, around the module of weaver-core."""
 
 from typing import ClassVar, final
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from phaze_ee.models.particle_net.packed import NativeParticleNet, PackedParticleNet
 from phaze_ee.models.particle_net.stages import StagedParticleNet
 from phaze_ee.models.states import PaddedState
+from phaze_ee.shapes import Float
 from phaze_ee.types import Jets
 
-# Where padding is moved to before neighbours are searched, in half precision; weaver's choice for AMP.
+# In half precision, padding is moved here before the neighbour search, as weaver does with AMP.
 _HALF_PRECISION_SHIFT = 99.0
 
 
@@ -19,9 +19,12 @@ _HALF_PRECISION_SHIFT = 99.0
 class ParticleNet(StagedParticleNet[PaddedState]):
     """ParticleNet (arXiv:1902.08570): EdgeConv blocks on the k nearest neighbours of each particle.
 
-    The parameters, layers and names are those of weaver-core's module, held as ``mod`` as the published checkpoints
-    name it; only the order of calls is written here. In training the batch is trimmed as weaver trims it (to a random
-    quantile of the lengths, after five warm-up calls); in evaluation to its longest jet, from the first call on.
+    The parameters, layers and names are those of the module of weaver-core, held as ``mod`` as in the published
+    checkpoints; this class only calls them in order. In training, the batch is trimmed as in weaver (to a random
+    quantile of the lengths, after five warm-up calls); in evaluation, to its longest jet, from the first call.
+
+    Args:
+        mod: the module of weaver, whose parameters are shared.
     """
 
     packs_particles: ClassVar[bool] = False
@@ -33,15 +36,15 @@ class ParticleNet(StagedParticleNet[PaddedState]):
         return self.packed().native()
 
     def embed(self, inputs: Jets) -> PaddedState:
-        inputs = self.trim(inputs.padded())
-        features = self.mod.bn_fts(inputs.features) if self.mod.use_fts_bn else inputs.features
-        padding = ~inputs.valid_N1P
+        jets = self.trim(inputs)
+        features = self.mod.bn_fts(jets.features) if self.mod.use_fts_bn else jets.features
+        padding = ~jets.valid_N1P
         return PaddedState(
-            # Without bn_fts, weaver leaves whatever stands in padded slots, and jets of at most k particles read it.
-            # Zeros there make the answer independent of the padding; with zero-padded input both agree.
+            # Without bn_fts, weaver does not change padded slots, and jets with at most k particles read them. Zeros
+            # make the answer independent of the padding; with zero-padded inputs both agree.
             features_NCP=features.masked_fill(padding, 0),
-            coordinates_NDP=inputs.points,
-            valid_N1P=inputs.valid_N1P,
+            coordinates_NDP=jets.points,
+            valid_N1P=jets.valid_N1P,
         )
 
     def stage(self, index: int, state: PaddedState) -> PaddedState:

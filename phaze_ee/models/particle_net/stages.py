@@ -1,21 +1,20 @@
-"""What both forms of ParticleNet share: weaver-core's module, its description, its trimming and its cost."""
+"""The common base of all forms of ParticleNet: the module of weaver-core, its arguments, trimming and cost."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from itertools import pairwise
 from typing import Any, ClassVar
 
-from jaxtyping import Int
 from torch import Tensor, nn
 from weaver.nn.model.ParticleNet import ParticleNet as WeaverParticleNet
 
 from phaze_ee.models.backbone import Backbone, StateT
 from phaze_ee.models.weaver import trim
-from phaze_ee.types import JetInputs
+from phaze_ee.shapes import Int
+from phaze_ee.types import JetInputs, Jets
 
 
 class StagedParticleNet(Backbone[StateT]):
-    """Stages around weaver-core's ParticleNet (arXiv:1902.08570), held as ``mod`` as published checkpoints name it."""
+    """Stages around weaver-core's ParticleNet (arXiv:1902.08570), held as ``mod`` as in published checkpoints."""
 
     name: ClassVar[str] = "ParticleNet"
     has_packed_form: ClassVar[bool] = True
@@ -45,9 +44,9 @@ class StagedParticleNet(Backbone[StateT]):
             "use_counts": bool(self.mod.use_counts),
         }
 
-    def trim(self, inputs: JetInputs) -> JetInputs:
-        """Cut padding as :func:`phaze_ee.models.weaver.trim` does; the vectors, which no layer uses, go."""
-        without = replace(inputs, vectors=None)
+    def trim(self, inputs: Jets) -> JetInputs:
+        """Pad jets as :func:`phaze_ee.models.weaver.trim` does, without their vectors, which no layer uses."""
+        without = inputs.without_vectors()
         return trim(without, self.mod.trimmer, training=self.training, minimum_length=self.minimum_length)
 
     def stage_macs(self, index: int, particle_count_N: Int[Tensor, " N"]) -> Int[Tensor, " N"]:

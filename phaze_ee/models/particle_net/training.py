@@ -1,18 +1,17 @@
-"""ParticleNet's layers on particles stored without padding, differentiable, with weaver's BatchNorm statistics.
+"""Differentiable layers of ParticleNet on particles without padding, with the BatchNorm statistics of weaver.
 
-weaver normalises over padded slots too. Their features are zero, and so all edges between padded slots are the same
-vector: one extra row with a weight stands for them. A jet with 1 ≤ q ≤ k padded slots is the exception. There, each
-padded slot finds only q − 1 others, and real particles as its k + 1 − q remaining neighbours: those nearest to where
-weaver puts padding, the point (s, s, …) with s = 1e9. As s grows these are the ones with the largest sum of
-coordinates, and those are taken here. In float64, weaver resolves the differences and finds the same. In float32 all
-distances round to the same number, and which particles weaver takes depends on the inner workings of ``torch.topk``.
+weaver normalises over padded slots too. Their features are zero, so all edges between padded slots are the same vector,
+and one extra row with a weight represents them. The exception is a jet with 1 ≤ q ≤ k padded slots. There, each padded
+slot has only q − 1 others as neighbours, and k + 1 − q real particles: those nearest to the point (s, s, …), s = 1e9,
+where weaver puts padding. For large s these are the particles with the largest sum of coordinates, which are used here.
+In float64, weaver resolves the differences and finds the same ones. In float32, all distances round to the same number,
+and the choice of weaver depends on the implementation of ``torch.topk``.
 """
 
 from collections.abc import Iterator
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import linear, pad
@@ -20,12 +19,13 @@ from weaver.nn.model.ParticleNet import EdgeConvBlock
 
 from phaze_ee.models.particle_net.batch_norm import WeightedRows, normalise
 from phaze_ee.models.states import PackedState
+from phaze_ee.shapes import Float, Int
 
 
 def edge_conv_training(
     block: EdgeConvBlock, state: PackedState, neighbour_Vk: Int[Tensor, "V k"]
 ) -> Float[Tensor, "V C"]:
-    """Return the features after one block; ``neighbour_Vk`` = V stands for a neighbour whose features are zero."""
+    """Return the features after one block. A neighbour V in ``neighbour_Vk`` is padding, with zero features."""
     own_weight, difference_weight = block.convs[0].weight.flatten(1).chunk(2, dim=1)
     own_VC = linear(state.features_VC, own_weight - difference_weight)
     neighbour_VC = pad(linear(state.features_VC, difference_weight), (0, 0, 0, 1))
@@ -59,9 +59,9 @@ def normalise_slots(
 
 
 def _padding_edges(state: PackedState, k: int) -> tuple[Int[Tensor, " R"], Float[Tensor, " R"]]:
-    """Return the different edges of padded slots, by the particle that is their neighbour, and how often each occurs.
+    """Return the distinct edges of padded slots, by their neighbour, and the number of times that each occurs.
 
-    The particle V stands for padding.
+    Neighbour V is padding.
     """
     particle_count = len(state.features_VC)
     pieces = list(_edges_to_particles(state, k))

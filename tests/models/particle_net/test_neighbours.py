@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from phaze_ee.models.particle_net.neighbours import find_nearest, in_groups
+from phaze_ee.models.particle_net.loops import find_nearest
+from phaze_ee.models.particle_net.neighbours import in_groups
 from phaze_ee.models.states import JetLayout
 
 

@@ -10,7 +10,8 @@ from torch.nn.functional import cross_entropy
 from phaze_ee.config.options import ExitOptions
 from phaze_ee.models.particle_net.padded import ParticleNet
 from phaze_ee.models.tagger import Tagger
-from phaze_ee.training.losses import EXIT_LOSSES
+from phaze_ee.registry import loss_strategies
+from phaze_ee.training.losses import make_loss
 from tests.jets import CLASSES, random_jets, small_weaver_network
 
 # With k = 4, jets of 26 to 29 particles have padded slots that see real particles.
@@ -35,7 +36,7 @@ def tagger_in_training(*, packed: bool, trim: bool = False, **changes: Any) -> T
 
 def train(tagger: Tagger, strategy: str, steps: int = 1) -> dict[str, Tensor]:
     """Run steps without updates; return losses, all gradients and the running statistics after the last."""
-    exit_loss = EXIT_LOSSES[strategy](ExitOptions())
+    exit_loss = make_loss(strategy, ExitOptions())
     label_N = torch.arange(len(COUNTS)) % CLASSES
     seen: dict[str, Tensor] = {}
     for step in range(steps):
@@ -62,7 +63,7 @@ def test_step_equals_the_padded_form(changes: dict[str, Any]) -> None:
     assert_same(packed, padded)
 
 
-@pytest.mark.parametrize("strategy", EXIT_LOSSES)
+@pytest.mark.parametrize("strategy", loss_strategies())
 def test_every_strategy_equals_the_padded_form(strategy: str) -> None:
     padded, packed = (train(tagger_in_training(packed=packed), strategy) for packed in (False, True))
     assert_same(packed, padded)

@@ -1,4 +1,4 @@
-"""C++ sources of this package, compiled for the machine at hand when they are first needed."""
+"""Compilation of the C++ sources of this package for the machine at hand, on first use."""
 
 import ctypes
 import hashlib
@@ -24,10 +24,10 @@ _loaded: dict[Path, ctypes.CDLL] = {}
 
 
 def load_library(source: Path) -> ctypes.CDLL:
-    """Return the library made from a source file; it is compiled where the cache does not hold it.
+    """Return the library of a source file. It is compiled if it is not in the cache.
 
-    Files of the cache are named by a hash of the source and the headers beside it, of the flags, and of what the
-    compiler says of itself and of the processor, so that one home directory may serve different machines.
+    The name of a file in the cache has a hash of the source and its headers, the flags, and the predefined macros of
+    the compiler, which describe its version and the processor. Different machines can share one home directory.
 
     Raises:
         UsageError: there is no compiler, or it fails.
@@ -63,7 +63,7 @@ def find_compiler() -> tuple[str, ...]:
 
 
 def cache_folder() -> Path:
-    """Return where libraries are kept: $PHAZE_EE_CACHE, or phaze_ee in the user's folder for caches."""
+    """Return the folder of compiled libraries: $PHAZE_EE_CACHE, or phaze_ee in the cache folder of the user."""
     chosen = os.environ.get("PHAZE_EE_CACHE")
     if chosen:
         return Path(chosen)
@@ -86,7 +86,7 @@ def _fingerprint(compiler: Sequence[str], source: Path) -> str:
 
 def _compile(compiler: Sequence[str], source: Path, library: Path) -> None:
     _LOGGER.info("Compiling %s with %s", source.name, compiler[0])
-    # Two processes that compile at once both rename a whole file to the same name.
+    # Two processes that compile at once rename complete files to the same name.
     with replacing(library) as temporary:
         _run([*compiler, *_flags(), str(source), "-o", str(temporary)])
 

@@ -1,11 +1,11 @@
 // One EdgeConv block of ParticleNet (arXiv:1902.08570) for inference, jet by jet, so that a jet stays in the cache.
 //
-// The weights arrive folded (phaze_ee/models/folding.py): a layer on particles gives, side by side, the part of the
-// first edge layer that depends on the particle itself, the part that depends on its neighbour, and the shortcut where
-// that is a layer; the other edge layers follow. All matrices are row-major, without gaps between rows.
+// The weights are folded (particle_net/folding.py): the outputs of the layer on particles are, side by side, the part
+// of the first edge layer that depends on the particle itself, the part that depends on its neighbour and, if it has a
+// layer, the shortcut. The other edge layers follow. All matrices are row-major, without gaps between rows.
 //
-// Every number is the sum of the same products in the same order, whatever the tile, the thread or the other jets are;
-// products with a zero input are left out, which changes no sum.
+// Each number is the sum of the same products in the same order, for any tile, thread and other jets. Products with a
+// zero input are left out, which changes no sum.
 
 #include <algorithm>
 #include <cstdint>
@@ -19,7 +19,7 @@
 
 namespace {
 
-// Edges that go through the edge layers together, about: few enough for the cache.
+// Approximate number of edges that go through the edge layers together: few enough for the cache.
 constexpr Index edges_together = 48;
 
 template <class T>
@@ -36,8 +36,8 @@ struct Block {
     Index particles_together() const { return std::max<Index>(1, edges_together / k); }
 };
 
-// A row of keys that sort by distance, and by position where distances are equal. Distances are not negative, so their
-// bits sort as they do; sorting bits is safe where distances are not numbers.
+// A row of keys that sort by distance, and by position if distances are equal. Distances are not negative, so their
+// bits have the same order; sorting bits is safe if distances are NaN.
 template <class T>
 using Bits = std::conditional_t<sizeof(T) == 4, std::uint32_t, std::uint64_t>;
 template <class T>
@@ -68,7 +68,7 @@ void square_distances(const T* __restrict point, const T* __restrict transposed,
         }
 }
 
-// The k nearest particles of each, the particle itself left out; ``count`` stands for one that is missing.
+// The k nearest particles of each particle, without the particle itself; ``count`` for a missing one.
 template <class T>
 void find_neighbours(const T* points, Index count, Index dimensions, Index k, JetScratch<T>& scratch) {
     T* transposed = scratch.transposed.holding(count * dimensions);
@@ -106,7 +106,7 @@ void add_edges(const T* __restrict shortcut, const T* __restrict edge, Index wid
     for (Index c = 0; c < count; ++c) out[c] = relu(out[c]);
 }
 
-// A jet on its way through the block: its neighbours are found, and the layer on particles is applied.
+// A jet in the block: finds the neighbours, and applies the layer on particles.
 template <class T>
 struct Jet {
     const T* features;
@@ -141,7 +141,7 @@ T* first_edge_layer(const Block<T>& block, const Jet<T>& jet, Index start, Index
     return edges;
 }
 
-// The features of some particles of a jet after the block; ``out`` is where those of the jet begin.
+// The features of some particles of a jet after the block. ``out`` points to the first particle of the jet.
 template <class T>
 void run_particles(
     const Block<T>& block, const Jet<T>& jet, Index start, Index stop, EdgeScratch<T>& scratch, T* out
@@ -192,8 +192,8 @@ extern "C" {
 Index panel_float() { return Simd<float>::panel; }
 Index panel_double() { return Simd<double>::panel; }
 
-// One block on some jets. ``first`` holds the first particle of each, and the end of the last; several threads may call.
-// False where memory runs out.
+// One block on some jets. ``first`` holds the first particle of each jet, and the end of the last jet. Several threads
+// may call it. Returns false if memory runs out.
 bool run_float(
     const Block<float>* block, const float* features, const float* points, const Index* first, Index jets, float* out
 ) try {

@@ -1,4 +1,4 @@
-"""An EdgeConv block in C++: the same numbers as the packed form, by edge_conv.cpp."""
+"""An EdgeConv block in C++ (edge_conv.cpp), with the results of the packed form."""
 
 import ctypes
 from collections.abc import Iterator
@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import final
 
 import torch
-from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import pad
 
@@ -14,9 +13,10 @@ from phaze_ee.errors import RunError, UsageError
 from phaze_ee.models.particle_net.folding import Affine, FoldedEdgeConv
 from phaze_ee.models.particle_net.native.build import load_library
 from phaze_ee.models.threads import share
+from phaze_ee.shapes import Float, Int
 
 _SOURCE = Path(__file__).with_name("edge_conv.cpp")
-# Jets that a thread takes at once: more than calls cost, and few enough for idle threads to help.
+# Jets that a thread takes at once: enough to hide the cost of a call, few enough for idle threads to help.
 _JETS = 4
 _TYPE_NAMES = {torch.float32: "float", torch.float64: "double"}
 
@@ -45,24 +45,24 @@ def library() -> ctypes.CDLL:
     """Return the compiled kernel.
 
     Raises:
-        UsageError: it cannot be compiled, as :func:`phaze_ee.models.particle_net.native.build.load_library` says.
+        UsageError: it cannot be compiled, see :func:`phaze_ee.models.particle_net.native.build.load_library`.
     """
     return load_library(_SOURCE)
 
 
 @final
 class EdgeConvKernel:
-    """One block with its weights as the C++ code wants them.
+    """One block with its weights in the layout of the C++ code.
 
-    The numbers depend neither on the threads nor on the other jets. At equal distances the particle that comes first
+    The results depend neither on the threads nor on the other jets. At equal distances, the particle that comes first
     in the jet is the nearer one.
 
     Args:
         block: the weights, on the CPU in float32 or float64.
-        dimensions: of the space in which neighbours are searched.
+        dimensions: number of coordinates for the neighbour search.
 
     Raises:
-        UsageError: the weights are elsewhere or of another type, or the kernel cannot be compiled.
+        UsageError: the weights are on another device or of another type, or the kernel cannot be compiled.
     """
 
     def __init__(self, block: FoldedEdgeConv, dimensions: int) -> None:
@@ -96,7 +96,7 @@ class EdgeConvKernel:
         coordinates_VD: Float[Tensor, "V D"],
         count_N: Int[Tensor, " N"],
     ) -> Float[Tensor, "V C_out"]:
-        """Return the features after the block; neighbours are the nearest in ``coordinates_VD`` in the same jet.
+        """Return the features after the block; neighbours are searched in ``coordinates_VD``, within each jet.
 
         Raises:
             UsageError: the jets are of another type than the weights, or have another number of channels.
@@ -134,7 +134,7 @@ class EdgeConvKernel:
 
 
 def _in_panels(layer: Affine, panel: int) -> Affine:
-    """Cut the weight into panels of so many columns, stored one after another, and fill up the last with zeros."""
+    """Cut the weight into panels of ``panel`` columns, stored one after another; the last is padded with zeros."""
     missing = -len(layer.bias) % panel
     weight = pad(layer.weight, (0, missing)).view(len(layer.weight), -1, panel).transpose(0, 1).contiguous()
     return Affine(weight, pad(layer.bias, (0, missing)).contiguous())

@@ -21,8 +21,8 @@ constexpr int vector_bytes = 16, vector_registers = 32;
 constexpr int vector_bytes = 16, vector_registers = 16;
 #endif
 
-// A tile of a product is held in registers: so many rows, of so many vectors each. The rest of the registers hold the
-// operands.
+// A tile of a product is held in registers: this number of rows, with this number of vectors each. The other registers
+// hold the operands.
 constexpr int tile_vectors = 2;
 constexpr int tile_rows = vector_registers == 32 ? 8 : 4;
 
@@ -45,7 +45,7 @@ Index padded(Index columns) {
 }
 
 // A layer on rows, x -> x · weight + bias. The weight is cut into panels of Simd::panel columns, each stored row after
-// row; the last panel and the bias are filled up with zeros.
+// row; the last panel and the bias are padded with zeros.
 template <class T>
 struct Layer {
     const T* weight;
@@ -56,13 +56,13 @@ struct Layer {
     Index width() const { return padded<T>(outputs); }  // of a row of the result
 };
 
-// Not a number stays not a number.
+// NaN stays NaN.
 template <class T>
 T relu(T value) {
     return value < 0 ? 0 : value;
 }
 
-// Memory that a thread keeps, so that it is not asked for again at every call.
+// Memory that a thread keeps between calls.
 template <class T>
 class Buffer {
     std::vector<typename Simd<T>::Vector> memory;
@@ -81,8 +81,8 @@ struct Inputs {
     Index count;
 };
 
-// The inputs that are not zero in all rows of a tile. Behind a ReLU only about a half are, because the rows of a tile
-// are mostly edges of one particle, which are alike. Zeros add nothing to the result: they are left out.
+// The inputs that are not zero in all rows of a tile. After a ReLU these are only about half of the inputs, because the
+// rows of a tile are mostly edges of one particle, which are similar. Zeros add nothing to the result and are left out.
 template <class T>
 class UsedInputs {
     std::vector<std::int32_t> numbers;

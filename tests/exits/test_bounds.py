@@ -10,7 +10,6 @@ from scipy.stats import binom
 
 from phaze_ee.exits.bounds import (
     binomial_p_value,
-    bounded_p_value,
     jets_needed,
     last_conformal,
     last_passing,
@@ -26,14 +25,8 @@ def test_p_values_of_the_reference() -> None:
 
 def test_without_jets_nothing_is_shown() -> None:
     assert binomial_p_value(0, 0, 0.1) == 1.0
-    assert bounded_p_value(0.0, 0, 0.1) == 1.0
     assert upper_bound(0, 0, 0.05) == 1.0
     assert binomial_p_value(0, 1, 0.1) == pytest.approx(0.9)
-
-
-def test_the_bound_for_losses_that_are_not_binary_is_the_wider_one() -> None:
-    assert binomial_p_value(3, 1000, 0.01) < bounded_p_value(0.003, 1000, 0.01) < 0.05
-    assert bounded_p_value(0.5, 100, 0.1) == 1.0
 
 
 @given(st.integers(1, 300), st.floats(0.01, 0.5), st.floats(0.01, 0.3))
