@@ -19,7 +19,16 @@ from weaver.utils.dataset import _finalize_inputs
 
 from phaze_ee.data.jet_columns import InputLayout, JetColumns
 from phaze_ee.data.schema import DataSchema
-from phaze_ee.data.table import ROW, Span, check_finite, evaluate, holds_any, selected_table
+from phaze_ee.data.table import (
+    ROW,
+    Span,
+    check_finite,
+    check_lengths,
+    check_one_per_jet,
+    evaluate,
+    holds_any,
+    selected_table,
+)
 from phaze_ee.errors import DataError
 
 
@@ -113,7 +122,7 @@ class RowReader:
                 input of a real particle is NaN or infinite.
         """
         table = self._checked_table(span)
-        weight_N = self._weights(table) if self.has_weights else None
+        weight_N = self._weights(table, span.path) if self.has_weights else None
         row_N = ak.to_numpy(table[ROW])  # before weaver sees the table
         return SpanJets(self._columns(table, span.path), row_N, weight_N)
 
@@ -121,6 +130,7 @@ class RowReader:
         """Return the selected rows with labels (``_label_``) and all variables of the inputs, which are finite."""
         table = self._table(span, {*self.config.preprocess_params, *self._label_names, *self._side_names})
         table["_label_"] = self._labels(table, span.path)
+        check_lengths(table, list(self.config.preprocess_params), span.path)
         for name, params in self.config.preprocess_params.items():
             check_finite(table, name, span.path, params["length"])
         return table
@@ -132,7 +142,7 @@ class RowReader:
             DataError: the file cannot be read or lacks a branch, or an expression fails.
         """
         table = self._table(span, self._weight_names)
-        weight_N = self._weights(table) if self.has_weights else np.ones(len(table), dtype=np.float32)
+        weight_N = self._weights(table, span.path) if self.has_weights else np.ones(len(table), dtype=np.float32)
         return ak.to_numpy(table[ROW]), weight_N
 
     def _table(self, span: Span, names: Iterable[str]) -> ak.Array:
@@ -158,7 +168,9 @@ class RowReader:
     def _side_names(self) -> set[str]:
         return {*self._weight_names, *self.config.z_variables}
 
-    def _weights(self, table: ak.Array) -> npt.NDArray[np.float32]:
+    def _weights(self, table: ak.Array, path: Path) -> npt.NDArray[np.float32]:
+        for name in self._weight_names:
+            check_one_per_jet(table, name, path)
         weight_N: npt.NDArray[np.float32] = _build_weights(table, self.config)
         return weight_N
 
@@ -189,7 +201,8 @@ class RowReader:
         """Return the jets as weaver pads them: every slot counts as a particle, and a mask says which are real."""
         count_N = np.full(len(table), self.schema.length)
         output: Mapping[str, Any] = _finalize_inputs(table, self.config)  # changes the table
-        rows = [row_V for group in groups for row_V in output[f"_{group}"].swapaxes(0, 1).reshape(-1, count_N.sum())]
+        channels = (column_NP for group in groups for column_NP in output[f"_{group}"].swapaxes(0, 1))
+        rows = [column_NP.reshape(-1) for column_NP in channels]
         return _Rows(rows, count_N)
 
     def _observers(self, table: ak.Array, path: Path) -> dict[str, npt.NDArray[np.generic]]:
