@@ -17,6 +17,7 @@ from phaze_ee.data.cache.reader import Cache
 from phaze_ee.data.files import fingerprint
 from phaze_ee.data.loaders import training_loader
 from phaze_ee.data.schema import DataSchema
+from phaze_ee.data.stamps import unchanged
 from phaze_ee.errors import UsageError
 from phaze_ee.machine import broadcast, rank, world_size
 from phaze_ee.models.tagger import Tagger
@@ -111,11 +112,12 @@ def prepare(session: Session, point: ResumePoint | None = None) -> PreparedTrain
     """
     session = _with_seed(session, point)
     cache = session.cache(session.schema, session.files("train_files"), training=True)
-    schema = session.schema.resolve(session.files("train_files")) if cache is None else cache.schema
     assert session.options.seed is not None
-    seed_everything(session.options.seed, workers=True, verbose=False)
-    tagger = session.build(schema)
-    return PreparedTraining(session, schema, cache, tagger, _loaders(session, schema, cache))
+    with unchanged(session.files("train_files")):
+        schema = session.schema.resolve(session.files("train_files")) if cache is None else cache.schema
+        seed_everything(session.options.seed, workers=True, verbose=False)
+        tagger = session.build(schema)
+        return PreparedTraining(session, schema, cache, tagger, _loaders(session, schema, cache))
 
 
 def _train(session: Session, point: ResumePoint | None) -> None:

@@ -90,8 +90,7 @@ def build_cache(
     """
     key = job.key
     folder = cache_folder(root, key, training=job.training)
-    if folder.is_dir():
-        remove_abandoned(folder)
+    remove_abandoned(folder)
     tasks = _tasks(job, folder, key)
     total, done, written = sum(task.row_count for task in tasks), 0, []
     for task, shard in zip(tasks, _run(tasks, workers), strict=True):
