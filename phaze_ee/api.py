@@ -89,7 +89,7 @@ def read_jets(
         DataError: a file cannot be used (also while iterating).
     """
     checkpoint = Path(source) if _is_checkpoint(source) else _project(source).best_model
-    schema = DataSchema.from_options(stored_data_options(checkpoint))
+    schema = DataSchema.from_options(stored_data_options(checkpoint), str(checkpoint))
     paths = expand_patterns("files", [str(file) for file in files], None)
     return evaluation_loader(schema, paths, batch_size=batch_size, labelled=labelled)
 

@@ -226,6 +226,11 @@ class DataOptions(Section):
     data_config: str = Field(
         "data_configs/JetClass_full.yaml", description="weaver YAML file: selection, inputs, labels"
     )
+    trust_expressions: bool = Field(
+        False,
+        description="let the expressions of data_config be any Python, not only what docs/SECURITY.md lists; those of "
+        "a checkpoint may then be any that data_config has too",
+    )
     train_files: list[str] = Field(
         strict=False, min_length=1, description="training files, glob patterns allowed (** is recursive)"
     )

@@ -16,7 +16,7 @@ from weaver.utils.data.preprocess import AutoStandardizer, WeightMaker
 
 from phaze_ee.data.sources import open_source
 from phaze_ee.data.table import Span, check_finite, selected_table
-from phaze_ee.data.weaver_yaml import check_options, read_options
+from phaze_ee.data.weaver_yaml import check_options, read_options, texts_in
 from phaze_ee.errors import DataError, UsageError
 
 logger = logging.getLogger(__name__)
@@ -36,19 +36,24 @@ class DataSchema:
         groups: the input group (a name of the YAML) of each kind: points, features, vectors, mask.
         length: P, the particles that a jet is padded or cut to.
         feature_count: C, the channels of the features group.
+        trusted: expressions of the user's own that may be any Python, see ``trust_expressions``.
     """
 
-    def __init__(self, options: Mapping[str, Any], origin: str = "data config") -> None:
+    def __init__(
+        self, options: Mapping[str, Any], origin: str = "data config", trusted: Collection[str] = frozenset()
+    ) -> None:
         """Check a configuration.
 
         Args:
             options: the content of a weaver YAML.
             origin: where it comes from, for errors.
+            trusted: expressions that may be any Python.
 
         Raises:
             DataError: something in it is wrong.
         """
-        check_options(options, origin)
+        check_options(options, origin, trusted)
+        self.trusted = frozenset(trusted)
         # weaver changes the mapping that it gets, and nested ones.
         self.options: dict[str, Any] = copy.deepcopy(dict(options))
         self.weaver = _weaver_config(self.options, origin)
@@ -58,22 +63,38 @@ class DataSchema:
         self.feature_count: int = self.weaver.input_shapes[self.groups["features"]][1]
 
     @classmethod
-    def load(cls, path: Path) -> Self:
+    def load(cls, path: Path, *, trusted: bool = False) -> Self:
         """Read a weaver data YAML.
+
+        Args:
+            path: the file.
+            trusted: whether its expressions may be any Python: it is the user's own and they say so.
 
         Raises:
             DataError: the file cannot be read, or something in it is wrong.
         """
-        return cls(read_options(path), str(path))
+        options = read_options(path)
+        return cls(options, str(path), texts_in(options) if trusted else ())
 
     @classmethod
-    def from_options(cls, options: Mapping[str, Any]) -> Self:
-        """Rebuild a schema from its ``options``, for example those of a checkpoint."""
-        return cls(options)
+    def from_options(
+        cls, options: Mapping[str, Any], origin: str = "data config", trusted: Collection[str] = frozenset()
+    ) -> Self:
+        """Rebuild a schema from the ``options`` of one, for example those of a checkpoint.
+
+        Args:
+            options: of a schema.
+            origin: the file that they come from, for errors.
+            trusted: expressions that may be any Python, because the user's own data configuration has them too.
+
+        Raises:
+            DataError: something in them is wrong.
+        """
+        return cls(options, origin, trusted)
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Worker processes need the schema, and a DataConfig cannot be unpickled: its __getattr__ recurses.
-        return type(self).from_options, (self.options,)
+        return type(self), (self.options, "data config", self.trusted)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, DataSchema) and self.options == other.options
@@ -106,7 +127,7 @@ class DataSchema:
         """
         if not (self.needs_standardisation or self.needs_reweighting):
             return self
-        return type(self)(resolved_options(self.options, self.weaver, train_files))
+        return type(self)(resolved_options(self.options, self.weaver, train_files), trusted=self.trusted)
 
     def with_observers(self, names: Sequence[str]) -> "DataSchema":
         """Return the schema with other observers.
@@ -114,7 +135,8 @@ class DataSchema:
         Raises:
             DataError: weaver refuses them.
         """
-        return type(self)({**self.options, "observers": list(names) or None, "monitor_variables": None})
+        options = {**self.options, "observers": list(names) or None, "monitor_variables": None}
+        return type(self)(options, trusted=self.trusted)
 
     def config_for(self, *, training: bool, labelled: bool) -> DataConfig:
         """Return a weaver configuration that reads only the columns that the purpose needs."""
@@ -181,7 +203,9 @@ def choose_background(class_names: Sequence[str], wanted: str | None) -> str | N
     raise UsageError(f"background {wanted!r} in the configuration is not a class of the data configuration; {hint}")
 
 
-def schema_with_inputs_of(model: DataSchema, options: dict[str, Any], origin: str) -> DataSchema:
+def schema_with_inputs_of(
+    model: DataSchema, options: dict[str, Any], origin: str, *, trusted: bool = False
+) -> DataSchema:
     """Return a data configuration that gives a model the inputs that it was trained with.
 
     Tree, branch names, selection and formulas are those of ``options``; its labels, weights and observers are ignored.
@@ -191,12 +215,14 @@ def schema_with_inputs_of(model: DataSchema, options: dict[str, Any], origin: st
         model: the data configuration of the model.
         options: the content of a weaver data YAML.
         origin: where the options come from, for errors.
+        trusted: whether its expressions may be any Python, see :meth:`DataSchema.load`.
 
     Raises:
         DataError: the options are wrong, or have other input variables or another standardisation.
     """
     unlabelled = {"labels": model.options["labels"], "weights": None, "observers": None, "monitor_variables": None}
-    other = DataSchema({**options, **unlabelled}, origin)
+    own_texts = model.trusted | (texts_in(options) if trusted else frozenset())
+    other = DataSchema({**options, **unlabelled}, origin, own_texts)
     if other.weaver.input_dicts != model.weaver.input_dicts:
         raise DataError(f"{origin}: {_difference(model, other)}; give the inputs of the model, in their order")
     own = model.weaver.preprocess_params
@@ -208,7 +234,7 @@ def schema_with_inputs_of(model: DataSchema, options: dict[str, Any], origin: st
                 "copy the inputs of the model's data config"
             )
     inputs = {key: model.options[key] for key in ("inputs", "preprocess")}
-    return DataSchema({**other.options, **inputs}, origin)
+    return DataSchema({**other.options, **inputs}, origin, own_texts)
 
 
 def _difference(model: DataSchema, other: DataSchema) -> str:

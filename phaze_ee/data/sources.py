@@ -6,21 +6,19 @@ import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
+from typing import Any, Self
 
 import awkward as ak
 import numpy as np
-import numpy.typing as npt
 import pyarrow
-import pyarrow.compute
-import pyarrow.parquet
-import tables
 import uproot
 
 from phaze_ee.errors import DataError
 
-# What the three libraries raise on missing, truncated or damaged files, found by cutting files and flipping bytes.
+# What the libraries raise on missing, truncated or damaged files, found by cutting files and flipping bytes.
 READ_ERRORS = (
     ArithmeticError,
     AssertionError,
@@ -37,10 +35,12 @@ READ_ERRORS = (
     struct.error,
     zlib.error,
     pyarrow.ArrowException,
-    tables.exceptions.HDF5ExtError,
-    tables.exceptions.NodeError,
     uproot.deserialization.DeserializationError,
 )
+
+_HDF5_CHUNK_CACHE = 16 * 2**20  # bytes per column: spans that share a compressed chunk unpack it once
+
+_NO_NUMBERS = "does not hold plain numbers (but text, objects, records, times or complex numbers); write it as numbers"
 
 
 class Source(ABC):
@@ -87,6 +87,8 @@ class ParquetSource(Source):
     """A parquet file, read by row groups."""
 
     def __init__(self, path: Path, treename: str | None, stack: ExitStack) -> None:
+        import pyarrow.parquet
+
         self._file = stack.enter_context(pyarrow.parquet.ParquetFile(path))
         self.row_count = self._file.metadata.num_rows
         self.columns = frozenset(self._file.schema_arrow.names)
@@ -112,19 +114,75 @@ class ParquetSource(Source):
 
 
 class Hdf5Source(Source):
-    """An HDF5 file with one array per column at its root, as weaver writes and reads it."""
+    """An HDF5 file with one array per column at its root, as weaver writes and reads it.
+
+    Only numbers are read: arrays, and lists of numbers of variable length. Nothing is unpickled, as PyTables would do
+    with attributes and object columns. No link is followed and no other file is opened.
+    """
 
     def __init__(self, path: Path, treename: str | None, stack: ExitStack) -> None:
-        self._root = stack.enter_context(tables.open_file(str(path))).root
-        leaves = [node for node in self._root._f_list_nodes() if isinstance(node, tables.Array | tables.VLArray)]
-        self.columns = frozenset(leaf.name for leaf in leaves)
-        counts = {leaf.name: int(leaf.nrows) for leaf in leaves}
+        import h5py  # half a second, and most files are ROOT files
+
+        file = stack.enter_context(h5py.File(path, "r", rdcc_nbytes=_HDF5_CHUNK_CACHE))
+        own = [name for name in file if isinstance(file.get(name, getlink=True), h5py.HardLink)]
+        nodes = {name: file[name] for name in own}
+        self._path = path
+        self._columns = {name: _Hdf5Column.of(node) for name, node in nodes.items() if isinstance(node, h5py.Dataset)}
+        self.columns = frozenset(self._columns)
+        counts = {name: len(column.dataset) for name, column in self._columns.items() if column.problem is None}
         if len(set(counts.values())) != 1:
-            raise DataError(f"{path}: its columns are not equally long ({counts or 'there are none'})")
+            raise DataError(f"{path}: its columns are not equally long ({counts or 'there are none with numbers'})")
         self.row_count = next(iter(counts.values()))
 
     def read(self, columns: Sequence[str], start: int, stop: int) -> ak.Array:
-        return ak.Array({name: _jagged(self._root[name][start:stop]) for name in columns})
+        for name in columns:
+            problem = self._columns[name].problem or _missing_filter(self._columns[name].dataset)
+            if problem is not None:
+                raise DataError(f"{self._path}: column {name} {problem}")
+        return ak.Array({name: self._columns[name].rows(start, stop) for name in columns})
+
+
+@dataclass(frozen=True)
+class _Hdf5Column:
+    """A dataset of an HDF5 file.
+
+    Attributes:
+        dataset: the ``h5py.Dataset``.
+        dtype: the type of its numbers.
+        is_list: whether a row is a list of numbers of variable length.
+        problem: why it cannot be read; None: it can.
+    """
+
+    dataset: Any
+    dtype: Any = None
+    is_list: bool = False
+    problem: str | None = None
+
+    @classmethod
+    def of(cls, dataset: Any) -> Self:
+        """Find out what a dataset holds, from its type alone."""
+        from h5py import h5t
+
+        kind = dataset.id.get_type()
+        is_list = kind.get_class() == h5t.VLEN
+        kind = kind.get_super() if is_list else kind
+        # PyTables marks its columns of pickles and of text by this attribute: their type is a list of small integers.
+        numbers = kind.get_class() in (h5t.INTEGER, h5t.FLOAT, h5t.ENUM, h5t.BITFIELD)
+        if not numbers or "PSEUDOATOM" in dataset.attrs:
+            return cls(dataset, problem=_NO_NUMBERS)
+        if not dataset.shape or (is_list and len(dataset.shape) > 1):
+            return cls(dataset, problem="does not have one entry per jet; write it as an array with one row per jet")
+        if dataset.is_virtual or dataset.external:
+            return cls(dataset, problem="has its numbers in another file; write them into this one")
+        is_boolean = kind.get_class() == h5t.BITFIELD  # as PyTables writes them
+        return cls(dataset, np.bool_ if is_boolean else kind.dtype.newbyteorder("="), is_list)
+
+    def rows(self, start: int, stop: int) -> ak.Array:
+        rows_N = self.dataset[start:stop]
+        if not self.is_list:
+            return ak.Array(rows_N.astype(self.dtype, copy=False))
+        values_V = np.concatenate([np.empty(0, self.dtype), *rows_N]).astype(self.dtype, copy=False)
+        return ak.unflatten(values_V, np.array([len(row) for row in rows_N], dtype=np.int64))
 
 
 SOURCES: Mapping[str, type[RootSource] | type[ParquetSource] | type[Hdf5Source]] = {
@@ -157,6 +215,8 @@ def open_source(path: Path, treename: str | None = None) -> Iterator[Source]:
 
 def _without_nulls(table: pyarrow.Table) -> pyarrow.Table:
     """Return the table in types without nulls, which weaver's fast padding needs."""
+    import pyarrow.compute
+
     fields = []
     for field, column in zip(table.schema, table.columns, strict=True):
         is_list = hasattr(field.type, "value_type")
@@ -169,11 +229,19 @@ def _without_nulls(table: pyarrow.Table) -> pyarrow.Table:
     return table.cast(pyarrow.schema(fields))
 
 
-def _jagged(rows: npt.NDArray[np.generic] | list[npt.NDArray[np.generic]]) -> ak.Array:
-    """Return one entry per row; PyTables gives a list of arrays for a column of variable length."""
-    if isinstance(rows, np.ndarray):
-        return ak.Array(rows)
-    return ak.unflatten(np.concatenate(rows), [len(row) for row in rows])
+def _missing_filter(dataset: Any) -> str | None:
+    """Return in words which compression of a dataset cannot be undone here; None if all can."""
+    from h5py import h5z
+
+    properties = dataset.id.get_create_plist()
+    filters = [properties.get_filter(index) for index in range(properties.get_nfilters())]
+    if not all(h5z.filter_avail(code) for code, *_ in filters):
+        import hdf5plugin  # noqa: F401 - adds the compressions of PyTables and others to the HDF5 library
+    for code, _, _, name in filters:
+        if not h5z.filter_avail(code):
+            label = name.decode(errors="replace") or "unknown"
+            return f"is compressed with {label} (HDF5 filter {code}), which cannot be read; write it with zlib or Blosc"
+    return None
 
 
 def _chosen_tree(path: Path, trees: Collection[str], treename: str | None) -> str:

@@ -1,33 +1,27 @@
 """Tables of columns from files, and weaver's expressions on them, with errors that name file and row."""
 
+import ctypes
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
+from statistics import mode
 from typing import Any
 
 import awkward as ak
 import numpy as np
 from weaver.utils.data.config import DataConfig
 from weaver.utils.data.eval_utils import _eval_expr, _get_data_var_names
-from weaver.utils.data.preprocess import _apply_selection, _build_new_variables
+from weaver.utils.data.preprocess import _build_new_variables
 
 from phaze_ee.data.sources import open_source
-from phaze_ee.errors import DataError
+from phaze_ee.errors import USER_CODE_ERRORS, DataError
 
 ROW = "phaze_ee_row"
 TRAINING_FLAG = "aux_training_"  # weaver's name of a column that is true in training only; expressions may use it
-EXPRESSION_ERRORS = (
-    ArithmeticError,
-    AssertionError,
-    AttributeError,
-    LookupError,
-    NameError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-)
+# With trust_expressions they may be any Python. awkward's kernels raise ArgumentError for a float in place of an int.
+EXPRESSION_ERRORS = (*USER_CODE_ERRORS, StopIteration, ctypes.ArgumentError)
 
 
 @dataclass(frozen=True)
@@ -103,12 +97,19 @@ def select(table: ak.Array, selection: str | None, path: Path) -> ak.Array:
     """Return the rows that pass a selection; None: all. The table must have its variables.
 
     Raises:
-        DataError: the expression fails.
+        DataError: the selection cannot be computed, or does not give one true or false per row.
     """
-    try:
-        return _apply_selection(table, selection)
-    except EXPRESSION_ERRORS as error:
-        raise _expression_error("selection", str(selection), path, error) from error
+    if selection is None:
+        return table
+    passed = evaluate("selection", selection, table, path)
+    is_column = isinstance(passed, ak.Array | np.ndarray) and passed.ndim == 1 and len(passed) == len(table)
+    if not (is_column and ak.to_numpy(passed).dtype.kind in "biuf"):
+        raise _expression_error("selection", selection, path, "it must give one true or false per jet")
+    missing_N = ak.to_numpy(ak.is_none(passed))
+    if missing_N.any():
+        first = table[ROW][int(np.argmax(missing_N))]
+        raise _expression_error("selection", selection, path, f"it gives neither true nor false for row {first}")
+    return table[ak.values_astype(passed, "bool")]  # as weaver selects
 
 
 def add_variables(table: ak.Array, formulas: Mapping[str, str], path: Path) -> ak.Array:
@@ -121,7 +122,7 @@ def add_variables(table: ak.Array, formulas: Mapping[str, str], path: Path) -> a
         try:
             table = _build_new_variables(table, {name: formula})
         except EXPRESSION_ERRORS as error:
-            raise _expression_error(name, formula, path, error) from error
+            raise _expression_error(name, formula, path, _reason(error)) from error
     return table
 
 
@@ -134,17 +135,59 @@ def evaluate(name: str, formula: str, table: ak.Array, path: Path) -> Any:
     try:
         return _eval_expr(formula, table)
     except EXPRESSION_ERRORS as error:
-        raise _expression_error(name, formula, path, error) from error
+        raise _expression_error(name, formula, path, _reason(error)) from error
+
+
+def check_lengths(table: ak.Array, names: Sequence[str], path: Path) -> None:
+    """Refuse inputs that are not one number per particle, or not as many as the others have in the same jet.
+
+    weaver would pad each input by itself, and particles would get the numbers of others.
+
+    Raises:
+        DataError: naming variable and file, and the first row where the lengths differ.
+    """
+    for name in names:
+        if table[name].ndim != 2:
+            kind = "one number per jet" if table[name].ndim == 1 else "more than one number per particle"
+            raise DataError(
+                f"{path}: {name} is {kind}, and an input of the network is one number per particle; correct the data "
+                "config (ak.ones_like of a variable of the particles, times a number of the jet, repeats it)"
+            )
+    counts_VN = np.stack([ak.to_numpy(ak.fill_none(ak.num(table[name]), -1)) for name in names])
+    differs_N = (counts_VN != counts_VN[0]).any(axis=0)
+    if differs_N.any():
+        first = int(np.argmax(differs_N))
+        counts = counts_VN[:, first].tolist()
+        usual = mode(counts)
+        name, count = next(pair for pair in zip(names, counts, strict=True) if pair[1] != usual)
+        raise DataError(
+            f"{path} row {table[ROW][first]}: {name} has {count} numbers, other inputs have {usual}; correct the file "
+            "or the expression"
+        )
+
+
+def check_one_per_jet(table: ak.Array, name: str, path: Path) -> None:
+    """Refuse a variable that is not one finite number per jet.
+
+    Raises:
+        DataError: naming variable and file, and the row of a number that is not finite.
+    """
+    if table[name].ndim != 1:
+        raise DataError(f"{path}: {name} is not one number per jet; correct the data config")
+    check_finite(table, name, path)
 
 
 def check_finite(table: ak.Array, name: str, path: Path, length: int | None = None) -> None:
-    """Refuse NaN and infinity in a variable of the first ``length`` particles; None: of all.
+    """Refuse NaN, infinity and other things than numbers in the first ``length`` particles; None: in all.
 
     Raises:
         DataError: with variable, file and row.
     """
     column = table[name]
-    if np.isfinite(ak.to_numpy(ak.flatten(column, axis=None))).all():
+    values = np.array("") if column.fields else ak.to_numpy(ak.flatten(column, axis=None))
+    if values.dtype.kind not in "biuf":
+        raise DataError(f"{path}: {name} does not hold real numbers; correct the file or the data config")
+    if np.isfinite(values).all():
         return
     seen = column if column.ndim == 1 else column[:, :length]
     bad = ~np.isfinite(seen)
@@ -183,6 +226,9 @@ def _replace_all(name: str, replacements: Mapping[str, str]) -> str:
     return name
 
 
-def _expression_error(name: str, formula: str, path: Path, error: Exception) -> DataError:
-    reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+def _reason(error: Exception) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
+def _expression_error(name: str, formula: str, path: Path, reason: str) -> DataError:
     return DataError(f"data config: cannot compute {name} = {' '.join(formula.split())!r} on {path}: {reason}")

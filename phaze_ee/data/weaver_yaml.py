@@ -1,8 +1,7 @@
 """The format of a weaver data YAML: sections, keys and types, checked before weaver reads it."""
 
-import ast
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from difflib import get_close_matches
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -12,6 +11,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, PositiveInt, ValidationError
 from weaver.utils.data.eval_utils import _get_data_var_names
 
+from phaze_ee.data.expressions import check_expression, parse_expression
 from phaze_ee.errors import DataError
 
 # name, center, scale, min, max, pad_value: trailing ones may be left out
@@ -101,6 +101,14 @@ def read_options(path: Path) -> dict[str, Any]:
     return options
 
 
+def texts_in(value: Any) -> frozenset[str]:
+    """Return all texts in nested lists and mappings, the expressions of a configuration among them."""
+    if isinstance(value, str):
+        return frozenset({value})
+    inner = value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else ()
+    return frozenset().union(*map(texts_in, inner))
+
+
 def _yaml_problem(path: Path, error: yaml.YAMLError) -> str:
     mark = getattr(error, "problem_mark", None)  # None if a character is not allowed at all
     if mark is None:
@@ -108,8 +116,15 @@ def _yaml_problem(path: Path, error: yaml.YAMLError) -> str:
     return f"data config {path}:{mark.line + 1}: not valid YAML: {getattr(error, 'problem', 'not understood')}"
 
 
-def check_options(options: Mapping[str, Any], origin: str) -> None:
+def check_options(options: Mapping[str, Any], origin: str, trusted: Collection[str] = ()) -> None:
     """Check sections, keys, types and expressions of a weaver data configuration.
+
+    All expressions that weaver may evaluate pass through here.
+
+    Args:
+        options: the content of a weaver data YAML.
+        origin: where it comes from, for errors.
+        trusted: expressions that may be any Python.
 
     Raises:
         DataError: with the first problem and its place.
@@ -124,7 +139,8 @@ def check_options(options: Mapping[str, Any], origin: str) -> None:
     if len(set(options["labels"]["value"])) < len(options["labels"]["value"]):
         raise DataError(f"{origin}: labels name a class twice; name each class once")
     for name, expression in _expressions(options).items():
-        _check_syntax(origin, name, expression)
+        check = parse_expression if expression in trusted else check_expression
+        check(expression, f"{origin}: the expression of {name!r}")
     _check_acyclic(options, origin)
     _check_weights(options.get("weights"), origin)
 
@@ -167,14 +183,6 @@ def _expressions(options: Mapping[str, Any]) -> dict[str, str]:
     factors = {f"weight {branch}": branch for branch in weights.get("weight_branches", [])}
     every = {**sections, **(options.get("new_variables") or {}), **labels, **base, **factors}
     return {name: expression for name, expression in every.items() if expression}
-
-
-def _check_syntax(origin: str, name: str, expression: str) -> None:
-    try:
-        ast.parse(expression, mode="eval")
-    except (SyntaxError, ValueError) as error:
-        reason = getattr(error, "msg", str(error))
-        raise DataError(f"{origin}: the expression of {name!r} is not Python: {reason}: {expression!r}") from error
 
 
 def _check_acyclic(options: Mapping[str, Any], origin: str) -> None:

@@ -49,7 +49,8 @@ def requested_ood(session: Session) -> OODJets | None:
     if request.ood_data_config is None:
         return OODJets(files, schema.with_observers([]))
     path = find_file("--ood-data-config", request.ood_data_config, session.project.root)
-    return OODJets(files, schema_with_inputs_of(schema, read_options(path), str(path)))
+    trusted = session.options.trust_expressions
+    return OODJets(files, schema_with_inputs_of(schema, read_options(path), str(path), trusted=trusted))
 
 
 def run(session: Session) -> None:

@@ -137,7 +137,8 @@ class Session:
         from phaze_ee.data.schema import DataSchema, choose_background
 
         options, project = self.options, self.project
-        schema = DataSchema.load(find_file("data_config", options.data_config, project.root))
+        path = find_file("data_config", options.data_config, project.root)
+        schema = DataSchema.load(path, trusted=options.trust_expressions)
         if options.num_classes not in (None, len(schema.class_names)):
             raise UsageError(
                 f"{project.config}: num_classes = {options.num_classes}, but {options.data_config} has "
@@ -259,8 +260,8 @@ class Session:
         from phaze_ee.models.checkpoint import load_checkpoint
 
         path = self.project.best_model
-        checkpoint = load_checkpoint(path)
-        schema = DataSchema.from_options(checkpoint.data_options)
+        checkpoint = load_checkpoint(path, trust=self.request.trust)
+        schema = DataSchema.from_options(checkpoint.data_options, str(path), self.schema.trusted)
         changed = f"data_config {self.options.data_config} has changed since the training; the model's own is used"
         notes = () if self.schema.class_names == schema.class_names else (changed,)
         source = f"{path} (epoch {checkpoint.epoch + 1})"

@@ -115,7 +115,7 @@ def build_cache(
     )
     with replacing(folder / MANIFEST) as temporary:
         temporary.write_text(json.dumps(manifest.model_dump(), indent=1), encoding="utf-8")
-    return Cache(folder, manifest)
+    return Cache(folder, manifest, job.schema.trusted)
 
 
 def _tasks(job: Job, folder: Path, key: str) -> list[_Task]:

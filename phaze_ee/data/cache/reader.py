@@ -43,15 +43,19 @@ class Manifest(BaseModel):
 
 @dataclass(frozen=True)
 class Cache:
-    """A complete cache on disk: the jets of some files, shuffled for training or in input order for evaluation."""
+    """A complete cache on disk: the jets of some files, shuffled for training or in input order for evaluation.
+
+    ``trusted`` are the expressions that may be any Python, see :class:`DataSchema`.
+    """
 
     folder: Path
     manifest: Manifest
+    trusted: frozenset[str] = frozenset()
 
     @cached_property
     def schema(self) -> DataSchema:
         """The data configuration."""
-        return DataSchema.from_options(self.manifest.options)
+        return DataSchema.from_options(self.manifest.options, str(self.folder / MANIFEST), self.trusted)
 
     @cached_property
     def spans(self) -> tuple[Span, ...]:
@@ -128,7 +132,7 @@ def find_cache(
         raise DataError(f"cache {folder} is of another data config or of other files; delete it, or {_REMEDY}")
     for shard in manifest.shards:
         _check_size(folder / shard.name, shard.bytes)
-    return Cache(folder, manifest)
+    return Cache(folder, manifest, schema.trusted)
 
 
 def read_manifest(folder: Path) -> Manifest:
