@@ -132,7 +132,7 @@ def accuracies(walked: Tagger, loaders: Feed[Any], options: Options, folder: Pat
     tagger = Tagger(walked.backbone, options.exit_stages or [], options.exit_head, link=options.exit_link)
     outputs = Outputs(folder / "models", folder / "logs", folder / "history.json", folder / "resume.ckpt", "benchmark")
     own = cast(Loaders, Feed(Shuffled(loaders.train, options.seed), loaders.val))  # features instead of jets
-    train(tagger, own, options, outputs, DataRecord({}, ""), Console(file=io.StringIO()))
+    train(tagger, own, options, outputs, DataRecord({}, ""), torch.device("cpu"), Console(file=io.StringIO()))
     last = TrainingHistory.read(outputs.history, "train").epochs[-1]
     assert last.val_accuracy is not None
     return last.val_accuracy

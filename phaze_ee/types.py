@@ -189,18 +189,22 @@ class LoadedJets(RaggedJets):
 
     @property
     def points(self) -> Float[Tensor, "N 2 P"]:
-        return self.padded().points
+        """The points of ``padded()``."""
+        return self.padding.fill("points", self.points_V2, self.particle_count_N)
 
     @property
     def features(self) -> Float[Tensor, "N C P"]:
-        return self.padded().features
+        """The features of ``padded()``."""
+        return self.padding.fill("features", self.features_VC, self.particle_count_N)
 
     @property
     def vectors(self) -> Float[Tensor, "N 4 P"] | None:
-        return self.padded().vectors
+        """The four-momenta of ``padded()``, in GeV."""
+        return None if self.vectors_V4 is None else self.padding.fill("vectors", self.vectors_V4, self.particle_count_N)
 
     @property
     def mask(self) -> Float[Tensor, "N 1 P"]:
+        """The mask of ``padded()``."""
         return self.padded().mask
 
 

@@ -167,7 +167,9 @@ class JetColumns:
         place_V = self._places()
         if isinstance(self.values, np.ndarray):
             row_VC = torch.from_numpy(self.values)
-            own_VC = row_VC[place_V] if isinstance(place_V, slice) else row_VC.index_select(0, place_V)
+            own_VC = (
+                row_VC[place_V] if isinstance(place_V, slice) else row_VC.index_select(0, torch.from_numpy(place_V))
+            )
             return {kind: own_VC[:, channels].contiguous() for kind, channels in self.layout.channels}
         matrices = {}
         for kind, channels in self.layout.channels:
@@ -191,15 +193,18 @@ class JetColumns:
         elif isinstance(place_V, slice):
             output_VC[:] = self.values[place_V]
         else:  # a third of the time of numpy's indexing
-            torch.index_select(torch.from_numpy(self.values), 0, place_V, out=torch.from_numpy(output_VC))
+            torch.index_select(
+                torch.from_numpy(self.values), 0, torch.from_numpy(place_V), out=torch.from_numpy(output_VC)
+            )
 
-    def _places(self) -> slice | Int[Tensor, " V"]:
+    def _places(self) -> slice | Int[np.ndarray, " V"]:
         """Return where the particles of the jets are in the values: a slice where they follow each other."""
         if not len(self):
             return slice(0, 0)
         if bool((self.start_N[1:] == (self.start_N + self.count_N)[:-1]).all()):
             return slice(int(self.start_N[0]), int(self.start_N[-1] + self.count_N[-1]))
-        return ragged_rows(self.start_N, self.count_N)
+        places: Int[np.ndarray, " V"] = ragged_rows(self.start_N, self.count_N).numpy()
+        return places
 
 
 def interleave(rows: Sequence[Float[np.ndarray, " V"]], output_VC: Float[np.ndarray, "V C"]) -> None:

@@ -203,7 +203,8 @@ class RowReader:
         """Return the jets as weaver pads them: every slot counts as a particle, and a mask says which are real."""
         count_N = np.full(len(table), self.schema.length)
         output: Mapping[str, Any] = _finalize_inputs(table, self.config)  # changes the table
-        rows = [row_V for group in groups for row_V in output[f"_{group}"].swapaxes(0, 1).reshape(-1, count_N.sum())]
+        channels = (column_NP for group in groups for column_NP in output[f"_{group}"].swapaxes(0, 1))
+        rows = [column_NP.reshape(-1) for column_NP in channels]
         return _Rows(rows, count_N)
 
     def _observers(self, table: ak.Array, path: Path) -> dict[str, npt.NDArray[np.generic]]:

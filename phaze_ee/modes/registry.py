@@ -8,6 +8,7 @@ from phaze_ee.modes.mode import Flag, Mode
 _WORKERS = {"type": int, "metavar": "N"}
 _OVERWRITE = Flag("--overwrite", "replace files of an earlier run", {"action": "store_true"})
 _OUTPUT = Flag("--output", "folder to write to (default: in the project)", {"type": Path, "metavar": "FOLDER"})
+_TRUST = Flag("--trust", "accept a plug-in that has changed since the training", {"action": "store_true"})
 _PROJECTS = {"nargs": "+", "metavar": "NAME"}
 
 _TRAIN_FLAGS = (
@@ -44,11 +45,13 @@ _CALIBRATE_FLAGS = (
         {"type": float, "metavar": "C"},
         option="cost_budget",
     ),
+    _TRUST,
 )
 
 _EVALUATE_FLAGS = (
     Flag("--ood", "files of jets of another kind, which the network should notice", {"nargs": "+", "metavar": "FILE"}),
     Flag("--ood-data-config", "data configuration of these files, if another", {"metavar": "YAML"}),
+    _TRUST,
 )
 
 _PREDICT_FLAGS = (
@@ -67,6 +70,7 @@ _PREDICT_FLAGS = (
     ),
     _OUTPUT,
     _OVERWRITE,
+    _TRUST,
     Flag("--workers", "parallel processes (extra 'dask')", _WORKERS),
     Flag("--scheduler", "address of a Dask cluster to use (extra 'dask')", {"metavar": "ADDRESS"}),
 )
@@ -139,7 +143,7 @@ MODES: dict[str, Mode] = {
             preemptible=True,
             chained=True,
         ),
-        Mode("place", "find the stages where exits pay off", configured=True, chained=True),
+        Mode("place", "find the stages where exits pay off", (_TRUST,), configured=True, chained=True),
         Mode(
             "calibrate",
             "choose exit thresholds that keep a promise",
@@ -161,7 +165,7 @@ MODES: dict[str, Mode] = {
             configured=True,
             chained=True,
         ),
-        Mode("benchmark", "count operations and parameters, measure times", configured=True, chained=True),
+        Mode("benchmark", "count operations and parameters, measure times", (_TRUST,), configured=True, chained=True),
         Mode(
             "plot",
             "draw the results of a project",

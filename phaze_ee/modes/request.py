@@ -45,6 +45,7 @@ class Request:
     objective: str = FULL_MODEL
     fresh: bool = False
     yes: bool = False
+    trust: bool = False
     verbose: bool = False
     flags: dict[str, Any] = field(default_factory=dict)  # options of the configuration that the command line overrides
 

@@ -260,7 +260,7 @@ class Session:
         from phaze_ee.models.checkpoint import load_checkpoint
 
         path = self.project.best_model
-        checkpoint = load_checkpoint(path)
+        checkpoint = load_checkpoint(path, trust=self.request.trust)
         schema = DataSchema.from_options(checkpoint.data_options, str(path), self.schema.trusted)
         changed = f"data_config {self.options.data_config} has changed since the training; the model's own is used"
         notes = () if self.schema.class_names == schema.class_names else (changed,)

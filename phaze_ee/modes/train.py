@@ -134,7 +134,7 @@ def _train(session: Session, point: ResumePoint | None) -> None:
             f"Resuming from {point.described}, where this training was interrupted; "
             f"{quantity(options.epochs, 'epoch')} in all"
         )
-    checkpoints = train(ready.tagger, loaders, options, outputs, data, console, point)
+    checkpoints = train(ready.tagger, loaders, options, outputs, data, session.device, console, point)
     if rank() or checkpoints.best_epoch is None:
         return  # another process of this run writes the models
     console.print(
@@ -157,7 +157,7 @@ def train_into(folder: Path, session: Session, schema: DataSchema, tagger: Tagge
     loaders = _loaders(session, schema, session.cache(session.schema, session.files("train_files"), training=True))
     _announce(session, loaders)
     outputs = Outputs(folder, folder / "logs", folder / "history.json", folder / "resume.ckpt", str(session.project))
-    train(tagger, loaders, session.options, outputs, DataRecord(schema.options, ""), console)
+    train(tagger, loaders, session.options, outputs, DataRecord(schema.options, ""), session.device, console)
 
 
 def _loaders(session: Session, schema: DataSchema, cache: Cache | None) -> Loaders:

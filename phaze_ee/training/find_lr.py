@@ -8,12 +8,12 @@ from contextlib import AbstractContextManager, nullcontext, redirect_stderr
 from typing import Any
 
 import numpy as np
+import torch
 from lightning import Trainer, seed_everything
 from lightning.pytorch.tuner.tuning import Tuner
 
 from phaze_ee.config.options import Options
 from phaze_ee.errors import RunError
-from phaze_ee.machine import resolve_device
 from phaze_ee.models.tagger import Tagger
 from phaze_ee.results.training import LearningRateSearch
 from phaze_ee.training.lightning import hardware, quiet_lightning
@@ -27,7 +27,9 @@ _REACH = 5  # the slope of the loss is taken over this many steps to each side
 _EPOCHS = 10**6  # more than the test needs, so that no epoch is the last one
 
 
-def find_lr(tagger: Tagger, jets: TrainingBatches, options: Options, project: str) -> LearningRateSearch:
+def find_lr(
+    tagger: Tagger, jets: TrainingBatches, options: Options, device: torch.device, project: str
+) -> LearningRateSearch:
     """Train while the learning rate rises exponentially, until the loss is four times its lowest value.
 
     It trains what the first epoch of a training trains, with the same optimiser. Afterwards the weights are restored.
@@ -36,6 +38,7 @@ def find_lr(tagger: Tagger, jets: TrainingBatches, options: Options, project: st
         tagger: the network with exits.
         jets: training jets; they are iterated as often as needed.
         options: the whole configuration; its ``seed`` must be set.
+        device: where the network is trained.
         project: the name of the project, for the result.
 
     Raises:
@@ -43,11 +46,11 @@ def find_lr(tagger: Tagger, jets: TrainingBatches, options: Options, project: st
     """
     assert options.seed is not None
     seed_everything(options.seed, workers=True, verbose=False)
-    working = tagger.fastest_form() if options.use_packed and resolve_device(options.device).type == "cpu" else tagger
+    working = tagger.fastest_form() if options.use_packed and device.type == "cpu" else tagger
     module = TaggerModule(working, options, options, total_steps=STEPS)
     with quiet_lightning(), _bar_on_terminals_only(), tempfile.TemporaryDirectory() as folder:
         trainer = Trainer(
-            **hardware(options),
+            **hardware(options, device),
             devices=1,
             max_epochs=_EPOCHS,
             logger=False,

@@ -18,7 +18,6 @@ from phaze_ee.machine import (
     process_count,
     process_index,
     processes_per_machine,
-    resolve_device,
 )
 from phaze_ee.models.tagger import Tagger
 
@@ -27,9 +26,9 @@ _PRECISIONS: dict[str, Literal["16-mixed", "bf16-mixed"]] = {"fp16": "16-mixed",
 _LOST = ("onnection", "peer", "gloo", "NCCL", "Broken pipe")
 
 
-def hardware(options: Options) -> dict[str, Any]:
+def hardware(options: Options, device: torch.device) -> dict[str, Any]:
     """Return the arguments of a Trainer for device and precision."""
-    on_gpu = resolve_device(options.device).type == "cuda"
+    on_gpu = device.type == "cuda"
     return {
         "accelerator": "gpu" if on_gpu else "cpu",
         "precision": _PRECISIONS[options.amp_dtype] if options.use_amp and on_gpu else "32-true",

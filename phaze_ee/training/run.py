@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from lightning import Callback, Trainer, seed_everything
 from rich.console import Console
 
 from phaze_ee.config.options import DataOptions, ExitOptions, NetworkOptions, Options, TrainingOptions
 from phaze_ee.errors import RunError
-from phaze_ee.machine import resolve_device
 from phaze_ee.models.checkpoint import Checkpoint
 from phaze_ee.models.tagger import Tagger
 from phaze_ee.registry import plugin_hashes
@@ -74,6 +74,7 @@ def train(
     options: Options,
     outputs: Outputs,
     data: DataRecord,
+    device: torch.device,
     console: Console,
     point: ResumePoint | None = None,
 ) -> Checkpoints:
@@ -85,6 +86,7 @@ def train(
         options: the whole configuration; its ``seed`` must be set.
         outputs: where to write.
         data: what the checkpoints store about the data.
+        device: where the network is trained.
         console: shows the progress.
         point: the saved state of a training with the same options and data, to resume it; None: start at the beginning.
 
@@ -94,21 +96,21 @@ def train(
     """
     assert options.seed is not None
     seed_everything(options.seed, workers=True, verbose=False)
-    working = tagger.fastest_form() if options.use_packed and resolve_device(options.device).type == "cpu" else tagger
+    working = tagger.fastest_form() if options.use_packed and device.type == "cpu" else tagger
     with (
-        _features(working, loaders, options, outputs, console) as (walked, walked_loaders),
+        _features(working, loaders, options, outputs, device, console) as (walked, walked_loaders),
         _compiled(walked, options, console, padded=walked is tagger),
     ):
         steps = -(-len(loaders.train) // options.accumulate_batches) * options.epochs
         module = TaggerModule(walked, options, options, total_steps=steps, bad_batch=outputs.models / "bad_batch.pt")
         if point is not None:
             walked_loaders.train.set_epoch(point.epoch, point.batch)
-        batches = _pinned(loaders, options) if walked_loaders is loaders else walked_loaders
-        return _fit(module, working, batches, options, outputs, data, console, point)
+        batches = _pinned(loaders, options, device) if walked_loaders is loaders else walked_loaders
+        return _fit(module, working, batches, options, outputs, data, device, console, point)
 
 
 def _features(
-    tagger: Tagger, loaders: Loaders, options: Options, outputs: Outputs, console: Console
+    tagger: Tagger, loaders: Loaders, options: Options, outputs: Outputs, device: torch.device, console: Console
 ) -> AbstractContextManager[tuple[Tagger, Feed[JetBatch] | Feed[FeatureBatch]]]:
     """Return the tagger and loaders that train: with a frozen backbone, on features that are computed once."""
     if not options.freeze_backbone or not options.feature_cache_gb:
@@ -116,7 +118,7 @@ def _features(
     if "strategy" in strategy(options):
         console.print("With several processes the features of the frozen backbone are computed in every epoch.")
         return nullcontext((tagger, loaders))
-    tagger.to(resolve_device(options.device))
+    tagger.to(device)
     return with_frozen_features(tagger, loaders, outputs.models, options.feature_cache_gb, console)
 
 
@@ -126,9 +128,8 @@ def _compiled(tagger: Tagger, options: Options, console: Console, *, padded: boo
     return compiled_stages(tagger) if options.use_compile and padded else nullcontext()
 
 
-def _pinned(loaders: Loaders, options: Options) -> Feed[JetBatch]:
-    on_gpu = resolve_device(options.device).type == "cuda"
-    return Feed(pinned(loaders.train), loaders.val) if on_gpu and options.pin_memory else loaders
+def _pinned(loaders: Loaders, options: Options, device: torch.device) -> Feed[JetBatch]:
+    return Feed(pinned(loaders.train), loaders.val) if device.type == "cuda" and options.pin_memory else loaders
 
 
 def _fit(
@@ -138,6 +139,7 @@ def _fit(
     options: Options,
     outputs: Outputs,
     data: DataRecord,
+    device: torch.device,
     console: Console,
     point: ResumePoint | None,
 ) -> Checkpoints:
@@ -160,7 +162,7 @@ def _fit(
         ResumePoints(outputs.resume, options.resume_interval, run_record(options, data)),
     ]
     with quiet_lightning():
-        trainer = _trainer(options, outputs, callbacks, point)
+        trainer = _trainer(options, outputs, device, callbacks, point)
         with (
             _reporting_interrupts(module, outputs),
             reporting_lost_processes(),
@@ -190,14 +192,16 @@ def installed_versions() -> dict[str, str]:
     return {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in _PACKAGES}}
 
 
-def _trainer(options: Options, outputs: Outputs, callbacks: list[Callback], point: ResumePoint | None) -> Trainer:
+def _trainer(
+    options: Options, outputs: Outputs, device: torch.device, callbacks: list[Callback], point: ResumePoint | None
+) -> Trainer:
     # Curves after the saved state are hidden, because they are computed again.
     hidden_from = None if point is None else point.step + 1
     return Trainer(
         **strategy(options),
-        **hardware(options),
+        **hardware(options, device),
         accumulate_grad_batches=options.accumulate_batches,
-        sync_batchnorm=resolve_device(options.device).type == "cuda",
+        sync_batchnorm=device.type == "cuda",
         max_epochs=options.epochs,
         check_val_every_n_epoch=options.val_interval,
         log_every_n_steps=options.log_interval,

@@ -127,3 +127,11 @@ def test_batches_hold_what_the_jets_are(monkeypatch: pytest.MonkeyPatch) -> None
             count = number % 3
             assert features_1P[0].tolist() == [number] * count + [0] * (2 - count)
             assert points_2P[0].tolist() == ([number, number] if count else [0, 0]), "wrapped"
+
+
+def test_a_single_particle_among_jets_in_another_order() -> None:
+    jets = Numbers([2]).read(Span(Path("shard"), 0, 2)).jets  # jet 1 has one particle, jet 0 has none
+    batch = jets.take(torch.tensor([1, 0])).batch()
+    assert batch.inputs.padded().features.tolist() == [[[1.0, 0.0]], [[0.0, 0.0]]]
+    joined = JetColumns.concatenate([jets.take(torch.tensor([1, 0])), jets]).batch()
+    assert joined.inputs.ragged().features_VC.tolist() == [[1.0], [1.0]]

@@ -58,7 +58,7 @@ def test_weights_become_a_project_with_exits(folder: Path, capsys: Capture, chan
     printed = " ".join(capsys.readouterr().out.split())
     assert "the full model answers bit for bit as" in printed
     assert f"its {len(weights)} tensors are the same" in printed
-    assert "Note: the exits learn from the 3,600 bundled jets." in printed
+    assert "Note: the exits are trained on the 3,600 bundled jets." in printed
     project = Project("W", "new")
     options = load_options(project.config)
     assert options.conv_params == [(16, (8, 8)), (16, (8, 8)), (16, (12, 12))]
@@ -89,7 +89,7 @@ def test_a_project_that_exists_with_another_network_is_named(folder: Path, capsy
     make_project(folder)
     path = saved(folder, weaver_weights())
     text = fails(capsys, 2, "-m", "retrofit", "-p", "Tops", "small", "--checkpoint", str(path))
-    assert "project Tops/small exists, with another network" in text
+    assert "project Tops/small exists and has another network" in text
     assert "choose a new name, or delete the project (" in text
 
 

@@ -12,6 +12,7 @@ from torch import nn
 
 from phaze_ee.config.options import Options
 from phaze_ee.errors import PhazeError
+from phaze_ee.machine import resolve_device
 from phaze_ee.models.tagger import Tagger
 from phaze_ee.training.loaders import Loaders
 from phaze_ee.training.resume import find_resume_point
@@ -84,6 +85,7 @@ def run(folder: Path, changes: dict[str, Any] | None = None) -> Tagger:
         wanted,
         outputs(folder),
         DataRecord({}, "hash"),
+        resolve_device(wanted.device),
         Console(file=io.StringIO(), width=200),
         find_resume_point(folder / "resume.ckpt"),
     )

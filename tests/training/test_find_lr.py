@@ -25,7 +25,7 @@ def jets(tmp_path: Path, spoil: float = 1.0) -> ShuffledLoader:
 def test_the_loss_falls_at_the_suggestion_and_weights_stay(tmp_path: Path) -> None:
     tagger = small_tagger((0, 1), seed=2).float().train()
     before = {name: value.clone() for name, value in tagger.state_dict().items()}
-    found = find_lr(tagger, jets(tmp_path), options(optimizer="adam"), "w/p")
+    found = find_lr(tagger, jets(tmp_path), options(optimizer="adam"), torch.device("cpu"), "w/p")
     assert found.lr[0] == pytest.approx(LOWEST)
     assert LOWEST < found.suggestion < HIGHEST
     assert found.suggestion in found.lr
@@ -48,7 +48,11 @@ def test_the_steepest_fall_is_on_the_logarithm_of_the_rate() -> None:
 def test_without_a_finite_loss_the_batch_is_named(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="not finite in epoch 1, batch 1"):
         find_lr(
-            small_tagger((0, 1), seed=2).float(), jets(tmp_path, spoil=float("nan")), options(use_packed=False), "w/p"
+            small_tagger((0, 1), seed=2).float(),
+            jets(tmp_path, spoil=float("nan")),
+            options(use_packed=False),
+            torch.device("cpu"),
+            "w/p",
         )
 
 

@@ -14,6 +14,7 @@ from torch import nn
 
 from phaze_ee.config.options import Options
 from phaze_ee.errors import RunError
+from phaze_ee.machine import resolve_device
 from phaze_ee.models.checkpoint import load_checkpoint
 from phaze_ee.models.tagger import Tagger
 from phaze_ee.names import ExitStage
@@ -65,7 +66,15 @@ def run(
     count = 4 if validation is None else len(batches) - validation
     loaders = Loaders(ListLoader(batches[:count]), ListLoader(batches[count:]))
     console = console or Console(file=io.StringIO(), width=200)
-    train(tagger.train(), loaders, options, outputs(folder), DataRecord({"inputs": "none"}, "hash"), console)
+    train(
+        tagger.train(),
+        loaders,
+        options,
+        outputs(folder),
+        DataRecord({"inputs": "none"}, "hash"),
+        resolve_device(options.device),
+        console,
+    )
     return tagger
 
 
@@ -235,7 +244,15 @@ def test_interrupting_leaves_a_usable_latest_model(tmp_path: Path) -> None:
     data = DataRecord({}, "hash")
     before = signal.getsignal(signal.SIGINT)
     with pytest.raises(RunError, match=r"in epoch 1; the same command continues, and .*latest_model\.pt holds the"):
-        train(small_tagger().float(), loaders, options, outputs(tmp_path), data, Console(file=io.StringIO()))
+        train(
+            small_tagger().float(),
+            loaders,
+            options,
+            outputs(tmp_path),
+            data,
+            torch.device("cpu"),
+            Console(file=io.StringIO()),
+        )
     assert signal.getsignal(signal.SIGINT) is before
     latest = load_checkpoint(tmp_path / "models" / "latest_model.pt")
     assert latest.tagger(BATCHES[0].inputs).isfinite().all()
