@@ -18,7 +18,8 @@ from phaze_ee.evaluation.metrics import evaluate_exit
 from phaze_ee.exits.answers import Answers
 from phaze_ee.models.backbone import Backbone
 from phaze_ee.models.build import adopt, build_network
-from phaze_ee.models.checkpoint import is_tagger, load_backbone, read_content
+from phaze_ee.models.checkpoint import load_backbone
+from phaze_ee.models.checkpoint_content import is_tagger, read_content
 from phaze_ee.models.particle_net.from_weights import particle_net_arguments
 from phaze_ee.models.tagger import Tagger
 from phaze_ee.modes import train

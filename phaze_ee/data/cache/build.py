@@ -4,7 +4,6 @@ The rows of a shard, and their order, depend on the files and the data configura
 therefore continues with the missing shards, and two builds at the same time write the same files.
 """
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -14,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from phaze_ee.atomic import remove_abandoned, replacing
+from phaze_ee.atomic import remove_abandoned
 from phaze_ee.data.batches import Shuffled, recut
 from phaze_ee.data.cache import shards
 from phaze_ee.data.cache.reader import MANIFEST, VERSION, Cache, Manifest, cache_folder, cache_key, read_manifest
@@ -112,8 +111,7 @@ def build_cache(
         files=[str(path) for path in job.files],
         shards=written,
     )
-    with replacing(folder / MANIFEST) as temporary:
-        temporary.write_text(json.dumps(manifest.model_dump(), indent=1), encoding="utf-8")
+    manifest.write(folder / MANIFEST)
     return Cache(folder, manifest, job.schema.trusted)
 
 
