@@ -199,9 +199,9 @@ def _load(module: torch.nn.Module, weights: Mapping[str, Tensor], path: Path) ->
         *(f"{key} is missing" for key in own if key not in weights),
         *(f"{key} is not in this network" for key in weights if key not in own),
         *(
-            f"{key} has {_kind(weights[key])}, here {_kind(own[key])}"
+            f"{key} has shape {_shape(weights[key])}, here {_shape(own[key])}"
             for key in own
-            if key in weights and _kind(weights[key]) != _kind(own[key])
+            if key in weights and _shape(weights[key]) != _shape(own[key])
         ),
     ]
     if differences:
@@ -213,10 +213,10 @@ def _load(module: torch.nn.Module, weights: Mapping[str, Tensor], path: Path) ->
     module.load_state_dict(dict(weights))
 
 
-def _kind(value: Any) -> str:
-    """Return the shape of a tensor in words, and its type where weights cannot have it."""
+def _shape(value: Any) -> str:
+    """Return the shape of a tensor in words, with its type where weights cannot have it."""
     if not isinstance(value, Tensor):
-        return "no tensor"
+        return "none"
     plain = value.layout is torch.strided and not (value.is_meta or value.is_quantized or value.is_complex())
     kind = "" if plain and value.dtype is not torch.bool else f" of {value.dtype} on {value.device}"
-    return f"shape {tuple(value.shape)}{kind}"
+    return f"{tuple(value.shape)}{kind}"

@@ -184,7 +184,15 @@ def _loaders(session: Session, schema: DataSchema, cache: Cache | None) -> Loade
 def _validation_jets(session: Session, schema: DataSchema, files: Sequence[Path]) -> Iterable[JetBatch]:
     """Return the jets that choose the best epoch, without those that are kept for mode calibrate."""
     options, loader = session.options, session.evaluation_jets(schema, files)
-    return loader if options.calibration_files else HeldOut(loader, options.calibration_share, held_out=False)
+    if options.calibration_files or options.calibration_share == 0:
+        return loader
+    jets = HeldOut(loader, options.calibration_share, held_out=False)
+    if next(iter(jets), None) is None:
+        raise UsageError(
+            f"{session.project.config}: calibration_share = {options.calibration_share:g} leaves no validation jets in "
+            f"{files[0]} …; lower it, add val_files, or set c.calibration_files"
+        )
+    return jets
 
 
 def _exclusive(project: Project) -> AbstractContextManager[None]:

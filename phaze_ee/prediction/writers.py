@@ -268,4 +268,4 @@ def _kind(path: Path) -> type[PredictionWriter]:
 
 def _crc32(column: npt.NDArray[np.generic], start: int = 0) -> int:
     """Return the checksum of the numbers, in the byte order of most machines."""
-    return zlib.crc32(np.ascontiguousarray(column, column.dtype.newbyteorder("<")).view(np.uint8), start)
+    return zlib.crc32(np.ascontiguousarray(column, column.dtype.newbyteorder("<")).data.cast("B"), start)

@@ -4,6 +4,7 @@ The rows of a shard, and their order, depend on the files and the data configura
 therefore continues with the missing shards, and two builds at the same time write the same files.
 """
 
+import json
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from phaze_ee.atomic import remove_abandoned
+from phaze_ee.atomic import remove_abandoned, replacing
 from phaze_ee.data.batches import Shuffled, recut
 from phaze_ee.data.cache import shards
 from phaze_ee.data.cache.reader import MANIFEST, VERSION, Cache, Manifest, cache_folder, cache_key, read_manifest
@@ -110,8 +111,9 @@ def build_cache(
         options=job.resolved.options,
         files=[str(path) for path in job.files],
         shards=written,
-    )
-    manifest.write(folder / MANIFEST)
+    ).sealed()
+    with replacing(folder / MANIFEST) as temporary:
+        temporary.write_text(json.dumps(manifest.model_dump(), indent=1), encoding="utf-8")
     return Cache(folder, manifest, job.schema.trusted)
 
 

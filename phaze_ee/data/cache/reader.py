@@ -11,7 +11,6 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
-from phaze_ee.atomic import replacing
 from phaze_ee.data.cache.shards import Shard, ShardReader
 from phaze_ee.data.epochs import EpochPlan
 from phaze_ee.data.files import fingerprint
@@ -44,15 +43,9 @@ class Manifest(BaseModel):
     shards: list[Shard]
     checksum: int | None = None
 
-    def write(self, path: Path) -> None:
-        """Write the manifest with its checksum.
-
-        Raises:
-            RunError: it cannot be written.
-        """
-        with replacing(path) as temporary:
-            content = {**self.model_dump(), "checksum": self._crc32()}
-            temporary.write_text(json.dumps(content, indent=1), encoding="utf-8")
+    def sealed(self) -> Self:
+        """Return the manifest with its checksum."""
+        return self.model_copy(update={"checksum": self._crc32()})
 
     @model_validator(mode="after")
     def _check(self) -> Self:
