@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from phaze_ee.atomic import remove_abandoned, replacing
+from phaze_ee.atomic import remove_abandoned, remove_leftovers, replacing
 from phaze_ee.errors import RunError
 
 OLD, NEW = b"old", b"new and longer"
@@ -122,3 +122,61 @@ def test_what_dead_processes_left_is_removed_and_what_others_write_stays(tmp_pat
         (tmp_path / name).touch()
     remove_abandoned(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names[1:])
+
+
+def test_a_planted_link_is_not_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    secret = tmp_path / "secret"
+    secret.write_bytes(OLD)
+    monkeypatch.setattr("secrets.token_hex", lambda size: "0" * 2 * size)
+    planted = tmp_path / f".result.{socket.gethostname()}.{os.getpid()}.tmp00000000.json"
+    planted.symlink_to(secret)
+    with pytest.raises(RunError, match="File exists"):
+        write(tmp_path / "result.json")
+    assert secret.read_bytes() == OLD
+    assert not (tmp_path / "result.json").exists()
+
+
+def test_a_link_in_the_place_of_the_temporary_file(tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_bytes(OLD)
+
+    def write_through_a_link() -> None:
+        with replacing(tmp_path / "result.json") as temporary:
+            temporary.unlink()
+            temporary.symlink_to(secret)
+
+    with pytest.raises(RunError, match="cannot write"):
+        write_through_a_link()
+    assert not (tmp_path / "result.json").is_symlink()
+    assert list(tmp_path.iterdir()) == [secret]
+
+
+def test_two_files_of_one_name_and_process_do_not_meet(existing: Path) -> None:
+    with replacing(existing) as one, replacing(existing) as other:
+        assert one != other
+        one.write_bytes(NEW)
+        other.write_bytes(NEW)
+
+
+def test_temporary_names_of_this_and_of_older_versions(tmp_path: Path) -> None:
+    with replacing(tmp_path / "jets.1.root") as temporary:
+        temporary.write_bytes(NEW)
+        name = temporary.name
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    left = [name.replace(f".{os.getpid()}.", f".{dead.pid}."), f".jets.1.{socket.gethostname()}.{dead.pid}.root"]
+    for remove in (remove_abandoned, remove_leftovers):
+        for kept in (*left, "jets.root"):
+            (tmp_path / kept).touch()
+        remove(tmp_path)
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["jets.1.root", "jets.root"]
+
+
+def test_a_folder_that_does_not_exist_has_nothing_abandoned(tmp_path: Path) -> None:
+    remove_abandoned(tmp_path / "none")
+    assert not (tmp_path / "none").exists()
+
+
+def test_very_long_names(tmp_path: Path) -> None:
+    write(tmp_path / f"{'x' * 240}.json")
+    assert (tmp_path / f"{'x' * 240}.json").read_bytes() == NEW

@@ -1,6 +1,8 @@
 """The cache holds the same jets as the files, survives interruptions, and is refused when it is not whole."""
 
+import json
 import os
+import re
 import resource
 import shutil
 import signal
@@ -224,11 +226,41 @@ def test_foreign_or_damaged_is_refused_and_mended(files: list[Path], tmp_path: P
     refused(r"shard_00001\.arrow of the cache is missing")
     manifest.write_bytes(whole["manifest.json"][:100])
     refused(r"manifest\.json of the cache cannot be read")
-    manifest.write_text(whole["manifest.json"].decode().replace(cache.manifest.key, "0" * 64))
+    foreign = cache.manifest.model_copy(update={"key": "0" * 64}).sealed()
+    manifest.write_text(foreign.model_dump_json())
     refused("is of another data config or of other files")
+    manifest.write_text(re.sub(r'"jets": \d+', '"jets": 3', whole["manifest.json"].decode()))
+    refused(r"manifest\.json of the cache cannot be read: it is damaged")
     middle = len(whole[shard.name]) // 2
     shard.write_bytes(whole[shard.name][:middle] + b"!!!!" + whole[shard.name][middle + 4 :])
     assert content(build_cache(tmp_path, job)) == whole, "convert looks at every byte"
+
+
+def test_a_flipped_bit_is_found_when_the_shard_is_first_opened(
+    files: list[Path], numbered: DataSchema, tmp_path: Path
+) -> None:
+    cache = build_cache(tmp_path, training_job(files, numbered))
+    shard = cache.folder / "shard_00001.arrow"
+    whole, wrong = shard.read_bytes(), 0
+    for place in range(8, len(whole), len(whole) // 20):
+        shard.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        loader = training_loader(numbered, files, batch_size=6, num_workers=0, seed=1, cache=cache)
+        with pytest.raises(DataError, match=r"shard_00001\.arrow of the cache: its checksum is wrong"):
+            list(loader)
+        wrong += 1
+    assert wrong >= 20
+    shard.write_bytes(whole)
+    assert len(list(training_loader(numbered, files, batch_size=6, num_workers=0, seed=1, cache=cache)))
+
+
+def test_a_manifest_of_an_older_version_has_no_checksum(files: list[Path], tmp_path: Path) -> None:
+    cache = build_cache(tmp_path, evaluation_job(files))
+    content = json.loads((cache.folder / reader.MANIFEST).read_text())
+    assert content.pop("checksum") == cache.manifest.checksum
+    (cache.folder / reader.MANIFEST).write_text(json.dumps(content))
+    found = find_cache(tmp_path, schema(), files, training=False)
+    assert found is not None
+    assert found.manifest.shards == cache.manifest.shards
 
 
 @pytest.mark.parametrize("spoil", ["unlink", "cut", "garbage", "other"])

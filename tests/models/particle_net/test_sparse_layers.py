@@ -81,3 +81,17 @@ def test_zeros_are_left_out_where_they_are_many(positive: float, bags: bool, mon
 
 def test_narrow_layers_have_less_to_gain() -> None:
     assert share_that_pays(layer(256, 4)) < share_that_pays(layer(256, 64)) < share_that_pays(layer(4, 256))
+
+
+@pytest.mark.parametrize("share", [-1.0, 2.0])
+@pytest.mark.parametrize("columns", [1, 64, 65])
+def test_nan_stays_nan(columns: int, share: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "share_that_pays", lambda _: share)
+    given_RC = rows_with(0.5, 33, columns)
+    given_RC[7, columns - 1] = torch.nan
+    given_RC[20] = torch.nan
+    with torch.inference_mode():
+        found_RC = sparse_layers((layer(columns, 40), layer(40, 7)), given_RC)
+    bad_R = found_RC.isnan().all(dim=1)
+    assert bad_R.nonzero().flatten().tolist() == [7, 20]
+    assert found_RC[~bad_R].isfinite().all()

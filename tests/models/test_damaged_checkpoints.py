@@ -1,0 +1,117 @@
+"""Checkpoints with damaged bytes, or with contents of other types: one line with the file, never a wrong weight."""
+
+import copy
+import random
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from phaze_ee.data.schema import DataSchema
+from phaze_ee.errors import CheckpointError, PhazeError
+from phaze_ee.models.checkpoint import Checkpoint, load_checkpoint, load_weights, save_checkpoint
+from tests.data.small import options
+from tests.jets import small_tagger
+
+Key = tuple[str | int, ...]
+MUTATIONS = 100
+VALUES: list[Any] = [None, True, 0, -1, 3.5, float("nan"), "x", "", b"b", [], [1], ["a"], {}, {"a": 1}, {1: 2}, (1, 2)]
+TENSORS: list[Any] = [torch.zeros(2), torch.zeros(2, dtype=torch.cfloat), torch.zeros(2, device="meta")]
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    tagger = small_tagger(("input", 0, 2), seed=3).float()
+    save_checkpoint(tmp_path / "best_model.pt", Checkpoint(tagger, {"lr": 0.1}, options(), "hash", 4, {"a": 0.5}))
+    return tmp_path / "best_model.pt"
+
+
+def keys(value: Any, before: Key = ()) -> Iterator[Key]:
+    """Yield where the parts of nested lists and mappings are."""
+    items: Any = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, inner in items:
+        yield (*before, key)
+        yield from keys(inner, (*before, key))
+
+
+def mutated(content: Any, key: Key, value: Any) -> Any:
+    changed = copy.deepcopy(content)
+    place = changed
+    for part in key[:-1]:
+        place = place[part]
+    if value is ...:
+        del place[key[-1]]
+    else:
+        place[key[-1]] = value
+    return changed
+
+
+def error_of(path: Path) -> str | None:
+    try:
+        found = load_checkpoint(path)
+        DataSchema.from_options(found.data_options, str(path))
+    except PhazeError as error:
+        return str(error)
+    return None
+
+
+@pytest.mark.filterwarnings("ignore:Initializing zero-element tensors")
+@pytest.mark.parametrize("seed", range(4))
+def test_contents_of_other_types(path: Path, seed: int) -> None:
+    content, draw = torch.load(path, weights_only=True), random.Random(seed)
+    places, refused = list(keys(content)), 0
+    for _ in range(MUTATIONS // 4):
+        torch.save(mutated(content, draw.choice(places), draw.choice([*VALUES, *TENSORS, ...])), path)
+        error = error_of(path)
+        if error is not None:
+            refused += 1
+            assert str(path) in error
+            assert "\n" not in error
+    assert refused > MUTATIONS // 8
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("arguments", [1]),
+        ("arguments", {}),
+        ("exit_stages", None),
+        ("exit_stages", [99]),
+        ("exit_head_shape", {"a": 1}),
+        ("exit_link", 3),
+        ("state_dict", []),
+        ("state_dict", {"a": 1}),
+        ("epoch", []),
+        ("options", None),
+        ("metrics", {"a": "b"}),
+    ],
+)
+def test_a_part_of_another_type(path: Path, key: str, value: Any) -> None:
+    torch.save({**torch.load(path, weights_only=True), key: value}, path)
+    with pytest.raises(CheckpointError, match=f"{re.escape(str(path))} is a damaged checkpoint"):
+        load_checkpoint(path)
+
+
+@pytest.mark.parametrize("change", ["cfloat", "meta"])
+def test_weights_of_another_type(path: Path, change: str) -> None:
+    content = torch.load(path, weights_only=True)
+    kind: Any = torch.cfloat if change == "cfloat" else change
+    torch.save({**content, "state_dict": {key: value.to(kind) for key, value in content["state_dict"].items()}}, path)
+    with pytest.raises(CheckpointError, match="is of another architecture"):
+        load_checkpoint(path)
+
+
+def test_a_flipped_bit_in_a_weight(path: Path) -> None:
+    """torch itself reads the wrong weight in silence."""
+    whole = path.read_bytes()
+    tagger = load_checkpoint(path).tagger
+    weight = tagger.state_dict()["backbone.mod.fc.0.0.weight"].numpy().tobytes()
+    place = whole.index(weight) + len(weight) // 2
+    path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+    torch.load(path, weights_only=True)
+    for load in (load_checkpoint, lambda damaged: load_weights(tagger, damaged)):
+        with pytest.raises(CheckpointError, match=r"cannot be read: .*the checksum of .* is wrong"):
+            load(path)

@@ -1,0 +1,137 @@
+"""Mode predict and faults: no NaN goes out, changed and damaged files are noticed, nothing half-written stays."""
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow
+import pyarrow.parquet
+import pytest
+import torch
+
+from phaze_ee.cli import main
+from phaze_ee.modes import predict as predict_mode
+from phaze_ee.prediction import job
+from phaze_ee.workspace import Project
+from tests.end_to_end.command import fails
+from tests.modes.test_predict import columns_of
+from tests.modes.two_class_project import JETS, make_project, save_best_model
+
+Capture = pytest.CaptureFixture[str]
+PREDICT = ("-m", "predict", "-p", "Tops", "small")
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
+    monkeypatch.setenv("PHAZE_EE_WORKSPACES", str(tmp_path / "workspaces"))
+    monkeypatch.setattr(predict_mode, "EVALUATION_ROWS", 15)
+    project = make_project(tmp_path)
+    save_best_model(project)
+    return project
+
+
+def write_parquet(path: Path, observer: Any, huge: int | None = None) -> Path:
+    """Write jets of 12 particles; jet ``huge`` has a coordinate that single precision just holds."""
+    values = np.random.default_rng(0).normal(size=(3, JETS, 12)).astype(np.float32)
+    if huge is not None:
+        values[0, huge, 0] = 1e38
+    columns: dict[str, Any] = {name: list(own) for name, own in zip(("p_eta", "p_phi", "p_pt"), values, strict=True)}
+    pyarrow.parquet.write_table(pyarrow.table({**columns, "jet_id": observer}), path)
+    return path
+
+
+def test_an_answer_that_is_not_finite(project: Project, tmp_path: Path, capsys: Capture) -> None:
+    path = write_parquet(tmp_path / "huge.parquet", np.arange(JETS), huge=20)
+    text = fails(capsys, 1, *PREDICT, "--files", str(path))
+    assert text.startswith(f"{path}: the network's answer is not finite for 1 of the jets in rows ")
+    assert "first for row 20;" in text
+    assert not list(project.predictions.iterdir())
+
+
+def test_a_model_of_nan(project: Project, capsys: Capture) -> None:
+    content = torch.load(project.best_model, weights_only=True)
+    content["state_dict"]["backbone.mod.edge_convs.1.bns.1.bias"].fill_(torch.nan)
+    torch.save(content, project.best_model)
+    assert "first for row 0;" in fails(capsys, 1, *PREDICT)
+    assert not list(project.predictions.iterdir())
+
+
+def test_a_file_that_changes_at_the_end(
+    project: Project, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer = job._FileRun.answer
+
+    def then_touch(self: Any, rows: Any, events: Any) -> Any:
+        os.utime(tmp_path / "val.root", (1, 1))
+        return answer(self, rows, events)
+
+    monkeypatch.setattr(job._FileRun, "answer", then_touch)
+    assert fails(capsys, 2, *PREDICT).startswith(f"{tmp_path / 'val.root'} changed while it was in use")
+    assert not list(project.predictions.iterdir())
+
+
+@pytest.mark.parametrize("suffix", ["root", "parquet"])
+def test_kept_predictions_are_checked(project: Project, capsys: Capture, suffix: str) -> None:
+    command = (*PREDICT, "--format", suffix)
+    assert main(command) == 0
+    assert main(command) == 0
+    path = project.predictions / f"val.{suffix}"
+    whole, damaged, numbers = path.read_bytes(), 0, columns_of(path)
+    for place in np.linspace(0, len(whole) - 1, 40, dtype=int):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 0x10]) + whole[place + 1 :])
+        capsys.readouterr()
+        status, error = main(command), capsys.readouterr().err
+        if status == 0:
+            np.testing.assert_equal(columns_of(path), numbers)
+            continue
+        damaged += 1
+        assert status == 2
+        assert error.startswith(f"phaze_ee: error: {path} exists and ")
+        assert "--overwrite" in error
+    assert damaged >= 3, "most bytes of a small file are names, padding and copies"
+    assert main([*command, "--overwrite"]) == 0
+    assert main(command) == 0
+
+
+def test_what_a_killed_run_left_is_removed(project: Project) -> None:
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    for folder in (project.predictions, project.results):
+        folder.mkdir(parents=True)
+        for pid in (dead.pid, os.getpid()):
+            (folder / f".val.{socket.gethostname()}.{pid}.tmp0123abcd.root").touch()
+    assert main(PREDICT) == 0
+    assert main(["-m", "evaluate", "-p", "Tops", "small"]) == 0
+    for folder in (project.predictions, project.results):
+        assert [path.name.split(".")[-3] for path in folder.glob(".*")] == [str(os.getpid())]
+
+
+OBSERVERS: dict[str, tuple[Any, str | None]] = {
+    "float16": (np.arange(JETS, dtype=np.float16), None),
+    "boolean": (np.arange(JETS) % 2 == 0, None),
+    "date": (np.arange(JETS).astype("datetime64[s]"), "datetime64"),
+    "text": (["abc"] * JETS, "string"),
+    "bytes": ([b"abc"] * JETS, "bytes"),
+    "record": ([{"a": 1}] * JETS, "not one number a jet"),
+    "list": ([[1, 2]] * JETS, "not one number a jet"),
+}
+
+
+@pytest.mark.parametrize("name", OBSERVERS)
+@pytest.mark.parametrize("suffix", ["root", "parquet"])
+def test_observers_of_every_type(project: Project, tmp_path: Path, capsys: Capture, name: str, suffix: str) -> None:
+    values, problem = OBSERVERS[name]
+    path = write_parquet(tmp_path / "jets.parquet", values)
+    command = (*PREDICT, "--files", str(path), "--format", suffix)
+    if problem is None:
+        assert main(command) == 0
+        np.testing.assert_array_equal(columns_of(project.predictions / f"jets.{suffix}")["jet_id"], values)
+    else:
+        text = fails(capsys, 2, *command)
+        assert f"{path}: observer jet_id" in text
+        assert problem in text
+        assert not list(project.predictions.iterdir())
