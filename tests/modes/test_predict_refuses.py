@@ -35,10 +35,10 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
 
 
 def write_parquet(path: Path, observer: Any, huge: int | None = None) -> Path:
-    """Write jets of 12 particles; jet ``huge`` has a coordinate that single precision just holds."""
+    """Write jets of 12 particles; jet ``huge`` has inputs that single precision just holds."""
     values = np.random.default_rng(0).normal(size=(3, JETS, 12)).astype(np.float32)
     if huge is not None:
-        values[0, huge, 0] = 1e38
+        values[:, huge] = 3e38 * (-1) ** np.arange(12)
     columns: dict[str, Any] = {name: list(own) for name, own in zip(("p_eta", "p_phi", "p_pt"), values, strict=True)}
     pyarrow.parquet.write_table(pyarrow.table({**columns, "jet_id": observer}), path)
     return path

@@ -1,0 +1,67 @@
+"""Saved states with damaged bytes or contents of other types: the previous state is used, and this is said."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from phaze_ee.training.resume import find_resume_point, forget, previous
+
+WEIGHT = torch.arange(64, dtype=torch.float32)
+
+
+def state(step: int) -> dict[str, Any]:
+    own = {"epoch": 1, "batch": step, "random": [{}], "so_far": [{}], "buffers": {}, "run": {"lr": 0.1}}
+    parts: dict[str, Any] = {"optimizer_states": [], "lr_schedulers": [], "loops": {}, "callbacks": {}}
+    return {"global_step": step, "state_dict": {"weight": WEIGHT}, "phaze_ee": own, **parts}
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    path = tmp_path / "resume.ckpt"
+    torch.save(state(7), previous(path))
+    torch.save(state(8), path)
+    return path
+
+
+def test_the_newest_state(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    point = find_resume_point(path)
+    assert point is not None
+    assert (point.path, point.epoch, point.batch, point.step, point.run) == (path, 1, 8, 8, {"lr": 0.1})
+    assert not caplog.records
+    forget(path)
+    assert find_resume_point(path) is None
+
+
+def test_a_flipped_bit(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    whole = path.read_bytes()
+    place = whole.index(WEIGHT.numpy().tobytes()) + 100
+    path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+    torch.load(path, weights_only=True)  # torch does not notice
+    point = find_resume_point(path)
+    assert point is not None
+    assert point.path == previous(path)
+    assert "the previous state is used" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"global_step": None},
+        {"global_step": "8"},
+        {"state_dict": []},
+        {"state_dict": {"weight": 1}},
+        {"phaze_ee": {}},
+        {"phaze_ee": {**state(8)["phaze_ee"], "epoch": 1.5}},
+        {"optimizer_states": None},
+        {"loops": [1]},
+    ],
+    ids=str,
+)
+def test_contents_of_other_types(path: Path, caplog: pytest.LogCaptureFixture, change: dict[str, Any]) -> None:
+    torch.save({**state(8), **change}, path)
+    point = find_resume_point(path)
+    assert point is not None
+    assert point.path == previous(path)
+    assert "the previous state is used" in caplog.text
