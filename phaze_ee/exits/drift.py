@@ -12,9 +12,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from jaxtyping import Float, Int
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 
+from phaze_ee.errors import UsageError
 from phaze_ee.exits.policies import ThresholdPolicy
 from phaze_ee.names import exit_names
 from phaze_ee.results.base import Record, ResultsFile
@@ -40,6 +41,14 @@ class Distribution(Record):
     edges: list[float]
     counts: list[int]
     labels: list[str] = Field(default_factory=list)
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if len(self.counts) != len(self.edges) + 1 or len(self.labels) not in (0, len(self.counts)):
+            raise ValueError("the numbers of edges, counts and labels do not fit")
+        if sorted(self.edges) != self.edges or min(self.counts) < 0:
+            raise ValueError("edges must rise, and counts cannot be negative")
+        return self
 
 
 @final
@@ -84,8 +93,16 @@ class DriftReference(Record):
     def count(
         self, policy: ThresholdPolicy, logits_ENK: Float[Tensor, "E N K"], exit_index_N: Int[Tensor, " N"]
     ) -> Self:
-        """Count other jets in the same bins, with the arguments of :meth:`of`."""
-        values = _values(policy, logits_ENK, exit_index_N, self.distributions[ANSWER].labels)
+        """Count other jets in the same bins, with the arguments of :meth:`of`.
+
+        Raises:
+            UsageError: the histograms are of another policy or of other classes.
+        """
+        classes = self.distributions[ANSWER].labels if ANSWER in self.distributions else []
+        values = _values(policy, logits_ENK, exit_index_N, classes)
+        if values.keys() != self.distributions.keys():
+            other = min(values.keys() ^ self.distributions.keys())
+            raise UsageError(f"the reference for --monitor does not fit the policy ({other!r}); run mode 'calibrate'")
         counted = {name: _count(own, values[name]) for name, own in self.distributions.items()}
         return type(self)(distributions=counted)
 

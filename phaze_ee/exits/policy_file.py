@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Literal, Self
 
+from pydantic import model_validator
+
 from phaze_ee.errors import UsageError
 from phaze_ee.exits.calibrate import TestedRisk
 from phaze_ee.exits.drift import DriftReference
@@ -87,6 +89,14 @@ class ExitPolicyFile(ResultsFile):
     def policy(self) -> ThresholdPolicy:
         """Return the policy."""
         return ThresholdPolicy(self.score, self.thresholds, self.temperatures)
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        try:
+            self.policy().check(len(self.thresholds))
+        except UsageError as error:
+            raise ValueError(str(error)) from error
+        return self
 
     @classmethod
     def load(cls, path: Path, model_hash: str | None) -> Self:

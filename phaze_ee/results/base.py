@@ -86,8 +86,9 @@ class ResultsFile(Record):
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             where = ".".join(str(part) for part in first["loc"])
+            problem = f"{where}: {first['msg']}" if where else first["msg"]
             raise UsageError(
-                f"{path} is not a results file of this version ({where}: {first['msg']}); run mode {made_by!r} again"
+                f"{path} is not a results file of this version ({problem}); run mode {made_by!r} again"
             ) from error
 
 
