@@ -17,6 +17,7 @@ from weaver.utils.data.preprocess import _build_weights
 from weaver.utils.data.tools import _fused_pad_and_stack
 from weaver.utils.dataset import _finalize_inputs
 
+from phaze_ee.compiled import without_extensions
 from phaze_ee.data.jet_columns import InputLayout, JetColumns
 from phaze_ee.data.schema import DataSchema
 from phaze_ee.data.table import (
@@ -261,7 +262,8 @@ def _prepared(lists: _Lists, config: DataConfig, group: str) -> Float[np.ndarray
     count = int(lists.offsets[-1])
     one_jet = {name: ak.unflatten(lists.values_V[name], [count]) for name in names}
     params = {name: {**config.preprocess_params[name], "length": count, "pad_mode": "constant"} for name in names}
-    prepared_CV: Float[np.ndarray, "C V"] = _fused_pad_and_stack(one_jet, names, params)[0]
+    with without_extensions():
+        prepared_CV: Float[np.ndarray, "C V"] = _fused_pad_and_stack(one_jet, names, params)[0]
     return prepared_CV
 
 
