@@ -1,14 +1,14 @@
-"""Ranks, ROC curves and the chi-square test, from numpy and ``scipy.special``.
+"""Ranks, ROC curves and the chi-square test, with numpy and torch.
 
-scikit-learn and ``scipy.stats`` have them too, but take longer to import than the evaluation of a thousand jets.
+scikit-learn and scipy have them too, but take longer to import than the evaluation of a thousand jets.
 """
 
 from typing import NamedTuple, final
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from jaxtyping import Bool, Float, Int
-from scipy.special import chdtrc
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -38,7 +38,8 @@ def chi_square(count_RC: Int[np.ndarray, "R C"], *, continuity: bool = False) ->
     if continuity and degrees == 1:
         distance_RC = np.maximum(distance_RC - 0.5, 0)
     statistic = float((distance_RC**2 / expected_RC).sum())
-    return ChiSquare(statistic, degrees, float(chdtrc(degrees, statistic)))
+    halves = torch.tensor([degrees / 2, statistic / 2], dtype=torch.float64)
+    return ChiSquare(statistic, degrees, float(torch.special.gammaincc(*halves)))
 
 
 def cramers_v(count_RC: Int[np.ndarray, "R C"]) -> float:

@@ -96,7 +96,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """A project with the head, link, loss and score of the document in a plug-in, taken through the modes."""
     config = shown('c.plugins = ["my_parts.py"]') + JETS + SETTINGS
     run = make_run(tmp_path_factory, config, {"my_parts.py": parts_file()})
-    run.succeed("chain", "-o", "train_calibrate_evaluate_benchmark_predict_plot", *PREDICT)
+    run.succeed("chain", "-o", "train_calibrate_evaluate_benchmark_predict", *PREDICT)
     return run
 
 
@@ -200,7 +200,6 @@ def test_a_configuration_that_registers_parts_itself(tmp_path_factory: pytest.Te
         # Options may change after the training, classes may not.
         run.project.config.write_text(text + chosen("c.epsilon = 0.1"), encoding="utf-8")
     run.succeed("predict", *PREDICT, "--workers", "2", "--overwrite")
-    run.succeed("sweep", "--set", "lr=0.01")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PHAZE_EE_WORKSPACES", str(run.workspaces))
         run.project.config.write_text(text.replace('pool("max")', 'pool("mean")'), encoding="utf-8")

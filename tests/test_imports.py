@@ -11,8 +11,8 @@ from tests.engine.alone import logits
 
 # A tagger runs with torch, numpy, weaver and pydantic, and what these need.
 NOT_NEEDED = (
-    "awkward", "jaxtyping", "lightning", "llvmlite", "matplotlib", "mplhep", "numba", "pandas", "pyarrow", "rich",
-    "scipy", "sklearn", "tables", "tensorboard", "uproot", "vector", "yaml",
+    "awkward", "h5py", "jaxtyping", "lightning", "llvmlite", "matplotlib", "mplhep", "numba", "pandas", "pyarrow",
+    "rich", "scipy", "sklearn", "tensorboard", "uproot", "vector", "yaml",
 )  # fmt: skip
 SLOW = (
     "lightning",

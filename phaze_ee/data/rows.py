@@ -119,21 +119,24 @@ class RowReader:
 
         Raises:
             DataError: the file cannot be read or lacks a branch, an expression fails, labels are not one-hot, or an
-                input of a real particle is NaN or infinite.
+                input is not one finite number per real particle.
         """
-        table = self._checked_table(span)
-        weight_N = self._weights(table, span.path) if self.has_weights else None
-        row_N = ak.to_numpy(table[ROW])  # before weaver sees the table
-        return SpanJets(self._columns(table, span.path), row_N, weight_N)
-
-    def _checked_table(self, span: Span) -> ak.Array:
-        """Return the selected rows with labels (``_label_``) and all variables of the inputs, which are finite."""
         table = self._table(span, {*self.config.preprocess_params, *self._label_names, *self._side_names})
         table["_label_"] = self._labels(table, span.path)
-        check_lengths(table, list(self.config.preprocess_params), span.path)
+        lists = self._checked_inputs(table, span.path)
+        weight_N = self._weights(table, span.path) if self.has_weights else None
+        row_N = ak.to_numpy(table[ROW])  # before weaver sees the table
+        return SpanJets(self._columns(table, lists, span.path), row_N, weight_N)
+
+    def _checked_inputs(self, table: ak.Array, path: Path) -> "_Lists | None":
+        """Check the variables of the inputs; return their content, or None where they are no lists in memory."""
+        names = list(self.config.preprocess_params)
+        lists = _lists(table, names)
+        if lists is None:
+            check_lengths(table, names, path)
         for name, params in self.config.preprocess_params.items():
-            check_finite(table, name, span.path, params["length"])
-        return table
+            check_finite(table, name, path, params["length"])
+        return lists
 
     def survey(self, span: Span) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
         """Return the row numbers of the selected jets and their sampling weights (1 if there are none).
@@ -189,10 +192,9 @@ class RowReader:
         label_N: npt.NDArray[np.int64] = flags_NK.argmax(axis=1)
         return label_N
 
-    def _columns(self, table: ak.Array, path: Path) -> JetColumns:
+    def _columns(self, table: ak.Array, lists: "_Lists | None", path: Path) -> JetColumns:
         label_N = torch.from_numpy(ak.to_numpy(table["_label_"]))
         observers = self._observers(table, path)
-        lists = _lists(table, list(self.config.preprocess_params))
         groups = list(self.schema.groups.values())
         rows, count_N = self._padded(table, groups) if lists is None else _standardised(lists, self.config, groups)
         return JetColumns.of_rows(self.layout, rows, torch.from_numpy(count_N), label_N, observers)
@@ -229,14 +231,13 @@ def _lists(table: ak.Array, names: list[str]) -> _Lists | None:
     offsets: npt.NDArray[np.int64] | None = None
     for name in names:
         layout = ak.to_packed(table[name]).layout  # a selection may have left an index or a gap
-        if not isinstance(layout, ak.contents.ListOffsetArray) or not isinstance(
-            layout.content, ak.contents.NumpyArray
-        ):
+        content = layout.content if isinstance(layout, ak.contents.ListOffsetArray) else None
+        if not isinstance(content, ak.contents.NumpyArray) or content.data.ndim != 1:
             return None
         own = np.asarray(layout.offsets.data)
         if offsets is not None and not np.array_equal(own, offsets):
             return None
-        values[name], offsets = np.asarray(layout.content.data), own
+        values[name], offsets = np.asarray(content.data), own
     return None if offsets is None else _Lists(values, offsets.astype(np.int64, copy=False))
 
 

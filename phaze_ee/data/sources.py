@@ -14,8 +14,6 @@ from typing import Any, Self
 import awkward as ak
 import numpy as np
 import pyarrow
-import pyarrow.compute
-import pyarrow.parquet
 import uproot
 
 from phaze_ee.errors import DataError
@@ -89,6 +87,8 @@ class ParquetSource(Source):
     """A parquet file, read by row groups."""
 
     def __init__(self, path: Path, treename: str | None, stack: ExitStack) -> None:
+        import pyarrow.parquet
+
         self._file = stack.enter_context(pyarrow.parquet.ParquetFile(path))
         self.row_count = self._file.metadata.num_rows
         self.columns = frozenset(self._file.schema_arrow.names)
@@ -215,6 +215,8 @@ def open_source(path: Path, treename: str | None = None) -> Iterator[Source]:
 
 def _without_nulls(table: pyarrow.Table) -> pyarrow.Table:
     """Return the table in types without nulls, which weaver's fast padding needs."""
+    import pyarrow.compute
+
     fields = []
     for field, column in zip(table.schema, table.columns, strict=True):
         is_list = hasattr(field.type, "value_type")

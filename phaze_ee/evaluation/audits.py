@@ -7,7 +7,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 from jaxtyping import Bool, Float, Int
-from scipy.special import entr
+from torch import from_numpy
+from torch.special import entr
 
 from phaze_ee.exits.answers import Answers, ExitIndex
 from phaze_ee.results.policy import ExitRates, MassAudit, MassShape
@@ -186,5 +187,5 @@ def _rates(
 
 def _entropy(share_B: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """Return the entropy in bits of shares that add up to 1 along the last axis."""
-    bits: npt.NDArray[np.float64] = entr(share_B).sum(axis=-1) / np.log(2)
+    bits: npt.NDArray[np.float64] = entr(from_numpy(share_B)).numpy().sum(axis=-1) / np.log(2)
     return bits

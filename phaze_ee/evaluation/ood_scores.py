@@ -6,7 +6,6 @@ from typing import ClassVar, final
 import numpy as np
 import numpy.typing as npt
 from jaxtyping import Float
-from scipy.special import logsumexp, softmax
 
 Logits = Float[np.ndarray, "E N K"]
 Scores = Float[np.ndarray, " N"]
@@ -32,7 +31,7 @@ class Energy(OODScore):
     """The free energy −log Σ exp(f_k) of an exit's logits (arXiv:2010.03759, equation 4 with T = 1)."""
 
     def __call__(self, logits_ENK: Logits, exit_: int) -> Scores:
-        log_sum_N: npt.NDArray[np.float64] = logsumexp(logits_ENK[exit_], axis=-1)
+        log_sum_N: npt.NDArray[np.float64] = np.logaddexp.reduce(logits_ENK[exit_], axis=-1)
         return -log_sum_N
 
 
@@ -41,7 +40,7 @@ class MaxProbability(OODScore):
     """Minus the largest class probability, the baseline of arXiv:1610.02136."""
 
     def __call__(self, logits_ENK: Logits, exit_: int) -> Scores:
-        largest_N: npt.NDArray[np.float64] = softmax(logits_ENK[exit_], axis=-1).max(axis=-1)
+        largest_N: npt.NDArray[np.float64] = _softmax(logits_ENK[exit_]).max(axis=-1)
         return -largest_N
 
 
@@ -85,6 +84,11 @@ OOD_SCORES: dict[str, OODScore] = {
 
 def _distance(logits_ENK: Logits, reference_NK: Float[np.ndarray, "N K"]) -> Scores:
     """Return the L1 distance of the probabilities from those of a reference, summed over exits (0 to 2 for each)."""
-    difference_ENK = softmax(logits_ENK, axis=-1) - softmax(reference_NK, axis=-1)
+    difference_ENK = _softmax(logits_ENK) - _softmax(reference_NK)
     distance_N: npt.NDArray[np.float64] = np.abs(difference_ENK).sum(axis=(0, 2))
     return distance_N
+
+
+def _softmax(logits_NK: Float[np.ndarray, "*N K"]) -> Float[np.ndarray, "*N K"]:
+    probability_NK: npt.NDArray[np.float64] = np.exp(logits_NK - np.logaddexp.reduce(logits_NK, axis=-1, keepdims=True))
+    return probability_NK

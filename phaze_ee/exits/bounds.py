@@ -7,14 +7,14 @@
 import math
 from collections.abc import Iterable, Sequence
 
-from scipy.special import betaincc, betainccinv
-
 # jets_needed gives up above this number.
 _MOST_JETS = 10**9
 
 
 def binomial_p_value(losses: int, jets: int, epsilon: float) -> float:
     """Return the exact p-value P(Binomial(n, ε) ≤ losses) of "the probability of a loss exceeds ε"; 1 for n = 0."""
+    from scipy.special import betaincc
+
     return 1.0 if losses >= jets else float(betaincc(losses + 1, jets - losses, epsilon))
 
 
@@ -23,6 +23,8 @@ def upper_bound(losses: int, jets: int, delta: float) -> float:
 
     It is the one-sided limit of Clopper and Pearson (Biometrika 26 (1934) 404).
     """
+    from scipy.special import betainccinv
+
     return 1.0 if losses >= jets else float(betainccinv(losses + 1, jets - losses, delta))
 
 

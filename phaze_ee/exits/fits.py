@@ -4,7 +4,6 @@ import math
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
-from scipy.special import expit, log_softmax
 
 from phaze_ee.exits.answers import Answers
 from phaze_ee.exits.scores import Gate, gate_features
@@ -38,6 +37,8 @@ def fit_gate(answers: Answers, label_N: Int[np.ndarray, " N"], cost_weight: floa
         label_N: the classes y that are taken for true.
         cost_weight: λ, in nats.
     """
+    from scipy.special import log_softmax
+
     log_p_ENK = log_softmax(answers.logits_ENK, axis=-1)
     entropy_EN = -log_p_ENK[:, np.arange(len(answers)), label_N]
     best_N = (entropy_EN + cost_weight * answers.costs.all_heads_EN).argmin(axis=0)
@@ -56,6 +57,7 @@ def logistic_regression(
     import than to fit.
     """
     from scipy.optimize import minimize
+    from scipy.special import expit
 
     jets, sign_N = len(positive_N), np.where(positive_N, 1.0, -1.0)
     balance_N = np.where(positive_N, 0.5 / positive_N.mean(), 0.5 / (~positive_N).mean())
@@ -82,6 +84,7 @@ def _fit_gate(feature_NF: Float[np.ndarray, "N F"], leaves_N: Bool[np.ndarray, "
 
 def _fit_temperature(logits_NK: Float[np.ndarray, "N K"], label_N: Int[np.ndarray, " N"]) -> float:
     from scipy.optimize import minimize_scalar
+    from scipy.special import log_softmax
 
     def cross_entropy(log_temperature: float) -> float:
         log_p_NK = log_softmax(logits_NK / math.exp(log_temperature), axis=1)

@@ -8,8 +8,6 @@ from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow
-import pyarrow.parquet
 import uproot
 from pydantic import ValidationError
 
@@ -167,6 +165,8 @@ class ParquetWriter(PredictionWriter):
         self._writer: Any = None
 
     def write(self, columns: Columns) -> None:
+        import pyarrow.parquet
+
         table = pyarrow.table(dict(columns))
         if self._writer is None:
             self._writer = pyarrow.parquet.ParquetWriter(self.path, table.schema, compression="zstd")
@@ -181,6 +181,8 @@ class ParquetWriter(PredictionWriter):
 
     @staticmethod
     def read_manifest(path: Path) -> bytes | str:
+        import pyarrow.parquet
+
         metadata: dict[bytes, bytes] = pyarrow.parquet.read_metadata(path).metadata
         return metadata[_MANIFEST.encode()]
 

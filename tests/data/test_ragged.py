@@ -105,13 +105,9 @@ def without(kind: str) -> dict[str, Any]:
     return {name: group for name, group in OPTIONS["inputs"].items() if name != f"pf_{kind}"}
 
 
-@pytest.mark.parametrize("case", ["no mask", "lists of other lengths"])
-def test_padding_where_it_says_more(case: str, tmp_path: Path) -> None:
-    columns = jet_columns(20, particles=np.full(20, 9))
-    if case == "lists of other lengths":
-        columns["part_deta"] = columns["part_deta"][:, :5]
-    path = write_columns(tmp_path / "jets.parquet", columns)
-    expected, batch, rows = both(path, schema(inputs=without("mask")) if case == "no mask" else schema())
+def test_without_a_mask_all_slots_count(tmp_path: Path) -> None:
+    path = write_columns(tmp_path / "jets.parquet", jet_columns(20, particles=np.full(20, 9)))
+    expected, batch, rows = both(path, schema(inputs=without("mask")))
     assert isinstance(batch.inputs, JetInputs)
     assert_same(expected, batch, rows)
 

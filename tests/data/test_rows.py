@@ -14,9 +14,10 @@ from phaze_ee.data.rows import RowReader
 from phaze_ee.data.schema import DataSchema
 from phaze_ee.data.sources import open_source
 from phaze_ee.data.table import Span
+from phaze_ee.data.weaver_yaml import texts_in
 from phaze_ee.errors import DataError
 from phaze_ee.types import JetBatch
-from tests.data.small import LENGTH, OPTIONS, jet_columns, schema
+from tests.data.small import LENGTH, OPTIONS, jet_columns, options, schema
 from tests.jetclass_files import write_root
 
 
@@ -152,12 +153,75 @@ def test_missing_branch_and_failing_expressions_name_the_variable(tmp_path: Path
         read(path, schema())
     whole = write_root(tmp_path / "whole.root", columns)
     for formula in ("np.nonsense(part_px)", "part_px + 'a'", "part_px[99]"):
-        variables = {**OPTIONS["new_variables"], "part_e_log": formula}
+        own = options(new_variables={**OPTIONS["new_variables"], "part_e_log": formula})
         with pytest.raises(DataError, match=r"cannot compute part_e_log = .*whole\.root") as caught:
-            read(whole, schema(new_variables=variables))
+            read(whole, DataSchema.from_options(own, trusted=texts_in(own)))
         assert "\n" not in str(caught.value)
-    with pytest.raises(DataError, match="cannot compute selection = "):
-        read(whole, schema(selection="np.nonsense(jet_index)"))
+    for selection in (
+        "np.nonsense(jet_index)",
+        "__import__('nope')",
+        "(_x for _x in ()).__next__()",
+        "ak.num(jet_index, axis=2.5)",
+    ):
+        own = options(selection=selection)
+        with pytest.raises(DataError, match="cannot compute selection = "):
+            read(whole, DataSchema.from_options(own, trusted=texts_in(own)))
+
+
+@pytest.mark.parametrize(
+    "selection",
+    ["True", "1", "part_px > 0", "jet_index[:3] > 0", "ak.sum(jet_index)", "ak.firsts(part_px[part_px > 1e9]) > 0"],
+)
+def test_a_selection_is_one_truth_per_jet(selection: str, tmp_path: Path) -> None:
+    path = write_root(tmp_path / "jets.root", jet_columns(20))
+    with pytest.raises(DataError, match=r"cannot compute selection = .*jets\.root: it (must give one|gives neither)"):
+        read(path, schema(selection=selection))
+
+
+@pytest.mark.parametrize(
+    "mask", ["1", "True", "jet_index > 3", "ak.num(part_px)", "ak.singletons(ak.singletons(part_px))"]
+)
+def test_an_input_is_one_number_per_particle(mask: str, tmp_path: Path) -> None:
+    path = write_root(tmp_path / "jets.root", jet_columns(20))
+    variables = {**OPTIONS["new_variables"], "part_mask": mask}
+    with pytest.raises(DataError, match=r"jets\.root: part_mask is (one number per jet|more than one number per part)"):
+        read(path, schema(new_variables=variables))
+
+
+def test_inputs_have_the_same_lengths(tmp_path: Path) -> None:
+    columns = jet_columns(20)
+    short = ak.concatenate([columns["part_deta"][:13], columns["part_deta"][13:, :-1]])
+    path = write_parquet(tmp_path / "jets.parquet", {**columns, "part_deta": short})
+    particles = int(ak.num(columns["part_px"])[13])
+    message = rf"jets\.parquet row 13: part_deta has {particles - 1} numbers, other inputs have {particles}; correct"
+    for start in (0, 5):
+        with pytest.raises(DataError, match=message):
+            read(path, schema(), start)
+    assert len(read(path, schema(), 0, 13)) == 13
+    with pytest.raises(DataError, match=message):
+        read(path, schema(selection="jet_index > 11"))
+
+
+@pytest.mark.parametrize("formula", ["part_px * 1j", "'text'", "ak.zip({'a': part_px, 'b': part_px})"])
+def test_an_input_is_a_real_number(formula: str, tmp_path: Path) -> None:
+    path = write_root(tmp_path / "jets.root", jet_columns(20))
+    own = options(new_variables={**OPTIONS["new_variables"], "part_e_log": formula})
+    with pytest.raises(DataError, match=r"jets\.root: part_e_log (does not hold real numbers|is one number per jet)"):
+        read(path, DataSchema.from_options(own, trusted=texts_in(own)))
+
+
+@pytest.mark.parametrize(
+    ("weight", "message"),
+    [("part_px", "_weight_ is not one number per jet"), ("jet_index * np.nan", "row 0: _weight_ is NaN")],
+)
+def test_a_weight_is_one_finite_number_per_jet(weight: str, message: str, tmp_path: Path) -> None:
+    path = write_root(tmp_path / "jets.root", jet_columns(20))
+    weights = {"use_precomputed_weights": True, "weight_branches": [weight]}
+    own = schema(observers=None, weights=weights)
+    with pytest.raises(DataError, match=message):
+        read(path, own, training=True)
+    with pytest.raises(DataError, match=message):
+        RowReader(own, training=True).survey(Span(path, 0, 20))
 
 
 def test_observers_must_be_one_number_a_jet(tmp_path: Path) -> None:

@@ -92,7 +92,7 @@ def test_an_unknown_operation(project: Project, capsys: Capture) -> None:
     assert text.count("\n") == 1
 
 
-@pytest.mark.parametrize("line", ["c.exit_head = 'deep'", "c.exit_stages = [7]", "c.train_files = ['none.root']"])
+@pytest.mark.parametrize("line", ["c.exit_head = ['linear']", "c.exit_stages = [7]", "c.train_files = ['none.root']"])
 def test_a_wrong_option_that_only_the_run_notices_names_the_configuration(
     project: Project, capsys: Capture, line: str
 ) -> None:

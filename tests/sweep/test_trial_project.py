@@ -7,6 +7,7 @@ from phaze_ee.data.files import expand_patterns
 from phaze_ee.errors import UsageError
 from phaze_ee.sweep.trial_project import make_trial, trial_project
 from phaze_ee.workspace import Project, find_file
+from tests.parts import nothing_registered
 
 CONFIG = """
 from pathlib import Path
@@ -64,3 +65,49 @@ def test_made_again_nothing_changes_and_another_project_stays(base: Project) -> 
     with pytest.raises(UsageError, match="is no trial of this sweep, or was edited"):
         made(base)
     assert trial.config.read_text() == text + "\n"
+
+
+HEAD = """
+import phaze_ee
+from phaze_ee.models.heads import ExitHead
+
+
+@phaze_ee.register
+class Own(ExitHead):
+    name = "{name}"
+
+    def forward(self, state):
+        return state.pool("mean")
+
+    def macs(self, particle_count_N):
+        return particle_count_N
+"""
+
+
+def test_a_trial_has_copies_of_all_files_that_register_parts(base: Project) -> None:
+    """The parts stay those of the sweep, whatever the base does with its configuration and its plug-ins."""
+    (base.root / "heads.py").write_text(HEAD.format(name="of_plugin"), encoding="utf-8")
+    choice = "    c.plugins = ['heads.py']\n    c.exit_head = ['of_plugin', 'of_config', 'linear']\n"
+    base.config.write_text(HEAD.format(name="of_config") + CONFIG + choice, encoding="utf-8")
+    with nothing_registered():
+        trial = made(base)
+    (base.root / "heads.py").unlink()
+    base.config.write_text(CONFIG)
+    with nothing_registered():
+        options = load_options(trial.config)
+        assert options.exit_head == ["of_plugin", "of_config", "linear"]
+        assert options.plugins == ["heads.py", "config/base_config.py"]
+
+
+def test_other_words_in_the_comments_of_a_trial_do_not_matter(base: Project) -> None:
+    """A sweep that an older version began goes on: it wrote other descriptions, and knew no plug-ins."""
+    trial = made(base)
+    lines = trial.config.read_text(encoding="utf-8").split("\n")
+    older = [f"    # older: {line[6:]}" if line.startswith("    # ") else line for line in lines]
+    trial.config.write_text("\n".join(line for line in older if "c.plugins" not in line), encoding="utf-8")
+    assert made(base) == trial
+    trial.config.write_text(
+        trial.config.read_text(encoding="utf-8").replace("c.lr = 0.0", "c.lr = 0.1"), encoding="utf-8"
+    )
+    with pytest.raises(UsageError, match="is no trial of this sweep, or was edited"):
+        made(base)
