@@ -23,6 +23,7 @@ from phaze_ee.data.schema import DataSchema
 from phaze_ee.data.table import (
     ROW,
     Span,
+    check_complete,
     check_finite,
     check_lengths,
     check_one_per_jet,
@@ -131,12 +132,14 @@ class RowReader:
 
     def _checked_inputs(self, table: ak.Array, path: Path) -> "_Lists | None":
         """Check the variables of the inputs; return their content, or None where they are no lists in memory."""
-        names = list(self.config.preprocess_params)
-        lists = _lists(table, names)
+        params = self.config.preprocess_params
+        lists = _lists(table, list(params))
         if lists is None:
-            check_lengths(table, names, path)
-        for name, params in self.config.preprocess_params.items():
-            check_finite(table, name, path, params["length"])
+            check_lengths(table, list(params), path)
+        for name, own in params.items():
+            check_finite(table, name, path, own["length"])
+        if lists is None:
+            check_complete(table, [name for name, own in params.items() if own["pad_mode"] == "wrap"], path)
         return lists
 
     def survey(self, span: Span) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
