@@ -2,33 +2,25 @@
 
 import importlib
 import logging
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import cache, wraps
 from threading import Lock
-from typing import ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar, final
 
 P = ParamSpec("P")
 Result = TypeVar("Result")
 
 _log = logging.getLogger(__name__)
-_lock = Lock()
 
 
 def compiled(loop: Callable[P, Result]) -> Callable[P, Result]:
     """Return a loop over arrays as numba compiles it, see :func:`compiled_part`, to be called from Python."""
     fast = compiled_part(loop)
-    ready = False
 
     @wraps(loop)
     def call(*args: P.args, **kwargs: P.kwargs) -> Result:
-        nonlocal ready
-        if ready:
+        with without_extensions():
             return fast(*args, **kwargs)
-        with _lock, without_extensions():
-            result = fast(*args, **kwargs)
-            ready = True
-        return result
 
     return call
 
@@ -41,20 +33,34 @@ def compiled_part(loop: Callable[P, Result]) -> Callable[P, Result]:
     return fast
 
 
-@contextmanager
-def without_extensions() -> Iterator[None]:
-    """Keep numba from loading the extensions of other packages for a while.
+@final
+class without_extensions:  # noqa: N801 - used as a function, and faster than a generator
+    """Keep numba from loading the extensions of other packages for a while: a context manager.
 
     It loads them when it first compiles a function. Those of awkward and vector import sympy, which takes seconds. The
     loops of this package and of weaver work on plain arrays and need none. Other functions get them as always.
     """
-    from numba.core import entrypoints
 
-    before, entrypoints._already_initialized = entrypoints._already_initialized, True
-    try:
-        yield
-    finally:
-        entrypoints._already_initialized = before
+    _lock = Lock()
+    _users = 0
+    _before = False
+
+    def __enter__(self) -> None:
+        from numba.core import entrypoints
+
+        with self._lock:
+            if without_extensions._users == 0:
+                without_extensions._before = entrypoints._already_initialized
+                entrypoints._already_initialized = True
+            without_extensions._users += 1
+
+    def __exit__(self, *reason: object) -> None:
+        from numba.core import entrypoints
+
+        with self._lock:
+            without_extensions._users -= 1
+            if without_extensions._users == 0:
+                entrypoints._already_initialized = without_extensions._before
 
 
 @cache
