@@ -2,6 +2,7 @@
 
 import os
 import re
+import secrets
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -9,25 +10,29 @@ from pathlib import Path
 
 from phaze_ee.errors import RunError
 
-_TEMPORARY = re.compile(r"\..+\.(?P<pid>\d+)(\.[^.]*)?")  # with host and process: no two write to one file
+# Stem, host, process and, in those of this version, a random part.
+_TEMPORARY = re.compile(r"\..+\.(?P<pid>\d+)(\.tmp[0-9a-f]+)?(\.[^.]*)?")
+_STEM = 50  # characters of the stem, so that the name is not too long for the file system
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path in the folder of ``path``, and rename it to ``path`` on success.
 
-    The temporary name has the same suffix, because many writers choose the format by it. An existing file is replaced
-    only by a complete one. After an error no temporary file is left.
+    The temporary file exists and is empty. Its name has the same suffix, because many writers choose the format by it,
+    and a random part, so that nobody can plant a link there. An existing file is replaced only by a complete one. After
+    an error no temporary file is left.
 
     Raises:
         RunError: the file could not be written, for example because the disk is full.
     """
-    temporary = path.with_name(f".{path.stem}.{socket.gethostname()}.{os.getpid()}{path.suffix}")
+    unique = f"{socket.gethostname()}.{os.getpid()}.tmp{secrets.token_hex(4)}"
+    temporary = path.with_name(f".{path.stem[:_STEM]}.{unique}{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
         yield temporary
-        with temporary.open("rb") as written:
-            os.fsync(written.fileno())
+        _sync(temporary)
         temporary.replace(path)
     except OSError as error:
         reason = error.strerror or str(error)
@@ -45,17 +50,32 @@ def remove_leftovers(folder: Path) -> None:
 
 
 def remove_abandoned(folder: Path) -> None:
-    """Remove the temporary files of dead processes of this machine; other processes may be writing to the folder."""
-    for path in folder.iterdir():
-        found = _TEMPORARY.fullmatch(path.name)
-        if found and f".{socket.gethostname()}.{found['pid']}" in path.name and not _is_alive(int(found["pid"])):
-            path.unlink(missing_ok=True)
+    """Remove the temporary files of dead processes of this machine; other processes may be writing to the folder.
+
+    A folder that does not exist holds none. Files that may not be removed stay.
+    """
+    with suppress(OSError):
+        for path in folder.iterdir():
+            found = _TEMPORARY.fullmatch(path.name)
+            if found and f".{socket.gethostname()}.{found['pid']}." in path.name and not _is_alive(int(found["pid"])):
+                path.unlink(missing_ok=True)
+
+
+def _sync(path: Path) -> None:
+    """Wait until a file is on disk; OSError if it is a link, or if nothing was written."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+    try:
+        if not os.fstat(descriptor).st_size:
+            raise OSError("nothing was written")
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _is_alive(pid: int) -> bool:
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):
         return False
     except PermissionError:  # the process is another user's
         return True

@@ -9,11 +9,20 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
+from pathlib import Path
 from threading import Timer
 from typing import Any, NoReturn
 
 from phaze_ee import __version__
-from phaze_ee.errors import OUT_OF_MEMORY, PhazeError, PreemptedError, UsageError, is_out_of_memory
+from phaze_ee.errors import (
+    OUT_OF_MEMORY,
+    PhazeError,
+    PreemptedError,
+    UsageError,
+    check_utf8,
+    is_out_of_memory,
+    shortened,
+)
 from phaze_ee.machine import rank
 from phaze_ee.modes.mode import Flag, Mode
 from phaze_ee.modes.registry import MODES, chained_modes, flags_of
@@ -212,22 +221,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.INFO if request.verbose else logging.WARNING)
     try:
+        for word in sys.argv if arguments is None else arguments:
+            check_utf8("argument", word)
+        check_utf8("the current folder", str(Path.cwd()))
         with _signals(MODES[request.mode]):
             run(request)
     except PhazeError as error:
         _show_traceback(request)
         if not (rank() and isinstance(error, PreemptedError)):  # the first process reports what happens to all
-            print(f"{_speaker()}: error: {error}", file=sys.stderr)
+            _report(str(error))
         return error.exit_status
     except OSError as error:  # what no library expected: a full disk under a cache, a file system that went away
         _show_traceback(request)
-        print(f"{_speaker()}: error: the system refuses: {error}; -v shows where", file=sys.stderr)
+        _report(f"the system refuses: {error}; -v shows where")
         return 1
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
         _show_traceback(request)
-        print(f"{_speaker()}: error: {OUT_OF_MEMORY}", file=sys.stderr)
+        _report(OUT_OF_MEMORY)
         return 1
     except KeyboardInterrupt:
         print("phaze_ee: interrupted", file=sys.stderr)
@@ -236,6 +248,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"phaze_ee: stopped by {stopped}", file=sys.stderr)
         return 1
     return 0
+
+
+def _report(error: str) -> None:
+    print(f"{_speaker()}: error: {shortened(error)}", file=sys.stderr)
 
 
 def _show_traceback(request: Request) -> None:

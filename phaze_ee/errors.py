@@ -1,5 +1,12 @@
 """Errors that a user can cause or meet. The message is one line: what is wrong, where, and what to do."""
 
+import os
+import re
+
+_LONGEST, _LONGEST_WORD = 300, 255  # characters
+_FILES = 2  # a message names at most two files; more words with a slash are part of an expression
+_GAP = "…"
+
 # What the user's own programs raise: configurations, network files and plug-ins. It is reported in one line that names
 # the file.
 USER_CODE_ERRORS = (
@@ -53,6 +60,38 @@ class PreemptedError(PhazeError):
 def one_line(error: BaseException) -> str:
     """Return the type and the message of an exception without line breaks."""
     return " ".join(f"{type(error).__name__}: {error}".split()).removesuffix(":")
+
+
+def shortened(text: str) -> str:
+    """Return a text with at most ``_LONGEST`` characters, not counting the files that it names.
+
+    Words are left out in the middle. What is wrong comes first in a message, and what to do comes last.
+    """
+    words = [_cut(word) for word in text.split(" ")]
+    files = [index for index, word in enumerate(words) if "/" in word][:_FILES]
+    others = [index for index in range(len(words)) if index not in files]
+    length = sum(len(words[index]) + 1 for index in others)
+    for index in sorted(others, key=lambda place: abs(place - len(words) / 2)):
+        if length > _LONGEST:
+            length -= len(words[index]) + 1
+            words[index] = _GAP
+    return re.sub(rf"{_GAP}( {_GAP})+", _GAP, " ".join(words))
+
+
+def _cut(word: str) -> str:
+    return word if len(word) <= _LONGEST_WORD else f"{word[: _LONGEST_WORD // 2]}{_GAP}{word[-_LONGEST_WORD // 2 :]}"
+
+
+def check_utf8(what: str, name: str) -> None:
+    """Refuse a name that is not text: it could be neither printed nor written to a results file.
+
+    Raises:
+        UsageError: the name has bytes that are not UTF-8.
+    """
+    try:
+        name.encode()
+    except UnicodeEncodeError as error:
+        raise UsageError(f"{what} {os.fsencode(name)!r} is not UTF-8; rename it") from error
 
 
 OUT_OF_MEMORY = (

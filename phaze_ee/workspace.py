@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 
-from phaze_ee.errors import UsageError
+from phaze_ee.errors import UsageError, check_utf8
 
 PACKAGE_ROOT = Path(__file__).parent
 COMPARISONS = "comparisons"
@@ -15,8 +15,13 @@ _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*")
 
 
 def workspaces_root() -> Path:
-    """Return the folder of all workspaces: ``$PHAZE_EE_WORKSPACES``, by default phaze_ee/workspaces."""
+    """Return the folder of all workspaces: ``$PHAZE_EE_WORKSPACES``, by default phaze_ee/workspaces.
+
+    Raises:
+        UsageError: the variable is not UTF-8.
+    """
     configured = os.environ.get("PHAZE_EE_WORKSPACES")
+    check_utf8("$PHAZE_EE_WORKSPACES", configured or "")
     return Path(configured).expanduser() if configured else Path("phaze_ee") / "workspaces"
 
 

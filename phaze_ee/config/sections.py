@@ -19,6 +19,7 @@ from phaze_ee.errors import UsageError
 from phaze_ee.registry import REGISTERED
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
+LearningRate = Annotated[float, Field(gt=0, le=1e30)]  # a step is still a number in single precision
 OpenFraction = Annotated[float, Field(gt=0, lt=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -334,7 +335,7 @@ class TrainingOptions(Section):
     """Epochs, optimiser and learning rate."""
 
     epochs: PositiveInt = Field(50, description="number of passes over the training files")
-    lr: PositiveFloat = Field(0.002, description="highest learning rate")
+    lr: LearningRate = Field(0.002, description="highest learning rate")
     batch_size: PositiveInt = Field(512, description="jets per batch, in each process")
     optimizer: Literal["ranger", "adamw", "adam"] = Field(
         "ranger", description="ranger: RAdam with Lookahead, the default of weaver"

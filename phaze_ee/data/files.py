@@ -7,7 +7,7 @@ from glob import glob
 from pathlib import Path
 
 from phaze_ee.data.schema import DataSchema
-from phaze_ee.errors import DataError, UsageError
+from phaze_ee.errors import DataError, UsageError, check_utf8
 from phaze_ee.workspace import search_roots
 
 
@@ -23,7 +23,7 @@ def expand_patterns(option: str, patterns: Sequence[str], project_root: Path | N
         project_root: the folder of the project; None: there is no project.
 
     Raises:
-        UsageError: a pattern matches no file.
+        UsageError: a pattern matches no file, or one whose name is not UTF-8.
     """
     return sorted({path for pattern in patterns for path in _matches(option, pattern, project_root)})
 
@@ -56,6 +56,8 @@ def _matches(option: str, pattern: str, project_root: Path | None) -> list[Path]
         found = [root / name for name in names]
         files = [path for path in found if path.is_file()]
         if files:
+            for path in files:
+                check_utf8(f"{option}: the name of", str(path))
             return files
     looked = "" if wanted.is_absolute() else f" (looked in {', '.join(str(root.absolute()) for root in roots)})"
     raise UsageError(f"{option}: no file matches {pattern!r}{looked}; correct it")

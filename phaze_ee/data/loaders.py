@@ -21,6 +21,7 @@ from phaze_ee.data.jet_columns import JetColumns
 from phaze_ee.data.rows import RowReader, SpanJets
 from phaze_ee.data.schema import DataSchema
 from phaze_ee.data.spans import SpanReader, split_into_spans
+from phaze_ee.data.stamps import changed, unchanged
 from phaze_ee.errors import DataError
 from phaze_ee.types import JetBatch
 
@@ -201,8 +202,7 @@ class TrainingLoader:
 
     def _check_unchanged(self, index: int, found: SpanJets) -> None:
         if len(found) != self._plan.selected[index]:
-            path = self._plan.spans[index].path
-            raise DataError(f"{path} changed while it was in use; start again with files that stay as they are")
+            raise changed(self._plan.spans[index].path)
 
 
 def _without_particles(jets: JetColumns, label_N: Int[Tensor, " N"]) -> JetColumns:
@@ -241,7 +241,8 @@ def training_loader(
     reader: RowReader | ShardReader
     if cache is None:
         reader = RowReader(schema, training=True)
-        plan = EpochPlan.make(reader, split_into_spans(files, schema.weaver.treename, TRAINING_ROWS))
+        with unchanged(files):
+            plan = EpochPlan.make(reader, split_into_spans(files, schema.weaver.treename, TRAINING_ROWS))
     else:
         reader, plan = cache.reader, cache.plan()
     if plan.jet_count < 2 * world_size:

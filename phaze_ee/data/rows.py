@@ -280,7 +280,14 @@ def _label(name: str, table: ak.Array, path: Path) -> npt.NDArray[np.generic]:
 
 
 def _one_number_a_jet(column: ak.Array, name: str, path: Path) -> npt.NDArray[np.generic]:
-    if column.ndim != 1:
+    if column.ndim != 1 or column.fields:
         raise DataError(f"{path}: observer {name} is not one number a jet; remove it from the data config")
+    kind = column.type.content
+    numbers = isinstance(kind, ak.types.NumpyType) and np.dtype(kind.primitive).kind in "biuf"
+    if not numbers:
+        raise DataError(
+            f"{path}: observer {name} holds {kind}, not real numbers; remove it from the data config, or choose others "
+            "with --observers"
+        )
     values: npt.NDArray[np.generic] = ak.to_numpy(column)
-    return values
+    return values.astype(np.float32) if values.dtype == np.float16 else values  # ROOT and parquet have no half floats

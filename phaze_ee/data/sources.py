@@ -12,30 +12,39 @@ from pathlib import Path
 from typing import Any, Self
 
 import awkward as ak
+import cramjam
 import numpy as np
 import pyarrow
 import uproot
 
-from phaze_ee.errors import DataError
+from phaze_ee.errors import DataError, is_out_of_memory
 
-# What the libraries raise on missing, truncated or damaged files, found by cutting files and flipping bytes.
+# What the libraries raise on missing, truncated or damaged files: errors of their own that derive from Exception alone,
+# and those of Python that damaged content makes their code raise. Lack of memory is not among them.
 READ_ERRORS = (
     ArithmeticError,
     AssertionError,
     AttributeError,
+    BufferError,
     EOFError,
     LookupError,
-    MemoryError,
+    NameError,
     OSError,
-    NotImplementedError,
     RuntimeError,
+    StopIteration,
+    SyntaxError,
     TypeError,
     ValueError,
+    cramjam.CompressionError,
+    cramjam.DecompressionError,
     lzma.LZMAError,
     struct.error,
     zlib.error,
     pyarrow.ArrowException,
     uproot.deserialization.DeserializationError,
+    uproot.interpretation.identify.NotNumerical,
+    uproot.interpretation.identify.UnknownInterpretation,
+    uproot.interpretation.objects.CannotBeAwkward,
 )
 
 _HDF5_CHUNK_CACHE = 16 * 2**20  # bytes per column: spans that share a compressed chunk unpack it once
@@ -209,6 +218,8 @@ def open_source(path: Path, treename: str | None = None) -> Iterator[Source]:
         with ExitStack() as stack:
             yield kind(path, treename, stack)
     except READ_ERRORS as error:
+        if is_out_of_memory(error):
+            raise
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__).rstrip(" ,.;:")
         raise DataError(f"cannot read {path}: {reason}; is it complete? copy or download it again") from error
 

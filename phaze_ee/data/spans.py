@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from phaze_ee.data.rows import SpanJets
 from phaze_ee.data.sources import open_source
+from phaze_ee.data.stamps import Stamp, changed, stamp, stamps
 from phaze_ee.data.table import Span
 from phaze_ee.errors import DataError, PhazeError, RunError
 from phaze_ee.machine import core_count
@@ -98,20 +99,11 @@ class Reader(Protocol):
         """Return the selected jets of a span."""
 
 
-def _stamp(path: Path) -> tuple[int, int] | None:
-    """Return size and time of change of a file; None if it is not there."""
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_size, status.st_mtime_ns
-
-
 @dataclass(frozen=True)
 class _ReadSpans(Dataset[SpanJets | PhazeError]):
     reader: Reader
     spans: Sequence[Span]
-    stamps: Mapping[Path, tuple[int, int] | None]  # of the files when the reader was made
+    stamps: Mapping[Path, Stamp]  # of the files when the reader was made
 
     def __len__(self) -> int:
         return len(self.spans)
@@ -123,9 +115,7 @@ class _ReadSpans(Dataset[SpanJets | PhazeError]):
             found = self.reader.read(span)
         except PhazeError as error:
             return error
-        if _stamp(span.path) == self.stamps[span.path]:
-            return found
-        return DataError(f"{span.path} changed while it was in use; start again with files that stay as they are")
+        return found if stamp(span.path) == self.stamps[span.path] else changed(span.path)
 
 
 class _Order(torch.utils.data.Sampler[int]):
@@ -151,8 +141,7 @@ class SpanReader:
     """
 
     def __init__(self, reader: Reader, spans: Sequence[Span], num_workers: int) -> None:
-        stamps = {path: _stamp(path) for path in dict.fromkeys(span.path for span in spans)}
-        self._dataset, self._order = _ReadSpans(reader, spans, stamps), _Order()
+        self._dataset, self._order = _ReadSpans(reader, spans, stamps(span.path for span in spans)), _Order()
         rows = sum(span.stop - span.start for span in spans)
         workers = min(num_workers, len(spans), core_count()) if rows >= WORKER_ROWS else 0
         self._loader: Iterable[SpanJets | PhazeError] | None = self._start_workers(workers) if workers else None

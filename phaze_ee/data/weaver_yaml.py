@@ -16,6 +16,7 @@ from phaze_ee.errors import DataError
 
 # name, center, scale, min, max, pad_value: trailing ones may be left out
 Variable = Annotated[list[Any], Field(min_length=1, max_length=6)]
+_MOST_BYTES, _MOST_VALUES = 20_000_000, 1_000_000  # far more than the histograms of a reweighting need
 _DEFAULTS: dict[str, Any] = {"center": None, "scale": 1, "min": -5, "max": 5, "pad_value": 0}  # weaver's
 
 
@@ -91,14 +92,31 @@ def read_options(path: Path) -> dict[str, Any]:
         DataError: the file cannot be read, or is not a YAML mapping.
     """
     try:
+        if path.stat().st_size > _MOST_BYTES:
+            raise DataError(f"data config {path} has more than {_MOST_BYTES:,} bytes; is it one?")
         options = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
+        if not _is_small(options):
+            raise DataError(f"data config {path} has more than {_MOST_VALUES:,} values; are its aliases right?")
+    except (OSError, ValueError) as error:
         raise DataError(f"cannot read data config {path}: {error}") from error
+    except RecursionError as error:
+        raise DataError(f"data config {path} is nested too deeply; correct its brackets") from error
     except yaml.YAMLError as error:
         raise DataError(f"{_yaml_problem(path, error)}; correct the indentation or syntax there") from error
     if not isinstance(options, dict):
         raise DataError(f"data config {path} holds no sections (inputs, labels, …)")
     return options
+
+
+def _is_small(value: Any) -> bool:
+    """Return whether a YAML has at most ``_MOST_VALUES`` values. Aliases count again: a few lines can make billions."""
+    todo, seen = [value], 0
+    while todo and seen <= _MOST_VALUES:
+        value = todo.pop()
+        seen += 1
+        if isinstance(value, Mapping | list):
+            todo.extend(value.values() if isinstance(value, Mapping) else value)
+    return seen <= _MOST_VALUES
 
 
 def texts_in(value: Any) -> frozenset[str]:

@@ -7,47 +7,25 @@ effect on evaluation.
 import hashlib
 import io
 import logging
-import pickle
-import struct
-import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 from torch import Tensor
 
 from phaze_ee.atomic import replacing
-from phaze_ee.errors import CheckpointError
+from phaze_ee.errors import CheckpointError, UsageError, is_out_of_memory, one_line
 from phaze_ee.models.backbone import BACKBONES, Backbone
+from phaze_ee.models.checkpoint_content import FORMAT, READ_ERRORS, RECORD_KEYS, VERSION, is_tagger, read, read_tagger
 from phaze_ee.models.heads import HeadShape
 from phaze_ee.models.plugins import check_parts, parts_of, plugins_of, read_plugins, unknown_parts
 from phaze_ee.models.tagger import Tagger
 
 _log = logging.getLogger(__name__)
-_FORMAT = "phaze_ee.tagger"
-_VERSION = 1
-_NETWORK_KEYS = ("backbone", "arguments", "exit_stages", "exit_head", "state_dict")
-_RECORD_KEYS = ("options", "data_options", "data_hash", "epoch", "metrics", "versions")
-# What older checkpoints lack: their heads had the default shape and answered for themselves, without plug-ins.
-_DEFAULTS: Mapping[str, Any] = {"exit_head_shape": {}, "exit_link": "independent", "plugins": ()}
 _SHOWN = 3
-
-# What torch raises for damaged files and other files (found by cutting files and changing bytes).
-READ_ERRORS = (
-    ArithmeticError,
-    AssertionError,
-    AttributeError,
-    EOFError,
-    LookupError,
-    OSError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-    pickle.UnpicklingError,
-    struct.error,
-)
 
 
 @dataclass(frozen=True)
@@ -75,8 +53,8 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     """
     tagger = checkpoint.tagger
     content = {
-        "format": _FORMAT,
-        "version": _VERSION,
+        "format": FORMAT,
+        "version": VERSION,
         "backbone": tagger.backbone.name,
         "arguments": dict(tagger.architecture.arguments),
         "exit_stages": list(tagger.exit_stages),
@@ -115,20 +93,32 @@ def load_checkpoint(
         CheckpointError: the file is missing, unreadable, or not such a checkpoint; or it needs a part that is not
             registered, or was registered by a file that has changed.
     """
-    content, digest = _read_tagger(path)
+    content, digest = read_tagger(path)
     parts = parts_of(content["backbone"], content["exit_head"], content["exit_link"])
     if register_parts is not None and unknown_parts(parts):
         register_parts()
     check_parts(path, parts, read_plugins(content["plugins"], path), trust=trust)
-    tagger = Tagger(
-        BACKBONES[content["backbone"]].from_arguments(content["arguments"]),
-        content["exit_stages"],
-        content["exit_head"],
-        head_shape=HeadShape(**content["exit_head_shape"]),
-        link=content["exit_link"],
-    )
+    tagger = _built(content, path)
     _load(tagger, content["state_dict"], path)
-    return Checkpoint(tagger.eval(), **{key: content[key] for key in _RECORD_KEYS}, hash=digest)
+    return Checkpoint(tagger.eval(), **{key: content[key] for key in RECORD_KEYS}, hash=digest)
+
+
+def _built(content: Mapping[str, Any], path: Path) -> Tagger:
+    """Build the network that a checkpoint describes, with fresh weights."""
+    try:
+        return Tagger(
+            BACKBONES[content["backbone"]].from_arguments(content["arguments"]),
+            content["exit_stages"],
+            content["exit_head"],
+            head_shape=HeadShape(**content["exit_head_shape"]),
+            link=content["exit_link"],
+        )
+    except (*READ_ERRORS, UsageError) as error:
+        if is_out_of_memory(error):
+            raise
+        raise CheckpointError(
+            f"{path} is a damaged checkpoint: its network cannot be built ({one_line(error)}); give another file"
+        ) from error
 
 
 def stored_data_options(path: Path) -> dict[str, Any]:
@@ -137,7 +127,7 @@ def stored_data_options(path: Path) -> dict[str, Any]:
     Raises:
         CheckpointError: the file is missing, unreadable, or not a checkpoint of ours.
     """
-    options: dict[str, Any] = _read_tagger(path)[0]["data_options"]
+    options: dict[str, Any] = read_tagger(path)[0]["data_options"]
     return options
 
 
@@ -152,10 +142,11 @@ def load_weights(tagger: Tagger, path: Path) -> str:
     Raises:
         CheckpointError: the file is missing or unreadable, or holds weights of another architecture.
     """
-    content, digest = _read(path)
+    content, digest = read(path)
     if is_tagger(content):
-        if _exit_shapes(content.get("state_dict", {})) == _exit_shapes(tagger.state_dict()):
-            _load(tagger, content["state_dict"], path)
+        weights = _weights(content, path)
+        if _exit_shapes(weights) == _exit_shapes(tagger.state_dict()):
+            _load(tagger, weights, path)
             return digest
         _log.warning(
             "%s has other exits than this network: only its backbone is used, and the exits start with initial weights",
@@ -171,78 +162,35 @@ def load_backbone(backbone: Backbone[Any], path: Path) -> None:
     Raises:
         CheckpointError: the file is missing or unreadable, or holds weights of another architecture.
     """
-    _load_backbone(backbone, read_content(path), path)
+    _load_backbone(backbone, read(path)[0], path)
 
 
 def _load_backbone(backbone: Backbone[Any], content: Mapping[str, Any], path: Path) -> None:
     if is_tagger(content):
-        own, prefix = content.get("state_dict", {}), "backbone."
+        own, prefix = _weights(content, path), "backbone."
         weights = {key.removeprefix(prefix): value for key, value in own.items() if key.startswith(prefix)}
         _load(backbone, weights, path)
     else:
         _load(backbone, backbone.modern_names(content), path)
 
 
-def _exit_shapes(weights: Mapping[str, Tensor]) -> dict[str, torch.Size]:
-    return {key: value.shape for key, value in weights.items() if not key.startswith("backbone.")}
+def _weights(content: Mapping[str, Any], path: Path) -> dict[str, Tensor]:
+    try:
+        return TypeAdapter(
+            dict[str, Tensor], config=ConfigDict(strict=True, arbitrary_types_allowed=True)
+        ).validate_python(content.get("state_dict", {}))
+    except ValidationError as error:
+        raise CheckpointError(f"{path} is a damaged checkpoint: its 'state_dict' holds no weights") from error
+
+
+def _exit_shapes(weights: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    return {key: tuple(value.shape) for key, value in weights.items() if not key.startswith("backbone.")}
 
 
 def weights_hash(path: Path) -> str:
     """Return the SHA-256 of a checkpoint, which identifies the model in results and policies."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def is_tagger(content: Mapping[str, Any]) -> bool:
-    """Whether :func:`save_checkpoint` wrote this content. Weaver writes only the weights."""
-    return content.get("format") == _FORMAT
-
-
-def read_content(path: Path) -> dict[str, Any]:
-    """Return the content of a checkpoint of PHAZE-EE or of weaver by name: tensors and plain values only.
-
-    Raises:
-        CheckpointError: the file is missing, cannot be read, or holds no weights.
-    """
-    return _read(path)[0]
-
-
-def _read_tagger(path: Path) -> tuple[dict[str, Any], str]:
-    """Return the content and the hash of a checkpoint of PHAZE-EE. Keys that older ones lack have their defaults."""
-    content, digest = _read(path)
-    if not is_tagger(content):
-        raise CheckpointError(f"{path} is not a PHAZE-EE checkpoint; weaver weights are used through c.init_from")
-    if content.get("version") != _VERSION:
-        raise CheckpointError(
-            f"{path} has checkpoint 'version' {content.get('version')}; this program reads {_VERSION}"
-        )
-    lost = [key for key in (*_NETWORK_KEYS, *_RECORD_KEYS) if key not in content]
-    if lost:
-        raise CheckpointError(f"{path} is a damaged checkpoint: it lacks {', '.join(map(repr, lost))}")
-    return {**_DEFAULTS, **content}, digest
-
-
-def _read(path: Path) -> tuple[dict[str, Any], str]:
-    """Return the content of a checkpoint and the SHA-256 of the file, both from the same bytes."""
-    try:
-        data = path.read_bytes()
-        with warnings.catch_warnings():
-            # Plain pickles, which are refused below with their own message.
-            warnings.filterwarnings("ignore", message="Detected pickle protocol")
-            content = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
-        raise CheckpointError(f"checkpoint {path} does not exist") from error
-    except READ_ERRORS as error:
-        # torch advises to load pickles unchecked; this advice must not reach the user.
-        lines = [] if isinstance(error, pickle.UnpicklingError) else str(error).splitlines()
-        reason = lines[0] if lines else type(error).__name__
-        raise CheckpointError(
-            f"checkpoint {path} cannot be read: it is no checkpoint, is damaged, or holds objects other than tensors "
-            f"({reason}); give another file"
-        ) from error
-    if not isinstance(content, dict) or not content or not all(isinstance(key, str) for key in content):
-        raise CheckpointError(f"checkpoint {path} holds no weights")
-    return content, hashlib.sha256(data).hexdigest()
 
 
 def _load(module: torch.nn.Module, weights: Mapping[str, Tensor], path: Path) -> None:
@@ -269,5 +217,10 @@ def _load(module: torch.nn.Module, weights: Mapping[str, Tensor], path: Path) ->
     module.load_state_dict(dict(weights))
 
 
-def _shape(value: Any) -> tuple[int, ...] | None:
-    return tuple(value.shape) if isinstance(value, Tensor) else None
+def _shape(value: Any) -> str:
+    """Return the shape of a tensor in words, with its type where weights cannot have it."""
+    if not isinstance(value, Tensor):
+        return "none"
+    plain = value.layout is torch.strided and not (value.is_meta or value.is_quantized or value.is_complex())
+    kind = "" if plain and value.dtype is not torch.bool else f" of {value.dtype} on {value.device}"
+    return f"{tuple(value.shape)}{kind}"

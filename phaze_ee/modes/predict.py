@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from phaze_ee.atomic import remove_abandoned
 from phaze_ee.data.files import expand_patterns
 from phaze_ee.data.loaders import EVALUATION_ROWS, evaluation_loader
 from phaze_ee.data.schema import DataSchema
@@ -67,6 +68,7 @@ def run(session: Session) -> None:
         budget = event_budget(request.event_budget, task.tagger, task.schema, files[0], task.threads)
         task = dataclasses.replace(task, event_budget=budget)
     folder = request.output or session.project.predictions
+    remove_abandoned(folder)
     jobs = plan(files, folder, request.format)
     done = [] if request.overwrite else [(job, finished(job, task.recipe)) for job in jobs]
     earlier = {job: manifest for job, manifest in done if manifest is not None}

@@ -1,11 +1,20 @@
 """All modes of the command line, and their flags. A new mode is a module beside this one and a record in ``MODES``."""
 
+from argparse import ArgumentTypeError
 from pathlib import Path
 
 from phaze_ee.errors import UsageError
 from phaze_ee.modes.mode import Flag, Mode
 
-_WORKERS = {"type": int, "metavar": "N"}
+
+def _whole_number(text: str) -> int:
+    """Return a number of processes."""
+    if not text.isdecimal():
+        raise ArgumentTypeError(f"{text!r} is not a whole number of at least 0")
+    return int(text)
+
+
+_WORKERS = {"type": _whole_number, "metavar": "N"}
 _OVERWRITE = Flag("--overwrite", "replace files of an earlier run", {"action": "store_true"})
 _OUTPUT = Flag("--output", "folder to write to (default: in the project)", {"type": Path, "metavar": "FOLDER"})
 _TRUST = Flag("--trust", "accept a plug-in that has changed since the training", {"action": "store_true"})

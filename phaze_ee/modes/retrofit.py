@@ -18,7 +18,8 @@ from phaze_ee.evaluation.metrics import evaluate_exit
 from phaze_ee.exits.answers import Answers
 from phaze_ee.models.backbone import Backbone
 from phaze_ee.models.build import adopt, build_network
-from phaze_ee.models.checkpoint import is_tagger, load_backbone, read_content
+from phaze_ee.models.checkpoint import load_backbone
+from phaze_ee.models.checkpoint_content import is_tagger, read
 from phaze_ee.models.particle_net.from_weights import particle_net_arguments
 from phaze_ee.models.tagger import Tagger
 from phaze_ee.modes import train
@@ -165,7 +166,7 @@ def _create(session: Session, path: Path) -> None:
 
 def _check_network(session: Session, path: Path) -> None:
     """Raise CheckpointError if the network of an existing project does not take the weights of ``path``."""
-    read_content(path)  # a file that is no checkpoint is an error of its own
+    read(path)  # a file that is no checkpoint is an error of its own
     try:
         session.build(session.schema)
     except CheckpointError as error:
@@ -193,7 +194,7 @@ def network_options(path: Path) -> dict[str, Any]:
         CheckpointError: it cannot be read, its network cannot be recognised, or it names a network file that is not one
             of the package.
     """
-    content = read_content(path)
+    content, _ = read(path)
     if is_tagger(content):
         own = content.get("options", {})
         if (file := own.get("network_config")) is not None:

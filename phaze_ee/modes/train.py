@@ -17,6 +17,7 @@ from phaze_ee.data.cache.reader import Cache
 from phaze_ee.data.files import fingerprint
 from phaze_ee.data.loaders import training_loader
 from phaze_ee.data.schema import DataSchema
+from phaze_ee.data.stamps import unchanged
 from phaze_ee.errors import UsageError
 from phaze_ee.machine import broadcast, rank, world_size
 from phaze_ee.models.tagger import Tagger
@@ -111,11 +112,12 @@ def prepare(session: Session, point: ResumePoint | None = None) -> PreparedTrain
     """
     session = _with_seed(session, point)
     cache = session.cache(session.schema, session.files("train_files"), training=True)
-    schema = session.schema.resolve(session.files("train_files")) if cache is None else cache.schema
     assert session.options.seed is not None
-    seed_everything(session.options.seed, workers=True, verbose=False)
-    tagger = session.build(schema)
-    return PreparedTraining(session, schema, cache, tagger, _loaders(session, schema, cache))
+    with unchanged(session.files("train_files")):
+        schema = session.schema.resolve(session.files("train_files")) if cache is None else cache.schema
+        seed_everything(session.options.seed, workers=True, verbose=False)
+        tagger = session.build(schema)
+        return PreparedTraining(session, schema, cache, tagger, _loaders(session, schema, cache))
 
 
 def _train(session: Session, point: ResumePoint | None) -> None:
@@ -182,7 +184,15 @@ def _loaders(session: Session, schema: DataSchema, cache: Cache | None) -> Loade
 def _validation_jets(session: Session, schema: DataSchema, files: Sequence[Path]) -> Iterable[JetBatch]:
     """Return the jets that choose the best epoch, without those that are kept for mode calibrate."""
     options, loader = session.options, session.evaluation_jets(schema, files)
-    return loader if options.calibration_files else HeldOut(loader, options.calibration_share, held_out=False)
+    if options.calibration_files or options.calibration_share == 0:
+        return loader
+    jets = HeldOut(loader, options.calibration_share, held_out=False)
+    if next(iter(jets), None) is None:
+        raise UsageError(
+            f"{session.project.config}: calibration_share = {options.calibration_share:g} leaves no validation jets in "
+            f"{files[0]} …; lower it, add val_files, or set c.calibration_files"
+        )
+    return jets
 
 
 def _exclusive(project: Project) -> AbstractContextManager[None]:

@@ -39,7 +39,7 @@ def write_drawings(drawings: Mapping[Path, Drawing]) -> Iterator[list[Path]]:
         raise RunError("a process that draws figures died, often for lack of memory; run again") from error
     finally:
         pool.shutdown(cancel_futures=True)
-        for folder in {stem.parent for stem in drawings if stem.parent.is_dir()}:
+        for folder in {stem.parent for stem in drawings}:
             remove_abandoned(folder)
 
 

@@ -15,17 +15,19 @@ from phaze_ee.data.loaders import EVALUATION_ROWS
 from phaze_ee.data.rows import RowReader, SpanJets
 from phaze_ee.data.schema import DataSchema
 from phaze_ee.data.spans import ahead, spans_of
+from phaze_ee.data.stamps import changed
 from phaze_ee.data.table import Span
 from phaze_ee.engine.engine import Engine
 from phaze_ee.engine.event_budget import BudgetReport, EventBudget
 from phaze_ee.engine.run import EngineResult
+from phaze_ee.errors import RunError
 from phaze_ee.exits.drift import DriftReference
 from phaze_ee.exits.policies import ThresholdPolicy
 from phaze_ee.models.tagger import Tagger
 from phaze_ee.prediction.columns import prediction_columns
 from phaze_ee.prediction.events import Events, whole_events
 from phaze_ee.prediction.outputs import FileJob
-from phaze_ee.prediction.writers import Columns, Manifest, Recipe, open_writer
+from phaze_ee.prediction.writers import Columns, InputFile, Manifest, Recipe, open_writer
 from phaze_ee.registry import plugin_files
 from phaze_ee.types import JetBatch
 from phaze_ee.user_files import import_plugin
@@ -84,14 +86,16 @@ def predict_file(task: PredictionTask, job: FileJob, advance: Callable[[int], No
         advance: called with the number of rows after each part.
 
     Raises:
-        DataError: the file cannot be used.
-        RunError: the output cannot be written.
+        DataError: the file cannot be used, or changes meanwhile.
+        RunError: the output cannot be written, or the network's answer is not finite.
     """
     run = _FileRun(task, job.source)
     with replacing(job.output) as temporary, open_writer(temporary) as writer:
         for rows, event_N in run.read(advance):
             writer.write(run.answer(rows, event_N))
-        manifest = run.manifest(job)
+        if InputFile.of(job.source) != job.input_file:
+            raise changed(job.source)
+        manifest = run.manifest(job, writer.checksums)
         writer.finish(manifest)
     return manifest
 
@@ -100,7 +104,7 @@ class _FileRun:
     """Runs the engine on one file, and counts exits, costs and events."""
 
     def __init__(self, task: PredictionTask, source: Path) -> None:
-        self.task = task
+        self.task, self.source = task, source
         self.spans = spans_of(source, task.schema.weaver.treename, task.rows, as_packed=True) or [Span(source, 0, 0)]
         self.reader = RowReader.of_file(task.schema, source)
         self.engine = Engine(
@@ -128,6 +132,7 @@ class _FileRun:
         jets = batch.inputs.ragged().to(self.task.device)
         events = None if event_N is None else torch.from_numpy(event_N)
         result = self.engine(jets, events).cpu()
+        _check_finite(result, rows, self.source)
         self._count(batch, result)
         if events is not None and self.task.event_budget is not None:
             report = BudgetReport.of(events, result.macs_N, result.refused_N, self.task.event_budget)
@@ -150,8 +155,8 @@ class _FileRun:
             seen = self.task.reference.count(self.task.policy, logits_ENK, result.exit_index_N)
             self.drift = seen if self.drift is None else self.drift + seen
 
-    def manifest(self, job: FileJob) -> Manifest:
-        """Return the manifest of all jets so far."""
+    def manifest(self, job: FileJob, checksums: dict[str, int]) -> Manifest:
+        """Return the manifest of all jets so far, with the checksums of their columns."""
         return Manifest(
             recipe=self.task.recipe,
             input=job.input_file,
@@ -162,4 +167,20 @@ class _FileRun:
             full_macs=self.full_macs,
             drift=self.drift,
             budget=self.budget,
+            checksums=checksums,
+        )
+
+
+def _check_finite(result: EngineResult, rows: SpanJets, source: Path) -> None:
+    """Refuse answers that are not finite, as evaluate and calibrate do.
+
+    Raises:
+        RunError: with the file, the number of jets, and the row of the first.
+    """
+    finite_N = result.logits_NK.isfinite().all(dim=1).numpy()
+    if not finite_N.all():
+        raise RunError(
+            f"{source}: the network's answer is not finite for {(~finite_N).sum()} of the jets in rows "
+            f"{rows.row_N[0]} to {rows.row_N[-1]}, first for row {rows.row_N[finite_N.argmin()]}; look for huge inputs "
+            "there (the data config can clip them), or train again with a lower c.lr"
         )

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from phaze_ee.errors import UsageError
-from phaze_ee.prediction.writers import InputFile, Manifest, Recipe, read_manifest
+from phaze_ee.prediction.writers import InputFile, Manifest, Recipe, check_columns, read_manifest
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def finished(job: FileJob, recipe: Recipe) -> Manifest | None:
     """Return the manifest of predictions that exist and need not be made again; None if there are none.
 
     Raises:
-        UsageError: predictions exist, but with another model, policy, input or other options.
+        UsageError: predictions exist, but with another model, policy, input or other options; or they are damaged.
     """
     if not job.output.exists():
         return None
@@ -59,6 +59,7 @@ def finished(job: FileJob, recipe: Recipe) -> Manifest | None:
             f"{job.output} exists and was made with {', '.join(differences)}; choose another --output, or replace it "
             "with --overwrite"
         )
+    check_columns(job.output, manifest)
     return manifest
 
 

@@ -1,5 +1,6 @@
 """Writes columns of predictions, batch by batch, with a manifest in the file: ROOT and parquet."""
 
+import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -77,6 +78,7 @@ class Manifest(Record):
         full_macs: the multiply-accumulates of all jets in the full model.
         drift: the counts for monitoring; None: the file was not monitored.
         budget: what an event budget did; None: there was none.
+        checksums: the CRC-32 of the numbers of each column; None in files of older versions, which are not checked.
     """
 
     recipe: Recipe
@@ -88,6 +90,7 @@ class Manifest(Record):
     full_macs: int
     drift: DriftReference | None = None
     budget: BudgetReport | None = None
+    checksums: dict[str, int] | None = None
 
     @property
     def jets(self) -> int:
@@ -109,14 +112,25 @@ class Manifest(Record):
 
 
 class PredictionWriter(ABC):
-    """A file of predictions that is written batch by batch, all with the same columns, and ends with its manifest."""
+    """A file of predictions that is written batch by batch, all with the same columns, and ends with its manifest.
+
+    Attributes:
+        path: the file.
+        checksums: the CRC-32 of each column so far.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.checksums: dict[str, int] = {}
 
-    @abstractmethod
     def write(self, columns: Columns) -> None:
         """Append jets."""
+        self.checksums = {name: _crc32(column, self.checksums.get(name, 0)) for name, column in columns.items()}
+        self._append(columns)
+
+    @abstractmethod
+    def _append(self, columns: Columns) -> None:
+        """Write jets to the file."""
 
     @abstractmethod
     def finish(self, manifest: Manifest) -> None:
@@ -131,6 +145,11 @@ class PredictionWriter(ABC):
     def read_manifest(path: Path) -> bytes | str:
         """Return the manifest as JSON; raise one of ``READ_ERRORS`` if there is none."""
 
+    @staticmethod
+    @abstractmethod
+    def read_column(path: Path, name: str) -> npt.NDArray[np.generic]:
+        """Return a column; raise one of ``READ_ERRORS`` if it cannot be read."""
+
 
 class RootWriter(PredictionWriter):
     """Writes a TTree ``Events``, compressed with ZSTD."""
@@ -140,7 +159,7 @@ class RootWriter(PredictionWriter):
         self._file = uproot.recreate(path, compression=uproot.ZSTD(1))
         self._tree: Any = None
 
-    def write(self, columns: Columns) -> None:
+    def _append(self, columns: Columns) -> None:
         if self._tree is None:
             self._tree = self._file.mktree(TREE, {name: column.dtype for name, column in columns.items()})
         self._tree.extend(dict(columns))
@@ -156,6 +175,12 @@ class RootWriter(PredictionWriter):
         with uproot.open(path) as file:
             return str(file[_MANIFEST])
 
+    @staticmethod
+    def read_column(path: Path, name: str) -> npt.NDArray[np.generic]:
+        with uproot.open(path) as file:
+            column: npt.NDArray[np.generic] = file[TREE][name].array(library="np")
+        return column
+
 
 class ParquetWriter(PredictionWriter):
     """Writes a parquet file with one row group per batch, compressed with ZSTD."""
@@ -164,7 +189,7 @@ class ParquetWriter(PredictionWriter):
         super().__init__(path)
         self._writer: Any = None
 
-    def write(self, columns: Columns) -> None:
+    def _append(self, columns: Columns) -> None:
         import pyarrow.parquet
 
         table = pyarrow.table(dict(columns))
@@ -186,6 +211,13 @@ class ParquetWriter(PredictionWriter):
         metadata: dict[bytes, bytes] = pyarrow.parquet.read_metadata(path).metadata
         return metadata[_MANIFEST.encode()]
 
+    @staticmethod
+    def read_column(path: Path, name: str) -> npt.NDArray[np.generic]:
+        import pyarrow.parquet
+
+        column: npt.NDArray[np.generic] = pyarrow.parquet.read_table(path, columns=[name])[name].to_numpy()
+        return column
+
 
 WRITERS: dict[str, type[PredictionWriter]] = {"root": RootWriter, "parquet": ParquetWriter}
 
@@ -193,7 +225,7 @@ WRITERS: dict[str, type[PredictionWriter]] = {"root": RootWriter, "parquet": Par
 @contextmanager
 def open_writer(path: Path) -> Iterator[PredictionWriter]:
     """Open a new file. Its suffix, ``.root`` or ``.parquet``, gives the format."""
-    writer = WRITERS[path.suffix.removeprefix(".")](path)
+    writer = _kind(path)(path)
     try:
         yield writer
     finally:
@@ -207,9 +239,33 @@ def read_manifest(path: Path) -> Manifest:
         UsageError: the file has none that this version can read: another program or another version wrote it.
     """
     try:
-        return Manifest.model_validate_json(WRITERS[path.suffix.removeprefix(".")].read_manifest(path))
+        return Manifest.model_validate_json(_kind(path).read_manifest(path))
     except (*READ_ERRORS, ValidationError) as error:
         raise UsageError(
             f"{path} exists and was not written by mode predict of this version; choose another --output, or replace "
             "it with --overwrite"
         ) from error
+
+
+def check_columns(path: Path, manifest: Manifest) -> None:
+    """Check that the columns of a file of predictions hold what was written.
+
+    Raises:
+        UsageError: they do not: the file is damaged.
+    """
+    for name, checksum in (manifest.checksums or {}).items():
+        try:
+            intact = _crc32(_kind(path).read_column(path, name)) == checksum
+        except READ_ERRORS:
+            intact = False
+        if not intact:
+            raise UsageError(f"{path} exists and is damaged (column {name}); replace it with --overwrite")
+
+
+def _kind(path: Path) -> type[PredictionWriter]:
+    return WRITERS[path.suffix.removeprefix(".")]
+
+
+def _crc32(column: npt.NDArray[np.generic], start: int = 0) -> int:
+    """Return the checksum of the numbers, in the byte order of most machines."""
+    return zlib.crc32(np.ascontiguousarray(column, column.dtype.newbyteorder("<")).data.cast("B"), start)

@@ -15,7 +15,7 @@ from pydantic import (
     model_validator,
 )
 
-from phaze_ee.atomic import replacing
+from phaze_ee.atomic import remove_abandoned, replacing
 from phaze_ee.errors import UsageError
 from phaze_ee.names import FULL_MODEL
 
@@ -62,6 +62,7 @@ class ResultsFile(Record):
         Raises:
             RunError: it cannot be written.
         """
+        remove_abandoned(path.parent)
         with replacing(path) as temporary:
             temporary.write_text(self.model_dump_json(indent=2) + "\n", encoding="utf-8")
 

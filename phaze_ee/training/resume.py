@@ -14,17 +14,45 @@ import numpy as np
 import torch
 from lightning import Callback, LightningModule, Trainer
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
+from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, distributed
 
 from phaze_ee.atomic import replacing
 from phaze_ee.errors import PreemptedError
-from phaze_ee.models.checkpoint import READ_ERRORS
+from phaze_ee.models.checkpoint_content import READ_ERRORS, read_plain
 from phaze_ee.training.module import RunningMeans, TaggerModule
 
 _log = logging.getLogger(__name__)
 
 _KEY = "phaze_ee"
+_TYPES = ConfigDict(strict=True, arbitrary_types_allowed=True)
 _PREEMPTION = (signal.SIGTERM, signal.SIGUSR1)  # what SLURM and HTCondor send before they stop a job
+
+
+class _Own(BaseModel):
+    """What :class:`ResumePoints` adds to a checkpoint of Lightning; lists have one entry for each process."""
+
+    model_config = _TYPES
+
+    epoch: int
+    batch: int
+    random: list[dict[str, Any]]
+    so_far: list[dict[str, Any]]
+    buffers: dict[str, Tensor]
+    run: dict[str, Any]
+
+
+class _State(BaseModel):
+    """A checkpoint of Lightning with our own part."""
+
+    model_config = _TYPES
+
+    global_step: int
+    state_dict: dict[str, Tensor]
+    optimizer_states: list[dict[str, Any]]
+    lr_schedulers: list[dict[str, Any]]
+    loops: dict[str, Any]
+    own: _Own = Field(alias=_KEY)
 
 
 @final
@@ -80,9 +108,9 @@ def find_resume_point(path: Path) -> ResumePoint | None:
         if not candidate.is_file():
             continue
         try:
-            content = torch.load(candidate, map_location="cpu", weights_only=True)
-            own = content[_KEY]
-            return ResumePoint(candidate, own["epoch"], own["batch"], content["global_step"], own["run"])
+            content, _ = read_plain(candidate)
+            state = _State.model_validate(content)
+            return ResumePoint(candidate, state.own.epoch, state.own.batch, state.global_step, state.own.run)
         except READ_ERRORS as error:
             _log.warning("%s cannot be read (%s); the previous state is used", candidate, type(error).__name__)
     return None

@@ -90,8 +90,7 @@ def build_cache(
     """
     key = job.key
     folder = cache_folder(root, key, training=job.training)
-    if folder.is_dir():
-        remove_abandoned(folder)
+    remove_abandoned(folder)
     tasks = _tasks(job, folder, key)
     total, done, written = sum(task.row_count for task in tasks), 0, []
     for task, shard in zip(tasks, _run(tasks, workers), strict=True):
@@ -112,7 +111,7 @@ def build_cache(
         options=job.resolved.options,
         files=[str(path) for path in job.files],
         shards=written,
-    )
+    ).sealed()
     with replacing(folder / MANIFEST) as temporary:
         temporary.write_text(json.dumps(manifest.model_dump(), indent=1), encoding="utf-8")
     return Cache(folder, manifest, job.schema.trusted)

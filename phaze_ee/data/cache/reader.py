@@ -2,13 +2,14 @@
 
 import hashlib
 import json
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, model_validator
 
 from phaze_ee.data.cache.shards import Shard, ShardReader
 from phaze_ee.data.epochs import EpochPlan
@@ -27,6 +28,7 @@ class Manifest(BaseModel):
     """The contents of a cache. It is written last: a folder without a manifest is not a cache yet.
 
     ``options`` is the data configuration, with standardisation and reweighting computed from the training files.
+    ``checksum`` is the CRC-32 of all other entries; None in the manifests of older versions, which are not checked.
     """
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
@@ -39,6 +41,20 @@ class Manifest(BaseModel):
     options: dict[str, Any]
     files: list[str]
     shards: list[Shard]
+    checksum: int | None = None
+
+    def sealed(self) -> Self:
+        """Return the manifest with its checksum."""
+        return self.model_copy(update={"checksum": self._crc32()})
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.checksum not in (None, self._crc32()):
+            raise ValueError("the checksum is wrong")
+        return self
+
+    def _crc32(self) -> int:
+        return zlib.crc32(json.dumps(self.model_dump(exclude={"checksum"})).encode())
 
 
 @dataclass(frozen=True)
@@ -70,7 +86,8 @@ class Cache:
     @property
     def reader(self) -> ShardReader:
         """Reads the spans of the cache."""
-        return ShardReader(InputLayout.of(self.schema), self.manifest.block_jets)
+        checksums = {self.folder / shard.name: shard.checksum for shard in self.manifest.shards}
+        return ShardReader(InputLayout.of(self.schema), self.manifest.block_jets, checksums)
 
     @property
     def jet_count(self) -> int:
@@ -144,7 +161,7 @@ def read_manifest(folder: Path) -> Manifest:
     path = folder / MANIFEST
     try:
         return Manifest.model_validate(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, ValidationError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{path} of the cache cannot be read: it is damaged; {_REMEDY}") from error
 
 

@@ -20,9 +20,9 @@ Blocks are read, not mapped into memory: if a mapped file is cut short, the proc
 """
 
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,7 @@ from phaze_ee.data.jet_columns import InputLayout, JetColumns
 from phaze_ee.data.rows import SpanJets
 from phaze_ee.data.sources import READ_ERRORS
 from phaze_ee.data.table import Span
-from phaze_ee.errors import DataError
+from phaze_ee.errors import DataError, is_out_of_memory
 
 BLOCK_JETS = 1_000  # read at a time
 WEIGHT = "weight"  # the name of sampling weights among the observers while jets are written
@@ -98,10 +98,19 @@ def describe_shard(path: Path, key: str) -> Shard:
 
 @dataclass(frozen=True)
 class ShardReader:
-    """Reads blocks of shards; a span is one block."""
+    """Reads blocks of shards; a span is one block.
+
+    Attributes:
+        layout: the variables of the inputs.
+        block_jets: jets per block.
+        checksums: the checksum of each shard, which is compared in each process when the shard is first opened.
+        checked: the shards that are intact.
+    """
 
     layout: InputLayout
     block_jets: int
+    checksums: Mapping[Path, int]
+    checked: set[Path] = field(default_factory=set, repr=False, compare=False)
 
     def read(self, span: Span) -> SpanJets:
         """Return the jets of a block, with their sampling weights where the shard has them.
@@ -109,6 +118,7 @@ class ShardReader:
         Raises:
             DataError: the shard is missing or damaged.
         """
+        self._check(span.path)
         with _opened(span.path) as file:
             record = file.get_batch(span.start // self.block_jets)
             columns = {name: record.column(name) for name in record.schema.names}
@@ -123,6 +133,14 @@ class ShardReader:
             )
         weight_N = _numbers(columns[WEIGHT]) if WEIGHT in columns else None
         return SpanJets(jets, np.arange(span.start, span.stop), weight_N)
+
+    def _check(self, path: Path) -> None:
+        if path in self.checked:
+            return
+        with _reading(path):
+            if _checksum(path) != self.checksums[path]:
+                raise ValueError("its checksum is wrong")
+        self.checked.add(path)
 
 
 def _record(jets: JetColumns) -> pyarrow.RecordBatch:
@@ -142,10 +160,18 @@ def _record(jets: JetColumns) -> pyarrow.RecordBatch:
 @contextmanager
 def _opened(path: Path, columns: list[int] | None = None) -> Iterator[pyarrow.RecordBatchFileReader]:
     options = pyarrow.ipc.IpcReadOptions(use_threads=False, included_fields=columns)
+    with _reading(path), pyarrow.OSFile(str(path)) as file:
+        yield pyarrow.ipc.open_file(file, options=options)
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Turn what the reading library raises into a DataError that names the shard."""
     try:
-        with pyarrow.OSFile(str(path)) as file:
-            yield pyarrow.ipc.open_file(file, options=options)
+        yield
     except READ_ERRORS as error:
+        if is_out_of_memory(error):
+            raise
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__).rstrip(" ,.;:")
         raise DataError(
             f"cannot read {path} of the cache: {reason}; repair it with phaze_ee -m convert, or set "

@@ -187,7 +187,8 @@ def compress(
 ) -> int:
     """Store the positive numbers of each row, followed by a one in column C, and return how many numbers are stored.
 
-    Stop and return −1 if more than a fraction ``share`` of the numbers is positive.
+    NaN counts as positive, so that it stays NaN. Stop and return −1 if more than a fraction ``share`` of the numbers is
+    positive.
 
     Args:
         row_RC: the rows.
@@ -206,7 +207,7 @@ def compress(
             # each number.
             mask = np.uint64(0)
             for bit in range(min(bits, columns - first)):
-                mask |= np.uint64(row_C[first + bit] > 0) << bit
+                mask |= np.uint64(not row_C[first + bit] <= 0) << bit
             while mask > np.uint64(0):
                 column = first + _position(mask)
                 column_S[used], value_S[used] = column, row_C[column]

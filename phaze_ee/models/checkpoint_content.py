@@ -1,0 +1,142 @@
+"""The content of checkpoints: read as tensors and plain values, and checked by checksum and type."""
+
+import hashlib
+import io
+import pickle
+import struct
+import warnings
+import zipfile
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, ValidationError
+from torch import Tensor
+
+from phaze_ee.errors import CheckpointError
+
+FORMAT = "phaze_ee.tagger"
+VERSION = 1
+_NETWORK_KEYS = ("backbone", "arguments", "exit_stages", "exit_head", "state_dict")
+RECORD_KEYS = ("options", "data_options", "data_hash", "epoch", "metrics", "versions")
+# What older checkpoints lack: their heads had the default shape and answered for themselves, without plug-ins.
+_DEFAULTS: Mapping[str, Any] = {"exit_head_shape": {}, "exit_link": "independent", "plugins": ()}
+
+# What torch raises for damaged files and other files (found by cutting files and changing bytes).
+READ_ERRORS = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    pickle.UnpicklingError,
+    struct.error,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+
+
+class _Content(BaseModel):
+    """The types of what a checkpoint holds."""
+
+    model_config = ConfigDict(strict=True, arbitrary_types_allowed=True)
+
+    backbone: str
+    arguments: dict[str, Any]
+    exit_stages: list[int | Literal["input"]]
+    exit_head: str | list[str]
+    exit_head_shape: dict[str, int]
+    exit_link: str
+    state_dict: dict[str, Tensor]
+    options: dict[str, Any]
+    data_options: dict[str, Any]
+    data_hash: str
+    epoch: int
+    metrics: dict[str, float]
+    versions: dict[str, str]
+
+
+def read_plain(path: Path) -> tuple[dict[str, Any], str]:
+    """Return what torch wrote into a file, and the SHA-256 of the file, both from the same bytes.
+
+    Only tensors and plain values are read. torch itself does not compare the checksums of its files; they are compared
+    here.
+
+    Raises:
+        OSError: the file cannot be read; or another of ``READ_ERRORS``: it is damaged, or holds other objects.
+    """
+    data = path.read_bytes()
+    if zipfile.is_zipfile(io.BytesIO(data)):
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            damaged = archive.testzip()
+        if damaged is not None:
+            raise zipfile.BadZipFile(f"the checksum of {damaged} is wrong")
+    content = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    if not isinstance(content, dict):
+        raise TypeError("it holds no weights")
+    return content, hashlib.sha256(data).hexdigest()
+
+
+def read(path: Path) -> tuple[dict[str, Any], str]:
+    """Return the content of a checkpoint of PHAZE-EE or of weaver, and the SHA-256 of the file.
+
+    Raises:
+        CheckpointError: the file is missing, cannot be read, or holds no weights.
+    """
+    try:
+        with warnings.catch_warnings():
+            # Plain pickles, which are refused below with their own message.
+            warnings.filterwarnings("ignore", message="Detected pickle protocol")
+            content, digest = read_plain(path)
+    except FileNotFoundError as error:
+        raise CheckpointError(f"checkpoint {path} does not exist") from error
+    except READ_ERRORS as error:
+        # torch advises to load pickles unchecked; this advice must not reach the user.
+        lines = [] if isinstance(error, pickle.UnpicklingError) else str(error).splitlines()
+        reason = lines[0] if lines else type(error).__name__
+        raise CheckpointError(
+            f"checkpoint {path} cannot be read: it is no checkpoint, is damaged, or holds objects other than tensors "
+            f"({reason}); give another file"
+        ) from error
+    if not content or not all(isinstance(key, str) for key in content):
+        raise CheckpointError(f"checkpoint {path} holds no weights")
+    return content, digest
+
+
+def read_tagger(path: Path) -> tuple[dict[str, Any], str]:
+    """Return the content and the hash of a checkpoint of PHAZE-EE. Keys that older ones lack have their defaults.
+
+    Raises:
+        CheckpointError: the file is missing, unreadable, or not such a checkpoint.
+    """
+    content, digest = read(path)
+    if not is_tagger(content):
+        raise CheckpointError(f"{path} is not a PHAZE-EE checkpoint; weaver weights are used through c.init_from")
+    if content.get("version") != VERSION:
+        raise CheckpointError(f"{path} has checkpoint 'version' {content.get('version')}; this program reads {VERSION}")
+    lost = [key for key in (*_NETWORK_KEYS, *RECORD_KEYS) if key not in content]
+    if lost:
+        raise CheckpointError(f"{path} is a damaged checkpoint: it lacks {', '.join(map(repr, lost))}")
+    content = {**_DEFAULTS, **content}
+    _check_types(content, path)
+    return content, digest
+
+
+def is_tagger(content: Mapping[str, Any]) -> bool:
+    """Whether :func:`phaze_ee.models.checkpoint.save_checkpoint` wrote this content. Weaver writes only the weights."""
+    return content.get("format") == FORMAT
+
+
+def _check_types(content: Mapping[str, Any], path: Path) -> None:
+    try:
+        _Content.model_validate({key: content[key] for key in _Content.model_fields})
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(map(str, first["loc"]))
+        raise CheckpointError(f"{path} is a damaged checkpoint: {where}: {first['msg']}; give another file") from error
