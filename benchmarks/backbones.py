@@ -1,9 +1,9 @@
-"""The four networks on the same jets: parameters, MACs and accuracy of every exit, and how long the training takes.
+"""Compares the four networks on the same jets: parameters, MACs and accuracy of every exit, and training speed.
 
     python benchmarks/backbones.py [--files FILE ... --val-files FILE ... --test-files FILE ...] [--epochs 12]
 
-All are small configurations with the same exit branches, trained alike; without files they learn on the bundled jets.
-Projects stay in $PHAZE_EE_WORKSPACES/backbones, and a second run prints what is there.
+All are small configurations with the same exits and the same training. Without files they train on the bundled jets.
+Projects stay in $PHAZE_EE_WORKSPACES/backbones, and a second run prints their results.
 """
 
 import argparse
@@ -44,7 +44,7 @@ NETWORKS: dict[str, dict[str, Any]] = {
                 (8, 64, [(2, 1), (1, 1)], 32),
             ],
             "fc_params": [(64, 0.1)],
-            "init_scale": 0.1,  # with the usual 1e-5 its layers need many epochs before they do anything
+            "init_scale": 0.1,  # with the default 1e-5 its layers need many epochs to have an effect
         },
         "exit_stages": ["input", 0, 1, 2],
         "lr": 0.005,
@@ -63,7 +63,7 @@ def parse() -> argparse.Namespace:
 
 
 def common(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Return what all networks are trained with."""
+    """Return the options that all trainings share."""
     files = {"train_files": arguments.files, "val_files": arguments.val_files, "test_files": arguments.test_files}
     return {
         **{option: [str(Path(file).resolve()) for file in given] for option, given in files.items() if given},
@@ -75,7 +75,7 @@ def common(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def rows(name: str, found: Judged) -> list[list[str]]:
-    """Return the lines of one network, the full model's last."""
+    """Return the rows of one network, the full model last."""
     cells = []
     for exit_name, cost in found.benchmark.exits.items():
         accuracy = found.evaluation.exits[exit_name].accuracy

@@ -1,9 +1,9 @@
-"""Bytes per jet and time per jet of formats in which a cache could be kept.
+"""Measures bytes per jet and time per jet of file formats for a cache.
 
 python benchmarks/cache_formats.py data_configs/JetClass_full.yaml FILE.root …
 
-The jets are mixed, as in a shard for training, and stand in blocks of 1,000. Reading ends with one matrix of the values
-of all particles of a block. Times are CPU times of one core, the best of three.
+The jets are shuffled, as in a shard for training, and written in blocks of 1,000. Reading ends with one matrix of the
+values of all particles of a block. Times are CPU times of one core, the best of three.
 """
 
 import argparse

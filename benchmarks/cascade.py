@@ -37,7 +37,7 @@ from phaze_ee.models.checkpoint import load_checkpoint, weights_hash
 from phaze_ee.models.tagger import Tagger
 from phaze_ee.types import RaggedJets
 
-FULL_JETS = 500  # for the full model, whose time per jet does not depend on the number of jets
+FULL_JETS = 500  # for the full model: its time per jet does not depend on the number of jets
 Setting = tuple[str, int, int | None]  # backend, threads, and chunk size; None: the full model
 
 

@@ -1,13 +1,12 @@
-"""Jets per second, memory and disk of our cache, and of weaver's loader, on the same files.
+"""Measures jets per second, memory and disk space of our cache and of weaver's loader, on the same files.
 
 python benchmarks/data.py data_configs/JetClass_full.yaml FILE.root … [--copies 10]
 
-Each row is a process of its own; what its first epoch has to compile is not in the later ones. Per core means per
-second of CPU time, of all threads of the process. Later epochs are walked in three stretches of a second (or of an
-epoch where that is longer), of which the best counts: other work on the machine then disturbs all alike. weaver's
-SimpleIterDataset runs in its fastest mode (fetch_by_files, fetch_step=1), and the ratio is to its speed for training.
-Both pad to the length of the data configuration. With --copies, the files are given several names, and the memory of
-the larger data set stands beside that of the smaller.
+Each row is measured in its own process; only the first epoch includes compilation. "Per core" means per second of CPU
+time, of all threads of the process. Later epochs are measured in three intervals of a second (or of an epoch, if that
+is longer), and the best counts, so that other work on the machine has little effect. weaver's SimpleIterDataset runs in
+its fastest mode (fetch_by_files, fetch_step=1), and ratios are to its speed for training. Both pad to the length of the
+data configuration. With --copies, the files get several names, to compare the memory with that of a larger data set.
 """
 
 import argparse
@@ -34,7 +33,7 @@ from phaze_ee.data.schema import DataSchema
 
 BATCH_SIZE = 512
 STRETCHES = 3
-SECONDS = 1.0  # of CPU time, at least, in a stretch
+SECONDS = 1.0  # smallest CPU time of an interval
 
 
 def weaver_loader(config: Path, files: list[Path], *, training: bool) -> Iterable[Any]:
@@ -72,7 +71,7 @@ def evaluation(config: Path, files: list[Path], root: Path) -> Callable[[], Iter
 
 
 def walk(name: str, config: Path, root: Path, files: list[Path]) -> dict[str, Any]:
-    """Walk some epochs and return their times, and the peak of the process's memory."""
+    """Run some epochs; return their times and the peak memory of the process."""
     torch.set_num_threads(1)
     walks: dict[str, Callable[[], Iterable[Any]]] = {
         "weaver": lambda: weaver_loader(config, files, training=True),
@@ -83,7 +82,7 @@ def walk(name: str, config: Path, root: Path, files: list[Path]) -> dict[str, An
     }
 
     def epochs(seconds: float) -> tuple[int, float, float]:
-        """Walk epochs for some time; return the number of jets, and the seconds of the clock and of the CPU."""
+        """Run epochs for some time; return the number of jets, the wall time and the CPU time in seconds."""
         start, cpu, jets = time.perf_counter(), time.process_time(), 0
         while True:
             jets += sum(len(batch[1]["_label_"] if "weaver" in name else batch) for batch in walks[name]())
@@ -99,7 +98,7 @@ def walk(name: str, config: Path, root: Path, files: list[Path]) -> dict[str, An
 
 
 def _peak_megabytes() -> float:
-    # getrusage would count what the process was before it became this program
+    # getrusage would include the memory of the process before it became this program
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) * 1.024e-3
 
@@ -112,7 +111,7 @@ def in_process(name: str, config: Path, root: Path, files: list[Path]) -> dict[s
 
 
 def largest_difference(config: Path, root: Path, files: list[Path]) -> float:
-    """Return the largest difference of any number of any tensor to weaver's."""
+    """Return the largest absolute difference between our tensors and weaver's."""
     cache = cache_of(config, root, files, training=False)
     batches = evaluation_loader(cache.schema, files, batch_size=BATCH_SIZE, cache=cache)
     largest = 0.0

@@ -1,12 +1,12 @@
-"""Measures how often the drift alarm notices shifted jets, and how often it is false.
+"""Measures how often the drift alarm notices shifted jets, and how often it gives a false alarm.
 
     python benchmarks/drift.py WORKSPACE/PROJECT --files FILE … [--other NAME FILE …] … [--jets 300] [--cache FOLDER]
 
-PROJECT is a trained project with exits. Each FILE holds jets of one class that it has not seen; the files of --other
-hold the same classes from other generator settings. The first --jets of each file are used. The shifts are made from
-FILE: a tenth of all particles dropped; the momentum of each particle scaled by 1 ± 10 % and turned by the given angle
-in η and φ. The momentum of the jet is the sum over these particles. Two thirds of the jets of FILE leave early by
-confidence, a third at each of two exits.
+PROJECT is a trained project with exits. Each FILE holds jets of one class that the network has not seen; the files of
+--other hold the same classes from other generator settings. The first --jets of each file are used. The shifts are made
+from FILE: a tenth of all particles is dropped; the momentum of each particle is scaled by 1 ± 10 % and turned by the
+given angle in η and φ. The momentum of the jet is the sum over these particles. Two thirds of the jets of FILE leave
+early by confidence, a third at each of two exits.
 
 First table: over random splits of FILE, the rate of any alarm for each significance. Second table: the rate of an alarm
 at significance 0.001, by the number of jets, against a reference of half of FILE.
@@ -53,7 +53,7 @@ Shift = Callable[[ak.Array, np.random.Generator], ak.Array]
 def drop_particles(jets: ak.Array, rng: np.random.Generator) -> ak.Array:
     count_N = ak.num(jets.part_px)
     keep = ak.unflatten(rng.random(ak.sum(count_N)) > 0.1, count_N)
-    keep = keep | (ak.local_index(keep) == 0)  # no jet without particles
+    keep = keep | (ak.local_index(keep) == 0)  # at least one particle per jet
     for name in _particle_columns(jets):
         jets[name] = jets[name][keep]
     return _summed_anew(jets)
@@ -131,14 +131,14 @@ class Monitor:
         self.reference = DriftReference.of(policy, logits_ENK, exit_index(policy, logits_ENK), class_names)
 
     def least_p_value(self, logits_ENK: Tensor) -> float:
-        """Return the least p-value times the number of tests: an alarm where it is below the significance."""
+        """Return the smallest p-value times the number of tests. An alarm means that it is below the significance."""
         seen = self.reference.count(self.policy, logits_ENK, exit_index(self.policy, logits_ENK))
         tests = compare(self.reference, seen, SIGNIFICANCE).tests
         return min((test.p_value for test in tests), default=1.0) * len(tests)
 
 
 def thirds(logits_ENK: Tensor) -> ThresholdPolicy:
-    """Return the policy by which a third of these jets leaves at each of the last two exits."""
+    """Return the policy with which a third of these jets leaves at each of the last two exits."""
     exits = len(logits_ENK) - 1
     thresholds = [math.inf] * exits
     staying = torch.ones(logits_ENK.shape[1], dtype=torch.bool)
@@ -170,7 +170,7 @@ def powers(monitor: Monitor, logits_ENK: Tensor) -> list[float]:
 
 
 def one_class_twice(logits_ENK: Tensor, index_N: Tensor, jets: int) -> Tensor:
-    """Return the jets that an index names, those of the first file twice."""
+    """Return the jets with these indices, those of the first file twice."""
     return logits_ENK[:, torch.cat([index_N, index_N[index_N < jets]])]
 
 
@@ -213,7 +213,7 @@ def main() -> None:
     policy = thirds(same_ENK)
     half = torch.randperm(same_ENK.shape[1], generator=torch.Generator().manual_seed(1)).chunk(2)
     monitor = Monitor(policy, same_ENK[:, half[0]], names)
-    # The jets of the reference are not among those that are compared with it, shifted or not.
+    # No jet of the reference is compared with it, shifted or not.
     shifted = [name for name, (files, _) in samples.items() if files is arguments.files and name in logits]
     logits |= {name: logits[name][:, half[1]] for name in shifted}
     logits = {

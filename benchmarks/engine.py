@@ -1,11 +1,11 @@
-"""The engine against weaver-core and ONNX Runtime: all rivals in one interleaved run.
+"""Compares the engine with weaver-core and ONNX Runtime, in one interleaved run.
 
     python benchmarks/engine.py SHARED [--files FILE ... --data-config YAML] [--jets 248] [--rounds 5]
 
-SHARED holds the published weights, and the real jets that are used where no files are given. ONNX Runtime takes part
-where ``onnxruntime`` and ``onnx`` are installed; the native form needs a C++ compiler. Nothing else should run on the
-machine; where something does, the ratios are still fair, because the rivals take turns, but the absolute rates are not
-those of the machine.
+SHARED holds the published weights, and the real jets that are used if no files are given. ONNX Runtime is measured if
+``onnxruntime`` and ``onnx`` are installed; the native form needs a C++ compiler. Nothing else should run on the
+machine. With other work, the ratios are still fair, because all candidates take turns, but the absolute rates are too
+low.
 """
 
 import argparse
@@ -50,11 +50,11 @@ NATIVE, NATIVE_EXITS = f"native, {THREADS} threads", "native, half and half leav
 
 
 class HalfLeaves(ExitPolicy):
-    """A half of the jets is gone after block 0, three quarters after block 1; which, their size has no part in."""
+    """Half of the jets leave after block 0, three quarters by block 1, at random: their size does not matter."""
 
     def __call__(self, logits_ENK: Tensor) -> Tensor:
         drawn_N = (logits_ENK[-1, :, 0] * 1e3).remainder(1)
-        return drawn_N.argsort().argsort() < len(drawn_N) / 2  # a half of each chunk, not only on average
+        return drawn_N.argsort().argsort() < len(drawn_N) / 2  # exactly half of each chunk
 
     def check(self, exit_count: int) -> None:
         pass
@@ -64,7 +64,7 @@ class OrtNetwork:
     """weaver's own export in ONNX Runtime."""
 
     def __init__(self, shared: Path, jets: JetInputs) -> None:
-        import onnxruntime  # type: ignore[import-not-found]  # no dependency of the project
+        import onnxruntime  # type: ignore[import-not-found]  # not a dependency of the project
 
         network = published_network(shared, "kin")
         network.for_inference = True
@@ -74,8 +74,8 @@ class OrtNetwork:
             path = str(Path(folder) / "network.onnx")
             names = ["points", "features", "mask"]
             with warnings.catch_warnings():
-                # Exported through TorchScript, as weaver itself does: its network is written to be traced, and the
-                # newer exporter (dynamo) cannot follow shapes that depend on data. PyTorch calls this way outdated.
+                # Exported through TorchScript, as weaver does: its network is written to be traced, and the newer
+                # exporter (dynamo) cannot follow shapes that depend on data. PyTorch warns that this is deprecated.
                 warnings.simplefilter("ignore", DeprecationWarning)
                 torch.onnx.export(
                     network,
@@ -179,7 +179,7 @@ def training_rivals(shared: Path, jets: JetInputs, label_N: Tensor) -> Rivals:
 
 
 def race(rivals: Rivals, jets: int, rounds: int) -> dict[str, float]:
-    """Return jets per second, by the median over rounds in which the rivals take turns."""
+    """Return jets per second, from the median over rounds in which the candidates take turns."""
     taken: dict[str, list[float]] = {name: [] for name in rivals}
     for number in range(rounds + 1):
         for name, run in rivals.items():
@@ -203,8 +203,8 @@ def show(title: str, rates: dict[str, float], bases: list[str]) -> None:
 
 
 def peak_memory(name: str, run: Callable[[], object]) -> None:
-    """Print how much more memory this process has at its peak than before, in MB; Linux alone tells."""
-    Path("/proc/self/clear_refs").write_text("5")  # the peak so far is forgotten
+    """Print the peak memory of this process minus that before, in MB (Linux only)."""
+    Path("/proc/self/clear_refs").write_text("5")  # resets the peak
     before = _memory_mb("VmRSS")
     run()
     print(f"{name:30s} {_memory_mb('VmHWM') - before:8.0f} MB")

@@ -1,10 +1,10 @@
-"""Speed and realism of the generated jets, as tables.
+"""Measures speed and realism of the generated jets.
 
-Speed is measured in CPU time, so that it does not depend on what else the machine does. Realism needs the folder
-``shared`` beside the checkout: real JetClass jets, and networks that were trained on 100 million of them.
+Speed is measured in CPU time, so that other work on the machine does not matter. Realism needs the folder ``shared``
+beside the checkout, with real JetClass jets and networks that were trained on 100 million of them.
 
     python -m benchmarks.generator --jets 500                 # generate H->bb in both modes, compare with real jets
-    python -m benchmarks.generator --sample FOLDER            # judge the files of a folder as well
+    python -m benchmarks.generator --sample FOLDER            # compare the files of a folder as well
 """
 
 import argparse
@@ -47,7 +47,7 @@ def read_real(name: str) -> tuple[Momenta, Integers]:
 
 
 def read_generated(file: Path) -> Momenta:
-    """Return the jets of a file in JetClass's schema."""
+    """Return the jets of a file with the columns of JetClass."""
     names = ("px", "py", "pz", "energy", "deta", "dphi")
     arrays = uproot.open(f"{file}:tree").arrays([f"part_{name}" for name in names])
     columns = [_padded(arrays[f"part_{name}"]) for name in names]
@@ -90,7 +90,7 @@ def _auc(real: Momenta | None, generated: Momenta) -> str:
 
 
 def sample_realism(folders: list[Path], console: Console) -> None:
-    """Compare the files of folders with real jets: H->bb, and all classes in the proportions of the real ones."""
+    """Compare the files of folders with real jets: H->bb, and all classes with the class fractions of the real jets."""
     generated = {stem: _read_class(folders, stem) for stem in PROCESSES}
     table = Table("sample", "real", "generated", "AUC", "particles real / generated", title="Sample")
     hbb, _ = read_real("jetclass_real_hbb.npz")

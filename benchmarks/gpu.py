@@ -1,10 +1,10 @@
-"""Training and inference on a GPU: jets per second and memory in each precision, and with compiled stages.
+"""Measures training and inference on a GPU: jets per second and memory, for each precision and with compiled stages.
 
 python benchmarks/gpu.py [--batch 512] [--rounds 20] [--device cuda] [--networks ParticleNet …]
 
-ParticleNet and Particle Transformer of full size, exits after stages, random jets of 30 to 128 particles, 17 inputs.
-A round is a step with Ranger, or the answers of all exits; the median of the rounds counts, those that compile do not.
-"x" is against fp32 of the same network and work. With --device cpu, what trains there, the packed form, takes part.
+ParticleNet and Particle Transformer of full size, with exits after stages, on random jets of 30 to 128 particles with
+17 inputs. A round is a step with Ranger, or the answers of all exits. The median counts, without the rounds that
+compile. "x" is relative to fp32 for the same network and work. With --device cpu, the packed form is measured too.
 """
 
 import argparse
@@ -40,7 +40,7 @@ CHANNELS, LENGTH, SHORTEST = 17, 128, 30
 
 @dataclass(frozen=True)
 class Way:
-    """How a network computes."""
+    """A precision, and whether stages are compiled."""
 
     name: str
     dtype: torch.dtype | None = None
@@ -107,7 +107,7 @@ def autocast(way: Way, device: torch.device) -> Any:
 
 
 def measured(work: Callable[[], None], rounds: int, device: torch.device) -> tuple[float, float]:
-    """Return the median seconds of a round, and the GB of memory at the peak (0 on the CPU)."""
+    """Return the median time of a round in seconds, and the peak memory in GB (0 on the CPU)."""
     seconds = []
     on_gpu = device.type == "cuda"
     for number in range(WARM_UP + rounds):

@@ -63,7 +63,7 @@ def stored_answers(project: str, files: Sequence[Path], cache: Path) -> Answers:
 
 
 def over_splits(jets: Answers, target: Target, count: int, splits: int) -> list[str]:
-    """Return one row: how often the promise was broken, and the mean risk and cost."""
+    """Return one row: how often the promise is broken, and the mean risk and cost."""
     risks: list[list[float]] = []
     costs, full = [], 0
     for split in range(splits):
@@ -120,7 +120,7 @@ def halves(jets: Answers) -> tuple[Answers, Answers]:
 
 
 def cascade(jets: Answers, signal: str) -> tuple[Calibration, list[str]]:
-    """Calibrate the reject-only cascade on one half for a trigger's class prior; return it and a row on the other."""
+    """Calibrate the reject-only cascade on one half for a trigger's class prior; return it and its row on the other."""
     prior = {"label_QCD": QCD_SHARE, signal: 1 - QCD_SHARE}
     ours = jets.select(np.flatnonzero(np.isin(jets.label_N, [jets.class_names.index(name) for name in prior])))
     first, second = halves(ours)
@@ -178,7 +178,7 @@ def engine_times(project: str, files: Sequence[Path], policies: dict[str, Thresh
 
 
 def trigger_jets(batches: Iterable[JetBatch], background: int) -> RaggedJets:
-    """Return all jets of the background and, for a thousand of these, one other."""
+    """Return all background jets, and one other jet for each thousand of them."""
     parts: list[RaggedJets] = []
     seen, others = 0, 0
     for batch in batches:

@@ -1,11 +1,11 @@
-"""Which exit head, trained how, on a frozen backbone? Accuracy of each exit, mean and spread over seeds.
+"""Compares exit heads and losses on a frozen backbone: accuracy of each exit, mean and spread over seeds.
 
     python benchmarks/heads.py CHECKPOINT --files FILE ... --test-files FILE ...
         [--data-config YAML] [--stages input 0 1] [--epochs 8] [--seeds 3]
 
-CHECKPOINT is one that weaver wrote for ParticleNet, such as the published ones. Its features are computed once; then
-every kind of head learns on them with every exit loss, and with exits in a cascade. The last epoch is judged on
---test-files, by which nothing is chosen.
+CHECKPOINT is a checkpoint of weaver for ParticleNet, such as the published ones. Its features are computed once. Then
+every head is trained on them with every exit loss, and some in a cascade. The last epoch is evaluated on --test-files,
+which are used for nothing else.
 """
 
 import argparse
@@ -55,7 +55,7 @@ BATCH = 256
 
 @dataclass(frozen=True)
 class Recipe:
-    """A kind of head, the loss it learns by, and how exits build on each other."""
+    """A head, its loss, and the link between exits."""
 
     head: str
     loss: str
@@ -63,7 +63,7 @@ class Recipe:
 
 
 def recipes() -> Iterator[Recipe]:
-    """Yield all kinds of heads with all losses; then the cascade, with the simplest head and with the best pooled."""
+    """Yield all heads with all losses, then the cascade with the simplest head and with the best."""
     for head in EXIT_HEADS:
         for loss in LOSSES:
             yield Recipe(head, loss)
@@ -94,7 +94,7 @@ def configuration(stages: Sequence[ExitStage], recipe: Recipe, epochs: int, seed
         "exit_loss_strategy": recipe.loss,
         "beta_max": [1.0],
         "freeze_backbone": True,
-        "feature_cache_gb": 0,  # they are computed already
+        "feature_cache_gb": 0,  # already computed
         "epochs": epochs,
         "val_interval": epochs,
         "save_interval": epochs,
@@ -109,7 +109,7 @@ def configuration(stages: Sequence[ExitStage], recipe: Recipe, epochs: int, seed
 
 
 class Shuffled:
-    """A training loader that shuffles otherwise for each seed."""
+    """A training loader whose order depends on the seed."""
 
     def __init__(self, loader: Any, seed: int) -> None:
         self.loader, self.seed = loader, seed
@@ -179,7 +179,7 @@ def main() -> None:
             table.add_row(head, recipe.loss.removesuffix("_detached"), *cells[:-1], f"{seconds:.0f}")
             print(head, recipe.loss, *cells, f"{seconds:.0f} s", flush=True)
         CONSOLE.print(table)
-    CONSOLE.print("⇢ exits in a cascade. s: seconds a training.")
+    CONSOLE.print("⇢ exits in a cascade. s: seconds per training.")
     CONSOLE.print(f"Full model {100 * np.mean(found, axis=0)[-1]:.1f} %. Jets: {loaders.train.jet_count:,} to learn.")
 
 

@@ -1,9 +1,10 @@
-"""Inference with Particle Transformer on real jets: weaver's module, ours in length buckets, and ours with exits.
+"""Compares Particle Transformers on real jets: weaver's module, ours with jets grouped by length, ours with exits.
 
     python benchmarks/part.py SHARED [--jets 120] [--rounds 3]
 
-Random weights, full size, the seven kinematic inputs; SHARED is the folder with real jets. All rivals take turns, so
-that their ratios are fair on a machine that does other work. The policy lets half of the jets leave behind block 1.
+The networks have random weights, full size and the seven kinematic inputs. SHARED is the folder with real jets. All
+take turns, so that the ratios are fair on a machine that does other work. With the policy, half of the jets leave after
+block 1.
 """
 
 import argparse
@@ -34,7 +35,7 @@ BUCKETS, EXITS = f"ours in buckets, {THREADS} threads", "ours, half leave after 
 
 
 class HalfLeaves(ExitPolicy):
-    """A half of the jets leaves at the first exit; which, their size has no part in."""
+    """Half of the jets leave at the first exit, at random: their size does not matter."""
 
     def __call__(self, logits_ENK: Tensor) -> Tensor:
         return (logits_ENK[-1, :, 0] * 1e3).remainder(1) < 0.5
@@ -57,8 +58,8 @@ def run_weaver(module: Any, jets: JetInputs) -> None:
         module(batch.features, batch.vectors, batch.mask)
 
 
-class Unsorted(ParticleTransformer):  # type: ignore[misc]  # final for users, not for measuring what buckets gain
-    """The same network, into whose chunks the engine deals jets of all lengths."""
+class Unsorted(ParticleTransformer):  # type: ignore[misc]  # final for users; here it shows what grouping gains
+    """The same network, but the engine does not group its jets by length."""
 
     pads_to_longest = False
 

@@ -1,10 +1,10 @@
-"""Jets per second from file to file where nearly all jets leave at the inputs: reading, engine, writing.
+"""Measures jets per second from file to file if nearly all jets leave at the inputs: reading, engine, writing.
 
     python benchmarks/predict.py data_configs/JetClass_ParT_full.yaml FILE.root … [--repeat 5] [--leaving 0.99]
 
-The network is ParticleNet with exits on the inputs and behind blocks 0 and 1, at random weights; the threshold at the
-inputs is set so that the given fraction leaves there, and the others get the full model. Each row runs on the given
-number of cores, the best of ``--rounds``. Files are read from the cache of the system.
+The network is ParticleNet with random weights and exits on the inputs and after blocks 0 and 1. The threshold at the
+inputs is set so that the given fraction leaves there; all other jets get the full model. Each row is the best of
+``--rounds`` on the given number of cores. Files are read from the cache of the system.
 """
 
 import argparse
@@ -90,7 +90,7 @@ STEPS: dict[str, Callable[[PredictionTask, Sequence[Path]], None]] = {
 
 
 def dask_rate(task: PredictionTask, files: Sequence[Path], workers: int) -> float:
-    """Return jets per second once every worker has done its first file: its start takes seconds."""
+    """Return jets per second after every worker has finished its first file: a worker takes seconds to start."""
     with tempfile.TemporaryDirectory() as folder:
         done = [(manifest.rows, time.perf_counter()) for manifest in _manifests(task, files, Path(folder), workers)]
     started = done[workers - 1][1]
@@ -102,7 +102,7 @@ def _manifests(task: PredictionTask, files: Sequence[Path], folder: Path, worker
 
 
 def merged(schema: DataSchema, files: Sequence[Path], path: Path) -> Path:
-    """Write all jets into one file, as large productions have it."""
+    """Write all jets into one file, as in large productions."""
     with uproot.recreate(path, compression=uproot.ZSTD(5)) as output:
         for source in files:
             with uproot.open(source) as file:
@@ -134,7 +134,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("config", type=Path)
     parser.add_argument("files", type=Path, nargs="+")
-    parser.add_argument("--repeat", type=int, default=5, help="how often the merged file is read")
+    parser.add_argument("--repeat", type=int, default=5, help="number of times that the merged file is read")
     parser.add_argument("--leaving", type=float, default=0.99, help="fraction that leaves at the inputs")
     parser.add_argument("--head", default="deep_sets")
     parser.add_argument("--rounds", type=int, default=3)

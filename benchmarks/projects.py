@@ -1,4 +1,4 @@
-"""Projects that a benchmark makes, trains and judges, one after the other, with the command line's own modes."""
+"""Creates, trains and evaluates the projects of a benchmark one after the other, with the modes of the command line."""
 
 import sys
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ from phaze_ee.workspace import Project
 
 @dataclass(frozen=True)
 class Judged:
-    """What became of a project."""
+    """The results of a project."""
 
     evaluation: EvaluationResults
     benchmark: BenchmarkResults
@@ -31,12 +31,12 @@ class Judged:
 
     @property
     def jets_per_second(self) -> float:
-        """That of the fastest epoch, which other work on the machine disturbed least."""
+        """The speed of the fastest epoch, which other work on the machine slowed down least."""
         return max(epoch.jets_per_second for epoch in self.history.epochs)
 
 
 def made(workspace: str, name: str, options: Mapping[str, Any]) -> Project:
-    """Return a new project, whose configuration has other values for some options."""
+    """Return a new project with these values of some options."""
     project = Project(workspace, name)
     new_project.run(Session.open(Request("new_project", workspace, name)))
     with project.config.open("a") as file:
@@ -45,9 +45,9 @@ def made(workspace: str, name: str, options: Mapping[str, Any]) -> Project:
 
 
 def judged(workspace: str, name: str, options: Mapping[str, Any]) -> Judged:
-    """Train, evaluate and benchmark a project of a new project's configuration with other values for some options.
+    """Train, evaluate and benchmark a new project with these values of some options.
 
-    What is there already, from a run before, is kept.
+    Results of an earlier run are kept.
     """
     project = Project(workspace, name)
     if not project.benchmark_results.is_file():

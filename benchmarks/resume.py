@@ -1,10 +1,10 @@
-"""What it costs to be able to go on, how long going on takes, and whether the weights are those of a run never stopped.
+"""Measures what saving states costs, how long resuming takes, and whether it changes the weights.
 
 python benchmarks/resume.py [--kills 20]
 
-The state is that of the default ParticleNet (full size, exits, Ranger) on the bundled jets, CPU, batches of 64; its
-share of the training time is computed from the seconds of a state and of a step. Kills are SIGKILL at random moments of
-the small training that the tests use; the times to go on are of it, and of the command itself on a small project.
+The state is that of the default ParticleNet (full size, exits, Ranger) on the bundled jets, CPU, batches of 64. Its
+share of the training time is computed from the times of a state and of a step. Kills are SIGKILLs at random moments of
+the small training that the tests use. Times to resume are for this training, and for the command on a small project.
 """
 
 import argparse
@@ -39,7 +39,7 @@ from tests.training.test_resume import finish, start, steps, wait_for_step, weig
 INTERVALS = (50, 500, 5000)
 JETS_PER_STEP = 64
 SMALL = {"train_files": ["sample_jets/val/*.root"], "epochs": 500, "resume_interval": 1, "seed": 1, "device": "cpu"}
-# Steps enough to know their time, of the network as large as it is by default.
+# Enough steps to measure their time, with the network of default size.
 LARGE = {
     "train_files": ["sample_jets/val/*.root"],
     "val_files": ["sample_jets/val/HToBB*.root"],
@@ -53,7 +53,7 @@ LARGE = {
 
 
 def state() -> tuple[float, float, float]:
-    """Return the seconds and the MB of a state, and the seconds of a step."""
+    """Return time (s) and size (MB) of a state, and the time of a step (s)."""
     seconds: list[float] = []
     sizes: list[int] = []
     in_epoch: list[float] = []
@@ -79,7 +79,7 @@ def state() -> tuple[float, float, float]:
 
 
 def killed(folder: Path, kills: int) -> tuple[int, float, bool]:
-    """Kill a training again and again; return how often, the median seconds to a new step, and if weights are equal."""
+    """Kill a training repeatedly; return how often, the median time to a new step (s), and if weights are equal."""
     assert finish(start(folder / "whole")) == 0
     dice, waits, done = random.Random(1), list[float](), 0
     while done < kills:
@@ -101,7 +101,7 @@ def killed(folder: Path, kills: int) -> tuple[int, float, bool]:
 
 
 def command_goes_on() -> float:
-    """Return the seconds from the kill of the command to the first state of the next."""
+    """Return the time in seconds from the kill of a command to the first state of the next."""
     small = made("resume", "small", SMALL)
     command = [sys.executable, "-m", "phaze_ee", "-m", "train", "-p", "resume", "small"]
     begin = 0.0

@@ -1,10 +1,10 @@
-"""How long published weights take to get exits: the command from start to end, and the same without stored features.
+"""Measures how long mode retrofit takes on published weights, with and without stored features.
 
     python benchmarks/retrofit.py WEIGHTS.pt … --files "JETS/*.root" [--epochs 20]
 
-The exits learn from the jets of --files and are judged on the 6,000 bundled ones. Without stored features one epoch is
-trained, and its time multiplied by the epochs. CPU seconds stand beside wall time: what else runs on the machine
-changes them less.
+The exits learn from the jets of --files and are evaluated on the 6,000 bundled ones. Without stored features, one epoch
+is trained and its time is multiplied by the number of epochs. CPU times are given too: other work on the machine
+changes them less than wall times.
 """
 
 import argparse
@@ -36,7 +36,7 @@ COLUMNS = ("jets", "GB", "features s", "heads s", "total s", "CPU s", "without",
 
 @dataclass(frozen=True)
 class Run:
-    """One command: its times in seconds, and what it printed."""
+    """One command: its times in seconds and its output."""
 
     wall: float
     cpu: float

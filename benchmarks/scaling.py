@@ -1,10 +1,10 @@
-"""Training on one process and on two, and its memory as the data grow.
+"""Measures training on one and two processes, and its memory with more data.
 
 python benchmarks/scaling.py CONFIG.yaml FILE.root … [--processes 1 2] [--copies 1 10]
 
-A small ParticleNet with three exits on the CPU, 64 jets a step in all, one thread a process, from the cache; two epochs
-of 150 steps, of which the faster counts. With --copies, the files are given so many names each. "x" is against one
-process on the same jets. Nothing else should run on the machine: processes share its memory and its caches.
+A small ParticleNet with three exits trains on the CPU from the cache, with 64 jets per step in total and one thread per
+process, for two epochs of 150 steps; the faster one counts. With --copies, each file gets this number of names. "x" is
+relative to one process on the same jets. Nothing else should run on the machine: processes share its memory and caches.
 """
 
 import argparse
@@ -45,7 +45,7 @@ OPTIONS = {
 
 
 def trained(project: Project, processes: int) -> tuple[float, float, float]:
-    """Return jets per second of all processes, the seconds of the whole command, and the MB of its largest process."""
+    """Return jets/s of all processes, the time of the whole command (s), and the memory of its largest process (MB)."""
     launcher = ["torch.distributed.run", "--standalone", f"--nproc_per_node={processes}", "-m"] if processes > 1 else []
     command = [*launcher, "phaze_ee", "-m", "train", "-p", project.workspace, project.name]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}

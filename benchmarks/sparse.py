@@ -1,10 +1,9 @@
-"""A layer behind a ReLU by its positive numbers alone against the dense product, by width and share of these.
+"""Compares a product with the positive outputs of a ReLU alone and the dense product, by width and positive share.
 
     python benchmarks/sparse.py [--rounds 40]
 
-One thread, in the sizes in which the packed form works. The mark says which of the two the packed form would take
-(phaze_ee/models/particle_net/edge_conv.py); its choice is right where a marked ratio is above 1, or an unmarked one
-below.
+One thread, with the sizes of the packed form. The mark shows which of the two the packed form would take
+(phaze_ee/models/particle_net/edge_conv.py). Its choice is right if a marked ratio is above 1, or an unmarked one below.
 """
 
 import argparse
@@ -26,13 +25,13 @@ from benchmarks.engine import Rivals, race
 from phaze_ee.models.particle_net import edge_conv
 from phaze_ee.models.particle_net.folding import Affine
 
-NUMBERS = 32 * 16 * 256  # of a piece of edges
+NUMBERS = 32 * 16 * 256  # in a block of edges
 WIDTHS, SHARES = (32, 64, 128, 256), (0.1, 0.2, 0.3, 0.4, 0.5, 0.7)
 chosen = edge_conv.share_that_pays
 
 
 def multiply(up_to: float, by: Affine, row_RC: Tensor) -> None:
-    """Apply the layer, by positive numbers where their share is at most ``up_to``."""
+    """Apply the layer, with positive numbers alone if their share is at most ``up_to``."""
 
     def share(layer: Affine) -> float:
         return up_to
@@ -45,7 +44,7 @@ def make_rivals(width: int, share: float) -> Rivals:
     layer = Affine(torch.randn(width, width), torch.randn(width))
     shape = (NUMBERS // width, width)
     row_RC = torch.rand(shape) * torch.where(torch.rand(shape) < share, 1, -1)
-    # The dense product rectifies its input in place, and is given the positive numbers only.
+    # The dense product applies the ReLU in place, so it gets the positive numbers only.
     return {"dense": partial(multiply, -1.0, layer, row_RC.relu()), "bags": partial(multiply, 2.0, layer, row_RC)}
 
 

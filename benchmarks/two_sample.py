@@ -1,4 +1,4 @@
-"""How well boosted trees can tell two samples of jets apart, from the momenta of their particles alone."""
+"""Measures how well boosted trees separate two samples of jets, from the momenta of their particles alone."""
 
 from dataclasses import dataclass
 from itertools import pairwise
@@ -16,7 +16,7 @@ _FOLDS, _REPETITIONS = 5, 4
 
 @dataclass(frozen=True)
 class Momenta:
-    """Jets as zero-padded particles, by falling pt.
+    """Jets as zero-padded particles, in order of falling pt.
 
     Attributes:
         vectors: shape (N, 4, P): px, py, pz, E in GeV.
@@ -34,7 +34,7 @@ class Momenta:
 
 
 def observables(jets: Momenta) -> Array:
-    """Return one row of jet-level observables a jet, shape (N, 18).
+    """Return jet-level observables, shape (N, 18).
 
     Multiplicity, pt, |eta|, mass, girth, its second moment, pt dispersion, the three leading fractions of pt, the share
     of pt in five rings about the axis, and the shares of particles below 1, 2 and 5 GeV.
@@ -65,10 +65,10 @@ def observables(jets: Momenta) -> Array:
 
 
 def two_sample_auc(first: Momenta, second: Momenta) -> tuple[float, float]:
-    """Return the AUC of boosted trees that tell the samples apart, cross-validated, and its error.
+    """Return the cross-validated AUC of boosted trees that separate the samples, and its error.
 
-    0.5 means that they cannot. The error is that of Hanley and McNeil (Radiology 143 (1982) 29) for these numbers of
-    jets; repeating the folds averages over how the jets are split, not over the jets.
+    0.5 means no separation. The error is that of Hanley and McNeil (Radiology 143 (1982) 29) for these numbers of jets;
+    repeated folds average over the splits, not over the jets.
     """
     values = np.concatenate([observables(first), observables(second)])
     label = np.repeat([1, 0], [len(first), len(second)])

@@ -3,8 +3,9 @@
 import importlib
 import logging
 from collections.abc import Callable
-from functools import cache
-from typing import ParamSpec, TypeVar
+from functools import cache, wraps
+from threading import Lock
+from typing import ParamSpec, TypeVar, final
 
 P = ParamSpec("P")
 Result = TypeVar("Result")
@@ -13,18 +14,53 @@ _log = logging.getLogger(__name__)
 
 
 def compiled(loop: Callable[P, Result]) -> Callable[P, Result]:
-    """Return a loop over arrays as numba compiles it, without the interpreter's lock; numba keeps the code on disk.
+    """Return a loop over arrays as numba compiles it, see :func:`compiled_part`, to be called from Python."""
+    fast = compiled_part(loop)
 
-    At the first call of a compiled function numba loads the extensions of other packages. Those of awkward and vector
-    import sympy, which takes seconds. The loops of this package and of weaver work on plain arrays. So numba is told
-    that it has the extensions; code that passes awkward arrays to numba calls ``ak.numba.register()`` itself.
-    """
+    @wraps(loop)
+    def call(*args: P.args, **kwargs: P.kwargs) -> Result:
+        with without_extensions():
+            return fast(*args, **kwargs)
+
+    return call
+
+
+def compiled_part(loop: Callable[P, Result]) -> Callable[P, Result]:
+    """Return a function for use in compiled loops. It runs without the interpreter's lock; numba keeps it on disk."""
     import numba
-    from numba.core import entrypoints
 
-    entrypoints._already_initialized = True
     fast: Callable[P, Result] = numba.njit(cache=True, nogil=True)(loop)
     return fast
+
+
+@final
+class without_extensions:  # noqa: N801 - used as a function, and faster than a generator
+    """Keep numba from loading the extensions of other packages for a while: a context manager.
+
+    It loads them when it first compiles a function. Those of awkward and vector import sympy, which takes seconds. The
+    loops of this package and of weaver work on plain arrays and need none. Other functions get them as always.
+    """
+
+    _lock = Lock()
+    _users = 0
+    _before = False
+
+    def __enter__(self) -> None:
+        from numba.core import entrypoints
+
+        with self._lock:
+            if without_extensions._users == 0:
+                without_extensions._before = entrypoints._already_initialized
+                entrypoints._already_initialized = True
+            without_extensions._users += 1
+
+    def __exit__(self, *reason: object) -> None:
+        from numba.core import entrypoints
+
+        with self._lock:
+            without_extensions._users -= 1
+            if without_extensions._users == 0:
+                entrypoints._already_initialized = without_extensions._before
 
 
 @cache

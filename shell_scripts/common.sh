@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# Sourced by the other scripts: how they run phaze_ee, and how they change a configuration.
+# Sourced by the other scripts: runs phaze_ee and changes configurations.
 
 repository=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 
@@ -13,7 +13,7 @@ fail() {
     exit 2
 }
 
-# value FLAG "$@": the value behind a flag, for "--flag VALUE".
+# value FLAG "$@": the value after a flag, for "--flag VALUE".
 value() {
     [[ $# -ge 3 ]] || fail "$1 needs a value; see --help"
     echo "$3"
@@ -33,7 +33,7 @@ phaze_ee() {
     "${phaze_ee_command[@]}" "$@"
 }
 
-# wait_for PID: wait for a process in the background, to its end: a trapped signal ends `wait` before that.
+# wait_for PID: wait until a background process ends. A trapped signal ends `wait` earlier, hence the loop.
 wait_for() {
     while kill -0 "$1" 2>/dev/null; do
         wait "$1" || true
@@ -41,7 +41,7 @@ wait_for() {
     wait "$1"
 }
 
-# folder_of WORKSPACE PROJECT, config_of WORKSPACE PROJECT: where a project is, and its configuration.
+# folder_of WORKSPACE PROJECT, config_of WORKSPACE PROJECT: the paths of a project and of its configuration.
 folder_of() {
     echo "${PHAZE_EE_WORKSPACES:-phaze_ee/workspaces}/$1/$2"
 }
@@ -50,18 +50,18 @@ config_of() {
     echo "$(folder_of "$1" "$2")/config/$2_config.py"
 }
 
-# can_go_on WORKSPACE PROJECT: whether there is a state from which the project's training goes on.
+# can_go_on WORKSPACE PROJECT: whether there is a state from which the training of the project can resume.
 can_go_on() {
     [[ -f $(folder_of "$1" "$2")/output/models/resume.ckpt ]]
 }
 
-# A job that is stopped behind its training, and started again, goes on there: a file says that this job has trained.
-# trained_mark WORKSPACE PROJECT JOB: where it is.
+# A job that is stopped after its training, and started again, continues there: a file marks that this job has trained.
+# trained_mark WORKSPACE PROJECT JOB: the path of this file.
 trained_mark() {
     echo "$(folder_of "$1" "$2")/output/logs/trained_by_$3"
 }
 
-# finish_trained MARK WORKSPACE PROJECT: if the file is there, do what comes behind the training, and end.
+# finish_trained MARK WORKSPACE PROJECT: if the file exists, run what follows the training, and exit.
 finish_trained() {
     [[ -f $1 ]] || return 0
     echo "this job has trained $2/$3 already"
@@ -69,13 +69,13 @@ finish_trained() {
     exit 0
 }
 
-# mark_trained MARK
+# mark_trained MARK: write the file.
 mark_trained() {
     mkdir -p "$(dirname "$1")"
     touch "$1"
 }
 
-# override CONFIG LINE...: let a configuration end with these lines, whatever it sets before.
+# override CONFIG LINE...: append lines to a configuration that override what it sets.
 override() {
     local config=$1 line
     shift

@@ -1,18 +1,18 @@
 #!/usr/bin/env bash
-# Train the four exit-loss strategies on the same jets and compare them; nothing is asked on the way.
+# Train four exit-loss strategies on the same jets and compare them, without asking questions.
 #
 # usage: compare_strategies.sh [--workspace NAME] [--prefix NAME] [--config FILE] [--epochs N]
 #
 #   --workspace NAME  workspace of the four projects (default: strategies)
-#   --prefix NAME     the projects are called NAME_mimic_detached, NAME_mimic_flow … (default: sample)
+#   --prefix NAME     names of the projects: NAME_mimic_detached, NAME_mimic_flow … (default: sample)
 #   --config FILE     start from this configuration (default: a new project's, on the bundled sample jets);
 #                     paths in it must be absolute or relative to the current directory
-#   --epochs N        train N epochs instead of those that the configuration has
+#   --epochs N        number of epochs, instead of that of the configuration
 #   --help            this text
 #
-# Each project is trained, evaluated, benchmarked and plotted; `compare` then draws them together and ends with a table
-# of all exits. Projects are made below phaze_ee/workspaces in the current directory, or below $PHAZE_EE_WORKSPACES;
-# existing ones are not touched.
+# Each project is trained, evaluated, benchmarked and plotted. `compare` then draws them together and prints a table
+# of all exits. Projects are created in phaze_ee/workspaces in the current directory, or in $PHAZE_EE_WORKSPACES.
+# Existing projects are not changed.
 set -euo pipefail
 # shellcheck source=shell_scripts/common.sh
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Download JetClass (Zenodo record 6619768, CC-BY 4.0) and lay it out for PHAZE-EE. See --help.
+# Download JetClass (Zenodo record 6619768, CC-BY 4.0) and unpack it for PHAZE-EE. See --help.
 set -euo pipefail
 
 BASE_URL=${JETCLASS_URL:-https://zenodo.org/records/6619768/files}
@@ -20,22 +20,22 @@ usage() {
     cat <<'HELP'
 Usage: bash shell_scripts/download_jetclass.sh [CHOICE] [options]
 
-Choices (asked for if none is given and this is a terminal):
+Choices (without one, the script asks, in a terminal):
   --full            all training, validation and test files
-  --quick           the 5M validation jets alone, all ten classes: enough to try things out
-  --list FILE       the archives named in FILE, one a line, as "NAME" or as "MD5  NAME" (md5sum format)
+  --quick           only the 5M validation jets, all ten classes: enough to try things out
+  --list FILE       the archives named in FILE, one per line, as "NAME" or as "MD5  NAME" (md5sum format)
 
 Options:
-  --target DIR      where to put them (default: phaze_ee/workspaces/test_workspace/data)
-                    the jets land in DIR/root; DIR/h5 and DIR/parquet are made for converted files
+  --target DIR      folder to write to (default: phaze_ee/workspaces/test_workspace/data)
+                    the jets go to DIR/root; DIR/h5 and DIR/parquet are created for converted files
   --keep-archives   keep the .tar files after unpacking
   --no-extract      download and check only
   --dry-run         show what would be done, with sizes, and stop
   -h, --help        this text
 
-An interrupted download goes on where it stopped when the same command is run again. Each archive is checked against its
-MD5 sum (from FILE, else from the record's API). JETCLASS_URL and JETCLASS_API_URL replace the server, for a mirror.
-Exit status: 0 all there and checked, 1 a download or check failed, 2 wrong usage.
+The same command resumes an interrupted download. Each archive is checked against its MD5 sum (from FILE, else from the
+API of the record). JETCLASS_URL and JETCLASS_API_URL replace the server by a mirror.
+Exit status: 0 all files are complete and checked, 1 a download or check failed, 2 wrong usage.
 HELP
 }
 
@@ -72,7 +72,7 @@ ask_choice() {
     esac
 }
 
-# Fills NAMES and, where the list has them, the associative array MD5.
+# Fills NAMES and, if the list has the sums, the associative array MD5.
 choose_files() {
     declare -gA MD5=() SIZE=()
     NAMES=()
@@ -99,12 +99,12 @@ read_list() {
     ((${#NAMES[@]})) || misuse "$LIST_FILE names no file"
 }
 
-# Ask the record for checksums and sizes: lines "name md5 bytes".
+# Ask the API of the record for sizes and checksums, as lines "name md5 bytes".
 read_record() {
     local record errors reason
     errors=$(mktemp)
     if ! record=$(curl -fsSL --retry 3 "$API_URL" 2>"$errors"); then
-        reason=$(tail -n 1 "$errors") # curl repeats itself at every attempt
+        reason=$(tail -n 1 "$errors") # curl repeats its message at every attempt
         rm "$errors"
         note "warning: no answer from $API_URL (${reason:-curl gives no reason}); sizes, and checksums that the list lacks, are unknown"
         return 0
@@ -123,7 +123,7 @@ for entry in json.load(sys.stdin)["files"]:
 
 human() { awk -v bytes="$1" 'BEGIN { printf "%.1f GB", bytes / 1e9 }'; }
 
-# What is still to be written, in bytes: archives, and unpacked files of about the same size beside them.
+# Bytes that are still to be written: archives, and unpacked files of about the same size.
 bytes_needed() {
     local total=0 largest=0 name size have
     for name in "${NAMES[@]}"; do
@@ -157,7 +157,7 @@ download() {
     [[ -f $TARGET/$name ]] && have=$(wc -c <"$TARGET/$name")
     if [[ -n ${SIZE[$name]:-} && $have -eq ${SIZE[$name]} ]]; then return 0; fi
     curl -fL --retry 5 --retry-delay 10 -C - -o "$TARGET/$name" "$url" \
-        || fail "download of $name stopped; run the same command again to go on"
+        || fail "download of $name stopped; run the same command again to resume it"
 }
 
 check_sum() {
@@ -166,7 +166,7 @@ check_sum() {
     found=$(md5sum "$TARGET/$name" | cut -d ' ' -f 1)
     [[ $found == "$wanted" ]] && return 0
     mv "$TARGET/$name" "$TARGET/$name.bad"
-    fail "$name is damaged (MD5 $found, expected $wanted); it is now $name.bad, run again to download it anew"
+    fail "$name is damaged (MD5 $found, expected $wanted); it is now $name.bad; run the command again to download a new copy"
 }
 
 unpack() {

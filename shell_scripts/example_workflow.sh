@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
-# Walk through a project, one mode at a time, as the README does.
+# Run the modes of a project one at a time, as in the README.
 #
 # usage: example_workflow.sh [--workspace NAME] [--project NAME] [--epochs N]
 #
 #   --workspace NAME  workspace (default: example)
 #   --project NAME    project, which must not exist yet (default: first)
-#   --epochs N        train N epochs instead of those that a new project has
+#   --epochs N        number of epochs, instead of that of a new project
 #   --help            this text
 #
-# The project uses the bundled sample jets. It is made below phaze_ee/workspaces in the current directory, or below
+# The project uses the bundled sample jets. It is created in phaze_ee/workspaces in the current directory, or in
 # $PHAZE_EE_WORKSPACES.
 set -euo pipefail
 # shellcheck source=shell_scripts/common.sh

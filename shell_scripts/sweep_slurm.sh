@@ -1,16 +1,16 @@
 #!/usr/bin/env bash
-# Work on one sweep with many SLURM jobs: an array, in which every task runs the same command.
+# Run one sweep in a SLURM array. Every task runs the same command.
 #
 # usage: sbatch --array=1-8 [SBATCH OPTIONS] shell_scripts/sweep_slurm.sh WORKSPACE PROJECT --set NAME=VALUES …
 #
-# Submit from the checkout, with the environment installed (uv sync --extra sweep). What follows PROJECT goes to
-# `phaze_ee -m sweep` as it stands: --set, --trials, --objective, --study, --storage. The tasks share the study, a file in
-# the project's folder, and each takes the next trial until none is left; so there may be fewer tasks than trials, and
-# tasks may start late. The workspaces must lie on a file system that all nodes see, with locks (flock).
+# Submit from the checkout, with the environment installed (uv sync --extra sweep). Arguments after PROJECT are passed to
+# `phaze_ee -m sweep`: --set, --trials, --objective, --study, --storage. The tasks share the study, a file in the folder of
+# the project. Each task takes the next trial until none is left, so there may be fewer tasks than trials, and tasks may
+# start late. The workspaces must be on a file system that all nodes share, with locks (flock).
 #
 # Each task has one GPU and trains one trial at a time. A task that is preempted or runs out of time saves its trial and
-# goes back into the queue; a trial whose task died is taken up by the next task that is free, or by the same command
-# later. Account and partition differ from site to site; give them to sbatch.
+# goes back into the queue. If a task dies, the next free task, or the same command later, continues its trial. Account and
+# partition differ between sites; give them to sbatch.
 
 #SBATCH --job-name=phaze_ee_sweep
 #SBATCH --nodes=1
@@ -40,7 +40,7 @@ workspace=$1 project=$2
 shift 2
 status=0
 srun --kill-on-bad-exit=1 "${phaze_ee_command[@]}" -m sweep -p "$workspace" "$project" "$@" || status=$?
-if [[ $status -eq 85 ]]; then # preempted, its trial saved
+if [[ $status -eq 85 ]]; then # preempted; its trial is saved
     scontrol requeue "$SLURM_JOB_ID"
 fi
 exit "$status"

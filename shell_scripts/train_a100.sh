@@ -3,14 +3,14 @@
 #
 # usage: sbatch [SBATCH OPTIONS] shell_scripts/train_a100.sh WORKSPACE PROJECT
 #
-# Submit from the checkout, with the environment installed (uv sync). The project must exist; its batch_size is that of
-# one GPU. More nodes: sbatch --nodes=4. Account, partition and the name of the GPU type differ from site to site; give
-# them to sbatch, for example --account=atlas --partition=gpu --gpus-per-node=a100:4.
+# Submit from the checkout, with the environment installed (uv sync). The project must exist; its batch_size is per GPU.
+# More nodes: sbatch --nodes=4. Account, partition and the name of the GPU type differ between sites; give them to
+# sbatch, for example --account=atlas --partition=gpu --gpus-per-node=a100:4.
 #
-# One task a node runs torchrun, and torchrun starts one process a GPU. Two minutes before the time limit, and when the
-# job is preempted, the training saves its state and the job goes back into the queue, where it goes on; a node that
-# fails costs what was done since the last state (c.resume_interval). A training that fails is not started again.
-# Workspaces must lie on a file system that all nodes see.
+# One task per node runs torchrun, and torchrun starts one process per GPU. Two minutes before the time limit, and when
+# the job is preempted, the training saves its state, and the job goes back into the queue and resumes later. If a node
+# fails, the work since the last state (c.resume_interval) is lost. A training that fails is not started again.
+# Workspaces must be on a file system that all nodes share.
 
 #SBATCH --job-name=phaze_ee
 #SBATCH --nodes=1
@@ -40,17 +40,17 @@ mark=$(trained_mark "$1" "$2" "slurm_$SLURM_JOB_ID")
 finish_trained "$mark" "$1" "$2"
 
 nodes=$(scontrol show hostnames "$SLURM_JOB_NODELIST")
-head_node=${nodes%%$'\n'*} # not through a pipe to head: scontrol would die of the closed pipe, sometimes
+head_node=${nodes%%$'\n'*} # no pipe to head: the closed pipe sometimes kills scontrol
 port=$((20000 + SLURM_JOB_ID % 20000)) # two jobs may share a node
 echo "$SLURM_JOB_NUM_NODES nodes with $SLURM_GPUS_ON_NODE GPUs, rendezvous at $head_node:$port"
 
-# USR1 reaches this script alone (B:); torchrun would die of it and leave its processes behind, TERM it passes on to them.
-# srun would kill at TERM, so scancel tells the step's tasks. Where SLURM itself sends TERM, they have got it too.
+# USR1 reaches only this script (B:). It would kill torchrun and leave its processes running; torchrun forwards TERM to
+# them. srun would kill the tasks on TERM, so scancel sends it to them. If SLURM itself sends TERM, the tasks get it too.
 stopped=
 trap 'stopped=yes; scancel --signal=TERM "$SLURM_JOB_ID"' USR1
 trap 'stopped=yes' TERM
 
-# phaze_ee_command without its last word is what runs programs of the environment: "uv run …", or nothing.
+# phaze_ee_command without its last word runs programs of the environment: "uv run …", or nothing.
 launcher=("${phaze_ee_command[@]::${#phaze_ee_command[@]}-1}")
 export TORCH_ELASTIC_SHUTDOWN_TIMEOUT=90 # seconds in which the processes may save their state
 srun --kill-on-bad-exit=1 "${launcher[@]}" torchrun \
@@ -63,7 +63,7 @@ srun --kill-on-bad-exit=1 "${launcher[@]}" torchrun \
 status=0
 wait_for "$!" || status=$?
 
-# torchrun ends with 1 whatever the processes end with: whether to go on later is known from the signal.
+# torchrun ends with 1 whatever the status of its processes: only the signal says whether to resume later.
 if [[ -n $stopped && $status -ne 0 ]] && can_go_on "$1" "$2"; then
     echo "stopped; back into the queue"
     scontrol requeue "$SLURM_JOB_ID"

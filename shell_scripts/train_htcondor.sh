@@ -3,9 +3,9 @@
 #
 # usage: train_htcondor.sh WORKSPACE PROJECT [HOURS]
 #
-# One process for each GPU that HTCondor gives the job. When HTCondor takes the machine away (TERM), and after HOURS, the
-# training saves its state, and this script ends with status 85: train_htcondor.sub lets such a job stay in the queue,
-# and started again it goes on. HOURS is for pools that end jobs after a while: give a little less.
+# The training runs one process per GPU of the job. When HTCondor evicts the job (TERM), and after HOURS, the training
+# saves its state and this script ends with status 85. train_htcondor.sub keeps such a job in the queue, and the training
+# resumes when the job starts again. HOURS is for pools with a time limit: give a little less.
 set -euo pipefail
 # shellcheck source=shell_scripts/common.sh
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
@@ -19,8 +19,8 @@ fi
 mark=$(trained_mark "$1" "$2" "htcondor_${PHAZE_EE_JOB:-}")
 finish_trained "$mark" "$1" "$2"
 
-IFS=, read -ra gpus <<<"${CUDA_VISIBLE_DEVICES:-none}" # HTCondor names those of the job in it
-# phaze_ee_command without its last word is what runs programs of the environment: "uv run …", or nothing.
+IFS=, read -ra gpus <<<"${CUDA_VISIBLE_DEVICES:-none}" # HTCondor lists the GPUs of the job here
+# phaze_ee_command without its last word runs programs of the environment: "uv run …", or nothing.
 launcher=("${phaze_ee_command[@]::${#phaze_ee_command[@]}-1}")
 export TORCH_ELASTIC_SHUTDOWN_TIMEOUT=90 # seconds in which the processes may save their state
 "${launcher[@]}" torchrun --standalone --nproc_per_node="${#gpus[@]}" -m phaze_ee -m train -p "$1" "$2" &
@@ -37,10 +37,10 @@ wait_for "$training" || status=$?
 trap - TERM USR1
 [[ -z $clock ]] || kill "$clock" 2>/dev/null || true
 
-# torchrun ends with 1 whatever the processes end with: whether to go on later is known from the signal.
+# torchrun ends with 1 whatever the status of its processes: only the signal says whether to resume later.
 if [[ -n $stopped && $status -ne 0 ]] && can_go_on "$1" "$2"; then
     exit 85
 fi
 [[ $status -eq 0 ]] || exit "$status"
-[[ -z ${PHAZE_EE_JOB:-} ]] || mark_trained "$mark" # without a job it was started by hand
+[[ -z ${PHAZE_EE_JOB:-} ]] || mark_trained "$mark" # without a job, it was started by hand
 phaze_ee -m chain -p "$1" "$2" -o evaluate_benchmark_plot

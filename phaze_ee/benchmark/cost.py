@@ -1,4 +1,11 @@
-"""The cost of each exit of a tagger: multiply-accumulates and parameters."""
+"""The cost of each exit of a tagger: multiply-accumulates and parameters.
+
+There are two counts of MACs. That of weaver adds normalisations and activations, and omits the neighbour search and
+attention. The exact one is ``torch.utils.flop_counter`` over the walk itself, with attention in its unfused form,
+which the counter sees. ParticleNet searches neighbours in feature space from block 1 on; this is part of the count.
+At 128 particles and 19 inputs, the exits of the default ParticleNet cost 21.95, 124.71 and 533.66 M MACs, and the
+full model 533.72 M.
+"""
 
 import copy
 from collections.abc import Sequence

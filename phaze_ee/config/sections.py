@@ -1,7 +1,5 @@
 """The options of a configuration, in sections: the type, the default and the meaning of each."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -9,18 +7,16 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
-    GetCoreSchemaHandler,
-    GetJsonSchemaHandler,
     NonNegativeFloat,
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
     model_validator,
 )
-from pydantic_core import CoreSchema, core_schema
 
+from phaze_ee.config.part_names import ExitLossStrategy, LinkName, ModelName, ScoreName
 from phaze_ee.errors import UsageError
-from phaze_ee.registry import REGISTERED, known_names, loss_strategies, unknown
+from phaze_ee.registry import REGISTERED
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 LearningRate = Annotated[float, Field(gt=0, le=1e30)]  # a step is still a number in single precision
@@ -40,41 +36,6 @@ ConvParams = Annotated[tuple[PositiveInt, Channels], Field(strict=False)]
 FcParams = Annotated[tuple[PositiveInt, Fraction], Field(strict=False)]
 HeadNames = Annotated[list[str], Field(strict=False)]
 ExitStage = NonNegativeInt | Literal["input"]
-
-
-@dataclass(frozen=True)
-class NameOf:
-    """Marks an option whose value is the name of a part, of the package or registered by the user.
-
-    A name is looked up when the option is validated, after the configuration and its plug-ins have run.
-
-    Attributes:
-        option: the option, in the message about an unknown name.
-        known: returns the names that may be chosen.
-    """
-
-    option: str
-    known: Callable[[], list[str]]
-
-    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        return core_schema.no_info_after_validator_function(self.check, handler(source))
-
-    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        return {"enum": self.known()}
-
-    def check(self, name: str) -> str:
-        """Return a known name; raise ValueError otherwise."""
-        if name not in self.known():
-            raise ValueError(unknown(self.option, name, self.known()))
-        return name
-
-
-ModelName = Annotated[str, NameOf("model_name", lambda: known_names("model_name"))]
-LinkName = Annotated[str, NameOf("exit_link", lambda: known_names("exit_link"))]
-ScoreName = Annotated[
-    str, NameOf("exit_score", lambda: [name for name in known_names("exit_score") if name != "fixed"])
-]
-ExitLossStrategy = Annotated[str, NameOf("exit_loss_strategy", loss_strategies)]
 
 
 class NetworkOptions(Section):

@@ -74,7 +74,7 @@ def check_expression(text: str, where: str) -> None:
         remedy = (
             f"write {refused.instead}"
             if refused.instead
-            else "docs/SECURITY.md lists what is, and how to free a data config of your own"
+            else "docs/SECURITY.md lists what is, and how to allow more in a data config of your own"
         )
         raise DataError(f"{where} uses {refused}, which is not allowed; {remedy}: {_short(text)}") from None
 

@@ -17,11 +17,13 @@ from weaver.utils.data.preprocess import _build_weights
 from weaver.utils.data.tools import _fused_pad_and_stack
 from weaver.utils.dataset import _finalize_inputs
 
+from phaze_ee.compiled import without_extensions
 from phaze_ee.data.jet_columns import InputLayout, JetColumns
 from phaze_ee.data.schema import DataSchema
 from phaze_ee.data.table import (
     ROW,
     Span,
+    check_complete,
     check_finite,
     check_lengths,
     check_one_per_jet,
@@ -130,12 +132,14 @@ class RowReader:
 
     def _checked_inputs(self, table: ak.Array, path: Path) -> "_Lists | None":
         """Check the variables of the inputs; return their content, or None where they are no lists in memory."""
-        names = list(self.config.preprocess_params)
-        lists = _lists(table, names)
+        params = self.config.preprocess_params
+        lists = _lists(table, list(params))
         if lists is None:
-            check_lengths(table, names, path)
-        for name, params in self.config.preprocess_params.items():
-            check_finite(table, name, path, params["length"])
+            check_lengths(table, list(params), path)
+        for name, own in params.items():
+            check_finite(table, name, path, own["length"])
+        if lists is None:
+            check_complete(table, [name for name, own in params.items() if own["pad_mode"] == "wrap"], path)
         return lists
 
     def survey(self, span: Span) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
@@ -261,7 +265,8 @@ def _prepared(lists: _Lists, config: DataConfig, group: str) -> Float[np.ndarray
     count = int(lists.offsets[-1])
     one_jet = {name: ak.unflatten(lists.values_V[name], [count]) for name in names}
     params = {name: {**config.preprocess_params[name], "length": count, "pad_mode": "constant"} for name in names}
-    prepared_CV: Float[np.ndarray, "C V"] = _fused_pad_and_stack(one_jet, names, params)[0]
+    with without_extensions():
+        prepared_CV: Float[np.ndarray, "C V"] = _fused_pad_and_stack(one_jet, names, params)[0]
     return prepared_CV
 
 

@@ -1,4 +1,8 @@
-"""Reading files span by span, in this process or in worker processes, in any order."""
+"""Reading files span by span, in this process or in worker processes, in any order.
+
+The size and the time of change of a file are compared after each read, so that a file that changes while it is in use
+is an error and not a mixture of two.
+"""
 
 import logging
 import multiprocessing

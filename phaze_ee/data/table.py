@@ -161,9 +161,24 @@ def check_lengths(table: ak.Array, names: Sequence[str], path: Path) -> None:
         usual = mode(counts)
         name, count = next(pair for pair in zip(names, counts, strict=True) if pair[1] != usual)
         raise DataError(
-            f"{path} row {table[ROW][first]}: {name} has {count} numbers, other inputs have {usual}; correct the file "
-            "or the expression"
+            f"{path} row {table[ROW][first]}: {name} has {max(count, 0)} numbers, other inputs have {usual}; correct "
+            "the file or the expression"
         )
+
+
+def check_complete(table: ak.Array, names: Iterable[str], path: Path) -> None:
+    """Refuse inputs with missing numbers (None). weaver fills them where the padding is constant, but not with wrap.
+
+    Raises:
+        DataError: naming variable, file and the first row with a missing number.
+    """
+    for name in names:
+        missing_N = ak.to_numpy(ak.any(ak.is_none(table[name], axis=1), axis=1))
+        if missing_N.any():
+            raise DataError(
+                f"{path} row {table[ROW][int(np.argmax(missing_N))]}: {name} misses a number, and its pad_mode is "
+                "wrap; fill it by ak.fill_none"
+            )
 
 
 def check_one_per_jet(table: ak.Array, name: str, path: Path) -> None:

@@ -7,14 +7,14 @@ import awkward as ak
 import numpy as np
 from weaver.utils.data.tools import _fused_pad_and_stack
 
+from phaze_ee.compiled import without_extensions
 from phaze_ee.data.jet_columns import interleave
 
-for pad_mode in ("wrap", "constant"):
-    _fused_pad_and_stack(
-        {"x": ak.Array([[1.0]])},
-        ["x"],
-        {"x": {"length": 1, "pad_mode": pad_mode, "center": None, "scale": 1, "min": -5, "max": 5, "pad_value": 0}},
-    )
+PARAMETERS = {"length": 1, "center": None, "scale": 1, "min": -5, "max": 5, "pad_value": 0}
+
+with without_extensions():
+    for pad_mode in ("wrap", "constant"):
+        _fused_pad_and_stack({"x": ak.Array([[1.0]])}, ["x"], {"x": {**PARAMETERS, "pad_mode": pad_mode}})
 
 row_1 = np.zeros(1, dtype=np.float32)
 from_file_1 = np.frombuffer(bytes(4), dtype=np.float32)  # read-only, which numba compiles separately

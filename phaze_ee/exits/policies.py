@@ -1,4 +1,8 @@
-"""Exit policies: when a jet leaves. A score of the answers so far, and a threshold at every exit."""
+"""Exit policies: when a jet leaves. A score of the answers so far, and a threshold at every exit.
+
+A policy sees the logits of all exits so far, stacked, and keeps no state. So it can ask whether exits agree, and on
+stored logits it decides as it does in the engine.
+"""
 
 import math
 from abc import ABC, abstractmethod

@@ -1,4 +1,8 @@
-"""Checkpoints, from which a tagger is rebuilt, and weights that weaver wrote."""
+"""Checkpoints, from which a tagger is rebuilt, and weights that weaver wrote.
+
+A checkpoint rebuilds its network, not the configuration: what changed in the configuration since the training has no
+effect on evaluation.
+"""
 
 import hashlib
 import io

@@ -1,4 +1,4 @@
-"""Mode compare: several projects of a workspace in one figure and one table."""
+"""Mode compare: figures and a table of several projects of a workspace."""
 
 import csv
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ _SUMMARY_COLUMNS = ("project", "exit", "accuracy", "accuracy_error", "roc_auc", 
 
 
 def run(session: Session) -> None:
-    """Compare ``--projects`` (default: all judged ones of the workspace); the project of ``-p`` plays no part."""
+    """Compare ``--projects``, by default all with results in the workspace. The project of ``-p`` is not used."""
     workspace = session.project
     names = list(dict.fromkeys(session.request.projects)) or _judged_projects(workspace)
     projects = [read_project_results(existing_project(workspace.workspace, name)) for name in names]
@@ -31,7 +31,7 @@ def run(session: Session) -> None:
 
 
 def _judged_projects(workspace: Project) -> list[str]:
-    """Return the projects that have both results, and tell which have only one of them.
+    """Return the projects that have both results, and print those that have only one.
 
     Raises:
         UsageError: there is none.

@@ -25,87 +25,8 @@ from phaze_ee.results.training import TrainingHistory
 from phaze_ee.workspace import Project, existing_project
 
 
-def read_project_results(project: Project) -> ProjectResults:
-    """Read both results of a project.
-
-    Raises:
-        UsageError: one is missing or unreadable, or the two were made with different models.
-    """
-    for mode, path in (("evaluate", project.evaluation_results), ("benchmark", project.benchmark_results)):
-        if not path.is_file():
-            raise UsageError(f"project {project} has no {path.name} yet; run {_command(mode, project)}")
-    evaluation = EvaluationResults.read(project.evaluation_results, made_by="evaluate")
-    benchmark = BenchmarkResults.read(project.benchmark_results, made_by="benchmark")
-    if evaluation.model_hash != benchmark.model_hash or list(evaluation.exits) != list(benchmark.exits):
-        raise UsageError(
-            f"project {project}: evaluation_results.json and benchmark_results.json were made with different models; "
-            f"run {_command('chain', project)} -o evaluate_benchmark"
-        )
-    return ProjectResults(project.name, evaluation, benchmark)
-
-
-def check_classes(projects: Sequence[ProjectResults]) -> None:
-    """Check that accuracies mean the same.
-
-    Raises:
-        UsageError: two projects tell apart different classes.
-    """
-    first = projects[0]
-    for other in projects[1:]:
-        if set(other.evaluation.classes) != set(first.evaluation.classes):
-            raise UsageError(
-                f"projects {first.name} and {other.name} cannot be compared: they tell apart different classes "
-                f"({len(first.evaluation.classes)} and {len(other.evaluation.classes)}); choose others in --projects"
-            )
-
-
-def read_dynamic_results(project: Project, results: ProjectResults) -> DynamicResults | None:
-    """Read the judged exit policy of a project; None without one, and with a note where it is of another model.
-
-    Raises:
-        UsageError: it is unreadable.
-    """
-    if not project.dynamic_results.is_file():
-        return None
-    dynamic = DynamicResults.read(project.dynamic_results, made_by="evaluate")
-    command = f"{_command('chain', project)} -o calibrate_evaluate_benchmark_plot"
-    return (
-        dynamic
-        if _is_of_model(dynamic, results, f"the exit policy, for {project.dynamic_results.name}", command)
-        else None
-    )
-
-
-def read_ood_results(project: Project, results: ProjectResults) -> OODResults | None:
-    """Read how well exits notice other jets; None where it was not asked, and with a note if of another model.
-
-    Raises:
-        UsageError: it is unreadable.
-    """
-    if not project.ood_results.is_file():
-        return None
-    ood = OODResults.read(project.ood_results, made_by="evaluate")
-    command = f"{_command('evaluate', project)} --ood FILES"
-    return ood if _is_of_model(ood, results, f"jets of another kind, for {project.ood_results.name}", command) else None
-
-
-def _is_of_model(found: DynamicResults | OODResults, results: ProjectResults, what: str, command: str) -> bool:
-    """Return whether a result is of the evaluated model; say what is not drawn and how to make it anew if not."""
-    evaluation = results.evaluation
-    if found.model_hash == evaluation.model_hash and list(found.exits) == list(evaluation.exits):
-        return True
-    console.print(
-        f"Not drawn: {what} was made with another model than evaluation_results.json; run {command}", soft_wrap=True
-    )
-    return False
-
-
-def _command(mode: str, project: Project) -> str:
-    return f"phaze_ee -m {mode} -p {project.workspace} {project.name}"
-
-
 def run(session: Session) -> None:
-    """Draw the project's results, as PNG and PDF, under output/plots."""
+    """Draw the results of the project in output/plots, as PNG and PDF."""
     project = session.request.existing_project
     results = read_project_results(project)
     figures = {
@@ -135,15 +56,15 @@ def performance_figures(results: ProjectResults) -> dict[str, Drawing]:
 
 
 def policy_figures(project: Project, results: ProjectResults, rivals: Sequence[str]) -> dict[str, Drawing]:
-    """Return the figures of the judged exit policy by the names of their files; none where there is no policy.
+    """Return the figures of the exit policy by the names of their files; none without a policy.
 
     Args:
         project: the project.
         results: its evaluation and benchmark.
-        rivals: projects of the same workspace, whose full models are drawn as static points.
+        rivals: projects of the same workspace. Their full models are drawn as points.
 
     Raises:
-        UsageError: a result is missing or of another model, or a rival tells apart other classes.
+        UsageError: a result is missing or of another model, or a rival has other classes.
     """
     dynamic = read_dynamic_results(project, results)
     if dynamic is None:
@@ -163,13 +84,13 @@ def policy_figures(project: Project, results: ProjectResults, rivals: Sequence[s
 
 
 def ood_figures(project: Project, results: ProjectResults) -> dict[str, Drawing]:
-    """Return how well exits notice jets of another kind, by the names of the files; none where it was not asked."""
+    """Return how well exits notice jets of another kind, by the names of the files; none without OOD results."""
     ood = read_ood_results(project, results)
     return {} if ood is None else {"auroc": partial(ood_auroc_figure, ood), "scores": partial(ood_scores_figure, ood)}
 
 
 def training_figures(project: Project) -> dict[str, Drawing]:
-    """Return the training curves by the names of their files; none where the project was not trained."""
+    """Return the training curves by the names of their files; none if the project was not trained here."""
     if not project.training_history.is_file():
         return {}
     history = TrainingHistory.read(project.training_history, made_by="train")
@@ -194,3 +115,80 @@ def _has_roc_curves(evaluation: EvaluationResults) -> bool:
 
 def _in_folder(folder: str, figures: dict[str, Drawing]) -> dict[str, Drawing]:
     return {f"{folder}/{name}": figure for name, figure in figures.items()}
+
+
+def read_project_results(project: Project) -> ProjectResults:
+    """Return the evaluation and the benchmark of a project.
+
+    Raises:
+        UsageError: one is missing or unreadable, or the two were made with different models.
+    """
+    for mode, path in (("evaluate", project.evaluation_results), ("benchmark", project.benchmark_results)):
+        if not path.is_file():
+            raise UsageError(f"project {project} has no {path.name} yet; run {_command(mode, project)}")
+    evaluation = EvaluationResults.read(project.evaluation_results, made_by="evaluate")
+    benchmark = BenchmarkResults.read(project.benchmark_results, made_by="benchmark")
+    if evaluation.model_hash != benchmark.model_hash or list(evaluation.exits) != list(benchmark.exits):
+        raise UsageError(
+            f"project {project}: evaluation_results.json and benchmark_results.json were made with different models; "
+            f"run {_command('chain', project)} -o evaluate_benchmark"
+        )
+    return ProjectResults(project.name, evaluation, benchmark)
+
+
+def check_classes(projects: Sequence[ProjectResults]) -> None:
+    """Check that the accuracies of projects can be compared.
+
+    Raises:
+        UsageError: two projects have different classes.
+    """
+    first = projects[0]
+    for other in projects[1:]:
+        if set(other.evaluation.classes) != set(first.evaluation.classes):
+            raise UsageError(
+                f"projects {first.name} and {other.name} cannot be compared: they have different classes "
+                f"({len(first.evaluation.classes)} and {len(other.evaluation.classes)}); choose others in --projects"
+            )
+
+
+def read_dynamic_results(project: Project, results: ProjectResults) -> DynamicResults | None:
+    """Return the evaluation of the exit policy; None without one, and with a note if it is of another model.
+
+    Raises:
+        UsageError: the file cannot be read.
+    """
+    if not project.dynamic_results.is_file():
+        return None
+    dynamic = DynamicResults.read(project.dynamic_results, made_by="evaluate")
+    command = f"{_command('chain', project)} -o calibrate_evaluate_benchmark_plot"
+    return (
+        dynamic
+        if _is_of_model(dynamic, results, f"the exit policy, for {project.dynamic_results.name}", command)
+        else None
+    )
+
+
+def read_ood_results(project: Project, results: ProjectResults) -> OODResults | None:
+    """Return how well exits notice other jets; None without it, and with a note if it is of another model.
+
+    Raises:
+        UsageError: the file cannot be read.
+    """
+    if not project.ood_results.is_file():
+        return None
+    ood = OODResults.read(project.ood_results, made_by="evaluate")
+    command = f"{_command('evaluate', project)} --ood FILES"
+    return ood if _is_of_model(ood, results, f"jets of another kind, for {project.ood_results.name}", command) else None
+
+
+def _is_of_model(found: DynamicResults | OODResults, results: ProjectResults, what: str, command: str) -> bool:
+    """Return whether a result is of the evaluated model. If not, say what is not drawn and how to make it."""
+    evaluation = results.evaluation
+    if found.model_hash == evaluation.model_hash and list(found.exits) == list(evaluation.exits):
+        return True
+    say(f"Not drawn: {what} was made with another model than evaluation_results.json; run {command}")
+    return False
+
+
+def _command(mode: str, project: Project) -> str:
+    return f"phaze_ee -m {mode} -p {project.workspace} {project.name}"

@@ -1,4 +1,8 @@
-"""The project of a trial: the configuration of the base project, with the drawn values and copies of its files."""
+"""The project of a trial: the configuration of the base project, with the drawn values and copies of its files.
+
+All options are written out, not imported from the base project, so that a trial means the same after the base was
+edited.
+"""
 
 import shutil
 import textwrap

@@ -35,9 +35,9 @@ from phaze_ee.training.optim import AveragedWeights
 from phaze_ee.training.resume import AtomicCheckpoints, ResumePoint, ResumePoints, forget
 from phaze_ee.types import JetBatch
 
-# The sections whose options change the result, and the options among them that do not.
+# The sections whose options change the result, and the options among them that do not; of plug-ins, the content counts.
 _DECIDING = (DataOptions, NetworkOptions, ExitOptions, TrainingOptions)
-_HARMLESS = {"test_files", "background", "plugins"}  # of plug-ins, the content counts
+_HARMLESS = {"test_files", "background", "plugins", "trust_expressions"}
 _PACKAGES = ("phaze-ee", "torch", "lightning", "weaver-core", "numpy")
 
 

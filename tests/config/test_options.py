@@ -56,6 +56,7 @@ BEYOND_CONTRACT: dict[str, Any] = {
     "accumulate_batches": 4,
     "resume_interval": 100,
     "plugins": ["my_heads.py"],
+    "trust_expressions": True,
     "model_name": "ParticleTransformer",
     "network_options": {"num_layers": 4},
     "seed": 7,

@@ -202,6 +202,19 @@ def test_inputs_have_the_same_lengths(tmp_path: Path) -> None:
         read(path, schema(selection="jet_index > 11"))
 
 
+def test_missing_numbers_are_refused_where_weaver_cannot_fill_them(tmp_path: Path) -> None:
+    path = write_root(tmp_path / "jets.root", jet_columns(20))
+    variables = {**OPTIONS["new_variables"], "part_e_log": "ak.mask(part_px, jet_index != 7)"}
+    with pytest.raises(DataError, match="row 7: part_e_log has 0 numbers, other inputs have "):
+        read(path, schema(new_variables=variables))
+    variables["part_e_log"] = "ak.mask(part_px, (part_px == 0) | (jet_index != 7))"
+    with pytest.raises(DataError, match="row 7: part_e_log misses a number, and its pad_mode is wrap; fill it"):
+        read(path, schema(new_variables=variables))
+    features = {**OPTIONS["inputs"]["pf_features"], "pad_mode": "constant"}
+    batch = read(path, schema(new_variables=variables, inputs={**OPTIONS["inputs"], "pf_features": features}))
+    assert (batch.inputs.padded().features[7, 1] == 0).all()
+
+
 @pytest.mark.parametrize("formula", ["part_px * 1j", "'text'", "ak.zip({'a': part_px, 'b': part_px})"])
 def test_an_input_is_a_real_number(formula: str, tmp_path: Path) -> None:
     path = write_root(tmp_path / "jets.root", jet_columns(20))

@@ -14,9 +14,10 @@ import torch
 import uproot
 
 from phaze_ee.cli import main
+from phaze_ee.engine.engine import Engine
 from phaze_ee.workspace import Project
 from tests.end_to_end.command import digest, edit, fails
-from tests.jets import small_weaver_network
+from tests.jets import random_jets, small_tagger, small_weaver_network
 from tests.modes.two_class_project import make_project, save_best_model, write_jets
 
 SMALL = ("-p", "Tops", "small")
@@ -281,7 +282,9 @@ def test_a_chain_stops_at_the_first_failure(project: Project, folder: Path, caps
     ],
 )
 def test_a_full_disk(project: Project, capsys: Capture, mode: str, size: int, name: str) -> None:
-    importlib.import_module("phaze_ee.data.warm_up")  # weaver's compiled padding writes to a cache of its own, once
+    # Compiled loops, weaver's and ours, write to a cache of their own, once.
+    importlib.import_module("phaze_ee.data.warm_up")
+    Engine(small_tagger().float())(random_jets([20, 3], dtype=torch.float32))
     (project.root / name).parent.mkdir(exist_ok=True)
     (project.root / name).write_text("of an earlier run", encoding="utf-8")
     with unchanged(project.root), disk_takes(size):

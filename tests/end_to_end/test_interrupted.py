@@ -196,8 +196,8 @@ def test_fresh_asks_and_needs_somebody_to_ask(project: Project, uninterrupted: P
         patch.setattr(sys, "stdin", nobody)
         text = fails(capsys, 2, *TRAIN, "--fresh")
     assert text == (
-        "--fresh would discard the interrupted training of Tops/small (epoch 2, batch 3), and nobody is there to be "
-        "asked; add --yes"
+        "--fresh would discard the interrupted training of Tops/small (epoch 2, batch 3), and there is no terminal to "
+        "ask in; add --yes"
     )
     assert main([*TRAIN, "--fresh", "--yes"]) == 0
     assert "Going on" not in capsys.readouterr().out
@@ -226,7 +226,7 @@ def test_fresh_heeds_the_answer_at_a_terminal(
     printed = capsys.readouterr()
     assert "Discard the interrupted training of Tops/small (epoch 2, batch 3)?" in " ".join(printed.out.split())
     if status:
-        assert "nothing was changed; without --fresh, the training of Tops/small goes on" in printed.err
+        assert "nothing was changed; without --fresh, the training of Tops/small resumes" in printed.err
         assert digest(project.models) == before
     else:
         assert "Going on" not in printed.out

@@ -106,7 +106,7 @@ BAD: dict[str, tuple[Callable[[], Any], str]] = {
     "extra": (lambda: {**weaver_weights(), "mod.more": torch.ones(2)}, "mod.more is not in this network"),
     "width": (lambda: weaver_weights(input_dims=5), "takes 5 features of a particle"),
     "classes": (lambda: weaver_weights(num_classes=3), "mod.fc.1.weight has shape (3, 16), here (10, 16)"),
-    "no tensor": (lambda: {**weaver_weights(), "mod.fc.1.weight": 3}, "mod.fc.1.weight has shape None"),
+    "no tensor": (lambda: {**weaver_weights(), "mod.fc.1.weight": 3}, "mod.fc.1.weight has shape none"),
     "numbers as names": (lambda: {1: torch.ones(1)}, "holds no weights"),
     "a module": (lambda: torch.nn.Linear(1, 1), "holds objects other than tensors"),
     "a tensor": (lambda: torch.ones(3), "holds no weights"),

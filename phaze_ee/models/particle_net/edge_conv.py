@@ -1,4 +1,11 @@
-"""An EdgeConv block on particles stored without padding, for inference."""
+"""An EdgeConv block on particles stored without padding, for inference.
+
+Products with zeros are left out. After the ReLU of an edge layer, 20 to 30 % of the numbers of a trained network are
+positive. Rows that store only these are the bags of ``torch.nn.functional.embedding_bag``, which FBGEMM multiplies
+1.3 to 2 times as fast as a dense product at that share (``benchmarks/sparse.py``). The product is dense if more
+numbers are positive, in float64, on a GPU, and where torch has no FBGEMM (ARM). The MACs of a network count products
+with zeros too.
+"""
 
 import threading
 from collections.abc import Iterator
