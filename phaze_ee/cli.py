@@ -53,7 +53,7 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         hint = f"phaze_ee {self.usage_of}--help shows the usage"
-        self.exit(UsageError.exit_status, f"{self.prog}: error: {message}; {hint}\n")
+        self.exit(UsageError.exit_status, f"{self.prog}: error: {shortened(' '.join(message.split()))}; {hint}\n")
 
 
 class _OneMode(argparse.Action):

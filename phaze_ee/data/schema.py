@@ -15,6 +15,7 @@ from weaver.utils.data.config import DataConfig
 from weaver.utils.data.preprocess import AutoStandardizer, WeightMaker
 
 from phaze_ee.data.sources import open_source
+from phaze_ee.data.stamps import unchanged
 from phaze_ee.data.table import Span, check_finite, selected_table
 from phaze_ee.data.weaver_yaml import check_options, read_options, texts_in
 from phaze_ee.errors import DataError, UsageError
@@ -123,11 +124,13 @@ class DataSchema:
         """Return the schema with automatic standardisation and reweighting computed from the training files.
 
         Raises:
-            DataError: a file cannot be used.
+            DataError: a file cannot be used, or changes meanwhile.
         """
         if not (self.needs_standardisation or self.needs_reweighting):
             return self
-        return type(self)(resolved_options(self.options, self.weaver, train_files), trusted=self.trusted)
+        with unchanged(train_files):
+            resolved = resolved_options(self.options, self.weaver, train_files)
+        return type(self)(resolved, trusted=self.trusted)
 
     def with_observers(self, names: Sequence[str]) -> "DataSchema":
         """Return the schema with other observers.

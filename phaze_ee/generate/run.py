@@ -13,7 +13,7 @@ from pathlib import Path
 from queue import Empty
 from typing import Any, Protocol
 
-from phaze_ee.atomic import replacing
+from phaze_ee.atomic import remove_abandoned, replacing
 from phaze_ee.errors import UsageError
 from phaze_ee.generate.options import GeneratorOptions, Progress
 from phaze_ee.generate.processes import PROCESSES
@@ -67,6 +67,7 @@ def generate_files(options: GeneratorOptions, report: Callable[[Progress], None]
     require_generator()
     tasks = plan(options)
     refuse_existing(tasks, options.overwrite)
+    remove_abandoned(options.output)
     earlier = _recorded_files(options.output / RECORD)
     report(Progress(0, sum(task.jets for task in tasks)))
     with _underlying_events(options):
@@ -210,7 +211,7 @@ def _recorded_files(path: Path) -> dict[str, Any]:
         return {}
     try:
         return dict(json.loads(path.read_text(encoding="utf-8"))["files"])
-    except (ValueError, KeyError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise UsageError(
             f"{path} is not a record of generated files ({error!r}); move it away and run again"
         ) from error

@@ -10,6 +10,7 @@ import h5py
 import pytest
 
 from phaze_ee.cli import main
+from phaze_ee.data import schema as data_schema
 from phaze_ee.data import stamps
 from phaze_ee.data.epochs import EpochPlan
 from phaze_ee.exits.policies import ThresholdPolicy
@@ -127,3 +128,29 @@ def test_a_file_that_changes_while_a_training_is_prepared(
 
     monkeypatch.setattr(EpochPlan, "make", then_touch)
     assert fails(capsys, 2, *TRAIN) == str(stamps.changed(tmp_path / "val.root"))
+
+
+def test_a_long_argument_is_cut(capsys: Capture) -> None:
+    with pytest.raises(SystemExit):
+        main([*TRAIN, "--" + "x" * 5000, "several\nlines"])
+    printed = capsys.readouterr().err
+    assert printed.count("\n") == 1
+    assert len(printed) < 700
+    assert printed.endswith("phaze_ee -m train --help shows the usage\n")
+
+
+def test_a_file_that_changes_while_a_network_without_training_is_prepared(
+    project: Project, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resolve = data_schema.resolved_options
+
+    def then_touch(*arguments: Any) -> Any:
+        os.utime(tmp_path / "val.root", (1, 1))
+        return resolve(*arguments)
+
+    text = (tmp_path / "two_classes.yaml").read_text().replace("method: manual", "method: auto")
+    (tmp_path / "two_classes.yaml").write_text(text)
+    monkeypatch.setattr(data_schema, "resolved_options", then_touch)
+    configure(project, f"c.init_from = {str(shutil.copy(project.best_model, tmp_path / 'weights.pt'))!r}")
+    project.best_model.unlink()
+    assert fails(capsys, 2, "-m", "evaluate", *SMALL) == str(stamps.changed(tmp_path / "val.root"))

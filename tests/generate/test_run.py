@@ -89,8 +89,9 @@ def test_fast_mode_overlays_and_overwrites(tmp_path: Path, monkeypatch: pytest.M
     assert {path.name for path in tmp_path.iterdir()} == {"HToBB_000.root", "generation.json"}
 
 
-def test_broken_record_is_named(tmp_path: Path) -> None:
-    (tmp_path / "generation.json").write_text("not JSON")
+@pytest.mark.parametrize("text", ["not JSON", "[]", '{"files": 5}', "[" * 100_000])
+def test_broken_record_is_named(tmp_path: Path, text: str) -> None:
+    (tmp_path / "generation.json").write_text(text)
     with pytest.raises(UsageError, match=r"generation\.json is not a record"):
         generate_files(options(tmp_path), lambda _: None)
     assert [path.name for path in tmp_path.iterdir()] == ["generation.json"]
