@@ -52,5 +52,5 @@ def _described(holder: Path) -> str:
     try:
         found = json.loads(holder.read_text())
         return f"process {found['pid']} on {found['host']}"
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, LookupError, TypeError):
         return "which has only just started"

@@ -234,3 +234,18 @@ def test_a_jet_that_is_not_a_number_spoils_no_other() -> None:
         logits_NK = tagger(jets)[-1]
     assert logits_NK.isnan().all(dim=1).tolist() == [False, True, False]
     assert not logits_NK[[0, 2]].isnan().any()
+
+
+@pytest.mark.parametrize("block", range(3))
+@pytest.mark.parametrize("layer", range(2))
+@pytest.mark.parametrize("part", ["bias", "weight", "running_mean"])
+def test_nan_in_a_layer_reaches_the_answer(block: int, layer: int, part: str) -> None:
+    """The layers are wide enough for sparse products, which must not take NaN in all channels for zero."""
+    tagger = small_tagger(("input", 0, 1), conv_params=[(4, (32, 32))] * 3).float()
+    norms = tagger.architecture.mod.edge_convs[block].bns
+    getattr(norms[layer], part).data.fill_(torch.nan)
+    jets = random_jets([6, 9, 12], dtype=torch.float32)
+    with torch.no_grad():
+        wanted_ENK, found_ENK = tagger(jets), tagger.packed()(jets)
+    assert wanted_ENK[-1].isnan().all()
+    assert torch.equal(found_ENK.isnan(), wanted_ENK.isnan())
