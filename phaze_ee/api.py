@@ -1,4 +1,4 @@
-"""From a name or a file to a tagger that answers, for use in Python."""
+"""From a name or a file to a tagger ready for inference, for use in Python."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path

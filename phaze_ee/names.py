@@ -23,6 +23,11 @@ def quantity(number: int, noun: str) -> str:
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
+def short(value: object) -> str:
+    """Return a number with at most four digits, and anything else as text."""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
 def class_title(name: str) -> str:
     """Return ``label_Hbb`` as ``Hbb``."""
     return name.removeprefix("label_")

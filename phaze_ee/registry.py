@@ -182,7 +182,7 @@ def unknown_head(name: str) -> str | None:
     if link not in known_names("exit_link"):
         return unknown("exit_head", name)
     return (
-        f"exit_head {name!r} is no head but a way in which exits build on each other; set exit_link = {link!r}, and "
+        f"exit_head {name!r} is not a head but a link between exits; set exit_link = {link!r}, and "
         f"exit_head to one of {', '.join(known_names('exit_head'))}"
     )
 

@@ -1,15 +1,17 @@
-"""Ranks, ROC curves and the chi-square test, with numpy and torch.
+"""Ranks, ROC curves, the chi-square test and Pareto fronts.
 
 scikit-learn and scipy have them too, but take longer to import than the evaluation of a thousand jets.
 """
 
-from typing import NamedTuple, final
+from collections.abc import Callable, Iterable
+from typing import NamedTuple, TypeVar, final
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from jaxtyping import Bool, Float, Int
 
+from phaze_ee.shapes import Bool, Float, Int
+
+ItemT = TypeVar("ItemT")
 FloatArray = npt.NDArray[np.float64]
 
 
@@ -38,6 +40,8 @@ def chi_square(count_RC: Int[np.ndarray, "R C"], *, continuity: bool = False) ->
     if continuity and degrees == 1:
         distance_RC = np.maximum(distance_RC - 0.5, 0)
     statistic = float((distance_RC**2 / expected_RC).sum())
+    import torch
+
     halves = torch.tensor([degrees / 2, statistic / 2], dtype=torch.float64)
     return ChiSquare(statistic, degrees, float(torch.special.gammaincc(*halves)))
 
@@ -79,3 +83,12 @@ def roc_curve(positive_N: Bool[np.ndarray, " N"], score_N: Float[np.ndarray, " N
     bends = (np.diff(positives[1:], 2) != 0) | (np.diff(negatives[1:], 2) != 0)
     kept = np.concatenate([[True], [True], bends, [True]]) if len(positives) > 3 else np.ones(len(positives), bool)
     return RocPoints(negatives[kept] / negatives[-1], positives[kept] / positives[-1])
+
+
+def pareto_front(items: Iterable[ItemT], cost_and_risk: Callable[[ItemT], tuple[float, float]]) -> list[ItemT]:
+    """Return the items that no other beats in both cost and risk, by rising cost and falling risk."""
+    front: list[ItemT] = []
+    for item in sorted(items, key=cost_and_risk):
+        if not front or cost_and_risk(item)[1] < cost_and_risk(front[-1])[1]:
+            front.append(item)
+    return front

@@ -41,7 +41,7 @@ def measure_latency(
     """Measure the times of the engine if all jets leave at each exit, for the full model, and for policies.
 
     The measurements alternate batch by batch, so that disturbances affect all of them. Percentiles of large batches
-    come from few batches; :attr:`ExitLatency.batches` is their number.
+    come from few batches; :attr:`phaze_ee.results.benchmark.ExitLatency.batches` is their number.
 
     Args:
         tagger: in evaluation mode, in the form (packed or padded) to measure.

@@ -124,7 +124,7 @@ class ExitRules(NetworkOptions, ExitOptions, TrainingOptions):
         yield (
             (self.training_regime == "boosted") != (self.exit_link == "boosted"),
             f"exit_link = {self.exit_link!r} with training_regime = {self.training_regime!r}: boosted exits are "
-            "trained by the regime 'boosted', and it trains no others; set both to 'boosted', or none",
+            "trained by the regime 'boosted', which needs them; set both to 'boosted', or neither",
         )
         yield (
             self.exit_link != "independent" and 0 in self.beta_max,

@@ -1,4 +1,4 @@
-"""The names that expressions of a data configuration may use beside those of columns.
+"""The names that expressions of a data configuration may use in addition to the names of columns.
 
 They compute numbers from numbers. None of them reads or writes a file, runs code that it is given, or makes an array
 much larger than its arguments. None makes an array of Python objects from numbers, and only ``len`` gives a Python

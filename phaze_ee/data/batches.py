@@ -6,11 +6,11 @@ from typing import Protocol
 
 import numpy as np
 import torch
-from jaxtyping import Int
 from torch import Tensor
 
 from phaze_ee.data.epochs import GOLDEN_RATIO
 from phaze_ee.data.jet_columns import JetColumns
+from phaze_ee.shapes import Int
 from phaze_ee.types import JetBatch
 
 # Jets that are shuffled together: 20,000 jets of 40 particles and 26 variables take 83 MB, twice that while joined.

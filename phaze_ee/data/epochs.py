@@ -93,7 +93,7 @@ class EpochPlan:
         return sum(self.drawn)
 
     def order(self, rng: np.random.Generator) -> list[int]:
-        """Return the spans in a random order in which every stretch has its share of every file.
+        """Return the spans in a random order that mixes the files evenly.
 
         The spans of each file are shuffled and spread evenly over the epoch. Files that are next to each other in the
         list are often of one class, so their phases follow the golden ratio, which spreads neighbours evenly.

@@ -7,7 +7,8 @@ from glob import glob
 from pathlib import Path
 
 from phaze_ee.data.schema import DataSchema
-from phaze_ee.errors import DataError, UsageError, check_utf8
+from phaze_ee.data.stamps import known_stamp
+from phaze_ee.errors import UsageError, check_utf8
 from phaze_ee.workspace import search_roots
 
 
@@ -36,13 +37,8 @@ def fingerprint(files: Iterable[Path], schema: DataSchema) -> str:
     """
     digest = hashlib.sha256(json.dumps(schema.options, sort_keys=True).encode())
     for path in files:
-        try:
-            status = path.stat()
-        except OSError as error:
-            raise DataError(
-                f"data file {path} does not exist (any more); restore it or correct the file list"
-            ) from error
-        digest.update(f"\n{path.absolute()} {status.st_size} {status.st_mtime_ns}".encode())
+        size, changed = known_stamp(path)
+        digest.update(f"\n{path.absolute()} {size} {changed}".encode())
     return digest.hexdigest()
 
 

@@ -8,11 +8,11 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 import torch
-from jaxtyping import Float, Int
 from torch import Tensor
 
 from phaze_ee.compiled import compiled
 from phaze_ee.data.schema import DataSchema
+from phaze_ee.shapes import Float, Int
 from phaze_ee.types import JetBatch, JetInputs, Jets, LoadedJets, Padding, ragged_rows
 
 _PIECE = 8_192  # particles
@@ -70,7 +70,7 @@ class InputLayout:
 
 @dataclass(frozen=True)
 class JetColumns:
-    """Jets as the values of particles, with at most P particles each; taking some of the jets copies no particle.
+    """Jets stored as columns of particle values, with at most P particles each. Selecting jets copies no particle.
 
     The values are standardised and clipped: a matrix with one row per particle, or C arrays with one number per
     particle, as files have them. ``start_N`` is the first row of each jet. ``label_N`` is -1 where the class is

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Int
 from torch import Tensor
 
 from phaze_ee.data import batches
@@ -23,6 +22,7 @@ from phaze_ee.data.schema import DataSchema
 from phaze_ee.data.spans import SpanReader, split_into_spans
 from phaze_ee.data.stamps import changed, unchanged
 from phaze_ee.errors import DataError
+from phaze_ee.shapes import Int
 from phaze_ee.types import JetBatch
 
 logger = logging.getLogger(__name__)
@@ -81,7 +81,7 @@ class _InOrder:
 
 
 class TrainingLoader:
-    """Shuffled batches of jets; one walk is an epoch.
+    """Shuffled batches of jets; one pass is an epoch.
 
     Every jet comes exactly once per epoch, or as often as its weight says if the data configuration has weights. The
     batches depend on seed, epoch, rank and ``world_size`` alone, not on the number of workers. All ranks get equally

@@ -10,7 +10,6 @@ import awkward as ak
 import numpy as np
 import numpy.typing as npt
 import torch
-from jaxtyping import Float
 from weaver.utils.data.config import DataConfig
 from weaver.utils.data.eval_utils import _get_data_var_names
 from weaver.utils.data.preprocess import _build_weights
@@ -32,6 +31,7 @@ from phaze_ee.data.table import (
     selected_table,
 )
 from phaze_ee.errors import DataError
+from phaze_ee.shapes import Float
 
 
 @dataclass(frozen=True)
@@ -275,13 +275,13 @@ def _label(name: str, table: ak.Array, path: Path) -> npt.NDArray[np.generic]:
     numbers = isinstance(column, ak.Array | np.ndarray) and column.ndim == 1 and len(column) == len(table)
     values: npt.NDArray[np.generic] = ak.to_numpy(column) if numbers else np.array("")
     if values.dtype.kind not in "biuf":
-        raise DataError(f"{path}: label {name} is not one number a jet; correct the labels of the data config")
+        raise DataError(f"{path}: label {name} is not one number per jet; correct the labels of the data config")
     return values
 
 
 def _one_number_a_jet(column: ak.Array, name: str, path: Path) -> npt.NDArray[np.generic]:
     if column.ndim != 1 or column.fields:
-        raise DataError(f"{path}: observer {name} is not one number a jet; remove it from the data config")
+        raise DataError(f"{path}: observer {name} is not one number per jet; remove it from the data config")
     kind = column.type.content
     numbers = isinstance(kind, ak.types.NumpyType) and np.dtype(kind.primitive).kind in "biuf"
     if not numbers:

@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow
 import uproot
 
+from phaze_ee.data.stamps import missing
 from phaze_ee.errors import DataError, is_out_of_memory
 
 # What the libraries raise on missing, truncated or damaged files: errors of their own that derive from Exception alone,
@@ -213,7 +214,7 @@ def open_source(path: Path, treename: str | None = None) -> Iterator[Source]:
     if kind is None:
         raise DataError(f"{path} is not a data file: its name must end in {', '.join(SOURCES)}")
     if not path.is_file():
-        raise DataError(f"data file {path} does not exist (any more); restore it or correct the file list")
+        raise missing(path)
     try:
         with ExitStack() as stack:
             yield kind(path, treename, stack)

@@ -6,16 +6,33 @@ from pathlib import Path
 
 from phaze_ee.errors import DataError
 
-Stamp = tuple[int, int] | None
+Stamp = tuple[int, int] | None  # size and modification time
 
 
 def stamp(path: Path) -> Stamp:
-    """Return size and time of change of a file; None if it is not there."""
+    """Return size and modification time of a file; None if it does not exist."""
     try:
         status = path.stat()
     except OSError:
         return None
     return status.st_size, status.st_mtime_ns
+
+
+def known_stamp(path: Path) -> tuple[int, int]:
+    """Return the stamp of a file that must exist.
+
+    Raises:
+        DataError: the file does not exist.
+    """
+    found = stamp(path)
+    if found is None:
+        raise missing(path)
+    return found
+
+
+def missing(path: Path) -> DataError:
+    """Return the error for a file that does not exist."""
+    return DataError(f"data file {path} does not exist (any more); restore it or correct the file list")
 
 
 def stamps(paths: Iterable[Path]) -> Mapping[Path, Stamp]:

@@ -176,7 +176,7 @@ def check_complete(table: ak.Array, names: Iterable[str], path: Path) -> None:
         missing_N = ak.to_numpy(ak.any(ak.is_none(table[name], axis=1), axis=1))
         if missing_N.any():
             raise DataError(
-                f"{path} row {table[ROW][int(np.argmax(missing_N))]}: {name} misses a number, and its pad_mode is "
+                f"{path} row {table[ROW][int(np.argmax(missing_N))]}: {name} has no value, and its pad_mode is "
                 "wrap; fill it by ak.fill_none"
             )
 

@@ -93,10 +93,10 @@ def read_options(path: Path) -> dict[str, Any]:
     """
     try:
         if path.stat().st_size > _MOST_BYTES:
-            raise DataError(f"data config {path} has more than {_MOST_BYTES:,} bytes; is it one?")
+            raise DataError(f"data config {path} has more than {_MOST_BYTES:,} bytes; is this really a data config?")
         options = yaml.safe_load(path.read_text(encoding="utf-8"))
         if not _is_small(options):
-            raise DataError(f"data config {path} has more than {_MOST_VALUES:,} values; are its aliases right?")
+            raise DataError(f"data config {path} has more than {_MOST_VALUES:,} values; check its YAML aliases")
     except (OSError, ValueError) as error:
         raise DataError(f"cannot read data config {path}: {error}") from error
     except RecursionError as error:
@@ -168,7 +168,7 @@ def _check_variables(origin: str, variables: Sequence[str | list[Any]], paramete
         if not isinstance(name, str):
             raise DataError(f"{origin}: {name!r} is not the name of a variable")
         if parameters is not None and name not in parameters:  # weaver takes all parameters from there, or none
-            raise DataError(f"{origin}: preprocess.params says nothing of {name}; add it, or remove params")
+            raise DataError(f"{origin}: preprocess.params has no entry for {name}; add it, or remove params")
         try:
             _Standardisation.model_validate({**_DEFAULTS, **dict(zip(_DEFAULTS, given, strict=False))})
         except ValidationError as error:

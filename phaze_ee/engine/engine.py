@@ -34,7 +34,7 @@ class Engine:
 
     Jets go through the tagger in chunks. They are dealt out by multiplicity, so that all chunks cost about the same;
     for a network that pads to its longest jet, a chunk has jets of similar length. Threads work on different chunks,
-    and help with the edges of another thread's chunk when no chunk is left (:mod:`phaze_ee.models.threads`).
+    and share the edge computation of another thread's chunk when no chunk is left (:mod:`phaze_ee.models.threads`).
 
     Args:
         tagger: the tagger, in evaluation mode.

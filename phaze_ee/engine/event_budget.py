@@ -61,7 +61,7 @@ class EventBudget:
 
 @final
 class BudgetReport(Record):
-    """How events fared with a budget: in ``cut`` it made jets leave early, ``exceeded`` spent more than it.
+    """Counts of events with a budget: ``cut`` had jets that it made leave early, ``exceeded`` spent more than it.
 
     ``exceeded`` counts events whose first exits alone cost more than the budget.
     """

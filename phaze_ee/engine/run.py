@@ -179,6 +179,6 @@ class ChunkRun:
 
 
 def consecutive(event_N: Int[Tensor, " N"]) -> Int[Tensor, " N"]:
-    """Return the events, numbered from 0."""
+    """Return the event of each jet, renumbered from 0."""
     unit_N: Tensor = torch.unique(event_N, return_inverse=True)[1]
     return unit_N

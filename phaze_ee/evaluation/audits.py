@@ -6,12 +6,12 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from jaxtyping import Bool, Float, Int
 from torch import from_numpy
 from torch.special import entr
 
 from phaze_ee.exits.answers import Answers, ExitIndex
 from phaze_ee.results.policy import ExitRates, MassAudit, MassShape
+from phaze_ee.shapes import Bool, Float, Int
 from phaze_ee.stats import chi_square, cramers_v
 
 MASS = "jet_sdmass"

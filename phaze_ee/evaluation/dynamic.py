@@ -20,6 +20,7 @@ from phaze_ee.exits.answers import Answers, ExitIndex
 from phaze_ee.exits.policies import ThresholdPolicy
 from phaze_ee.exits.policy_file import CostCurve, ExitPolicyFile
 from phaze_ee.exits.targets import AnyTarget, SignalEfficiency
+from phaze_ee.names import short
 from phaze_ee.results.evaluation import EvaluationResults
 from phaze_ee.results.policy import (
     CurvePoint,
@@ -77,7 +78,7 @@ def evaluate_dynamic(
 def target_title(target: AnyTarget) -> str:
     """Return a target as one line: its name and its parameters."""
     values = target.model_dump(exclude={"name"}, exclude_none=True)
-    return f"{target.name}: " + ", ".join(f"{name} {_short(value)}" for name, value in values.items())
+    return f"{target.name}: " + ", ".join(f"{name} {short(value)}" for name, value in values.items())
 
 
 def realised_risks(answers: Answers, target: AnyTarget, exit_index_N: ExitIndex) -> list[RealisedRisk]:
@@ -186,7 +187,3 @@ def _notes(
             f"{100 * mass.signal_efficiency:g} % of {mass.signal}"
         )
     return notes
-
-
-def _short(value: object) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)

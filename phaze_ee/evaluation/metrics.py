@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from itertools import combinations
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
 
 from phaze_ee.data.schema import choose_background
 from phaze_ee.errors import DataError
@@ -12,6 +11,7 @@ from phaze_ee.evaluation.rejection import Discrimination, discriminate, rejectio
 from phaze_ee.exits.answers import Answers, check_finite
 from phaze_ee.results.base import Provenance
 from phaze_ee.results.evaluation import EvaluationResults, ExitEvaluation, Rejection
+from phaze_ee.shapes import Bool, Float, Int
 from phaze_ee.stats import roc_area
 
 _CONFIDENCE_BINS = 15

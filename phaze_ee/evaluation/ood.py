@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float
 
 from phaze_ee.errors import DataError
 from phaze_ee.evaluation.ood_scores import OOD_SCORES, OODScore
@@ -15,6 +14,7 @@ from phaze_ee.names import exit_names
 from phaze_ee.results.evaluation import EvaluationResults
 from phaze_ee.results.ood import OODDetection, OODPolicy, OODResults
 from phaze_ee.results.policy import Fraction
+from phaze_ee.shapes import Float
 from phaze_ee.stats import share_below
 
 LEAST_JETS = 10

@@ -5,7 +5,8 @@ from typing import ClassVar, final
 
 import numpy as np
 import numpy.typing as npt
-from jaxtyping import Float
+
+from phaze_ee.shapes import Float
 
 Logits = Float[np.ndarray, "E N K"]
 Scores = Float[np.ndarray, " N"]

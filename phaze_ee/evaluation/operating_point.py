@@ -4,11 +4,11 @@ from collections.abc import Collection, Sequence
 
 import numpy as np
 import numpy.typing as npt
-from jaxtyping import Bool, Float
 
 from phaze_ee.evaluation.metrics import against_background, expected_calibration_error
 from phaze_ee.exits.answers import Answers, ExitIndex
 from phaze_ee.results.policy import Bounds, ExitBehaviour, Fraction, OperatingPoint
+from phaze_ee.shapes import Bool, Float
 from phaze_ee.stats import roc_area
 
 

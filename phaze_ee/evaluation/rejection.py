@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
-from jaxtyping import Float, Int
 
 from phaze_ee.data.schema import DEFAULT_BACKGROUND
 from phaze_ee.results.evaluation import Rejection, RocCurve
+from phaze_ee.shapes import Float, Int
 from phaze_ee.stats import roc_curve
 
 DEFAULT_EFFICIENCY = 0.5

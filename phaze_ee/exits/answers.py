@@ -7,7 +7,6 @@ from typing import Any, Self, final
 import numpy as np
 import numpy.typing as npt
 import torch
-from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from phaze_ee.errors import RunError
@@ -15,6 +14,7 @@ from phaze_ee.exits.costs import ExitCosts
 from phaze_ee.exits.policies import ExitPolicy, exit_index, temper
 from phaze_ee.exits.scores import ExitScore
 from phaze_ee.names import exit_names
+from phaze_ee.shapes import Bool, Float, Int
 
 ExitIndex = Int[np.ndarray, " N"]
 
@@ -82,7 +82,7 @@ class Answers:
         return {name: int(count) for name, count in zip(self.class_names, counts, strict=True)}
 
     def of_class(self, name: str) -> Bool[np.ndarray, " N"]:
-        """Return which jets truly are of a class."""
+        """Return which jets have this true class."""
         of_class_N: npt.NDArray[np.bool_] = self.label_N == self.class_names.index(name)
         return of_class_N
 

@@ -1,4 +1,4 @@
-"""Fits an exit policy to a target, and tests on other jets that the policy keeps it.
+"""Fits an exit policy to a target, and tests, on other jets, that the policy meets it.
 
 No jet has two uses: some shape the policies, the others test them, in an order that was fixed before. This makes the
 promise hold for finite samples.

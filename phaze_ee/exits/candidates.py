@@ -1,18 +1,19 @@
 """Fits sequences of threshold policies: by cost and risk on the jets that shape them, and by a budget alone."""
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar, final
 
 import numpy as np
 import numpy.typing as npt
-from jaxtyping import Float, Int
 
 from phaze_ee.exits.answers import Answers, ExitIndex
 from phaze_ee.exits.policies import ThresholdPolicy
 from phaze_ee.exits.scores import ExitScore
 from phaze_ee.exits.targets import Risk
+from phaze_ee.shapes import Float, Int
+from phaze_ee.stats import pareto_front
 
 ItemT = TypeVar("ItemT")
 
@@ -82,15 +83,6 @@ def cost_curve(score: ExitScore, answers: Answers, risk: Risk, points: int) -> l
     chosen = [front[index] for index in sorted({int(np.abs(costs - cost).argmin()) for cost in wanted})]
     never = np.full(answers.exit_count, np.inf)
     return [*chosen, _evaluate(score, never, score_EN, answers, [risk])]
-
-
-def pareto_front(found: Iterable[ItemT], cost_and_risk: Callable[[ItemT], tuple[float, float]]) -> list[ItemT]:
-    """Return the items that no other beats in both cost and risk, by rising cost and falling risk."""
-    front: list[ItemT] = []
-    for item in sorted(found, key=cost_and_risk):
-        if not front or cost_and_risk(item)[1] < cost_and_risk(front[-1])[1]:
-            front.append(item)
-    return front
 
 
 def _candidates(score: ExitScore, answers: Answers, risks: Sequence[Risk]) -> Iterator[Candidate]:

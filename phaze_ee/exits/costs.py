@@ -8,11 +8,11 @@ from typing import Self, final
 import numpy as np
 import numpy.typing as npt
 import torch
-from jaxtyping import Float, Int
 
 from phaze_ee.errors import DataError, UsageError
 from phaze_ee.models.links import ExitLink, IndependentLink
 from phaze_ee.models.tagger import Tagger
+from phaze_ee.shapes import Float, Int
 
 FloatArray = npt.NDArray[np.float64]
 

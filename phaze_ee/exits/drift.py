@@ -11,7 +11,6 @@ from typing import Self, final
 import numpy as np
 import numpy.typing as npt
 import torch
-from jaxtyping import Float, Int
 from pydantic import Field, model_validator
 from torch import Tensor
 
@@ -19,6 +18,7 @@ from phaze_ee.errors import UsageError
 from phaze_ee.exits.policies import ThresholdPolicy
 from phaze_ee.names import exit_names
 from phaze_ee.results.base import Record, ResultsFile
+from phaze_ee.shapes import Float, Int
 from phaze_ee.stats import chi_square
 
 EXIT, ANSWER, CONFIDENCE = "exit", "answer", "confidence of the answer"

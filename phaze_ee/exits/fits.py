@@ -3,10 +3,10 @@
 import math
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
 
 from phaze_ee.exits.answers import Answers
 from phaze_ee.exits.scores import Gate, gate_features
+from phaze_ee.shapes import Bool, Float, Int
 
 # Weights λ of the full model's mean cost, in nats of cross-entropy. There is a gate for each; calibration picks one.
 _COST_WEIGHTS = (0.1, 0.3, 1.0, 3.0)
@@ -34,7 +34,7 @@ def fit_gate(answers: Answers, label_N: Int[np.ndarray, " N"], cost_weight: floa
 
     Args:
         answers: float64, with costs c as shares of the full model's mean.
-        label_N: the classes y that are taken for true.
+        label_N: the classes y to treat as true.
         cost_weight: λ, in nats.
     """
     from scipy.special import log_softmax

@@ -10,12 +10,13 @@ import numpy as np
 
 from phaze_ee.exits.answers import Answers, ExitIndex, at_exit
 from phaze_ee.exits.calibrate import relative_answers, split
-from phaze_ee.exits.candidates import cost_curve, pareto_front
+from phaze_ee.exits.candidates import cost_curve
 from phaze_ee.exits.scores import ExitScore, make_score
 from phaze_ee.exits.targets import wrong_answers
 from phaze_ee.names import ExitStage
 from phaze_ee.results.base import Provenance
 from phaze_ee.results.placement import CandidateExit, PlacementPoint, PlacementResults
+from phaze_ee.stats import pareto_front
 
 _SCORE = "confidence"
 _POINTS = 30  # on the cost curve of each set

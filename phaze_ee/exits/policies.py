@@ -65,7 +65,7 @@ class ThresholdPolicy(ExitPolicy):
         self, score: str | ExitScore, thresholds: Sequence[float], temperatures: Sequence[float] | None = None
     ) -> None:
         if any(math.isnan(threshold) for threshold in thresholds):
-            raise UsageError(f"thresholds {list(thresholds)} hold a value that is not a number")
+            raise UsageError(f"thresholds {list(thresholds)} contain NaN")
         if temperatures is not None and not all(0 < temperature < math.inf for temperature in temperatures):
             raise UsageError(f"temperatures {list(temperatures)} must all be positive")
         self.score = make_score(score) if isinstance(score, str) else score

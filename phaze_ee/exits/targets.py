@@ -6,7 +6,6 @@ from typing import Annotated, Literal, final
 
 import numpy as np
 import numpy.typing as npt
-from jaxtyping import Bool, Float, Int
 from pydantic import Field
 
 from phaze_ee.errors import DataError, UsageError
@@ -14,6 +13,7 @@ from phaze_ee.exits.answers import Answers, ExitIndex, at_exit
 from phaze_ee.exits.fits import fit_gates
 from phaze_ee.exits.scores import ExitScore, Window, log_odds, make_score
 from phaze_ee.results.base import Record
+from phaze_ee.shapes import Bool, Float, Int
 
 Share = Annotated[float, Field(gt=0, lt=1)]
 # Values of Window.accept to try in the two-sided form.

@@ -101,8 +101,8 @@ def read(path: Path) -> tuple[dict[str, Any], str]:
         lines = [] if isinstance(error, pickle.UnpicklingError) else str(error).splitlines()
         reason = lines[0] if lines else type(error).__name__
         raise CheckpointError(
-            f"checkpoint {path} cannot be read: it is no checkpoint, is damaged, or holds objects other than tensors "
-            f"({reason}); give another file"
+            f"checkpoint {path} cannot be read: it is not a checkpoint, is damaged, or holds objects other than "
+            f"tensors ({reason}); give another file"
         ) from error
     if not content or not all(isinstance(key, str) for key in content):
         raise CheckpointError(f"checkpoint {path} holds no weights")

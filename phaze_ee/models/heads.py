@@ -147,7 +147,7 @@ class DeepSetsExitHead(ExitHead):
 
     Deep Sets (arXiv:1703.06114); for jets, the particle-flow network (arXiv:1810.05165). Its layers act on the
     particles before the mean, so it works on the inputs too, whose mean contains little information. Both parts have
-    ``depth`` hidden layers of ``width`` channels, and the mean is over ``width`` channels.
+    ``depth`` hidden layers of ``width`` channels, and the pooled vector has ``width`` channels.
     """
 
     name: ClassVar[str] = "deep_sets"

@@ -19,7 +19,7 @@ console = Console(highlight=False, quiet=rank() != 0)
 
 
 def say(text: str, style: str | None = None) -> None:
-    """Print text as it is: the terminal wraps long lines, and brackets are no markup."""
+    """Print text as it is: the terminal wraps long lines, and brackets are not read as markup."""
     console.print(text, style=style, soft_wrap=True, markup=False)
 
 

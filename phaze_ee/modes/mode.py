@@ -50,7 +50,7 @@ class Mode:
     Attributes:
         name: what ``-m`` takes.
         summary: one line for ``--help``.
-        flags: the flags that it looks at, beside ``-p`` and ``-v``. Any other flag is refused.
+        flags: the flags that it takes, in addition to ``-p`` and ``-v``. Any other flag is refused.
         configured: whether it reads the configuration of a project that exists. Errors in the configuration are then
             reported before anything heavy is imported.
         preemptible: whether a batch system may stop it and start it again. The exit status then says so.

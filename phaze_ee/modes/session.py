@@ -31,7 +31,7 @@ FileOption = Literal["train_files", "val_files", "test_files", "calibration_file
 @final
 @dataclasses.dataclass(frozen=True)
 class TrainedModel:
-    """A tagger that answers, and where it comes from.
+    """A tagger ready for inference, and where it comes from.
 
     Attributes:
         tagger: in evaluation mode, on the CPU.

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from math import ceil
 
 import numpy as np
-from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
@@ -12,6 +11,7 @@ from matplotlib.image import AxesImage
 from phaze_ee.names import class_title, exit_title
 from phaze_ee.plots.style import hep_style, simulation_label
 from phaze_ee.results.evaluation import EvaluationResults
+from phaze_ee.shapes import Float
 
 _CELL = 0.6  # inches
 _MOST_CLASSES_WITH_NUMBERS_IN_PANELS = 12

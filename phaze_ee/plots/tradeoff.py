@@ -15,6 +15,7 @@ from phaze_ee.plots.labels import place_labels
 from phaze_ee.plots.style import PALETTE, Drawing, hep_style, legend_below, simulation_label
 from phaze_ee.results.benchmark import BenchmarkResults
 from phaze_ee.results.evaluation import EvaluationResults
+from phaze_ee.stats import pareto_front
 
 Cost = Literal["flops", "params", "macs"]
 Score = Literal["accuracy", "roc_auc"]
@@ -67,11 +68,7 @@ def tradeoff_points(project: ProjectResults, cost: Cost, score: Score) -> list[P
 
 def pareto_frontier(points: Sequence[Point]) -> list[Point]:
     """Return the Pareto-optimal points by rising cost: no other has at least their score for at most their cost."""
-    frontier: list[Point] = []
-    for point in sorted(points, key=lambda point: (point.cost, -point.score)):
-        if not frontier or point.score > frontier[-1].score:
-            frontier.append(point)
-    return frontier
+    return pareto_front(points, lambda point: (point.cost, -point.score))
 
 
 def tradeoff_figures(projects: Sequence[ProjectResults]) -> dict[str, Drawing]:

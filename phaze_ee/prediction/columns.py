@@ -6,12 +6,12 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 import torch
-from jaxtyping import Int
 
 from phaze_ee.engine.run import EngineResult
 from phaze_ee.errors import UsageError
 from phaze_ee.names import exit_names
 from phaze_ee.prediction.writers import Columns
+from phaze_ee.shapes import Int
 from phaze_ee.types import JetBatch
 
 

@@ -13,8 +13,9 @@ import uproot
 from pydantic import ValidationError
 
 from phaze_ee.data.sources import READ_ERRORS
+from phaze_ee.data.stamps import known_stamp
 from phaze_ee.engine.event_budget import BudgetReport
-from phaze_ee.errors import DataError, UsageError
+from phaze_ee.errors import UsageError
 from phaze_ee.exits.drift import DriftReference
 from phaze_ee.results.base import Record
 
@@ -38,11 +39,8 @@ class InputFile(Record):
         Raises:
             DataError: the file does not exist.
         """
-        try:
-            status = path.stat()
-        except OSError as error:
-            raise DataError(f"data file {path} does not exist (any more); correct the file list") from error
-        return cls(path=str(path.absolute()), size=status.st_size, changed_ns=status.st_mtime_ns)
+        size, changed = known_stamp(path)
+        return cls(path=str(path.absolute()), size=size, changed_ns=changed)
 
 
 class Recipe(Record):

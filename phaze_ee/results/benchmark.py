@@ -68,7 +68,7 @@ class LatencyReport(Record):
 
 
 class BenchmarkResults(ExitResultsFile[ExitBenchmark]):
-    """``benchmark_results.json``. ``model_hash`` as in :class:`EvaluationResults`."""
+    """``benchmark_results.json``. ``model_hash`` as in :class:`phaze_ee.results.evaluation.EvaluationResults`."""
 
     project: str
     model: str

@@ -45,7 +45,7 @@ def run_trials(study: SweepStudy, make: Make, objective: Objective, workers: int
     Several workers share the cores evenly. GPUs are assigned in turn, one to each worker.
 
     Args:
-        study: gives the trials.
+        study: the source of the trials.
         make: writes the project of a trial, and returns it with its options.
         objective: what is recorded of a successful trial.
         workers: how many trials run at once.
@@ -54,7 +54,7 @@ def run_trials(study: SweepStudy, make: Make, objective: Objective, workers: int
         RunError: Ctrl-C was pressed. As for the next error, running trials have saved their state, and the same
             sweep continues them.
         PreemptedError: a batch system has stopped this process or one of its trials.
-        UsageError: there is another project in the place of a trial.
+        UsageError: another project has the name of a trial.
     """
     environments = worker_environments(workers)
     slots: list[_Running | None] = [None] * workers
@@ -64,7 +64,7 @@ def run_trials(study: SweepStudy, make: Make, objective: Objective, workers: int
                 for index, running in enumerate(slots):
                     if running is not None and running.process.status is not None:
                         if running.process.was_preempted:
-                            raise PreemptedError(f"{running.project} was stopped; the same sweep goes on with it")
+                            raise PreemptedError(f"{running.project} was stopped; the same command continues it")
                         slots[index] = None
                         yield _finish(study, running, objective)
                     if slots[index] is None and (attempt := study.next_attempt()):

@@ -86,7 +86,7 @@ def is_grid(space: Space) -> bool:
 
 
 def combinations(space: Space) -> Iterator[dict[str, Any]]:
-    """Yield every combination of the samples; for a grid these are all combinations."""
+    """Yield every combination of the values of the dimensions; ranges give a few sample values each."""
     for values in itertools.product(*(dimension.samples for dimension in space.values())):
         yield dict(zip(space, values, strict=True))
 
@@ -150,7 +150,7 @@ def _choices(text: str) -> Choices:
     values = [_literal(part) for part in texts]
     for index, value in enumerate(values):
         if value in values[:index] and type(value) is type(values[values.index(value)]):
-            raise ValueError(f"{texts[index]} is there twice; give each value once")
+            raise ValueError(f"{texts[index]} is given twice; give each value once")
     return Choices(text, texts)
 
 
@@ -178,4 +178,4 @@ def _literal(text: str) -> Any:
             return text
         if not text:
             raise ValueError("a value is missing; give values with commas between") from error
-        raise ValueError(f"{text!r} is neither a Python value nor a word; put words with signs in quotes") from error
+        raise ValueError(f"{text!r} is neither a Python value nor a word; put words with symbols in quotes") from error

@@ -58,7 +58,9 @@ def open_study(storage: str, name: str, folder: Path, terms: Mapping[str, Any], 
             raise UsageError(f"--storage {storage} cannot be used: {one_line(error)}") from error
     differences = "; ".join(_differences(attributes[_TERMS], json.loads(json.dumps(terms))))
     if differences:
-        raise UsageError(f"study {name} in {storage} was made otherwise: {differences}; choose another --study NAME")
+        raise UsageError(
+            f"study {name} in {storage} was created with other settings: {differences}; choose another --study NAME"
+        )
     return study, int(attributes[_SEED])
 
 

@@ -50,7 +50,7 @@ def make_trial(project: Project, base: Project, study: str, options: Options, dr
     text = render_config(str(project), _from_trial(base, options), note, mark="changed")
     if project.config.is_file():
         if _settings(project.config.read_text(encoding="utf-8")) != _settings(text):
-            raise UsageError(f"{project.root} is no trial of this sweep, or was edited; choose another --study NAME")
+            raise UsageError(f"{project.root} is not a trial of this sweep, or was edited; choose another --study NAME")
         return
     with replacing(project.config) as temporary:
         for folder in project.folders:

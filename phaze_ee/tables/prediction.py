@@ -20,7 +20,7 @@ def prediction_table(earlier: Sequence[Manifest], made: Sequence[Manifest], seco
 
     Args:
         earlier: of files that were predicted before.
-        made: of files that were predicted now; the rate is theirs.
+        made: of files that were predicted now; the rate refers to these.
         seconds: how long these took.
     """
     manifests = [*earlier, *made]

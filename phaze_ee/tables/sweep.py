@@ -2,6 +2,7 @@
 
 from rich.table import Table
 
+from phaze_ee.names import short
 from phaze_ee.results.sweep import SweepResults, SweepTrial
 from phaze_ee.tables.style import empty_table
 
@@ -15,7 +16,7 @@ def sweep_table(results: SweepResults) -> Table:
     )
     table.columns[-1].no_wrap = True
     for trial in results.ranked:
-        table.add_row(trial.project, *(_value(trial.values[name]) for name in results.space), _outcome(trial))
+        table.add_row(trial.project, *(short(trial.values[name]) for name in results.space), _outcome(trial))
     failed = [f"{trial.project}: {trial.error}" for trial in results.trials if trial.error is not None]
     table.caption = "\n".join(failed) or None
     return table
@@ -25,10 +26,6 @@ def _header(name: str) -> str:
     """Return the name of an option, on two lines if it is long."""
     start, _, end = name.rpartition("_")
     return f"{start}_\n{end}" if start and len(name) > _LONGEST_HEADER else name
-
-
-def _value(value: float | str) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _outcome(trial: SweepTrial) -> str:

@@ -10,7 +10,6 @@ from typing import IO, Self, final
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
@@ -20,6 +19,7 @@ from phaze_ee.engine.engine import Engine
 from phaze_ee.errors import RunError
 from phaze_ee.models.frozen import FrozenBackbone, FrozenJets
 from phaze_ee.models.tagger import Tagger
+from phaze_ee.shapes import Float, Int
 from phaze_ee.training.loaders import Feed, Loaders, MadeAhead
 from phaze_ee.types import JetBatch, Jets, State, ragged_rows
 
@@ -64,7 +64,7 @@ class Features:
 class FeatureFiles:
     """Computes the features of jets at the stages with an exit, and writes them: a context manager.
 
-    The files have no names, so nothing is left of them however the program ends.
+    They are unlinked temporary files, so none remain however the program ends.
 
     Args:
         tagger: its backbone is run in the form and on the device that it has, in evaluation mode, on all cores.

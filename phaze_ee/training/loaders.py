@@ -43,7 +43,7 @@ class TrainingBatches(EpochBatches[JetBatch], Protocol):
 
 @dataclass(frozen=True)
 class Feed(Generic[BatchT_co]):
-    """What a training walks: its own batches and those of its validation."""
+    """The batches of a training and those of its validation."""
 
     train: EpochBatches[BatchT_co]
     val: Iterable[BatchT_co]
@@ -115,7 +115,7 @@ def with_epoch_length(loader: TrainingBatches, options: TrainingOptions, process
 
 @final
 class MadeAhead(Generic[BatchT, BatchT_co]):
-    """The batches that ``make`` makes of those of a loader. A thread makes the next while the current one is used.
+    """The batches of a loader, each changed by ``make``. A thread makes the next while the current one is used.
 
     Args:
         loader: its epochs are kept.

@@ -6,12 +6,12 @@ from collections.abc import Callable, Sequence
 from typing import ClassVar, final
 
 import torch
-from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import cross_entropy, kl_div, mse_loss
 
 from phaze_ee.config.options import ExitOptions
 from phaze_ee.registry import Registry
+from phaze_ee.shapes import Float, Int
 
 # From the completed share of the ramp, in (0, 1], to the share of beta_max that applies.
 BETA_SCHEDULES: dict[str, Callable[[float], float]] = {

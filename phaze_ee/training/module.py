@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, Literal, Self, final
 
 import torch
-from jaxtyping import Float
 from lightning import LightningModule
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
@@ -17,6 +16,7 @@ from torch.optim import Optimizer
 from phaze_ee.config.options import ExitOptions, TrainingOptions
 from phaze_ee.errors import RunError
 from phaze_ee.models.tagger import Tagger
+from phaze_ee.shapes import Float
 from phaze_ee.training.bad_batches import BadBatches, save_batch
 from phaze_ee.training.losses import TargetLoss, beta_at, make_loss
 from phaze_ee.training.optim import build_optimizer

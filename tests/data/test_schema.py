@@ -62,7 +62,7 @@ def inputs(**groups: Any) -> dict[str, Any]:
         ({"inputs": inputs(pf_mask={"length": 12, "vars": [[None]]})}, "None is not the name of a variable"),
         ({"inputs": inputs(pf_mask={"length": 12, "vars": [["x", 0, "a"]]})}, "scale of x cannot be used: .* number"),
         ({"inputs": inputs(pf_mask={"length": 12, "vars": [["x", float("nan")]]})}, "center of x cannot .* finite"),
-        ({"preprocess": {"params": {}}}, "preprocess.params says nothing of part_deta"),
+        ({"preprocess": {"params": {}}}, "preprocess.params has no entry for part_deta"),
         (
             {"preprocess": {"params": {"part_deta": {"length": 12}}}},
             "part_deta.pad_mode' is missing|center' is missing",

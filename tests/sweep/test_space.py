@@ -46,7 +46,7 @@ def test_a_word_with_a_colon_is_a_choice() -> None:
         ("lrr=1", "unknown option 'lrr'; did you mean 'lr'?"),
         ("lr=", "a value is missing"),
         ("lr=1,,2", "a value is missing"),
-        ("lr=1,2,1", "1 is there twice"),
+        ("lr=1,2,1", "1 is given twice"),
         ("lr=1:1", "the range is empty"),
         ("lr=2:1:log", "the range is empty"),
         ("lr=0:1:log", "0 has no logarithm"),
