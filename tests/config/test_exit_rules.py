@@ -56,8 +56,8 @@ REFUSED = [
       for name in ("joint", "mixed", "disjoint", "boosted")),
     *(({"training_regime": name, "num_exit_points": 0, "beta_max": [], **FLOW}, "this network has none")
       for name in ("joint", "mixed", "disjoint", "boosted")),
-    ({"training_regime": "boosted", "exit_link": "cascade"}, "set both to 'boosted', or none"),
-    ({"training_regime": "boosted", "exit_link": "independent"}, "set both to 'boosted', or none"),
+    ({"training_regime": "boosted", "exit_link": "cascade"}, "set both to 'boosted', or neither"),
+    ({"training_regime": "boosted", "exit_link": "independent"}, "set both to 'boosted', or neither"),
     ({"exit_link": "boosted"}, "boosted exits are trained by the regime 'boosted'"),
     ({"training_regime": "joint", "exit_link": "boosted", **FLOW}, "boosted exits are trained by the regime"),
     ({"freeze_backbone": True, "exit_link": "boosted"}, "boosted exits are trained by the regime"),

@@ -30,7 +30,7 @@ def test_infinite_thresholds_and_undefined_scores() -> None:
 def test_mistakes_are_told() -> None:
     with pytest.raises(UsageError, match=r"unknown exit score 'confidense'.*confidence, entropy, margin"):
         ThresholdPolicy("confidense", [0.5])
-    with pytest.raises(UsageError, match="not a number"):
+    with pytest.raises(UsageError, match="contain NaN"):
         ThresholdPolicy("margin", [0.5, math.nan])
     with pytest.raises(UsageError, match="2 thresholds, the tagger 3 exits"):
         ThresholdPolicy("margin", [0.5, 0.5]).check(3)

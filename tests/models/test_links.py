@@ -207,5 +207,5 @@ def test_links_are_named_where_they_are_looked_for() -> None:
     with pytest.raises(UsageError, match="unknown exit_link 'chain'; choose from independent, cascade, boosted"):
         linked_tagger("chain")
     for name, link in (("ztw", "cascade"), ("cascade", "cascade"), ("boosted", "boosted")):
-        with pytest.raises(UsageError, match=f"exit_head '{name}' is no head .* set exit_link = '{link}'"):
+        with pytest.raises(UsageError, match=f"exit_head '{name}' is not a head .* set exit_link = '{link}'"):
             Tagger(ParticleNet(small_weaver_network()), [0], name)

@@ -62,7 +62,7 @@ def test_made_again_nothing_changes_and_another_project_stays(base: Project) -> 
     text = trial.config.read_text()
     assert made(base).config.read_text() == text
     trial.config.write_text(text + "\n")
-    with pytest.raises(UsageError, match="is no trial of this sweep, or was edited"):
+    with pytest.raises(UsageError, match="is not a trial of this sweep, or was edited"):
         made(base)
     assert trial.config.read_text() == text + "\n"
 
@@ -109,5 +109,5 @@ def test_other_words_in_the_comments_of_a_trial_do_not_matter(base: Project) -> 
     trial.config.write_text(
         trial.config.read_text(encoding="utf-8").replace("c.lr = 0.0", "c.lr = 0.1"), encoding="utf-8"
     )
-    with pytest.raises(UsageError, match="is no trial of this sweep, or was edited"):
+    with pytest.raises(UsageError, match="is not a trial of this sweep, or was edited"):
         made(base)

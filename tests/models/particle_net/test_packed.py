@@ -242,8 +242,8 @@ def test_a_jet_that_is_not_a_number_spoils_no_other() -> None:
 def test_nan_in_a_layer_reaches_the_answer(block: int, layer: int, part: str) -> None:
     """The layers are wide enough for sparse products, which must not take NaN in all channels for zero."""
     tagger = small_tagger(("input", 0, 1), conv_params=[(4, (32, 32))] * 3).float()
-    mod: Any = tagger.architecture.mod
-    norms = mod.edge_convs[block].bns
+    network: Any = tagger.architecture.mod
+    norms = network.edge_convs[block].bns
     getattr(norms[layer], part).data.fill_(torch.nan)
     jets = random_jets([6, 9, 12], dtype=torch.float32)
     with torch.no_grad():
