@@ -142,7 +142,7 @@ def test_labels_must_be_one_hot(tmp_path: Path) -> None:
 def test_labels_must_be_one_number_a_jet(tmp_path: Path) -> None:
     path = write_root(tmp_path / "jets.root", jet_columns(20))
     for label in ("part_px", "1", "ak.sum(jet_index)"):
-        with pytest.raises(DataError, match="is not one number a jet; correct the labels"):
+        with pytest.raises(DataError, match="is not one number per jet; correct the labels"):
             read(path, schema(labels={"type": "simple", "value": ["label_QCD", label]}))
 
 
@@ -239,7 +239,7 @@ def test_a_weight_is_one_finite_number_per_jet(weight: str, message: str, tmp_pa
 
 def test_observers_must_be_one_number_a_jet(tmp_path: Path) -> None:
     path = write_root(tmp_path / "jets.root", jet_columns(20))
-    with pytest.raises(DataError, match="observer part_px is not one number a jet"):
+    with pytest.raises(DataError, match="observer part_px is not one number per jet"):
         read(path, schema(observers=["part_px"]))
 
 
