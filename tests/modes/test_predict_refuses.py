@@ -116,8 +116,8 @@ OBSERVERS: dict[str, tuple[Any, str | None]] = {
     "date": (np.arange(JETS).astype("datetime64[s]"), "datetime64"),
     "text": (["abc"] * JETS, "string"),
     "bytes": ([b"abc"] * JETS, "bytes"),
-    "record": ([{"a": 1}] * JETS, "not one number a jet"),
-    "list": ([[1, 2]] * JETS, "not one number a jet"),
+    "record": ([{"a": 1}] * JETS, "not one number per jet"),
+    "list": ([[1, 2]] * JETS, "not one number per jet"),
 }
 
 
