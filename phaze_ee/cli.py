@@ -42,7 +42,7 @@ examples:
 
 phaze_ee -m MODE --help shows the flags of one mode.
 Projects are in ./phaze_ee/workspaces, or in $PHAZE_EE_WORKSPACES.
-Exit status: 0 done, 1 a run failed, 2 something to correct (the message says what).
+Exit status: 0 done, 1 a run failed, 2 something to correct (see the message).
 """
 
 
@@ -131,7 +131,9 @@ def _stray(others: Sequence[str], mode: Mode) -> str:
         owners = [own.name for own in MODES.values() if any(word.split("=")[0] in flag.names for flag in own.flags)]
         if owners:
             return f"{word.split('=')[0]} belongs to {_listed(owners)}, not to {mode.name}"
-    return f"unrecognized arguments: {' '.join(others)}"
+    names = [name for flag in flags_of(mode) for name in flag.names]
+    near = next((found[0] for word in others if (found := get_close_matches(word, names, n=1))), None)
+    return f"unrecognized arguments: {' '.join(others)}" + (f", did you mean {near}?" if near else "")
 
 
 def _check_chain(parser: argparse.ArgumentParser, mode: Mode, values: dict[str, Any]) -> None:

@@ -114,6 +114,10 @@ def _other_file(path: Path, part: Part, plugin: PlugIn, found: Registered) -> st
     kind, name = part
     return (
         f"{path} was made with another version of the {kind} {name!r}: it records {plugin.path} with SHA-256 "
-        f"{str(plugin.sha256)[:12]}…, and here {found.place} has it; restore that file, or accept the change with "
-        "--trust (trust=True of phaze_ee.load)"
+        f"{str(plugin.sha256)[:12]}…, and here it is {found.place}{_hash_of(found)}; restore that file, or accept "
+        "the change with --trust (trust=True of phaze_ee.load)"
     )
+
+
+def _hash_of(found: Registered) -> str:
+    return "" if found.file is None else f" with SHA-256 {found.file.sha256[:12]}…"

@@ -4,8 +4,9 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress, ProgressColumn, SpinnerColumn, Task, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 
 from phaze_ee.machine import rank
 from phaze_ee.tables.style import WIDTH
@@ -16,6 +17,13 @@ if TYPE_CHECKING:
 # Of the processes that torchrun starts, only the first prints. Numbers and paths are not coloured: colour is for what a
 # table emphasises.
 console = Console(highlight=False, quiet=rank() != 0)
+
+
+class JetRate(ProgressColumn):
+    """Jets per second in a progress bar, as soon as some are done."""
+
+    def render(self, task: Task) -> Text:
+        return Text("" if task.speed is None else f"{task.speed:,.0f} jets/s")
 
 
 def say(text: str, style: str | None = None) -> None:

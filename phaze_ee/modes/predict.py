@@ -23,7 +23,7 @@ from phaze_ee.exits.drift import compare
 from phaze_ee.exits.policies import ThresholdPolicy
 from phaze_ee.exits.policy_file import ExitPolicyFile
 from phaze_ee.models.tagger import Tagger
-from phaze_ee.modes.console import console, say, show, show_notes
+from phaze_ee.modes.console import JetRate, console, say, show, show_notes
 from phaze_ee.modes.request import Request
 from phaze_ee.modes.session import Session
 from phaze_ee.prediction.columns import check_observers
@@ -172,7 +172,7 @@ def _predicted(task: PredictionTask, jobs: Sequence[FileJob], request: Request) 
     columns = (
         TextColumn("{task.completed:,} jets"),
         BarColumn(),
-        TextColumn("{task.speed:,.0f} jets/s"),
+        JetRate(),
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:

@@ -1,6 +1,7 @@
 """All modes of the command line, and their flags. A new mode is a module beside this one and a record in ``MODES``."""
 
 from argparse import ArgumentTypeError
+from difflib import get_close_matches
 from pathlib import Path
 
 from phaze_ee.errors import UsageError
@@ -22,7 +23,7 @@ _PROJECTS = {"nargs": "+", "metavar": "NAME"}
 
 _TRAIN_FLAGS = (
     Flag("--fresh", "start from the beginning instead of resuming an interrupted training", {"action": "store_true"}),
-    Flag("--yes", "do not ask for confirmation", {"action": "store_true"}),
+    Flag("--yes", "do not ask before --fresh discards an interrupted training", {"action": "store_true"}),
 )
 
 _CALIBRATE_FLAGS = (
@@ -210,7 +211,9 @@ def chained_modes(operations: str) -> list[Mode]:
     for name in names:
         if name not in MODES or not MODES[name].chained:
             choices = ", ".join(mode.name for mode in MODES.values() if mode.chained)
-            raise UsageError(f"unknown operation {name!r} in -o {operations!r}; join some of {choices} with '_'")
+            near = get_close_matches(name, [mode.name for mode in MODES.values() if mode.chained], n=1)
+            meant = f", did you mean {near[0]!r}?" if near else ""
+            raise UsageError(f"unknown operation {name!r} in -o {operations!r}{meant}; join some of {choices} with '_'")
     return [MODES[name] for name in names]
 
 
