@@ -3,9 +3,9 @@
 import importlib
 import logging
 from collections.abc import Callable
-from functools import cache, wraps
+from functools import cache
 from threading import Lock
-from typing import ParamSpec, TypeVar, final
+from typing import Any, ParamSpec, TypeVar, cast, final
 
 P = ParamSpec("P")
 Result = TypeVar("Result")
@@ -14,23 +14,19 @@ _log = logging.getLogger(__name__)
 
 
 def compiled(loop: Callable[P, Result]) -> Callable[P, Result]:
-    """Return a loop over arrays as numba compiles it, see :func:`compiled_part`, to be called from Python."""
-    fast = compiled_part(loop)
-
-    @wraps(loop)
-    def call(*args: P.args, **kwargs: P.kwargs) -> Result:
-        with without_extensions():
-            return fast(*args, **kwargs)
-
-    return call
-
-
-def compiled_part(loop: Callable[P, Result]) -> Callable[P, Result]:
-    """Return a function for use in compiled loops. It runs without the interpreter's lock; numba keeps it on disk."""
+    """Return a loop over arrays as numba compiles it, without the interpreter's lock; numba keeps the code on disk."""
     import numba
 
-    fast: Callable[P, Result] = numba.njit(cache=True, nogil=True)(loop)
-    return fast
+    fast: Any = numba.njit(cache=True, nogil=True)(loop)
+    compile_ = fast._compile_for_args
+
+    def compile_alone(*args: object, **kwargs: object) -> object:
+        with without_extensions():
+            return compile_(*args, **kwargs)
+
+    # numba calls this for arguments of new types only, so that a call costs nothing more.
+    fast._compile_for_args = compile_alone
+    return cast(Callable[P, Result], fast)
 
 
 @final

@@ -6,7 +6,7 @@ import numba
 import numpy as np
 from numba.extending import intrinsic
 
-from phaze_ee.compiled import compiled, compiled_part
+from phaze_ee.compiled import compiled
 from phaze_ee.shapes import Float, Int
 
 # Number of edges that are summed before the sum is added to the total: this is faster, and rounds less.
@@ -49,12 +49,12 @@ def find_nearest(
         first += count
 
 
-@compiled_part
+@compiled
 def _filled(number: int, unit: int) -> int:
     return (number + unit - 1) // unit * unit
 
 
-@compiled_part
+@compiled
 def _square_distances(jet_DP: Float[np.ndarray, "D P"], itself: int, distance_P: Float[np.ndarray, " P"]) -> None:
     for place in range(len(distance_P)):
         distance_P[place] = 0
@@ -70,7 +70,7 @@ def _square_distances(jet_DP: Float[np.ndarray, "D P"], itself: int, distance_P:
             )
 
 
-@compiled_part
+@compiled
 def _insert_nearest(
     distance_P: Float[np.ndarray, " P"],
     itself: int,
@@ -160,7 +160,7 @@ def add_edges(
             output_C[channel] = _rectified(output_C[channel] + shortcut_C[column + channel])
 
 
-@compiled_part
+@compiled
 def _rectified(number: float) -> float:
     return np.float32(0) if number < 0 else number  # type: ignore[return-value]  # exact as a double too
 
