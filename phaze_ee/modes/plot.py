@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from phaze_ee.errors import UsageError
 from phaze_ee.modes.console import console, say
@@ -23,6 +24,8 @@ from phaze_ee.results.ood import OODResults
 from phaze_ee.results.policy import DynamicResults
 from phaze_ee.results.training import TrainingHistory
 from phaze_ee.workspace import Project, existing_project
+
+JudgedT = TypeVar("JudgedT", DynamicResults, OODResults)
 
 
 def run(session: Session) -> None:
@@ -152,42 +155,30 @@ def check_classes(projects: Sequence[ProjectResults]) -> None:
 
 
 def read_dynamic_results(project: Project, results: ProjectResults) -> DynamicResults | None:
-    """Return the evaluation of the exit policy; None without one, and with a note if it is of another model.
-
-    Raises:
-        UsageError: the file cannot be read.
-    """
-    if not project.dynamic_results.is_file():
-        return None
-    dynamic = DynamicResults.read(project.dynamic_results, made_by="evaluate")
+    """Return the evaluation of the exit policy, see :func:`_of_model`."""
     command = f"{_command('chain', project)} -o calibrate_evaluate_benchmark_plot"
-    return (
-        dynamic
-        if _is_of_model(dynamic, results, f"the exit policy, for {project.dynamic_results.name}", command)
-        else None
-    )
+    return _of_model(DynamicResults, project.dynamic_results, results, "the exit policy", command)
 
 
 def read_ood_results(project: Project, results: ProjectResults) -> OODResults | None:
-    """Return how well exits notice other jets; None without it, and with a note if it is of another model.
+    """Return how well exits notice other jets, see :func:`_of_model`."""
+    command = f"{_command('evaluate', project)} --ood FILES"
+    return _of_model(OODResults, project.ood_results, results, "jets of another kind", command)
+
+
+def _of_model(kind: type[JudgedT], path: Path, results: ProjectResults, what: str, command: str) -> JudgedT | None:
+    """Return the results in a file; None if there is none, or, with a note, if they are of another model.
 
     Raises:
         UsageError: the file cannot be read.
     """
-    if not project.ood_results.is_file():
+    if not path.is_file():
         return None
-    ood = OODResults.read(project.ood_results, made_by="evaluate")
-    command = f"{_command('evaluate', project)} --ood FILES"
-    return ood if _is_of_model(ood, results, f"jets of another kind, for {project.ood_results.name}", command) else None
-
-
-def _is_of_model(found: DynamicResults | OODResults, results: ProjectResults, what: str, command: str) -> bool:
-    """Return whether a result is of the evaluated model. If not, say what is not drawn and how to make it."""
-    evaluation = results.evaluation
+    found, evaluation = kind.read(path, made_by="evaluate"), results.evaluation
     if found.model_hash == evaluation.model_hash and list(found.exits) == list(evaluation.exits):
-        return True
-    say(f"Not drawn: {what} was made with another model than evaluation_results.json; run {command}")
-    return False
+        return found
+    say(f"Not drawn: {what}, for {path.name} was made with another model than evaluation_results.json; run {command}")
+    return None
 
 
 def _command(mode: str, project: Project) -> str:
