@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
@@ -37,12 +38,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         pairs = campaign.attempts(kinds, given.seed) if given.case is None else iter([(kinds[0], given.case)])
         outcomes: list[Outcome] = []
         started = time.monotonic()
-        for kind, seed in pairs:
-            if time.monotonic() - started > given.seconds or len(outcomes) == given.runs:
-                break
-            outcomes.append(campaign.run(kind, seed))
-            if outcomes[-1].is_finding:
-                print(f"{kind.name} {seed}: {outcomes[-1].verdict}  {outcomes[-1].case or ''}", flush=True)
+        with suppress(KeyboardInterrupt):  # Ctrl-C ends it, with the table
+            for kind, seed in pairs:
+                if time.monotonic() - started > given.seconds or len(outcomes) == given.runs:
+                    break
+                outcomes.append(campaign.run(kind, seed))
+                if outcomes[-1].is_finding:
+                    print(f"{kind.name} {seed}: {outcomes[-1].verdict}  {outcomes[-1].case or ''}", flush=True)
     print(table(outcomes))
     return int(any(outcome.is_finding for outcome in outcomes))
 
