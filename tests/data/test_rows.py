@@ -87,9 +87,13 @@ def test_files_without_the_tree(tmp_path: Path) -> None:
         for name in ("first", "second"):
             file.mktree(name, {"jet_index": np.int64})
             file[name].extend({"jet_index": columns["jet_index"]})
-    with pytest.raises(DataError, match=r"two\.root has no tree 'tree' \(trees: first, second\)"):
+    with pytest.raises(
+        DataError, match=r"two\.root has no tree 'tree'; it holds first \(TTree\), second \(TTree\); correct"
+    ):
         read(path, schema())
-    with pytest.raises(DataError, match=r"two\.root must hold one tree, it holds: first, second"):
+    with pytest.raises(
+        DataError, match=r"two\.root must hold one tree; it holds first \(TTree\), second \(TTree\); name"
+    ):
         read(path, schema(treename=None))
     assert len(read(write_root(tmp_path / "one.root", columns, "other"), schema(treename=None), 0, 5)) == 5
     with pytest.raises(DataError, match=r"jets\.txt is not a data file"):
