@@ -11,13 +11,13 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from weaver.utils.data.config import DataConfig
-from weaver.utils.data.eval_utils import _get_data_var_names
 from weaver.utils.data.preprocess import _build_weights
 from weaver.utils.data.tools import _fused_pad_and_stack
 from weaver.utils.dataset import _finalize_inputs
 
 from phaze_ee.compiled import without_extensions
 from phaze_ee.data.jet_columns import InputLayout, JetColumns
+from phaze_ee.data.labels import class_of_jets, known_class_of_jets, label_variables
 from phaze_ee.data.schema import DataSchema
 from phaze_ee.data.table import (
     ROW,
@@ -26,8 +26,8 @@ from phaze_ee.data.table import (
     check_finite,
     check_lengths,
     check_one_per_jet,
-    evaluate,
-    holds_any,
+    columns_for,
+    holds_all,
     selected_table,
 )
 from phaze_ee.errors import DataError
@@ -68,32 +68,30 @@ class RowReader:
         training: apply ``selection`` and read sampling weights; otherwise apply ``test_time_selection`` and read
             observers.
         labelled: read labels; otherwise ``label_N`` is -1.
+        lenient: ``label_N`` is -1 where the labels name no class; otherwise that is an error.
 
     Raises:
         DataError: the standardisation is not computed yet.
     """
 
-    def __init__(self, schema: DataSchema, *, training: bool, labelled: bool = True) -> None:
+    def __init__(self, schema: DataSchema, *, training: bool, labelled: bool = True, lenient: bool = False) -> None:
         if schema.needs_standardisation:
             raise DataError("the data config asks for automatic standardisation, which only training files can give")
-        self.schema, self.training, self.labelled = schema, training, labelled
+        self.schema, self.training = schema, training
+        self.labelled, self.lenient = labelled, lenient
 
     @classmethod
     def of_file(cls, schema: DataSchema, path: Path) -> Self:
-        """Return a reader for evaluation; it reads labels if the file has any of their columns.
+        """Return a reader for scores, which need no labels: it reads them if the file has all of their columns.
 
         Raises:
             DataError: the file cannot be read.
         """
-        reader = cls(schema, training=False)
-        return (
-            reader
-            if holds_any(reader.config, path, reader._label_names)
-            else cls(schema, training=False, labelled=False)
-        )
+        labelled = holds_all(schema.weaver, path, label_variables(schema.labels))
+        return cls(schema, training=False, labelled=labelled, lenient=True)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"schema": self.schema, "training": self.training, "labelled": self.labelled}
+        return {name: getattr(self, name) for name in ("schema", "training", "labelled", "lenient")}
 
     @cached_property
     def config(self) -> DataConfig:
@@ -123,8 +121,10 @@ class RowReader:
             DataError: the file cannot be read or lacks a branch, an expression fails, labels are not one-hot, or an
                 input is not one finite number per real particle.
         """
-        table = self._table(span, {*self.config.preprocess_params, *self._label_names, *self._side_names})
-        table["_label_"] = self._labels(table, span.path)
+        names = {*self.config.preprocess_params, *self._side_names}
+        labels = label_variables(self.schema.labels) if self.labelled else set()
+        table = self._table(span, names, columns_for(self.config, labels)[0])
+        table["_label_"] = self._classes(table, span.path)
         lists = self._checked_inputs(table, span.path)
         weight_N = self._weights(table, span.path) if self.has_weights else None
         row_N = ak.to_numpy(table[ROW])  # before weaver sees the table
@@ -152,13 +152,8 @@ class RowReader:
         weight_N = self._weights(table, span.path) if self.has_weights else np.ones(len(table), dtype=np.float32)
         return ak.to_numpy(table[ROW]), weight_N
 
-    def _table(self, span: Span, names: Iterable[str]) -> ak.Array:
-        return selected_table(self.config, span, names, self.selection, training=self.training)
-
-    @property
-    def _label_names(self) -> set[str]:
-        labels = self.schema.class_names if self.labelled else ()
-        return {name for label in labels for name in _get_data_var_names(label)}
+    def _table(self, span: Span, names: Iterable[str], columns: Iterable[str] = ()) -> ak.Array:
+        return selected_table(self.config, span, names, self.selection, training=self.training, columns=columns)
 
     @property
     def _weight_names(self) -> set[str]:
@@ -181,20 +176,11 @@ class RowReader:
         weight_N: npt.NDArray[np.float32] = _build_weights(table, self.config)
         return weight_N
 
-    def _labels(self, table: ak.Array, path: Path) -> npt.NDArray[np.int64]:
+    def _classes(self, table: ak.Array, path: Path) -> npt.NDArray[np.int64]:
         if not self.labelled:
             return np.full(len(table), -1, dtype=np.int64)
-        columns = [_label(name, table, path) for name in self.schema.class_names]
-        flags_NK = np.stack(columns, axis=1).astype(np.float64)
-        wrong_N = (flags_NK.sum(axis=1) != 1) | (flags_NK.max(axis=1) != 1)
-        if wrong_N.any():
-            first = int(np.argmax(wrong_N))
-            raise DataError(
-                f"{path} row {table[ROW][first]}: the labels {', '.join(self.schema.class_names)} sum to "
-                f"{flags_NK[first].sum():g}; exactly one of them must be 1 (correct the file, labels or selection)"
-            )
-        label_N: npt.NDArray[np.int64] = flags_NK.argmax(axis=1)
-        return label_N
+        find = known_class_of_jets if self.lenient else class_of_jets
+        return find(self.config, self.schema.labels, table, path)
 
     def _columns(self, table: ak.Array, lists: "_Lists | None", path: Path) -> JetColumns:
         label_N = torch.from_numpy(ak.to_numpy(table["_label_"]))
@@ -268,15 +254,6 @@ def _prepared(lists: _Lists, config: DataConfig, group: str) -> Float[np.ndarray
     with without_extensions():
         prepared_CV: Float[np.ndarray, "C V"] = _fused_pad_and_stack(one_jet, names, params)[0]
     return prepared_CV
-
-
-def _label(name: str, table: ak.Array, path: Path) -> npt.NDArray[np.generic]:
-    column = evaluate(name, name, table, path)
-    numbers = isinstance(column, ak.Array | np.ndarray) and column.ndim == 1 and len(column) == len(table)
-    values: npt.NDArray[np.generic] = ak.to_numpy(column) if numbers else np.array("")
-    if values.dtype.kind not in "biuf":
-        raise DataError(f"{path}: label {name} is not one number per jet; correct the labels of the data config")
-    return values
 
 
 def _one_number_a_jet(column: ak.Array, name: str, path: Path) -> npt.NDArray[np.generic]:

@@ -4,7 +4,7 @@ import copy
 import json
 import logging
 import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Self, final
@@ -18,6 +18,7 @@ from phaze_ee.data.sources import open_source
 from phaze_ee.data.stamps import unchanged
 from phaze_ee.data.table import Span, check_finite, selected_table
 from phaze_ee.data.weaver_yaml import check_options, read_options, texts_in
+from phaze_ee.data.yaml_forms import is_class_number, usual_form
 from phaze_ee.errors import DataError, UsageError
 
 logger = logging.getLogger(__name__)
@@ -33,7 +34,8 @@ class DataSchema:
     Attributes:
         options: the configuration as plain values, with standardisation and reweighting where they are known.
         weaver: weaver's own object for it.
-        class_names: the label of each class, in the order of the network's outputs.
+        class_names: the name of each class, in the order of the network's outputs: its label, or that of labels.names.
+        labels: the label of each class: an expression that is 1 for its jets, and 0 for others.
         groups: the input group (a name of the YAML) of each kind: points, features, vectors, mask.
         length: P, the particles that a jet is padded or cut to.
         feature_count: C, the channels of the features group.
@@ -53,28 +55,33 @@ class DataSchema:
         Raises:
             DataError: something in it is wrong.
         """
+        options = usual_form(options)
         check_options(options, origin, trusted)
         self.trusted = frozenset(trusted)
         # weaver changes the mapping that it gets, and nested ones.
         self.options: dict[str, Any] = copy.deepcopy(dict(options))
         self.weaver = _weaver_config(self.options, origin)
-        self.class_names: tuple[str, ...] = tuple(self.weaver.label_value)
+        self.labels: tuple[str, ...] = tuple(self.weaver.label_value)
+        self.class_names: tuple[str, ...] = tuple(self.options["labels"].get("names") or self.labels)
         self.groups = _input_groups(self.weaver, origin)
         self.length: int = self.weaver.input_shapes[self.groups["features"]][2]
         self.feature_count: int = self.weaver.input_shapes[self.groups["features"]][1]
 
     @classmethod
-    def load(cls, path: Path, *, trusted: bool = False) -> Self:
+    def load(cls, path: Path, *, trusted: bool = False, class_count: Callable[[], int | None] = lambda: None) -> Self:
         """Read a weaver data YAML.
 
         Args:
             path: the file.
             trusted: whether its expressions may be any Python: it is the user's own and they say so.
+            class_count: gives the number of classes K; called if the label is the number of the class.
 
         Raises:
             DataError: the file cannot be read, or something in it is wrong.
         """
         options = read_options(path)
+        if is_class_number(options.get("labels")):
+            options = usual_form(options, class_count(), str(path))
         return cls(options, str(path), texts_in(options) if trusted else ())
 
     @classmethod
@@ -172,9 +179,8 @@ def _input_groups(config: DataConfig, origin: str) -> dict[str, str]:
             f"{origin}: input groups {', '.join(unknown + repeated)} cannot be used: a network gets one group each of "
             "*_points, *_features, *_vectors and *_mask; remove the others"
         )
-    for kind in ("points", "features"):
-        if not by_kind[kind]:
-            raise DataError(f"{origin}: there is no input group *_{kind}; add one, for example pf_{kind}")
+    if not by_kind["features"]:
+        raise DataError(f"{origin}: there is no input group *_features; add one, for example pf_features")
     groups = {kind: names[0] for kind, names in by_kind.items() if names}
     _check_shapes(config, groups, origin)
     return groups
@@ -236,7 +242,7 @@ def schema_with_inputs_of(
                 f"{origin}: {name} has {wrong} {parameters[wrong]}, the model was trained with {own[name][wrong]}; "
                 "copy the inputs of the model's data config"
             )
-    inputs = {key: model.options[key] for key in ("inputs", "preprocess")}
+    inputs = {key: model.options.get(key) for key in ("inputs", "preprocess")}
     return DataSchema({**other.options, **inputs}, origin, own_texts)
 
 
@@ -308,7 +314,8 @@ def resolved_options(options: Mapping[str, Any], config: DataConfig, files: Sequ
     """
     resolved = copy.deepcopy(dict(options))
     if any(own["center"] == "auto" for own in config.preprocess_params.values()):
-        resolved["preprocess"]["params"] = standardisation(config, files)
+        section = resolved.get("preprocess") or {}
+        resolved["preprocess"] = {**section, "params": standardisation(config, files)}
     weights = resolved.get("weights")
     if weights and not weights["use_precomputed_weights"] and not weights.get("reweight_hists"):
         weights["reweight_hists"] = reweighting(config, files)

@@ -27,9 +27,9 @@ def prediction_columns(
     """Return the columns to write for some jets, in their order.
 
     ``entry`` is the row in the file of jets, ``score_<class>`` the probability of the class at the exit where the jet
-    left, ``<class>`` whether the jet is of that class (with labels only). Then come the observers, ``exit_index`` (the
-    full model is the last), ``exit_macs`` and, with ``exit_scores``, ``<exit>_score_<class>``: NaN at exits that the
-    jet did not reach.
+    left, ``<class>`` whether the jet is of that class (with labels only; all are false for a jet of no class). Then
+    come the observers, ``exit_index`` (the full model is the last), ``exit_macs`` and, with ``exit_scores``,
+    ``<exit>_score_<class>``: NaN at exits that the jet did not reach.
 
     Args:
         row_N: the row of each jet in its file.

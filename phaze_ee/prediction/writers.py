@@ -71,6 +71,7 @@ class Manifest(Record):
         input: the file of jets.
         rows: the rows of that file.
         labelled: whether it has labels.
+        unclassified: the jets of a file with labels that are of no class, or of several.
         exits: the number of jets that left at each exit, the full model last.
         macs: the multiply-accumulates of all jets.
         full_macs: the multiply-accumulates of all jets in the full model.
@@ -89,6 +90,7 @@ class Manifest(Record):
     drift: DriftReference | None = None
     budget: BudgetReport | None = None
     checksums: dict[str, int] | None = None
+    unclassified: int = 0
 
     @property
     def jets(self) -> int:
