@@ -1,7 +1,8 @@
 """From rows of a file to jets: selection, new variables, labels, checks and standardisation, as weaver does them."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -16,6 +17,7 @@ from weaver.utils.data.tools import _fused_pad_and_stack
 from weaver.utils.dataset import _finalize_inputs
 
 from phaze_ee.compiled import without_extensions
+from phaze_ee.data.bad_values import let_pass
 from phaze_ee.data.jet_columns import InputLayout, JetColumns
 from phaze_ee.data.labels import class_of_jets, known_class_of_jets, label_variables
 from phaze_ee.data.schema import DataSchema
@@ -33,18 +35,21 @@ from phaze_ee.data.table import (
 from phaze_ee.errors import DataError
 from phaze_ee.shapes import Float
 
+_REMOVE = "remove it from the data config"
+
 
 @dataclass(frozen=True)
 class SpanJets:
     """The selected jets of a span of rows.
 
     ``row_N`` are the rows of the file where they are. ``weight_N`` are their sampling weights; None: they have none,
-    or the purpose is evaluation.
+    or the purpose is evaluation. ``bad`` counts inputs that were NaN or infinite and may pass.
     """
 
     jets: JetColumns
     row_N: npt.NDArray[np.int64]
     weight_N: npt.NDArray[np.float32] | None = None
+    bad: Mapping[str, int] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.row_N)
@@ -125,22 +130,30 @@ class RowReader:
         labels = label_variables(self.schema.labels) if self.labelled else set()
         table = self._table(span, names, columns_for(self.config, labels)[0])
         table["_label_"] = self._classes(table, span.path)
-        lists = self._checked_inputs(table, span.path)
+        lists, bad = self._checked_inputs(table, span.path)
         weight_N = self._weights(table, span.path) if self.has_weights else None
         row_N = ak.to_numpy(table[ROW])  # before weaver sees the table
-        return SpanJets(self._columns(table, lists, span.path), row_N, weight_N)
+        return SpanJets(self._columns(table, lists, span.path), row_N, weight_N, bad)
 
-    def _checked_inputs(self, table: ak.Array, path: Path) -> "_Lists | None":
-        """Check the variables of the inputs; return their content, or None where they are no lists in memory."""
+    def _checked_inputs(self, table: ak.Array, path: Path) -> tuple["_Lists | None", Counter[str]]:
+        """Check the variables of the inputs.
+
+        Returns:
+            Their content, or None where they are no lists in memory; and the numbers of bad values that may pass.
+        """
         params = self.config.preprocess_params
-        lists = _lists(table, list(params))
+        lists, bad = _lists(table, list(params)), Counter[str]()
         if lists is None:
             check_lengths(table, list(params), path)
-        for name, own in params.items():
-            check_finite(table, name, path, own["length"])
+        if self.schema.bad_values == "zero":
+            bad = let_pass(table, params, path)
+            lists = _lists(table, list(params)) if bad else lists
+        else:
+            for name, own in params.items():
+                check_finite(table, name, path, own["length"])
         if lists is None:
             check_complete(table, [name for name, own in params.items() if own["pad_mode"] == "wrap"], path)
-        return lists
+        return lists, bad
 
     def survey(self, span: Span) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
         """Return the row numbers of the selected jets and their sampling weights (1 if there are none).
@@ -198,7 +211,8 @@ class RowReader:
         return _Rows(rows, count_N)
 
     def _observers(self, table: ak.Array, path: Path) -> dict[str, npt.NDArray[np.generic]]:
-        return {name: _one_number_a_jet(table[name], name, path) for name in self.config.z_variables}
+        kind = "observer" if self.config.observer_names else "monitor variable"
+        return {name: _one_number_a_jet(table[name], f"{kind} {name}", path) for name in self.config.z_variables}
 
 
 class _Lists(NamedTuple):
@@ -256,15 +270,12 @@ def _prepared(lists: _Lists, config: DataConfig, group: str) -> Float[np.ndarray
     return prepared_CV
 
 
-def _one_number_a_jet(column: ak.Array, name: str, path: Path) -> npt.NDArray[np.generic]:
+def _one_number_a_jet(column: ak.Array, what: str, path: Path) -> npt.NDArray[np.generic]:
     if column.ndim != 1 or column.fields:
-        raise DataError(f"{path}: observer {name} is not one number per jet; remove it from the data config")
+        raise DataError(f"{path}: {what} is not one number per jet but {column.type.content}; {_REMOVE}")
     kind = column.type.content
     numbers = isinstance(kind, ak.types.NumpyType) and np.dtype(kind.primitive).kind in "biuf"
     if not numbers:
-        raise DataError(
-            f"{path}: observer {name} holds {kind}, not real numbers; remove it from the data config, or choose others "
-            "with --observers"
-        )
+        raise DataError(f"{path}: {what} holds {kind}, not real numbers; {_REMOVE}, or choose others with --observers")
     values: npt.NDArray[np.generic] = ak.to_numpy(column)
     return values.astype(np.float32) if values.dtype == np.float16 else values  # ROOT and parquet have no half floats

@@ -11,6 +11,7 @@ from typing import Any
 
 import awkward as ak
 import numpy as np
+import numpy.typing as npt
 from weaver.utils.data.config import DataConfig
 from weaver.utils.data.eval_utils import _eval_expr, _get_data_var_names
 from weaver.utils.data.preprocess import _build_new_variables
@@ -205,18 +206,28 @@ def check_one_per_jet(table: ak.Array, name: str, path: Path) -> None:
     check_finite(table, name, path)
 
 
+def numbers_of(table: ak.Array, name: str, path: Path) -> npt.NDArray[np.generic]:
+    """Return all numbers of a variable, jet after jet.
+
+    Raises:
+        DataError: it does not hold real numbers.
+    """
+    column = table[name]
+    values: npt.NDArray[np.generic] = np.array("") if column.fields else ak.to_numpy(ak.flatten(column, axis=None))
+    if values.dtype.kind not in "biuf":
+        raise DataError(f"{path}: {name} does not hold real numbers; correct the file or the data config")
+    return values
+
+
 def check_finite(table: ak.Array, name: str, path: Path, length: int | None = None) -> None:
     """Refuse NaN, infinity and other things than numbers in the first ``length`` particles; None: in all.
 
     Raises:
         DataError: with variable, file and row.
     """
-    column = table[name]
-    values = np.array("") if column.fields else ak.to_numpy(ak.flatten(column, axis=None))
-    if values.dtype.kind not in "biuf":
-        raise DataError(f"{path}: {name} does not hold real numbers; correct the file or the data config")
-    if np.isfinite(values).all():
+    if np.isfinite(numbers_of(table, name, path)).all():
         return
+    column = table[name]
     seen = column if column.ndim == 1 else column[:, :length]
     bad = ~np.isfinite(seen)
     bad_N = ak.to_numpy(bad if bad.ndim == 1 else ak.any(bad, axis=1))

@@ -138,8 +138,12 @@ class Session:
 
         options, project = self.options, self.project
         path = find_file("data_config", options.data_config, project.root)
-        trusted = options.trust_expressions
-        schema = DataSchema.load(path, trusted=trusted, class_count=lambda: self._class_count(path))
+        schema = DataSchema.load(
+            path,
+            trusted=options.trust_expressions,
+            bad_values=options.bad_values,
+            class_count=lambda: self._class_count(path),
+        )
         if options.num_classes not in (None, len(schema.class_names)):
             raise UsageError(
                 f"{project.config}: num_classes = {options.num_classes}, but {options.data_config} has "
@@ -278,9 +282,10 @@ class Session:
 
         path = self.project.best_model
         checkpoint = load_checkpoint(path, trust=self.request.trust)
-        schema = DataSchema.from_options(checkpoint.data_options, str(path), self.schema.trusted)
+        own = self.schema
+        schema = DataSchema.from_options(checkpoint.data_options, str(path), own.trusted, own.bad_values)
         changed = f"data_config {self.options.data_config} has changed since the training; the model's own is used"
-        notes = () if self.schema.class_names == schema.class_names else (changed,)
+        notes = () if own.class_names == schema.class_names else (changed,)
         source = f"{path} (epoch {checkpoint.epoch + 1})"
         return TrainedModel(checkpoint.tagger, schema, source, checkpoint.hash, notes, checkpoint.options)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from rich.table import Table
 
+from phaze_ee.data.bad_values import said
 from phaze_ee.engine.event_budget import BudgetReport
 from phaze_ee.exits.drift import ANSWER, DriftReport
 from phaze_ee.names import exit_title, quantity
@@ -67,6 +68,7 @@ def prediction_notes(jobs: Sequence[FileJob], earlier: Sequence[Manifest], made:
         (unclassified, f"of no class, or of several: {quantity(unclassified, 'jet')}; their labels are all false"),
         (rejected, f"cut away by the selection: {quantity(rejected, 'jet')}; 'entry' tells the row of the others"),
         (len(renamed), _renamed(renamed)),
+        (any(manifest.bad for manifest in manifests), said(manifest.bad for manifest in manifests)),
     ]
     return [text for count, text in notes if count]
 

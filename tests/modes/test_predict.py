@@ -166,6 +166,58 @@ def test_jets_of_no_class_get_scores(project: Project, tmp_path: Path, capsys: p
         assert not lists[name].any()
 
 
+def change_yaml(tmp_path: Path, before: str, after: str) -> None:
+    path = tmp_path / "two_classes.yaml"
+    text = path.read_text(encoding="utf-8")
+    assert before in text
+    path.write_text(text.replace(before, after), encoding="utf-8")
+
+
+@pytest.mark.parametrize("suffix", ["root", "parquet"])
+def test_labels_that_differ_in_an_operator_have_columns_of_their_own(
+    project: Project, tmp_path: Path, capsys: pytest.CaptureFixture[str], suffix: str
+) -> None:
+    change_yaml(tmp_path, "[is_qcd, is_top]", "[is_top!=1, is_top==1]")
+    save_best_model(project)
+    assert predict("--format", suffix, "--exit-scores") == 0
+    columns = columns_of(project.predictions / f"val.{suffix}")
+    scores_NK = every_exit(tmp_path / "val.root")[-1].softmax(dim=-1).numpy()
+    for index, stem in enumerate(["is_top_ne_1", "is_top_eq_1"]):
+        assert columns[stem].tolist() == [jet % 2 == index for jet in range(JETS)]
+        np.testing.assert_allclose(columns[f"score_{stem}"], scores_NK[:, index], atol=1e-6)
+        np.testing.assert_array_equal(columns[f"full_model_score_{stem}"], columns[f"score_{stem}"])
+    assert "the columns of class 'is_top!=1' end with is_top_ne_1" in notes(capsys.readouterr().out)
+
+
+def test_an_observer_that_is_a_label_is_written_once(project: Project, tmp_path: Path) -> None:
+    change_yaml(tmp_path, "observers: [jet_id]", "observers: [jet_id, is_top]")
+    save_best_model(project)
+    rewrite(tmp_path / "val.root", tmp_path / "data.root", is_top=None)
+    assert predict("--files", tmp_path / "val.root", tmp_path / "data.root") == 0
+    labelled, data = (columns_of(project.predictions / f"{name}.root") for name in ("val", "data"))
+    assert labelled["is_top"].tolist() == [bool(jet % 2) for jet in range(JETS)]
+    assert set(labelled) - set(data) == {"is_qcd", "is_top"}
+    assert "jet_id" in data
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "message"),
+    [
+        ("[is_qcd, is_top]", "[is_top, entry]", "class entry and the row in the file would share the column entry"),
+        ("observers: [jet_id]", "observers: [exit_macs]", "observer exit_macs has the name of a column"),
+        ("observers: [jet_id]", "monitor_variables: [score_is_top]", "score_is_top has the name of a column"),
+    ],
+)
+def test_names_that_would_collide_end_before_the_training(
+    project: Project, tmp_path: Path, capsys: pytest.CaptureFixture[str], before: str, after: str, message: str
+) -> None:
+    change_yaml(tmp_path, before, after)
+    project.best_model.unlink()
+    assert main(["-m", "train", "-p", "Tops", "small"]) == 2
+    assert message in capsys.readouterr().err
+    assert not project.best_model.exists()
+
+
 @pytest.mark.parametrize("mode", ["evaluate", "calibrate"])
 def test_numbers_about_classes_need_all_labels(
     project: Project, tmp_path: Path, capsys: pytest.CaptureFixture[str], mode: str
