@@ -207,6 +207,12 @@ class DataOptions(Section):
         description="read the cache that mode convert made; auto: if there is one for these files and this data_config",
     )
     cache_folder: str | None = Field(None, description="folder of the caches; None: data/cache of the project")
+    bad_values: Literal["refuse", "zero"] = Field(
+        "refuse",
+        description="inputs that are NaN or infinite; refuse: an error with file and row; zero: as in weaver, NaN "
+        "becomes 0 after the standardisation, and infinity the bound where the variable is clipped, else 0; they are "
+        "counted",
+    )
     background: str | None = Field(
         None, description="class for which rejections are computed; None: label_QCD, if there is one"
     )
