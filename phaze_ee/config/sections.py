@@ -207,6 +207,12 @@ class DataOptions(Section):
         description="read the cache that mode convert made; auto: if there is one for these files and this data_config",
     )
     cache_folder: str | None = Field(None, description="folder of the caches; None: data/cache of the project")
+    bad_values: Literal["refuse", "zero"] = Field(
+        "refuse",
+        description="inputs that are NaN or infinite; refuse: an error with file and row; zero: as in weaver, NaN "
+        "becomes 0 after the standardisation, and infinity the bound where the variable is clipped, else 0; they are "
+        "counted",
+    )
     background: str | None = Field(
         None, description="class for which rejections are computed; None: label_QCD, if there is one"
     )
@@ -340,9 +346,16 @@ class TrainingOptions(Section):
     optimizer: Literal["ranger", "adamw", "adam"] = Field(
         "ranger", description="ranger: RAdam with Lookahead, the default of weaver"
     )
-    lr_schedule: Literal["flat_decay", "cosine", "one_cycle", "none"] = Field(
+    lr_schedule: Literal[
+        "flat_decay", "flat_linear", "flat_cosine", "warm_up_cosine", "cosine", "one_cycle", "steps", "none"
+    ] = Field(
         "flat_decay",
-        description="learning rate over the steps; flat_decay: flat for 70 %, then an exponential decay to 1 %",
+        description="learning rate over the steps; flat_*: flat for 70 %, then decay: exponential to 1 %, a line to "
+        "0.1 %, or half a cosine to 0.1 %; steps: divided by ten after each third; flat_linear, flat_cosine and "
+        "warm_up_cosine begin with warm_up",
+    )
+    warm_up: NonNegativeFloat = Field(
+        0.25, description="steps in which the learning rate rises from 0, or their share of all steps if below 1"
     )
     weight_decay: NonNegativeFloat = Field(
         0.01, description="weight decay, decoupled (adam: in the gradient), without biases and BatchNorm"

@@ -7,6 +7,7 @@ Python integers in them stay below 2^63, so no short expression can make a numbe
 """
 
 import ast
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -88,7 +89,10 @@ def parse_expression(text: str, where: str) -> ast.expr:
     if len(text) > MOST_CHARACTERS:
         raise DataError(f"{where} has {len(text):,} characters; split it, at most {MOST_CHARACTERS:,} are allowed")
     try:
-        ast.parse(text)  # as weaver does to find the names: it stumbles over spaces in front
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", SyntaxWarning)  # such as 1[0]: Python compiles it, but it is a mistake
+            ast.parse(text)  # as weaver does to find the names: it stumbles over spaces in front
+            compile(text, where, "eval")
         return ast.parse(text, mode="eval").body
     except (SyntaxError, ValueError) as error:
         reason = getattr(error, "msg", str(error))

@@ -17,8 +17,9 @@ import numpy as np
 import pyarrow
 import uproot
 
+from phaze_ee.data.hdf5_heaps import check_heaps
 from phaze_ee.data.root_files import RNTUPLE, Unpacked, checked, chosen_tree, cluster_offsets
-from phaze_ee.data.stamps import missing
+from phaze_ee.data.stamps import known_stamp, missing
 from phaze_ee.errors import DataError, is_out_of_memory
 
 # What the libraries raise on missing, truncated or damaged files: errors of their own that derive from Exception alone,
@@ -147,7 +148,7 @@ class Hdf5Source(Source):
         file = stack.enter_context(h5py.File(path, "r", rdcc_nbytes=_HDF5_CHUNK_CACHE))
         own = [name for name in file if isinstance(file.get(name, getlink=True), h5py.HardLink)]
         nodes = {name: file[name] for name in own}
-        self._path = path
+        self._path, self._file = path, file
         self._columns = {name: _Hdf5Column.of(node) for name, node in nodes.items() if isinstance(node, h5py.Dataset)}
         self.columns = frozenset(self._columns)
         counts = {name: len(column.dataset) for name, column in self._columns.items() if column.problem is None}
@@ -160,6 +161,9 @@ class Hdf5Source(Source):
             problem = self._columns[name].problem or _missing_filter(self._columns[name].dataset)
             if problem is not None:
                 raise DataError(f"{self._path}: column {name} {problem}")
+        if any(self._columns[name].is_list for name in columns):
+            _, length_bytes = self._file.id.get_create_plist().get_sizes()
+            check_heaps(self._path, known_stamp(self._path), length_bytes)
         return ak.Array({name: self._columns[name].rows(start, stop) for name in columns})
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import awkward as ak
 import numpy as np
+import numpy.typing as npt
 from weaver.utils.data.config import DataConfig
 from weaver.utils.data.eval_utils import _eval_expr, _get_data_var_names
 from weaver.utils.data.preprocess import _build_new_variables
@@ -50,17 +51,30 @@ def columns_for(config: DataConfig, names: Iterable[str]) -> tuple[set[str], dic
 
 
 def selected_table(
-    config: DataConfig, span: Span, names: Iterable[str], selection: str | None, *, training: bool
+    config: DataConfig,
+    span: Span,
+    names: Iterable[str],
+    selection: str | None,
+    *,
+    training: bool,
+    columns: Iterable[str] = (),
 ) -> ak.Array:
     """Return the rows of a span that pass a selection, with the columns and new variables ``names``.
+
+    Args:
+        config: weaver's data configuration.
+        span: the rows.
+        names: columns of the file, and new variables, which are computed.
+        selection: the expression that rows must pass; None: all pass.
+        training: the value of weaver's column ``aux_training_``.
+        columns: more columns of the file.
 
     Raises:
         DataError: the file cannot be read or lacks a branch, or an expression fails.
     """
-    names = set(names)
-    columns, formulas = columns_for(config, names)
+    own_columns, formulas = columns_for(config, names)
     cut_columns, cut_formulas = columns_for(config, _get_data_var_names(selection) if selection else ())
-    table = read_table(config, span, columns | cut_columns)
+    table = read_table(config, span, {*own_columns, *cut_columns, *columns})
     table[TRAINING_FLAG] = training
     with np.errstate(all="ignore"):  # check_finite refuses values that are not finite, and names their row
         table = add_variables(table, cut_formulas, span.path)
@@ -214,6 +228,19 @@ def check_one_per_jet(table: ak.Array, name: str, path: Path, shown: str | None 
     check_finite(table, name, path, shown=shown)
 
 
+def numbers_of(table: ak.Array, name: str, path: Path, shown: str | None = None) -> npt.NDArray[np.generic]:
+    """Return all numbers of a variable, jet after jet; ``shown`` is its name in the message.
+
+    Raises:
+        DataError: it does not hold real numbers.
+    """
+    column = table[name]
+    values: npt.NDArray[np.generic] = np.array("") if column.fields else ak.to_numpy(ak.flatten(column, axis=None))
+    if values.dtype.kind not in "biuf":
+        raise DataError(f"{path}: {shown or name} does not hold real numbers; correct the file or the data config")
+    return values
+
+
 def check_finite(
     table: ak.Array, name: str, path: Path, length: int | None = None, *, shown: str | None = None
 ) -> None:
@@ -224,12 +251,9 @@ def check_finite(
     Raises:
         DataError: with variable, file and row.
     """
-    column, shown = table[name], shown or name
-    values = np.array("") if column.fields else ak.to_numpy(ak.flatten(column, axis=None))
-    if values.dtype.kind not in "biuf":
-        raise DataError(f"{path}: {shown} does not hold real numbers; correct the file or the data config")
-    if np.isfinite(values).all():
+    if np.isfinite(numbers_of(table, name, path, shown)).all():
         return
+    column = table[name]
     seen = column if column.ndim == 1 else column[:, :length]
     bad = ~np.isfinite(seen)
     bad_N = ak.to_numpy(bad if bad.ndim == 1 else ak.any(bad, axis=1))
@@ -237,22 +261,26 @@ def check_finite(
         first = int(np.argmax(bad_N))
         kind = "NaN" if np.isnan(ak.to_numpy(ak.flatten(seen[first : first + 1], axis=None))).any() else "infinite"
         raise DataError(
-            f"{path} row {table[ROW][first]}: {shown} is {kind}; correct the file or the expression, or cut such jets "
-            "away by selection"
+            f"{path} row {table[ROW][first]}: {shown or name} is {kind}; correct the file or the expression, or cut "
+            "such jets away by selection"
         )
 
 
-def holds_any(config: DataConfig, path: Path, names: Iterable[str]) -> bool:
-    """Return whether a file gives any of ``names``: one of the columns that they are made from, or by its file name.
+def holds_all(config: DataConfig, path: Path, names: Iterable[str]) -> bool:
+    """Return whether a file gives all of ``names``: the columns that they are made from, or its name does.
+
+    Where they are made from the name of the file alone, it must have one of the patterns of ``file_magic``.
 
     Raises:
         DataError: the file cannot be read.
     """
     columns, _ = columns_for(config, names)
-    patterns = [pattern for name in columns & (config.file_magic or {}).keys() for pattern in config.file_magic[name]]
+    wanted = set(_names_in_file(config, columns).values())
+    if not wanted:
+        magic: Mapping[str, Mapping[str, float]] = config.file_magic or {}
+        return any(re.search(pattern, str(path)) for name in columns & magic.keys() for pattern in magic[name])
     with open_source(path, config.treename) as source:
-        in_file = source.columns & set(_names_in_file(config, columns).values())
-    return bool(in_file) or any(re.search(pattern, str(path)) for pattern in patterns)
+        return wanted <= source.columns
 
 
 def _names_in_file(config: DataConfig, columns: Iterable[str]) -> dict[str, str]:

@@ -153,6 +153,11 @@ MODES: dict[str, Mode] = {
             preemptible=True,
             chained=True,
         ),
+        Mode(
+            "import_weaver",
+            "make a project from a command line of weaver",
+            (Flag("--command", "the command that trains, in quotes", {"metavar": '"weaver …"'}),),
+        ),
         Mode("place", "find the stages where exits pay off", (_TRUST,), configured=True, chained=True),
         Mode(
             "calibrate",

@@ -24,6 +24,7 @@ from phaze_ee.models.tagger import Tagger
 from phaze_ee.modes.console import console, say
 from phaze_ee.modes.session import Session
 from phaze_ee.names import quantity
+from phaze_ee.prediction.columns import check_classes, check_observers
 from phaze_ee.training.loaders import Loaders, with_epoch_length
 from phaze_ee.training.lock import training_lock
 from phaze_ee.training.resume import ResumePoint, find_resume_point, forget
@@ -111,6 +112,7 @@ def prepare(session: Session, point: ResumePoint | None = None) -> PreparedTrain
         DataError: a file cannot be used.
     """
     session = _with_seed(session, point)
+    _check_names(session.schema)
     cache = session.cache(session.schema, session.files("train_files"), training=True)
     assert session.options.seed is not None
     with unchanged(session.files("train_files")):
@@ -118,6 +120,12 @@ def prepare(session: Session, point: ResumePoint | None = None) -> PreparedTrain
         seed_everything(session.options.seed, workers=True, verbose=False)
         tagger = session.build(schema)
         return PreparedTraining(session, schema, cache, tagger, _loaders(session, schema, cache))
+
+
+def _check_names(schema: DataSchema) -> None:
+    """Refuse names that predict could not tell apart, before hours are spent on the training."""
+    check_classes(schema.class_names)
+    check_observers([name for name in schema.weaver.z_variables if name not in schema.labels], schema.class_names)
 
 
 def _train(session: Session, point: ResumePoint | None) -> None:

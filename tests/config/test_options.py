@@ -52,6 +52,7 @@ BEYOND_CONTRACT: dict[str, Any] = {
     "ema_decay": 0.999,
     "early_stopping": 5,
     "samples_per_epoch": 20_000,
+    "warm_up": 100,
     "steps_per_epoch": 500,
     "accumulate_batches": 4,
     "resume_interval": 100,
@@ -100,7 +101,16 @@ CHOICES = {
     "exit_loss_strategy": [f"{kind}_{way}" for kind in ("mimic", "target", "distill") for way in ("detached", "flow")],
     "beta_schedule": ["linear", "cosine", "switch"],
     "optimizer": ["ranger", "adamw", "adam"],
-    "lr_schedule": ["flat_decay", "cosine", "one_cycle", "none"],
+    "lr_schedule": [
+        "flat_decay",
+        "flat_linear",
+        "flat_cosine",
+        "warm_up_cosine",
+        "cosine",
+        "one_cycle",
+        "steps",
+        "none",
+    ],
     "device": ["auto", "cuda", "cpu"],
 }
 INTEGERS = ["epochs", "batch_size", "zero_epochs", "num_workers", "log_interval", "val_interval", "save_interval"]

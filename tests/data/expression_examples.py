@@ -250,6 +250,7 @@ REFUSED = {
     "px +": "is not Python",
     "": "is not Python",
     " px": "is not Python",
+    "1[0]": "is not Python: .int. object is not subscriptable",
     "(yield)": "Python's Yield|is not Python",
     "0" * 5000 + "1": "is not Python",
     "(" * 3000 + "px" + ")" * 3000: "nested too deeply|is not Python",
