@@ -12,7 +12,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from weaver.utils.data.config import DataConfig
-from weaver.utils.data.preprocess import _build_weights
 from weaver.utils.data.tools import _fused_pad_and_stack
 from weaver.utils.dataset import _finalize_inputs
 
@@ -27,11 +26,11 @@ from phaze_ee.data.table import (
     check_complete,
     check_finite,
     check_lengths,
-    check_one_per_jet,
     columns_for,
     holds_all,
     selected_table,
 )
+from phaze_ee.data.weights import jet_weights, weight_names
 from phaze_ee.errors import DataError
 from phaze_ee.shapes import Float
 
@@ -131,7 +130,7 @@ class RowReader:
         table = self._table(span, names, columns_for(self.config, labels)[0])
         table["_label_"] = self._classes(table, span.path)
         lists, bad = self._checked_inputs(table, span.path)
-        weight_N = self._weights(table, span.path) if self.has_weights else None
+        weight_N = jet_weights(table, self.config, span.path) if self.has_weights else None
         row_N = ak.to_numpy(table[ROW])  # before weaver sees the table
         return SpanJets(self._columns(table, lists, span.path), row_N, weight_N, bad)
 
@@ -161,33 +160,18 @@ class RowReader:
         Raises:
             DataError: the file cannot be read or lacks a branch, or an expression fails.
         """
-        table = self._table(span, self._weight_names)
-        weight_N = self._weights(table, span.path) if self.has_weights else np.ones(len(table), dtype=np.float32)
+        table = self._table(span, weight_names(self.config))
+        weight_N = (
+            jet_weights(table, self.config, span.path) if self.has_weights else np.ones(len(table), dtype=np.float32)
+        )
         return ak.to_numpy(table[ROW]), weight_N
 
     def _table(self, span: Span, names: Iterable[str], columns: Iterable[str] = ()) -> ak.Array:
         return selected_table(self.config, span, names, self.selection, training=self.training, columns=columns)
 
     @property
-    def _weight_names(self) -> set[str]:
-        config = self.config
-        if not self.has_weights:
-            return set()
-        if config.use_precomputed_weights:
-            return {config.weight_name}
-        return {*config.reweight_branches, *config.reweight_classes} | (
-            {config.basewgt_name} if config.reweight_basewgt else set()
-        )
-
-    @property
     def _side_names(self) -> set[str]:
-        return {*self._weight_names, *self.config.z_variables}
-
-    def _weights(self, table: ak.Array, path: Path) -> npt.NDArray[np.float32]:
-        for name in self._weight_names:
-            check_one_per_jet(table, name, path)
-        weight_N: npt.NDArray[np.float32] = _build_weights(table, self.config)
-        return weight_N
+        return {*weight_names(self.config), *self.config.z_variables}
 
     def _classes(self, table: ak.Array, path: Path) -> npt.NDArray[np.int64]:
         if not self.labelled:

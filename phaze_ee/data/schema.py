@@ -3,22 +3,21 @@
 import copy
 import json
 import logging
-import math
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Self, final
 
 import awkward as ak
-import numpy as np
 from weaver.utils.data.config import DataConfig
-from weaver.utils.data.preprocess import AutoStandardizer, WeightMaker
+from weaver.utils.data.preprocess import AutoStandardizer
 
 from phaze_ee.data.bad_values import BadValues, without_nan
-from phaze_ee.data.sources import open_source
 from phaze_ee.data.stamps import unchanged
-from phaze_ee.data.table import Span, check_finite, selected_table
+from phaze_ee.data.table import check_finite, training_tables
 from phaze_ee.data.weaver_yaml import check_options, read_options, texts_in
+from phaze_ee.data.weights import reweighting
+from phaze_ee.data.weights_section import plain_weights
 from phaze_ee.data.yaml_forms import is_class_number, usual_form
 from phaze_ee.errors import DataError, UsageError
 
@@ -63,6 +62,8 @@ class DataSchema:
             DataError: something in it is wrong.
         """
         options = usual_form(options)
+        if options.get("weights") is not None:
+            options = {**options, "weights": plain_weights(options["weights"])}
         check_options(options, origin, trusted)
         self.trusted, self.bad_values = frozenset(trusted), bad_values
         # weaver changes the mapping that it gets, and nested ones.
@@ -302,31 +303,16 @@ def standardisation(config: DataConfig, files: Sequence[Path], bad_values: BadVa
         if name.endswith("_mask"):
             parameters[name]["center"] = None
     names = {name for name in automatic if parameters[name]["center"] == "auto"}
-    table = _rows_of(config, files, names, standardizer.load_range[1], bad_values)
-    resolved: dict[str, Any] = standardizer.make_preprocess_params(table)
+    tables = []
+    for path, table in training_tables(config, files, names, standardizer.load_range[1]):
+        for name in names:
+            if bad_values == "zero":
+                table[name] = without_nan(table, name, path)
+            else:
+                check_finite(table, name, path)
+        tables.append(table)
+    resolved: dict[str, Any] = standardizer.make_preprocess_params(ak.concatenate(tables))
     return resolved
-
-
-def reweighting(config: DataConfig, files: Sequence[Path]) -> dict[str, list[list[float]]]:
-    """Return weaver's histogram of sampling weights for each reweighting class.
-
-    Jets outside all bins or classes are left out first: their weight is 0 anyway.
-
-    Raises:
-        DataError: a file cannot be used, or a class has no jet in the bins.
-    """
-    names = {*config.reweight_branches, *config.reweight_classes}
-    names |= {config.basewgt_name} if config.reweight_basewgt else set()
-    table = _rows_of(config, files, names)
-    used = table[_in_one_bin_and_class(table, config)]
-    if len(used) < len(table):
-        logger.warning("%d of %d jets are outside the reweighting bins or classes", len(table) - len(used), len(table))
-    for label in config.reweight_classes:
-        if not ak.any(used[label] == 1):
-            raise DataError(f"no training jet of class {label} lies in the bins of weights.reweight_vars; correct them")
-    with np.errstate(all="ignore"):  # empty bins
-        histograms: Mapping[str, Any] = WeightMaker([], config).make_weights(used)
-    return {label: histogram.tolist() for label, histogram in histograms.items()}
 
 
 def resolved_options(
@@ -345,36 +331,3 @@ def resolved_options(
     if weights and not weights["use_precomputed_weights"] and not weights.get("reweight_hists"):
         weights["reweight_hists"] = reweighting(config, files)
     return resolved
-
-
-def _rows_of(
-    config: DataConfig,
-    files: Iterable[Path],
-    names: Collection[str],
-    fraction: float = 1,
-    bad_values: BadValues = "refuse",
-) -> ak.Array:
-    """Return some variables of the first ``fraction`` of the rows of each file."""
-    tables = []
-    for path in files:
-        with open_source(path, config.treename) as source:
-            rows = source.row_count
-        if rows:
-            span = Span(path, 0, max(1, math.trunc(fraction * rows)))
-            tables.append(selected_table(config, span, names, config.selection, training=True))
-            for name in names:
-                if bad_values == "zero":
-                    tables[-1][name] = without_nan(tables[-1], name, path)
-                else:
-                    check_finite(tables[-1], name, path)
-    if not sum(map(len, tables)):
-        raise DataError(f"no training jet passes the selection {config.selection!r}; loosen it")
-    return ak.concatenate(tables)
-
-
-def _in_one_bin_and_class(table: ak.Array, config: DataConfig) -> ak.Array:
-    inside = sum(table[label] == 1 for label in config.reweight_classes) == 1
-    if config.reweight_discard_under_overflow:
-        for name, edges in zip(config.reweight_branches, config.reweight_bins, strict=True):
-            inside = inside & (table[name] >= min(edges)) & (table[name] <= max(edges))
-    return inside

@@ -1,8 +1,9 @@
 """Tables of columns from files, and weaver's expressions on them, with errors that name file and row."""
 
 import ctypes
+import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -78,6 +79,27 @@ def selected_table(
     with np.errstate(all="ignore"):  # check_finite refuses values that are not finite, and names their row
         table = add_variables(table, cut_formulas, span.path)
         return add_variables(select(table, selection, span.path), formulas, span.path)
+
+
+def training_tables(
+    config: DataConfig, files: Iterable[Path], names: Iterable[str], fraction: float = 1
+) -> Iterator[tuple[Path, ak.Array]]:
+    """Yield the training jets of the first ``fraction`` of the rows of each file, with some variables.
+
+    Raises:
+        DataError: a file cannot be used, or no jet passes the selection (at the end).
+    """
+    names, found = set(names), 0
+    for path in files:
+        with open_source(path, config.treename) as source:
+            rows = source.row_count
+        if rows:
+            span = Span(path, 0, max(1, math.trunc(fraction * rows)))
+            table = selected_table(config, span, names, config.selection, training=True)
+            found += len(table)
+            yield path, table
+    if not found:
+        raise DataError(f"no training jet passes the selection {config.selection!r}; loosen it")
 
 
 def read_table(config: DataConfig, span: Span, columns: Iterable[str]) -> ak.Array:
@@ -195,19 +217,19 @@ def check_complete(table: ak.Array, names: Iterable[str], path: Path) -> None:
             )
 
 
-def check_one_per_jet(table: ak.Array, name: str, path: Path) -> None:
-    """Refuse a variable that is not one finite number per jet.
+def check_one_per_jet(table: ak.Array, name: str, path: Path, shown: str | None = None) -> None:
+    """Refuse a variable that is not one finite number per jet; ``shown`` is its name in the message.
 
     Raises:
         DataError: naming variable and file, and the row of a number that is not finite.
     """
     if table[name].ndim != 1:
-        raise DataError(f"{path}: {name} is not one number per jet; correct the data config")
-    check_finite(table, name, path)
+        raise DataError(f"{path}: {shown or name} is not one number per jet; correct the data config")
+    check_finite(table, name, path, shown=shown)
 
 
-def numbers_of(table: ak.Array, name: str, path: Path) -> npt.NDArray[np.generic]:
-    """Return all numbers of a variable, jet after jet.
+def numbers_of(table: ak.Array, name: str, path: Path, shown: str | None = None) -> npt.NDArray[np.generic]:
+    """Return all numbers of a variable, jet after jet; ``shown`` is its name in the message.
 
     Raises:
         DataError: it does not hold real numbers.
@@ -215,17 +237,21 @@ def numbers_of(table: ak.Array, name: str, path: Path) -> npt.NDArray[np.generic
     column = table[name]
     values: npt.NDArray[np.generic] = np.array("") if column.fields else ak.to_numpy(ak.flatten(column, axis=None))
     if values.dtype.kind not in "biuf":
-        raise DataError(f"{path}: {name} does not hold real numbers; correct the file or the data config")
+        raise DataError(f"{path}: {shown or name} does not hold real numbers; correct the file or the data config")
     return values
 
 
-def check_finite(table: ak.Array, name: str, path: Path, length: int | None = None) -> None:
+def check_finite(
+    table: ak.Array, name: str, path: Path, length: int | None = None, *, shown: str | None = None
+) -> None:
     """Refuse NaN, infinity and other things than numbers in the first ``length`` particles; None: in all.
+
+    ``shown`` is the name of the variable in the message.
 
     Raises:
         DataError: with variable, file and row.
     """
-    if np.isfinite(numbers_of(table, name, path)).all():
+    if np.isfinite(numbers_of(table, name, path, shown)).all():
         return
     column = table[name]
     seen = column if column.ndim == 1 else column[:, :length]
@@ -235,8 +261,8 @@ def check_finite(table: ak.Array, name: str, path: Path, length: int | None = No
         first = int(np.argmax(bad_N))
         kind = "NaN" if np.isnan(ak.to_numpy(ak.flatten(seen[first : first + 1], axis=None))).any() else "infinite"
         raise DataError(
-            f"{path} row {table[ROW][first]}: {name} is {kind}; correct the file or the expression, or cut such jets "
-            "away by selection"
+            f"{path} row {table[ROW][first]}: {shown or name} is {kind}; correct the file or the expression, or cut "
+            "such jets away by selection"
         )
 
 

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, PositiveInt, Val
 from weaver.utils.data.eval_utils import _get_data_var_names
 
 from phaze_ee.data.expressions import check_expression, parse_expression
+from phaze_ee.data.weights_section import WeightsSection, weights_problem
 from phaze_ee.data.yaml_forms import ENTRIES, is_class_number
 from phaze_ee.errors import DataError
 
@@ -58,19 +59,6 @@ class _Labels(_Section):
     names: list[str] | None = None  # of the classes; otherwise the texts of ``value``
 
 
-class _Weights(_Section):
-    use_precomputed_weights: bool
-    weight_branches: list[str] = []
-    reweight_method: Literal["flat", "ref"] = "flat"
-    reweight_vars: dict[str, list[float]] = {}
-    reweight_classes: list[str] = []
-    class_weights: list[float] | None = None
-    reweight_threshold: float = 10
-    reweight_basewgt: str | None = None
-    reweight_discard_under_overflow: bool = True
-    reweight_hists: dict[str, list[list[float]]] | None = None
-
-
 class _WeaverYaml(_Section):
     treename: str | None = None
     branch_magic: dict[str, str] | None = None
@@ -83,7 +71,7 @@ class _WeaverYaml(_Section):
     labels: _Labels
     observers: list[str] | None = None
     monitor_variables: list[str] | None = None
-    weights: _Weights | None = None
+    weights: WeightsSection | None = None
     bucketing: None = None
 
 
@@ -161,7 +149,9 @@ def check_options(options: Mapping[str, Any], origin: str, trusted: Collection[s
         check = parse_expression if expression in trusted else check_expression
         check(expression, f"{origin}: the expression of {name!r}")
     _check_acyclic(options, origin)
-    _check_weights(options.get("weights"), origin)
+    problem = weights_problem(options["weights"]) if options.get("weights") else None
+    if problem is not None:
+        raise DataError(f"{origin}: {problem}")
 
 
 def _check_labels(labels: Mapping[str, Any], origin: str) -> None:
@@ -240,19 +230,3 @@ def _check_acyclic(options: Mapping[str, Any], origin: str) -> None:
     except CycleError as error:
         chain = " -> ".join(error.args[1])
         raise DataError(f"{origin}: new_variables are defined through themselves: {chain}; rename one") from error
-
-
-def _check_weights(weights: Mapping[str, Any] | None, origin: str) -> None:
-    if weights is None:
-        return
-    if weights["use_precomputed_weights"]:
-        if not weights.get("weight_branches"):
-            raise DataError(f"{origin}: weights.weight_branches is missing (use_precomputed_weights is true)")
-        return
-    if len(weights.get("reweight_vars", {})) != 2:
-        raise DataError(f"{origin}: weights.reweight_vars needs exactly two variables with their bin edges")
-    classes = weights.get("reweight_classes")
-    if not classes:
-        raise DataError(f"{origin}: weights.reweight_classes is missing")
-    if weights.get("class_weights") and len(weights["class_weights"]) != len(classes):
-        raise DataError(f"{origin}: weights.class_weights needs one number per reweight class ({len(classes)})")
