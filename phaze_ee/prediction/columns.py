@@ -16,12 +16,27 @@ from phaze_ee.prediction.writers import Columns
 from phaze_ee.shapes import Int
 from phaze_ee.types import JetBatch
 
-# the longer ones first
-_WORDS = dict(
-    pair.split()
-    for pair in "== eq,!= ne,>= ge,<= le,>> rshift,<< lshift,** pow,// floordiv,> gt,< lt,& and,| or,^ xor,~ not,"
-    "+ plus,- minus,* times,/ over,% mod".split(",")
-)
+_WORDS = {
+    "==": "eq",
+    "!=": "ne",
+    ">=": "ge",
+    "<=": "le",
+    ">>": "rshift",
+    "<<": "lshift",
+    "**": "pow",
+    "//": "floordiv",
+    ">": "gt",
+    "<": "lt",
+    "&": "and",
+    "|": "or",
+    "^": "xor",
+    "~": "not",
+    "+": "plus",
+    "-": "minus",
+    "*": "times",
+    "/": "over",
+    "%": "mod",
+}
 _OPERATORS = re.compile("|".join(map(re.escape, _WORDS)))
 _EXIT_SCORE = re.compile(r"(exit_\d+|full_model)_(score_.*)")
 

@@ -1,4 +1,4 @@
-"""Inputs that are NaN or infinite with ``bad_values = "zero"``: what weaver makes of them, finite everywhere, counted."""
+"""Inputs that are NaN or infinite with ``bad_values = "zero"``: what weaver makes of them, finite and counted."""
 
 import copy
 import time
