@@ -182,42 +182,6 @@ class CalibrationOptions(Section):
         return self
 
 
-class DataOptions(Section):
-    """The jets and their files."""
-
-    data_config: str = Field(
-        "data_configs/JetClass_full.yaml", description="weaver YAML file: selection, inputs, labels"
-    )
-    trust_expressions: bool = Field(
-        False,
-        description="let the expressions of data_config be any Python, not only what docs/SECURITY.md lists; those of "
-        "a checkpoint may then be any that data_config has too",
-    )
-    train_files: list[str] = Field(
-        strict=False, min_length=1, description="training files, glob patterns allowed (** is recursive)"
-    )
-    val_files: list[str] = Field(strict=False, min_length=1, description="validation files")
-    test_files: list[str] = Field(
-        default_factory=list,
-        strict=False,
-        description="files for evaluate; empty: the validation files, with a warning",
-    )
-    use_cache: Literal["auto", "always", "never"] = Field(
-        "auto",
-        description="read the cache that mode convert made; auto: if there is one for these files and this data_config",
-    )
-    cache_folder: str | None = Field(None, description="folder of the caches; None: data/cache of the project")
-    bad_values: Literal["refuse", "zero"] = Field(
-        "refuse",
-        description="inputs that are NaN or infinite; refuse: an error with file and row; zero: as in weaver, NaN "
-        "becomes 0 after the standardisation, and infinity the bound where the variable is clipped, else 0; they are "
-        "counted",
-    )
-    background: str | None = Field(
-        None, description="class for which rejections are computed; None: label_QCD, if there is one"
-    )
-
-
 # strict=False: a tuple, or one number, is accepted in place of a list.
 Weights = Annotated[
     list[NonNegativeFloat], Field(strict=False), BeforeValidator(lambda value: [value] if _is_number(value) else value)

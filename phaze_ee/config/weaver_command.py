@@ -37,6 +37,11 @@ _DIRECT = {
     "compile": "use_compile",
     "warmup_steps": "warm_up",
 }
+# Arguments that are an option of the same name, where they are given.
+_SAME = (
+    "extra_selection_train", "extra_selection_val", "extra_selection_test",
+    "data_fraction", "data_fraction_val", "file_fraction",
+)  # fmt: skip
 # Arguments that are left out, and why or what to use instead.
 LEFT_OUT = {
     "run_mode": "the mode of the command line says what runs: -m train, evaluate, predict",
@@ -44,6 +49,7 @@ LEFT_OUT = {
     "data_config_test": "a model keeps the data configuration of its training",
     "data_split_num": "memory does not grow with the size of a file",
     "data_split_val": "memory does not grow with the size of a file",
+    "train_val_split": "validation needs files of its own",
     "fetch_by_files": "jets are drawn from all files",
     "fetch_step": "jets are drawn from all files",
     "fetch_step_val": "validation reads every jet once",
@@ -123,6 +129,7 @@ def read_command(command: str, parser: argparse.ArgumentParser) -> WeaverCommand
     distributed = given.backend is not None or any(name in word for word in launcher for name in _LAUNCHERS)
     options = {
         **{ours: values[name] for name, ours in _DIRECT.items() if values[name] is not None},
+        **{name: values[name] for name in _SAME if values[name] != defaults[name]},
         **_files(given),
         **_network(given),
         **_optimizer(given),
@@ -133,7 +140,7 @@ def read_command(command: str, parser: argparse.ArgumentParser) -> WeaverCommand
 
 def imported_arguments() -> frozenset[str]:
     """Return the arguments of weaver that have a meaning here, or a reason why they have none."""
-    return frozenset({*_DIRECT, *LEFT_OUT, *_REFUSED, *_READ})
+    return frozenset({*_DIRECT, *_SAME, *LEFT_OUT, *_REFUSED, *_READ})
 
 
 def _split(command: str) -> tuple[list[str], list[str]]:

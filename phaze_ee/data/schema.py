@@ -148,8 +148,13 @@ class DataSchema:
         channels: int = sum(self.weaver.input_shapes[name][1] for name in self.groups.values())
         return 4 * channels * self.length
 
-    def resolve(self, train_files: Sequence[Path]) -> "DataSchema":
+    def resolve(self, train_files: Sequence[Path], selection: str | None = None) -> "DataSchema":
         """Return the schema with automatic standardisation and reweighting computed from the training files.
+
+        Args:
+            train_files: the training files.
+            selection: that of the training jets, for the reweighting; None: ``selection``. As in weaver, the
+                standardisation is that of all jets that pass ``selection``.
 
         Raises:
             DataError: a file cannot be used, or changes meanwhile.
@@ -157,8 +162,8 @@ class DataSchema:
         if not (self.needs_standardisation or self.needs_reweighting):
             return self
         with unchanged(train_files):
-            resolved = resolved_options(self.options, self.weaver, train_files, self.bad_values)
-        return self._with(resolved)
+            resolved = resolved_sections(self, train_files, selection)
+        return self.with_options(resolved)
 
     def with_observers(self, names: Sequence[str]) -> "DataSchema":
         """Return the schema with other observers.
@@ -166,11 +171,15 @@ class DataSchema:
         Raises:
             DataError: weaver refuses them.
         """
-        options = {**self.options, "observers": list(names) or None, "monitor_variables": None}
-        return self._with(options)
+        return self.with_options({"observers": list(names) or None, "monitor_variables": None})
 
-    def _with(self, options: Mapping[str, Any]) -> "DataSchema":
-        return type(self)(options, trusted=self.trusted, bad_values=self.bad_values)
+    def with_options(self, sections: Mapping[str, Any], trusted: Collection[str] = ()) -> "DataSchema":
+        """Return the schema with other sections, some of whose expressions may be any Python.
+
+        Raises:
+            DataError: something in them is wrong.
+        """
+        return type(self)({**self.options, **sections}, "data config", self.trusted | set(trusted), self.bad_values)
 
     def config_for(self, *, training: bool, labelled: bool) -> DataConfig:
         """Return a weaver configuration that reads only the columns that the purpose needs."""
@@ -315,19 +324,17 @@ def standardisation(config: DataConfig, files: Sequence[Path], bad_values: BadVa
     return resolved
 
 
-def resolved_options(
-    options: Mapping[str, Any], config: DataConfig, files: Sequence[Path], bad_values: BadValues = "refuse"
-) -> dict[str, Any]:
-    """Return the options with the standardisation and reweighting that they leave to the training files.
+def resolved_sections(schema: DataSchema, files: Sequence[Path], selection: str | None = None) -> dict[str, Any]:
+    """Return the sections of a schema that it leaves to the training files: see :meth:`DataSchema.resolve`.
 
     Raises:
         DataError: a file cannot be used.
     """
-    resolved = copy.deepcopy(dict(options))
-    if any(own["center"] == "auto" for own in config.preprocess_params.values()):
-        section = resolved.get("preprocess") or {}
-        resolved["preprocess"] = {**section, "params": standardisation(config, files, bad_values)}
-    weights = resolved.get("weights")
-    if weights and not weights["use_precomputed_weights"] and not weights.get("reweight_hists"):
-        weights["reweight_hists"] = reweighting(config, files)
+    resolved: dict[str, Any] = {}
+    if schema.needs_standardisation:
+        params = standardisation(schema.weaver, files, schema.bad_values)
+        resolved["preprocess"] = {**(schema.options.get("preprocess") or {}), "params": params}
+    if schema.needs_reweighting:
+        config = schema.weaver if selection is None else schema.with_options({"selection": selection}).weaver
+        resolved["weights"] = {**schema.options["weights"], "reweight_hists": reweighting(config, files)}
     return resolved

@@ -3,6 +3,7 @@
 import ctypes
 import math
 import re
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -21,6 +22,8 @@ from phaze_ee.data.sources import open_source
 from phaze_ee.errors import USER_CODE_ERRORS, DataError
 
 ROW = "phaze_ee_row"
+PLACE = "phaze_ee_place"  # row number + a number from the file's name, so that the first rows of files differ
+_MOST_FIRST = 1 << 20
 TRAINING_FLAG = "aux_training_"  # weaver's name of a column that is true in training only; expressions may use it
 # With trust_expressions they may be any Python. awkward's kernels raise ArgumentError for a float in place of an int.
 EXPRESSION_ERRORS = (*USER_CODE_ERRORS, StopIteration, ctypes.ArgumentError)
@@ -119,6 +122,8 @@ def read_table(config: DataConfig, span: Span, columns: Iterable[str]) -> ak.Arr
     if in_file and len(records) != len(row_N):
         raise DataError(f"{span.path} changed while it was in use; start again with files that stay as they are")
     table = ak.zip({ROW: row_N, **{name: records[stored] for name, stored in in_file.items()}}, depth_limit=1)
+    if PLACE in columns:
+        table[PLACE] = row_N + zlib.crc32(span.path.name.encode()) % _MOST_FIRST
     for name, value_of_pattern in (config.file_magic or {}).items():
         table[name] = next((v for pattern, v in value_of_pattern.items() if re.search(pattern, str(span.path))), 0)
     return table
@@ -285,7 +290,7 @@ def holds_all(config: DataConfig, path: Path, names: Iterable[str]) -> bool:
 
 def _names_in_file(config: DataConfig, columns: Iterable[str]) -> dict[str, str]:
     """Return the columns that a file must hold, each with its name in the file."""
-    wanted = sorted(set(columns) - (config.file_magic or {}).keys() - {TRAINING_FLAG})
+    wanted = sorted(set(columns) - (config.file_magic or {}).keys() - {TRAINING_FLAG, PLACE})
     return {name: _replace_all(name, config.branch_magic or {}) for name in wanted}
 
 

@@ -24,6 +24,7 @@ from phaze_ee.exits.policies import ThresholdPolicy
 from phaze_ee.exits.policy_file import ExitPolicyFile
 from phaze_ee.models.tagger import Tagger
 from phaze_ee.modes.console import JetRate, console, say, show, show_notes
+from phaze_ee.modes.jets import testing_schema
 from phaze_ee.modes.request import Request
 from phaze_ee.modes.session import Session
 from phaze_ee.prediction.columns import check_classes, check_observers, renamed_classes
@@ -99,7 +100,9 @@ def _task(session: Session, policy: ExitPolicyFile | None) -> PredictionTask:
     if request.monitor is not None:
         _check_monitoring(request.monitor, session, policy)
     events = requested_events(request)
-    schema = _with_observers(model.schema, request.observers, None if events is None else events.column)
+    schema = _with_observers(
+        testing_schema(session, model.schema), request.observers, None if events is None else events.column
+    )
     reference = policy.reference if policy is not None and request.monitor is not None else None
     recipe = Recipe(
         model=model.hash,

@@ -61,6 +61,8 @@ def test_defaults_of_weaver_are_written_out() -> None:
         ("-o num_layers 4 --network-option fc_params '[(64, 0.1)]'", "network_options", None),
         ("--load-model-weights /d/w.pt:mod", "init_from", "/d/w.pt"),
         ("--samples-per-epoch 1000", "samples_per_epoch", 1000),
+        ("--extra-selection-train 'jet_pt > 500'", "extra_selection_train", "jet_pt > 500"),
+        ("--data-fraction 0.2", "data_fraction", 0.2),
         ("--gpus ''", "device", "cpu"),
         ("--backend nccl --gpus 0,1", "use_ddp", True),
         ("--data-test HToBB:/d/a.root QCD%10:/d/b.root", "test_files", ["HToBB:/d/a.root", "QCD:/d/b.root"]),
