@@ -229,7 +229,10 @@ def test_an_input_is_a_real_number(formula: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("weight", "message"),
-    [("part_px", "sampling weight part_px is not one number per jet"), ("jet_index * np.nan", r"row 0: sampling weight jet_index \* np\.nan is NaN")],
+    [
+        ("part_px", "sampling weight part_px is not one number per jet"),
+        ("jet_index * np.nan", r"row 0: sampling weight jet_index \* np\.nan is NaN"),
+    ],
 )
 def test_a_weight_is_one_finite_number_per_jet(weight: str, message: str, tmp_path: Path) -> None:
     path = write_root(tmp_path / "jets.root", jet_columns(20))
