@@ -1,0 +1,92 @@
+"""The inputs of a file: padded jets, of which only the real particles are used."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import torch
+from onnx import ValueInfoProto
+
+from phaze_ee.errors import UsageError
+from phaze_ee.export.graph import Graph, value_info
+from phaze_ee.export.operations import binary, cast, cat, reduce, reshape
+from phaze_ee.export.stages import FileStages
+from phaze_ee.export.states import FileState, ManyJets, OneJet
+from phaze_ee.export.values import Value, constant, integers, node
+
+_CHANNELS = {"points": 2, "vectors": 4, "mask": 1}
+
+
+class FileInputs(NamedTuple):
+    """The descriptions of the inputs, and the jets as the network gets them."""
+
+    inputs: list[ValueInfoProto]
+    state: FileState
+
+
+def read_jets(graph: Graph, stages: FileStages, names: Mapping[str, str], *, one_jet: bool) -> FileInputs:
+    """Write the reading of the inputs that a network uses, each (N, C, P).
+
+    Args:
+        graph: the file.
+        stages: the network.
+        names: the name of each kind of input.
+        one_jet: whether N is 1, so that ONNX Runtime refuses several jets.
+
+    Raises:
+        UsageError: an input that the network uses has no name.
+    """
+    number = 1 if one_jet else None
+    values = {}
+    infos = []
+    for kind in stages.reads:
+        if kind not in names:
+            raise UsageError(
+                f"a file of {stages.name} needs an input group *_{kind} and the data configuration has none; add one "
+                "and train again"
+            )
+        channels = _CHANNELS.get(kind, stages.input_channels)
+        values[kind] = Value(graph, names[kind], (number, channels, None), graph.dtype)
+        infos.append(value_info(names[kind], graph.dtype, [number or "N", channels, "P"]))
+    mask = values.pop("mask")
+    valid_S = cast(reshape(mask, -1), torch.bool)
+    rows = {kind: _rows(value, valid_S) for kind, value in values.items()}
+    jets = _one_jet(valid_S) if one_jet else _many_jets(mask)
+    if not one_jet:
+        rows = {kind: cat([value, torch.zeros(1, value.shape[1] or 0)]) for kind, value in rows.items()}
+    return FileInputs(infos, FileState(rows.pop("features"), jets, rows))
+
+
+def _rows(value: Value, valid_S: Value) -> Value:
+    """Return the real particles, jet after jet, (V, C)."""
+    channels = value.shape[1]
+    assert channels is not None
+    row_SC = reshape(node(value.graph, "Transpose", value, shape=(None, None, channels), perm=[0, 2, 1]), -1, channels)
+    return node(value.graph, "Compress", row_SC, valid_S, shape=(None, channels), axis=0)
+
+
+def _one_jet(valid_S: Value) -> OneJet:
+    graph = valid_S.graph
+    place_1V = node(graph, "NonZero", valid_S, shape=(1, None), dtype=torch.int64)
+    count = node(graph, "Shape", place_1V, shape=(2,), dtype=torch.int64)[1:2]
+    # One empty slot more: a jet may have none.
+    padded_S = cat([cast(valid_S, torch.int64), integers(graph, 0)])
+    return OneJet(count, binary("Add", _last(padded_S, 0), integers(graph, 1)))
+
+
+def _many_jets(mask: Value) -> ManyJets:
+    graph = mask.graph
+    # One empty jet and one empty slot more: old versions of ONNX Runtime fail, or even end the process, on none.
+    mask_NP = node(graph, "Squeeze", mask, integers(graph, 1), shape=(None, None))
+    padded_NP = node(graph, "Pad", mask_NP, integers(graph, 0, 0, 1, 1), shape=(None, None))
+    valid_NP = cast(padded_NP, torch.bool)
+    count_N = reduce("ReduceSum", cast(valid_NP, torch.int64), 1)
+    end_N = node(graph, "CumSum", count_N, constant(graph, 0, torch.int64), shape=count_N.shape)
+    return ManyJets(valid_NP, count_N, end_N, binary("Add", _last(valid_NP, 1), integers(graph, 1)))
+
+
+def _last(valid: Value, axis: int) -> Value:
+    """Return the place of the last True along a dimension."""
+    number = cast(valid, torch.int64)
+    shape = (1,) if axis == 0 else (None,)
+    settings = {"axis": axis, "keepdims": int(axis == 0), "select_last_index": 1}
+    return node(number.graph, "ArgMax", number, shape=shape, dtype=torch.int64, **settings)
