@@ -18,7 +18,7 @@ from phaze_ee.exits.policies import ThresholdPolicy
 from phaze_ee.export.backbones import in_stages
 from phaze_ee.export.graph import Graph, value_info, without_unused
 from phaze_ee.export.heads import in_file
-from phaze_ee.export.operations import gather, unsqueeze, where
+from phaze_ee.export.operations import gather, shape_of, unsqueeze, where
 from phaze_ee.export.reading import read_jets
 from phaze_ee.export.stages import FileStages
 from phaze_ee.export.states import FileState, ManyJets
@@ -181,7 +181,7 @@ class _Writer:
         inputs = [value_info(iteration, torch.int64, []), value_info(condition, torch.bool, [])]
         outputs = [value_info(going_on, torch.bool, []), *(value_info(value.name, value.dtype) for value in answer)]
         body = graph.close("one_jet", inputs, outputs)
-        trips = node(graph, "Squeeze", _size(place_B1), shape=())
+        trips = node(graph, "Squeeze", shape_of(place_B1, 0, 1), shape=())
         always = graph.constant_node(np.array(True))
         names = graph.node("Loop", trips.name, always, outputs=2, body=body)
         # Reshape, not Squeeze: where no jet goes on, versions before 1.15 give outputs of another rank.
@@ -263,7 +263,7 @@ class _Writer:
         return Answer(self._constant(result.logits_NK.softmax(dim=-1)), self._constant(result.exit_index_N))
 
     def _for_all(self, answer: Answer, count_N: Value) -> Answer:
-        number = _size(count_N)
+        number = shape_of(count_N)
         classes = constant(self.graph, [self.stages.num_classes], torch.int64)
         size = node(self.graph, "Concat", number, classes, shape=(2,), axis=0)
         return Answer(
@@ -278,8 +278,3 @@ def _but_last(answer: Answer) -> Answer:
 
 def _probabilities(exit_: Exit) -> Value:
     return cast(Value, exit_.logits_NK.softmax(dim=-1))
-
-
-def _size(x: Value) -> Value:
-    """Return the first dimension, (1,)."""
-    return node(x.graph, "Shape", x, shape=(len(x.shape),), dtype=torch.int64)[:1]

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from phaze_ee.errors import UsageError
 from phaze_ee.export.graph import onnx_type
-from phaze_ee.export.values import Dimensions, Stacked, Value, as_value, constant, integers, node
+from phaze_ee.export.values import Dimensions, Scaled, Stacked, Value, as_value, constant, integers, node
 
 P = ParamSpec("P")
 Result = TypeVar("Result")
@@ -247,6 +247,8 @@ def gather(x: Value, index: Value, axis: int = 0) -> Value:
 
 def rows_between(x: Value, first: Value, last: Value, axis: int = 0) -> Value:
     """Write the rows from one number, of shape (1,), up to another."""
+    if isinstance(x, Scaled):
+        return Scaled(rows_between(x.row_VC, first, last, axis), x.scale_C, x.shift_C)
     shape = (*x.shape[:axis], None, *x.shape[axis + 1 :])
     return node(x.graph, "Slice", x, first, last, integers(x.graph, axis), shape=shape)
 
@@ -296,6 +298,8 @@ def square(x: Value) -> Value:
 @writes("matmul")
 def matmul(x: Any, y: Any) -> Value:
     """Write a product of matrices, or of a matrix and a vector."""
+    if isinstance(x, Scaled) and isinstance(y, Tensor):
+        return gemm(None, x, y)
     like = x if isinstance(x, Value) else y
     x, y = as_value(like, x), as_value(like, y)
     shape = x.shape[:-1] if len(y.shape) == 1 else (*x.shape[:-1], y.shape[-1])
@@ -305,6 +309,9 @@ def matmul(x: Any, y: Any) -> Value:
 @writes("addmm")
 def gemm(bias: Tensor | None, x: Value, weight: Tensor, out: None = None) -> Value:
     """Write x · weight + bias for the rows of x."""
+    if isinstance(x, Scaled):
+        weight, bias = x.into(weight, bias)
+        x = x.row_VC
     if bias is None:
         return matmul(x, weight)
     factors = as_value(x, weight), as_value(x, bias)
@@ -366,12 +373,19 @@ def full_like(x: Value, number: float) -> Value:
     """Write one number in the shape of a value; it is known when the file is written."""
     single = constant(x.graph, number, x.dtype)
     if None in x.shape:
-        size = node(x.graph, "Shape", x, shape=(len(x.shape),), dtype=torch.int64)
+        size = shape_of(x)
         filled = node(x.graph, "Expand", single, size, shape=x.shape)
     else:
         filled = constant(x.graph, torch.full([size or 0 for size in x.shape], number), x.dtype)
     filled.known = float(number)
     return filled
+
+
+def shape_of(x: Value, first: int = 0, last: int | None = None) -> Value:
+    """Write the sizes of some dimensions."""
+    count = len(range(len(x.shape))[first:last])
+    ends = {"start": first} | ({} if last is None else {"end": last})
+    return node(x.graph, "Shape", x, shape=(count,), dtype=torch.int64, **ends)
 
 
 @writes("new_tensor")

@@ -5,11 +5,11 @@ from typing import Any, ClassVar, final
 
 import torch
 
-from phaze_ee.export.graph import Graph, onnx_type
-from phaze_ee.export.operations import binary, cast, cat, gather, matmul, permute, reduce, reshape, square, top
+from phaze_ee.export.graph import Graph
+from phaze_ee.export.operations import binary, cast, cat, gather, matmul, permute, reduce, reshape, top, unsqueeze
 from phaze_ee.export.stages import FileStages
 from phaze_ee.export.states import FileState
-from phaze_ee.export.values import Value, constant, integers, node
+from phaze_ee.export.values import Scaled, Value, constant, integers, node
 from phaze_ee.models.particle_net.folding import Affine, FoldedEdgeConv, fold
 
 _FAR = 1e30  # the "distance" of a particle from itself: it is never its own neighbour
@@ -33,14 +33,14 @@ class FileParticleNet(FileStages):
         state = super().embed(inputs)
         if not self.network.mod.use_fts_bn:
             return state
-        scaled_VC = state.rows_VC * self.weights.feature_scale_C + self.weights.feature_shift_C
-        return replace(state, rows_VC=scaled_VC)
+        weights = self.weights
+        return replace(state, rows_VC=Scaled(state.rows_VC, weights.feature_scale_C, weights.feature_shift_C))
 
     def stage(self, index: int, state: FileState) -> FileState:
         block = self.weights.edge_convs[index]
         x_VC: Any = state.rows_VC
-        if "diagonal" not in state.others:
-            state = state.with_others(diagonal=_diagonal(state))
+        if index == 0:
+            state = state.with_others(**_point_distances(state))
         neighbour_Vk = _neighbours(state, block.k, first=index == 0)
         own, other, shortcut_VC = _particle_parts(block, x_VC)
         # Row V is what a missing neighbour adds: zero, as its features are.
@@ -51,7 +51,7 @@ class FileParticleNet(FileStages):
             for layer in block.per_edge:
                 edge_EC = layer(edge_EC).relu()
             edge_VkC = reshape(edge_EC, -1, block.k, block.outputs)
-        features_VC = (reduce("ReduceSum", edge_VkC, 1) + shortcut_VC).relu()  # 1/k is in the last layer
+        features_VC: Any = (reduce("ReduceSum", edge_VkC, 1) + shortcut_VC).relu()  # 1/k is in the last layer
         if self.weights.fusion is not None:
             state = state.with_others(**{f"block_{index}": features_VC})
         return replace(state, rows_VC=features_VC)
@@ -83,17 +83,10 @@ def _particle_parts(block: FoldedEdgeConv, x_VC: Any) -> tuple[Affine, Any, Any]
     return own, weight[:, block.channels : after], shortcut
 
 
-def _diagonal(state: FileState) -> Value:
-    graph, count = state.rows_VC.graph, state.count
-    zero_VV = node(graph, "ConstantOfShape", cat([count, count]), shape=(None, None), dtype=torch.float32)
-    (name,) = graph.node("EyeLike", zero_VV.name, dtype=onnx_type(graph.dtype))
-    return Value(graph, name, (None, None), graph.dtype) * _FAR
-
-
 def _neighbours(state: FileState, k: int, *, first: bool) -> Value:
     """Return the rows (V, k) of the k nearest other particles; V where a jet has fewer."""
     graph, count = state.rows_VC.graph, state.count
-    distance_VV = _point_distance(state) if first else _feature_distance(state)
+    distance_VV = state.others["distance"] if first else _feature_distance(state)
     found = node(graph, "Min", count - 1, integers(graph, k), shape=(1,))
     nearest_VF = top(distance_VV, found, dim=1, largest=False, sorted=False).indices
     pads = cat([integers(graph, 0, 0, 0), binary("Sub", integers(graph, k), found)])
@@ -101,22 +94,21 @@ def _neighbours(state: FileState, k: int, *, first: bool) -> Value:
     return node(graph, "Pad", nearest_VF, pads, scalar, shape=(None, k))
 
 
-def _point_distance(state: FileState) -> Value:
-    """Return (Δη)² + (Δφ)²: particles may be so close that the other form rounds too much."""
-    points_V2 = state.others["points"]
-    squares = []
-    for axis in (0, 1):
-        column_V1 = points_V2[:, axis : axis + 1]
-        squares.append(square(column_V1 - permute(column_V1, 1, 0)))
-    return squares[0] + squares[1] + state.others["diagonal"]
+def _point_distances(state: FileState) -> dict[str, Value]:
+    """Return (Δη)² + (Δφ)², in which no particle is near itself, and what makes it so.
+
+    Particles may be so close that |x|² − 2 x·y + |y|² would round too much.
+    """
+    graph, point_2V = state.rows_VC.graph, permute(state.others["points"], 1, 0)
+    difference_2VV = unsqueeze(point_2V, 2) - unsqueeze(point_2V, 1)
+    distance_VV = reduce("ReduceSumSquare", difference_2VV, 0)
+    (name,) = graph.node("EyeLike", distance_VV.name)
+    diagonal_VV = Value(graph, name, (None, None), graph.dtype) * _FAR
+    return {"diagonal": diagonal_VV, "distance": distance_VV + diagonal_VV}
 
 
 def _feature_distance(state: FileState) -> Value:
     """Return |x_i − x_j|² without |x_i|², which is the same for all j."""
     x_VC = state.rows_VC
-    offset_VV = state.others["diagonal"] + _square_length(x_VC)
+    offset_VV = state.others["diagonal"] + reduce("ReduceSumSquare", x_VC, 1)
     return node(x_VC.graph, "Gemm", x_VC, x_VC, offset_VV, shape=(None, None), alpha=-2.0, transB=1)
-
-
-def _square_length(x_VC: Value) -> Value:
-    return reduce("ReduceSumSquare", x_VC, 1)

@@ -126,19 +126,27 @@ class Value:
         return value
 
 
-class Stacked(Value):
-    """Values side by side along a new first dimension. The node is written only where they are used together."""
+class Later(Value):
+    """A value whose nodes are written only where it is first used: perhaps in a branch that few jets reach."""
 
-    def __init__(self, parts: Sequence[Value]) -> None:
-        first = parts[0]
-        super().__init__(first.graph, "", (len(parts), *first.shape), first.dtype)
-        self.parts = tuple(parts)
+    def __init__(self, like: Value, shape: Dimensions, write: Callable[[], Value]) -> None:
+        super().__init__(like.graph, "", shape, like.dtype)
+        self._write_now = write
 
     @property
     def name(self) -> str:
         if not self._name:
-            self._name = written("stack_now")(self.parts).name
+            self._name = self._write_now().name
         return self._name
+
+
+class Stacked(Later):
+    """Values side by side along a new first dimension."""
+
+    def __init__(self, parts: Sequence[Value]) -> None:
+        self.parts = tuple(parts)
+        shape = (len(self.parts), *self.parts[0].shape)
+        super().__init__(self.parts[0], shape, lambda: written("stack_now")(self.parts))
 
     def __iter__(self) -> Iterator[Value]:
         return iter(self.parts)
@@ -149,6 +157,21 @@ class Stacked(Value):
         if isinstance(index, tuple) and isinstance(index[0], int):
             return self.parts[index[0]][index[1:]]
         return super().__getitem__(index)
+
+
+class Scaled(Later):
+    """Rows times a scale plus a shift, which a linear layer takes into its weights."""
+
+    def __init__(self, row_VC: Value, scale_C: Tensor, shift_C: Tensor) -> None:
+        super().__init__(row_VC, row_VC.shape, lambda: row_VC * scale_C + shift_C)
+        self.row_VC, self.scale_C, self.shift_C = row_VC, scale_C, shift_C
+
+    def into(self, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Return the weight (C, C_out) and the bias of a layer that acts on the rows without scale and shift."""
+        wide = weight.double()
+        shifted = self.shift_C.double() @ wide
+        bias = shifted if bias is None else shifted + bias.double()
+        return (self.scale_C.double()[:, None] * wide).to(self.dtype), bias.to(self.dtype)
 
 
 def written(function: str) -> Callable[..., Any]:
