@@ -80,6 +80,16 @@ def write_model(tagger: Tagger, policy: ThresholdPolicy | None, form: FileForm) 
         return _Writer(tagger, policy, form).model()
 
 
+def stages_of(tagger: Tagger) -> FileStages:
+    """Return the network as stages that write into a file of their own, to ask what is special about it.
+
+    Raises:
+        UsageError: the network cannot be written.
+    """
+    stages = in_stages(tagger.backbone)
+    return stages(Graph(stages.opset, torch.float32), tagger.backbone)
+
+
 @final
 class _Writer:
     def __init__(self, tagger: Tagger, policy: ThresholdPolicy | None, form: FileForm) -> None:

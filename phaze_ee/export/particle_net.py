@@ -29,6 +29,14 @@ class FileParticleNet(FileStages):
         super().__init__(graph, backbone)
         self.weights = fold(backbone.mod, backbone.input_channels)
 
+    @property
+    def answers_depend_on_batch(self) -> bool:
+        return not self.network.mod.use_counts
+
+    @property
+    def neighbours(self) -> tuple[int, ...]:
+        return tuple(block.k for block in self.weights.edge_convs)
+
     def embed(self, inputs: Any) -> FileState:
         state = super().embed(inputs)
         if not self.network.mod.use_fts_bn:

@@ -32,6 +32,16 @@ class FileStages(Stages[FileState]):
         self.stage_channels = backbone.stage_channels
 
     @property
+    def answers_depend_on_batch(self) -> bool:
+        """Whether the engine's answer for a jet depends on the other jets of its batch; in a file it does not."""
+        return False
+
+    @property
+    def neighbours(self) -> tuple[int, ...]:
+        """The numbers of particles at which the network changes what it does."""
+        return ()
+
+    @property
     def network(self) -> Any:
         """The backbone."""
         return self._network[0]
