@@ -148,7 +148,7 @@ def export_onnx(
         policy = None if promise is None else promise.policy()
     paths = expand_patterns("files", [str(file) for file in files], None)
     jets = evaluation_loader(schema, paths, batch_size=_CHECK_BATCH, labelled=False) if paths else ()
-    origin = Origin(str(checkpoint), digest, schema.options, schema.class_names, promise, licence or UNSTATED)
+    origin = Origin(checkpoint.name, digest, schema.options, schema.class_names, promise, licence or UNSTATED)
     export = Export(tagger, checked_policy(policy), schema, origin, jets, one_jet, opset)
     write_bundle(Path(folder), export)
     return Path(folder)

@@ -122,8 +122,9 @@ def _promise(file: ExitPolicyFile | None) -> Iterator[str]:
     yield f"{file.guarantee.statement[:1].upper()}{file.guarantee.statement[1:]}."
     yield ""
     yield f"Calibrated on {sample.jets:,} jets ({sample.shaping:,} shaped the policy, {sample.testing:,} tested it)."
-    yield "The promise is for jets drawn as these: another sample, selection or simulation is not covered, nor is any"
-    yield "single class, or region of pT or η, on its own."
+    if file.guarantee.holds:
+        yield "The promise is for jets drawn as these: another sample, selection or simulation is not covered, nor is"
+        yield "any single class, or region of pT or η, on its own."
 
 
 def _realised(file: ExitPolicyFile | None) -> Iterator[str]:
@@ -150,5 +151,5 @@ def _checked(checked: Checked) -> Iterator[str]:
 def _provenance(origin: Origin) -> Iterator[str]:
     yield f"- weights: {origin.model}, SHA-256 {origin.model_hash or 'unknown'}"
     yield f"- licence of the weights: {origin.licence}"
-    yield f"- made by phaze_ee {_VERSION} with onnx {onnx.__version__} and torch {torch.__version__}, {platform.machine()}"
+    yield f"- made by phaze_ee {_VERSION} with onnx {onnx.__version__}, torch {torch.__version__}, {platform.machine()}"
     yield "- cite: PHAZE-EE, and the papers of the network and of the jets that it was trained on"

@@ -28,7 +28,7 @@ def run(session: Session) -> None:
     say(f"Model:  {model.source}")
     promise = _policy(session)
     origin = Origin(
-        model.source,
+        f"{session.project}, {model.source.rpartition('/')[2]}",
         model.hash,
         model.schema.options,
         model.schema.class_names,
