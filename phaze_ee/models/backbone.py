@@ -1,9 +1,10 @@
 """What a network must offer to get exits: its stages, their channels and costs, and how it is built again."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, Generic, Self, TypeVar
 
+import torch
 from torch import Tensor, nn
 
 from phaze_ee.errors import UsageError
@@ -25,8 +26,9 @@ class Stages(nn.Module, ABC, Generic[StateT]):
         has_packed_form: whether :meth:`packed` works.
         pads_to_longest: whether the cost of a jet grows with the longest jet of its batch.
         num_classes: number of classes K.
-        input_channels: features of a particle.
+        input_channels: features of a particle, in the state before stage 0.
         stage_channels: channels of the state after each stage.
+        collections: the names of the collections of a jet that the network takes; empty: one, of any name.
     """
 
     name: ClassVar[str]
@@ -35,6 +37,7 @@ class Stages(nn.Module, ABC, Generic[StateT]):
     num_classes: int
     input_channels: int
     stage_channels: tuple[int, ...]
+    collections: tuple[str, ...] = ()
 
     @abstractmethod
     def embed(self, inputs: Jets) -> StateT:
@@ -54,6 +57,10 @@ class Stages(nn.Module, ABC, Generic[StateT]):
 
         All matrix products count, also those of the neighbour search; activations and normalisations do not.
         """
+
+    def embed_macs(self, counts_NG: Int[Tensor, "N G"]) -> Int[Tensor, " N"]:
+        """Return the multiply-accumulates of :meth:`embed` for jets with these numbers of particles per collection."""
+        return torch.zeros_like(counts_NG[:, 0])
 
     @abstractmethod
     def readout_macs(self, particle_count_N: Int[Tensor, " N"]) -> Int[Tensor, " N"]:
@@ -97,8 +104,13 @@ class Backbone(Stages[StateT]):
         return cls(**arguments) if cls.weaver_class is None else cls(cls.weaver_class(**arguments))
 
     @classmethod
+    def staged_classes(cls) -> Iterator[type[nn.Module]]:
+        """Yield the classes of modules around which :meth:`from_weaver` puts stages."""
+        yield cls.weaver_class or cls
+
+    @classmethod
     def from_weaver(cls, module: Any) -> Self:
-        """Put stages around a module of ``weaver_class``, whose parameters are shared, not copied.
+        """Put stages around a module of one of :meth:`staged_classes`, whose parameters are shared, not copied.
 
         A backbone without ``weaver_class`` is such a module itself.
 

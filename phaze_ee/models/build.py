@@ -1,7 +1,7 @@
 """From a configuration to a tagger: a network file of weaver builds the network, and this module adds the exits."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -78,8 +78,8 @@ def adopt(model: nn.Module, source: str) -> Backbone[Any]:
     Raises:
         UsageError: there is no known network, or more than one.
     """
-    kinds = {kind.weaver_class or kind: kind for kind in BACKBONES.values()}
-    found = [(kinds[type(module)], module) for module in model.modules() if type(module) in kinds]
+    kinds = {module: kind for kind in BACKBONES.values() for module in kind.staged_classes()}
+    found = [(kinds[type(module)], module) for module in _outermost(model, kinds)]
     if len(found) != 1:
         raise UsageError(
             f"{source}: get_model returns a network with {len(found)} of ({', '.join(BACKBONES)}); "
@@ -87,6 +87,15 @@ def adopt(model: nn.Module, source: str) -> Backbone[Any]:
         )
     kind, module = found[0]
     return kind.from_weaver(module)
+
+
+def _outermost(model: nn.Module, kinds: Collection[type[nn.Module]]) -> Iterator[nn.Module]:
+    """Yield the modules of some classes that are not inside of another one."""
+    if type(model) in kinds:
+        yield model
+        return
+    for child in model.children():
+        yield from _outermost(child, kinds)
 
 
 def _keywords(options: NetworkOptions) -> dict[str, Any]:
