@@ -259,6 +259,14 @@ def ragged_rows(first_N: Int[Tensor, " N"], count_N: Int[Tensor, " N"]) -> Int[T
 Jets = JetInputs | RaggedJets
 
 
+def with_collections(first: Jets, more: Mapping[str, Jets]) -> Jets:
+    """Return jets with further collections by name. All are padded, unless all are ragged."""
+    ragged = {name: jets for name, jets in more.items() if isinstance(jets, RaggedJets)}
+    if isinstance(first, RaggedJets) and len(ragged) == len(more):
+        return replace(first, more=ragged)
+    return replace(first.padded(), more={name: jets.padded() for name, jets in more.items()})
+
+
 class State(ABC):
     """What flows between the stages of a backbone. Exit heads and the engine use nothing else."""
 

@@ -1,6 +1,6 @@
 """From rows of a file to jets: selection, new variables, labels, checks and standardisation, as weaver does them."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +17,8 @@ from weaver.utils.data.tools import _fused_pad_and_stack
 from weaver.utils.dataset import _finalize_inputs
 
 from phaze_ee.compiled import without_extensions
-from phaze_ee.data.jet_columns import InputLayout, JetColumns
+from phaze_ee.data.collections import InputCollection
+from phaze_ee.data.jet_columns import InputLayout, JetColumns, ParticleColumns
 from phaze_ee.data.schema import DataSchema
 from phaze_ee.data.table import (
     ROW,
@@ -101,9 +102,9 @@ class RowReader:
         return self.schema.config_for(training=self.training, labelled=self.labelled)
 
     @cached_property
-    def layout(self) -> InputLayout:
-        """The variables of the inputs."""
-        return InputLayout.of(self.schema)
+    def layouts(self) -> tuple[InputLayout, ...]:
+        """The variables of each collection."""
+        return InputLayout.all_of(self.schema)
 
     @property
     def selection(self) -> str | None:
@@ -130,17 +131,21 @@ class RowReader:
         row_N = ak.to_numpy(table[ROW])  # before weaver sees the table
         return SpanJets(self._columns(table, lists, span.path), row_N, weight_N)
 
-    def _checked_inputs(self, table: ak.Array, path: Path) -> "_Lists | None":
-        """Check the variables of the inputs; return their content, or None where they are no lists in memory."""
+    def _checked_inputs(self, table: ak.Array, path: Path) -> "list[_Lists] | None":
+        """Check the inputs; return those of each collection, or None if some are no lists in memory."""
         params = self.config.preprocess_params
-        lists = _lists(table, list(params))
-        if lists is None:
-            check_lengths(table, list(params), path)
-        for name, own in params.items():
-            check_finite(table, name, path, own["length"])
-        if lists is None:
+        names = [layout.variables for layout in self.layouts]
+        lists = [_lists(table, own) for own in names]
+        for own, content in zip(names, lists, strict=True):
+            if content is None:
+                check_lengths(table, own, path)
+        for name, own_params in params.items():
+            check_finite(table, name, path, own_params["length"])
+        known = [content for content in lists if content is not None]
+        if len(known) < len(lists):
             check_complete(table, [name for name, own in params.items() if own["pad_mode"] == "wrap"], path)
-        return lists
+            return None
+        return known
 
     def survey(self, span: Span) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
         """Return the row numbers of the selected jets and their sampling weights (1 if there are none).
@@ -196,20 +201,27 @@ class RowReader:
         label_N: npt.NDArray[np.int64] = flags_NK.argmax(axis=1)
         return label_N
 
-    def _columns(self, table: ak.Array, lists: "_Lists | None", path: Path) -> JetColumns:
+    def _columns(self, table: ak.Array, lists: "list[_Lists] | None", path: Path) -> JetColumns:
         label_N = torch.from_numpy(ak.to_numpy(table["_label_"]))
         observers = self._observers(table, path)
-        groups = list(self.schema.groups.values())
-        rows, count_N = self._padded(table, groups) if lists is None else _standardised(lists, self.config, groups)
-        return JetColumns.of_rows(self.layout, rows, torch.from_numpy(count_N), label_N, observers)
+        parts = self._padded(table) if lists is None else map(self._standardised, lists, self.schema.collections)
+        particles = [
+            ParticleColumns.of_rows(layout, part.rows, torch.from_numpy(part.count_N))
+            for layout, part in zip(self.layouts, parts, strict=True)
+        ]
+        return JetColumns(tuple(particles), label_N, observers)
 
-    def _padded(self, table: ak.Array, groups: Sequence[str]) -> "_Rows":
-        """Return the jets as weaver pads them: every slot counts as a particle, and a mask says which are real."""
-        count_N = np.full(len(table), self.schema.length)
+    def _standardised(self, lists: "_Lists", collection: InputCollection) -> "_Rows":
+        return _standardised(lists, self.config, list(collection.groups.values()))
+
+    def _padded(self, table: ak.Array) -> "Iterator[_Rows]":
+        """Yield the collections as weaver pads them: every slot counts as a particle, a mask says which are real."""
+        count = len(table)
         output: Mapping[str, Any] = _finalize_inputs(table, self.config)  # changes the table
-        channels = (column_NP for group in groups for column_NP in output[f"_{group}"].swapaxes(0, 1))
-        rows = [column_NP.reshape(-1) for column_NP in channels]
-        return _Rows(rows, count_N)
+        for collection in self.schema.collections:
+            groups = collection.groups.values()
+            channels = (column_NP for group in groups for column_NP in output[f"_{group}"].swapaxes(0, 1))
+            yield _Rows([column_NP.reshape(-1) for column_NP in channels], np.full(count, collection.length))
 
     def _observers(self, table: ak.Array, path: Path) -> dict[str, npt.NDArray[np.generic]]:
         return {name: _one_number_a_jet(table[name], name, path) for name in self.config.z_variables}

@@ -53,7 +53,7 @@ def inputs(**groups: Any) -> dict[str, Any]:
         ({"labels": {"type": "custom", "value": {"y": "jet_pt"}}}, "labels of type 'custom' are not supported"),
         ({"labels": {"type": "simple", "value": ["label_QCD"]}}, "labels.value"),
         ({"labels": {"type": "simple", "value": ["label_QCD", "label_QCD"]}}, "name a class twice"),
-        ({"inputs": inputs(sv_features=GROUP)}, "input groups sv_features cannot be used"),
+        ({"inputs": inputs(sv_features=GROUP)}, "no input group sv_points; add one, or remove sv_features"),
         ({"inputs": inputs(pf_extra=GROUP)}, "input groups pf_extra cannot be used"),
         ({"inputs": inputs(pf_points=None)}, r"no input group \*_points"),
         ({"inputs": inputs(pf_vectors=GROUP)}, "pf_vectors has 1 variables, it needs 4"),
