@@ -12,8 +12,8 @@ from torch import Tensor
 from weaver.utils.data.config import DataConfig
 
 from phaze_ee.compiled import compiled
-from phaze_ee.data.collections import InputCollection
 from phaze_ee.data.schema import DataSchema
+from phaze_ee.input_groups import InputCollection
 from phaze_ee.shapes import Float, Int
 from phaze_ee.types import JetBatch, JetInputs, Jets, LoadedJets, Padding, ragged_rows, with_collections
 

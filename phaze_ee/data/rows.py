@@ -17,7 +17,6 @@ from weaver.utils.data.tools import _fused_pad_and_stack
 from weaver.utils.dataset import _finalize_inputs
 
 from phaze_ee.compiled import without_extensions
-from phaze_ee.data.collections import InputCollection
 from phaze_ee.data.jet_columns import InputLayout, JetColumns, ParticleColumns
 from phaze_ee.data.schema import DataSchema
 from phaze_ee.data.table import (
@@ -32,6 +31,7 @@ from phaze_ee.data.table import (
     selected_table,
 )
 from phaze_ee.errors import DataError
+from phaze_ee.input_groups import InputCollection
 from phaze_ee.shapes import Float
 
 

@@ -14,12 +14,12 @@ import numpy as np
 from weaver.utils.data.config import DataConfig
 from weaver.utils.data.preprocess import AutoStandardizer, WeightMaker
 
-from phaze_ee.data.collections import input_collections
 from phaze_ee.data.sources import open_source
 from phaze_ee.data.stamps import unchanged
 from phaze_ee.data.table import Span, check_finite, selected_table
 from phaze_ee.data.weaver_yaml import check_options, read_options, texts_in
 from phaze_ee.errors import DataError, UsageError
+from phaze_ee.input_groups import input_collections
 
 logger = logging.getLogger(__name__)
 

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import Any, ClassVar, Generic, Self, TypeVar
 
 import torch
@@ -28,7 +29,8 @@ class Stages(nn.Module, ABC, Generic[StateT]):
         num_classes: number of classes K.
         input_channels: features of a particle, in the state before stage 0.
         stage_channels: channels of the state after each stage.
-        collections: the names of the collections of a jet that the network takes; empty: one, of any name.
+        collections: the collections of a jet that the network takes, with their numbers of features; empty: one
+            collection, of any name.
     """
 
     name: ClassVar[str]
@@ -37,7 +39,7 @@ class Stages(nn.Module, ABC, Generic[StateT]):
     num_classes: int
     input_channels: int
     stage_channels: tuple[int, ...]
-    collections: tuple[str, ...] = ()
+    collections: Mapping[str, int] = MappingProxyType({})
 
     @abstractmethod
     def embed(self, inputs: Jets) -> StateT:

@@ -1,7 +1,7 @@
 """From a configuration to a tagger: a network file of weaver builds the network, and this module adds the exits."""
 
 import logging
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from phaze_ee.config.options import NetworkOptions
 from phaze_ee.errors import USER_CODE_ERRORS, UsageError, one_line
 from phaze_ee.models.backbone import BACKBONES, Backbone
 from phaze_ee.models.heads import HeadShape
+from phaze_ee.models.network_file import collection_channels
 from phaze_ee.models.tagger import Tagger
 from phaze_ee.registry import REGISTERED
 from phaze_ee.user_files import import_file, is_plugin
@@ -42,6 +43,7 @@ def build_tagger(options: NetworkOptions, network_config: Path, data_config: Dat
             f"model_name = {options.model_name!r}, but {network_config} builds a {type(backbone).__name__}; correct "
             "model_name or network_config"
         )
+    _check_collections(backbone, network_config, data_config)
     registered = REGISTERED["model_name"].get(backbone.name)
     if registered is not None and not is_plugin(registered.file):
         raise UsageError(
@@ -61,6 +63,24 @@ def build_tagger(options: NetworkOptions, network_config: Path, data_config: Dat
         head_shape=HeadShape(options.exit_head_width, options.exit_head_depth),
         link=options.exit_link,
     )
+
+
+def _check_collections(backbone: Backbone[Any], network_config: Path, data_config: DataConfig) -> None:
+    given, taken = list(collection_channels(data_config)), list(backbone.collections)
+    if len(given) != max(1, len(taken)):
+        raise UsageError(
+            f"{network_config} builds a {backbone.name} for {_described(taken)}, and the data_config has "
+            f"{_described(given)}; give the inputs of these collections alone, or another network"
+        )
+    if set(given) == set(taken) and given != taken:
+        raise UsageError(
+            f"{network_config} builds a {backbone.name} for {_described(taken)}, and the data_config has "
+            f"{_described(given)}; list its inputs in that order"
+        )
+
+
+def _described(collections: Sequence[str]) -> str:
+    return f"the collections {', '.join(collections)}" if len(collections) > 1 else "one collection of particles"
 
 
 def build_network(options: NetworkOptions, network_config: Path, data_config: DataConfig) -> nn.Module:

@@ -21,6 +21,7 @@ from phaze_ee.models.weaver import trim
 from phaze_ee.shapes import Bool, Float, Int
 from phaze_ee.types import JetInputs, Jets, RaggedJets, ragged_rows
 
+_NO_OPTIONS: Mapping[str, Any] = {}
 _OF_WEAVER = ("pf", "sv")  # the collections of weaver's own networks, in their order
 
 
@@ -51,8 +52,9 @@ class MergedNetwork(nn.Module):
         trims: bool = True,
     ) -> None:
         super().__init__()
-        self.collections, self.trims = tuple(embeddings), trims
-        self.input_dropout = {name: rate for name, rate in (input_dropout or {}).items() if rate}
+        self.collections = {name: self.channels_of(layer) for name, layer in embeddings.items()}
+        self.trims = trims
+        self.input_dropout = {name: float(rate) for name, rate in (input_dropout or {}).items() if rate}
         self.add_module(self.core_name, core)
         for name, layer in embeddings.items():
             self.add_module(f"{name}_{self.layer_name}", layer)
@@ -71,7 +73,9 @@ class MergedNetwork(nn.Module):
         return merged.train(tagger.training)
 
     @classmethod
-    def around(cls, core: Any, channels: Mapping[str, int], *, embedding: Mapping[str, Any], **options: Any) -> Self:
+    def around(
+        cls, core: Any, channels: Mapping[str, int], *, embedding: Mapping[str, Any] = _NO_OPTIONS, **options: Any
+    ) -> Self:
         """Return a network with new embeddings of collections with these numbers of features.
 
         Args:
@@ -96,9 +100,8 @@ class MergedNetwork(nn.Module):
     @property
     def arguments(self) -> dict[str, Any]:
         """Plain values with which :meth:`around` builds the same network."""
-        layers = dict(zip(self.collections, self.embeddings, strict=True))
         return {
-            "channels": {name: self.channels_of(layer) for name, layer in layers.items()},
+            "channels": self.collections,
             "embedding": self.options_of(self.embeddings[0]),
             "input_dropout": self.input_dropout,
             "trims": self.trims,
@@ -137,14 +140,14 @@ class MergedNetwork(nn.Module):
         return self._side_by_side(parts) if self.training or keep_slots else self._end_to_end(parts)
 
     def _parts(self, inputs: Jets) -> list[Jets]:
-        more = inputs.more
+        more, names = inputs.more, list(self.collections)[1:]
         if len(more) + 1 != len(self.collections):
             raise UsageError(
                 f"the network takes the collections {', '.join(self.collections)}, and the jets have "
                 f"{', '.join(['one', *more])}; give JetInputs(…, more={{name: JetInputs(…)}}) with the others"
             )
-        by_name = set(more) == set(self.collections[1:])
-        others: Sequence[Any] = [more[name] for name in self.collections[1:]] if by_name else list(more.values())
+        by_name = set(more) == set(names)
+        others: Sequence[Any] = [more[name] for name in names] if by_name else list(more.values())
         return [inputs.alone(), *others]
 
     def _end_to_end(self, parts: Sequence[Jets]) -> RaggedJets:
@@ -225,7 +228,8 @@ class MergingBackbone(Backbone[StateT], Generic[StateT]):
     def __init__(self, mod: Any) -> None:
         super().__init__()
         self.mod = mod
-        self.collections = mod.collections if isinstance(mod, MergedNetwork) else ()
+        if isinstance(mod, MergedNetwork):
+            self.collections = mod.collections
 
     @property
     def core(self) -> Any:

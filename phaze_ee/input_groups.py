@@ -59,11 +59,6 @@ def input_collections(config: DataConfig, origin: str) -> tuple[InputCollection,
     return tuple(_collection(config, name, own, origin) for name, own in groups.items())
 
 
-def collection_features(config: DataConfig) -> dict[str, int]:
-    """Return the number of features of each collection of a data configuration."""
-    return {own.name: own.feature_count for own in input_collections(config, "data_config")}
-
-
 def _split(name: str) -> tuple[str, str]:
     collection, _, kind = name.rpartition("_")
     return collection, kind
