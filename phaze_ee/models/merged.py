@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Generic, Self
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import dropout
+from torch.nn.functional import dropout, pad
 from weaver.nn.model.ParticleTransformer import SequenceTrimmer
 
 from phaze_ee.errors import UsageError
@@ -166,9 +166,11 @@ class MergedNetwork(nn.Module):
         return RaggedJets(points, features_VC, joined([part.vectors_V4 for part in jets]), count_NG.sum(dim=1))
 
     def _embedded_rows(self, layer: Any, jets: RaggedJets) -> Float[Tensor, "V C"]:
-        valid_11V = torch.ones(1, 1, len(jets.features_VC), dtype=torch.bool, device=jets.features_VC.device)
-        embedded: Tensor = self.embed(layer, jets.features_VC.T[None], valid_11V)
-        return embedded[0].T
+        count = len(jets.features_VC)
+        row_VC = jets.features_VC if count else pad(jets.features_VC, (0, 0, 0, 1))  # convolutions need a particle
+        valid_11V = torch.ones(1, 1, len(row_VC), dtype=torch.bool, device=row_VC.device)
+        embedded: Tensor = self.embed(layer, row_VC.T[None], valid_11V)
+        return embedded[0].T[:count]
 
     def _side_by_side(self, parts: Sequence[Jets]) -> JetInputs:
         # First all are trimmed, then particles are dropped: the order in which weaver draws random numbers.
