@@ -198,10 +198,9 @@ class ParticleNeXt(MergingBackbone[GraphState]):
                 "energy) to the inputs of the data_config, or set use_rel_lv_fts to False in network_options"
             )
         valid_N1P = jets.valid_N1P
-        cleared = replace(jets.map(lambda tensor: tensor.where(valid_N1P, 0)), mask=valid_N1P)
-        if self.training and self.collections:  # BatchNorm sees what weaver's embeddings make of padding
-            cleared = replace(cleared, features=jets.features)
-        return GraphState(cleared, self.minimum_length)
+        if not (self.training and self.collections):  # there, BatchNorm sees what weaver's embeddings make of padding
+            jets = jets.map(lambda tensor: tensor.where(valid_N1P, 0))
+        return GraphState(replace(jets, mask=valid_N1P), self.minimum_length)
 
     def _trim(self, inputs: Jets) -> JetInputs:
         if not self.training:
