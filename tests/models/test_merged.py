@@ -149,8 +149,8 @@ def test_the_embeddings_of_particle_next_learn() -> None:
     family = FAMILIES["ParticleNeXt"]
     network, ours = family.network().train(), family.staged().train()
     inputs = jets_with_vertices(COUNTS, length=40)
-    family.answer(network, inputs).sum().backward()
-    Tagger(ours, []).train()(inputs)[-1].sum().backward()  # type: ignore[no-untyped-call]
+    family.answer(network, inputs).sum().backward()  # type: ignore[no-untyped-call]
+    Tagger(ours, []).train()(inputs)[-1].sum().backward()
     embeddings = {name for name, _ in network.named_parameters() if name.startswith(("pf_encode", "sv_encode"))}
     assert len(embeddings) == 6
     assert embeddings.isdisjoint(gradients(network))
