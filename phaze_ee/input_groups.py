@@ -65,10 +65,9 @@ def _split(name: str) -> tuple[str, str]:
 
 
 def _collection(config: DataConfig, name: str, groups: Mapping[str, str], origin: str) -> InputCollection:
-    for kind in ("points", "features"):
-        if kind not in groups:
-            example = f"for example pf_{kind}" if name == "*" else f"or remove {', '.join(groups.values())}"
-            raise DataError(f"{origin}: there is no input group {name}_{kind}; add one, {example}")
+    if "features" not in groups:
+        example = "for example pf_features" if name == "*" else f"or remove {', '.join(groups.values())}"
+        raise DataError(f"{origin}: there is no input group {name}_features; add one, {example}")
     channels = {kind: int(config.input_shapes[group][1]) for kind, group in groups.items()}
     for kind, expected in (("vectors", 4), ("mask", 1)):
         if channels.get(kind, expected) != expected:

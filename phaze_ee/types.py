@@ -55,10 +55,10 @@ class Collections:
 class JetInputs(Collections):
     """A batch of jets, padded to one length P.
 
-    ``vectors`` are (px, py, pz, energy) in GeV; None is allowed for networks that do not use them. ``mask`` is 1 (or
-    True) where a slot holds a real particle, else 0. No network reads the content of other slots, except BatchNorm
-    in training. ``more`` are further collections of the same jets by name, for example the secondary vertices ``sv``,
-    each with features and a length of its own; they have no further collections.
+    ``vectors`` are (px, py, pz, energy) in GeV; None is allowed for networks that do not use them, and so are
+    ``points`` without channels, (N, 0, P). ``mask`` is 1 (or True) where a slot holds a real particle, else 0. No
+    network reads the content of other slots, except BatchNorm in training. ``more`` are further collections of the same
+    jets by name, for example the secondary vertices ``sv``, each with features and a length of its own.
     """
 
     points: Float[Tensor, "N 2 P"]

@@ -4,7 +4,7 @@ import lzma
 import struct
 import zlib
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import accumulate
@@ -17,7 +17,9 @@ import numpy as np
 import pyarrow
 import uproot
 
-from phaze_ee.data.stamps import missing
+from phaze_ee.data.hdf5_heaps import check_heaps
+from phaze_ee.data.root_files import RNTUPLE, Unpacked, checked, chosen_tree, cluster_offsets
+from phaze_ee.data.stamps import known_stamp, missing
 from phaze_ee.errors import DataError, is_out_of_memory
 
 # What the libraries raise on missing, truncated or damaged files: errors of their own that derive from Exception alone,
@@ -75,22 +77,32 @@ class Source(ABC):
 
 
 class RootSource(Source):
-    """A TTree; ``treename`` may be None if the file has one tree."""
+    """A TTree or an RNTuple; ``treename`` may be None if the file has one of them."""
 
     def __init__(self, path: Path, treename: str | None, stack: ExitStack) -> None:
         file = stack.enter_context(uproot.open(path))
-        trees = sorted({key.split(";")[0] for key, kind in file.classnames().items() if kind == "TTree"})
-        self._tree = file[_chosen_tree(path, trees, treename)]
-        self.row_count = int(self._tree.num_entries)
-        self.columns = frozenset(self._tree.keys(full_paths=False))
+        tree = file[chosen_tree(path, file.classnames(), treename)]
+        self._is_ntuple = tree.classname == RNTUPLE
+        self._tree = checked(tree) if self._is_ntuple else tree
+        self._unpacked = Unpacked.of(path) if self._is_ntuple else None
+        self.row_count = int(tree.num_entries)
+        self.columns = frozenset(tree.keys(recursive=not self._is_ntuple, full_paths=False))
 
     @property
     def offsets(self) -> Sequence[int]:
+        if self._is_ntuple:
+            return cluster_offsets(self._tree)
         return [int(offset) for offset in self._tree.common_entry_offsets()]
 
     def read(self, columns: Sequence[str], start: int, stop: int) -> ak.Array:
         wanted = frozenset(columns)
-        return self._tree.arrays(filter_name=wanted.__contains__, entry_start=start, entry_stop=stop, library="ak")
+        return self._tree.arrays(
+            filter_name=wanted.__contains__,
+            entry_start=start,
+            entry_stop=stop,
+            array_cache=self._unpacked,
+            library="ak",
+        )
 
 
 class ParquetSource(Source):
@@ -136,7 +148,7 @@ class Hdf5Source(Source):
         file = stack.enter_context(h5py.File(path, "r", rdcc_nbytes=_HDF5_CHUNK_CACHE))
         own = [name for name in file if isinstance(file.get(name, getlink=True), h5py.HardLink)]
         nodes = {name: file[name] for name in own}
-        self._path = path
+        self._path, self._file = path, file
         self._columns = {name: _Hdf5Column.of(node) for name, node in nodes.items() if isinstance(node, h5py.Dataset)}
         self.columns = frozenset(self._columns)
         counts = {name: len(column.dataset) for name, column in self._columns.items() if column.problem is None}
@@ -149,6 +161,9 @@ class Hdf5Source(Source):
             problem = self._columns[name].problem or _missing_filter(self._columns[name].dataset)
             if problem is not None:
                 raise DataError(f"{self._path}: column {name} {problem}")
+        if any(self._columns[name].is_list for name in columns):
+            _, length_bytes = self._file.id.get_create_plist().get_sizes()
+            check_heaps(self._path, known_stamp(self._path), length_bytes)
         return ak.Array({name: self._columns[name].rows(start, stop) for name in columns})
 
 
@@ -254,12 +269,3 @@ def _missing_filter(dataset: Any) -> str | None:
             label = name.decode(errors="replace") or "unknown"
             return f"is compressed with {label} (HDF5 filter {code}), which cannot be read; write it with zlib or Blosc"
     return None
-
-
-def _chosen_tree(path: Path, trees: Collection[str], treename: str | None) -> str:
-    found = ", ".join(trees) or "none"
-    if treename is None and len(trees) != 1:
-        raise DataError(f"{path} must hold one tree, it holds: {found}; name the tree by treename in the data config")
-    if treename is not None and treename not in trees:
-        raise DataError(f"{path} has no tree {treename!r} (trees: {found}); correct treename in the data config")
-    return next(iter(trees)) if treename is None else treename

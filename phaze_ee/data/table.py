@@ -1,8 +1,10 @@
 """Tables of columns from files, and weaver's expressions on them, with errors that name file and row."""
 
 import ctypes
+import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -11,6 +13,7 @@ from typing import Any
 
 import awkward as ak
 import numpy as np
+import numpy.typing as npt
 from weaver.utils.data.config import DataConfig
 from weaver.utils.data.eval_utils import _eval_expr, _get_data_var_names
 from weaver.utils.data.preprocess import _build_new_variables
@@ -19,6 +22,8 @@ from phaze_ee.data.sources import open_source
 from phaze_ee.errors import USER_CODE_ERRORS, DataError
 
 ROW = "phaze_ee_row"
+PLACE = "phaze_ee_place"  # row number + a number from the file's name, so that the first rows of files differ
+_MOST_FIRST = 1 << 20
 TRAINING_FLAG = "aux_training_"  # weaver's name of a column that is true in training only; expressions may use it
 # With trust_expressions they may be any Python. awkward's kernels raise ArgumentError for a float in place of an int.
 EXPRESSION_ERRORS = (*USER_CODE_ERRORS, StopIteration, ctypes.ArgumentError)
@@ -49,21 +54,55 @@ def columns_for(config: DataConfig, names: Iterable[str]) -> tuple[set[str], dic
 
 
 def selected_table(
-    config: DataConfig, span: Span, names: Iterable[str], selection: str | None, *, training: bool
+    config: DataConfig,
+    span: Span,
+    names: Iterable[str],
+    selection: str | None,
+    *,
+    training: bool,
+    columns: Iterable[str] = (),
 ) -> ak.Array:
     """Return the rows of a span that pass a selection, with the columns and new variables ``names``.
+
+    Args:
+        config: weaver's data configuration.
+        span: the rows.
+        names: columns of the file, and new variables, which are computed.
+        selection: the expression that rows must pass; None: all pass.
+        training: the value of weaver's column ``aux_training_``.
+        columns: more columns of the file.
 
     Raises:
         DataError: the file cannot be read or lacks a branch, or an expression fails.
     """
-    names = set(names)
-    columns, formulas = columns_for(config, names)
+    own_columns, formulas = columns_for(config, names)
     cut_columns, cut_formulas = columns_for(config, _get_data_var_names(selection) if selection else ())
-    table = read_table(config, span, columns | cut_columns)
+    table = read_table(config, span, {*own_columns, *cut_columns, *columns})
     table[TRAINING_FLAG] = training
     with np.errstate(all="ignore"):  # check_finite refuses values that are not finite, and names their row
         table = add_variables(table, cut_formulas, span.path)
         return add_variables(select(table, selection, span.path), formulas, span.path)
+
+
+def training_tables(
+    config: DataConfig, files: Iterable[Path], names: Iterable[str], fraction: float = 1
+) -> Iterator[tuple[Path, ak.Array]]:
+    """Yield the training jets of the first ``fraction`` of the rows of each file, with some variables.
+
+    Raises:
+        DataError: a file cannot be used, or no jet passes the selection (at the end).
+    """
+    names, found = set(names), 0
+    for path in files:
+        with open_source(path, config.treename) as source:
+            rows = source.row_count
+        if rows:
+            span = Span(path, 0, max(1, math.trunc(fraction * rows)))
+            table = selected_table(config, span, names, config.selection, training=True)
+            found += len(table)
+            yield path, table
+    if not found:
+        raise DataError(f"no training jet passes the selection {config.selection!r}; loosen it")
 
 
 def read_table(config: DataConfig, span: Span, columns: Iterable[str]) -> ak.Array:
@@ -83,6 +122,8 @@ def read_table(config: DataConfig, span: Span, columns: Iterable[str]) -> ak.Arr
     if in_file and len(records) != len(row_N):
         raise DataError(f"{span.path} changed while it was in use; start again with files that stay as they are")
     table = ak.zip({ROW: row_N, **{name: records[stored] for name, stored in in_file.items()}}, depth_limit=1)
+    if PLACE in columns:
+        table[PLACE] = row_N + zlib.crc32(span.path.name.encode()) % _MOST_FIRST
     for name, value_of_pattern in (config.file_magic or {}).items():
         table[name] = next((v for pattern, v in value_of_pattern.items() if re.search(pattern, str(span.path))), 0)
     return table
@@ -181,29 +222,43 @@ def check_complete(table: ak.Array, names: Iterable[str], path: Path) -> None:
             )
 
 
-def check_one_per_jet(table: ak.Array, name: str, path: Path) -> None:
-    """Refuse a variable that is not one finite number per jet.
+def check_one_per_jet(table: ak.Array, name: str, path: Path, shown: str | None = None) -> None:
+    """Refuse a variable that is not one finite number per jet; ``shown`` is its name in the message.
 
     Raises:
         DataError: naming variable and file, and the row of a number that is not finite.
     """
     if table[name].ndim != 1:
-        raise DataError(f"{path}: {name} is not one number per jet; correct the data config")
-    check_finite(table, name, path)
+        raise DataError(f"{path}: {shown or name} is not one number per jet; correct the data config")
+    check_finite(table, name, path, shown=shown)
 
 
-def check_finite(table: ak.Array, name: str, path: Path, length: int | None = None) -> None:
+def numbers_of(table: ak.Array, name: str, path: Path, shown: str | None = None) -> npt.NDArray[np.generic]:
+    """Return all numbers of a variable, jet after jet; ``shown`` is its name in the message.
+
+    Raises:
+        DataError: it does not hold real numbers.
+    """
+    column = table[name]
+    values: npt.NDArray[np.generic] = np.array("") if column.fields else ak.to_numpy(ak.flatten(column, axis=None))
+    if values.dtype.kind not in "biuf":
+        raise DataError(f"{path}: {shown or name} does not hold real numbers; correct the file or the data config")
+    return values
+
+
+def check_finite(
+    table: ak.Array, name: str, path: Path, length: int | None = None, *, shown: str | None = None
+) -> None:
     """Refuse NaN, infinity and other things than numbers in the first ``length`` particles; None: in all.
+
+    ``shown`` is the name of the variable in the message.
 
     Raises:
         DataError: with variable, file and row.
     """
-    column = table[name]
-    values = np.array("") if column.fields else ak.to_numpy(ak.flatten(column, axis=None))
-    if values.dtype.kind not in "biuf":
-        raise DataError(f"{path}: {name} does not hold real numbers; correct the file or the data config")
-    if np.isfinite(values).all():
+    if np.isfinite(numbers_of(table, name, path, shown)).all():
         return
+    column = table[name]
     seen = column if column.ndim == 1 else column[:, :length]
     bad = ~np.isfinite(seen)
     bad_N = ak.to_numpy(bad if bad.ndim == 1 else ak.any(bad, axis=1))
@@ -211,27 +266,31 @@ def check_finite(table: ak.Array, name: str, path: Path, length: int | None = No
         first = int(np.argmax(bad_N))
         kind = "NaN" if np.isnan(ak.to_numpy(ak.flatten(seen[first : first + 1], axis=None))).any() else "infinite"
         raise DataError(
-            f"{path} row {table[ROW][first]}: {name} is {kind}; correct the file or the expression, or cut such jets "
-            "away by selection"
+            f"{path} row {table[ROW][first]}: {shown or name} is {kind}; correct the file or the expression, or cut "
+            "such jets away by selection"
         )
 
 
-def holds_any(config: DataConfig, path: Path, names: Iterable[str]) -> bool:
-    """Return whether a file gives any of ``names``: one of the columns that they are made from, or by its file name.
+def holds_all(config: DataConfig, path: Path, names: Iterable[str]) -> bool:
+    """Return whether a file gives all of ``names``: the columns that they are made from, or its name does.
+
+    Where they are made from the name of the file alone, it must have one of the patterns of ``file_magic``.
 
     Raises:
         DataError: the file cannot be read.
     """
     columns, _ = columns_for(config, names)
-    patterns = [pattern for name in columns & (config.file_magic or {}).keys() for pattern in config.file_magic[name]]
+    wanted = set(_names_in_file(config, columns).values())
+    if not wanted:
+        magic: Mapping[str, Mapping[str, float]] = config.file_magic or {}
+        return any(re.search(pattern, str(path)) for name in columns & magic.keys() for pattern in magic[name])
     with open_source(path, config.treename) as source:
-        in_file = source.columns & set(_names_in_file(config, columns).values())
-    return bool(in_file) or any(re.search(pattern, str(path)) for pattern in patterns)
+        return wanted <= source.columns
 
 
 def _names_in_file(config: DataConfig, columns: Iterable[str]) -> dict[str, str]:
     """Return the columns that a file must hold, each with its name in the file."""
-    wanted = sorted(set(columns) - (config.file_magic or {}).keys() - {TRAINING_FLAG})
+    wanted = sorted(set(columns) - (config.file_magic or {}).keys() - {TRAINING_FLAG, PLACE})
     return {name: _replace_all(name, config.branch_magic or {}) for name in wanted}
 
 

@@ -11,6 +11,7 @@ from weaver.utils.data.config import DataConfig
 
 from phaze_ee.config.options import NetworkOptions
 from phaze_ee.errors import USER_CODE_ERRORS, UsageError, one_line
+from phaze_ee.input_groups import input_collections
 from phaze_ee.models.backbone import BACKBONES, Backbone
 from phaze_ee.models.heads import HeadShape
 from phaze_ee.models.network_file import collection_channels
@@ -44,6 +45,13 @@ def build_tagger(options: NetworkOptions, network_config: Path, data_config: Dat
             "model_name or network_config"
         )
     _check_collections(backbone, network_config, data_config)
+    given = input_collections(data_config, str(network_config))
+    without = [own for own in given if "points" not in own.groups]
+    if backbone.reads_points and without:
+        raise UsageError(
+            f"{network_config} builds a {backbone.name}, which looks for neighbours among points, and the data_config "
+            f"has the inputs {', '.join(data_config.input_names)}; add a group, for example {without[0].name}_points"
+        )
     registered = REGISTERED["model_name"].get(backbone.name)
     if registered is not None and not is_plugin(registered.file):
         raise UsageError(

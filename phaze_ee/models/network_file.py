@@ -49,7 +49,8 @@ class WeaverNetwork(nn.Module):
 
     def _jets(self, parts: Sequence[Mapping[str, Tensor]]) -> JetInputs:
         first, *others = [
-            JetInputs(part["points"], part["features"], part.get("vectors"), part["mask"]) for part in parts
+            JetInputs(part.get("points", part["features"][:, :0]), part["features"], part.get("vectors"), part["mask"])
+            for part in parts
         ]
         names = [own.name for own in self.collections[1:]]
         return replace(first, more=dict(zip(names, others, strict=True)))

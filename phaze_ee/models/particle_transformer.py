@@ -181,6 +181,7 @@ class ParticleTransformer(MergingBackbone[PaddedState | TokenState]):
     weaver_class: ClassVar[type[nn.Module] | None] = WeaverParticleTransformer
     merged_class: ClassVar[type[MergedNetwork]] = MergedParticleTransformer
     pads_to_longest: ClassVar[bool] = True
+    reads_points: ClassVar[bool] = False
 
     def __init__(self, mod: WeaverParticleTransformer | MergedParticleTransformer) -> None:
         super().__init__(mod)

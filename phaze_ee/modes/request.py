@@ -20,6 +20,7 @@ class Request:
     operations: str = "train_evaluate_benchmark_plot"
     output: Path | None = None
     checkpoint: Path | None = None
+    command: str | None = None
     jets: int | None = None
     classes: list[str] | None = None
     seed: int | None = None
