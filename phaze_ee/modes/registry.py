@@ -120,6 +120,16 @@ _PREDICT_FLAGS = (
     Flag("--scheduler", "address of a Dask cluster to use (extra 'dask')", {"metavar": "ADDRESS"}),
 )
 
+_EXPORT_FLAGS = (
+    Flag("--one-jet", "a file for exactly one jet per call, the fastest for triggers", {"action": "store_true"}),
+    Flag("--policy", "file of the exit policy, or its name in the results (default: exit_policy)", {"metavar": "NAME"}),
+    Flag("--no-policy", "every jet gets the full model", {"action": "store_true"}),
+    Flag("--opset", "version of the ONNX operators, 15 to 20 (default: what suits)", {"type": int, "metavar": "N"}),
+    Flag("--licence", "licence of the weights, for the model card", {"metavar": "TEXT"}),
+    _OUTPUT,
+    _TRUST,
+)
+
 _SWEEP_FLAGS = (
     Flag(
         "--set",
@@ -216,6 +226,13 @@ MODES: dict[str, Mode] = {
             "predict",
             "write predictions for any files of jets, as ROOT or parquet",
             _PREDICT_FLAGS,
+            configured=True,
+            chained=True,
+        ),
+        Mode(
+            "export",
+            "write one ONNX file with the exits inside, checked against the tagger (extra 'onnx')",
+            _EXPORT_FLAGS,
             configured=True,
             chained=True,
         ),

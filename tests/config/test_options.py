@@ -56,6 +56,7 @@ BEYOND_CONTRACT: dict[str, Any] = {
     "steps_per_epoch": 500,
     "accumulate_batches": 4,
     "resume_interval": 100,
+    "bad_values": "zero",
     "plugins": ["my_heads.py"],
     "trust_expressions": True,
     "extra_selection": "jet_pt > 500",

@@ -1,5 +1,6 @@
 """A command line of weaver, read as options."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,6 +20,17 @@ def read(flags: str = "", *, command: str = f"weaver {FILES}") -> WeaverCommand:
 def test_every_flag_of_weaver_is_imported_or_left_out_with_a_reason() -> None:
     known = {action.dest for action in parser._actions if action.dest != "help"}
     assert known == imported_arguments() - {"local_rank"}
+
+
+def test_the_page_for_users_of_weaver_has_every_flag() -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "FROM_WEAVER.md").read_text(encoding="utf-8")
+    names = {action.option_strings[-1].replace("--no-", "--", 1) for action in parser._actions if action.dest != "help"}
+    hidden = {
+        "--extra-selection-val",
+        "--extra-selection-test",
+        "--remake-weights",
+    }  # shown as -val, -test, --no-remake-…
+    assert {name for name in names - hidden if f"{name}`" not in page} == set()
 
 
 def test_defaults_of_weaver_are_written_out() -> None:
