@@ -13,7 +13,7 @@ from pathlib import Path
 from threading import Timer
 from typing import Any, NoReturn
 
-from phaze_ee import __version__
+from phaze_ee import __version__, completion
 from phaze_ee.errors import (
     OUT_OF_MEMORY,
     PhazeError,
@@ -110,19 +110,26 @@ def parse(arguments: Sequence[str] | None = None) -> Request:
     arguments = sys.argv[1:] if arguments is None else arguments
     known, _ = _parser("", "", (), help_=False).parse_known_args(arguments)
     if not hasattr(known, "mode"):
-        modes = "\n".join(f"  {mode.name:<12} {mode.summary}" for mode in MODES.values())
-        _parser(_OVERVIEW + modes, _EXAMPLES, ()).parse_args(arguments)  # --help, --version, or the error
+        parser_of(None).parse_args(arguments)  # --help, --version, or the error
     mode = MODES[known.mode]
-    flags = flags_of(mode)
-    title = "flags of the chained modes" if mode.name == "chain" else f"flags of {mode.name}"
-    parser = _parser(f"{mode.name}: {mode.summary}.", "", flags, title=title)
-    parser.usage_of = f"-m {mode.name} "
+    parser = parser_of(mode)
     given, others = parser.parse_known_args(arguments)
     if others:
         parser.error(_stray(others, mode))
     values = vars(given)
     _check_chain(parser, mode, values)
-    return _request(values, flags)
+    return _request(values, flags_of(mode))
+
+
+def parser_of(mode: Mode | None) -> _Parser:
+    """Return the parser of a command line with a mode; None: of one that names none."""
+    if mode is None:
+        modes = "\n".join(f"  {mode.name:<12} {mode.summary}" for mode in MODES.values())
+        return _parser(_OVERVIEW + modes, _EXAMPLES, ())
+    title = "flags of the chained modes" if mode.name == "chain" else f"flags of {mode.name}"
+    parser = _parser(f"{mode.name}: {mode.summary}.", "", flags_of(mode), title=title)
+    parser.usage_of = f"-m {mode.name} "
+    return parser
 
 
 def _stray(others: Sequence[str], mode: Mode) -> str:
@@ -217,6 +224,8 @@ def _signals(mode: Mode) -> Iterator[None]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the ``phaze_ee`` command and return the exit status."""
+    if completion.asked():
+        completion.complete(parser_of)
     request = parse(arguments)
     # By default, OpenMP's threads wait for each other in a busy loop. On a machine that others use too, this makes a
     # training on two cores ten times slower; sleeping costs next to nothing. torch reads this when it is imported.

@@ -1,17 +1,19 @@
 """Where a command runs: its device, and its place among the processes that torchrun started.
 
-Only this module reads the environment variables of torchrun. It imports torch on use, so that the command line may ask
-for its rank without waiting for torch.
+Only this module reads the environment variables of torchrun, which train_a100.sh sets without torchrun. It imports
+torch on use, so that the command line may ask for its rank without waiting for torch.
 """
 
 import ctypes
 import os
+from functools import cache
 from typing import TYPE_CHECKING, Literal
 
 from phaze_ee.errors import UsageError
 
 if TYPE_CHECKING:
     from torch import Tensor, device
+    from torch.distributed.distributed_c10d import Store
 
 
 def core_count() -> int:
@@ -105,12 +107,22 @@ def broadcast(name: str, value: int) -> int:
     """
     if world_size() == 1:
         return value
-    from torch.distributed.rendezvous import rendezvous
-
-    store, index, _ = next(rendezvous("env://"))
+    store, index = _store()
     if index == 0:
         store.set(name, str(value))
     return int(store.get(name))
+
+
+@cache
+def _store() -> "tuple[Store, int]":
+    """Return what all processes share before they are a process group, and the index of this process.
+
+    Without torchrun the first process serves it to the others, which may still read: it is kept to the end.
+    """
+    from torch.distributed.rendezvous import rendezvous
+
+    store, index, _ = next(rendezvous("env://"))
+    return store, index
 
 
 def resolve_device(wanted: Literal["auto", "cuda", "cpu"]) -> "device":

@@ -24,9 +24,9 @@ JetsT = TypeVar("JetsT", bound="JetInputs | RaggedJets")
 class JetInputs:
     """A batch of jets, padded to one length P.
 
-    ``vectors`` are (px, py, pz, energy) in GeV; None is allowed for networks that do not use them. ``mask`` is 1 (or
-    True) where a slot holds a real particle, else 0. No network reads the content of other slots, except BatchNorm
-    in training.
+    ``vectors`` are (px, py, pz, energy) in GeV; None is allowed for networks that do not use them, and so are
+    ``points`` without channels, (N, 0, P). ``mask`` is 1 (or True) where a slot holds a real particle, else 0. No
+    network reads the content of other slots, except BatchNorm in training.
     """
 
     points: Float[Tensor, "N 2 P"]

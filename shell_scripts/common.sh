@@ -19,10 +19,13 @@ value() {
     echo "$3"
 }
 
-if command -v uv >/dev/null; then
+# An active environment comes first: it may have been made with pip, on a machine that has uv for other things.
+if [[ -n ${VIRTUAL_ENV:-${CONDA_PREFIX:-}} ]] && command -v phaze_ee >/dev/null; then
+    phaze_ee_command=("$(command -v phaze_ee)")
+elif command -v uv >/dev/null; then
     phaze_ee_command=(uv run --quiet --project "$repository" phaze_ee)
 elif command -v phaze_ee >/dev/null; then
-    phaze_ee_command=(phaze_ee)
+    phaze_ee_command=("$(command -v phaze_ee)") # its path: the name alone is the function below
 else
     fail "found neither uv nor phaze_ee; install one of them (README, section Install)"
 fi

@@ -16,6 +16,22 @@ TRAINING=(JetClass_Pythia_train_100M_part{0..9}.tar)
 VALIDATION=(JetClass_Pythia_val_5M.tar)
 TEST=(JetClass_Pythia_test_20M.tar)
 
+# MD5 sums as the record lists them; get_datasets.py of github.com/jet-universe/particle_transformer has the same.
+declare -A PUBLISHED_MD5=(
+    [JetClass_Pythia_train_100M_part0.tar]=de4fd2dca2e68ab3c85d5cfd3bcc65c3
+    [JetClass_Pythia_train_100M_part1.tar]=9722a359c5ef697bea0fbf79bf50f003
+    [JetClass_Pythia_train_100M_part2.tar]=1e9f66cd1f915f9d10e90ae1d7761720
+    [JetClass_Pythia_train_100M_part3.tar]=47348fc8985319fa4806da87500482fa
+    [JetClass_Pythia_train_100M_part4.tar]=6b0ce16bd93b442a8d51914466990279
+    [JetClass_Pythia_train_100M_part5.tar]=416e347512e716de51d392bee327b8e9
+    [JetClass_Pythia_train_100M_part6.tar]=e9b9c1557b1b39bf0a16e4ab631ae451
+    [JetClass_Pythia_train_100M_part7.tar]=5bfc6cb285ccb7680cefa9ac82ad1a2e
+    [JetClass_Pythia_train_100M_part8.tar]=540c1a0d66dfad78d2b363c5740ccf86
+    [JetClass_Pythia_train_100M_part9.tar]=668f40b3275167ff7104c48317c0ae2a
+    [JetClass_Pythia_val_5M.tar]=7235ccb577ed85023ea3ab4d5e6160cf
+    [JetClass_Pythia_test_20M.tar]=64e5156d26d101adeb43b8388207d767
+)
+
 usage() {
     cat <<'HELP'
 Usage: bash shell_scripts/download_jetclass.sh [CHOICE] [options]
@@ -33,8 +49,8 @@ Options:
   --dry-run         show what would be done, with sizes, and stop
   -h, --help        this text
 
-The same command resumes an interrupted download. Each archive is checked against its MD5 sum (from FILE, else from the
-API of the record). JETCLASS_URL and JETCLASS_API_URL replace the server by a mirror.
+The same command resumes an interrupted download. Each archive is checked against its MD5 sum: from FILE, else from the
+API of the record, else as this script has it. JETCLASS_URL and JETCLASS_API_URL replace the server by a mirror.
 Exit status: 0 all files are complete and checked, 1 a download or check failed, 2 wrong usage.
 HELP
 }
@@ -106,7 +122,7 @@ read_record() {
     if ! record=$(curl -fsSL --retry 3 "$API_URL" 2>"$errors"); then
         reason=$(tail -n 1 "$errors") # curl repeats its message at every attempt
         rm "$errors"
-        note "warning: no answer from $API_URL (${reason:-curl gives no reason}); sizes, and checksums that the list lacks, are unknown"
+        note "warning: no answer from $API_URL (${reason:-curl gives no reason}); sizes are those published, rounded"
         return 0
     fi
     rm "$errors"
@@ -121,18 +137,31 @@ for entry in json.load(sys.stdin)["files"]:
 ' <<<"$record")
 }
 
-human() { awk -v bytes="$1" 'BEGIN { printf "%.1f GB", bytes / 1e9 }'; }
+# published_size NAME: the size in bytes, rounded to 0.1 GB; nothing for an archive that this script does not know.
+published_size() {
+    case $1 in
+        JetClass_Pythia_train_100M_part?.tar) echo 15200000000 ;;
+        JetClass_Pythia_val_5M.tar) echo 7600000000 ;;
+        JetClass_Pythia_test_20M.tar) echo 30400000000 ;;
+    esac
+}
+
+# size_of NAME: the size from the API, else as published; nothing if it is unknown.
+size_of() { echo "${SIZE[$1]:-$(published_size "$1")}"; }
+
+# human BYTES: in GB; "size unknown" without a number.
+human() { awk -v bytes="$1" 'BEGIN { if (bytes == "") printf "size unknown"; else printf "%.1f GB", bytes / 1e9 }'; }
 
 # Bytes that are still to be written: archives, and unpacked files of about the same size.
 bytes_needed() {
     local total=0 largest=0 name size have
     for name in "${NAMES[@]}"; do
-        size=${SIZE[$name]:-0}
+        size=$(size_of "$name")
         have=0
         [[ -f $TARGET/$name ]] && have=$(wc -c <"$TARGET/$name")
         [[ -f $TARGET/.$name.done ]] && continue
-        total=$((total + size * (KEEP_ARCHIVES ? 1 + EXTRACT : 1) - have))
-        ((size > largest)) && largest=$size
+        total=$((total + ${size:-0} * (KEEP_ARCHIVES ? 1 + EXTRACT : 1) - have))
+        ((${size:-0} > largest)) && largest=$size
     done
     ((KEEP_ARCHIVES)) || total=$((total + largest)) # an archive stays until it is unpacked
     printf '%d\n' "$total"
@@ -144,9 +173,11 @@ check_space() {
     needed=$(bytes_needed)
     free=$(($(df -Pk "$parent" | awk 'NR == 2 { print $4 }') * 1024))
     wanted=$(human "$needed")
-    for name in "${NAMES[@]}"; do [[ -n ${SIZE[$name]:-} ]] || wanted=unknown; done
+    for name in "${NAMES[@]}"; do [[ -n $(size_of "$name") ]] || wanted=unknown; done
     note "Space needed: $wanted, free in $parent: $(human "$free")"
-    ((needed <= free)) || fail "not enough space: free $(human $((needed - free))) more, or choose another --target"
+    ((needed <= free)) && return
+    local advice="not enough space: free $(human $((needed - free))) more, or choose another --target"
+    if ((DRY_RUN)); then note "$advice"; else fail "$advice"; fi
 }
 
 download() {
@@ -161,7 +192,7 @@ download() {
 }
 
 check_sum() {
-    local name=$1 wanted=${MD5[$1]:-} found
+    local name=$1 wanted=${MD5[$1]:-${PUBLISHED_MD5[$1]:-}} found
     [[ -n $wanted ]] || fail "no MD5 sum known for $name; give it in a --list file (MD5  NAME)"
     found=$(md5sum "$TARGET/$name" | cut -d ' ' -f 1)
     [[ $found == "$wanted" ]] && return 0
@@ -198,7 +229,7 @@ main() {
     read_record
     local name
     for name in "${NAMES[@]}"; do
-        note "  $name  $([[ -n ${SIZE[$name]:-} ]] && human "${SIZE[$name]}" || echo "size unknown")  ${MD5[$name]:-no checksum yet}"
+        note "  $name  $(human "$(size_of "$name")")  ${MD5[$name]:-${PUBLISHED_MD5[$name]:-no checksum}}"
     done
     check_space
     if ((DRY_RUN)); then

@@ -5,18 +5,19 @@
 #
 # Submit from the checkout, with the environment installed (uv sync). The project must exist; its batch_size is per GPU.
 # More nodes: sbatch --nodes=4. Account, partition and the name of the GPU type differ between sites; give them to
-# sbatch, for example --account=atlas --partition=gpu --gpus-per-node=a100:4.
+# sbatch, for example --account=atlas --partition=gpu --gpus-per-node=a100:4. For nodes with another number of GPUs,
+# give that number to --ntasks-per-node and to --gpus-per-node.
 #
-# One task per node runs torchrun, and torchrun starts one process per GPU. Two minutes before the time limit, and when
-# the job is preempted, the training saves its state, and the job goes back into the queue and resumes later. If a node
-# fails, the work since the last state (c.resume_interval) is lost. A training that fails is not started again.
-# Workspaces must be on a file system that all nodes share.
+# Each task is one process of the training, with one GPU. Two minutes before the time limit, and when the job is
+# preempted, the training saves its state, and the job goes back into the queue and resumes later. If a node fails, the
+# work since the last state (c.resume_interval) is lost. A training that fails is not started again. Workspaces must be
+# on a file system that all nodes share.
 
 #SBATCH --job-name=phaze_ee
 #SBATCH --nodes=1
-#SBATCH --ntasks-per-node=1
+#SBATCH --ntasks-per-node=4
 #SBATCH --gpus-per-node=4
-#SBATCH --cpus-per-task=32
+#SBATCH --cpus-per-task=8
 #SBATCH --time=24:00:00
 #SBATCH --output=%x_%j.log
 #SBATCH --open-mode=append
@@ -42,28 +43,27 @@ finish_trained "$mark" "$1" "$2"
 nodes=$(scontrol show hostnames "$SLURM_JOB_NODELIST")
 head_node=${nodes%%$'\n'*} # no pipe to head: the closed pipe sometimes kills scontrol
 port=$((20000 + SLURM_JOB_ID % 20000)) # two jobs may share a node
-echo "$SLURM_JOB_NUM_NODES nodes with $SLURM_GPUS_ON_NODE GPUs, rendezvous at $head_node:$port"
+tasks=$((SLURM_NTASKS / SLURM_JOB_NUM_NODES))
+gpus=${SLURM_GPUS_ON_NODE:-$tasks}
+[[ $gpus -eq $tasks ]] || fail "$tasks tasks but $gpus GPUs a node; give both numbers: sbatch --ntasks-per-node=$gpus --gpus-per-node=$gpus"
+echo "$SLURM_JOB_NUM_NODES nodes with $tasks processes, which meet at $head_node:$port"
 
-# USR1 reaches only this script (B:). It would kill torchrun and leave its processes running; torchrun forwards TERM to
-# them. srun would kill the tasks on TERM, so scancel sends it to them. If SLURM itself sends TERM, the tasks get it too.
+# srun would kill the tasks on TERM, so USR1, which reaches only this script (B:), makes scancel send TERM to them. If
+# SLURM itself sends TERM, the tasks get it too.
 stopped=
 trap 'stopped=yes; scancel --signal=TERM "$SLURM_JOB_ID"' USR1
 trap 'stopped=yes' TERM
 
-# phaze_ee_command without its last word runs programs of the environment: "uv run …", or nothing.
-launcher=("${phaze_ee_command[@]::${#phaze_ee_command[@]}-1}")
-export TORCH_ELASTIC_SHUTDOWN_TIMEOUT=90 # seconds in which the processes may save their state
-srun --kill-on-bad-exit=1 "${launcher[@]}" torchrun \
-    --nnodes="$SLURM_JOB_NUM_NODES" \
-    --nproc_per_node="$SLURM_GPUS_ON_NODE" \
-    --rdzv_backend=c10d \
-    --rdzv_id="$SLURM_JOB_ID" \
-    --rdzv_endpoint="$head_node:$port" \
-    -m phaze_ee -m train -p "$1" "$2" &
+# The variables that torchrun would set, without its agent between the signals and the training.
+# shellcheck disable=SC2016 # expanded in each task
+as_process='RANK=$SLURM_PROCID LOCAL_RANK=$SLURM_LOCALID GROUP_RANK=$SLURM_NODEID exec "$@"'
+WORLD_SIZE=$SLURM_NTASKS LOCAL_WORLD_SIZE=$tasks GROUP_WORLD_SIZE=$SLURM_JOB_NUM_NODES \
+    MASTER_ADDR=$head_node MASTER_PORT=$port TORCHELASTIC_RUN_ID=$SLURM_JOB_ID \
+    srun --kill-on-bad-exit=1 bash -c "$as_process" task "${phaze_ee_command[@]}" -m train -p "$1" "$2" &
 status=0
 wait_for "$!" || status=$?
 
-# torchrun ends with 1 whatever the status of its processes: only the signal says whether to resume later.
+# srun ends with the status of the process that ended worst: only the signal says whether to resume later.
 if [[ -n $stopped && $status -ne 0 ]] && can_go_on "$1" "$2"; then
     echo "stopped; back into the queue"
     scontrol requeue "$SLURM_JOB_ID"

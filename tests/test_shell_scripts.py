@@ -1,7 +1,8 @@
-"""The shell scripts, with a SLURM and a ``uv`` that record what they are asked to run."""
+"""The shell scripts, installed with uv and with pip, with a SLURM that records what it is asked to run."""
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,17 +16,30 @@ from phaze_ee.config.load import load_options
 SCRIPTS = Path(__file__).resolve().parents[1] / "shell_scripts"
 STRATEGIES = ("mimic_detached", "mimic_flow", "target_detached", "target_flow")
 
-# Projects are made in earnest; everything that would take time is only written down.
-_UV = f"""\
+# Projects are made in earnest; everything that would take time is only written down. It stands in for uv, and for the
+# programs that pip installs.
+_PROGRAM = f"""\
 #!/usr/bin/env bash
-while [[ $1 != phaze_ee && $1 != torchrun ]]; do shift; done
+name=$(basename "$0")
+if [[ $name == uv ]]; then
+    while [[ $1 != phaze_ee && $1 != torchrun ]]; do shift; done
+else
+    set -- "$name" "$@"
+fi
+if [[ -n ${{RANK:-}} ]]; then
+    gpu="GPU $LOCAL_RANK/$LOCAL_WORLD_SIZE"
+    set -- "process $RANK/$WORLD_SIZE, $gpu, at $MASTER_ADDR:$MASTER_PORT:" "$@"
+fi
 echo "$@" >>"$RECORD"
 if [[ "$*" == *"-m new_project"* ]]; then exec "{sys.executable}" -m "$@"; fi
 """
+# Two nodes of two tasks each, one after the other; nothing else starts several.
 _SRUN = """\
 #!/usr/bin/env bash
 while [[ $1 == -* ]]; do shift; done
-exec "$@"
+for task in $(seq 0 $((${SLURM_NTASKS:-1} - 1))); do
+    SLURM_PROCID=$task SLURM_LOCALID=$((task % 2)) SLURM_NODEID=$((task / 2)) "$@" || exit
+done
 """
 _SCONTROL = """\
 #!/usr/bin/env bash
@@ -33,15 +47,34 @@ printf 'node7\\nnode8\\n'
 """
 
 
-@pytest.fixture
-def environment(tmp_path: Path) -> dict[str, str]:
+# How a user has installed PHAZE-EE, and what is then found.
+INSTALLED = {"uv": ("uv",), "pip": ("phaze_ee", "torchrun")}
+
+
+@pytest.fixture(params=INSTALLED)
+def environment(tmp_path: Path, request: pytest.FixtureRequest) -> dict[str, str]:
     programs = tmp_path / "programs"
     programs.mkdir()
-    for name, text in (("uv", _UV), ("srun", _SRUN), ("scontrol", _SCONTROL)):
-        (programs / name).write_text(text)
-        (programs / name).chmod(0o755)
-    own = {"PATH": f"{programs}:{os.environ['PATH']}", "RECORD": str(tmp_path / "record")}
-    return {**os.environ, **own, "PHAZE_EE_WORKSPACES": str(tmp_path / "spaces")}
+    found = {**dict.fromkeys(INSTALLED[request.param], _PROGRAM), "srun": _SRUN, "scontrol": _SCONTROL}
+    for name, text in found.items():
+        write(programs / name, text)
+    path = f"{programs}:/usr/bin:/bin"
+    assert (shutil.which("uv", path=path) is None) == (request.param == "pip")
+    own = {"PATH": path, "RECORD": str(tmp_path / "record"), "PHAZE_EE_WORKSPACES": str(tmp_path / "spaces")}
+    inherited = {name: value for name, value in os.environ.items() if name not in ("VIRTUAL_ENV", "CONDA_PREFIX")}
+    return {**inherited, **own}
+
+
+def write(program: Path, text: str) -> None:
+    program.write_text(text)
+    program.chmod(0o755)
+
+
+def replace_programs(folder: Path, text: str) -> None:
+    """Replace what stands in for PHAZE-EE."""
+    for name in ("uv", "phaze_ee", "torchrun"):
+        if (folder / "programs" / name).exists():
+            write(folder / "programs" / name, text)
 
 
 def run(script: str, *arguments: str, environment: dict[str, str], folder: Path) -> subprocess.CompletedProcess[str]:
@@ -123,28 +156,41 @@ SLURM = {
     "SLURM_JOB_ID": "17",
     "SLURM_JOB_NODELIST": "node[7-8]",
     "SLURM_JOB_NUM_NODES": "2",
-    "SLURM_GPUS_ON_NODE": "4",
+    "SLURM_NTASKS": "4",
+    "SLURM_GPUS_ON_NODE": "2",
 }
-TORCHRUN = (
-    "torchrun --nnodes=2 --nproc_per_node=4 --rdzv_backend=c10d --rdzv_id=17 --rdzv_endpoint=node7:20017 "
-    "-m phaze_ee -m train -p JetClass first"
-)
 CHAIN = "phaze_ee -m chain -p JetClass first -o evaluate_benchmark_plot"
 
 
-def test_slurm_starts_one_torchrun_a_node(environment: dict[str, str], tmp_path: Path) -> None:
+def test_each_task_of_slurm_is_one_process_of_the_training(environment: dict[str, str], tmp_path: Path) -> None:
     result = run("train_a100.sh", "JetClass", "first", environment=environment | SLURM, folder=tmp_path)
     assert result.returncode == 0, result.stderr
-    assert (tmp_path / "record").read_text().splitlines() == [TORCHRUN, CHAIN]
-    assert "#SBATCH --ntasks-per-node=1\n" in (SCRIPTS / "train_a100.sh").read_text()
+    assert (tmp_path / "record").read_text().splitlines() == [
+        *(
+            f"process {task}/4, GPU {task % 2}/2, at node7:20017: phaze_ee -m train -p JetClass first"
+            for task in range(4)
+        ),
+        CHAIN,  # in no group
+    ]
+    text = (SCRIPTS / "train_a100.sh").read_text()
+    assert "#SBATCH --ntasks-per-node=4\n" in text
+    assert "#SBATCH --gpus-per-node=4\n" in text
 
 
-# A torchrun that saves its state when it is stopped, and ends as torchrun does, whatever its processes end with.
+def test_tasks_without_a_gpu_each_are_refused(environment: dict[str, str], tmp_path: Path) -> None:
+    own = environment | SLURM | {"SLURM_GPUS_ON_NODE": "8"}
+    result = run("train_a100.sh", "JetClass", "first", environment=own, folder=tmp_path)
+    assert result.returncode == 2
+    assert "2 tasks but 8 GPUs a node" in result.stderr
+    assert "sbatch --ntasks-per-node=8 --gpus-per-node=8" in result.stderr
+    assert not (tmp_path / "record").exists()
+
+
+# A training that saves its state when it is stopped, and ends as torchrun does, whatever its processes end with.
 _STOPPABLE = """\
 #!/usr/bin/env bash
-while [[ $1 != phaze_ee && $1 != torchrun ]]; do shift; done
 echo "$@" >>"$RECORD"
-[[ $1 == torchrun ]] || exit 0
+[[ "$*" == *"-m train"* ]] || exit 0
 models=$PHAZE_EE_WORKSPACES/JetClass/first/output/models
 mkdir -p "$models"
 trap 'touch "$models/resume.ckpt"; exit 1' TERM
@@ -164,9 +210,9 @@ if [[ $1 == requeue ]]; then echo scontrol "$@" >>"$RECORD"; else echo node7; fi
 
 def stopped(script: str, number: signal.Signals, environment: dict[str, str], folder: Path) -> int:
     """Start a script, send it a signal once the training runs, and return its status."""
-    for name, text in (("uv", _STOPPABLE), ("scancel", _SCANCEL), ("scontrol", _REQUEUE)):
-        (folder / "programs" / name).write_text(text)
-        (folder / "programs" / name).chmod(0o755)
+    replace_programs(folder, _STOPPABLE)
+    for name, text in (("scancel", _SCANCEL), ("scontrol", _REQUEUE)):
+        write(folder / "programs" / name, text)
     process = subprocess.Popen(["bash", str(SCRIPTS / script), "JetClass", "first"], cwd=folder, env=environment)
     limit = time.monotonic() + 60
     while not (folder / "record.pid").is_file() or not (folder / "record.pid").read_text():
@@ -179,7 +225,8 @@ def stopped(script: str, number: signal.Signals, environment: dict[str, str], fo
 def test_before_its_time_is_over_a_slurm_job_saves_and_goes_back_into_the_queue(
     environment: dict[str, str], tmp_path: Path
 ) -> None:
-    assert stopped("train_a100.sh", signal.SIGUSR1, environment | SLURM, tmp_path) == 1
+    one_task = SLURM | {"SLURM_JOB_NUM_NODES": "1", "SLURM_NTASKS": "1", "SLURM_GPUS_ON_NODE": "1"}
+    assert stopped("train_a100.sh", signal.SIGUSR1, environment | one_task, tmp_path) == 1
     assert (tmp_path / "record").read_text().splitlines()[1:] == ["scancel --signal=TERM 17", "scontrol requeue 17"]
     text = (SCRIPTS / "train_a100.sh").read_text()
     assert "#SBATCH --requeue\n" in text
@@ -211,20 +258,22 @@ def test_an_htcondor_job_that_loses_its_machine_asks_to_go_on(environment: dict[
 
 
 def test_an_htcondor_job_stops_itself_after_its_hours(environment: dict[str, str], tmp_path: Path) -> None:
-    (tmp_path / "programs" / "uv").write_text(_STOPPABLE)
+    replace_programs(tmp_path, _STOPPABLE)
     arguments = ("JetClass", "first", "0.0005")
     assert run("train_htcondor.sh", *arguments, environment=environment, folder=tmp_path).returncode == 85
 
 
 @pytest.mark.parametrize(("script", "job"), [("train_a100.sh", SLURM), ("train_htcondor.sh", {"PHAZE_EE_JOB": "17_0"})])
-def test_a_job_that_is_started_again_behind_its_training_does_not_train_again(
+def test_a_job_that_is_started_again_after_its_training_does_not_train_again(
     environment: dict[str, str], tmp_path: Path, script: str, job: dict[str, str]
 ) -> None:
     for _ in range(2):
         result = run(script, "JetClass", "first", environment=environment | job, folder=tmp_path)
         assert result.returncode == 0, result.stderr
-    programs = [line.split()[0] for line in (tmp_path / "record").read_text().splitlines()]
-    assert programs == ["torchrun", "phaze_ee", "phaze_ee"]
+    lines = (tmp_path / "record").read_text().splitlines()
+    trained = [line for line in lines if "-m train" in line]
+    assert lines == [*trained, CHAIN, CHAIN]
+    assert len(trained) == (4 if script == "train_a100.sh" else 1)
     assert "has trained JetClass/first already" in result.stdout
 
 
@@ -268,12 +317,22 @@ def test_only_what_is_run_is_executable() -> None:
     assert executable == {path.name for path in SCRIPTS.glob("*.sh")} - {"common.sh"}
 
 
-def test_without_an_answer_sizes_are_unknown(environment: dict[str, str], tmp_path: Path) -> None:
-    curl = tmp_path / "programs" / "curl"
-    curl.write_text("#!/usr/bin/env bash\nfor _ in 1 2 3; do echo 'curl: (6) no such host' >&2; done\nexit 6\n")
-    curl.chmod(0o755)
+def test_without_an_answer_sizes_and_sums_are_those_published(environment: dict[str, str], tmp_path: Path) -> None:
+    curl = "#!/usr/bin/env bash\nfor _ in 1 2 3; do echo 'curl: (6) no such host' >&2; done\nexit 6\n"
+    write(tmp_path / "programs" / "curl", curl)
     result = run("download_jetclass.sh", "--full", "--dry-run", environment=environment, folder=tmp_path)
     assert result.returncode == 0
-    assert "Space needed: unknown, free in " in result.stdout
-    assert " 0.0 GB" not in result.stdout
+    # ten archives of 15.2 GB, one of 7.6 and one of 30.4; the largest also stays packed until it is unpacked
+    assert "Space needed: 220.4 GB, free in " in result.stdout
+    assert "JetClass_Pythia_val_5M.tar  7.6 GB  7235ccb577ed85023ea3ab4d5e6160cf\n" in result.stdout
+    assert len(set(re.findall(r"  ([0-9a-f]{32})\n", result.stdout))) == 12
     assert (result.stdout + result.stderr).count("no such host") == 1
+
+
+def test_an_archive_that_nobody_lists_has_no_size(environment: dict[str, str], tmp_path: Path) -> None:
+    write(tmp_path / "programs" / "curl", "#!/usr/bin/env bash\nexit 6\n")
+    (tmp_path / "list").write_text("mine.tar\n")
+    result = run("download_jetclass.sh", "--list", "list", "--dry-run", environment=environment, folder=tmp_path)
+    assert result.returncode == 0
+    assert "  mine.tar  size unknown  no checksum\n" in result.stdout
+    assert "Space needed: unknown, free in " in result.stdout

@@ -182,36 +182,6 @@ class CalibrationOptions(Section):
         return self
 
 
-class DataOptions(Section):
-    """The jets and their files."""
-
-    data_config: str = Field(
-        "data_configs/JetClass_full.yaml", description="weaver YAML file: selection, inputs, labels"
-    )
-    trust_expressions: bool = Field(
-        False,
-        description="let the expressions of data_config be any Python, not only what docs/SECURITY.md lists; those of "
-        "a checkpoint may then be any that data_config has too",
-    )
-    train_files: list[str] = Field(
-        strict=False, min_length=1, description="training files, glob patterns allowed (** is recursive)"
-    )
-    val_files: list[str] = Field(strict=False, min_length=1, description="validation files")
-    test_files: list[str] = Field(
-        default_factory=list,
-        strict=False,
-        description="files for evaluate; empty: the validation files, with a warning",
-    )
-    use_cache: Literal["auto", "always", "never"] = Field(
-        "auto",
-        description="read the cache that mode convert made; auto: if there is one for these files and this data_config",
-    )
-    cache_folder: str | None = Field(None, description="folder of the caches; None: data/cache of the project")
-    background: str | None = Field(
-        None, description="class for which rejections are computed; None: label_QCD, if there is one"
-    )
-
-
 # strict=False: a tuple, or one number, is accepted in place of a list.
 Weights = Annotated[
     list[NonNegativeFloat], Field(strict=False), BeforeValidator(lambda value: [value] if _is_number(value) else value)
@@ -340,9 +310,16 @@ class TrainingOptions(Section):
     optimizer: Literal["ranger", "adamw", "adam"] = Field(
         "ranger", description="ranger: RAdam with Lookahead, the default of weaver"
     )
-    lr_schedule: Literal["flat_decay", "cosine", "one_cycle", "none"] = Field(
+    lr_schedule: Literal[
+        "flat_decay", "flat_linear", "flat_cosine", "warm_up_cosine", "cosine", "one_cycle", "steps", "none"
+    ] = Field(
         "flat_decay",
-        description="learning rate over the steps; flat_decay: flat for 70 %, then an exponential decay to 1 %",
+        description="learning rate over the steps; flat_*: flat for 70 %, then decay: exponential to 1 %, a line to "
+        "0.1 %, or half a cosine to 0.1 %; steps: divided by ten after each third; flat_linear, flat_cosine and "
+        "warm_up_cosine begin with warm_up",
+    )
+    warm_up: NonNegativeFloat = Field(
+        0.25, description="steps in which the learning rate rises from 0, or their share of all steps if below 1"
     )
     weight_decay: NonNegativeFloat = Field(
         0.01, description="weight decay, decoupled (adam: in the gradient), without biases and BatchNorm"

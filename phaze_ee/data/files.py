@@ -32,10 +32,14 @@ def expand_patterns(option: str, patterns: Sequence[str], project_root: Path | N
 def fingerprint(files: Iterable[Path], schema: DataSchema) -> str:
     """Return a hash of the data configuration and of the names, sizes and modification times of files.
 
+    What becomes of bad values is hashed too.
+
     Raises:
         DataError: a file does not exist any more.
     """
     digest = hashlib.sha256(json.dumps(schema.options, sort_keys=True).encode())
+    if schema.bad_values != "refuse":
+        digest.update(schema.bad_values.encode())
     for path in files:
         size, changed = known_stamp(path)
         digest.update(f"\n{path.absolute()} {size} {changed}".encode())

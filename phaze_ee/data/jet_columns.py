@@ -47,6 +47,8 @@ class InputLayout:
             params = [config.preprocess_params[variable] for variable in names]
             wrap = params[0]["pad_mode"] == "wrap"
             groups.append(Group(kind, names, None if wrap else tuple(float(own["pad_value"]) for own in params)))
+        if "points" not in schema.groups:
+            groups.append(Group("points", (), ()))
         return cls(schema.length, tuple(groups))
 
     @property

@@ -24,6 +24,7 @@ class Stages(nn.Module, ABC, Generic[StateT]):
         name: the network, in messages.
         has_packed_form: whether :meth:`packed` works.
         pads_to_longest: whether the cost of a jet grows with the longest jet of its batch.
+        reads_points: whether the network reads the points of the particles, so that the data must have them.
         num_classes: number of classes K.
         input_channels: features of a particle.
         stage_channels: channels of the state after each stage.
@@ -32,6 +33,7 @@ class Stages(nn.Module, ABC, Generic[StateT]):
     name: ClassVar[str]
     has_packed_form: ClassVar[bool] = False
     pads_to_longest: ClassVar[bool] = False
+    reads_points: ClassVar[bool] = True
     num_classes: int
     input_channels: int
     stage_channels: tuple[int, ...]

@@ -42,6 +42,11 @@ def build_tagger(options: NetworkOptions, network_config: Path, data_config: Dat
             f"model_name = {options.model_name!r}, but {network_config} builds a {type(backbone).__name__}; correct "
             "model_name or network_config"
         )
+    if backbone.reads_points and not any(name.endswith("_points") for name in data_config.input_names):
+        raise UsageError(
+            f"{network_config} builds a {backbone.name}, which looks for neighbours among points, and the data_config "
+            f"has the inputs {', '.join(data_config.input_names)}; add a group, for example pf_points"
+        )
     registered = REGISTERED["model_name"].get(backbone.name)
     if registered is not None and not is_plugin(registered.file):
         raise UsageError(

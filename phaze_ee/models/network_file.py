@@ -39,7 +39,9 @@ class WeaverNetwork(nn.Module):
     def forward(self, *inputs: Tensor) -> Float[Tensor, "N K"]:
         by_kind = {_kind(name): tensor for name, tensor in zip(self.input_names, inputs, strict=True)}
         if isinstance(self.mod, Backbone):
-            jets = JetInputs(by_kind["points"], by_kind["features"], by_kind.get("vectors"), by_kind["mask"])
+            features = by_kind["features"]
+            points = by_kind.get("points", features[:, :0])
+            jets = JetInputs(points, features, by_kind.get("vectors"), by_kind["mask"])
             logits: Tensor = Tagger(self.mod, [])(jets)[-1]
         else:
             logits = self.mod(*(by_kind.get(kind) for kind in self.takes))

@@ -138,6 +138,7 @@ class ParticleTransformer(Backbone[PaddedState | TokenState]):
     name: ClassVar[str] = "ParticleTransformer"
     weaver_class: ClassVar[type[nn.Module] | None] = WeaverParticleTransformer
     pads_to_longest: ClassVar[bool] = True
+    reads_points: ClassVar[bool] = False
 
     def __init__(self, mod: WeaverParticleTransformer) -> None:
         super().__init__()

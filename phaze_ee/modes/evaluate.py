@@ -15,6 +15,7 @@ from phaze_ee.evaluation.ood import evaluate_ood
 from phaze_ee.exits.answers import Answers
 from phaze_ee.exits.policy_file import ExitPolicyFile
 from phaze_ee.modes.console import counted, say, show, show_notes
+from phaze_ee.modes.jets import testing_schema
 from phaze_ee.modes.session import Session
 from phaze_ee.results.base import Provenance
 from phaze_ee.results.evaluation import EvaluationResults
@@ -47,7 +48,7 @@ def requested_ood(session: Session) -> OODJets | None:
         return None
     files = expand_patterns("--ood", request.ood, session.project.root)
     if request.ood_data_config is None:
-        return OODJets(files, schema.with_observers([]))
+        return OODJets(files, testing_schema(session, schema).with_observers([]))
     path = find_file("--ood-data-config", request.ood_data_config, session.project.root)
     trusted = session.options.trust_expressions
     return OODJets(files, schema_with_inputs_of(schema, read_options(path), str(path), trusted=trusted))
@@ -65,7 +66,7 @@ def run(session: Session) -> None:
     say(f"Jets:  {_named(files)}")
     # First what fails most easily, before anything is written.
     ood_answers = None if ood is None else _predict(session, ood.schema, ood.files, labelled=False)
-    answers = _predict(session, model.schema, files)
+    answers = _predict(session, testing_schema(session, model.schema), files)
     provenance = Provenance(str(session.project), model.source, model.hash, files, [*model.notes, *notes])
     results = evaluate_exits(answers, session.background, provenance)
     results.write(session.project.evaluation_results)

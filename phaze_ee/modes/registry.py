@@ -21,7 +21,39 @@ _OUTPUT = Flag("--output", "folder to write to (default: in the project)", {"typ
 _TRUST = Flag("--trust", "accept a plug-in that has changed since the training", {"action": "store_true"})
 _PROJECTS = {"nargs": "+", "metavar": "NAME"}
 
+_TEST_SELECTION = Flag(
+    "--extra-selection-test",
+    "expression that jets must pass besides test_time_selection",
+    {"metavar": "EXPRESSION"},
+    option="extra_selection_test",
+)
+_FRACTION = {"type": float, "metavar": "F"}
+_JET_FLAGS = (
+    Flag(
+        "--extra-selection",
+        "expression that training and validation jets must pass too",
+        {"metavar": "EXPRESSION"},
+        option="extra_selection",
+    ),
+    Flag(
+        "--extra-selection-train",
+        "the same for training jets alone",
+        {"metavar": "EXPRESSION"},
+        option="extra_selection_train",
+    ),
+    Flag(
+        "--extra-selection-val",
+        "the same for validation jets alone",
+        {"metavar": "EXPRESSION"},
+        option="extra_selection_val",
+    ),
+)
+
 _TRAIN_FLAGS = (
+    *_JET_FLAGS,
+    Flag("--data-fraction", "fraction of each training file in an epoch", _FRACTION, option="data_fraction"),
+    Flag("--data-fraction-val", "fraction of the validation jets", _FRACTION, option="data_fraction_val"),
+    Flag("--file-fraction", "fraction of the training files in an epoch", _FRACTION, option="file_fraction"),
     Flag("--fresh", "start from the beginning instead of resuming an interrupted training", {"action": "store_true"}),
     Flag("--yes", "do not ask before --fresh discards an interrupted training", {"action": "store_true"}),
 )
@@ -55,12 +87,14 @@ _CALIBRATE_FLAGS = (
         {"type": float, "metavar": "C"},
         option="cost_budget",
     ),
+    _TEST_SELECTION,
     _TRUST,
 )
 
 _EVALUATE_FLAGS = (
     Flag("--ood", "files of jets of another kind, which the network should notice", {"nargs": "+", "metavar": "FILE"}),
     Flag("--ood-data-config", "data configuration of these files, if another", {"metavar": "YAML"}),
+    _TEST_SELECTION,
     _TRUST,
 )
 
@@ -78,11 +112,22 @@ _PREDICT_FLAGS = (
         "warn if the jets differ from the calibration jets (default significance: 0.001)",
         {"nargs": "?", "type": float, "const": 1e-3, "metavar": "SIGNIFICANCE"},
     ),
+    _TEST_SELECTION,
     _OUTPUT,
     _OVERWRITE,
     _TRUST,
     Flag("--workers", "parallel processes (extra 'dask')", _WORKERS),
     Flag("--scheduler", "address of a Dask cluster to use (extra 'dask')", {"metavar": "ADDRESS"}),
+)
+
+_EXPORT_FLAGS = (
+    Flag("--one-jet", "a file for exactly one jet per call, the fastest for triggers", {"action": "store_true"}),
+    Flag("--policy", "file of the exit policy, or its name in the results (default: exit_policy)", {"metavar": "NAME"}),
+    Flag("--no-policy", "every jet gets the full model", {"action": "store_true"}),
+    Flag("--opset", "version of the ONNX operators, 15 to 20 (default: what suits)", {"type": int, "metavar": "N"}),
+    Flag("--licence", "licence of the weights, for the model card", {"metavar": "TEXT"}),
+    _OUTPUT,
+    _TRUST,
 )
 
 _SWEEP_FLAGS = (
@@ -130,7 +175,11 @@ MODES: dict[str, Mode] = {
         Mode(
             "convert",
             "convert the jets of a project into a cache that is fast to read",
-            (Flag("--workers", "parallel processes (default: c.num_workers)", _WORKERS),),
+            (
+                *_JET_FLAGS,
+                _TEST_SELECTION,
+                Flag("--workers", "parallel processes (default: c.num_workers)", _WORKERS),
+            ),
             configured=True,
             chained=True,
         ),
@@ -153,6 +202,11 @@ MODES: dict[str, Mode] = {
             preemptible=True,
             chained=True,
         ),
+        Mode(
+            "import_weaver",
+            "make a project from a command line of weaver",
+            (Flag("--command", "the command that trains, in quotes", {"metavar": '"weaver …"'}),),
+        ),
         Mode("place", "find the stages where exits pay off", (_TRUST,), configured=True, chained=True),
         Mode(
             "calibrate",
@@ -172,6 +226,13 @@ MODES: dict[str, Mode] = {
             "predict",
             "write predictions for any files of jets, as ROOT or parquet",
             _PREDICT_FLAGS,
+            configured=True,
+            chained=True,
+        ),
+        Mode(
+            "export",
+            "write one ONNX file with the exits inside, checked against the tagger (extra 'onnx')",
+            _EXPORT_FLAGS,
             configured=True,
             chained=True,
         ),

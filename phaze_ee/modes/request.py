@@ -20,6 +20,7 @@ class Request:
     operations: str = "train_evaluate_benchmark_plot"
     output: Path | None = None
     checkpoint: Path | None = None
+    command: str | None = None
     jets: int | None = None
     classes: list[str] | None = None
     seed: int | None = None
@@ -43,6 +44,11 @@ class Request:
     storage: str | None = None
     study: str = "sweep"
     objective: str = FULL_MODEL
+    one_jet: bool = False
+    policy: str | None = None
+    no_policy: bool = False
+    opset: int | None = None
+    licence: str | None = None
     fresh: bool = False
     yes: bool = False
     trust: bool = False

@@ -24,6 +24,7 @@ from phaze_ee.models.particle_net.from_weights import particle_net_arguments
 from phaze_ee.models.tagger import Tagger
 from phaze_ee.modes import train
 from phaze_ee.modes.console import counted, say, show
+from phaze_ee.modes.jets import validation_jets
 from phaze_ee.modes.new_project import create_project
 from phaze_ee.modes.session import Session
 from phaze_ee.names import exit_title
@@ -70,7 +71,7 @@ def _original(session: Session, schema: DataSchema) -> tuple[Backbone[Any], Tens
     model = build_network(options, network_config, schema.weaver).eval()
     backbone = adopt(model, str(network_config)).eval()
     load_backbone(backbone, find_file("init_from", options.init_from, root))
-    batches = session.evaluation_jets(schema, session.files("val_files"), batch_size=_WEAVER_JETS)
+    batches = validation_jets(session, schema, _WEAVER_JETS)
     jets = next(iter(batches)).inputs.padded()
     with torch.inference_mode():
         theirs_NK = model(*_as_weaver(jets, schema))
@@ -84,7 +85,7 @@ def _as_weaver(jets: JetInputs, schema: DataSchema) -> list[Tensor]:
 
 
 def _predict(session: Session, schema: DataSchema, tagger: Tagger) -> Answers:
-    batches = counted(session.evaluation_jets(schema, session.files("val_files")))
+    batches = counted(validation_jets(session, schema))
     return predict(tagger, batches, schema.class_names, session.device)
 
 

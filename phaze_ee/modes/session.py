@@ -6,7 +6,7 @@ The command line opens a session before it imports torch, so heavy libraries are
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from copy import copy
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, final
 
@@ -138,7 +138,12 @@ class Session:
 
         options, project = self.options, self.project
         path = find_file("data_config", options.data_config, project.root)
-        schema = DataSchema.load(path, trusted=options.trust_expressions)
+        schema = DataSchema.load(
+            path,
+            trusted=options.trust_expressions,
+            bad_values=options.bad_values,
+            class_count=lambda: self._class_count(path),
+        )
         if options.num_classes not in (None, len(schema.class_names)):
             raise UsageError(
                 f"{project.config}: num_classes = {options.num_classes}, but {options.data_config} has "
@@ -146,6 +151,22 @@ class Session:
             )
         choose_background(schema.class_names, options.background)  # a wrong name ends here, not after the training
         return schema
+
+    def _class_count(self, path: Path) -> int | None:
+        """Return ``c.num_classes``, else the classes of the network, if its file sets their number; else None."""
+        from phaze_ee.data.schema import DataSchema
+        from phaze_ee.models.build import adopt, build_network
+
+        options = self.options
+        if options.num_classes is not None:
+            return options.num_classes
+        network_file = find_file("network_config", options.network_file, self.project.root)
+        found = set()
+        for count in (2, 3):  # a network file that does not set their number follows the data configuration
+            schema = DataSchema.load(path, trusted=options.trust_expressions, class_count=partial(int, count))
+            network = build_network(options, network_file, schema.weaver)
+            found.add(adopt(network, str(network_file)).num_classes)
+        return found.pop() if len(found) == 1 else None
 
     @cached_property
     def device(self) -> "torch.device":
@@ -261,9 +282,10 @@ class Session:
 
         path = self.project.best_model
         checkpoint = load_checkpoint(path, trust=self.request.trust)
-        schema = DataSchema.from_options(checkpoint.data_options, str(path), self.schema.trusted)
+        own = self.schema
+        schema = DataSchema.from_options(checkpoint.data_options, str(path), own.trusted, own.bad_values)
         changed = f"data_config {self.options.data_config} has changed since the training; the model's own is used"
-        notes = () if self.schema.class_names == schema.class_names else (changed,)
+        notes = () if own.class_names == schema.class_names else (changed,)
         source = f"{path} (epoch {checkpoint.epoch + 1})"
         return TrainedModel(checkpoint.tagger, schema, source, checkpoint.hash, notes, checkpoint.options)
 

@@ -21,6 +21,7 @@ from phaze_ee.config.options import TrainingOptions
 _KEY = "lookahead"
 _FLAT_SHARE = 0.7
 _FINAL_SHARE = 0.01
+_LAST_FACTOR = 0.001  # of flat_linear and flat_cosine
 
 
 @final
@@ -88,9 +89,9 @@ def flat_decay(step: int, total_steps: int) -> float:
     return float(_FINAL_SHARE ** min(1.0, done))
 
 
-def cosine(step: int, total_steps: int) -> float:
+def cosine(step: float, total_steps: float) -> float:
     """Return half a cosine, from 1 at the first step to 0 just after the last."""
-    return 0.5 * (1.0 + math.cos(math.pi * min(1.0, step / max(1, total_steps))))
+    return 0.5 * (1.0 + math.cos(math.pi * min(1.0, step / max(1.0, total_steps))))
 
 
 def one_cycle(step: int, total_steps: int) -> float:
@@ -101,11 +102,43 @@ def one_cycle(step: int, total_steps: int) -> float:
     return max(1e-4, 0.5 * (1.0 + math.cos(math.pi * (step - peak) / max(1.0, total_steps - peak))))
 
 
+def thirds(step: int, total_steps: int) -> float:
+    """Return 1 in the first third of the steps, 0.1 in the second and 0.01 in the last (weaver's steps)."""
+    third = max(1, round(total_steps / 3))
+    return float(0.1 ** min(2, step // third))
+
+
+def flat_linear(step: int, total_steps: int, warm_up: float) -> float:
+    """Rise from 0 over ``warm_up`` steps, stay at 1 up to 70 %, then fall in a line to 0.1 % (weaver's flat+linear)."""
+    return step / warm_up if step < warm_up else max(_LAST_FACTOR, 1.0 - _after_flat(step, total_steps))
+
+
+def flat_cosine(step: int, total_steps: int, warm_up: float) -> float:
+    """The same with half a cosine in place of the line (weaver's flat+cos)."""
+    if step < warm_up:
+        return step / warm_up
+    return max(_LAST_FACTOR, 0.5 * (1.0 + math.cos(math.pi * _after_flat(step, total_steps))))
+
+
+def warm_up_cosine(step: int, total_steps: int, warm_up: float) -> float:
+    """Rise from 0 over ``warm_up`` steps, then fall as half a cosine to 0 (weaver's warmup+cos)."""
+    if step < warm_up:
+        return step / max(1.0, warm_up)
+    return cosine(step - warm_up, total_steps - warm_up)
+
+
 LR_SCHEDULES: dict[str, Callable[[int, int], float]] = {
     "flat_decay": flat_decay,
     "cosine": cosine,
     "one_cycle": one_cycle,
+    "steps": thirds,
     "none": lambda step, total_steps: 1.0,
+}
+# Their third argument is the number of steps in which the learning rate rises.
+WARM_UP_SCHEDULES: dict[str, Callable[[int, int, float], float]] = {
+    "flat_linear": flat_linear,
+    "flat_cosine": flat_cosine,
+    "warm_up_cosine": warm_up_cosine,
 }
 
 
@@ -128,8 +161,23 @@ def build_optimizer(module: nn.Module, options: TrainingOptions, total_steps: in
     """Return the optimiser, and its schedule, which must be advanced after every step."""
     groups = parameter_groups(module, options.weight_decay)
     optimizer = OPTIMIZERS[options.optimizer](groups, lr=options.lr)
-    schedule = LR_SCHEDULES[options.lr_schedule]
-    return optimizer, LambdaLR(optimizer, lambda step: schedule(step, total_steps))
+    return optimizer, LambdaLR(optimizer, _schedule(options, total_steps))
+
+
+def _schedule(options: TrainingOptions, total_steps: int) -> Callable[[int], float]:
+    """Return the factor of the learning rate in each step."""
+    if options.lr_schedule in LR_SCHEDULES:
+        schedule = LR_SCHEDULES[options.lr_schedule]
+        return lambda step: schedule(step, total_steps)
+    rising = WARM_UP_SCHEDULES[options.lr_schedule]
+    warm_up = options.warm_up * (total_steps if options.warm_up < 1 else 1)
+    return lambda step: rising(step, total_steps, warm_up)
+
+
+def _after_flat(step: int, total_steps: int) -> float:
+    """Return which share of the steps after the first 70 % is done, as weaver counts them."""
+    flat = total_steps * _FLAT_SHARE - 1
+    return max(0.0, (step - flat) / (total_steps - flat))
 
 
 def _named_without_decay(part: nn.Module) -> list[nn.Parameter]:

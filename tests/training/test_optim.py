@@ -7,11 +7,13 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
+from weaver import train as weaver_train
 
 from phaze_ee.config.options import TrainingOptions
 from phaze_ee.training.optim import (
     LR_SCHEDULES,
     OPTIMIZERS,
+    WARM_UP_SCHEDULES,
     build_optimizer,
     cosine,
     flat_decay,
@@ -23,10 +25,12 @@ from tests.jets import small_tagger
 STEPS = 200
 
 
-def learning_rates(schedule: str, steps: int, lr: float = 0.4) -> list[float]:
+def learning_rates(schedule: str, steps: int, lr: float = 0.4, warm_up: float = 0.25) -> list[float]:
     """The rate that each step of a training really uses."""
     layer = nn.Linear(2, 2)
-    options: Any = TrainingOptions.model_validate({"lr_schedule": schedule, "lr": lr, "optimizer": "adam"})
+    options: Any = TrainingOptions.model_validate(
+        {"lr_schedule": schedule, "lr": lr, "optimizer": "adam", "warm_up": warm_up}
+    )
     optimizer, scheduler = build_optimizer(layer, options, steps)
     rates = []
     for _ in range(steps):
@@ -75,10 +79,45 @@ def test_no_schedule_is_constant() -> None:
     assert set(learning_rates("none", 10)) == {0.4}
 
 
-@pytest.mark.parametrize("schedule", LR_SCHEDULES)
+def weaver_rates(lr_scheduler: str, epochs: int, steps_per_epoch: int, warmup_steps: float) -> list[float]:
+    """The rates of the first steps of weaver's own training."""
+    command = ["--lr-scheduler", lr_scheduler, "--num-epochs", str(epochs), "--warmup-steps", str(warmup_steps)]
+    command += ["--steps-per-epoch", str(steps_per_epoch), "--start-lr", "0.4", "--optimizer", "adam"]
+    layer = nn.Linear(2, 2)
+    optimizer, scheduler = weaver_train.init_opt(weaver_train.parser.parse_args(command), layer)
+    rates = []
+    for _ in range(epochs * steps_per_epoch):
+        rates.append(float(optimizer.param_groups[0]["lr"]))
+        layer(torch.ones(1, 2)).sum().backward()
+        optimizer.step()
+        scheduler.step()
+    return rates
+
+
+@pytest.mark.parametrize("warm_up", [0, 0.25, 7])
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [("flat_linear", "flat+linear"), ("flat_cosine", "flat+cos"), ("warm_up_cosine", "warmup+cos")],
+)
+def test_schedules_that_warm_up_are_those_of_weaver(ours: str, theirs: str, warm_up: float) -> None:
+    expected = weaver_rates(theirs, 4, 10, warm_up)
+    assert learning_rates(ours, 40, warm_up=warm_up) == pytest.approx(expected, rel=1e-12)
+    assert len(set(expected)) > 10
+
+
+def test_steps_divides_by_ten_after_each_third_as_weaver_does() -> None:
+    # weaver changes the rate after whole epochs: with one step in each of them, the rates are the same.
+    assert learning_rates("steps", 12) == pytest.approx(weaver_rates("steps", 12, 1, 0.25), rel=1e-12)
+    assert learning_rates("steps", 12) == pytest.approx([0.4] * 4 + [0.04] * 4 + [0.004] * 4)
+
+
+@pytest.mark.parametrize("schedule", [*LR_SCHEDULES, *WARM_UP_SCHEDULES])
 @pytest.mark.parametrize("steps", [1, 2, 3])
 def test_every_schedule_survives_a_training_of_a_few_steps(schedule: str, steps: int) -> None:
-    assert all(0 < rate <= 0.4 for rate in learning_rates(schedule, steps))
+    first, *others = learning_rates(schedule, steps)
+    assert 0 <= first <= 0.4
+    assert first > 0 or schedule in WARM_UP_SCHEDULES  # weaver's warm-up begins with a rate of 0
+    assert all(0 < rate <= 0.4 for rate in others)
 
 
 def test_biases_and_normalisations_have_no_weight_decay() -> None:

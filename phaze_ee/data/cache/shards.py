@@ -19,6 +19,7 @@ matrix of all particles (``benchmarks/cache_formats.py``):
 Blocks are read, not mapped into memory: if a mapped file is cut short, the process dies.
 """
 
+import json
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -31,7 +32,7 @@ import numpy.typing as npt
 import pyarrow
 import pyarrow.ipc
 import torch
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from phaze_ee.atomic import replacing
 from phaze_ee.data.epochs import keep_probability
@@ -42,14 +43,19 @@ from phaze_ee.data.table import Span
 from phaze_ee.errors import DataError, is_out_of_memory
 
 BLOCK_JETS = 1_000  # read at a time
-WEIGHT = "weight"  # the name of sampling weights among the observers while jets are written
+WEIGHT = "/weight"  # the name of sampling weights among the observers while jets are written: no branch is called so
+_WEIGHT = "weight"  # their column in a shard
 _OBSERVER = "observer."
-_KEY = b"phaze_ee_cache"
+_KEY, _BAD = b"phaze_ee_cache", b"phaze_ee_bad_values"
 _HASHED_BYTES = 1 << 20  # at a time
 
 
 class Shard(BaseModel):
-    """The manifest's entry for a shard; ``weight_sums``: for each block, the sum of the probabilities to be kept."""
+    """The manifest's entry for a shard.
+
+    ``weight_sums``: for each block, the sum of the probabilities to be kept. ``bad``: the inputs that were NaN or
+    infinite, see :mod:`phaze_ee.data.bad_values`.
+    """
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
@@ -58,25 +64,33 @@ class Shard(BaseModel):
     bytes: int
     checksum: int
     weight_sums: list[float] | None
+    bad: dict[str, int] = Field(default_factory=dict)
 
 
-def write_shard(path: Path, blocks: Iterable[JetColumns], key: str) -> None:
+def write_shard(path: Path, blocks: Iterable[JetColumns], key: str, bad: Mapping[str, int] | None = None) -> None:
     """Write blocks of jets under a temporary name, and rename the file when it is complete.
+
+    Args:
+        path: the shard.
+        blocks: its jets.
+        key: of the cache.
+        bad: the inputs that were NaN or infinite.
 
     Raises:
         RunError: the file cannot be written.
     """
     options = pyarrow.ipc.IpcWriteOptions(compression="lz4", use_threads=False)
+    metadata = {_KEY: key, **({_BAD: json.dumps(bad)} if bad else {})}
     with replacing(path) as temporary, pyarrow.OSFile(str(temporary), "w") as file:
         writer: pyarrow.RecordBatchFileWriter | None = None
         for block in blocks:
             record = _record(block)
             if writer is None:
-                schema = record.schema.with_metadata({_KEY: key})
+                schema = record.schema.with_metadata(metadata)
                 writer = pyarrow.ipc.new_file(file, schema, options=options)
             writer.write_batch(record)
         if writer is None:  # no row passes the selection
-            writer = pyarrow.ipc.new_file(file, pyarrow.schema([], {_KEY: key}), options=options)
+            writer = pyarrow.ipc.new_file(file, pyarrow.schema([], metadata), options=options)
         writer.close()
 
 
@@ -90,10 +104,13 @@ def describe_shard(path: Path, key: str) -> Shard:
         schema = file.schema
         if (schema.metadata or {}).get(_KEY) != key.encode():
             raise DataError(f"{path} belongs to another cache; delete it")
+        bad: dict[str, int] = json.loads(schema.metadata.get(_BAD, b"{}"))
         jets = sum(file.get_batch(index).num_rows for index in range(file.num_record_batches))
-        weights = [schema.get_field_index(WEIGHT)] if WEIGHT in schema.names else []
+        weights = [schema.get_field_index(_WEIGHT)] if _WEIGHT in schema.names else []
     sums = _weight_sums(path, weights) if weights else None
-    return Shard(name=path.name, jets=jets, bytes=path.stat().st_size, checksum=_checksum(path), weight_sums=sums)
+    return Shard(
+        name=path.name, jets=jets, bytes=path.stat().st_size, checksum=_checksum(path), weight_sums=sums, bad=bad
+    )
 
 
 @dataclass(frozen=True)
@@ -129,9 +146,13 @@ class ShardReader:
                 values,
                 torch.from_numpy(np.diff(particles.offsets.to_numpy()).astype(np.int64)),
                 torch.from_numpy(_numbers(columns["label"]).copy()),
-                {name.removeprefix(_OBSERVER): _numbers(columns[name]) for name in columns if _OBSERVER in name},
+                {
+                    name.removeprefix(_OBSERVER): _numbers(columns[name])
+                    for name in columns
+                    if name.startswith(_OBSERVER)
+                },
             )
-        weight_N = _numbers(columns[WEIGHT]) if WEIGHT in columns else None
+        weight_N = _numbers(columns[_WEIGHT]) if _WEIGHT in columns else None
         return SpanJets(jets, np.arange(span.start, span.stop), weight_N)
 
     def _check(self, path: Path) -> None:
@@ -147,7 +168,8 @@ def _record(jets: JetColumns) -> pyarrow.RecordBatch:
     values = [pyarrow.array(row_V) for row_V in jets.rows()]
     particles = pyarrow.StructArray.from_arrays(values, names=list(jets.layout.names))
     offsets = np.concatenate([[0], np.cumsum(jets.count_N.numpy())]).astype(np.int32)
-    columns = {name if name == WEIGHT else _OBSERVER + name: column for name, column in jets.observers.items()}
+    names = {name: _WEIGHT if name == WEIGHT else _OBSERVER + name for name in jets.observers}
+    columns = {names[name]: column for name, column in jets.observers.items()}
     return pyarrow.record_batch(
         {
             "label": jets.label_N.numpy(),
@@ -182,7 +204,7 @@ def _reading(path: Path) -> Iterator[None]:
 def _weight_sums(path: Path, columns: list[int]) -> list[float]:
     with _opened(path, columns) as file:
         records = (file.get_batch(index) for index in range(file.num_record_batches))
-        return [float(keep_probability(_numbers(record.column(WEIGHT))).sum()) for record in records]
+        return [float(keep_probability(_numbers(record.column(_WEIGHT))).sum()) for record in records]
 
 
 def _numbers(column: pyarrow.Array) -> npt.NDArray[Any]:
