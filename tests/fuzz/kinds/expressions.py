@@ -81,9 +81,9 @@ def _sensible(draw: random.Random, depth: int, *, per_jet: bool) -> str:
     """Return an expression that gives one number per jet, or per particle, if all goes well."""
     own, other = (_PER_JET, _PER_PARTICLE) if per_jet else (_PER_PARTICLE, _PER_JET)
     if depth == 0:
-        return draw.choice([*own, *own, draw.choice(_NUMBERS[:5])])
+        return draw.choice((*own, *own, draw.choice(_NUMBERS[:5])))
     one, two = (_sensible(draw, depth - 1, per_jet=per_jet) for _ in range(2))
-    shapes = [
+    shapes: list[str] = [
         f"({one} {draw.choice(_BINARY)} {two})",
         f"({one} {draw.choice(('+', '*', '/', '-', '%', '>'))} {draw.choice(_NUMBERS[:5])})",
         f"np.{draw.choice(_UNARY)}({one})",
