@@ -19,6 +19,7 @@ import uproot
 
 from phaze_ee.data.hdf5_content import other_content
 from phaze_ee.data.hdf5_heaps import check_heaps
+from phaze_ee.data.remote import SCHEME, RemoteFile
 from phaze_ee.data.root_files import RNTUPLE, Unpacked, checked, chosen_tree, cluster_offsets
 from phaze_ee.data.stamps import known_stamp, missing
 from phaze_ee.errors import DataError, is_out_of_memory
@@ -249,6 +250,8 @@ def open_source(path: Path, treename: str | None = None) -> Iterator[Source]:
     kind = SOURCES.get(path.suffix.lower())
     if kind is None:
         raise DataError(f"{path} is not a data file: its name must end in {', '.join(SOURCES)}")
+    if isinstance(path, RemoteFile) and kind is not RootSource:
+        raise DataError(f"{path}: only ROOT files are read from {SCHEME}; copy it")
     if not path.is_file():
         raise missing(path)
     try:

@@ -28,7 +28,8 @@ _CURVE_POINTS = 4  # timed of each cost-accuracy curve
 def run(session: Session) -> None:
     """Count the cost of each exit, time it on some jets if there are any, and write benchmark_results.json."""
     tagger, schema, source, model_hash = _network(session)
-    costs = exit_costs(tagger, particles=schema.length)
+    lengths = [own.length for own in schema.collections]
+    costs = exit_costs(tagger, particles=lengths)
     latency, latency_notes = _latency(session, tagger, schema, model_hash)
     evaluations, notes = _evaluations(session, [cost.name for cost in costs], model_hash)
     results = BenchmarkResults(
@@ -36,7 +37,7 @@ def run(session: Session) -> None:
         project=str(session.project),
         model=source,
         model_hash=model_hash,
-        particles=schema.length,
+        particles=sum(lengths),
         input_channels=tagger.backbone.input_channels,
         unit=UNIT,
         latency=latency,

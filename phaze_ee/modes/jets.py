@@ -98,9 +98,13 @@ def choosing_jets(session: Session, schema: DataSchema) -> Iterable[JetBatch]:
     if (fraction := validation_fraction(session)) < 1:
         jets = HeldOut(jets, fraction, held_out=True)
     if isinstance(jets, HeldOut) and next(iter(jets), None) is None:
+        share = f"calibration_share = {options.calibration_share:g}"
+        whole = (
+            f"{share} leaves" if fraction == 1 else f"{share} and {fraction:g} of the jets (data_fraction_val) leave"
+        )
         raise UsageError(
-            f"{session.project.config}: calibration_share = {options.calibration_share:g} and data_fraction_val leave "
-            f"no validation jets in {files[0]} …; change them, add val_files, or set c.calibration_files"
+            f"{session.project.config}: {whole} no validation jets in {files[0]} …; "
+            f"{'lower it' if fraction == 1 else 'change them'}, add val_files, or set c.calibration_files"
         )
     return jets
 

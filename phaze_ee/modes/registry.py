@@ -152,6 +152,7 @@ _GENERATE_FLAGS = (
     Flag("--classes", "classes as JetClass names its files (default: all ten)", {"nargs": "+", "metavar": "NAME"}),
     Flag("--seed", "the same seed gives the same jets", {"type": int, "metavar": "N"}),
     Flag("--generator", "fast: overlaid underlying event", {"choices": ("reference", "fast")}),
+    Flag("--vertices", "also write secondary vertices, as branches sv_*", {"action": "store_true"}),
     _OUTPUT,
     _OVERWRITE,
     Flag("--workers", "parallel processes (default: all cores)", _WORKERS),

@@ -27,6 +27,7 @@ class Request:
     workers: int | None = None
     generator: str = "reference"
     overwrite: bool = False
+    vertices: bool = False
     files: list[str] = field(default_factory=list)
     format: str = "root"
     exit_scores: bool = False

@@ -267,7 +267,9 @@ class Session:
         from phaze_ee.models.checkpoint import load_weights
 
         options = self.options
-        network_config = find_file("network_config", options.network_file, self.project.root)
+        network_config = find_file(
+            "network_config", options.network_file_for(len(schema.collections)), self.project.root
+        )
         try:
             tagger = build_tagger(options, network_config, schema.weaver)
         except UsageError as error:

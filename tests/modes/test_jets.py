@@ -218,5 +218,8 @@ def test_a_part_of_the_validation_jets_is_spread_over_all_and_always_the_same(fo
     assert len(part) == 31
     assert max(np.diff(part)) <= 8
     tiny = session(data_fraction_val=1e-9, calibration_share=0.9, extra_selection_val="jet_id == 1")
-    with pytest.raises(UsageError, match="data_fraction_val leave no validation jets"):
+    with pytest.raises(
+        UsageError,
+        match=r"calibration_share = 0\.9 and 1e-09 of the jets \(data_fraction_val\) leave no validation jets",
+    ):
         jets.choosing_jets(tiny, tiny.schema)
