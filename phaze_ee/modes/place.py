@@ -1,12 +1,11 @@
 """Mode place: find the stages where exits pay off, by training exits at all of them."""
 
-import tempfile
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 
 import torch
 
+from phaze_ee.atomic import remove_abandoned, temporary_folder
 from phaze_ee.config.options import Options
 from phaze_ee.errors import UsageError
 from phaze_ee.evaluation.answers import predict
@@ -79,9 +78,10 @@ def _train(session: Session, stages: Sequence[ExitStage]) -> Tagger:
         options.exit_head,
         head_shape=HeadShape(options.exit_head_width, options.exit_head_depth),
     )
-    with tempfile.TemporaryDirectory(prefix=".place_", dir=session.project.root) as folder:
-        train.train_into(Path(folder), session, model.schema, tagger)
-        return load_checkpoint(Path(folder) / "best_model.pt").tagger
+    remove_abandoned(session.project.root)
+    with temporary_folder(session.project.root, "place") as folder:
+        train.train_into(folder, session, model.schema, tagger)
+        return load_checkpoint(folder / "best_model.pt").tagger
 
 
 def _show(project: Project, results: PlacementResults) -> None:

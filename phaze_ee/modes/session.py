@@ -286,6 +286,7 @@ class Session:
         checkpoint = load_checkpoint(path, trust=self.request.trust)
         own = self.schema
         schema = DataSchema.from_options(checkpoint.data_options, str(path), own.trusted, own.bad_values)
+        _check_fit(checkpoint.tagger, schema, path)
         changed = f"data_config {self.options.data_config} has changed since the training; the model's own is used"
         notes = () if own.class_names == schema.class_names else (changed,)
         source = f"{path} (epoch {checkpoint.epoch + 1})"
@@ -371,4 +372,14 @@ class Session:
             num_workers=self.options.num_workers,
             labelled=labelled,
             cache=self.cache(schema, files, labelled=labelled),
+        )
+
+
+def _check_fit(tagger: "Tagger", schema: "DataSchema", path: Path) -> None:
+    """Refuse a checkpoint whose data configuration does not give what its network reads."""
+    network, data = tagger.backbone, (schema.feature_count, len(schema.class_names))
+    if data != (network.input_channels, network.num_classes):
+        raise CheckpointError(
+            f"{path} is a damaged checkpoint: its network reads {network.input_channels} features and has "
+            f"{network.num_classes} classes, its data config has {data[0]} and {data[1]}; give another file"
         )
