@@ -19,7 +19,7 @@ from tests.published import published_network, real_jets
 
 SIGNATURES = {
     "load": "(source, *, data_config, network_config, plugins, trust)",
-    "load_policy": "(project, *, plugins)",
+    "load_policy": "(project, *, name, plugins)",
     "read_jets": "(source, files, *, batch_size, labelled)",
     "register": "(part)",
     "Engine": "(tagger, policy, *, threads, chunk_size, backend, event_budget)",
@@ -28,7 +28,7 @@ SIGNATURES = {
     "JetInputs": "(points, features, vectors, mask)",
     "RaggedJets": "(points_V2, features_VC, vectors_V4, particle_count_N)",
     "Tagger": "(backbone, exit_stages, exit_head, heads, *, head_shape, link)",
-    "ThresholdPolicy": "(score, thresholds, temperatures)",
+    "ThresholdPolicy": "(score, thresholds, temperatures, *, promise)",
 }
 
 

@@ -84,6 +84,8 @@ def place(
         project=provenance.project,
         model=provenance.model,
         model_hash=provenance.model_hash,
+        data_hash=provenance.data_hash,
+        history_hash=provenance.history_hash,
         score=_SCORE,
         exit_head=exit_head,
         epsilon=epsilon,

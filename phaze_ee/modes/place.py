@@ -21,7 +21,6 @@ from phaze_ee.modes.plot import write_figures
 from phaze_ee.modes.session import Session
 from phaze_ee.names import ExitStage
 from phaze_ee.plots.placement import placement_figure
-from phaze_ee.results.base import Provenance
 from phaze_ee.results.placement import PlacementResults
 from phaze_ee.tables.placement import candidate_table, placement_table
 from phaze_ee.workspace import Project
@@ -48,7 +47,7 @@ def run(session: Session) -> None:
         class_prior=session.options.class_prior,
         seed=session.options.seed or 0,
         exit_head=str(session.options.exit_head),
-        provenance=Provenance(str(session.project), model.source, model.hash, files, notes),
+        provenance=session.provenance(files, notes),
     )
     _show(session.project, results)
 

@@ -38,6 +38,10 @@ class Request:
     max_exit: int | None = None
     ood: list[str] = field(default_factory=list)
     ood_data_config: str | None = None
+    name: str | None = None
+    policy: str | None = None
+    activate: str | None = None
+    details: bool = False
     set: list[str] = field(default_factory=list)
     trials: int | None = None
     storage: str | None = None

@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from phaze_ee.config.options import Options
     from phaze_ee.data.cache.reader import Cache
     from phaze_ee.data.schema import DataSchema
-    from phaze_ee.exits.policy_file import ExitPolicyFile
+    from phaze_ee.exits.policy_file import KeptPolicy
     from phaze_ee.models.tagger import Tagger
+    from phaze_ee.results.base import Provenance
     from phaze_ee.types import JetBatch
 
 FileOption = Literal["train_files", "val_files", "test_files", "calibration_files"]
@@ -181,6 +182,21 @@ class Session:
         """Whether there are weights: a best model, or those of ``c.init_from``."""
         return self.project.best_model.is_file() or self.options.init_from is not None
 
+    def provenance(self, files: Sequence[Path], notes: Sequence[str]) -> "Provenance":
+        """Return where results of the model on some files come from.
+
+        Raises:
+            DataError: a file does not exist any more.
+        """
+        from phaze_ee.data.files import fingerprint
+        from phaze_ee.results.base import Provenance
+
+        model = self.model
+        data_hash = fingerprint(files, model.schema)
+        return Provenance(
+            str(self.project), model.source, model.hash, files, notes, data_hash, self.project.history_hash
+        )
+
     @cached_property
     def background(self) -> str | None:
         """The background class among the classes of the model; None: rejections and cuts have no background."""
@@ -189,29 +205,29 @@ class Session:
         return choose_background(self.model.schema.class_names, self.options.background)
 
     @cached_property
-    def policy(self) -> "ExitPolicyFile | None":
-        """The exit policy of the project; None without one, and with a note if it belongs to another model.
+    def policy(self) -> "KeptPolicy | None":
+        """The policy of ``--policy``, else the active one of the project; None without one.
 
         Raises:
-            UsageError: the file cannot be read.
+            UsageError: the file cannot be read, or the policy of ``--policy`` is unknown or belongs to another model.
         """
         return self.policy_of(self.model.hash)
 
-    def policy_of(self, model_hash: str | None) -> "ExitPolicyFile | None":
-        """Return the exit policy of the project if it belongs to the model with this hash, see :attr:`policy`."""
-        from phaze_ee.exits.policy_file import ExitPolicyFile
-        from phaze_ee.modes.console import say
+    def policy_of(self, model_hash: str | None) -> "KeptPolicy | None":
+        """Return the policy if it belongs to the model with this hash, see :attr:`policy`.
 
-        path = self.project.exit_policy
-        if not path.is_file():
-            return None
-        file = ExitPolicyFile.read(path, made_by="calibrate")
-        if file.model_hash == model_hash:
-            return file
-        say(
-            f"Note: {path} was calibrated for another model, or for this one before it was trained again, and is not "
-            "used: run mode 'calibrate' again"
-        )
+        An active policy of another model is not used, with a note.
+        """
+        from phaze_ee.modes.console import say
+        from phaze_ee.modes.policies import read_policy
+
+        kept = read_policy(self.project, self.request.policy)
+        if kept is None or kept.file.model_hash == model_hash:
+            return kept
+        why = f"{kept.path} was calibrated for another model, or for this one before it was trained again"
+        if self.request.policy is not None:
+            raise UsageError(f"{why}; run mode 'calibrate' again with --name {kept.name}")
+        say(f"Note: {why}, and is not used: run mode 'calibrate' again")
         return None
 
     @property
@@ -231,6 +247,21 @@ class Session:
             where = f"{self.project.config}: {option}"
             self._files[option] = expand_patterns(where, getattr(self.options, option), self.project.root)
         return self._files[option]
+
+    def overlap_with_training(self, option: FileOption) -> list[str]:
+        """Return a warning if files of an option are training files too; files that are not there are not compared."""
+        try:
+            trained, others = self.files("train_files"), self.files(option)
+        except UsageError:
+            return []
+        common = {path.resolve() for path in trained} & {path.resolve() for path in others}
+        if not common:
+            return []
+        more = f" and {len(common) - 1} more" if len(common) > 1 else ""
+        return [
+            f"{min(common)}{more} in train_files and in {option}: figures from jets that the network has learned say "
+            "nothing about other jets"
+        ]
 
     def build(self, schema: "DataSchema") -> "Tagger":
         """Build the configured network, with the weights of ``c.init_from`` if this is set.

@@ -22,7 +22,7 @@ from phaze_ee.errors import UsageError
 from phaze_ee.machine import broadcast, rank, world_size
 from phaze_ee.models.tagger import Tagger
 from phaze_ee.modes.console import console, say
-from phaze_ee.modes.session import Session
+from phaze_ee.modes.session import FileOption, Session
 from phaze_ee.names import quantity
 from phaze_ee.training.loaders import Loaders, with_epoch_length
 from phaze_ee.training.lock import training_lock
@@ -221,12 +221,10 @@ def _announce(session: Session, loaders: Loaders) -> None:
     share = " for each process" if world_size() > 1 else ""
     epochs = quantity(options.epochs, "epoch")
     console.print(f"{loaders.train.jet_count:,} jets{share}, {epochs} of {len(loaders.train)} batches")
-    shared = set(session.files("train_files")) & set(session.files("val_files"))
-    if shared:
-        say(
-            f"Warning: {min(shared)}{f' and {len(shared) - 1} more' * (len(shared) > 1)} in train_files and in "
-            "val_files: validation on training jets says nothing about other jets"
-        )
+    judged: tuple[FileOption, ...] = ("val_files", "test_files") if options.test_files else ("val_files",)
+    for option in judged:
+        for warning in session.overlap_with_training(option):
+            say(f"Warning: {warning}")
     if options.use_ddp and world_size() == 1:
         console.print(
             "use_ddp: this is the only process; torchrun --nproc_per_node=N -m phaze_ee … starts N processes."

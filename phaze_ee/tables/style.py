@@ -1,12 +1,18 @@
 """The style of all tables, their width, and how numbers with errors are written."""
 
+from collections.abc import Sequence
 from math import floor, log10
+from typing import TypeVar
 
 from rich import box
 from rich.table import Table
 
 WIDTH = 80
+MOST_ROWS = 12
 UNKNOWN = "-"
+OWN_PARTICLES = "MACs: mean over these jets, each with its own number of particles"
+
+RowT = TypeVar("RowT")
 
 
 def empty_table(title: str, columns: list[str], first: str = "exit") -> Table:
@@ -42,3 +48,11 @@ def in_percent(share: float, error: float) -> str:
 def number(value: float | None, form: str) -> str:
     """Return a formatted number, or a dash for None."""
     return UNKNOWN if value is None else format(value, form)
+
+
+def few(rows: Sequence[RowT], most: int = MOST_ROWS) -> list[RowT | None]:
+    """Return at most this many rows: if there are more, the first and the last, and None in place of the others."""
+    if len(rows) <= most:
+        return list(rows)
+    first = (most - 1) // 2
+    return [*rows[:first], None, *rows[first + 1 - most :]]
