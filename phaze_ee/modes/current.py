@@ -10,11 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, TypeVar, final
 
-from pydantic import ConfigDict
-
 from phaze_ee.errors import UsageError
-from phaze_ee.modes.policies import find_policy
-from phaze_ee.results.base import ResultsFile
+from phaze_ee.modes.policies import PolicySummary, find_policy
 from phaze_ee.results.benchmark import BenchmarkResults, LatencyReport
 from phaze_ee.results.evaluation import EvaluationResults
 from phaze_ee.results.ood import OODResults
@@ -32,14 +29,6 @@ class Thresholds(Protocol):
 
     @property
     def thresholds(self) -> list[float]: ...
-
-
-class _Policy(ResultsFile):
-    """The part of a policy that its results repeat; the whole would import torch."""
-
-    model_config = ConfigDict(extra="ignore")
-
-    thresholds: list[float]
 
 
 @final
@@ -209,7 +198,7 @@ class _Reader:
         if self.policy is None:
             return f"{name} is of a policy, and the project has no active one"
         if policy_hash is None:
-            wanted = _Policy.read(self.policy, made_by="calibrate").thresholds == made_with[0].thresholds
+            wanted = PolicySummary.read(self.policy, made_by="calibrate").thresholds == made_with[0].thresholds
         else:
             wanted = policy_hash == file_hash(self.policy)
         return "" if wanted else f"{name} is of another policy than {self.policy.name}"

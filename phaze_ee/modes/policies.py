@@ -4,20 +4,58 @@
 and :func:`phaze_ee.load_policy` use unless another is named. A project of version 0.1 has the copy alone.
 """
 
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ConfigDict
 
 from phaze_ee.atomic import replacing
 from phaze_ee.errors import UsageError
+from phaze_ee.results.base import Record, Traced
 from phaze_ee.workspace import Project, check_name, file_hash
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from phaze_ee.exits.policy_file import ExitPolicyFile, KeptPolicy
 
 DEFAULT = "default"
 _NAMELESS = "earlier"  # the active policy of a project of version 0.1, when another becomes active
 _FAILED = "failed"  # policies/NAME.failed.json is a calibration that did not replace NAME
+
+
+class _Part(Record):
+    model_config = ConfigDict(extra="ignore")
+
+
+class PolicyPromise(_Part):
+    """The promise of a policy."""
+
+    holds: bool
+    statement: str
+
+
+class PolicyJets(_Part):
+    """The calibration jets of a policy."""
+
+    jets: int
+
+
+class PolicyCost(_Part):
+    """The mean cost of a policy, as a share of the full model's."""
+
+    cost_share: float
+
+
+class PolicySummary(Traced):
+    """The part of a policy file that is read without torch and without the plug-ins of a project."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    thresholds: list[float]
+    score: dict[str, Any]
+    target: dict[str, Any]
+    guarantee: PolicyPromise
+    calibration: PolicyJets
+    realised: dict[str, PolicyCost]
 
 
 def policy_names(project: Project) -> list[str]:
@@ -26,13 +64,18 @@ def policy_names(project: Project) -> list[str]:
     return sorted(name for name in names if not name.endswith(f".{_FAILED}"))
 
 
+def failed_names(project: Project) -> list[str]:
+    """Return the names of the calibrations that failed and replaced no policy, in alphabetical order."""
+    return sorted(path.name.removesuffix(f".{_FAILED}.json") for path in project.policies.glob(f"*.{_FAILED}.json"))
+
+
 def active_name(project: Project) -> str | None:
     """Return the name of the active policy; None without one, and if it is kept under no name."""
     digest = file_hash(project.exit_policy)
     return next((name for name in policy_names(project) if digest == file_hash(project.policy(name))), None)
 
 
-def find_policy(project: Project, name: str | None) -> "Path | None":
+def find_policy(project: Project, name: str | None) -> Path | None:
     """Return the file of the policy with this name; None: of the active one, and None if there is none.
 
     Raises:
@@ -75,7 +118,7 @@ def keep_policy(project: Project, name: str, file: "ExitPolicyFile") -> None:
     activate(project, name)
 
 
-def keep_failed(project: Project, name: str, file: "ExitPolicyFile") -> "Path":
+def keep_failed(project: Project, name: str, file: "ExitPolicyFile") -> Path:
     """Write a failed calibration beside the policies, none of which changes, and return its path."""
     path = project.policies / f"{check_policy_name(name)}.{_FAILED}.json"
     file.write(path)
@@ -105,6 +148,6 @@ def check_policy_name(name: str) -> str:
     return name
 
 
-def _copy(source: "Path", target: "Path") -> None:
+def _copy(source: Path, target: Path) -> None:
     with replacing(target) as temporary:
         temporary.write_bytes(source.read_bytes())
