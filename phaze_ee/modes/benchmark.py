@@ -60,7 +60,8 @@ def run(session: Session) -> None:
         notes=[*notes, *timed.notes, *cost_notes([*costs[:-1], full])],
     )
     results.write(session.project.benchmark_results)
-    say(f"Model: {source}")
+    title = session.model.title if session.has_model else "not trained yet"
+    say(f"Model: {session.project}, {title}")
     _show(session, results)
 
 

@@ -45,7 +45,7 @@ def run(session: Session) -> None:
         raise UsageError(f"project {session.project} has a network without exits; there is nothing to calibrate")
     target = _target(session.options, model.schema.class_names)
     files, batches, notes = calibration_batches(session)
-    say(f"Model:  {model.source}")
+    say(f"Model:  {session.project}, {model.title}")
     answers = predict(model.tagger, counted(batches), model.schema.class_names, session.device)
     say(f"Jets:   {len(answers):,}, {origin(files, session)}")
     settings = _settings(session.options, target)
@@ -64,7 +64,7 @@ def _show(session: Session, file: ExitPolicyFile, path: Path) -> None:
     show_details([calibrated_risk_table(file)] if file.guarantee.risks else [], wanted=session.request.details)
     show_notes(file.notes)
     say_in_columns(promise_line(file))
-    say(f"Written: {path}, now the active policy; -m show lists all policies")
+    say(f"Written: {path}, the active policy")
 
 
 def _fail(session: Session, name: str, file: ExitPolicyFile, result: Calibration) -> NoReturn:

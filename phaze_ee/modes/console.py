@@ -51,6 +51,7 @@ def show_notes(notes: Iterable[str]) -> None:
 def show_details(tables: Iterable[Table], *, wanted: bool) -> None:
     """Print tables that ``--details`` asks for."""
     for table in tables if wanted else ():
+        console.print()
         show(table)
 
 

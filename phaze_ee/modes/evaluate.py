@@ -61,7 +61,7 @@ def run(session: Session) -> None:
     model = session.model
     ood = requested_ood(session)
     files, notes = _files(session)
-    say(f"Model: {model.source}")
+    say(f"Model: {session.project}, {model.title}")
     say(f"Jets:  {_named(files)}")
     # First what fails most easily, before anything is written.
     ood_answers = None if ood is None else _predict(session, ood.schema, ood.files, labelled=False)
@@ -92,9 +92,8 @@ def _show(session: Session, results: EvaluationResults, dynamic: DynamicResults 
         return
     show_details(dynamic_tables(dynamic), wanted=details)
     show_notes(dynamic.notes)
-    say_in_columns(f"Promise of policy {policy.name}: {policy.file.guarantee.statement}")
-    for line in realised_lines(dynamic):
-        say_in_columns(f"On these jets: {line}")
+    for line in realised_lines(dynamic) or [policy.file.guarantee.statement]:
+        say_in_columns(f"Policy {policy.name}: {line}")
 
 
 def _show_ood(session: Session, results: OODResults) -> None:
@@ -113,7 +112,7 @@ def _files(session: Session) -> tuple[list[Path], list[str]]:
 
 
 def _named(files: Sequence[Path]) -> str:
-    return str(files[0]) if len(files) == 1 else f"{len(files)} files, {files[0]} … {files[-1]}"
+    return str(files[0]) if len(files) == 1 else f"{len(files)} files, {files[0].name} … {files[-1].name}"
 
 
 def _predict(session: Session, schema: DataSchema, files: Sequence[Path], *, labelled: bool = True) -> Answers:

@@ -23,7 +23,7 @@ from phaze_ee.exits.drift import compare
 from phaze_ee.exits.policies import ThresholdPolicy
 from phaze_ee.exits.policy_file import ExitPolicyFile
 from phaze_ee.models.tagger import Tagger
-from phaze_ee.modes.console import JetRate, console, say, show, show_notes
+from phaze_ee.modes.console import JetRate, console, say, say_in_columns, show, show_notes
 from phaze_ee.modes.policies import read_policy
 from phaze_ee.modes.request import Request
 from phaze_ee.modes.session import Session
@@ -55,7 +55,7 @@ def run(session: Session) -> None:
         RunError: an output cannot be written.
     """
     request, model = session.request, session.model
-    say(f"Model:  {model.source}")
+    say(f"Model:  {session.project}, {model.title}")
     files, notes = _files(session)
     forced = request.max_exit is not None or request.event_budget is not None
     if forced and request.monitor is not None:
@@ -90,7 +90,7 @@ def _policy(session: Session) -> ExitPolicyFile | None:
         say(f"Policy: no exit policy yet ({path}; mode 'calibrate' makes it): every jet gets the full model")
         return None
     kept.file.check_model(session.model.hash, kept.path)
-    say(f"Policy: {kept.path}: {kept.file.guarantee.statement}")
+    say_in_columns(f"Policy: {kept.name}: {kept.file.guarantee.statement}")
     return kept.file
 
 

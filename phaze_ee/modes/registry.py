@@ -19,13 +19,16 @@ _WORKERS = {"type": _whole_number, "metavar": "N"}
 _OVERWRITE = Flag("--overwrite", "replace files of an earlier run", {"action": "store_true"})
 _OUTPUT = Flag("--output", "folder to write to (default: in the project)", {"type": Path, "metavar": "FOLDER"})
 _TRUST = Flag("--trust", "accept a plug-in that has changed since the training", {"action": "store_true"})
-_DETAILS = Flag("--details", "print all tables, not only the main one", {"action": "store_true"})
+_DETAILS = Flag(
+    "--details", "print all tables; train: a line for each epoch in a terminal too", {"action": "store_true"}
+)
 _POLICY = Flag("--policy", "name of the policy to use (default: the active one)", {"metavar": "NAME"})
 _PROJECTS = {"nargs": "+", "metavar": "NAME"}
 
 _TRAIN_FLAGS = (
     Flag("--fresh", "start from the beginning instead of resuming an interrupted training", {"action": "store_true"}),
     Flag("--yes", "do not ask before --fresh discards an interrupted training", {"action": "store_true"}),
+    _DETAILS,
 )
 
 _CALIBRATE_FLAGS = (

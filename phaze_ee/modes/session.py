@@ -38,6 +38,7 @@ class TrainedModel:
         tagger: in evaluation mode, on the CPU.
         schema: the data configuration of its training.
         source: the file and the epoch, in words.
+        title: the same without the folders.
         hash: SHA-256 of the file with its weights, computed from the bytes that were loaded.
         notes: what a reader of its results should know.
         options: the options of its training; None: it was not trained here.
@@ -46,6 +47,7 @@ class TrainedModel:
     tagger: "Tagger"
     schema: "DataSchema"
     source: str
+    title: str
     hash: str
     notes: tuple[str, ...] = ()
     options: Mapping[str, Any] | None = None
@@ -295,8 +297,8 @@ class Session:
         schema = DataSchema.from_options(checkpoint.data_options, str(path), self.schema.trusted)
         changed = f"data_config {self.options.data_config} has changed since the training; the model's own is used"
         notes = () if self.schema.class_names == schema.class_names else (changed,)
-        source = f"{path} (epoch {checkpoint.epoch + 1})"
-        return TrainedModel(checkpoint.tagger, schema, source, checkpoint.hash, notes, checkpoint.options)
+        source, title = (f"{name} (epoch {checkpoint.epoch + 1})" for name in (path, path.name))
+        return TrainedModel(checkpoint.tagger, schema, source, title, checkpoint.hash, notes, checkpoint.options)
 
     def _initial_model(self) -> TrainedModel:
         import torch
@@ -307,7 +309,8 @@ class Session:
         with torch.random.fork_rng():
             torch.manual_seed(self.options.seed or 0)
             tagger, digest = self._built(schema)
-        return TrainedModel(tagger.eval(), schema, f"init_from {self.options.init_from}", digest, (note,))
+        source = f"init_from {self.options.init_from}"
+        return TrainedModel(tagger.eval(), schema, source, source, digest, (note,))
 
     @property
     def cache_root(self) -> Path:

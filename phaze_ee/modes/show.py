@@ -12,7 +12,7 @@ from phaze_ee.modes.policies import PolicySummary, active_name, failed_names, po
 from phaze_ee.modes.session import Session
 from phaze_ee.names import FULL_MODEL, brief, quantity
 from phaze_ee.results.training import TrainingHistory
-from phaze_ee.tables.style import UNKNOWN, empty_table, few, with_error
+from phaze_ee.tables.style import UNKNOWN, add_caption, empty_table, few, with_error
 from phaze_ee.workspace import Project
 
 _LONGEST_NAME = 12
@@ -69,7 +69,7 @@ def describe_results(current: CurrentResults | None) -> str:
     if current is None:
         return "none of this model"
     full = current.static.evaluation.exits[FULL_MODEL]
-    text = f"accuracy {with_error(full.accuracy, full.accuracy_error)}"
+    text = f"accuracy {full.accuracy:.4f} ± {full.accuracy_error:.4f}"
     if current.static.dynamic is None:
         return text
     policy = current.static.dynamic.policy
@@ -107,7 +107,7 @@ def policies_table(project: Project, rows: list[tuple[str, Path, str]]) -> Table
             _when(path).split()[0],
             "stale" if other else kind,
         )
-    table.caption = "of full: mean cost on the calibration jets; stale: calibrated for another model"
+    add_caption(table, "of full: mean cost on the calibration jets; stale: calibrated for another model")
     return table
 
 

@@ -21,9 +21,11 @@ from phaze_ee.data.stamps import unchanged
 from phaze_ee.errors import UsageError
 from phaze_ee.machine import broadcast, rank, world_size
 from phaze_ee.models.tagger import Tagger
-from phaze_ee.modes.console import console, say
+from phaze_ee.modes.console import console, say, show
 from phaze_ee.modes.session import FileOption, Session
 from phaze_ee.names import quantity
+from phaze_ee.results.training import TrainingHistory
+from phaze_ee.tables.training import training_table
 from phaze_ee.training.loaders import Loaders, with_epoch_length
 from phaze_ee.training.lock import training_lock
 from phaze_ee.training.resume import ResumePoint, find_resume_point, forget
@@ -125,7 +127,14 @@ def _train(session: Session, point: ResumePoint | None) -> None:
     session, loaders, schema, cache = ready.session, ready.loaders, ready.schema, ready.cache
     _announce(session, loaders)
     project, options = session.project, session.options
-    outputs = Outputs(project.models, project.logs, project.training_history, project.resume_point, str(project))
+    outputs = Outputs(
+        project.models,
+        project.logs,
+        project.training_history,
+        project.resume_point,
+        str(project),
+        session.request.details,
+    )
     files = [*session.files("train_files"), *session.files("val_files")]
     # A cache gives the jets of an epoch in another order, so a training that began with one cannot resume without it.
     source = "" if cache is None else f" {cache.manifest.key}"
@@ -139,6 +148,7 @@ def _train(session: Session, point: ResumePoint | None) -> None:
     checkpoints = train(ready.tagger, loaders, options, outputs, data, session.device, console, point)
     if rank() or checkpoints.best_epoch is None:
         return  # another process of this run writes the models
+    show(training_table(TrainingHistory.read(project.training_history, made_by="train"), checkpoints.best_epoch))
     console.print(
         f"Best model: epoch {checkpoints.best_epoch + 1}, validation accuracy {checkpoints.best_accuracy:.4f} "
         + ("on average over the exits" if options.ends_frozen else "of the full model")

@@ -4,7 +4,7 @@ from rich.table import Table
 
 from phaze_ee.names import FULL_MODEL, POLICY, exit_title, quantity
 from phaze_ee.results.benchmark import BenchmarkResults, ExitLatency, LatencyReport
-from phaze_ee.tables.style import OWN_PARTICLES, empty_table, few, number
+from phaze_ee.tables.style import add_caption, empty_table, few, number
 
 _TIMES = ["jets/s", "p50 (ms)", "p95 (ms)", "p99 (ms)"]
 
@@ -39,7 +39,7 @@ def cost_table(results: BenchmarkResults) -> Table:
             number(None if known is None else known.accuracy, ".4f"),
             style="bold" if entry.name == POLICY else None,
         )
-    table.caption = f"{OWN_PARTICLES}; jets/s in batches of {size}"
+    add_caption(table, f"MACs: mean of the timed jets, with their own particles; jets/s: batches of {size}")
     return table
 
 

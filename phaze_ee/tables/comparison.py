@@ -6,7 +6,7 @@ from rich.table import Table
 
 from phaze_ee.names import FULL_MODEL, brief, exit_title
 from phaze_ee.results.project import ProjectResults
-from phaze_ee.tables.style import OWN_PARTICLES, UNKNOWN, empty_table, few, number, with_error
+from phaze_ee.tables.style import OWN_PARTICLES, UNKNOWN, add_caption, empty_table, few, number, with_error
 
 _LONGEST_NAME = 20
 
@@ -35,7 +35,7 @@ def comparison_table(projects: Sequence[ProjectResults]) -> Table:
             UNKNOWN if policy is None else f"{100 * policy.macs_share:.1f} %",
         )
     particles = " or ".join(map(str, sorted({project.benchmark.particles for project in projects})))
-    table.caption = OWN_PARTICLES if own else f"MACs: one jet padded to {particles} particles"
+    add_caption(table, OWN_PARTICLES if own else f"MACs: one jet padded to {particles} particles")
     return table
 
 

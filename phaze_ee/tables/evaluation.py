@@ -6,7 +6,7 @@ from rich.table import Table
 
 from phaze_ee.names import POLICY, brief, class_title, exit_title
 from phaze_ee.results.evaluation import EvaluationResults, ExitEvaluation, Rejection
-from phaze_ee.tables.style import OWN_PARTICLES, UNKNOWN, empty_table, few, number, with_error
+from phaze_ee.tables.style import OWN_PARTICLES, UNKNOWN, add_caption, empty_table, few, number, with_error
 
 _EXITS_PER_TABLE = 4
 
@@ -34,7 +34,7 @@ def summary_table(results: EvaluationResults, policy: ExitEvaluation | None, sig
         cells.append(number(None if exit_.mean_macs is None else exit_.mean_macs / 1e6, ".3f"))
         cells.append(UNKNOWN if exit_.macs_share is None else f"{100 * exit_.macs_share:.1f} %")
         table.add_row(name, *cells, style="bold" if name == POLICY else None)
-    table.caption = OWN_PARTICLES
+    add_caption(table, OWN_PARTICLES)
     return table
 
 

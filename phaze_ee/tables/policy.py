@@ -6,9 +6,9 @@ from phaze_ee.exits.policy_file import ExitPolicyFile, RealisedFigures
 from phaze_ee.names import FULL_MODEL, class_title, exit_title
 from phaze_ee.results.policy import DynamicResults, MassShape, OperatingPoint
 from phaze_ee.tables.evaluation import rejection_table
-from phaze_ee.tables.style import MOST_ROWS, OWN_PARTICLES, empty_table, few, in_percent, with_error
+from phaze_ee.tables.style import MOST_ROWS, OWN_PARTICLES, add_caption, empty_table, few, in_percent, with_error
 
-_FIGURES = 4  # rows of calibrated_policy_table after the exits
+_FIGURES = 3  # rows of calibrated_policy_table after the exits
 
 
 def dynamic_tables(dynamic: DynamicResults) -> list[Table]:
@@ -29,7 +29,7 @@ def policy_table(dynamic: DynamicResults) -> Table:
         ["MACs [M]", "of full", "accuracy"],
         first="jets leave",
     )
-    table.caption = OWN_PARTICLES
+    add_caption(table, OWN_PARTICLES)
     rows: dict[str, OperatingPoint] = {
         **{f"all at {exit_title(name)}": exit_.all_leave for name, exit_ in dynamic.exits.items()},
         "by the policy": dynamic.policy,
@@ -142,7 +142,7 @@ def mass_table(dynamic: DynamicResults) -> Table:
     )
     for name, shape in (("full model", mass.full_model), ("leaving early", mass.mixture)):
         table.add_row(name, f"{shape.jets:,}", *_divergence(shape))
-    table.caption = f"JSD: Jensen-Shannon divergence (base 2, {len(mass.uncut_counts)} bins)"
+    add_caption(table, f"JSD: Jensen-Shannon divergence (base 2, {len(mass.uncut_counts)} bins)")
     return table
 
 
@@ -157,10 +157,9 @@ def realised_lines(dynamic: DynamicResults) -> list[str]:
     for risk in dynamic.policy.risks:
         rate, limit = risk.rate, risk.epsilon
         excess = (rate.value - limit) / rate.error if rate.error else 0.0
-        verdict = "kept" if rate.value <= limit else f"exceeded by {excess:.1f} standard errors"
-        lines.append(
-            f"{risk.name}: {with_error(rate.value, rate.error)} of {rate.jets:,} jets, allowed {limit:.3g}: {verdict}"
-        )
+        verdict = "promise kept" if rate.value <= limit else f"promise exceeded by {excess:.1f} standard errors"
+        counted = f"{with_error(rate.value, rate.error)} of {rate.jets:,} jets"
+        lines.append(f"{verdict} on these jets: {risk.name} {counted}, allowed {limit:.3g}")
     return lines
 
 
@@ -199,12 +198,10 @@ def calibrated_policy_table(file: ExitPolicyFile) -> Table:
         threshold = f"{file.thresholds[index]:.4g}" if index < len(file.thresholds) else "the rest"
         shares = (f"{100 * figures.exit_shares[name]:.2f} %" for figures in file.realised.values())
         table.add_row(exit_title(name), threshold, *shares)
-    table.add_section()
     table.add_row("cost of full", "", *(_share(figures) for figures in file.realised.values()))
-    table.add_row("M MACs", "", *(f"{figures.macs / 1e6:.3g}" for figures in file.realised.values()))
     table.add_row("accuracy", "", *(_accuracy(figures) for figures in file.realised.values()))
     table.add_row("full model's", "", *(_full_accuracy(figures) for figures in file.realised.values()))
-    table.caption = OWN_PARTICLES
+    add_caption(table, OWN_PARTICLES)
     return table
 
 

@@ -10,7 +10,7 @@ from rich.table import Table
 WIDTH = 80
 MOST_ROWS = 12
 UNKNOWN = "-"
-OWN_PARTICLES = "MACs: mean over these jets, each with its own number of particles"
+OWN_PARTICLES = "MACs: mean of these jets, each with its own number of particles"
 
 RowT = TypeVar("RowT")
 
@@ -23,6 +23,7 @@ def empty_table(title: str, columns: list[str], first: str = "exit") -> Table:
         title_style="bold",
         caption_justify="left",
         box=box.SIMPLE_HEAD,
+        show_edge=False,
         pad_edge=False,
         min_width=min(WIDTH, len(title)),  # a title wider than the columns would wrap
     )
@@ -30,6 +31,12 @@ def empty_table(title: str, columns: list[str], first: str = "exit") -> Table:
     for name in columns:
         table.add_column(name, justify="right", overflow="fold")
     return table
+
+
+def add_caption(table: Table, text: str) -> None:
+    """Write a line below a table, which becomes wide enough for it."""
+    table.caption = text
+    table.min_width = max(table.min_width or 0, min(WIDTH, len(text)))
 
 
 def with_error(value: float, error: float) -> str:
