@@ -12,7 +12,7 @@ from phaze_ee.tables.benchmark import cost_sentences
 from phaze_ee.workspace import Project
 
 _OPERATIONS = "train_calibrate_evaluate_benchmark_predict_plot"
-_FIRST_FIGURES = ("macs_vs_accuracy", "roc")
+_FIRST_FIGURE = "macs_vs_accuracy"
 
 
 def run(session: Session) -> None:
@@ -22,13 +22,11 @@ def run(session: Session) -> None:
     chain.run_modes(session.for_project(project), _OPERATIONS)
     console.rule("done", align="left")
     _show_outcome(project)
-    figures = sorted(project.plots.rglob("*.png"), key=lambda path: path.stem not in _FIRST_FIGURES)
-    for path in figures[: len(_FIRST_FIGURES)]:
-        say(f"plot    {path}")
-    if len(figures) > len(_FIRST_FIGURES):
-        say(f"        and {len(figures) - len(_FIRST_FIGURES)} more in {project.plots}")
-    for path in sorted(project.predictions.glob("*.root"))[:1]:
-        say(f"scores  {path} …")
+    figures = sorted(project.plots.rglob("*.png"), key=lambda path: path.stem != _FIRST_FIGURE)
+    say(f"plots   {figures[0]}")
+    if len(figures) > 1:
+        say(f"        and {len(figures) - 1} more in {project.plots}")
+    say(f"scores  {project.predictions}")
     say(f"model   {project.best_model}")
     say(f"config  {project.config}")
     say(f"next    phaze_ee -m show -p {project.workspace} {project.name}")
