@@ -1,8 +1,9 @@
-"""Atomic writes: a file is written under a temporary name, synced to disk and renamed."""
+"""Atomic writes: a file or folder is written under a temporary name, synced to disk and renamed."""
 
 import os
 import re
 import secrets
+import shutil
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -42,6 +43,35 @@ def replacing(path: Path) -> Iterator[Path]:
             temporary.unlink()
 
 
+@contextmanager
+def replacing_folder(path: Path) -> Iterator[Path]:
+    """Yield a new temporary folder beside ``path``, and give it that name on success, in place of an older one.
+
+    After an error no temporary folder is left, and an older folder stays as it was.
+
+    Raises:
+        RunError: the folder could not be written, for example because the disk is full.
+    """
+    unique = f"{socket.gethostname()}.{os.getpid()}.tmp{secrets.token_hex(4)}"
+    temporary = path.with_name(f".{path.name[:_STEM]}.{unique}")
+    older = temporary.with_suffix(f"{temporary.suffix}0")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.mkdir()
+        yield temporary
+        for file in temporary.iterdir():
+            _sync(file)
+        if path.exists():
+            path.rename(older)
+        temporary.rename(path)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise RunError(f"cannot write {path}: {reason}; free space or check permissions, then run again") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(older, ignore_errors=True)
+
+
 def remove_leftovers(folder: Path) -> None:
     """Remove all temporary files from a folder that no other process is writing to."""
     for path in folder.iterdir():
@@ -50,7 +80,7 @@ def remove_leftovers(folder: Path) -> None:
 
 
 def remove_abandoned(folder: Path) -> None:
-    """Remove the temporary files of dead processes of this machine; other processes may be writing to the folder.
+    """Remove temporary files and folders of dead processes of this machine; others may be writing to the folder.
 
     A folder that does not exist holds none. Files that may not be removed stay.
     """
@@ -58,7 +88,7 @@ def remove_abandoned(folder: Path) -> None:
         for path in folder.iterdir():
             found = _TEMPORARY.fullmatch(path.name)
             if found and f".{socket.gethostname()}.{found['pid']}." in path.name and not _is_alive(int(found["pid"])):
-                path.unlink(missing_ok=True)
+                shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
 
 def _sync(path: Path) -> None:

@@ -147,6 +147,10 @@ class Project:
         return self.root / "output" / "predictions"
 
     @property
+    def export(self) -> Path:
+        return self.root / "output" / "export"
+
+    @property
     def training_history(self) -> Path:
         return self.results / "training_history.json"
 

@@ -18,6 +18,7 @@ from tests.modes.two_class_project import make_project, save_best_model
 from tests.published import published_network, real_jets
 
 SIGNATURES = {
+    "export_onnx": "(source, folder, *, policy, files, one_jet, opset, licence, plugins)",
     "load": "(source, *, data_config, network_config, plugins, trust)",
     "load_policy": "(project, *, name, plugins)",
     "read_jets": "(source, files, *, batch_size, labelled)",

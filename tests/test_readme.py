@@ -1,4 +1,4 @@
-"""What the README shows must work: its commands, configurations, paths, and the messages it explains."""
+"""What the README and the pages for users show must work: commands, configurations, paths, and explained messages."""
 
 import re
 import shlex
@@ -23,11 +23,16 @@ from tests.modes.exit_policies import write_policy
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = {path.name: path.read_text(encoding="utf-8") for path in sorted((ROOT / "docs").glob("*.md"))}
+SHOWN = "\n".join(
+    [README, *(PAGES[f"{page}.md"] for page in ("MODES", "DATA", "TRAINING", "PREDICTIONS", "FROM_WEAVER", "SCALING"))]
+)
+MOST_LINES = 180  # of the README: what a newcomer reads
 SOURCE = "\n".join(path.read_text(encoding="utf-8") for path in sorted((ROOT / "phaze_ee").rglob("*.py")))
 
 
 def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+    return re.findall(rf"```{language}\n(.*?)```", SHOWN, flags=re.DOTALL)
 
 
 def configurations() -> list[str]:
@@ -39,13 +44,12 @@ def scripts() -> list[str]:
 
 
 def commands() -> list[str]:
-    shown = "\n".join(blocks("bash")).splitlines() + re.findall(r"`(phaze_ee -m [^`]*)`", README)
+    shown = "\n".join(blocks("bash")).splitlines() + re.findall(r"`(phaze_ee -m [^`…]*)`", SHOWN)
     return [line for line in shown if re.search(r"phaze_ee .*-m |-m phaze_ee", line)]
 
 
 def troubles() -> list[str]:
-    section = README.partition("## Troubleshooting")[2].partition("\n## ")[0]
-    cells = [line.split(" | ")[0] for line in section.splitlines() if line.startswith("| `")]
+    cells = [line.split(" | ")[0] for line in PAGES["TROUBLESHOOTING.md"].splitlines() if line.startswith("| `")]
     return [message for cell in cells for message in re.findall(r"`([^`]+)`", cell)]
 
 
@@ -63,8 +67,17 @@ def test_commands_parse(command: str) -> None:
 
 
 def test_all_modes_are_explained() -> None:
-    section = README.partition("## Modes")[2].partition("\n## ")[0]
+    section = PAGES["MODES.md"].partition("\n## ")[0]
     assert set(re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)) == set(MODES)
+
+
+def test_the_readme_is_short() -> None:
+    assert README.count("\n") <= MOST_LINES
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_page_is_linked_from_the_readme(page: str) -> None:
+    assert f"](docs/{page})" in README
 
 
 @pytest.mark.parametrize("text", configurations())
@@ -124,15 +137,24 @@ def test_explained_messages_exist(message: str) -> None:
 
 
 def test_paths_exist() -> None:
-    links = re.findall(r"\]\(([\w/.]+)\)", README)
-    scripts = re.findall(r"shell_scripts/\w+\.sh", README)
-    configs = re.findall(r"data_configs/\w+\.yaml", README)
-    tree = README.partition("## In this repository")[2]
+    scripts = re.findall(r"shell_scripts/\w+\.sh", SHOWN)
+    configs = re.findall(r"data_configs/\w+\.yaml", SHOWN)
+    tree = PAGES["ARCHITECTURE.md"].partition("## Folders")[2]
     folders, parent = [], ""
     for indent, name in re.findall(r"^( *)(\w+)/  +", tree, re.MULTILINE):
         parent = parent if indent else name
         folders.append(f"{parent}/{name}" if indent else name)
-    assert len(links) >= 4
     assert len(folders) >= 15
-    for path in {*links, *scripts, *configs, *folders}:
+    for path in {*scripts, *configs, *folders}:
         assert (ROOT / path).exists(), path
+
+
+@pytest.mark.parametrize("page", ["README.md", *PAGES])
+def test_links_between_pages_lead_somewhere(page: str) -> None:
+    folder, text = (ROOT, README) if page == "README.md" else (ROOT / "docs", PAGES[page])
+    for link, anchor in re.findall(r"\]\(([\w./-]*)(?:#([\w-]*))?\)", text):
+        target = folder / link if link else folder / page
+        assert target.exists(), link
+        if anchor:
+            titles = re.findall(r"^#+ (.*)$", target.read_text(encoding="utf-8"), re.MULTILINE)
+            assert anchor in {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}, anchor

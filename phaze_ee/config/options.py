@@ -3,10 +3,10 @@
 A function that uses the options of one section takes that section only.
 """
 
+from phaze_ee.config.data_section import DataOptions
 from phaze_ee.config.exit_rules import ExitRules
 from phaze_ee.config.sections import (
     CalibrationOptions,
-    DataOptions,
     ExitOptions,
     HardwareOptions,
     LoggingOptions,

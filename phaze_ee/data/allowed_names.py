@@ -1,8 +1,8 @@
 """The names that expressions of a data configuration may use in addition to the names of columns.
 
-They compute numbers from numbers. None of them reads or writes a file, runs code that it is given, or makes an array
-much larger than its arguments. None makes an array of Python objects from numbers, and only ``len`` gives a Python
-integer.
+They compute numbers from numbers. None of them reads or writes a file, or runs code that it is given. Those that make
+an array much larger than their arguments get the size as an argument, which :mod:`phaze_ee.data.expressions` bounds.
+None makes an array of Python objects from numbers, and only ``len`` gives a Python integer.
 """
 
 from collections.abc import Mapping
@@ -28,24 +28,28 @@ TYPES = _names(
 FUNCTIONS: Mapping[str, frozenset[str]] = {
     "np": _names(
         """
-        abs absolute add all amax amin any arccos arccosh arcsin arcsinh arctan arctan2 arctanh argmax argmin
-        argsort array asarray average bitwise_and bitwise_count bitwise_not bitwise_or bitwise_xor cbrt ceil clip
-        column_stack concatenate copysign cos cosh count_nonzero cumsum deg2rad degrees digitize divide equal
-        exp exp2 expand_dims expm1 fabs float32 float64 float_power floor floor_divide fmax fmin fmod full_like
-        greater greater_equal heaviside hstack hypot int32 int64 interp invert isclose isfinite isin isinf isnan
-        left_shift less less_equal log log10 log1p log2 logaddexp logical_and logical_not logical_or logical_xor max
-        maximum mean median min minimum mod multiply nan_to_num nanmax nanmean nanmin nansum negative not_equal
-        ones_like percentile positive power prod quantile rad2deg radians reciprocal remainder right_shift rint
-        round searchsorted select sign signbit sin sinh sort sqrt square squeeze stack std subtract sum take
-        take_along_axis tan tanh true_divide trunc var vstack where zeros_like
+        abs absolute add all amax amin any arange arccos arccosh arcsin arcsinh arctan arctan2 arctanh argmax
+        argmin argsort array asarray average bitwise_and bitwise_count bitwise_not bitwise_or bitwise_xor cbrt
+        ceil clip column_stack concatenate copysign cos cosh count_nonzero cross cumprod cumsum deg2rad degrees
+        diff digitize divide equal exp exp2 expand_dims expm1 fabs fix flatnonzero flip float32 float64
+        float_power floor floor_divide fmax fmin fmod full full_like gradient greater greater_equal heaviside
+        hstack hypot int32 int64 interp invert isclose isfinite isin isinf isnan left_shift less less_equal
+        linspace log log10 log1p log2 logaddexp logical_and logical_not logical_or logical_xor max maximum mean
+        median min minimum mod multiply nan_to_num nanmax nanmean nanmedian nanmin nanstd nansum negative
+        not_equal ones ones_like percentile positive power prod ptp quantile rad2deg radians ravel reciprocal
+        remainder repeat right_shift rint roll round searchsorted select sign signbit sin sinh sort sqrt square
+        squeeze stack std subtract sum take take_along_axis tan tanh true_divide trunc unwrap var vstack where
+        zeros zeros_like
         """
     ),
     "ak": _names(
         """
-        all any argmax argmin argsort broadcast_arrays concatenate corr count count_nonzero drop_none fill_none
-        firsts flatten from_numpy from_regular full_like is_none isclose local_index mask max mean min moment
-        nan_to_none nan_to_num nanmax nanmean nanmin nansum num ones_like pad_none prod ptp ravel round singletons
-        softmax sort std sum to_numpy to_packed to_regular unflatten values_astype var where zeros_like
+        all any argcartesian argcombinations argmax argmin argsort broadcast_arrays cartesian combinations
+        concatenate corr count count_nonzero covar drop_none fill_none firsts flatten from_numpy from_regular
+        full_like is_none isclose local_index mask max mean min moment nan_to_none nan_to_num nanargmax nanargmin
+        nanmax nanmean nanmin nanprod nanstd nansum nanvar num ones_like pad_none prod ptp ravel round run_lengths
+        singletons softmax sort std sum to_numpy to_packed to_regular unflatten unzip values_astype var where
+        zeros_like zip
         """
     ),
     "math": _names(
@@ -81,10 +85,10 @@ METHODS = _names(
 # of all these functions
 KEYWORDS = _names(
     """
-    a_max a_min allow_missing ascending atol axis clip counts ddof decimals drop_rate_max drop_rate_min dtype
-    energy equal_nan eta fill_value initial k keepdims left mask_identity mass max maxlen maxlen_q maxlen_s min
-    min_elements n nan neginf phi posinf pt px py pz q random_permute right rtol side stable target valid_when
-    value weight x
+    a_max a_min allow_missing append ascending atol axis clip counts ddof decimals depth_limit drop_rate_max
+    drop_rate_min dtype endpoint energy equal_nan eta fields fill_value initial k keepdims left mask_identity mass
+    max maxlen maxlen_q maxlen_s min min_elements n nan neginf nested num phi posinf prepend pt px py pz q
+    random_permute repeats replacement right rtol shape side stable start step stop target valid_when value weight x
     """
 )
 # what to write for names that are often tried
@@ -102,6 +106,29 @@ _INSTEAD = {
     "math.floor": "np.floor",
     "math.ceil": "np.ceil",
 }
+# of awkward 0 and uproot_methods, for which the oldest configurations are written: classes and methods
+_OLD = {
+    "argmax": "ak.argmax(x, axis=1, keepdims=True)",
+    "argmin": "ak.argmin(x, axis=1, keepdims=True)",
+    "content": "ak.flatten(x)",
+    "counts": "ak.num(x)",
+    "cross": "ak.cartesian([x, y])",
+    "fillna": "ak.fill_none(x, 0)",
+    "flatten": "ak.flatten(x)",
+    "from_ptetaphi": "_p4_from_ptetaphie(pt, eta, phi, energy)",
+    "from_ptetaphie": "_p4_from_ptetaphie(pt, eta, phi, energy)",
+    "from_ptetaphim": "_p4_from_ptetaphim(pt, eta, phi, mass)",
+    "from_p3": "_p4_from_pxpypze(px, py, pz, energy)",
+    "from_cartesian": "_p4_from_pxpypze(px, py, pz, energy)",
+    "fromcounts": "ak.unflatten(x, counts)",
+    "fromiter": "np.array",
+    "fromoffsets": "ak.unflatten(x, counts)",
+    "ones_like": "ak.ones_like(x)",
+    "pad": "ak.pad_none(x, length, clip=True)",
+    "regular": "ak.to_numpy(ak.pad_none(x, length, clip=True))",
+    "zeros_like": "ak.zeros_like(x)",
+    "zip": "ak.zip({'x': x, 'y': y})",
+}
 
 
 def instead_of(name: str) -> str | None:
@@ -111,8 +138,12 @@ def instead_of(name: str) -> str | None:
         name: as it is written: ``abs``, ``np.lgo`` or ``x.layout``.
     """
     first, _, last = name.rpartition(".")
-    if first.endswith(".JaggedArray"):  # awkward 0, which the oldest configurations are written for
-        return f"ak.{last}" if last in FUNCTIONS["ak"] else None
+    if f"{name}.".split(".")[1] == "random" or first.startswith("random"):
+        return "a function of columns, as event % 10 (random numbers would differ from run to run)"
+    if first.endswith("JaggedArray") and last in FUNCTIONS["ak"] and last not in _OLD:
+        return f"ak.{last}"
+    if first.endswith("JaggedArray") or first.startswith("uproot_methods") or (last in _OLD and first not in MODULES):
+        return _OLD.get(last)
     if name in _INSTEAD or first not in MODULES:
         return _INSTEAD.get(name)
     known = FUNCTIONS[MODULES[first]] | CONSTANTS[MODULES[first]]

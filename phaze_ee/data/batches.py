@@ -1,7 +1,7 @@
 """Cuts and shuffles streams of jets."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -89,24 +89,28 @@ def batch_sizes(jet_count: int, batch_size: int) -> list[int]:
 class HeldOut:
     """One part of the jets of a loader, in their order; it can be walked as often as the loader.
 
-    Which jets are held out depends on their position alone. Multiples of the golden ratio, modulo 1, spread them
-    evenly over files and classes.
+    Which jets are held out depends on the position of each in that order, or on a number that it has. Multiples of the
+    golden ratio, modulo 1, spread them evenly over files and classes.
 
     Args:
         batches: all jets.
         share: the share of the jets that is held out, between 0 and 1.
         held_out: True: the jets that are held out; False: the others.
+        number: the observer with a number for each jet, which the part does not have; None: its position.
     """
 
     batches: Iterable[JetBatch]
     share: float
     held_out: bool
+    number: str | None = None
 
     def __iter__(self) -> Iterator[JetBatch]:
         position = 0
         for batch in self.batches:
-            phase_N = np.arange(position, position + len(batch)) * GOLDEN_RATIO % 1
+            others = dict(batch.observers)
+            number_N = np.arange(position, position + len(batch)) if self.number is None else others.pop(self.number)
+            phase_N = number_N.astype(np.float64) * GOLDEN_RATIO % 1
             chosen_N = np.flatnonzero((phase_N < self.share) == self.held_out)
             position += len(batch)
             if len(chosen_N):
-                yield take(batch, torch.from_numpy(chosen_N))
+                yield take(replace(batch, observers=others), torch.from_numpy(chosen_N))

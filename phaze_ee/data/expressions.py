@@ -7,6 +7,7 @@ Python integers in them stay below 2^63, so no short expression can make a numbe
 """
 
 import ast
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -21,40 +22,23 @@ from phaze_ee.data.allowed_names import (
     TYPES,
     instead_of,
 )
+from phaze_ee.data.expression_sizes import RefusedError, check_integers, check_sizes
 from phaze_ee.errors import DataError
 
 MOST_CHARACTERS = 20_000
 MOST_PARTS = 5_000  # nodes of the syntax tree
 DEEPEST = 300  # a sum of 300 labels is as deep
-MOST_PADDED = 4_096  # particles per jet
-LARGEST_INTEGER = 2**63 - 1
-LONGEST_COLUMN = 2**31  # what len() may give
 
 OPERATORS = (
     *(ast.Add, ast.Sub, ast.Mult, ast.Div, ast.FloorDiv, ast.Mod, ast.Pow, ast.LShift, ast.RShift),
     *(ast.BitAnd, ast.BitOr, ast.BitXor, ast.USub, ast.UAdd, ast.Invert, ast.Not, ast.And, ast.Or),
     *(ast.Eq, ast.NotEq, ast.Lt, ast.LtE, ast.Gt, ast.GtE),
 )
-# the arguments that say how long a padded list becomes: position and keyword
-_LENGTHS: Mapping[str, Mapping[int, str]] = {
-    "ak.pad_none": {1: "target"},
-    "_pad": {1: "maxlen"},
-    "_repeat_pad": {1: "maxlen"},
-    "_knn": {2: "k"},
-    "_batch_knn": {2: "k", 3: "maxlen_s", 4: "maxlen_q"},
-}
 _CONVERTS = frozenset({"ak.values_astype", ".astype"})
+_TAKES_FIELDS = frozenset({"ak.zip", "ak.cartesian", "ak.argcartesian"})
 _TAKES_NONE = frozenset({"np.clip", "_clip"})
 _INDEXES = frozenset({"_batch_gather"})  # returns an element of a list as it is, which may be a Python integer
 _Child = tuple[ast.AST, bool]  # a node, and whether lists and words may be there
-
-
-class _RefusedError(Exception):
-    """What an expression uses that is not allowed, and what to write instead, as far as that is known."""
-
-    def __init__(self, what: str, instead: str | None = None) -> None:
-        super().__init__(what)
-        self.instead = instead
 
 
 def check_expression(text: str, where: str) -> None:
@@ -70,7 +54,7 @@ def check_expression(text: str, where: str) -> None:
     tree = parse_expression(text, where)
     try:
         _check_tree(tree)
-    except _RefusedError as refused:
+    except RefusedError as refused:
         remedy = (
             f"write {refused.instead}"
             if refused.instead
@@ -88,7 +72,10 @@ def parse_expression(text: str, where: str) -> ast.expr:
     if len(text) > MOST_CHARACTERS:
         raise DataError(f"{where} has {len(text):,} characters; split it, at most {MOST_CHARACTERS:,} are allowed")
     try:
-        ast.parse(text)  # as weaver does to find the names: it stumbles over spaces in front
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", SyntaxWarning)  # such as 1[0]: Python compiles it, but it is a mistake
+            ast.parse(text)  # as weaver does to find the names: it stumbles over spaces in front
+            compile(text, where, "eval")
         return ast.parse(text, mode="eval").body
     except (SyntaxError, ValueError) as error:
         reason = getattr(error, "msg", str(error))
@@ -109,35 +96,35 @@ def _check_tree(tree: ast.expr) -> None:
         node, in_call, depth = todo.pop()
         parts += 1
         if parts > MOST_PARTS or depth > DEEPEST:
-            raise _RefusedError(f"more than {MOST_PARTS:,} parts or {DEEPEST} levels", "several new_variables")
+            raise RefusedError(f"more than {MOST_PARTS:,} parts or {DEEPEST} levels", "several new_variables")
         check = _CHECKS.get(type(node))
         if check is None:
-            raise _RefusedError(_NAMES_OF_SYNTAX.get(type(node), f"Python's {type(node).__name__}"))
+            raise RefusedError(_NAMES_OF_SYNTAX.get(type(node), f"Python's {type(node).__name__}"))
         todo += [(child, may_be_list, depth + 1) for child, may_be_list in check(node, in_call)]
-    _check_integers(tree)
+    check_integers(tree)
 
 
 def _check_constant(node: ast.Constant, in_call: bool) -> Iterator[_Child]:
     if isinstance(node.value, str):
-        raise _RefusedError(f"the text {node.value[:40]!r}")
+        raise RefusedError(f"the text {node.value[:40]!r}")
     if not isinstance(node.value, int | float):  # None among numbers would make an array of objects
-        raise _RefusedError(f"the value {node.value!r}")
+        raise RefusedError(f"the value {node.value!r}")
     yield from ()
 
 
 def _check_name(node: ast.Name, in_call: bool) -> Iterator[_Child]:
     if node.id.startswith("_") or node.id in MODULES or node.id in HELPERS:
-        raise _RefusedError(f"the name {node.id}")
+        raise RefusedError(f"the name {node.id}")
     yield from ()  # the name of a column
 
 
 def _check_attribute(node: ast.Attribute, in_call: bool) -> Iterator[_Child]:
     if isinstance(node.value, ast.Name) and node.value.id in MODULES:
         if node.attr not in CONSTANTS[MODULES[node.value.id]]:
-            raise _RefusedError(_dotted(node), instead_of(_dotted(node)))
+            raise _refused_attribute(node)
         return
     if node.attr not in ATTRIBUTES:
-        raise _RefusedError(_dotted(node), instead_of(_dotted(node)))
+        raise _refused_attribute(node)
     yield node.value, False
 
 
@@ -145,17 +132,19 @@ def _check_call(node: ast.Call, in_call: bool) -> Iterator[_Child]:
     name = _function_name(node)
     if isinstance(node.func, ast.Attribute) and name.startswith("."):
         yield node.func.value, False
-    _check_lengths(name, node)
+    check_sizes(name, node)
     for argument in node.args:
         is_bound = name in _TAKES_NONE and _is_none(argument)
-        if not (is_bound or (name in _CONVERTS and _is_type(argument))):
+        if name in _TAKES_FIELDS and isinstance(argument, ast.Dict):
+            yield from _check_fields(argument)
+        elif not (is_bound or (name in _CONVERTS and _is_type(argument))):
             yield argument, name not in _INDEXES
     for keyword in node.keywords:
         if keyword.arg not in KEYWORDS:
-            raise _RefusedError(f"the keyword {keyword.arg or '**'} in {name}")
+            raise RefusedError(f"the keyword {keyword.arg or '**'} in {name}")
         if keyword.arg == "dtype" and not _is_type(keyword.value):
-            raise _RefusedError(f"a dtype in {name} that is not a type of numbers", "np.float32 or 'float32'")
-        if not (keyword.arg == "dtype" or _is_side(keyword) or _is_none(keyword.value)):
+            raise RefusedError(f"a dtype in {name} that is not a type of numbers", "np.float32 or 'float32'")
+        if not (keyword.arg == "dtype" or _is_side(keyword) or _is_none(keyword.value) or _is_names(keyword)):
             yield keyword.value, True
 
 
@@ -164,17 +153,17 @@ def _function_name(node: ast.Call) -> str:
     called = node.func
     if isinstance(called, ast.Name):
         if called.id not in HELPERS:
-            raise _RefusedError(f"the function {called.id}", instead_of(called.id))
+            raise RefusedError(f"the function {called.id}", instead_of(called.id))
         return called.id
     if not isinstance(called, ast.Attribute):
-        raise _RefusedError("a call of something that is not a function")
+        raise RefusedError("a call of something that is not a function")
     if isinstance(called.value, ast.Name) and called.value.id in MODULES:
         module = MODULES[called.value.id]
         if called.attr not in FUNCTIONS[module]:
-            raise _RefusedError(_dotted(called), instead_of(_dotted(called)))
+            raise _refused_attribute(called)
         return f"{module}.{called.attr}"
     if called.attr not in METHODS:
-        raise _RefusedError(_dotted(called), instead_of(_dotted(called)))
+        raise _refused_attribute(called)
     return f".{called.attr}"
 
 
@@ -187,6 +176,28 @@ def _is_side(keyword: ast.keyword) -> bool:
     return (
         keyword.arg == "side" and isinstance(keyword.value, ast.Constant) and keyword.value.value in ("left", "right")
     )
+
+
+def _is_names(keyword: ast.keyword) -> bool:
+    """Whether it is ``fields=["a", "b"]``, as ``ak.combinations`` takes it."""
+    return (
+        keyword.arg == "fields"
+        and isinstance(keyword.value, ast.List | ast.Tuple)
+        and all(_is_field(element) for element in keyword.value.elts)
+    )
+
+
+def _is_field(node: ast.AST | None) -> bool:
+    """Whether it is the name of a field, or the number of one, as text: ``"a"`` or ``"0"``."""
+    value = node.value if isinstance(node, ast.Constant) else None
+    return isinstance(value, str) and (value.isidentifier() or value.isdecimal()) and not value.startswith("_")
+
+
+def _check_fields(node: ast.Dict) -> Iterator[_Child]:
+    for key, value in zip(node.keys, node.values, strict=True):
+        if not _is_field(key):
+            raise RefusedError("a dictionary with other keys than names as 'pt'")
+        yield value, True
 
 
 def _is_type(node: ast.AST) -> bool:
@@ -205,35 +216,31 @@ def _is_new_axis(node: ast.AST) -> bool:
     return False
 
 
-def _dotted(node: ast.Attribute) -> str:
-    """Return names joined by dots as they are written: ``np.random.rand``, or ``.layout`` of an expression."""
+def _dotted(node: ast.Attribute, *, through_calls: bool = False) -> str:
+    """Return names joined by dots as they are written: ``np.random.rand``, or ``.layout`` of an expression.
+
+    ``through_calls`` leaves out arguments and indices: ``px[0].pad(3).regular`` gives ``px.pad.regular``.
+    """
+    passed = (ast.Attribute, ast.Call, ast.Subscript) if through_calls else ast.Attribute
     parts: list[str] = []
     inner: ast.expr = node
-    while isinstance(inner, ast.Attribute):
-        parts.append(inner.attr)
-        inner = inner.value
+    while isinstance(inner, passed):
+        if isinstance(inner, ast.Attribute):
+            parts.append(inner.attr)
+        inner = inner.func if isinstance(inner, ast.Call) else inner.value
     parts.append(inner.id if isinstance(inner, ast.Name) else "")
     return ".".join(reversed(parts))
 
 
-def _check_lengths(name: str, node: ast.Call) -> None:
-    lengths = _LENGTHS.get(name, {})
-    given = [argument for position, argument in enumerate(node.args) if position in lengths]
-    given += [keyword.value for keyword in node.keywords if keyword.arg in lengths.values()]
-    for length in given:
-        value = length.value if isinstance(length, ast.Constant) else None
-        if not isinstance(value, int | None) or (value is None and not _is_none(length)) or (value or 0) > MOST_PADDED:
-            raise _RefusedError(
-                f"a length in {name} that is not a number", f"a whole number of at most {MOST_PADDED:,}"
-            )
+def _refused_attribute(node: ast.Attribute) -> RefusedError:
+    return RefusedError(_dotted(node), instead_of(_dotted(node, through_calls=True)))
 
 
 def _check_subscript(node: ast.Subscript, in_call: bool) -> Iterator[_Child]:
     yield node.value, False
     for index in node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]:
         value = index.value if isinstance(index, ast.Constant) else None
-        is_field = isinstance(value, str) and value.isidentifier()
-        if not (is_field or value is ... or _is_new_axis(index)):
+        if not (_is_field(index) or value is ... or _is_new_axis(index)):
             yield index, True
 
 
@@ -245,7 +252,7 @@ def _check_slice(node: ast.Slice, in_call: bool) -> Iterator[_Child]:
 
 def _check_list(node: ast.List | ast.Tuple, in_call: bool) -> Iterator[_Child]:
     if not in_call:  # [0] * 10**9
-        raise _RefusedError("a list that is not an argument of a function")
+        raise RefusedError("a list that is not an argument of a function")
     yield from ((element, True) for element in node.elts)
 
 
@@ -255,53 +262,7 @@ def _check_operation(node: ast.AST, in_call: bool) -> Iterator[_Child]:
             yield child, False
         elif not isinstance(child, OPERATORS):
             instead = "np.isin" if isinstance(child, ast.In | ast.NotIn) else None
-            raise _RefusedError(f"the operator {type(child).__name__}", instead)
-
-
-def _check_integers(tree: ast.expr) -> None:
-    """Refuse Python integers that may become larger than 64 bits: 9**9**9 would fill the memory."""
-    bounds: dict[ast.AST, int | None] = {}
-    for node in reversed(list(ast.walk(tree))):  # children first
-        bound = _bound(node, bounds)
-        if bound is not None and bound > LARGEST_INTEGER:
-            raise _RefusedError("a whole number that may exceed 2^63", "a float, as 1e20")
-        bounds[node] = bound
-
-
-def _bound(node: ast.AST, bounds: Mapping[ast.AST, int | None]) -> int | None:
-    """Return what a Python integer is at most, without its sign; None where the value is an array or a float."""
-    match node:
-        case ast.Constant(value=int(value)):
-            return abs(value)
-        case ast.Call(func=ast.Name(id="len")):
-            return LONGEST_COLUMN
-        case ast.Compare() | ast.UnaryOp(op=ast.Not()) | ast.Call(func=ast.Attribute(value=ast.Name(id="math"))):
-            return 1  # false or true; all other functions of math give floats
-        case ast.UnaryOp(operand=operand):
-            bound = bounds[operand]
-            return None if bound is None else bound + 1
-        case ast.BoolOp(values=values):
-            return max((bound for value in values if (bound := bounds[value]) is not None), default=None)
-        case ast.IfExp(body=one, orelse=other):
-            return max((bound for value in (one, other) if (bound := bounds[value]) is not None), default=None)
-        case ast.BinOp(left=left, op=operator, right=right):
-            first, second = bounds[left], bounds[right]
-            return None if first is None or second is None else _bound_of_operation(operator, first, second)
-    return None
-
-
-def _bound_of_operation(operator: ast.operator, one: int, other: int) -> int | None:
-    match operator:
-        case ast.Div():
-            return None
-        case ast.Mult():
-            return one * other
-        case ast.LShift():
-            return one << min(other, 64)
-        case ast.Pow():
-            power: int = one ** min(other, 64)
-            return power
-    return one + other + 1
+            raise RefusedError(f"the operator {type(child).__name__}", instead)
 
 
 _CHECKS: Mapping[type[ast.AST], Callable[[Any, bool], Iterator[_Child]]] = {

@@ -15,7 +15,7 @@ from phaze_ee.data import batches
 from phaze_ee.data.batches import Shuffled, batch_sizes, recut
 from phaze_ee.data.cache.reader import Cache
 from phaze_ee.data.cache.shards import ShardReader
-from phaze_ee.data.epochs import EpochPlan, resample
+from phaze_ee.data.epochs import MAX_REPEATS, Draws, EpochPlan, resample
 from phaze_ee.data.jet_columns import JetColumns
 from phaze_ee.data.rows import RowReader, SpanJets
 from phaze_ee.data.schema import DataSchema
@@ -171,7 +171,9 @@ class TrainingLoader:
     def _share(self, skipped: int) -> Iterator[JetColumns]:
         """Yield this rank's jets of the epoch, without the first ``skipped``: a stretch of the order of all ranks."""
         order = self._plan.order(np.random.default_rng([self._seed, self._epoch]))
-        drawn = [self._plan.drawn[index] for index in order]
+        # Other numbers than [seed, epoch] and [seed, epoch, rank, number], which are other streams.
+        draws = self._plan.draws(np.random.default_rng([self._seed, self._epoch, 0, 0, 1]))
+        drawn = draws.count_S[order].tolist()
         first, last = self._rank * self.jet_count + skipped, (self._rank + 1) * self.jet_count
         own = [
             (index, max(first - end + count, 0), min(last - end, 0) + count)
@@ -179,7 +181,7 @@ class TrainingLoader:
             if end > first and end - count < last and count
         ]
         for (index, start, stop), found in zip(own, self._read([index for index, _, _ in own]), strict=True):
-            yield self._drawn(index, found).take(slice(start, stop))
+            yield self._drawn(index, found, draws).take(slice(start, stop))
 
     def _read(self, indices: Sequence[int]) -> Iterator[SpanJets]:
         kept = self._kept if self._kept is not None else {}
@@ -194,11 +196,12 @@ class TrainingLoader:
                 self._kept[index] = found
             yield found
 
-    def _drawn(self, index: int, found: SpanJets) -> JetColumns:
-        if found.weight_N is None:
+    def _drawn(self, index: int, found: SpanJets, draws: Draws) -> JetColumns:
+        if self._plan.takes_every_jet:
             return found.jets
-        rng = np.random.default_rng([self._seed, self._epoch, index, 1])
-        return found.jets.take(torch.from_numpy(resample(found.weight_N, self._plan.drawn[index], rng)))
+        weight_N = np.ones(len(found)) if found.weight_N is None else found.weight_N
+        rng = np.random.default_rng([self._seed, self._epoch, index, 0, 2])
+        return found.jets.take(torch.from_numpy(resample(weight_N, draws.positions(index), rng)))
 
     def _check_unchanged(self, index: int, found: SpanJets) -> None:
         if len(found) != self._plan.selected[index]:
@@ -206,7 +209,7 @@ class TrainingLoader:
 
 
 def _without_particles(jets: JetColumns, label_N: Int[Tensor, " N"]) -> JetColumns:
-    layout = replace(jets.layout, length=0)
+    layout = replace(jets.collections[0].layout, length=0)
     nothing = [np.empty(0, dtype=np.float32) for _ in layout.names]
     return JetColumns.of_rows(layout, nothing, torch.zeros_like(label_N), label_N, {})
 
@@ -220,6 +223,8 @@ def training_loader(
     seed: int,
     rank: int = 0,
     world_size: int = 1,
+    data_fraction: float = 1,
+    file_fraction: float = 1,
     cache: Cache | None = None,
 ) -> TrainingLoader:
     """Return shuffled batches for training. Without a cache, data of at most 2 GB are read once and kept in memory.
@@ -232,10 +237,12 @@ def training_loader(
         seed: the seed of the shuffling.
         rank: the number of this process, from 0.
         world_size: the number of processes that share an epoch.
-        cache: the converted jets of these files, which are read instead.
+        data_fraction: the part of the jets of each file that an epoch uses, see :class:`EpochPlan`.
+        file_fraction: the part of the files that an epoch uses.
+        cache: the converted jets of these files, which are read instead. Its files are the shards of the cache.
 
     Raises:
-        DataError: a file cannot be used (also while iterating), no jet passes the selection, or there are fewer than
+        DataError: a file cannot be used (also while iterating), no jet passes the selection, or an epoch has fewer than
             two jets for each rank.
     """
     reader: RowReader | ShardReader
@@ -245,8 +252,9 @@ def training_loader(
             plan = EpochPlan.make(reader, split_into_spans(files, schema.weaver.treename, TRAINING_ROWS))
     else:
         reader, plan = cache.reader, cache.plan()
+    plan = replace(plan, data_fraction=data_fraction, file_fraction=file_fraction)
     if plan.jet_count < 2 * world_size:
-        raise DataError(f"training needs two jets per process, the files give {plan.jet_count} for {world_size}")
+        raise DataError(_too_few(plan, world_size))
     if batch_size > plan.jet_count // world_size:
         logger.info("batch_size %d exceeds the %d jets of an epoch: one smaller batch", batch_size, plan.jet_count)
     return TrainingLoader(
@@ -257,4 +265,16 @@ def training_loader(
         rank=rank,
         world_size=world_size,
         keep=cache is None and sum(plan.selected) * schema.bytes_per_jet <= MEMORY_LIMIT,
+    )
+
+
+def _too_few(plan: EpochPlan, world_size: int) -> str:
+    found = f"training needs two jets per process, an epoch has {plan.jet_count} for {world_size}"
+    if plan.data_fraction * plan.file_fraction < 1:
+        return f"{found} (of {sum(plan.selected):,} in the files); raise data_fraction or file_fraction"
+    if plan.weight_sums is None:
+        return f"{found}; add training files"
+    return (
+        f"{found}: the sampling weights of {sum(plan.selected):,} jets add up to {sum(plan.weight_sums):.3g}, and none "
+        f"is drawn more than {MAX_REPEATS} times; multiply the weights by a number"
     )

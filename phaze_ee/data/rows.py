@@ -1,7 +1,8 @@
 """From rows of a file to jets: selection, new variables, labels, checks and standardisation, as weaver does them."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -11,13 +12,13 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from weaver.utils.data.config import DataConfig
-from weaver.utils.data.eval_utils import _get_data_var_names
-from weaver.utils.data.preprocess import _build_weights
 from weaver.utils.data.tools import _fused_pad_and_stack
 from weaver.utils.dataset import _finalize_inputs
 
 from phaze_ee.compiled import without_extensions
-from phaze_ee.data.jet_columns import InputLayout, JetColumns
+from phaze_ee.data.bad_values import let_pass
+from phaze_ee.data.jet_columns import InputLayout, JetColumns, ParticleColumns
+from phaze_ee.data.labels import class_of_jets, known_class_of_jets, label_variables
 from phaze_ee.data.schema import DataSchema
 from phaze_ee.data.table import (
     ROW,
@@ -25,13 +26,16 @@ from phaze_ee.data.table import (
     check_complete,
     check_finite,
     check_lengths,
-    check_one_per_jet,
-    evaluate,
-    holds_any,
+    columns_for,
+    holds_all,
     selected_table,
 )
+from phaze_ee.data.weights import jet_weights, weight_names
 from phaze_ee.errors import DataError
+from phaze_ee.input_groups import InputCollection
 from phaze_ee.shapes import Float
+
+_REMOVE = "remove it from the data config"
 
 
 @dataclass(frozen=True)
@@ -39,12 +43,13 @@ class SpanJets:
     """The selected jets of a span of rows.
 
     ``row_N`` are the rows of the file where they are. ``weight_N`` are their sampling weights; None: they have none,
-    or the purpose is evaluation.
+    or the purpose is evaluation. ``bad`` counts inputs that were NaN or infinite and may pass.
     """
 
     jets: JetColumns
     row_N: npt.NDArray[np.int64]
     weight_N: npt.NDArray[np.float32] | None = None
+    bad: Mapping[str, int] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.row_N)
@@ -68,32 +73,30 @@ class RowReader:
         training: apply ``selection`` and read sampling weights; otherwise apply ``test_time_selection`` and read
             observers.
         labelled: read labels; otherwise ``label_N`` is -1.
+        lenient: ``label_N`` is -1 where the labels name no class; otherwise that is an error.
 
     Raises:
         DataError: the standardisation is not computed yet.
     """
 
-    def __init__(self, schema: DataSchema, *, training: bool, labelled: bool = True) -> None:
+    def __init__(self, schema: DataSchema, *, training: bool, labelled: bool = True, lenient: bool = False) -> None:
         if schema.needs_standardisation:
             raise DataError("the data config asks for automatic standardisation, which only training files can give")
-        self.schema, self.training, self.labelled = schema, training, labelled
+        self.schema, self.training = schema, training
+        self.labelled, self.lenient = labelled, lenient
 
     @classmethod
     def of_file(cls, schema: DataSchema, path: Path) -> Self:
-        """Return a reader for evaluation; it reads labels if the file has any of their columns.
+        """Return a reader for scores, which need no labels: it reads them if the file has all of their columns.
 
         Raises:
             DataError: the file cannot be read.
         """
-        reader = cls(schema, training=False)
-        return (
-            reader
-            if holds_any(reader.config, path, reader._label_names)
-            else cls(schema, training=False, labelled=False)
-        )
+        labelled = holds_all(schema.weaver, path, label_variables(schema.labels))
+        return cls(schema, training=False, labelled=labelled, lenient=True)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"schema": self.schema, "training": self.training, "labelled": self.labelled}
+        return {name: getattr(self, name) for name in ("schema", "training", "labelled", "lenient")}
 
     @cached_property
     def config(self) -> DataConfig:
@@ -101,9 +104,9 @@ class RowReader:
         return self.schema.config_for(training=self.training, labelled=self.labelled)
 
     @cached_property
-    def layout(self) -> InputLayout:
-        """The variables of the inputs."""
-        return InputLayout.of(self.schema)
+    def layouts(self) -> tuple[InputLayout, ...]:
+        """The variables of each collection."""
+        return InputLayout.all_of(self.schema)
 
     @property
     def selection(self) -> str | None:
@@ -123,24 +126,39 @@ class RowReader:
             DataError: the file cannot be read or lacks a branch, an expression fails, labels are not one-hot, or an
                 input is not one finite number per real particle.
         """
-        table = self._table(span, {*self.config.preprocess_params, *self._label_names, *self._side_names})
-        table["_label_"] = self._labels(table, span.path)
-        lists = self._checked_inputs(table, span.path)
-        weight_N = self._weights(table, span.path) if self.has_weights else None
+        names = {*self.config.preprocess_params, *self._side_names}
+        labels = label_variables(self.schema.labels) if self.labelled else set()
+        table = self._table(span, names, columns_for(self.config, labels)[0])
+        table["_label_"] = self._classes(table, span.path)
+        lists, bad = self._checked_inputs(table, span.path)
+        weight_N = jet_weights(table, self.config, span.path) if self.has_weights else None
         row_N = ak.to_numpy(table[ROW])  # before weaver sees the table
-        return SpanJets(self._columns(table, lists, span.path), row_N, weight_N)
+        return SpanJets(self._columns(table, lists, span.path), row_N, weight_N, bad)
 
-    def _checked_inputs(self, table: ak.Array, path: Path) -> "_Lists | None":
-        """Check the variables of the inputs; return their content, or None where they are no lists in memory."""
-        params = self.config.preprocess_params
-        lists = _lists(table, list(params))
-        if lists is None:
-            check_lengths(table, list(params), path)
-        for name, own in params.items():
-            check_finite(table, name, path, own["length"])
-        if lists is None:
-            check_complete(table, [name for name, own in params.items() if own["pad_mode"] == "wrap"], path)
-        return lists
+    def _checked_inputs(self, table: ak.Array, path: Path) -> tuple["list[_Lists] | None", Counter[str]]:
+        """Check the variables of the inputs.
+
+        Returns:
+            The content of each collection, or None where some are no lists in memory; and the numbers of bad values
+            that may pass.
+        """
+        params, bad = self.config.preprocess_params, Counter[str]()
+        names = [layout.variables for layout in self.layouts]
+        lists = [_lists(table, own) for own in names]
+        for own, content in zip(names, lists, strict=True):
+            if content is None:
+                check_lengths(table, own, path)
+        if self.schema.bad_values == "zero":
+            bad = let_pass(table, params, path)
+            lists = [_lists(table, own) for own in names] if bad else lists
+        else:
+            for name, parameters in params.items():
+                check_finite(table, name, path, parameters["length"])
+        known = [content for content in lists if content is not None]
+        if len(known) == len(lists):
+            return known, bad
+        check_complete(table, [name for name, own in params.items() if own["pad_mode"] == "wrap"], path)
+        return None, bad
 
     def survey(self, span: Span) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
         """Return the row numbers of the selected jets and their sampling weights (1 if there are none).
@@ -148,71 +166,50 @@ class RowReader:
         Raises:
             DataError: the file cannot be read or lacks a branch, or an expression fails.
         """
-        table = self._table(span, self._weight_names)
-        weight_N = self._weights(table, span.path) if self.has_weights else np.ones(len(table), dtype=np.float32)
+        table = self._table(span, weight_names(self.config))
+        weight_N = (
+            jet_weights(table, self.config, span.path) if self.has_weights else np.ones(len(table), dtype=np.float32)
+        )
         return ak.to_numpy(table[ROW]), weight_N
 
-    def _table(self, span: Span, names: Iterable[str]) -> ak.Array:
-        return selected_table(self.config, span, names, self.selection, training=self.training)
-
-    @property
-    def _label_names(self) -> set[str]:
-        labels = self.schema.class_names if self.labelled else ()
-        return {name for label in labels for name in _get_data_var_names(label)}
-
-    @property
-    def _weight_names(self) -> set[str]:
-        config = self.config
-        if not self.has_weights:
-            return set()
-        if config.use_precomputed_weights:
-            return {config.weight_name}
-        return {*config.reweight_branches, *config.reweight_classes} | (
-            {config.basewgt_name} if config.reweight_basewgt else set()
-        )
+    def _table(self, span: Span, names: Iterable[str], columns: Iterable[str] = ()) -> ak.Array:
+        return selected_table(self.config, span, names, self.selection, training=self.training, columns=columns)
 
     @property
     def _side_names(self) -> set[str]:
-        return {*self._weight_names, *self.config.z_variables}
+        return {*weight_names(self.config), *self.config.z_variables}
 
-    def _weights(self, table: ak.Array, path: Path) -> npt.NDArray[np.float32]:
-        for name in self._weight_names:
-            check_one_per_jet(table, name, path)
-        weight_N: npt.NDArray[np.float32] = _build_weights(table, self.config)
-        return weight_N
-
-    def _labels(self, table: ak.Array, path: Path) -> npt.NDArray[np.int64]:
+    def _classes(self, table: ak.Array, path: Path) -> npt.NDArray[np.int64]:
         if not self.labelled:
             return np.full(len(table), -1, dtype=np.int64)
-        columns = [_label(name, table, path) for name in self.schema.class_names]
-        flags_NK = np.stack(columns, axis=1).astype(np.float64)
-        wrong_N = (flags_NK.sum(axis=1) != 1) | (flags_NK.max(axis=1) != 1)
-        if wrong_N.any():
-            first = int(np.argmax(wrong_N))
-            raise DataError(
-                f"{path} row {table[ROW][first]}: the labels {', '.join(self.schema.class_names)} sum to "
-                f"{flags_NK[first].sum():g}; exactly one of them must be 1 (correct the file, labels or selection)"
-            )
-        label_N: npt.NDArray[np.int64] = flags_NK.argmax(axis=1)
-        return label_N
+        find = known_class_of_jets if self.lenient else class_of_jets
+        return find(self.config, self.schema.labels, table, path)
 
-    def _columns(self, table: ak.Array, lists: "_Lists | None", path: Path) -> JetColumns:
+    def _columns(self, table: ak.Array, lists: "list[_Lists] | None", path: Path) -> JetColumns:
         label_N = torch.from_numpy(ak.to_numpy(table["_label_"]))
         observers = self._observers(table, path)
-        groups = list(self.schema.groups.values())
-        rows, count_N = self._padded(table, groups) if lists is None else _standardised(lists, self.config, groups)
-        return JetColumns.of_rows(self.layout, rows, torch.from_numpy(count_N), label_N, observers)
+        parts = self._padded(table) if lists is None else map(self._standardised, lists, self.schema.collections)
+        particles = [
+            ParticleColumns.of_rows(layout, part.rows, torch.from_numpy(part.count_N))
+            for layout, part in zip(self.layouts, parts, strict=True)
+        ]
+        return JetColumns(tuple(particles), label_N, observers)
 
-    def _padded(self, table: ak.Array, groups: Sequence[str]) -> "_Rows":
-        """Return the jets as weaver pads them: every slot counts as a particle, and a mask says which are real."""
-        count_N = np.full(len(table), self.schema.length)
+    def _standardised(self, lists: "_Lists", collection: InputCollection) -> "_Rows":
+        return _standardised(lists, self.config, list(collection.groups.values()))
+
+    def _padded(self, table: ak.Array) -> "Iterator[_Rows]":
+        """Yield the collections as weaver pads them: every slot counts as a particle, a mask says which are real."""
+        count = len(table)
         output: Mapping[str, Any] = _finalize_inputs(table, self.config)  # changes the table
-        channels = (column_NP for group in groups for column_NP in output[f"_{group}"].swapaxes(0, 1))
-        rows = [column_NP.reshape(-1) for column_NP in channels]
-        return _Rows(rows, count_N)
+        for collection in self.schema.collections:
+            groups = collection.groups.values()
+            channels = (column_NP for group in groups for column_NP in output[f"_{group}"].swapaxes(0, 1))
+            yield _Rows([column_NP.reshape(-1) for column_NP in channels], np.full(count, collection.length))
 
     def _observers(self, table: ak.Array, path: Path) -> dict[str, npt.NDArray[np.generic]]:
-        return {name: _one_number_a_jet(table[name], name, path) for name in self.config.z_variables}
+        kind = "observer" if self.config.observer_names else "monitor variable"
+        return {name: _one_number_a_jet(table[name], f"{kind} {name}", path) for name in self.config.z_variables}
 
 
 class _Lists(NamedTuple):
@@ -270,24 +267,12 @@ def _prepared(lists: _Lists, config: DataConfig, group: str) -> Float[np.ndarray
     return prepared_CV
 
 
-def _label(name: str, table: ak.Array, path: Path) -> npt.NDArray[np.generic]:
-    column = evaluate(name, name, table, path)
-    numbers = isinstance(column, ak.Array | np.ndarray) and column.ndim == 1 and len(column) == len(table)
-    values: npt.NDArray[np.generic] = ak.to_numpy(column) if numbers else np.array("")
-    if values.dtype.kind not in "biuf":
-        raise DataError(f"{path}: label {name} is not one number per jet; correct the labels of the data config")
-    return values
-
-
-def _one_number_a_jet(column: ak.Array, name: str, path: Path) -> npt.NDArray[np.generic]:
+def _one_number_a_jet(column: ak.Array, what: str, path: Path) -> npt.NDArray[np.generic]:
     if column.ndim != 1 or column.fields:
-        raise DataError(f"{path}: observer {name} is not one number per jet; remove it from the data config")
+        raise DataError(f"{path}: {what} is not one number per jet but {column.type.content}; {_REMOVE}")
     kind = column.type.content
     numbers = isinstance(kind, ak.types.NumpyType) and np.dtype(kind.primitive).kind in "biuf"
     if not numbers:
-        raise DataError(
-            f"{path}: observer {name} holds {kind}, not real numbers; remove it from the data config, or choose others "
-            "with --observers"
-        )
+        raise DataError(f"{path}: {what} holds {kind}, not real numbers; {_REMOVE}, or choose others with --observers")
     values: npt.NDArray[np.generic] = ak.to_numpy(column)
     return values.astype(np.float32) if values.dtype == np.float16 else values  # ROOT and parquet have no half floats

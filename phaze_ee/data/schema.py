@@ -3,27 +3,28 @@
 import copy
 import json
 import logging
-import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Self, final
 
 import awkward as ak
-import numpy as np
 from weaver.utils.data.config import DataConfig
-from weaver.utils.data.preprocess import AutoStandardizer, WeightMaker
+from weaver.utils.data.preprocess import AutoStandardizer
 
-from phaze_ee.data.sources import open_source
+from phaze_ee.data.bad_values import BadValues, without_nan
 from phaze_ee.data.stamps import unchanged
-from phaze_ee.data.table import Span, check_finite, selected_table
+from phaze_ee.data.table import check_finite, training_tables
 from phaze_ee.data.weaver_yaml import check_options, read_options, texts_in
+from phaze_ee.data.weights import reweighting
+from phaze_ee.data.weights_section import plain_weights
+from phaze_ee.data.yaml_forms import is_class_number, usual_form
 from phaze_ee.errors import DataError, UsageError
+from phaze_ee.input_groups import input_collections
 
 logger = logging.getLogger(__name__)
 
 DEFAULT_BACKGROUND = "label_QCD"
-KINDS = ("points", "features", "vectors", "mask")
 
 
 @final
@@ -33,15 +34,22 @@ class DataSchema:
     Attributes:
         options: the configuration as plain values, with standardisation and reweighting where they are known.
         weaver: weaver's own object for it.
-        class_names: the label of each class, in the order of the network's outputs.
-        groups: the input group (a name of the YAML) of each kind: points, features, vectors, mask.
-        length: P, the particles that a jet is padded or cut to.
-        feature_count: C, the channels of the features group.
+        class_names: the name of each class, in the order of the network's outputs: its label, or that of labels.names.
+        labels: the label of each class: an expression that is 1 for its jets, and 0 for others.
+        collections: the collections of a jet: particles, and others such as secondary vertices.
+        groups: the input group (a name of the YAML) of each kind of the first collection.
+        length: P, the particles of the first collection that a jet is padded or cut to.
+        feature_count: C, the features of a particle of the first collection.
         trusted: expressions of the user's own that may be any Python, see ``trust_expressions``.
+        bad_values: what becomes of inputs that are NaN or infinite, see ``bad_values`` of the configuration.
     """
 
     def __init__(
-        self, options: Mapping[str, Any], origin: str = "data config", trusted: Collection[str] = frozenset()
+        self,
+        options: Mapping[str, Any],
+        origin: str = "data config",
+        trusted: Collection[str] = frozenset(),
+        bad_values: BadValues = "refuse",
     ) -> None:
         """Check a configuration.
 
@@ -49,37 +57,60 @@ class DataSchema:
             options: the content of a weaver YAML.
             origin: where it comes from, for errors.
             trusted: expressions that may be any Python.
+            bad_values: what becomes of inputs that are NaN or infinite.
 
         Raises:
             DataError: something in it is wrong.
         """
+        options = usual_form(options)
+        if options.get("weights") is not None:
+            options = {**options, "weights": plain_weights(options["weights"])}
         check_options(options, origin, trusted)
-        self.trusted = frozenset(trusted)
+        self.trusted, self.bad_values = frozenset(trusted), bad_values
         # weaver changes the mapping that it gets, and nested ones.
         self.options: dict[str, Any] = copy.deepcopy(dict(options))
         self.weaver = _weaver_config(self.options, origin)
-        self.class_names: tuple[str, ...] = tuple(self.weaver.label_value)
-        self.groups = _input_groups(self.weaver, origin)
-        self.length: int = self.weaver.input_shapes[self.groups["features"]][2]
-        self.feature_count: int = self.weaver.input_shapes[self.groups["features"]][1]
+        self.labels: tuple[str, ...] = tuple(self.weaver.label_value)
+        self.class_names: tuple[str, ...] = tuple(self.options["labels"].get("names") or self.labels)
+        self.collections = input_collections(self.weaver, origin)
+        self.groups = self.collections[0].groups
+        self.length = self.collections[0].length
+        self.feature_count = self.collections[0].feature_count
 
     @classmethod
-    def load(cls, path: Path, *, trusted: bool = False) -> Self:
+    def load(
+        cls,
+        path: Path,
+        *,
+        trusted: bool = False,
+        bad_values: BadValues = "refuse",
+        class_count: Callable[[], int | None] = lambda: None,
+    ) -> Self:
         """Read a weaver data YAML.
 
         Args:
             path: the file.
             trusted: whether its expressions may be any Python: it is the user's own and they say so.
+            bad_values: what becomes of inputs that are NaN or infinite.
+            class_count: gives the number of classes K; called if the label is the number of the class.
 
         Raises:
             DataError: the file cannot be read, or something in it is wrong.
         """
         options = read_options(path)
-        return cls(options, str(path), texts_in(options) if trusted else ())
+        if is_class_number(options.get("labels")):
+            options = usual_form(options, class_count(), str(path))
+        if options.get("bucketing") is not None:
+            logger.warning("%s: bucketing has no effect: jets are read without padding", path)
+        return cls(options, str(path), texts_in(options) if trusted else (), bad_values)
 
     @classmethod
     def from_options(
-        cls, options: Mapping[str, Any], origin: str = "data config", trusted: Collection[str] = frozenset()
+        cls,
+        options: Mapping[str, Any],
+        origin: str = "data config",
+        trusted: Collection[str] = frozenset(),
+        bad_values: BadValues = "refuse",
     ) -> Self:
         """Rebuild a schema from the ``options`` of one, for example those of a checkpoint.
 
@@ -87,15 +118,16 @@ class DataSchema:
             options: of a schema.
             origin: the file that they come from, for errors.
             trusted: expressions that may be any Python, because the user's own data configuration has them too.
+            bad_values: what becomes of inputs that are NaN or infinite.
 
         Raises:
             DataError: something in them is wrong.
         """
-        return cls(options, origin, trusted)
+        return cls(options, origin, trusted, bad_values)
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Worker processes need the schema, and a DataConfig cannot be unpickled: its __getattr__ recurses.
-        return type(self), (self.options, "data config", self.trusted)
+        return type(self), (self.options, "data config", self.trusted, self.bad_values)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, DataSchema) and self.options == other.options
@@ -117,11 +149,15 @@ class DataSchema:
     @property
     def bytes_per_jet(self) -> int:
         """Bytes of one jet's padded inputs."""
-        channels: int = sum(self.weaver.input_shapes[name][1] for name in self.groups.values())
-        return 4 * channels * self.length
+        return 4 * sum(own.channel_count * own.length for own in self.collections)
 
-    def resolve(self, train_files: Sequence[Path]) -> "DataSchema":
+    def resolve(self, train_files: Sequence[Path], selection: str | None = None) -> "DataSchema":
         """Return the schema with automatic standardisation and reweighting computed from the training files.
+
+        Args:
+            train_files: the training files.
+            selection: that of the training jets, for the reweighting; None: ``selection``. As in weaver, the
+                standardisation is that of all jets that pass ``selection``.
 
         Raises:
             DataError: a file cannot be used, or changes meanwhile.
@@ -129,8 +165,8 @@ class DataSchema:
         if not (self.needs_standardisation or self.needs_reweighting):
             return self
         with unchanged(train_files):
-            resolved = resolved_options(self.options, self.weaver, train_files)
-        return type(self)(resolved, trusted=self.trusted)
+            resolved = resolved_sections(self, train_files, selection)
+        return self.with_options(resolved)
 
     def with_observers(self, names: Sequence[str]) -> "DataSchema":
         """Return the schema with other observers.
@@ -138,8 +174,15 @@ class DataSchema:
         Raises:
             DataError: weaver refuses them.
         """
-        options = {**self.options, "observers": list(names) or None, "monitor_variables": None}
-        return type(self)(options, trusted=self.trusted)
+        return self.with_options({"observers": list(names) or None, "monitor_variables": None})
+
+    def with_options(self, sections: Mapping[str, Any], trusted: Collection[str] = ()) -> "DataSchema":
+        """Return the schema with other sections, some of whose expressions may be any Python.
+
+        Raises:
+            DataError: something in them is wrong.
+        """
+        return type(self)({**self.options, **sections}, "data config", self.trusted | set(trusted), self.bad_values)
 
     def config_for(self, *, training: bool, labelled: bool) -> DataConfig:
         """Return a weaver configuration that reads only the columns that the purpose needs."""
@@ -158,37 +201,6 @@ def _weaver_config(options: Mapping[str, Any], origin: str) -> DataConfig:
         return DataConfig(print_info=False, **copy.deepcopy(dict(options)))
     except (RuntimeError, TypeError, ValueError, LookupError, AttributeError, SyntaxError) as error:
         raise DataError(f"{origin}: weaver refuses it: {' '.join(str(error).split())}") from error
-
-
-def _input_groups(config: DataConfig, origin: str) -> dict[str, str]:
-    """Return the input group of each kind, found by its suffix."""
-    by_kind: dict[str, list[str]] = {kind: [] for kind in KINDS}
-    for name in config.input_names:
-        by_kind.setdefault(name.rsplit("_", 1)[-1], []).append(name)
-    unknown = [name for kind, names in by_kind.items() if kind not in KINDS for name in names]
-    repeated = [name for kind in KINDS for name in by_kind[kind][1:]]
-    if unknown or repeated:
-        raise DataError(
-            f"{origin}: input groups {', '.join(unknown + repeated)} cannot be used: a network gets one group each of "
-            "*_points, *_features, *_vectors and *_mask; remove the others"
-        )
-    for kind in ("points", "features"):
-        if not by_kind[kind]:
-            raise DataError(f"{origin}: there is no input group *_{kind}; add one, for example pf_{kind}")
-    groups = {kind: names[0] for kind, names in by_kind.items() if names}
-    _check_shapes(config, groups, origin)
-    return groups
-
-
-def _check_shapes(config: DataConfig, groups: Mapping[str, str], origin: str) -> None:
-    channels = {kind: config.input_shapes[name][1] for kind, name in groups.items()}
-    lengths = {name: config.input_shapes[name][2] for name in groups.values()}
-    for kind, expected in (("vectors", 4), ("mask", 1)):
-        if channels.get(kind, expected) != expected:
-            raise DataError(f"{origin}: {groups[kind]} has {channels[kind]} variables, it needs {expected}")
-    if len(set(lengths.values())) > 1:
-        listed = ", ".join(f"{name} {length}" for name, length in lengths.items())
-        raise DataError(f"{origin}: the input groups differ in length ({listed}); give all the same")
 
 
 def choose_background(class_names: Sequence[str], wanted: str | None) -> str | None:
@@ -236,8 +248,8 @@ def schema_with_inputs_of(
                 f"{origin}: {name} has {wrong} {parameters[wrong]}, the model was trained with {own[name][wrong]}; "
                 "copy the inputs of the model's data config"
             )
-    inputs = {key: model.options[key] for key in ("inputs", "preprocess")}
-    return DataSchema({**other.options, **inputs}, origin, own_texts)
+    inputs = {key: model.options.get(key) for key in ("inputs", "preprocess")}
+    return DataSchema({**other.options, **inputs}, origin, own_texts, model.bad_values)
 
 
 def _difference(model: DataSchema, other: DataSchema) -> str:
@@ -257,14 +269,14 @@ def _without(names: list[str], others: list[str]) -> str:
     return ", ".join(name for name in names if name not in others)
 
 
-def standardisation(config: DataConfig, files: Sequence[Path]) -> dict[str, Any]:
+def standardisation(config: DataConfig, files: Sequence[Path], bad_values: BadValues = "refuse") -> dict[str, Any]:
     """Return weaver's preprocessing parameters with the ``auto`` centres and scales computed.
 
     As in weaver, the centre is the median and 1/scale the larger distance from it to the 16 % and 84 % quantiles, both
-    from the first ``data_fraction`` of each file.
+    from the first ``data_fraction`` of each file. A NaN that may pass counts as 0.
 
     Raises:
-        DataError: a file cannot be used, or a value is NaN or infinite.
+        DataError: a file cannot be used, or a value is NaN or infinite and may not pass.
     """
     standardizer = AutoStandardizer([], config)
     parameters = standardizer._data_config.preprocess_params
@@ -273,67 +285,29 @@ def standardisation(config: DataConfig, files: Sequence[Path]) -> dict[str, Any]
         if name.endswith("_mask"):
             parameters[name]["center"] = None
     names = {name for name in automatic if parameters[name]["center"] == "auto"}
-    table = _rows_of(config, files, names, standardizer.load_range[1])
-    resolved: dict[str, Any] = standardizer.make_preprocess_params(table)
+    tables = []
+    for path, table in training_tables(config, files, names, standardizer.load_range[1]):
+        for name in names:
+            if bad_values == "zero":
+                table[name] = without_nan(table, name, path)
+            else:
+                check_finite(table, name, path)
+        tables.append(table)
+    resolved: dict[str, Any] = standardizer.make_preprocess_params(ak.concatenate(tables))
     return resolved
 
 
-def reweighting(config: DataConfig, files: Sequence[Path]) -> dict[str, list[list[float]]]:
-    """Return weaver's histogram of sampling weights for each reweighting class.
-
-    Jets outside all bins or classes are left out first: their weight is 0 anyway.
-
-    Raises:
-        DataError: a file cannot be used, or a class has no jet in the bins.
-    """
-    names = {*config.reweight_branches, *config.reweight_classes}
-    names |= {config.basewgt_name} if config.reweight_basewgt else set()
-    table = _rows_of(config, files, names)
-    used = table[_in_one_bin_and_class(table, config)]
-    if len(used) < len(table):
-        logger.warning("%d of %d jets are outside the reweighting bins or classes", len(table) - len(used), len(table))
-    for label in config.reweight_classes:
-        if not ak.any(used[label] == 1):
-            raise DataError(f"no training jet of class {label} lies in the bins of weights.reweight_vars; correct them")
-    with np.errstate(all="ignore"):  # empty bins
-        histograms: Mapping[str, Any] = WeightMaker([], config).make_weights(used)
-    return {label: histogram.tolist() for label, histogram in histograms.items()}
-
-
-def resolved_options(options: Mapping[str, Any], config: DataConfig, files: Sequence[Path]) -> dict[str, Any]:
-    """Return the options with the standardisation and reweighting that they leave to the training files.
+def resolved_sections(schema: DataSchema, files: Sequence[Path], selection: str | None = None) -> dict[str, Any]:
+    """Return the sections of a schema that it leaves to the training files: see :meth:`DataSchema.resolve`.
 
     Raises:
         DataError: a file cannot be used.
     """
-    resolved = copy.deepcopy(dict(options))
-    if any(own["center"] == "auto" for own in config.preprocess_params.values()):
-        resolved["preprocess"]["params"] = standardisation(config, files)
-    weights = resolved.get("weights")
-    if weights and not weights["use_precomputed_weights"] and not weights.get("reweight_hists"):
-        weights["reweight_hists"] = reweighting(config, files)
+    resolved: dict[str, Any] = {}
+    if schema.needs_standardisation:
+        params = standardisation(schema.weaver, files, schema.bad_values)
+        resolved["preprocess"] = {**(schema.options.get("preprocess") or {}), "params": params}
+    if schema.needs_reweighting:
+        config = schema.weaver if selection is None else schema.with_options({"selection": selection}).weaver
+        resolved["weights"] = {**schema.options["weights"], "reweight_hists": reweighting(config, files)}
     return resolved
-
-
-def _rows_of(config: DataConfig, files: Iterable[Path], names: Collection[str], fraction: float = 1) -> ak.Array:
-    """Return some variables of the first ``fraction`` of the rows of each file."""
-    tables = []
-    for path in files:
-        with open_source(path, config.treename) as source:
-            rows = source.row_count
-        if rows:
-            span = Span(path, 0, max(1, math.trunc(fraction * rows)))
-            tables.append(selected_table(config, span, names, config.selection, training=True))
-            for name in names:
-                check_finite(tables[-1], name, path)
-    if not sum(map(len, tables)):
-        raise DataError(f"no training jet passes the selection {config.selection!r}; loosen it")
-    return ak.concatenate(tables)
-
-
-def _in_one_bin_and_class(table: ak.Array, config: DataConfig) -> ak.Array:
-    inside = sum(table[label] == 1 for label in config.reweight_classes) == 1
-    if config.reweight_discard_under_overflow:
-        for name, edges in zip(config.reweight_branches, config.reweight_bins, strict=True):
-            inside = inside & (table[name] >= min(edges)) & (table[name] <= max(edges))
-    return inside

@@ -4,10 +4,10 @@ import lzma
 import struct
 import zlib
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, chain
 from pathlib import Path
 from typing import Any, Self
 
@@ -17,7 +17,11 @@ import numpy as np
 import pyarrow
 import uproot
 
-from phaze_ee.data.stamps import missing
+from phaze_ee.data.hdf5_content import other_content
+from phaze_ee.data.hdf5_heaps import check_heaps
+from phaze_ee.data.remote import SCHEME, RemoteFile
+from phaze_ee.data.root_files import RNTUPLE, Unpacked, checked, chosen_tree, cluster_offsets
+from phaze_ee.data.stamps import known_stamp, missing
 from phaze_ee.errors import DataError, is_out_of_memory
 
 # What the libraries raise on missing, truncated or damaged files: errors of their own that derive from Exception alone,
@@ -59,15 +63,21 @@ class Source(ABC):
     Attributes:
         row_count: the number of rows.
         columns: the names of the columns.
+        others: what the file holds besides columns, in words.
     """
 
     row_count: int
     columns: frozenset[str]
+    others: str = ""
 
     @property
     def offsets(self) -> Sequence[int]:
         """The first rows of the file's compressed blocks, and the number of rows; a block is unpacked as a whole."""
         return (0, self.row_count)
+
+    def has_gaps(self, column: str) -> bool:
+        """Return whether the file says that rows of a column have no value."""
+        return False
 
     @abstractmethod
     def read(self, columns: Sequence[str], start: int, stop: int) -> ak.Array:
@@ -75,22 +85,32 @@ class Source(ABC):
 
 
 class RootSource(Source):
-    """A TTree; ``treename`` may be None if the file has one tree."""
+    """A TTree or an RNTuple; ``treename`` may be None if the file has one of them."""
 
     def __init__(self, path: Path, treename: str | None, stack: ExitStack) -> None:
         file = stack.enter_context(uproot.open(path))
-        trees = sorted({key.split(";")[0] for key, kind in file.classnames().items() if kind == "TTree"})
-        self._tree = file[_chosen_tree(path, trees, treename)]
-        self.row_count = int(self._tree.num_entries)
-        self.columns = frozenset(self._tree.keys(full_paths=False))
+        tree = file[chosen_tree(path, file.classnames(), treename)]
+        self._is_ntuple = tree.classname == RNTUPLE
+        self._tree = checked(tree) if self._is_ntuple else tree
+        self._unpacked = Unpacked.of(path) if self._is_ntuple else None
+        self.row_count = int(tree.num_entries)
+        self.columns = frozenset(tree.keys(recursive=not self._is_ntuple, full_paths=False))
 
     @property
     def offsets(self) -> Sequence[int]:
+        if self._is_ntuple:
+            return cluster_offsets(self._tree)
         return [int(offset) for offset in self._tree.common_entry_offsets()]
 
     def read(self, columns: Sequence[str], start: int, stop: int) -> ak.Array:
         wanted = frozenset(columns)
-        return self._tree.arrays(filter_name=wanted.__contains__, entry_start=start, entry_stop=stop, library="ak")
+        return self._tree.arrays(
+            filter_name=wanted.__contains__,
+            entry_start=start,
+            entry_stop=stop,
+            array_cache=self._unpacked,
+            library="ak",
+        )
 
 
 class ParquetSource(Source):
@@ -99,7 +119,7 @@ class ParquetSource(Source):
     def __init__(self, path: Path, treename: str | None, stack: ExitStack) -> None:
         import pyarrow.parquet
 
-        self._file = stack.enter_context(pyarrow.parquet.ParquetFile(path))
+        self._path, self._file = path, stack.enter_context(pyarrow.parquet.ParquetFile(path))
         self.row_count = self._file.metadata.num_rows
         self.columns = frozenset(self._file.schema_arrow.names)
 
@@ -108,6 +128,12 @@ class ParquetSource(Source):
         metadata = self._file.metadata
         sizes = (metadata.row_group(index).num_rows for index in range(metadata.num_row_groups))
         return list(accumulate(sizes, initial=0))
+
+    def has_gaps(self, column: str) -> bool:
+        metadata = self._file.metadata
+        chunks = [metadata.row_group(index).to_dict()["columns"] for index in range(metadata.num_row_groups)]
+        own = [chunk["statistics"] for chunk in chain(*chunks) if chunk["path_in_schema"] == column]
+        return any(statistics["null_count"] for statistics in own if statistics is not None)
 
     def read(self, columns: Sequence[str], start: int, stop: int) -> ak.Array:
         groups, skipped, seen = [], 0, 0
@@ -120,7 +146,7 @@ class ParquetSource(Source):
             seen += rows
         table = self._file.read_row_groups(groups, columns=list(columns)).slice(start - skipped, stop - start)
         # weaver's padding reads an array's content from its first element, so the array must not be a slice.
-        return ak.to_packed(ak.from_arrow(_without_nulls(table)))
+        return ak.to_packed(ak.from_arrow(_without_nulls(table, self._path)))
 
 
 class Hdf5Source(Source):
@@ -136,12 +162,20 @@ class Hdf5Source(Source):
         file = stack.enter_context(h5py.File(path, "r", rdcc_nbytes=_HDF5_CHUNK_CACHE))
         own = [name for name in file if isinstance(file.get(name, getlink=True), h5py.HardLink)]
         nodes = {name: file[name] for name in own}
-        self._path = path
+        self._path, self._file = path, file
         self._columns = {name: _Hdf5Column.of(node) for name, node in nodes.items() if isinstance(node, h5py.Dataset)}
         self.columns = frozenset(self._columns)
         counts = {name: len(column.dataset) for name, column in self._columns.items() if column.problem is None}
-        if len(set(counts.values())) != 1:
-            raise DataError(f"{path}: its columns are not equally long ({counts or 'there are none with numbers'})")
+        self.others = other_content(file)
+        if not counts:
+            found = f", but {self.others}" if self.others else ""
+            raise DataError(
+                f"{path} has no columns (there are none with numbers at its root{found}); write each column as an "
+                "array at the root"
+            )
+        one_of_each = {name: length for length, name in {length: name for name, length in counts.items()}.items()}
+        if len(one_of_each) > 1:
+            raise DataError(f"{path}: its columns are not equally long ({one_of_each}); correct the file")
         self.row_count = next(iter(counts.values()))
 
     def read(self, columns: Sequence[str], start: int, stop: int) -> ak.Array:
@@ -149,6 +183,9 @@ class Hdf5Source(Source):
             problem = self._columns[name].problem or _missing_filter(self._columns[name].dataset)
             if problem is not None:
                 raise DataError(f"{self._path}: column {name} {problem}")
+        if any(self._columns[name].is_list for name in columns):
+            _, length_bytes = self._file.id.get_create_plist().get_sizes()
+            check_heaps(self._path, known_stamp(self._path), length_bytes)
         return ak.Array({name: self._columns[name].rows(start, stop) for name in columns})
 
 
@@ -213,6 +250,8 @@ def open_source(path: Path, treename: str | None = None) -> Iterator[Source]:
     kind = SOURCES.get(path.suffix.lower())
     if kind is None:
         raise DataError(f"{path} is not a data file: its name must end in {', '.join(SOURCES)}")
+    if isinstance(path, RemoteFile) and kind is not RootSource:
+        raise DataError(f"{path}: only ROOT files are read from {SCHEME}; copy it")
     if not path.is_file():
         raise missing(path)
     try:
@@ -225,15 +264,19 @@ def open_source(path: Path, treename: str | None = None) -> Iterator[Source]:
         raise DataError(f"cannot read {path}: {reason}; is it complete? copy or download it again") from error
 
 
-def _without_nulls(table: pyarrow.Table) -> pyarrow.Table:
-    """Return the table in types without nulls, which weaver's fast padding needs."""
+def _without_nulls(table: pyarrow.Table, path: Path) -> pyarrow.Table:
+    """Return the table in types without nulls, which weaver's fast padding needs.
+
+    Raises:
+        DataError: a column has missing values.
+    """
     import pyarrow.compute
 
     fields = []
     for field, column in zip(table.schema, table.columns, strict=True):
         is_list = hasattr(field.type, "value_type")
         if column.null_count or (is_list and pyarrow.compute.list_flatten(column).null_count):
-            raise ValueError(f"column {field.name} has nulls")
+            raise DataError(f"{path}: column {field.name} has missing values (nulls); write numbers in their place")
         kind = (
             pyarrow.large_list(pyarrow.field("item", field.type.value_type, nullable=False)) if is_list else field.type
         )
@@ -254,12 +297,3 @@ def _missing_filter(dataset: Any) -> str | None:
             label = name.decode(errors="replace") or "unknown"
             return f"is compressed with {label} (HDF5 filter {code}), which cannot be read; write it with zlib or Blosc"
     return None
-
-
-def _chosen_tree(path: Path, trees: Collection[str], treename: str | None) -> str:
-    found = ", ".join(trees) or "none"
-    if treename is None and len(trees) != 1:
-        raise DataError(f"{path} must hold one tree, it holds: {found}; name the tree by treename in the data config")
-    if treename is not None and treename not in trees:
-        raise DataError(f"{path} has no tree {treename!r} (trees: {found}); correct treename in the data config")
-    return next(iter(trees)) if treename is None else treename

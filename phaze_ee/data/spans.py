@@ -6,6 +6,7 @@ is an error and not a mixture of two.
 
 import logging
 import multiprocessing
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from typing import Any, Protocol, TypeVar
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from phaze_ee.data.bad_values import said
 from phaze_ee.data.rows import SpanJets
 from phaze_ee.data.sources import open_source
 from phaze_ee.data.stamps import Stamp, changed, stamp, stamps
@@ -142,6 +144,7 @@ class SpanReader:
 
     def __init__(self, reader: Reader, spans: Sequence[Span], num_workers: int) -> None:
         self._dataset, self._order = _ReadSpans(reader, spans, stamps(span.path for span in spans)), _Order()
+        self._bad: Counter[str] | None = Counter()  # None: they have been said
         rows = sum(span.stop - span.start for span in spans)
         workers = min(num_workers, len(spans), core_count()) if rows >= WORKER_ROWS else 0
         self._loader: Iterable[SpanJets | PhazeError] | None = self._start_workers(workers) if workers else None
@@ -166,10 +169,21 @@ class SpanReader:
         """
         self._order.indices = indices
         source = map(self._dataset.__getitem__, indices) if self._loader is None else _alive(self._loader)
-        for found in source:
-            if isinstance(found, PhazeError):
-                raise found
-            yield found
+        try:
+            for found in source:
+                if isinstance(found, PhazeError):
+                    raise found
+                if self._bad is not None:
+                    self._bad.update(found.bad)
+                yield found
+        finally:
+            self._say_what_was_bad()
+
+    def _say_what_was_bad(self) -> None:
+        """Log the counts of the first pass that met bad values."""
+        if self._bad:
+            logger.warning("%s", said([self._bad]))
+            self._bad = None
 
 
 def worker_context() -> ForkServerContext:

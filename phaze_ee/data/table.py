@@ -1,8 +1,10 @@
 """Tables of columns from files, and weaver's expressions on them, with errors that name file and row."""
 
 import ctypes
+import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -11,6 +13,7 @@ from typing import Any
 
 import awkward as ak
 import numpy as np
+import numpy.typing as npt
 from weaver.utils.data.config import DataConfig
 from weaver.utils.data.eval_utils import _eval_expr, _get_data_var_names
 from weaver.utils.data.preprocess import _build_new_variables
@@ -19,6 +22,8 @@ from phaze_ee.data.sources import open_source
 from phaze_ee.errors import USER_CODE_ERRORS, DataError
 
 ROW = "phaze_ee_row"
+PLACE = "phaze_ee_place"  # row number + a number from the file's name, so that the first rows of files differ
+_MOST_FIRST = 1 << 20
 TRAINING_FLAG = "aux_training_"  # weaver's name of a column that is true in training only; expressions may use it
 # With trust_expressions they may be any Python. awkward's kernels raise ArgumentError for a float in place of an int.
 EXPRESSION_ERRORS = (*USER_CODE_ERRORS, StopIteration, ctypes.ArgumentError)
@@ -49,21 +54,55 @@ def columns_for(config: DataConfig, names: Iterable[str]) -> tuple[set[str], dic
 
 
 def selected_table(
-    config: DataConfig, span: Span, names: Iterable[str], selection: str | None, *, training: bool
+    config: DataConfig,
+    span: Span,
+    names: Iterable[str],
+    selection: str | None,
+    *,
+    training: bool,
+    columns: Iterable[str] = (),
 ) -> ak.Array:
     """Return the rows of a span that pass a selection, with the columns and new variables ``names``.
+
+    Args:
+        config: weaver's data configuration.
+        span: the rows.
+        names: columns of the file, and new variables, which are computed.
+        selection: the expression that rows must pass; None: all pass.
+        training: the value of weaver's column ``aux_training_``.
+        columns: more columns of the file.
 
     Raises:
         DataError: the file cannot be read or lacks a branch, or an expression fails.
     """
-    names = set(names)
-    columns, formulas = columns_for(config, names)
+    own_columns, formulas = columns_for(config, names)
     cut_columns, cut_formulas = columns_for(config, _get_data_var_names(selection) if selection else ())
-    table = read_table(config, span, columns | cut_columns)
+    table = read_table(config, span, {*own_columns, *cut_columns, *columns})
     table[TRAINING_FLAG] = training
     with np.errstate(all="ignore"):  # check_finite refuses values that are not finite, and names their row
         table = add_variables(table, cut_formulas, span.path)
         return add_variables(select(table, selection, span.path), formulas, span.path)
+
+
+def training_tables(
+    config: DataConfig, files: Iterable[Path], names: Iterable[str], fraction: float = 1
+) -> Iterator[tuple[Path, ak.Array]]:
+    """Yield the training jets of the first ``fraction`` of the rows of each file, with some variables.
+
+    Raises:
+        DataError: a file cannot be used, or no jet passes the selection (at the end).
+    """
+    names, found = set(names), 0
+    for path in files:
+        with open_source(path, config.treename) as source:
+            rows = source.row_count
+        if rows:
+            span = Span(path, 0, max(1, math.trunc(fraction * rows)))
+            table = selected_table(config, span, names, config.selection, training=True)
+            found += len(table)
+            yield path, table
+    if not found:
+        raise DataError(f"no training jet passes the selection {config.selection!r}; loosen it")
 
 
 def read_table(config: DataConfig, span: Span, columns: Iterable[str]) -> ak.Array:
@@ -77,15 +116,36 @@ def read_table(config: DataConfig, span: Span, columns: Iterable[str]) -> ak.Arr
         missing = [name for name in in_file.values() if name not in source.columns]
         if missing:
             named = ", ".join(f"{name}{_nearest(name, source.columns)}" for name in missing)
-            raise DataError(f"{span.path} has no branch {named}; correct the data config or the file list")
+            purpose = _purpose(config, next(name for name, stored in in_file.items() if stored == missing[0]))
+            others = f"; it holds {source.others}" if source.others else ""
+            raise DataError(
+                f"{span.path} has no branch {named}{purpose}{others}; correct the data config or the file list"
+            )
         records = source.read(list(in_file.values()), span.start, span.stop)
     row_N = np.arange(span.start, span.stop)
     if in_file and len(records) != len(row_N):
         raise DataError(f"{span.path} changed while it was in use; start again with files that stay as they are")
     table = ak.zip({ROW: row_N, **{name: records[stored] for name, stored in in_file.items()}}, depth_limit=1)
+    if PLACE in columns:
+        table[PLACE] = row_N + zlib.crc32(span.path.name.encode()) % _MOST_FIRST
     for name, value_of_pattern in (config.file_magic or {}).items():
         table[name] = next((v for pattern, v in value_of_pattern.items() if re.search(pattern, str(span.path))), 0)
     return table
+
+
+def _purpose(config: DataConfig, column: str) -> str:
+    """Return what needs a column, unless it is an input."""
+    labels = config.label_value if isinstance(config.label_value, list) else []
+    users = {
+        "": config.preprocess_params,
+        "which the labels need": [name for label in labels for name in _get_data_var_names(label)],
+        "which the selection needs": _get_data_var_names(config.selection or "0"),
+        "which test_time_selection needs": _get_data_var_names(config.test_time_selection or "0"),
+        "which the observers need": config.observer_names,
+        "which the monitor_variables need": config.monitor_variables,
+    }
+    found = next((text for text, names in users.items() if column in columns_for(config, names)[0]), "")
+    return f", {found}" if found else ""
 
 
 def _nearest(name: str, columns: Iterable[str]) -> str:
@@ -122,7 +182,9 @@ def add_variables(table: ak.Array, formulas: Mapping[str, str], path: Path) -> a
         try:
             table = _build_new_variables(table, {name: formula})
         except EXPRESSION_ERRORS as error:
-            raise _expression_error(name, formula, path, _reason(error)) from error
+            later = [used for used in _get_data_var_names(formula) if used in formulas and used not in table.fields]
+            reason = f"new_variables define {later[0]} further down; move it up" if later else _reason(error)
+            raise _expression_error(name, formula, path, reason) from error
     return table
 
 
@@ -147,11 +209,16 @@ def check_lengths(table: ak.Array, names: Sequence[str], path: Path) -> None:
         DataError: naming variable and file, and the first row where the lengths differ.
     """
     for name in names:
-        if table[name].ndim != 2:
-            kind = "one number per jet" if table[name].ndim == 1 else "more than one number per particle"
+        numbers_of(table, name, path)
+        if table[name].ndim == 1:
             raise DataError(
-                f"{path}: {name} is {kind}, and an input of the network is one number per particle; correct the data "
-                "config (ak.ones_like of a variable of the particles, times a number of the jet, repeats it)"
+                f"{path}: {name} is one number per jet, and an input of the network is one number per particle; "
+                f"correct the data config ({name} * ak.ones_like of a variable of the particles repeats it)"
+            )
+        if table[name].ndim > 2:
+            raise DataError(
+                f"{path}: {name} is more than one number per particle, {table[name].type.content}, and an input of the "
+                "network is one; correct the data config"
             )
     counts_VN = np.stack([ak.to_numpy(ak.fill_none(ak.num(table[name]), -1)) for name in names])
     differs_N = (counts_VN != counts_VN[0]).any(axis=0)
@@ -181,29 +248,46 @@ def check_complete(table: ak.Array, names: Iterable[str], path: Path) -> None:
             )
 
 
-def check_one_per_jet(table: ak.Array, name: str, path: Path) -> None:
-    """Refuse a variable that is not one finite number per jet.
+def check_one_per_jet(table: ak.Array, name: str, path: Path, shown: str | None = None) -> None:
+    """Refuse a variable that is not one finite number per jet; ``shown`` is its name in the message.
 
     Raises:
         DataError: naming variable and file, and the row of a number that is not finite.
     """
     if table[name].ndim != 1:
-        raise DataError(f"{path}: {name} is not one number per jet; correct the data config")
-    check_finite(table, name, path)
+        raise DataError(f"{path}: {shown or name} is not one number per jet; correct the data config")
+    check_finite(table, name, path, shown=shown)
 
 
-def check_finite(table: ak.Array, name: str, path: Path, length: int | None = None) -> None:
+def numbers_of(table: ak.Array, name: str, path: Path, shown: str | None = None) -> npt.NDArray[np.generic]:
+    """Return all numbers of a variable, jet after jet; ``shown`` is its name in the message.
+
+    Raises:
+        DataError: it does not hold real numbers.
+    """
+    column = table[name]
+    values: npt.NDArray[np.generic] = np.array("") if column.fields else ak.to_numpy(ak.flatten(column, axis=None))
+    if values.dtype.kind not in "biuf":
+        raise DataError(
+            f"{path}: {shown or name} does not hold real numbers but {column.type.content}; correct the file or the "
+            "data config"
+        )
+    return values
+
+
+def check_finite(
+    table: ak.Array, name: str, path: Path, length: int | None = None, *, shown: str | None = None
+) -> None:
     """Refuse NaN, infinity and other things than numbers in the first ``length`` particles; None: in all.
+
+    ``shown`` is the name of the variable in the message.
 
     Raises:
         DataError: with variable, file and row.
     """
-    column = table[name]
-    values = np.array("") if column.fields else ak.to_numpy(ak.flatten(column, axis=None))
-    if values.dtype.kind not in "biuf":
-        raise DataError(f"{path}: {name} does not hold real numbers; correct the file or the data config")
-    if np.isfinite(values).all():
+    if np.isfinite(numbers_of(table, name, path, shown)).all():
         return
+    column = table[name]
     seen = column if column.ndim == 1 else column[:, :length]
     bad = ~np.isfinite(seen)
     bad_N = ak.to_numpy(bad if bad.ndim == 1 else ak.any(bad, axis=1))
@@ -211,27 +295,32 @@ def check_finite(table: ak.Array, name: str, path: Path, length: int | None = No
         first = int(np.argmax(bad_N))
         kind = "NaN" if np.isnan(ak.to_numpy(ak.flatten(seen[first : first + 1], axis=None))).any() else "infinite"
         raise DataError(
-            f"{path} row {table[ROW][first]}: {name} is {kind}; correct the file or the expression, or cut such jets "
-            "away by selection"
+            f"{path} row {table[ROW][first]}: {shown or name} is {kind}; correct the file or the expression, or cut "
+            "such jets away by selection"
         )
 
 
-def holds_any(config: DataConfig, path: Path, names: Iterable[str]) -> bool:
-    """Return whether a file gives any of ``names``: one of the columns that they are made from, or by its file name.
+def holds_all(config: DataConfig, path: Path, names: Iterable[str]) -> bool:
+    """Return whether a file gives all of ``names``: the columns that they are made from, or its name does.
+
+    The columns must have no gaps. Where they are made from the name of the file alone, it must have one of the patterns
+    of ``file_magic``.
 
     Raises:
         DataError: the file cannot be read.
     """
     columns, _ = columns_for(config, names)
-    patterns = [pattern for name in columns & (config.file_magic or {}).keys() for pattern in config.file_magic[name]]
+    wanted = set(_names_in_file(config, columns).values())
+    if not wanted:
+        magic: Mapping[str, Mapping[str, float]] = config.file_magic or {}
+        return any(re.search(pattern, str(path)) for name in columns & magic.keys() for pattern in magic[name])
     with open_source(path, config.treename) as source:
-        in_file = source.columns & set(_names_in_file(config, columns).values())
-    return bool(in_file) or any(re.search(pattern, str(path)) for pattern in patterns)
+        return wanted <= source.columns and not any(map(source.has_gaps, wanted))
 
 
 def _names_in_file(config: DataConfig, columns: Iterable[str]) -> dict[str, str]:
     """Return the columns that a file must hold, each with its name in the file."""
-    wanted = sorted(set(columns) - (config.file_magic or {}).keys() - {TRAINING_FLAG})
+    wanted = sorted(set(columns) - (config.file_magic or {}).keys() - {TRAINING_FLAG, PLACE})
     return {name: _replace_all(name, config.branch_magic or {}) for name in wanted}
 
 
@@ -242,7 +331,8 @@ def _replace_all(name: str, replacements: Mapping[str, str]) -> str:
 
 
 def _reason(error: Exception) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+    text = next(iter(str(error).strip().splitlines()), type(error).__name__)
+    return text.split(" (in compiled code: ")[0]  # an address in awkward's sources
 
 
 def _expression_error(name: str, formula: str, path: Path, reason: str) -> DataError:

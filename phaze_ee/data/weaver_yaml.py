@@ -12,11 +12,14 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, PositiveInt, Val
 from weaver.utils.data.eval_utils import _get_data_var_names
 
 from phaze_ee.data.expressions import check_expression, parse_expression
+from phaze_ee.data.weights_section import WeightsSection, weights_problem
+from phaze_ee.data.yaml_forms import ENTRIES, is_class_number
 from phaze_ee.errors import DataError
 
 # name, center, scale, min, max, pad_value: trailing ones may be left out
-Variable = Annotated[list[Any], Field(min_length=1, max_length=6)]
+Variable = Annotated[list[Any], Field(min_length=1, max_length=ENTRIES)]
 _MOST_BYTES, _MOST_VALUES = 20_000_000, 1_000_000  # far more than the histograms of a reweighting need
+_SHOWN = 40  # characters of a wrong value
 _DEFAULTS: dict[str, Any] = {"center": None, "scale": 1, "min": -5, "max": 5, "pad_value": 0}  # weaver's
 
 
@@ -54,19 +57,7 @@ class _InputGroup(_Section):
 class _Labels(_Section):
     type: Literal["simple"]
     value: list[str] = Field(min_length=2)
-
-
-class _Weights(_Section):
-    use_precomputed_weights: bool
-    weight_branches: list[str] = []
-    reweight_method: Literal["flat", "ref"] = "flat"
-    reweight_vars: dict[str, list[float]] = {}
-    reweight_classes: list[str] = []
-    class_weights: list[float] | None = None
-    reweight_threshold: float = 10
-    reweight_basewgt: str | None = None
-    reweight_discard_under_overflow: bool = True
-    reweight_hists: dict[str, list[list[float]]] | None = None
+    names: list[str] | None = None  # of the classes; otherwise the texts of ``value``
 
 
 class _WeaverYaml(_Section):
@@ -81,8 +72,8 @@ class _WeaverYaml(_Section):
     labels: _Labels
     observers: list[str] | None = None
     monitor_variables: list[str] | None = None
-    weights: _Weights | None = None
-    bucketing: None = None
+    weights: WeightsSection | None = None
+    bucketing: dict[str, Any] | None = None  # has no effect
 
 
 def read_options(path: Path) -> dict[str, Any]:
@@ -154,13 +145,22 @@ def check_options(options: Mapping[str, Any], origin: str, trusted: Collection[s
     parameters = (options.get("preprocess") or {}).get("params")
     for name, group in options["inputs"].items():
         _check_variables(f"{origin}: inputs.{name}", group["vars"], parameters)
-    if len(set(options["labels"]["value"])) < len(options["labels"]["value"]):
-        raise DataError(f"{origin}: labels name a class twice; name each class once")
+    _check_labels(options["labels"], origin)
     for name, expression in _expressions(options).items():
         check = parse_expression if expression in trusted else check_expression
         check(expression, f"{origin}: the expression of {name!r}")
     _check_acyclic(options, origin)
-    _check_weights(options.get("weights"), origin)
+    problem = weights_problem(options["weights"]) if options.get("weights") else None
+    if problem is not None:
+        raise DataError(f"{origin}: {problem}")
+
+
+def _check_labels(labels: Mapping[str, Any], origin: str) -> None:
+    values, names = labels["value"], labels.get("names")
+    if len(set(values)) < len(values) or len(set(names or ())) < len(names or ()):
+        raise DataError(f"{origin}: labels name a class twice; name each class once")
+    if names is not None and len(names) != len(values):
+        raise DataError(f"{origin}: labels.names has {len(names)} names for {len(values)} classes; name each class")
 
 
 def _check_variables(origin: str, variables: Sequence[str | list[Any]], parameters: Mapping[str, Any] | None) -> None:
@@ -173,23 +173,44 @@ def _check_variables(origin: str, variables: Sequence[str | list[Any]], paramete
             _Standardisation.model_validate({**_DEFAULTS, **dict(zip(_DEFAULTS, given, strict=False))})
         except ValidationError as error:
             problem = error.errors()[0]
-            raise DataError(f"{origin}: {problem['loc'][0]} of {name} cannot be used: {problem['msg']}") from error
+            what = f"{problem['loc'][0]} of {name} cannot be used"
+            raise DataError(f"{origin}: {what}: {problem['msg']}, not {_short(problem['input'])}") from error
 
 
 def _first_problem(error: ValidationError, options: Mapping[str, Any]) -> str:
     problem = error.errors()[0]
     where = ".".join(str(part) for part in problem["loc"])
     if problem["loc"] == ("labels", "type"):
-        return f"labels of type {options['labels'].get('type')!r} are not supported; list one-hot labels, type: simple"
-    if problem["loc"] == ("bucketing",):
-        return "bucketing is not supported; remove that section"
+        return _label_problem(options["labels"])
     if problem["type"] == "extra_forbidden":
         near = get_close_matches(str(problem["loc"][-1]), list(_WeaverYaml.model_fields), n=1)
         hint = f"; did you mean {near[0]!r}?" if near and len(problem["loc"]) == 1 else ""
         return f"unknown key {where!r}{hint}"
     if problem["type"] == "missing":
         return f"section or key {where!r} is missing"
-    return f"{where}: {problem['msg']}"
+    return f"{where}: {problem['msg']}, not {_short(problem['input'])}"
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
+
+
+def _label_problem(labels: Mapping[str, Any]) -> str:
+    kind, value = labels.get("type"), labels.get("value")
+    start = f"labels of type {kind!r} are not supported"
+    if is_class_number(labels):
+        return (
+            f"{start} without the number of classes: set c.num_classes if {next(iter(value or ()))} is the number of "
+            "the class, 0 to num_classes - 1, or list one-hot labels, type: simple"
+        )
+    if kind == "custom" and isinstance(value, Mapping):
+        found = ", ".join(map(str, value)) or "none"
+        return (
+            f"{start} with other than one value, the number of the class (found: {found}); list one-hot labels, type: "
+            "simple"
+        )
+    return f"{start}; list one-hot labels, type: simple"
 
 
 def _expressions(options: Mapping[str, Any]) -> dict[str, str]:
@@ -214,19 +235,3 @@ def _check_acyclic(options: Mapping[str, Any], origin: str) -> None:
     except CycleError as error:
         chain = " -> ".join(error.args[1])
         raise DataError(f"{origin}: new_variables are defined through themselves: {chain}; rename one") from error
-
-
-def _check_weights(weights: Mapping[str, Any] | None, origin: str) -> None:
-    if weights is None:
-        return
-    if weights["use_precomputed_weights"]:
-        if not weights.get("weight_branches"):
-            raise DataError(f"{origin}: weights.weight_branches is missing (use_precomputed_weights is true)")
-        return
-    if len(weights.get("reweight_vars", {})) != 2:
-        raise DataError(f"{origin}: weights.reweight_vars needs exactly two variables with their bin edges")
-    classes = weights.get("reweight_classes")
-    if not classes:
-        raise DataError(f"{origin}: weights.reweight_classes is missing")
-    if weights.get("class_weights") and len(weights["class_weights"]) != len(classes):
-        raise DataError(f"{origin}: weights.class_weights needs one number per reweight class ({len(classes)})")

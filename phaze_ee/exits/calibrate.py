@@ -97,6 +97,11 @@ def calibrate(answers: Answers, settings: Settings) -> Calibration:
     A part of the jets shapes temperatures, cut, gates and a sequence of policies from the safest to the fastest. The
     other part tests the policies in this order (:func:`phaze_ee.exits.bounds.last_passing`).
 
+    Each threshold lies midway between two scores of neighbouring jets that shaped it, so that rounding, which differs
+    between forms of the network, moves none of them to the other side. The promise does not depend on this choice: the
+    policies are fixed, wherever their thresholds lie, before a jet tests them. A threshold between the scores of jets
+    that test it would depend on them.
+
     Args:
         answers: of all exits, without temperatures.
         settings: the target and how to reach it.

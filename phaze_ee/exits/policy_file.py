@@ -97,8 +97,12 @@ class ExitPolicyFile(Traced):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
+        exits = len(self.exit_names) - 1
         try:
-            self.policy().check(len(self.thresholds))
+            self.policy().check(exits)
+            for curve in self.curves:
+                for thresholds in curve.thresholds:
+                    ThresholdPolicy(curve.score, thresholds).check(exits)
         except UsageError as error:
             raise ValueError(str(error)) from error
         return self

@@ -19,6 +19,7 @@ class ParticleFlowNetwork(Backbone[PaddedState]):
 
     name = "PFN"
     pads_to_longest = True
+    reads_points = False
 
     def __init__(
         self, input_dims: int, num_classes: int, particle_dims: Sequence[int], jet_dims: Sequence[int]

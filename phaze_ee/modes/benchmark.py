@@ -15,6 +15,8 @@ from phaze_ee.exits.policies import ThresholdPolicy
 from phaze_ee.exits.policy_file import ExitPolicyFile
 from phaze_ee.models.tagger import Tagger
 from phaze_ee.modes.console import say, say_in_columns, say_where, show, show_details, show_notes
+from phaze_ee.modes.jets import testing_schema
+from phaze_ee.modes.policies import policy_for
 from phaze_ee.modes.session import Session
 from phaze_ee.names import exit_title
 from phaze_ee.results.benchmark import BenchmarkResults, ExitBenchmark, LatencyReport
@@ -39,8 +41,9 @@ _CURVE_POINTS = 4  # timed of each cost-accuracy curve
 def run(session: Session) -> None:
     """Count the cost of each exit, time it on some jets if there are any, and write benchmark_results.json."""
     tagger, schema, source, model_hash = _network(session)
-    costs = exit_costs(tagger, particles=schema.length)
-    full = full_model_cost(tagger, particles=schema.length)
+    lengths = [own.length for own in schema.collections]
+    costs = exit_costs(tagger, particles=lengths)
+    full = full_model_cost(tagger, particles=lengths)
     timed = _latency(session, tagger, schema, model_hash)
     evaluations, notes = _evaluations(session, [cost.name for cost in costs], model_hash)
     results = BenchmarkResults(
@@ -51,7 +54,7 @@ def run(session: Session) -> None:
         data_hash=timed.data_hash,
         history_hash=session.project.history_hash,
         policy_hash=timed.policy_hash,
-        particles=schema.length,
+        particles=sum(lengths),
         input_channels=tagger.backbone.input_channels,
         unit=UNIT,
         with_exits=_exit_benchmark(costs[-1], full, None),
@@ -99,9 +102,9 @@ def _network(session: Session) -> tuple[Tagger, DataSchema, str, str | None]:
 
 def _latency(session: Session, tagger: Tagger, schema: DataSchema, model_hash: str | None) -> _Timed:
     """Return the times of the form that the engine runs, and notes; without jets no times, and the reason."""
-    policy = session.policy_of(model_hash)
+    policy = policy_for(session.project, session.request.policy, model_hash)
     try:
-        files = session.files(session.judged_files)
+        files, schema = session.files(session.judged_files), testing_schema(session, schema)
         inputs, data_hash = timed_jets(schema, files, _TIMED_JETS), fingerprint(files, schema)
     except (UsageError, DataError) as error:
         return _Timed(None, [f"no times were measured: {error}"])

@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from phaze_ee.data.batches import HeldOut
 from phaze_ee.errors import UsageError
+from phaze_ee.modes.jets import calibration_schema, held_out_jets
 from phaze_ee.modes.session import Session
 from phaze_ee.types import JetBatch
 
@@ -23,16 +23,10 @@ def calibration_batches(session: Session) -> tuple[list[Path], Iterable[JetBatch
     _refuse_overlap(files, "train_files", session.files("train_files"))
     _refuse_overlap(files, "test_files", session.files("test_files") if options.test_files else [])
     labelled = options.exit_target != "agreement"
-    loader = session.evaluation_jets(model.schema, files, labelled=labelled)
+    loader = session.evaluation_jets(calibration_schema(session, model.schema), files, labelled=labelled)
     if not held_out:
         return files, loader, []
-    notes = []
-    if model.options is not None and model.options.get("calibration_share", 0) != share:
-        notes.append(
-            "the training used some of these jets to choose its best epoch (calibration_share was different), so the "
-            "promise is slightly too optimistic; train again, or set c.calibration_files"
-        )
-    return files, HeldOut(loader, share, held_out=True), notes
+    return files, *held_out_jets(session, loader, model.schema, model.options)
 
 
 def _refuse_overlap(files: Sequence[Path], other: str, theirs: Sequence[Path]) -> None:

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from phaze_ee.types import JetBatch
 
 # Of the processes that torchrun starts, only the first prints. Numbers and paths are not coloured: colour is for what a
-# table emphasises.
-console = Console(highlight=False, quiet=rank() != 0)
+# table emphasises. Brackets and colons are text: a label may be px[pt > 5].
+console = Console(highlight=False, markup=False, emoji=False, quiet=rank() != 0)
 
 
 class JetRate(ProgressColumn):
@@ -28,8 +28,8 @@ class JetRate(ProgressColumn):
 
 
 def say(text: str, style: str | None = None) -> None:
-    """Print text as it is: the terminal wraps long lines, and brackets are not read as markup."""
-    console.print(text, style=style, soft_wrap=True, markup=False)
+    """Print text as it is: the terminal wraps long lines."""
+    console.print(text, style=style, soft_wrap=True)
 
 
 def show(table: Table) -> None:

@@ -10,8 +10,17 @@ from rich.table import Table
 
 from phaze_ee.data.cache.build import Job, build_cache
 from phaze_ee.data.cache.reader import Cache
+from phaze_ee.data.schema import DataSchema
 from phaze_ee.machine import core_count
 from phaze_ee.modes.console import console, say, show
+from phaze_ee.modes.jets import (
+    calibration_schema,
+    resolved_schema,
+    shares_validation_files,
+    testing_schema,
+    training_schema,
+    validation_schema,
+)
 from phaze_ee.modes.session import FileOption, Session
 from phaze_ee.tables.style import empty_table
 
@@ -32,14 +41,23 @@ def run(session: Session) -> None:
 
 
 def _jobs(session: Session) -> Iterator[tuple[FileOption, Job]]:
-    train_files = session.files("train_files")
-    resolved = session.schema.resolve(train_files)
-    yield "train_files", Job(session.schema, resolved, train_files, training=True)
-    names: tuple[FileOption, ...] = ("val_files", "test_files", "calibration_files")
-    for option in names:
-        if getattr(session.options, option):
-            labelled = option != "calibration_files" or session.options.exit_target != "agreement"
-            yield option, Job(resolved, resolved, session.files(option), training=False, labelled=labelled)
+    """Yield what the modes will look for; validation files twice, if calibrate selects other jets of them."""
+    resolved = resolved_schema(session, None)
+    own, wanted = training_schema(session, session.schema), training_schema(session, resolved)
+    yield "train_files", Job(own, wanted, session.files("train_files"), training=True)
+    labelled = session.options.exit_target != "agreement"
+    tests, calibration = testing_schema(session, resolved), calibration_schema(session, resolved)
+    kinds: dict[tuple[FileOption, DataSchema, bool], None] = {
+        ("val_files", validation_schema(session, resolved), True): None
+    }
+    if shares_validation_files(session):
+        kinds["val_files", calibration, labelled] = None
+    if session.options.test_files:
+        kinds["test_files", tests, True] = None
+    if session.options.calibration_files:
+        kinds["calibration_files", calibration, labelled] = None
+    for option, schema, has_labels in kinds:
+        yield option, Job(schema, schema, session.files(option), training=False, labelled=has_labels)
 
 
 def _convert(root: Path, option: str, job: Job, workers: int) -> Cache:

@@ -15,6 +15,7 @@ from phaze_ee.evaluation.ood import evaluate_ood
 from phaze_ee.exits.answers import Answers
 from phaze_ee.exits.targets import SignalEfficiency
 from phaze_ee.modes.console import counted, say, say_in_columns, say_where, show, show_details, show_notes
+from phaze_ee.modes.jets import overlap_with_training, testing_schema
 from phaze_ee.modes.session import Session
 from phaze_ee.results.evaluation import EvaluationResults
 from phaze_ee.results.ood import OODResults
@@ -47,7 +48,7 @@ def requested_ood(session: Session) -> OODJets | None:
         return None
     files = expand_patterns("--ood", request.ood, session.project.root)
     if request.ood_data_config is None:
-        return OODJets(files, schema.with_observers([]))
+        return OODJets(files, testing_schema(session, schema).with_observers([]))
     path = find_file("--ood-data-config", request.ood_data_config, session.project.root)
     trusted = session.options.trust_expressions
     return OODJets(files, schema_with_inputs_of(schema, read_options(path), str(path), trusted=trusted))
@@ -65,8 +66,9 @@ def run(session: Session) -> None:
     say(f"Jets:  {_named(files)}")
     # First what fails most easily, before anything is written.
     ood_answers = None if ood is None else _predict(session, ood.schema, ood.files, labelled=False)
-    answers = _predict(session, model.schema, files)
-    results = evaluate_exits(answers, session.background, session.provenance(files, [*model.notes, *notes]))
+    schema = testing_schema(session, model.schema)
+    answers = _predict(session, schema, files)
+    results = evaluate_exits(answers, session.background, session.provenance(files, [*model.notes, *notes], schema))
     results.write(session.project.evaluation_results)
     written = [session.project.evaluation_results]
     dynamic = None
@@ -108,7 +110,7 @@ def _files(session: Session) -> tuple[list[Path], list[str]]:
     files, notes = session.files(session.judged_files), []
     if session.judged_files == "val_files":
         notes.append("c.test_files is empty, so these are the validation files, which also chose the best epoch")
-    return files, [*notes, *session.overlap_with_training(session.judged_files)]
+    return files, [*notes, *overlap_with_training(session, session.judged_files)]
 
 
 def _named(files: Sequence[Path]) -> str:

@@ -29,8 +29,7 @@ def create_project(project: Project, render: Callable[[str], str] = render_confi
         UsageError: the project exists already; nothing is changed.
         RunError: the folders cannot be written.
     """
-    if project.root.exists():
-        raise UsageError(f"project {project} exists already in {project.root}; choose another name or delete it first")
+    check_new(project)
     with ExitStack() as undo:
         # Half a project would block the next attempt.
         undo.callback(shutil.rmtree, project.root, ignore_errors=True)
@@ -40,3 +39,9 @@ def create_project(project: Project, render: Callable[[str], str] = render_confi
             temporary.write_text(render(str(project)), encoding="utf-8")
         undo.pop_all()
     return project
+
+
+def check_new(project: Project) -> None:
+    """Raise UsageError if the project exists already."""
+    if project.root.exists():
+        raise UsageError(f"project {project} exists already in {project.root}; choose another name or delete it first")

@@ -104,6 +104,26 @@ def read_policy(project: Project, name: str | None) -> "KeptPolicy | None":
     return KeptPolicy(name or active_name(project) or DEFAULT, path, file, digest)
 
 
+def policy_for(project: Project, name: str | None, model_hash: str | None) -> "KeptPolicy | None":
+    """Return the policy with this name, or the active one (None), for the model with this hash.
+
+    An active policy of another model is not used, with a note.
+
+    Raises:
+        UsageError: the policy with this name is unknown or belongs to another model, or a file cannot be read.
+    """
+    from phaze_ee.modes.console import say
+
+    kept = read_policy(project, name)
+    if kept is None or kept.file.model_hash == model_hash:
+        return kept
+    why = f"{kept.path} was calibrated for another model, or for this one before it was trained again"
+    if name is not None:
+        raise UsageError(f"{why}; run mode 'calibrate' again with --name {kept.name}")
+    say(f"Note: {why}, and is not used: run mode 'calibrate' again")
+    return None
+
+
 def keep_policy(project: Project, name: str, file: "ExitPolicyFile") -> None:
     """Write a policy under a name, and make it the active one. The policy that was active is kept.
 

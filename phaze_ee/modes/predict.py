@@ -24,10 +24,11 @@ from phaze_ee.exits.policies import ThresholdPolicy
 from phaze_ee.exits.policy_file import ExitPolicyFile
 from phaze_ee.models.tagger import Tagger
 from phaze_ee.modes.console import JetRate, console, say, say_in_columns, show, show_notes
+from phaze_ee.modes.jets import testing_schema
 from phaze_ee.modes.policies import read_policy
 from phaze_ee.modes.request import Request
 from phaze_ee.modes.session import Session
-from phaze_ee.prediction.columns import check_observers
+from phaze_ee.prediction.columns import check_classes, check_observers, renamed_classes
 from phaze_ee.prediction.events import Events
 from phaze_ee.prediction.job import PredictionTask, predict_file
 from phaze_ee.prediction.outputs import FileJob, finished, plan
@@ -77,6 +78,7 @@ def run(session: Session) -> None:
     made = list(_predicted(task, [job for job in jobs if job not in earlier], request))
     seconds = time.perf_counter() - started
     show(prediction_table(list(earlier.values()), made, seconds))
+    notes += renamed_classes(model.schema.class_names)
     show_notes([*model.notes, *notes, *prediction_notes(jobs, list(earlier.values()), made)])
     say(f"Written: {folder}")
     if request.monitor is not None:
@@ -99,10 +101,9 @@ def _task(session: Session, policy: ExitPolicyFile | None) -> PredictionTask:
     if request.monitor is not None:
         _check_monitoring(request.monitor, session, policy)
     events = requested_events(request)
-    schema = model.schema if request.observers is None else model.schema.with_observers(request.observers)
-    if events is not None and events.column is not None and events.column not in schema.weaver.observer_names:
-        schema = schema.with_observers([*schema.weaver.observer_names, events.column])
-    check_observers(schema.weaver.observer_names, schema.class_names)
+    schema = _with_observers(
+        testing_schema(session, model.schema), request.observers, None if events is None else events.column
+    )
     reference = policy.reference if policy is not None and request.monitor is not None else None
     recipe = Recipe(
         model=model.hash,
@@ -123,6 +124,21 @@ def _task(session: Session, policy: ExitPolicyFile | None) -> PredictionTask:
         threads=max(1, torch.get_num_threads() // (request.workers or 1)),
         device=str(session.device),
     )
+
+
+def _with_observers(schema: DataSchema, chosen: Sequence[str] | None, event_column: str | None) -> DataSchema:
+    """Return the schema with the observers that are written.
+
+    Raises:
+        UsageError: an observer has the name of another column.
+    """
+    names = list(schema.weaver.z_variables if chosen is None else chosen)
+    names += [event_column] if event_column is not None and event_column not in names else []
+    # A label is written as such, and a file need not have it.
+    written = [name for name in names if name == event_column or name not in {*schema.labels} & {*schema.class_names}]
+    check_classes(schema.class_names)
+    check_observers(written, schema.class_names)
+    return schema if written == list(schema.weaver.z_variables) else schema.with_observers(written)
 
 
 def _chosen(policy: ExitPolicyFile | None, exits: int, request: Request) -> ThresholdPolicy | None:

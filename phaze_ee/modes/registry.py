@@ -25,7 +25,39 @@ _DETAILS = Flag(
 _POLICY = Flag("--policy", "name of the policy to use (default: the active one)", {"metavar": "NAME"})
 _PROJECTS = {"nargs": "+", "metavar": "NAME"}
 
+_TEST_SELECTION = Flag(
+    "--extra-selection-test",
+    "expression that jets must pass besides test_time_selection",
+    {"metavar": "EXPRESSION"},
+    option="extra_selection_test",
+)
+_FRACTION = {"type": float, "metavar": "F"}
+_JET_FLAGS = (
+    Flag(
+        "--extra-selection",
+        "expression that training and validation jets must pass too",
+        {"metavar": "EXPRESSION"},
+        option="extra_selection",
+    ),
+    Flag(
+        "--extra-selection-train",
+        "the same for training jets alone",
+        {"metavar": "EXPRESSION"},
+        option="extra_selection_train",
+    ),
+    Flag(
+        "--extra-selection-val",
+        "the same for validation jets alone",
+        {"metavar": "EXPRESSION"},
+        option="extra_selection_val",
+    ),
+)
+
 _TRAIN_FLAGS = (
+    *_JET_FLAGS,
+    Flag("--data-fraction", "fraction of each training file in an epoch", _FRACTION, option="data_fraction"),
+    Flag("--data-fraction-val", "fraction of the validation jets", _FRACTION, option="data_fraction_val"),
+    Flag("--file-fraction", "fraction of the training files in an epoch", _FRACTION, option="file_fraction"),
     Flag("--fresh", "start from the beginning instead of resuming an interrupted training", {"action": "store_true"}),
     Flag("--yes", "do not ask before --fresh discards an interrupted training", {"action": "store_true"}),
     _DETAILS,
@@ -63,6 +95,7 @@ _CALIBRATE_FLAGS = (
     Flag("--name", "name of the policy (default: default)", {"metavar": "NAME"}),
     Flag("--activate", "make an earlier policy the active one, and do nothing else", {"metavar": "NAME"}),
     _DETAILS,
+    _TEST_SELECTION,
     _TRUST,
 )
 
@@ -71,6 +104,7 @@ _EVALUATE_FLAGS = (
     Flag("--ood-data-config", "data configuration of these files, if another", {"metavar": "YAML"}),
     _POLICY,
     _DETAILS,
+    _TEST_SELECTION,
     _TRUST,
 )
 
@@ -89,11 +123,22 @@ _PREDICT_FLAGS = (
         {"nargs": "?", "type": float, "const": 1e-3, "metavar": "SIGNIFICANCE"},
     ),
     _POLICY,
+    _TEST_SELECTION,
     _OUTPUT,
     _OVERWRITE,
     _TRUST,
     Flag("--workers", "parallel processes (extra 'dask')", _WORKERS),
     Flag("--scheduler", "address of a Dask cluster to use (extra 'dask')", {"metavar": "ADDRESS"}),
+)
+
+_EXPORT_FLAGS = (
+    Flag("--one-jet", "a file for exactly one jet per call, the fastest for triggers", {"action": "store_true"}),
+    Flag("--policy", "file of the exit policy, or its name in the results (default: exit_policy)", {"metavar": "NAME"}),
+    Flag("--no-policy", "every jet gets the full model", {"action": "store_true"}),
+    Flag("--opset", "version of the ONNX operators, 15 to 20 (default: what suits)", {"type": int, "metavar": "N"}),
+    Flag("--licence", "licence of the weights, for the model card", {"metavar": "TEXT"}),
+    _OUTPUT,
+    _TRUST,
 )
 
 _SWEEP_FLAGS = (
@@ -118,6 +163,7 @@ _GENERATE_FLAGS = (
     Flag("--classes", "classes as JetClass names its files (default: all ten)", {"nargs": "+", "metavar": "NAME"}),
     Flag("--seed", "the same seed gives the same jets", {"type": int, "metavar": "N"}),
     Flag("--generator", "fast: overlaid underlying event", {"choices": ("reference", "fast")}),
+    Flag("--vertices", "also write secondary vertices, as branches sv_*", {"action": "store_true"}),
     _OUTPUT,
     _OVERWRITE,
     Flag("--workers", "parallel processes (default: all cores)", _WORKERS),
@@ -141,7 +187,11 @@ MODES: dict[str, Mode] = {
         Mode(
             "convert",
             "convert the jets of a project into a cache that is fast to read",
-            (Flag("--workers", "parallel processes (default: c.num_workers)", _WORKERS),),
+            (
+                *_JET_FLAGS,
+                _TEST_SELECTION,
+                Flag("--workers", "parallel processes (default: c.num_workers)", _WORKERS),
+            ),
             configured=True,
             chained=True,
         ),
@@ -164,6 +214,11 @@ MODES: dict[str, Mode] = {
             preemptible=True,
             chained=True,
         ),
+        Mode(
+            "import_weaver",
+            "make a project from a command line of weaver",
+            (Flag("--command", "the command that trains, in quotes", {"metavar": '"weaver …"'}),),
+        ),
         Mode("place", "find the stages where exits pay off", (_DETAILS, _TRUST), configured=True, chained=True),
         Mode(
             "calibrate",
@@ -183,6 +238,13 @@ MODES: dict[str, Mode] = {
             "predict",
             "write predictions for any files of jets, as ROOT or parquet",
             _PREDICT_FLAGS,
+            configured=True,
+            chained=True,
+        ),
+        Mode(
+            "export",
+            "write one ONNX file with the exits inside, checked against the tagger (extra 'onnx')",
+            _EXPORT_FLAGS,
             configured=True,
             chained=True,
         ),

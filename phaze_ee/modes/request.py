@@ -20,12 +20,14 @@ class Request:
     operations: str = "train_evaluate_benchmark_plot"
     output: Path | None = None
     checkpoint: Path | None = None
+    command: str | None = None
     jets: int | None = None
     classes: list[str] | None = None
     seed: int | None = None
     workers: int | None = None
     generator: str = "reference"
     overwrite: bool = False
+    vertices: bool = False
     files: list[str] = field(default_factory=list)
     format: str = "root"
     exit_scores: bool = False
@@ -47,6 +49,10 @@ class Request:
     storage: str | None = None
     study: str = "sweep"
     objective: str = FULL_MODEL
+    one_jet: bool = False
+    no_policy: bool = False
+    opset: int | None = None
+    licence: str | None = None
     fresh: bool = False
     yes: bool = False
     trust: bool = False

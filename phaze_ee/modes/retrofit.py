@@ -24,6 +24,7 @@ from phaze_ee.models.particle_net.from_weights import particle_net_arguments
 from phaze_ee.models.tagger import Tagger
 from phaze_ee.modes import train
 from phaze_ee.modes.console import counted, say, show
+from phaze_ee.modes.jets import validation_jets
 from phaze_ee.modes.new_project import create_project
 from phaze_ee.modes.session import Session
 from phaze_ee.names import exit_title
@@ -66,11 +67,11 @@ def _original(session: Session, schema: DataSchema) -> tuple[Backbone[Any], Tens
     """Return a backbone with the weights of the checkpoint, and its largest difference to weaver's module per jet."""
     options, root = session.options, session.project.root
     assert options.init_from is not None
-    network_config = find_file("network_config", options.network_file, root)
+    network_config = find_file("network_config", options.network_file_for(len(schema.collections)), root)
     model = build_network(options, network_config, schema.weaver).eval()
     backbone = adopt(model, str(network_config)).eval()
     load_backbone(backbone, find_file("init_from", options.init_from, root))
-    batches = session.evaluation_jets(schema, session.files("val_files"), batch_size=_WEAVER_JETS)
+    batches = validation_jets(session, schema, _WEAVER_JETS)
     jets = next(iter(batches)).inputs.padded()
     with torch.inference_mode():
         theirs_NK = model(*_as_weaver(jets, schema))
@@ -80,11 +81,13 @@ def _original(session: Session, schema: DataSchema) -> tuple[Backbone[Any], Tens
 
 def _as_weaver(jets: JetInputs, schema: DataSchema) -> list[Tensor]:
     """Return the inputs in the order in which weaver passes them: that of the data configuration."""
-    return [getattr(jets, name.rsplit("_", 1)[-1]) for name in schema.weaver.input_names]
+    parts = zip(schema.collections, [jets, *jets.more.values()], strict=True)
+    by_name = {name: getattr(part, kind) for own, part in parts for kind, name in own.groups.items()}
+    return [by_name[name] for name in schema.weaver.input_names]
 
 
 def _predict(session: Session, schema: DataSchema, tagger: Tagger) -> Answers:
-    batches = counted(session.evaluation_jets(schema, session.files("val_files")))
+    batches = counted(validation_jets(session, schema))
     return predict(tagger, batches, schema.class_names, session.device)
 
 

@@ -6,7 +6,7 @@ The command line opens a session before it imports torch, so heavy libraries are
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from copy import copy
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, final
 
@@ -141,7 +141,12 @@ class Session:
 
         options, project = self.options, self.project
         path = find_file("data_config", options.data_config, project.root)
-        schema = DataSchema.load(path, trusted=options.trust_expressions)
+        schema = DataSchema.load(
+            path,
+            trusted=options.trust_expressions,
+            bad_values=options.bad_values,
+            class_count=lambda: self._class_count(path),
+        )
         if options.num_classes not in (None, len(schema.class_names)):
             raise UsageError(
                 f"{project.config}: num_classes = {options.num_classes}, but {options.data_config} has "
@@ -149,6 +154,22 @@ class Session:
             )
         choose_background(schema.class_names, options.background)  # a wrong name ends here, not after the training
         return schema
+
+    def _class_count(self, path: Path) -> int | None:
+        """Return ``c.num_classes``, else the classes of the network, if its file sets their number; else None."""
+        from phaze_ee.data.schema import DataSchema
+        from phaze_ee.models.build import adopt, build_network
+
+        options = self.options
+        if options.num_classes is not None:
+            return options.num_classes
+        network_file = find_file("network_config", options.network_file, self.project.root)
+        found = set()
+        for count in (2, 3):  # a network file that does not set their number follows the data configuration
+            schema = DataSchema.load(path, trusted=options.trust_expressions, class_count=partial(int, count))
+            network = build_network(options, network_file, schema.weaver)
+            found.add(adopt(network, str(network_file)).num_classes)
+        return found.pop() if len(found) == 1 else None
 
     @cached_property
     def device(self) -> "torch.device":
@@ -184,8 +205,15 @@ class Session:
         """Whether there are weights: a best model, or those of ``c.init_from``."""
         return self.project.best_model.is_file() or self.options.init_from is not None
 
-    def provenance(self, files: Sequence[Path], notes: Sequence[str]) -> "Provenance":
+    def provenance(
+        self, files: Sequence[Path], notes: Sequence[str], schema: "DataSchema | None" = None
+    ) -> "Provenance":
         """Return where results of the model on some files come from.
+
+        Args:
+            files: the files.
+            notes: what a reader of the results should know.
+            schema: what read the files; None: the data configuration of the model.
 
         Raises:
             DataError: a file does not exist any more.
@@ -194,7 +222,7 @@ class Session:
         from phaze_ee.results.base import Provenance
 
         model = self.model
-        data_hash = fingerprint(files, model.schema)
+        data_hash = fingerprint(files, schema or model.schema)
         return Provenance(
             str(self.project), model.source, model.hash, files, notes, data_hash, self.project.history_hash
         )
@@ -213,24 +241,9 @@ class Session:
         Raises:
             UsageError: the file cannot be read, or the policy of ``--policy`` is unknown or belongs to another model.
         """
-        return self.policy_of(self.model.hash)
+        from phaze_ee.modes.policies import policy_for
 
-    def policy_of(self, model_hash: str | None) -> "KeptPolicy | None":
-        """Return the policy if it belongs to the model with this hash, see :attr:`policy`.
-
-        An active policy of another model is not used, with a note.
-        """
-        from phaze_ee.modes.console import say
-        from phaze_ee.modes.policies import read_policy
-
-        kept = read_policy(self.project, self.request.policy)
-        if kept is None or kept.file.model_hash == model_hash:
-            return kept
-        why = f"{kept.path} was calibrated for another model, or for this one before it was trained again"
-        if self.request.policy is not None:
-            raise UsageError(f"{why}; run mode 'calibrate' again with --name {kept.name}")
-        say(f"Note: {why}, and is not used: run mode 'calibrate' again")
-        return None
+        return policy_for(self.project, self.request.policy, self.model.hash)
 
     @property
     def judged_files(self) -> FileOption:
@@ -250,21 +263,6 @@ class Session:
             self._files[option] = expand_patterns(where, getattr(self.options, option), self.project.root)
         return self._files[option]
 
-    def overlap_with_training(self, option: FileOption) -> list[str]:
-        """Return a warning if files of an option are training files too; files that are not there are not compared."""
-        try:
-            trained, others = self.files("train_files"), self.files(option)
-        except UsageError:
-            return []
-        common = {path.resolve() for path in trained} & {path.resolve() for path in others}
-        if not common:
-            return []
-        more = f" and {len(common) - 1} more" if len(common) > 1 else ""
-        return [
-            f"{min(common)}{more} in train_files and in {option}: figures from jets that the network has learned say "
-            "nothing about other jets"
-        ]
-
     def build(self, schema: "DataSchema") -> "Tagger":
         """Build the configured network, with the weights of ``c.init_from`` if this is set.
 
@@ -279,7 +277,9 @@ class Session:
         from phaze_ee.models.checkpoint import load_weights
 
         options = self.options
-        network_config = find_file("network_config", options.network_file, self.project.root)
+        network_config = find_file(
+            "network_config", options.network_file_for(len(schema.collections)), self.project.root
+        )
         try:
             tagger = build_tagger(options, network_config, schema.weaver)
         except UsageError as error:
@@ -294,9 +294,10 @@ class Session:
 
         path = self.project.best_model
         checkpoint = load_checkpoint(path, trust=self.request.trust)
-        schema = DataSchema.from_options(checkpoint.data_options, str(path), self.schema.trusted)
+        own = self.schema
+        schema = DataSchema.from_options(checkpoint.data_options, str(path), own.trusted, own.bad_values)
         changed = f"data_config {self.options.data_config} has changed since the training; the model's own is used"
-        notes = () if self.schema.class_names == schema.class_names else (changed,)
+        notes = () if own.class_names == schema.class_names else (changed,)
         source, title = (f"{name} (epoch {checkpoint.epoch + 1})" for name in (path, path.name))
         return TrainedModel(checkpoint.tagger, schema, source, title, checkpoint.hash, notes, checkpoint.options)
 

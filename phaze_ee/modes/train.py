@@ -2,7 +2,7 @@
 
 import secrets
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +12,6 @@ from lightning import seed_everything
 from rich.prompt import Confirm
 
 from phaze_ee.config.options import Options
-from phaze_ee.data.batches import HeldOut
 from phaze_ee.data.cache.reader import Cache
 from phaze_ee.data.files import fingerprint
 from phaze_ee.data.loaders import training_loader
@@ -22,15 +21,16 @@ from phaze_ee.errors import UsageError
 from phaze_ee.machine import broadcast, rank, world_size
 from phaze_ee.models.tagger import Tagger
 from phaze_ee.modes.console import console, say, show
+from phaze_ee.modes.jets import choosing_jets, overlap_with_training, resolved_schema, training_cache, training_schema
 from phaze_ee.modes.session import FileOption, Session
 from phaze_ee.names import quantity
+from phaze_ee.prediction.columns import check_classes, check_observers
 from phaze_ee.results.training import TrainingHistory
 from phaze_ee.tables.training import training_table
 from phaze_ee.training.loaders import Loaders, with_epoch_length
 from phaze_ee.training.lock import training_lock
 from phaze_ee.training.resume import ResumePoint, find_resume_point, forget
 from phaze_ee.training.run import DataRecord, Outputs, run_record, train
-from phaze_ee.types import JetBatch
 from phaze_ee.workspace import Project
 
 _SHOWN = 3
@@ -113,13 +113,20 @@ def prepare(session: Session, point: ResumePoint | None = None) -> PreparedTrain
         DataError: a file cannot be used.
     """
     session = _with_seed(session, point)
-    cache = session.cache(session.schema, session.files("train_files"), training=True)
+    _check_names(session.schema)
+    cache = training_cache(session)
     assert session.options.seed is not None
     with unchanged(session.files("train_files")):
-        schema = session.schema.resolve(session.files("train_files")) if cache is None else cache.schema
+        schema = resolved_schema(session, cache)
         seed_everything(session.options.seed, workers=True, verbose=False)
         tagger = session.build(schema)
         return PreparedTraining(session, schema, cache, tagger, _loaders(session, schema, cache))
+
+
+def _check_names(schema: DataSchema) -> None:
+    """Refuse names that predict could not tell apart, before hours are spent on the training."""
+    check_classes(schema.class_names)
+    check_observers([name for name in schema.weaver.z_variables if name not in schema.labels], schema.class_names)
 
 
 def _train(session: Session, point: ResumePoint | None) -> None:
@@ -166,7 +173,7 @@ def train_into(folder: Path, session: Session, schema: DataSchema, tagger: Tagge
         tagger: trained in place.
     """
     session = _with_seed(session, None)
-    loaders = _loaders(session, schema, session.cache(session.schema, session.files("train_files"), training=True))
+    loaders = _loaders(session, schema, training_cache(session))
     _announce(session, loaders)
     outputs = Outputs(folder, folder / "logs", folder / "history.json", folder / "resume.ckpt", str(session.project))
     train(tagger, loaders, session.options, outputs, DataRecord(schema.options, ""), session.device, console)
@@ -176,33 +183,21 @@ def _loaders(session: Session, schema: DataSchema, cache: Cache | None) -> Loade
     options = session.options
     assert options.seed is not None
     passes = training_loader(
-        schema,
+        training_schema(session, schema),
         session.files("train_files"),
         batch_size=options.batch_size,
         num_workers=options.num_workers,
         seed=options.seed,
         rank=rank(),
         world_size=world_size(),
+        data_fraction=options.data_fraction,
+        file_fraction=options.file_fraction,
         cache=cache,
     )
     return Loaders(
         train=with_epoch_length(passes, options, world_size()),
-        val=_validation_jets(session, schema, session.files("val_files")),
+        val=choosing_jets(session, schema),
     )
-
-
-def _validation_jets(session: Session, schema: DataSchema, files: Sequence[Path]) -> Iterable[JetBatch]:
-    """Return the jets that choose the best epoch, without those that are kept for mode calibrate."""
-    options, loader = session.options, session.evaluation_jets(schema, files)
-    if options.calibration_files or options.calibration_share == 0:
-        return loader
-    jets = HeldOut(loader, options.calibration_share, held_out=False)
-    if next(iter(jets), None) is None:
-        raise UsageError(
-            f"{session.project.config}: calibration_share = {options.calibration_share:g} leaves no validation jets in "
-            f"{files[0]} …; lower it, add val_files, or set c.calibration_files"
-        )
-    return jets
 
 
 def _exclusive(project: Project) -> AbstractContextManager[None]:
@@ -233,7 +228,7 @@ def _announce(session: Session, loaders: Loaders) -> None:
     console.print(f"{loaders.train.jet_count:,} jets{share}, {epochs} of {len(loaders.train)} batches")
     judged: tuple[FileOption, ...] = ("val_files", "test_files") if options.test_files else ("val_files",)
     for option in judged:
-        for warning in session.overlap_with_training(option):
+        for warning in overlap_with_training(session, option):
             say(f"Warning: {warning}")
     if options.use_ddp and world_size() == 1:
         console.print(

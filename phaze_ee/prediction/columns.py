@@ -1,7 +1,9 @@
 """The columns of a file of predictions."""
 
 import re
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain, count
 
 import numpy as np
 import numpy.typing as npt
@@ -9,10 +11,34 @@ import torch
 
 from phaze_ee.engine.run import EngineResult
 from phaze_ee.errors import UsageError
-from phaze_ee.names import exit_names
+from phaze_ee.names import class_title, exit_names
 from phaze_ee.prediction.writers import Columns
 from phaze_ee.shapes import Int
 from phaze_ee.types import JetBatch
+
+_WORDS = {
+    "==": "eq",
+    "!=": "ne",
+    ">=": "ge",
+    "<=": "le",
+    ">>": "rshift",
+    "<<": "lshift",
+    "**": "pow",
+    "//": "floordiv",
+    ">": "gt",
+    "<": "lt",
+    "&": "and",
+    "|": "or",
+    "^": "xor",
+    "~": "not",
+    "+": "plus",
+    "-": "minus",
+    "*": "times",
+    "/": "over",
+    "%": "mod",
+}
+_OPERATORS = re.compile("|".join(map(re.escape, _WORDS)))
+_EXIT_SCORE = re.compile(r"(exit_\d+|full_model)_(score_.*)")
 
 
 def prediction_columns(
@@ -27,9 +53,9 @@ def prediction_columns(
     """Return the columns to write for some jets, in their order.
 
     ``entry`` is the row in the file of jets, ``score_<class>`` the probability of the class at the exit where the jet
-    left, ``<class>`` whether the jet is of that class (with labels only). Then come the observers, ``exit_index`` (the
-    full model is the last), ``exit_macs`` and, with ``exit_scores``, ``<exit>_score_<class>``: NaN at exits that the
-    jet did not reach.
+    left, ``<class>`` whether the jet is of that class (with labels only; all are false for a jet of no class). Then
+    come the observers, ``exit_index`` (the full model is the last), ``exit_macs`` and, with ``exit_scores``,
+    ``<exit>_score_<class>``: NaN at exits that the jet did not reach. ``<class>`` is as :func:`column_stems` says.
 
     Args:
         row_N: the row of each jet in its file.
@@ -40,15 +66,63 @@ def prediction_columns(
         exit_scores: write the probabilities at all exits.
     """
     columns: dict[str, npt.NDArray[np.generic]] = {"entry": row_N}
-    columns |= _scores("score", result.logits_NK, class_names)
+    stems = column_stems(class_names).values()
+    columns |= _scores("score", result.logits_NK, stems)
     if labelled:
-        columns |= {_plain(name): (batch.label_N == index).numpy() for index, name in enumerate(class_names)}
+        columns |= {stem: (batch.label_N == index).numpy() for index, stem in enumerate(stems)}
     columns |= batch.observers
     columns |= {"exit_index": result.exit_index_N.numpy().astype(np.int32), "exit_macs": result.macs_N.numpy()}
     if exit_scores:
         for index, name in enumerate(exit_names(result.visited_NEK.shape[1])):
-            columns |= _scores(f"{name}_score", result.visited_NEK[:, index], class_names)
+            columns |= _scores(f"{name}_score", result.visited_NEK[:, index], stems)
     return columns
+
+
+def column_stems(class_names: Sequence[str]) -> dict[str, str]:
+    """Return how the columns of each class end: ``score_<stem>`` and so on. All stems differ.
+
+    A stem is the name of the class, with ``_`` for everything that is no letter, digit or ``_``. Where two classes
+    would have the same, operators are spelled out (``a == 1`` is ``a_eq_1``); where that does not help, numbers follow,
+    in the order of the classes.
+    """
+    plain = {name: _plain(name) for name in class_names}
+    counts = Counter(plain.values())
+    stems = {name: stem for name, stem in plain.items() if counts[stem] == 1}
+    for name in class_names:
+        if name not in stems:
+            spelled = _plain(_OPERATORS.sub(_spelled, name)).strip("_") or "class"
+            choices = chain([spelled], (f"{spelled}_{number}" for number in count(2)))
+            stems[name] = next(choice for choice in choices if choice not in stems.values())
+    return {name: stems[name] for name in class_names}
+
+
+def renamed_classes(class_names: Sequence[str]) -> list[str]:
+    """Return in words how the columns of classes end that would share a name; nothing if none would."""
+    stems = column_stems(class_names)
+    return [f"the columns of class {name!r} end with {stem}" for name, stem in stems.items() if stem != _plain(name)]
+
+
+def check_classes(class_names: Sequence[str]) -> None:
+    """Refuse classes that would share a column with something else, or a title in tables and figures.
+
+    Raises:
+        UsageError: with both names.
+    """
+    titles: dict[str, str] = {}
+    for name in class_names:
+        other = titles.setdefault(class_title(name), name)
+        if other != name:
+            raise UsageError(
+                f"classes {other} and {name} would both be called {class_title(name)} in tables; rename one by "
+                "labels.names in the data config"
+            )
+    own = _own_columns(class_names, labelled=False)
+    for name, stem in column_stems(class_names).items():
+        if (meaning := _meaning(stem, own)) is not None:
+            raise UsageError(
+                f"class {name} and {meaning} would share the column {stem} of predictions; rename the class by "
+                "labels.names in the data config"
+            )
 
 
 def check_observers(observers: Sequence[str], class_names: Sequence[str]) -> None:
@@ -57,19 +131,40 @@ def check_observers(observers: Sequence[str], class_names: Sequence[str]) -> Non
     Raises:
         UsageError: an observer has such a name.
     """
-    own = {"entry", "exit_index", "exit_macs", *map(_plain, class_names), *(f"score_{_plain(n)}" for n in class_names)}
-    clash = [name for name in observers if name in own]
-    if clash:
-        raise UsageError(
-            f"observer {clash[0]} has the name of a column that predict writes; leave it out with --observers"
-        )
+    own = _own_columns(class_names, labelled=True)
+    for name in observers:
+        if (meaning := _meaning(name, own)) is not None:
+            raise UsageError(
+                f"observer {name} has the name of a column that predict writes, {meaning}; rename it by a new variable "
+                "of the data config, or leave it out with --observers"
+            )
 
 
-def _scores(prefix: str, logits_NK: torch.Tensor, class_names: Sequence[str]) -> dict[str, npt.NDArray[np.generic]]:
+def _own_columns(class_names: Sequence[str], *, labelled: bool) -> dict[str, str]:
+    """Return the columns that predict writes, and what they hold; without those of single exits."""
+    stems = column_stems(class_names)
+    own = {"entry": "the row in the file", "exit_index": "the exit", "exit_macs": "the cost"}
+    own |= {f"score_{stem}": f"the score of class {name}" for name, stem in stems.items()}
+    return own | ({stem: f"whether a jet is of class {name}" for name, stem in stems.items()} if labelled else {})
+
+
+def _meaning(column: str, own: Mapping[str, str]) -> str | None:
+    """Return what a column of predict holds; None if it writes no such column."""
+    at_exit = _EXIT_SCORE.fullmatch(column)
+    if at_exit is not None and at_exit[2] in own:
+        return f"{own[at_exit[2]]} at {at_exit[1]}"
+    return own.get(column)
+
+
+def _scores(prefix: str, logits_NK: torch.Tensor, stems: Iterable[str]) -> dict[str, npt.NDArray[np.generic]]:
     score_NK = logits_NK.softmax(dim=-1).float().numpy()
-    return {f"{prefix}_{_plain(name)}": score_NK[:, index] for index, name in enumerate(class_names)}
+    return {f"{prefix}_{stem}": score_NK[:, index] for index, stem in enumerate(stems)}
 
 
 def _plain(name: str) -> str:
     """Return a label, which may be an expression, as a column name."""
     return re.sub(r"\W+", "_", name)
+
+
+def _spelled(operator: re.Match[str]) -> str:
+    return f" {_WORDS[operator[0]]} "

@@ -1,6 +1,7 @@
 """Predictions for one file of jets, in constant memory."""
 
 import pickle
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -23,6 +24,7 @@ from phaze_ee.engine.run import EngineResult
 from phaze_ee.errors import RunError
 from phaze_ee.exits.drift import DriftReference
 from phaze_ee.exits.policies import ThresholdPolicy
+from phaze_ee.machine import return_free_memory
 from phaze_ee.models.tagger import Tagger
 from phaze_ee.prediction.columns import prediction_columns
 from phaze_ee.prediction.events import Events, whole_events
@@ -97,6 +99,7 @@ def predict_file(task: PredictionTask, job: FileJob, advance: Callable[[int], No
             raise changed(job.source)
         manifest = run.manifest(job, writer.checksums)
         writer.finish(manifest)
+    return_free_memory()
     return manifest
 
 
@@ -112,8 +115,9 @@ class _FileRun:
         )
         self.budget: BudgetReport | None = None
         self.exits_E = np.zeros(len(task.tagger.exit_names), dtype=np.int64)
-        self.macs = self.full_macs = 0
+        self.macs = self.full_macs = self.unclassified = 0
         self.drift: DriftReference | None = None
+        self.bad: Counter[str] = Counter()
 
     def read(self, advance: Callable[[int], None]) -> Iterator[tuple[SpanJets, EventNumbers | None]]:
         """Yield the jets of the file in parts, with their events if there is an event budget."""
@@ -123,6 +127,7 @@ class _FileRun:
 
     def _parts(self, advance: Callable[[int], None]) -> Iterator[SpanJets]:
         for span, rows in zip(self.spans, ahead(map(self.reader.read, self.spans)), strict=True):
+            self.bad.update(rows.bad)
             yield rows
             advance(span.stop - span.start)
 
@@ -148,8 +153,9 @@ class _FileRun:
 
     def _count(self, batch: JetBatch, result: EngineResult) -> None:
         self.exits_E += np.bincount(result.exit_index_N.numpy(), minlength=len(self.exits_E))
+        self.unclassified += int((batch.label_N < 0).sum()) if self.reader.labelled else 0
         self.macs += int(result.macs_N.sum())
-        self.full_macs += int(self.engine.tagger.exit_macs(batch.inputs.particle_count_N, exits=())[-1].sum())
+        self.full_macs += int(self.engine.tagger.exit_macs(batch.inputs.counts_NG, exits=())[-1].sum())
         if self.task.reference is not None and self.task.policy is not None:
             logits_ENK = result.visited_NEK.transpose(0, 1)
             seen = self.task.reference.count(self.task.policy, logits_ENK, result.exit_index_N)
@@ -162,6 +168,8 @@ class _FileRun:
             input=job.input_file,
             rows=self.spans[-1].stop,
             labelled=self.reader.labelled,
+            unclassified=self.unclassified,
+            bad=dict(self.bad),
             exits=dict(zip(self.task.tagger.exit_names, self.exits_E.tolist(), strict=True)),
             macs=self.macs,
             full_macs=self.full_macs,

@@ -10,7 +10,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 import uproot
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from phaze_ee.data.sources import READ_ERRORS
 from phaze_ee.data.stamps import known_stamp
@@ -71,6 +71,8 @@ class Manifest(Record):
         input: the file of jets.
         rows: the rows of that file.
         labelled: whether it has labels.
+        bad: the inputs that were NaN or infinite and may pass, see :mod:`phaze_ee.data.bad_values`.
+        unclassified: the jets of a file with labels that are of no class, or of several.
         exits: the number of jets that left at each exit, the full model last.
         macs: the multiply-accumulates of all jets.
         full_macs: the multiply-accumulates of all jets in the full model.
@@ -89,6 +91,8 @@ class Manifest(Record):
     drift: DriftReference | None = None
     budget: BudgetReport | None = None
     checksums: dict[str, int] | None = None
+    unclassified: int = 0
+    bad: dict[str, int] = Field(default_factory=dict)
 
     @property
     def jets(self) -> int:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from rich.table import Table
 
+from phaze_ee.data.bad_values import said
 from phaze_ee.engine.event_budget import BudgetReport
 from phaze_ee.exits.drift import ANSWER, DriftReport
 from phaze_ee.names import exit_title, quantity
@@ -57,14 +58,17 @@ def prediction_notes(jobs: Sequence[FileJob], earlier: Sequence[Manifest], made:
     files = quantity(len(jobs), "file")
     empty = sum(not manifest.rows for manifest in manifests)
     unlabelled = sum(not manifest.labelled for manifest in manifests)
+    unclassified = sum(manifest.unclassified for manifest in manifests)
     renamed = [job for job in jobs if job.output.stem != job.source.stem]
     rejected = sum(manifest.rows - manifest.jets for manifest in manifests)
     notes = [
         (len(earlier), f"predicted already, by the same model and policy: {len(earlier)} of {files}"),
         (empty, f"without any jets, and so their predictions: {empty} of {files}"),
-        (unlabelled, f"without label columns, and so their predictions: {unlabelled} of {files}"),
+        (unlabelled, f"without all label columns, and so their predictions have none: {unlabelled} of {files}"),
+        (unclassified, f"of no class, or of several: {quantity(unclassified, 'jet')}; their labels are all false"),
         (rejected, f"cut away by the selection: {quantity(rejected, 'jet')}; 'entry' tells the row of the others"),
         (len(renamed), _renamed(renamed)),
+        (any(manifest.bad for manifest in manifests), said(manifest.bad for manifest in manifests)),
     ]
     return [text for count, text in notes if count]
 

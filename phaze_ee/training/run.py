@@ -33,7 +33,7 @@ from phaze_ee.training.loaders import Feed, Loaders, pinned
 from phaze_ee.training.module import TaggerModule
 from phaze_ee.training.optim import AveragedWeights
 from phaze_ee.training.progress import TrainingProgress
-from phaze_ee.training.resume import AtomicCheckpoints, ResumePoint, ResumePoints, forget
+from phaze_ee.training.resume import AtomicCheckpoints, ResumePoint, ResumePoints, forget, reporting_unfit_state
 from phaze_ee.types import JetBatch
 
 # The sections whose options change the result, and the options among them that do not; of plug-ins, the content counts.
@@ -157,6 +157,7 @@ def _fit(
         outputs.models, options.save_interval, make, average=average, patience=options.early_stopping
     )
     jets = feed.train.jet_count
+    points = ResumePoints(outputs.resume, options.resume_interval, run_record(options, data))
     callbacks = [
         *([] if average is None else [average]),
         checkpoints,
@@ -164,12 +165,13 @@ def _fit(
         TrainingProgress(
             console, jets, len(feed.train), options.log_interval, frozen=options.ends_frozen, details=outputs.details
         ),
-        ResumePoints(outputs.resume, options.resume_interval, run_record(options, data)),
+        points,
     ]
     with quiet_lightning():
         trainer = _trainer(options, outputs, device, callbacks, point)
         with (
             _reporting_interrupts(module, outputs),
+            reporting_unfit_state(point, points),
             reporting_lost_processes(),
             reporting_lost_curves(outputs.logs),
         ):

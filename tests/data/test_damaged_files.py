@@ -35,6 +35,14 @@ def root(compression: uproot.compression.Compression) -> Write:
     return write
 
 
+def ntuple(compression: uproot.compression.Compression) -> Write:
+    def write(path: Path) -> None:
+        with uproot.recreate(path, compression=compression) as file:
+            file.mkrntuple("tree", {"part_px": ak.unflatten(PX_V, COUNT_N), "jet_pt": PT_N})
+
+    return write
+
+
 def parquet(compression: str) -> Write:
     def write(path: Path) -> None:
         lists = pyarrow.array(np.split(PX_V, np.cumsum(COUNT_N)[:-1]))
@@ -60,6 +68,8 @@ FILES: dict[str, Write] = {
     "lzma.root": root(uproot.LZMA(1)),
     "lz4.root": root(uproot.LZ4(1)),
     "zstd.root": root(uproot.ZSTD(1)),
+    "zlib_ntuple.root": ntuple(uproot.ZLIB(1)),
+    "zstd_ntuple.root": ntuple(uproot.ZSTD(1)),
     "snappy.parquet": parquet("snappy"),
     "gzip.parquet": parquet("gzip"),
     "zstd.parquet": parquet("zstd"),

@@ -169,6 +169,8 @@ def test_no_function_makes_python_integers_or_objects() -> None:
     named += [(name, _eval_funcs[name]) for name in HELPERS - {"len", "_batch_gather"}]
     for (name, function), count in itertools.product(named, (1, 2)):
         for arguments in itertools.product(values, repeat=count):
+            if name == "np.diff" and type(arguments[-1]) is int and arguments[-1] == 0:
+                continue  # n = 0 returns the argument, and is refused
             results = result_of(function, copy.deepcopy(arguments))
             for result in results if isinstance(results, list | tuple) else [results]:
                 assert type(result) is not int, f"{name}{arguments}"

@@ -162,3 +162,19 @@ def test_columns_of_other_lengths_are_refused(tmp_path: Path) -> None:
         file["text"] = "no jets"
     with pytest.raises(DataError, match="there are none with numbers"):
         read(path, "text")
+
+
+def test_a_list_of_size_zero_is_no_endless_loop(tmp_path: Path) -> None:
+    """The HDF5 library itself never returns."""
+    path = tmp_path / "jets.h5"
+    with h5py.File(path, "w") as file:
+        lists = file.create_dataset("x", (ROWS,), dtype=h5py.vlen_dtype(np.float32))
+        for row in range(ROWS):
+            lists[row] = VALUES[row, : row % 6]
+    assert ak.num(read(path, "x")).tolist() == [row % 6 for row in range(ROWS)]
+    content = bytearray(path.read_bytes())
+    first = content.index(b"GCOL") + 16
+    content[first : first + 16] = bytes(16)
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=rf"{path}: a list of numbers is damaged \(byte {first}\)"):
+        read(path, "x")

@@ -104,7 +104,9 @@ def test_a_class_without_jets_in_the_bins(path: Path) -> None:
 def test_resampling_draws_in_proportion() -> None:
     weights = np.array([1.0, 0.5, 0.0, 0.25, 7.0])
     rng = np.random.default_rng(0)
-    draws = np.stack([np.bincount(resample(weights, 5, rng), minlength=5) for _ in range(4000)])
+    draws = np.stack(
+        [np.bincount(resample(weights, (np.arange(5) + rng.uniform()) / 5, rng), minlength=5) for _ in range(4000)]
+    )
     assert (draws.sum(axis=1) == 5).all()
     expected = 5 * np.array([1, 0.5, 0, 0.25, 1]) / 2.75
     np.testing.assert_allclose(draws.mean(axis=0), expected, atol=0.03)

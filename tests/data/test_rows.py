@@ -87,9 +87,13 @@ def test_files_without_the_tree(tmp_path: Path) -> None:
         for name in ("first", "second"):
             file.mktree(name, {"jet_index": np.int64})
             file[name].extend({"jet_index": columns["jet_index"]})
-    with pytest.raises(DataError, match=r"two\.root has no tree 'tree' \(trees: first, second\)"):
+    with pytest.raises(
+        DataError, match=r"two\.root has no tree 'tree'; it holds first \(TTree\), second \(TTree\); correct"
+    ):
         read(path, schema())
-    with pytest.raises(DataError, match=r"two\.root must hold one tree, it holds: first, second"):
+    with pytest.raises(
+        DataError, match=r"two\.root must hold one tree; it holds first \(TTree\), second \(TTree\); name"
+    ):
         read(path, schema(treename=None))
     assert len(read(write_root(tmp_path / "one.root", columns, "other"), schema(treename=None), 0, 5)) == 5
     with pytest.raises(DataError, match=r"jets\.txt is not a data file"):
@@ -225,7 +229,10 @@ def test_an_input_is_a_real_number(formula: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("weight", "message"),
-    [("part_px", "_weight_ is not one number per jet"), ("jet_index * np.nan", "row 0: _weight_ is NaN")],
+    [
+        ("part_px", "sampling weight part_px is not one number per jet"),
+        ("jet_index * np.nan", r"row 0: sampling weight jet_index \* np\.nan is NaN"),
+    ],
 )
 def test_a_weight_is_one_finite_number_per_jet(weight: str, message: str, tmp_path: Path) -> None:
     path = write_root(tmp_path / "jets.root", jet_columns(20))

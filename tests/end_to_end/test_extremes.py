@@ -142,7 +142,7 @@ def test_a_long_argument_is_cut(capsys: Capture) -> None:
 def test_a_file_that_changes_while_a_network_without_training_is_prepared(
     project: Project, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    resolve = data_schema.resolved_options
+    resolve = data_schema.resolved_sections
 
     def then_touch(*arguments: Any) -> Any:
         os.utime(tmp_path / "val.root", (1, 1))
@@ -150,7 +150,7 @@ def test_a_file_that_changes_while_a_network_without_training_is_prepared(
 
     text = (tmp_path / "two_classes.yaml").read_text().replace("method: manual", "method: auto")
     (tmp_path / "two_classes.yaml").write_text(text)
-    monkeypatch.setattr(data_schema, "resolved_options", then_touch)
+    monkeypatch.setattr(data_schema, "resolved_sections", then_touch)
     configure(project, f"c.init_from = {str(shutil.copy(project.best_model, tmp_path / 'weights.pt'))!r}")
     project.best_model.unlink()
     assert fails(capsys, 2, "-m", "evaluate", *SMALL) == str(stamps.changed(tmp_path / "val.root"))

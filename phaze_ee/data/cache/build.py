@@ -5,6 +5,8 @@ therefore continues with the missing shards, and two builds at the same time wri
 """
 
 import json
+import logging
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -15,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from phaze_ee.atomic import remove_abandoned, replacing
+from phaze_ee.data.bad_values import said
 from phaze_ee.data.batches import Shuffled, recut
 from phaze_ee.data.cache import shards
 from phaze_ee.data.cache.reader import MANIFEST, VERSION, Cache, Manifest, cache_folder, cache_key, read_manifest
@@ -26,6 +29,8 @@ from phaze_ee.data.schema import DataSchema
 from phaze_ee.data.spans import split_into_spans, worker_context
 from phaze_ee.data.table import Span
 from phaze_ee.errors import DataError, RunError
+
+logger = logging.getLogger(__name__)
 
 SHARD_ROWS = 40_000  # in the memory of each process, twice while they are joined: 350 MB for 40 particles per jet
 TRAINING_ROWS = 1_000  # read at a time from one file, so that a shard for training mixes 40 places
@@ -114,7 +119,9 @@ def build_cache(
     ).sealed()
     with replacing(folder / MANIFEST) as temporary:
         temporary.write_text(json.dumps(manifest.model_dump(), indent=1), encoding="utf-8")
-    return Cache(folder, manifest, job.schema.trusted)
+    if text := said(shard.bad for shard in written):
+        logger.warning("%s", text)
+    return Cache(folder, manifest, job.schema.trusted, job.schema.bad_values)
 
 
 def _tasks(job: Job, folder: Path, key: str) -> list[_Task]:
@@ -178,9 +185,15 @@ def _shard(task: _Task) -> Shard:
             found = None  # damaged: it is written again
         if found is not None and task.known in (None, found):
             return found
-    jets = JetColumns.concatenate([_with_weights(task.reader.read(span)) for span in task.spans])
+    parts, bad = [], Counter[str]()
+    for span in task.spans:
+        part = task.reader.read(span)
+        parts.append(_with_weights(part))
+        bad.update(part.bad)
+    jets = JetColumns.concatenate(parts)
+    del parts  # the jets are in memory twice already
     mixed = Shuffled.by(np.random.default_rng(task.number), jets) if task.reader.training else jets
-    write_shard(task.path, recut([mixed], repeat(task.block_jets)), task.key)
+    write_shard(task.path, recut([mixed], repeat(task.block_jets)), task.key, bad)
     return describe_shard(task.path, task.key)
 
 

@@ -11,6 +11,7 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
+from phaze_ee.data.bad_values import BadValues
 from phaze_ee.data.cache.shards import Shard, ShardReader
 from phaze_ee.data.epochs import EpochPlan
 from phaze_ee.data.files import fingerprint
@@ -61,17 +62,21 @@ class Manifest(BaseModel):
 class Cache:
     """A complete cache on disk: the jets of some files, shuffled for training or in input order for evaluation.
 
-    ``trusted`` are the expressions that may be any Python, see :class:`DataSchema`.
+    ``trusted`` are the expressions that may be any Python, and ``bad_values`` says what becomes of inputs that are NaN
+    or infinite, see :class:`DataSchema`.
     """
 
     folder: Path
     manifest: Manifest
     trusted: frozenset[str] = frozenset()
+    bad_values: BadValues = "refuse"
 
     @cached_property
     def schema(self) -> DataSchema:
         """The data configuration."""
-        return DataSchema.from_options(self.manifest.options, str(self.folder / MANIFEST), self.trusted)
+        return DataSchema.from_options(
+            self.manifest.options, str(self.folder / MANIFEST), self.trusted, self.bad_values
+        )
 
     @cached_property
     def spans(self) -> tuple[Span, ...]:
@@ -87,7 +92,7 @@ class Cache:
     def reader(self) -> ShardReader:
         """Reads the spans of the cache."""
         checksums = {self.folder / shard.name: shard.checksum for shard in self.manifest.shards}
-        return ShardReader(InputLayout.of(self.schema), self.manifest.block_jets, checksums)
+        return ShardReader(InputLayout.all_of(self.schema), self.manifest.block_jets, checksums)
 
     @property
     def jet_count(self) -> int:
@@ -149,7 +154,7 @@ def find_cache(
         raise DataError(f"cache {folder} is of another data config or of other files; delete it, or {_REMEDY}")
     for shard in manifest.shards:
         _check_size(folder / shard.name, shard.bytes)
-    return Cache(folder, manifest, schema.trusted)
+    return Cache(folder, manifest, schema.trusted, schema.bad_values)
 
 
 def read_manifest(folder: Path) -> Manifest:

@@ -19,8 +19,9 @@ matrix of all particles (``benchmarks/cache_formats.py``):
 Blocks are read, not mapped into memory: if a mapped file is cut short, the process dies.
 """
 
+import json
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,25 +32,31 @@ import numpy.typing as npt
 import pyarrow
 import pyarrow.ipc
 import torch
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from phaze_ee.atomic import replacing
 from phaze_ee.data.epochs import keep_probability
-from phaze_ee.data.jet_columns import InputLayout, JetColumns
+from phaze_ee.data.jet_columns import InputLayout, JetColumns, ParticleColumns
 from phaze_ee.data.rows import SpanJets
 from phaze_ee.data.sources import READ_ERRORS
 from phaze_ee.data.table import Span
 from phaze_ee.errors import DataError, is_out_of_memory
 
 BLOCK_JETS = 1_000  # read at a time
-WEIGHT = "weight"  # the name of sampling weights among the observers while jets are written
+WEIGHT = "/weight"  # the name of sampling weights among the observers while jets are written: no branch is called so
+_WEIGHT = "weight"  # their column in a shard
 _OBSERVER = "observer."
-_KEY = b"phaze_ee_cache"
+_PARTICLES = "particles"
+_KEY, _BAD = b"phaze_ee_cache", b"phaze_ee_bad_values"
 _HASHED_BYTES = 1 << 20  # at a time
 
 
 class Shard(BaseModel):
-    """The manifest's entry for a shard; ``weight_sums``: for each block, the sum of the probabilities to be kept."""
+    """The manifest's entry for a shard.
+
+    ``weight_sums``: for each block, the sum of the probabilities to be kept. ``bad``: the inputs that were NaN or
+    infinite, see :mod:`phaze_ee.data.bad_values`.
+    """
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
@@ -58,25 +65,33 @@ class Shard(BaseModel):
     bytes: int
     checksum: int
     weight_sums: list[float] | None
+    bad: dict[str, int] = Field(default_factory=dict)
 
 
-def write_shard(path: Path, blocks: Iterable[JetColumns], key: str) -> None:
+def write_shard(path: Path, blocks: Iterable[JetColumns], key: str, bad: Mapping[str, int] | None = None) -> None:
     """Write blocks of jets under a temporary name, and rename the file when it is complete.
+
+    Args:
+        path: the shard.
+        blocks: its jets.
+        key: of the cache.
+        bad: the inputs that were NaN or infinite.
 
     Raises:
         RunError: the file cannot be written.
     """
     options = pyarrow.ipc.IpcWriteOptions(compression="lz4", use_threads=False)
+    metadata = {_KEY: key, **({_BAD: json.dumps(bad)} if bad else {})}
     with replacing(path) as temporary, pyarrow.OSFile(str(temporary), "w") as file:
         writer: pyarrow.RecordBatchFileWriter | None = None
         for block in blocks:
             record = _record(block)
             if writer is None:
-                schema = record.schema.with_metadata({_KEY: key})
+                schema = record.schema.with_metadata(metadata)
                 writer = pyarrow.ipc.new_file(file, schema, options=options)
             writer.write_batch(record)
         if writer is None:  # no row passes the selection
-            writer = pyarrow.ipc.new_file(file, pyarrow.schema([], {_KEY: key}), options=options)
+            writer = pyarrow.ipc.new_file(file, pyarrow.schema([], metadata), options=options)
         writer.close()
 
 
@@ -90,10 +105,13 @@ def describe_shard(path: Path, key: str) -> Shard:
         schema = file.schema
         if (schema.metadata or {}).get(_KEY) != key.encode():
             raise DataError(f"{path} belongs to another cache; delete it")
+        bad: dict[str, int] = json.loads(schema.metadata.get(_BAD, b"{}"))
         jets = sum(file.get_batch(index).num_rows for index in range(file.num_record_batches))
-        weights = [schema.get_field_index(WEIGHT)] if WEIGHT in schema.names else []
+        weights = [schema.get_field_index(_WEIGHT)] if _WEIGHT in schema.names else []
     sums = _weight_sums(path, weights) if weights else None
-    return Shard(name=path.name, jets=jets, bytes=path.stat().st_size, checksum=_checksum(path), weight_sums=sums)
+    return Shard(
+        name=path.name, jets=jets, bytes=path.stat().st_size, checksum=_checksum(path), weight_sums=sums, bad=bad
+    )
 
 
 @dataclass(frozen=True)
@@ -101,13 +119,13 @@ class ShardReader:
     """Reads blocks of shards; a span is one block.
 
     Attributes:
-        layout: the variables of the inputs.
+        layouts: the variables of each collection.
         block_jets: jets per block.
         checksums: the checksum of each shard, which is compared in each process when the shard is first opened.
         checked: the shards that are intact.
     """
 
-    layout: InputLayout
+    layouts: tuple[InputLayout, ...]
     block_jets: int
     checksums: Mapping[Path, int]
     checked: set[Path] = field(default_factory=set, repr=False, compare=False)
@@ -122,16 +140,17 @@ class ShardReader:
         with _opened(span.path) as file:
             record = file.get_batch(span.start // self.block_jets)
             columns = {name: record.column(name) for name in record.schema.names}
-            particles = columns["particles"]
-            values = [particles.values.field(name).to_numpy() for name in self.layout.names]
-            jets = JetColumns.of_rows(
-                self.layout,
-                values,
-                torch.from_numpy(np.diff(particles.offsets.to_numpy()).astype(np.int64)),
+            names = _columns(self.layouts)
+            jets = JetColumns(
+                tuple(_particles(columns[name], layout) for name, layout in zip(names, self.layouts, strict=True)),
                 torch.from_numpy(_numbers(columns["label"]).copy()),
-                {name.removeprefix(_OBSERVER): _numbers(columns[name]) for name in columns if _OBSERVER in name},
+                {
+                    name.removeprefix(_OBSERVER): _numbers(columns[name])
+                    for name in columns
+                    if name.startswith(_OBSERVER)
+                },
             )
-        weight_N = _numbers(columns[WEIGHT]) if WEIGHT in columns else None
+        weight_N = _numbers(columns[_WEIGHT]) if _WEIGHT in columns else None
         return SpanJets(jets, np.arange(span.start, span.stop), weight_N)
 
     def _check(self, path: Path) -> None:
@@ -144,17 +163,28 @@ class ShardReader:
 
 
 def _record(jets: JetColumns) -> pyarrow.RecordBatch:
-    values = [pyarrow.array(row_V) for row_V in jets.rows()]
-    particles = pyarrow.StructArray.from_arrays(values, names=list(jets.layout.names))
-    offsets = np.concatenate([[0], np.cumsum(jets.count_N.numpy())]).astype(np.int32)
-    columns = {name if name == WEIGHT else _OBSERVER + name: column for name, column in jets.observers.items()}
-    return pyarrow.record_batch(
-        {
-            "label": jets.label_N.numpy(),
-            "particles": pyarrow.ListArray.from_arrays(offsets, particles),
-            **columns,
-        }
-    )
+    names = _columns([part.layout for part in jets.collections])
+    particles = {name: _list_array(part) for name, part in zip(names, jets.collections, strict=True)}
+    columns = {_WEIGHT if name == WEIGHT else _OBSERVER + name: column for name, column in jets.observers.items()}
+    return pyarrow.record_batch({"label": jets.label_N.numpy(), **particles, **columns})
+
+
+def _columns(layouts: Sequence[InputLayout]) -> list[str]:
+    """Return the column of each collection."""
+    return [_PARTICLES, *(f"{_PARTICLES}.{layout.collection}" for layout in layouts[1:])]
+
+
+def _list_array(particles: ParticleColumns) -> pyarrow.ListArray:
+    values = [pyarrow.array(row_V) for row_V in particles.rows()]
+    offsets = np.concatenate([[0], np.cumsum(particles.count_N.numpy())]).astype(np.int32)
+    structs = pyarrow.StructArray.from_arrays(values, names=list(particles.layout.names))
+    return pyarrow.ListArray.from_arrays(offsets, structs)
+
+
+def _particles(particles: pyarrow.Array, layout: InputLayout) -> ParticleColumns:
+    values = [particles.values.field(name).to_numpy() for name in layout.names]
+    count_N = torch.from_numpy(np.diff(particles.offsets.to_numpy()).astype(np.int64))
+    return ParticleColumns.of_rows(layout, values, count_N)
 
 
 @contextmanager
@@ -182,7 +212,7 @@ def _reading(path: Path) -> Iterator[None]:
 def _weight_sums(path: Path, columns: list[int]) -> list[float]:
     with _opened(path, columns) as file:
         records = (file.get_batch(index) for index in range(file.num_record_batches))
-        return [float(keep_probability(_numbers(record.column(WEIGHT))).sum()) for record in records]
+        return [float(keep_probability(_numbers(record.column(_WEIGHT))).sum()) for record in records]
 
 
 def _numbers(column: pyarrow.Array) -> npt.NDArray[Any]:

@@ -1,0 +1,96 @@
+"""Which jets a purpose reads: weaver's selections, those of the configuration, and the places of jets in their files.
+
+As in weaver, training and validation read the jets that pass ``selection``. All other modes read those that pass
+``test_time_selection``, which is ``selection`` where the data configuration has none.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+from weaver.utils.data.config import _strcat
+
+from phaze_ee.data.expressions import check_expression, parse_expression
+from phaze_ee.data.schema import DataSchema
+from phaze_ee.data.table import PLACE
+
+
+@dataclass(frozen=True)
+class ExtraSelections:
+    """Expressions of a configuration that jets must pass besides the selections of the data configuration.
+
+    Attributes:
+        train: for training.
+        val: for validation.
+        test: for all other modes.
+        trusted: whether they may be any Python.
+    """
+
+    train: tuple[str, ...] = ()
+    val: tuple[str, ...] = ()
+    test: tuple[str, ...] = ()
+    trusted: bool = False
+
+    @classmethod
+    def of(cls, options: Mapping[str, Any]) -> Self:
+        """Return those of the options of a configuration; options that are missing are None.
+
+        Raises:
+            DataError: an expression is wrong or refused.
+        """
+        trusted = bool(options.get("trust_expressions"))
+        given = {name: options.get(f"extra_selection{name}") for name in ("", "_train", "_val", "_test")}
+        for name, expression in given.items():
+            if expression:
+                check = parse_expression if trusted else check_expression
+                check(expression, f"c.extra_selection{name}")
+        both, train, val, test = ((expression,) if expression else () for expression in given.values())
+        return cls(both + train, both + val, test, trusted)
+
+
+def for_training(schema: DataSchema, extra: ExtraSelections) -> DataSchema:
+    """Return the schema whose ``selection`` is that of training jets."""
+    return _with(schema, {"selection": _joined(schema.weaver.selection, extra.train)}, extra)
+
+
+def for_validation(schema: DataSchema, extra: ExtraSelections) -> DataSchema:
+    """Return the schema that gives validation jets when it is used for evaluation: they pass ``selection``."""
+    selection = _joined(schema.weaver.selection, extra.val)
+    if selection == schema.weaver.test_time_selection:
+        return schema
+    return _with(schema, {"selection": selection, "test_time_selection": None}, extra)
+
+
+def for_testing(schema: DataSchema, extra: ExtraSelections) -> DataSchema:
+    """Return the schema whose ``test_time_selection`` also demands the expressions for tests."""
+    return _with(schema, {"test_time_selection": _joined(schema.weaver.test_time_selection, extra.test)}, extra)
+
+
+def without_extra(schema: DataSchema, original: DataSchema) -> DataSchema:
+    """Return a schema with the selections of the original one."""
+    names = ("selection", "test_time_selection")
+    others = {name: section for name, section in schema.options.items() if name not in names}
+    own = {name: original.options[name] for name in names if name in original.options}
+    return DataSchema.from_options({**others, **own}, "data config", schema.trusted, schema.bad_values)
+
+
+def with_places(schema: DataSchema) -> DataSchema:
+    """Return the schema with one more observer, the place of each jet in its file (``PLACE``)."""
+    return schema.with_observers([*schema.weaver.z_variables, PLACE])
+
+
+def _joined(selection: str | None, extra: Iterable[str]) -> str | None:
+    expressions = [expression for expression in (selection, *extra) if expression]
+    if len(expressions) < 2:
+        return expressions[0] if expressions else None
+    joined: str = _strcat(*expressions)
+    return joined
+
+
+def _with(schema: DataSchema, selections: Mapping[str, str | None], extra: ExtraSelections) -> DataSchema:
+    if all(schema.options.get(name) == value for name, value in selections.items()):
+        return schema
+    if selections == {"test_time_selection": schema.weaver.test_time_selection}:
+        return schema
+    texts = {text for text in selections.values() if text} if extra.trusted else set()
+    return schema.with_options(selections, texts)
