@@ -145,7 +145,7 @@ def test_labels_must_be_one_hot(tmp_path: Path) -> None:
 
 def test_labels_must_be_one_number_a_jet(tmp_path: Path) -> None:
     path = write_root(tmp_path / "jets.root", jet_columns(20))
-    for label in ("part_px", "1", "ak.sum(jet_index)"):
+    for label in ("part_px", "1", "ak.sum(jet_index)", "ak.concatenate([jet_index[:3], part_px[3:]])"):
         with pytest.raises(DataError, match="is not one number per jet; correct the labels"):
             read(path, schema(labels={"type": "simple", "value": ["label_QCD", label]}))
 
