@@ -4,7 +4,6 @@ A checkpoint rebuilds its network, not the configuration: what changed in the co
 effect on evaluation.
 """
 
-import hashlib
 import io
 import logging
 from collections.abc import Callable, Mapping
@@ -187,12 +186,6 @@ def _weights(content: Mapping[str, Any], path: Path) -> dict[str, Tensor]:
 
 def _exit_shapes(weights: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
     return {key: tuple(value.shape) for key, value in weights.items() if not key.startswith("backbone.")}
-
-
-def weights_hash(path: Path) -> str:
-    """Return the SHA-256 of a checkpoint, which identifies the model in results and policies."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _load(module: torch.nn.Module, weights: Mapping[str, Tensor], path: Path) -> None:

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -84,7 +85,7 @@ def test_benchmark_needs_neither_jets_nor_training(folder: Path, capsys: pytest.
 
 def test_benchmark_times_every_exit_on_the_jets_there_are(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     project = make_project(folder)
-    benchmark.run(Session.open(request("benchmark")))
+    benchmark.run(Session.open(replace(request("benchmark"), details=True)))
     latency = benchmark_of(project).latency
     assert latency is not None
     assert latency.mean_multiplicity == 12
