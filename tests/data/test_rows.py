@@ -145,9 +145,16 @@ def test_labels_must_be_one_hot(tmp_path: Path) -> None:
 
 def test_labels_must_be_one_number_a_jet(tmp_path: Path) -> None:
     path = write_root(tmp_path / "jets.root", jet_columns(20))
-    for label in ("part_px", "1", "ak.sum(jet_index)", "ak.concatenate([jet_index[:3], part_px[3:]])"):
+    for label in ("part_px", "1", "ak.sum(jet_index)"):
         with pytest.raises(DataError, match="is not one number per jet; correct the labels"):
             read(path, schema(labels={"type": "simple", "value": ["label_QCD", label]}))
+
+
+def test_labels_that_are_numbers_in_some_rows_only(tmp_path: Path) -> None:
+    with uproot.recreate(tmp_path / "jets.root") as file:
+        file["tree"] = jet_columns(20) | {"label_QCD": ak.Array([1, "a"] * 10)}
+    with pytest.raises(DataError, match="label label_QCD is not one number per jet; correct the labels"):
+        read(tmp_path / "jets.root", schema())
 
 
 def test_missing_branch_and_failing_expressions_name_the_variable(tmp_path: Path) -> None:
