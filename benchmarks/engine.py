@@ -64,7 +64,7 @@ class OrtNetwork:
     """weaver's own export in ONNX Runtime."""
 
     def __init__(self, shared: Path, jets: JetInputs) -> None:
-        import onnxruntime  # type: ignore[import-not-found]  # not a dependency of the project
+        import onnxruntime  # of the extra "onnx"
 
         network = published_network(shared, "kin")
         network.for_inference = True

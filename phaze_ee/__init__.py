@@ -7,7 +7,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from phaze_ee.api import load, load_policy, read_jets
+    from phaze_ee.api import export_onnx, load, load_policy, read_jets
     from phaze_ee.engine.engine import Engine
     from phaze_ee.engine.event_budget import EventBudget
     from phaze_ee.engine.run import EngineResult
@@ -26,6 +26,7 @@ _HOMES = {
     "RaggedJets": "phaze_ee.types",
     "Tagger": "phaze_ee.models.tagger",
     "ThresholdPolicy": "phaze_ee.exits.policies",
+    "export_onnx": "phaze_ee.api",
     "load": "phaze_ee.api",
     "load_policy": "phaze_ee.api",
     "read_jets": "phaze_ee.api",
@@ -41,6 +42,7 @@ __all__ = [
     "Tagger",
     "ThresholdPolicy",
     "__version__",
+    "export_onnx",
     "load",
     "load_policy",
     "read_jets",

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Literal
 
 from phaze_ee.config.load import Configuration
 from phaze_ee.config.options import NetworkOptions
@@ -11,12 +12,15 @@ from phaze_ee.data.schema import DataSchema
 from phaze_ee.errors import UsageError
 from phaze_ee.exits.policies import ThresholdPolicy
 from phaze_ee.exits.policy_file import ExitPolicyFile
+from phaze_ee.export import require_onnx
 from phaze_ee.models.build import build_tagger
-from phaze_ee.models.checkpoint import load_checkpoint, load_weights, stored_data_options, weights_hash
+from phaze_ee.models.checkpoint import load_checkpoint, load_weights, stored_data_options
 from phaze_ee.models.tagger import Tagger
 from phaze_ee.types import JetBatch
 from phaze_ee.user_files import import_plugin
-from phaze_ee.workspace import Project, existing_project, find_file
+from phaze_ee.workspace import Project, existing_project, file_hash, find_file
+
+_CHECK_BATCH = 500
 
 
 def load(
@@ -57,11 +61,14 @@ def load(
     ).tagger
 
 
-def load_policy(project: str, *, plugins: Sequence[str | Path] = ()) -> ThresholdPolicy:
-    """Return the exit policy that mode calibrate wrote for the best model of ``"WORKSPACE/PROJECT"``.
+def load_policy(project: str, *, name: str | None = None, plugins: Sequence[str | Path] = ()) -> ThresholdPolicy:
+    """Return an exit policy that mode calibrate wrote for the best model of ``"WORKSPACE/PROJECT"``.
+
+    ``repr(policy)`` says its score, thresholds and promise.
 
     Args:
         project: the project.
+        name: the name of the policy; None: the active one.
         plugins: Python files that register a score of your own. They are imported first.
 
     Raises:
@@ -69,7 +76,7 @@ def load_policy(project: str, *, plugins: Sequence[str | Path] = ()) -> Threshol
     """
     _import_plugins(plugins)
     found = _project(project)
-    return ExitPolicyFile.load(found.exit_policy, weights_hash(found.best_model)).policy()
+    return ExitPolicyFile.load(found.exit_policy if name is None else found.policy(name), found.model_hash).policy()
 
 
 def read_jets(
@@ -92,6 +99,62 @@ def read_jets(
     schema = DataSchema.from_options(stored_data_options(checkpoint), str(checkpoint))
     paths = expand_patterns("files", [str(file) for file in files], None)
     return evaluation_loader(schema, paths, batch_size=batch_size, labelled=labelled)
+
+
+def export_onnx(
+    source: str | Path,
+    folder: str | Path,
+    *,
+    policy: ThresholdPolicy | Literal["project"] | None = "project",
+    files: Sequence[str | Path] = (),
+    one_jet: bool = False,
+    opset: int | None = None,
+    licence: str | None = None,
+    plugins: Sequence[str | Path] = (),
+) -> Path:
+    """Write a trained tagger, with its exits and their thresholds, as one ONNX file with all that goes with it.
+
+    The file is compared with the tagger before anything is written: on the jets of ``files``, and on odd ones.
+
+    Args:
+        source: a project as ``"WORKSPACE/PROJECT"``, for its best model; or a checkpoint of PHAZE-EE.
+        folder: the folder to write. An older export is replaced only by a complete one.
+        policy: decides where jets leave; ``"project"``: the policy of the project, if mode calibrate wrote one;
+            None: every jet gets the full model.
+        files: paths or glob patterns of jets to check the file on.
+        one_jet: write a file for exactly one jet per call.
+        opset: the version of the ONNX operators, 15 to 20; None: the one that suits the network.
+        licence: of the weights, for the model card.
+        plugins: Python files that register parts of your own. They are imported first.
+
+    Returns:
+        The folder.
+
+    Raises:
+        UsageError: onnx is not installed; there is no such project or file; the policy is of another model; or the
+            network, an exit or the policy cannot be written.
+        CheckpointError: the checkpoint is missing or unreadable.
+        RunError: the file does not answer as the tagger, or cannot be written.
+    """
+    require_onnx()
+    from phaze_ee.export.bundle import Export, checked_policy, write_bundle
+    from phaze_ee.export.card import UNSTATED, Origin
+
+    tagger = load(source, plugins=plugins)
+    checkpoint = Path(source) if _is_checkpoint(source) else _project(source).best_model
+    schema = DataSchema.from_options(stored_data_options(checkpoint), str(checkpoint))
+    digest = file_hash(checkpoint) or ""
+    promise = None
+    if policy == "project":
+        path = None if _is_checkpoint(source) else _project(source).exit_policy
+        promise = ExitPolicyFile.load(path, digest) if path is not None and path.is_file() else None
+        policy = None if promise is None else promise.policy()
+    paths = expand_patterns("files", [str(file) for file in files], None)
+    jets = evaluation_loader(schema, paths, batch_size=_CHECK_BATCH, labelled=False) if paths else ()
+    origin = Origin(checkpoint.name, digest, schema.options, schema.class_names, promise, licence or UNSTATED)
+    export = Export(tagger, checked_policy(policy), schema, origin, jets, one_jet, opset)
+    write_bundle(Path(folder), export)
+    return Path(folder)
 
 
 def _import_plugins(plugins: Sequence[str | Path]) -> None:

@@ -1,8 +1,9 @@
-"""Atomic writes: a file is written under a temporary name, synced to disk and renamed."""
+"""Atomic writes: a file or folder is written under a temporary name, synced to disk and renamed."""
 
 import os
 import re
 import secrets
+import shutil
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -26,8 +27,7 @@ def replacing(path: Path) -> Iterator[Path]:
     Raises:
         RunError: the file could not be written, for example because the disk is full.
     """
-    unique = f"{socket.gethostname()}.{os.getpid()}.tmp{secrets.token_hex(4)}"
-    temporary = path.with_name(f".{path.stem[:_STEM]}.{unique}{path.suffix}")
+    temporary = path.with_name(f"{_unique(path.stem)}{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
@@ -42,15 +42,61 @@ def replacing(path: Path) -> Iterator[Path]:
             temporary.unlink()
 
 
+@contextmanager
+def replacing_folder(path: Path) -> Iterator[Path]:
+    """Yield a new temporary folder beside ``path``, and give it that name on success, in place of an older one.
+
+    After an error no temporary folder is left, and an older folder stays as it was.
+
+    Raises:
+        RunError: the folder could not be written, for example because the disk is full.
+    """
+    temporary = path.with_name(_unique(path.name))
+    older = temporary.with_suffix(f"{temporary.suffix}0")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.mkdir()
+        yield temporary
+        for file in temporary.iterdir():
+            _sync(file)
+        if path.exists():
+            path.rename(older)
+        temporary.rename(path)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise RunError(f"cannot write {path}: {reason}; free space or check permissions, then run again") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(older, ignore_errors=True)
+
+
+@contextmanager
+def temporary_folder(parent: Path, name: str) -> Iterator[Path]:
+    """Yield a new folder in ``parent`` and remove it afterwards; :func:`remove_abandoned` removes those of killed runs.
+
+    Raises:
+        RunError: it cannot be made.
+    """
+    folder = parent / _unique(name)
+    try:
+        folder.mkdir()
+    except OSError as error:
+        raise RunError(f"cannot write to {parent}: {error.strerror}; free space or check permissions") from error
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def remove_leftovers(folder: Path) -> None:
     """Remove all temporary files from a folder that no other process is writing to."""
     for path in folder.iterdir():
         if _TEMPORARY.fullmatch(path.name):
-            path.unlink(missing_ok=True)
+            _remove(path)
 
 
 def remove_abandoned(folder: Path) -> None:
-    """Remove the temporary files of dead processes of this machine; other processes may be writing to the folder.
+    """Remove temporary files and folders of dead processes of this machine; others may be writing to the folder.
 
     A folder that does not exist holds none. Files that may not be removed stay.
     """
@@ -58,7 +104,19 @@ def remove_abandoned(folder: Path) -> None:
         for path in folder.iterdir():
             found = _TEMPORARY.fullmatch(path.name)
             if found and f".{socket.gethostname()}.{found['pid']}." in path.name and not _is_alive(int(found["pid"])):
-                path.unlink(missing_ok=True)
+                _remove(path)
+
+
+def _unique(stem: str) -> str:
+    """Return a name that nobody can foresee, and that tells which process it is of."""
+    return f".{stem[:_STEM]}.{socket.gethostname()}.{os.getpid()}.tmp{secrets.token_hex(4)}"
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _sync(path: Path) -> None:

@@ -18,8 +18,9 @@ from tests.modes.two_class_project import make_project, save_best_model
 from tests.published import published_network, real_jets
 
 SIGNATURES = {
+    "export_onnx": "(source, folder, *, policy, files, one_jet, opset, licence, plugins)",
     "load": "(source, *, data_config, network_config, plugins, trust)",
-    "load_policy": "(project, *, plugins)",
+    "load_policy": "(project, *, name, plugins)",
     "read_jets": "(source, files, *, batch_size, labelled)",
     "register": "(part)",
     "Engine": "(tagger, policy, *, threads, chunk_size, backend, event_budget)",
@@ -28,7 +29,7 @@ SIGNATURES = {
     "JetInputs": "(points, features, vectors, mask, *, more)",
     "RaggedJets": "(points_V2, features_VC, vectors_V4, particle_count_N, *, more)",
     "Tagger": "(backbone, exit_stages, exit_head, heads, *, head_shape, link)",
-    "ThresholdPolicy": "(score, thresholds, temperatures)",
+    "ThresholdPolicy": "(score, thresholds, temperatures, *, promise)",
 }
 
 

@@ -41,7 +41,7 @@ def class_of_jets(config: DataConfig, labels: Sequence[str], table: ak.Array, pa
         raise DataError(
             f"{path} row {table[ROW][first]}: the labels {', '.join(labels)} sum to "
             f"{flags_NK[first].sum():g}{_made_from(labels, table[first])}; exactly one of them must be 1 (correct the "
-            "file, labels or selection)"
+            "file or the labels, or leave such jets out by selection, or by --extra-selection-test in other modes)"
         )
     label_N: npt.NDArray[np.int64] = flags_NK.argmax(axis=1)
     return label_N

@@ -100,6 +100,8 @@ class DataSchema:
         options = read_options(path)
         if is_class_number(options.get("labels")):
             options = usual_form(options, class_count(), str(path))
+        if options.get("bucketing") is not None:
+            logger.warning("%s: bucketing has no effect: jets are read without padding", path)
         return cls(options, str(path), texts_in(options) if trusted else (), bad_values)
 
     @classmethod

@@ -91,7 +91,7 @@ def _candidates(score: ExitScore, answers: Answers, risks: Sequence[Risk]) -> It
     for number, (before, after) in enumerate(itertools.pairwise(path)):
         if np.array_equal(before, after):
             continue
-        for thresholds in _between(before, after, score_EN, _STEPS if number else _FIRST_STEPS):
+        for thresholds in _between(before, after, score_EN, _STEPS if number else _FIRST_STEPS, score.lowest):
             yield _evaluate(score, thresholds, score_EN, answers, risks)
 
 
@@ -111,15 +111,14 @@ def _leaves_at(score_EN: Scores, thresholds: Thresholds) -> ExitIndex:
 
 
 def _between(
-    before: Thresholds, after: Thresholds, score_EN: Scores, steps: Float[np.ndarray, " S"]
+    before: Thresholds, after: Thresholds, score_EN: Scores, steps: Float[np.ndarray, " S"], lowest: float
 ) -> Iterator[Thresholds]:
     """Yield thresholds between two sets, and the second set; steps are fractions of the jets between the two."""
-    sorted_EN = -np.sort(-score_EN, axis=1)
+    sorted_EN = np.sort(score_EN, axis=1)
     ranks = [(score_EN >= thresholds[:, None]).sum(axis=1) for thresholds in (before, after)]
     for step in steps[steps < 1]:
         rank_E = np.rint(ranks[0] + (ranks[1] - ranks[0]) * step).astype(int)
-        inside = np.take_along_axis(sorted_EN, np.maximum(rank_E - 1, 0)[:, None], axis=1)[:, 0]
-        yield np.where(rank_E > 0, inside, np.inf)
+        yield np.array([max(_midway(scores, rank), lowest) for scores, rank in zip(sorted_EN, rank_E, strict=True)])
     yield after
 
 
@@ -173,21 +172,36 @@ def _best_threshold(
     best = int(gains.argmax())
     if gains[best] <= 0:
         return np.inf
-    end = ends[best]
-    below = value_N[end + 1] if end + 1 < len(value_N) else value_N[end]
-    return float(max((value_N[end] + below) / 2, lowest))
+    return max(_midway(value_N[::-1], int(ends[best]) + 1), lowest)
 
 
 def _budgeted(score_EN: Scores, ratio: float) -> Thresholds:
-    """Return T_k, the ⌊N q_k⌋-th largest score at exit k among the jets that are left (arXiv:1703.09844)."""
+    """Return T_k, just below the ⌊N q_k⌋-th largest score at exit k among the jets left (arXiv:1703.09844)."""
     exits, jets = score_EN.shape
     fraction_E = ratio ** np.arange(exits + 1, dtype=np.float64)
     leaving_E = np.floor(jets * fraction_E / fraction_E.sum()).astype(int)
     stays_N = np.ones(jets, dtype=bool)
     thresholds = np.full(exits, np.inf)
     for index, (score_N, leaving) in enumerate(zip(score_EN, leaving_E[:-1], strict=True)):
-        left = np.sort(score_N[stays_N])[::-1]
-        if leaving > 0 and len(left):
-            thresholds[index] = left[min(leaving, len(left)) - 1]
+        left = np.sort(score_N[stays_N])
+        thresholds[index] = _midway(left, min(leaving, len(left)))
         stays_N &= score_N < thresholds[index]
     return thresholds
+
+
+def _midway(rising_N: Float[np.ndarray, " N"], count: int) -> float:
+    """Return the threshold that the ``count`` largest scores reach, and those equal to them; ∞ for none.
+
+    It lies midway to the next lower score, so that rounding moves no jet to the other side. Below the lowest score, it
+    is as far away as if there were one more at the distance of the second lowest.
+    """
+    if count == 0:
+        return np.inf
+    last = rising_N[-count]
+    place = int(np.searchsorted(rising_N, last))
+    if place > 0:
+        middle, below = (last + rising_N[place - 1]) / 2, rising_N[place - 1]
+        return float(middle if middle > below else last)
+    above = int(np.searchsorted(rising_N, last, side="right"))
+    gap = rising_N[above] - last if above < len(rising_N) else 1.0
+    return float(last - gap / 2)

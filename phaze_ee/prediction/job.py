@@ -24,6 +24,7 @@ from phaze_ee.engine.run import EngineResult
 from phaze_ee.errors import RunError
 from phaze_ee.exits.drift import DriftReference
 from phaze_ee.exits.policies import ThresholdPolicy
+from phaze_ee.machine import return_free_memory
 from phaze_ee.models.tagger import Tagger
 from phaze_ee.prediction.columns import prediction_columns
 from phaze_ee.prediction.events import Events, whole_events
@@ -98,6 +99,7 @@ def predict_file(task: PredictionTask, job: FileJob, advance: Callable[[int], No
             raise changed(job.source)
         manifest = run.manifest(job, writer.checksums)
         writer.finish(manifest)
+    return_free_memory()
     return manifest
 
 

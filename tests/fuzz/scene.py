@@ -125,6 +125,7 @@ def build(folder: Path) -> None:
     Raises:
         RuntimeError: a command failed.
     """
+    children.start()
     live = folder / "scene"
     live.mkdir(parents=True)
     for name, seed in (("jets.root", 1), ("val.root", 2), ("more.root", 3)):

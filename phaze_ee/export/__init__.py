@@ -1,0 +1,23 @@
+"""Export of a tagger with its exits to one ONNX file.
+
+The file is written by the walk that trains and runs the tagger: heads, links and scores are called with
+:class:`~phaze_ee.export.values.Value`, whose operations write nodes instead of computing. Only the backbones have their
+own patterns of nodes, one module each.
+"""
+
+from importlib.util import find_spec
+
+from phaze_ee.errors import UsageError
+
+
+def require_onnx() -> None:
+    """Check that onnx and ONNX Runtime are installed.
+
+    Raises:
+        UsageError: they are not; the message has the command that installs them.
+    """
+    if find_spec("onnx") is None or find_spec("onnxruntime") is None:
+        raise UsageError(
+            "export needs onnx and onnxruntime, which this environment lacks; install them: "
+            'pip install "phaze-ee[onnx]" (or: uv sync --extra onnx)'
+        )

@@ -1,0 +1,27 @@
+"""Which networks can be written into a file, and by what."""
+
+from typing import Any
+
+from phaze_ee.errors import UsageError
+from phaze_ee.export.particle_net import FileParticleNet
+from phaze_ee.export.stages import FileStages
+from phaze_ee.models.backbone import Stages
+from phaze_ee.models.particle_net.stages import StagedParticleNet
+
+# A new network is a subclass of FileStages and a line here.
+_FORMS: dict[type[Any], type[FileStages]] = {
+    StagedParticleNet: FileParticleNet,
+}
+
+
+def in_stages(backbone: Stages[Any]) -> type[FileStages]:
+    """Return what writes a network into a file.
+
+    Raises:
+        UsageError: nothing does.
+    """
+    found = next((form for kind, form in _FORMS.items() if isinstance(backbone, kind)), None)
+    if found is None:
+        known = ", ".join(form.name for form in _FORMS.values())
+        raise UsageError(f"{backbone.name} cannot be exported: export knows the nodes of {known}")
+    return found

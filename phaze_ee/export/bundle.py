@@ -1,0 +1,153 @@
+"""An exported tagger as a folder: the file, how its inputs are made, examples, a card and checksums."""
+
+import hashlib
+import itertools
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import final
+
+import torch
+from weaver.utils.data.config import DataConfig
+
+from phaze_ee.atomic import remove_abandoned, replacing_folder
+from phaze_ee.data.schema import DataSchema
+from phaze_ee.errors import UsageError
+from phaze_ee.exits.policies import ExitPolicy, ThresholdPolicy
+from phaze_ee.export import snippets
+from phaze_ee.export.card import Origin, card, metadata
+from phaze_ee.export.check import Checked, Comparison, odd_jets
+from phaze_ee.export.model import FileForm, stages_of, write_model
+from phaze_ee.models.tagger import Tagger
+from phaze_ee.types import JetBatch, JetInputs, RaggedJets
+
+MODEL, INPUTS, CHECKSUMS = "model.onnx", "preprocess.json", "SHA256SUMS"
+_CHECKED_JETS, _CHECKED_ALONE = 2000, 300
+
+
+@final
+@dataclass(frozen=True)
+class Export:
+    """What to export.
+
+    Attributes:
+        tagger: in evaluation mode, in single precision, on the CPU.
+        policy: decides where jets leave; None: every jet gets the full model.
+        schema: the data configuration of the tagger, resolved.
+        origin: where it comes from.
+        jets: batches of jets to check the file on; the first 2,000 jets are used.
+        one_jet: whether a call has exactly one jet.
+        opset: the version of the standard operators; None: the one that suits the network.
+    """
+
+    tagger: Tagger
+    policy: ThresholdPolicy | None
+    schema: DataSchema
+    origin: Origin
+    jets: Iterable[JetBatch] = ()
+    one_jet: bool = False
+    opset: int | None = None
+
+
+def write_bundle(folder: Path, export: Export) -> Checked:
+    """Write the folder; an older bundle is replaced only by a complete one.
+
+    Returns:
+        How the file compares with the tagger.
+
+    Raises:
+        UsageError: the tagger or the policy cannot be written, or the folder holds something else than a bundle.
+        RunError: the file does not answer as the tagger, or the folder cannot be written.
+    """
+    _refuse_other_content(folder)
+    remove_abandoned(folder.parent)
+    texts = metadata(export.tagger, export.policy, export.origin)
+    form = FileForm(export.schema.groups, export.one_jet, export.opset, metadata=texts)
+    model = write_model(export.tagger, export.policy, form)
+    content = model.SerializeToString()
+    checked = _check(content, export, form)
+    with replacing_folder(folder) as temporary:
+        (temporary / MODEL).write_bytes(content)
+        channels = {value.name: value.type.tensor_type.shape.dim[1].dim_value for value in model.graph.input}
+        write_preprocessing(export.schema.weaver, list(channels), temporary / INPUTS)
+        texts_of = {
+            "card.md": card(export.tagger, export.policy, export.origin, checked, one_jet=export.one_jet),
+            "example.py": snippets.python(export.schema.groups["mask"]),
+            "example.cpp": snippets.cpp(channels),
+        }
+        for name, text in texts_of.items():
+            (temporary / name).write_text(text, encoding="utf-8")
+        (temporary / CHECKSUMS).write_text(_checksums(temporary), encoding="utf-8")
+    return checked
+
+
+def write_preprocessing(config: DataConfig, used: list[str], path: Path) -> None:
+    """Write weaver's description of the inputs, without the groups that the file does not read.
+
+    FCCAnalyses asks for the variables of every group that is named there.
+    """
+    config.export_json(str(path))
+    described = json.loads(path.read_text(encoding="utf-8"))
+    kept = {"output_names": described["output_names"], "input_names": used, **{name: described[name] for name in used}}
+    path.write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
+
+
+def checked_policy(policy: ExitPolicy | None) -> ThresholdPolicy | None:
+    """Return the policy if a file can hold it.
+
+    Raises:
+        UsageError: it is of another kind.
+    """
+    if policy is None or isinstance(policy, ThresholdPolicy):
+        return policy
+    raise UsageError(
+        f"a {type(policy).__name__} cannot be exported: a file decides about each jet by a score and thresholds "
+        "(ThresholdPolicy)"
+    )
+
+
+def _check(content: bytes, export: Export, form: FileForm) -> Checked:
+    tagger, stages = export.tagger, stages_of(export.tagger)
+
+    def write(other: Tagger) -> bytes:
+        dtype = next(other.parameters()).dtype
+        content: bytes = write_model(other, export.policy, replace(form, dtype=dtype)).SerializeToString()
+        return content
+
+    comparison = Comparison(tagger, export.policy, write, export.schema.groups, alone=stages.answers_depend_on_batch)
+    batches = [batch.inputs for batch in _first(export.jets, _CHECKED_ALONE if export.one_jet else _CHECKED_JETS)]
+    pool = _pool(batches, stages.input_channels)
+    padded = (batch.padded() for batch in batches)
+    with torch.no_grad():
+        return comparison.check(content, itertools.chain(padded, odd_jets(pool, stages.neighbours)))
+
+
+def _first(batches: Iterable[JetBatch], jets: int) -> Iterator[JetBatch]:
+    for batch in batches:
+        if jets <= 0:
+            return
+        yield batch
+        jets -= len(batch)
+
+
+def _pool(batches: list[JetInputs | RaggedJets], channels: int) -> RaggedJets:
+    """Return jets whose particles odd jets can have; random ones, if there are none."""
+    if batches:
+        return batches[0].ragged()
+    random = torch.randn(200, channels, generator=torch.Generator().manual_seed(0))
+    momentum_V3 = random[:, :3]
+    energy_V1 = momentum_V3.norm(dim=1, keepdim=True) * 1.01
+    return RaggedJets(random[:, :2], random, torch.cat([momentum_V3, energy_V1], dim=1), torch.tensor([200]))
+
+
+def _checksums(folder: Path) -> str:
+    lines = (f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}" for path in sorted(folder.iterdir()))
+    return "\n".join(lines) + "\n"
+
+
+def _refuse_other_content(folder: Path) -> None:
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / CHECKSUMS).is_file():
+        raise UsageError(f"{folder} holds other files than an exported tagger; choose another --output")
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{folder} is a file; choose another --output")

@@ -1,0 +1,180 @@
+"""The proof that a written file answers as the engine does: on jets of the user and on odd ones."""
+
+import copy
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, final
+
+import numpy as np
+import onnxruntime
+import torch
+from torch import Tensor
+
+from phaze_ee.engine.engine import Engine
+from phaze_ee.errors import RunError
+from phaze_ee.exits.policies import ThresholdPolicy
+from phaze_ee.models.tagger import Tagger
+from phaze_ee.types import JetInputs, RaggedJets
+
+# The largest differences of probabilities that rounding explains, by the type of the network's numbers.
+TOLERANCES = {torch.float32: 5e-6, torch.float64: 1e-12}
+_ODD_COUNTS = (0, 1, 2, 3, 128, 300)
+_HOLES, _LONG = 0.3, 17
+_TOGETHER = 256
+# Of the jets, at most these may hang on rounding; about one of 3,000 does.
+_FEW, _SHARE = 2, 0.005
+
+
+@final
+@dataclass(frozen=True)
+class Checked:
+    """How a file compares with the engine.
+
+    Attributes:
+        jets: the jets compared.
+        difference: the largest difference of a probability, without the jets of ``by_rounding``.
+        by_rounding: jets that differ by more, or in their exit, only because numbers are rounded: two particles are
+            equally near, or a score is at its threshold. In double precision they do not.
+    """
+
+    jets: int = 0
+    difference: float = 0.0
+    by_rounding: int = 0
+
+    def __add__(self, other: "Checked") -> "Checked":
+        worst = max(self.difference, other.difference)
+        return Checked(self.jets + other.jets, worst, self.by_rounding + other.by_rounding)
+
+
+class FileSession:
+    """A file, loaded for one thread.
+
+    Args:
+        content: the bytes of the file.
+        names: the name of each kind of input.
+    """
+
+    def __init__(self, content: bytes, names: Mapping[str, str]) -> None:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        self._session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        inputs = self._session.get_inputs()
+        self._kinds = {kind: name for kind, name in names.items() if name in {value.name for value in inputs}}
+        self.one_jet = inputs[0].shape[0] == 1
+
+    def __call__(self, jets: JetInputs) -> tuple[Tensor, Tensor]:
+        """Return the probabilities (N, K) and the exit (N) of each jet."""
+        pieces = [jets.select(torch.tensor([index])) for index in range(len(jets))] if self.one_jet else [jets]
+        answers = [self._run(piece) for piece in pieces]
+        scores_NK, index_N = (torch.from_numpy(np.concatenate(column)) for column in zip(*answers, strict=True))
+        return scores_NK, index_N.long()
+
+    def _run(self, jets: JetInputs) -> Any:
+        feeds = {name: getattr(jets, kind).numpy() for kind, name in self._kinds.items()}
+        return self._session.run(None, feeds)
+
+
+class Comparison:
+    """Compares a file with the engine.
+
+    Args:
+        tagger: what was written, in the type of the file.
+        policy: its policy.
+        write: returns the bytes of the file of a tagger, in the type of the tagger.
+        names: the name of each kind of input.
+        alone: whether the answer of a jet depends on its batch in the engine, so that it runs jet by jet.
+    """
+
+    def __init__(
+        self,
+        tagger: Tagger,
+        policy: ThresholdPolicy | None,
+        write: Callable[[Tagger], bytes],
+        names: Mapping[str, str],
+        *,
+        alone: bool,
+    ) -> None:
+        self.tagger, self.policy, self.write, self.names = tagger, policy, write, names
+        self.chunk_size = 1 if alone else _TOGETHER
+
+    def check(self, content: bytes, jets: Iterable[JetInputs]) -> Checked:
+        """Compare the exit and the probabilities of each jet. The jets are padded, and in the type of the file.
+
+        Raises:
+            RunError: they differ by more than rounding.
+        """
+        session = FileSession(content, self.names)
+        engine = Engine(self.tagger, self.policy, chunk_size=self.chunk_size)
+        result = sum((self._compare(engine, session, batch) for batch in jets if len(batch)), start=Checked())
+        if result.by_rounding > max(_FEW, _SHARE * result.jets):
+            raise RunError(
+                f"{result.by_rounding} of {result.jets} jets get other answers from the file than from the tagger in "
+                "single precision, though not in double precision; nothing was written. Please report it"
+            )
+        return result
+
+    def _compare(self, engine: Engine, session: FileSession, jets: JetInputs) -> Checked:
+        wrong_N, difference_N = _differences(engine, session, jets)
+        if wrong_N.any():
+            self._check_in_double(jets.select(wrong_N))
+        return Checked(len(jets), float(difference_N[~wrong_N].amax()) if (~wrong_N).any() else 0.0, int(wrong_N.sum()))
+
+    def _check_in_double(self, jets: JetInputs) -> None:
+        tagger = copy.deepcopy(self.tagger).double()
+        engine = Engine(tagger, self.policy, chunk_size=self.chunk_size)
+        doubles = jets.map(lambda tensor: tensor.double())
+        wrong_N, difference_N = _differences(engine, FileSession(self.write(tagger), self.names), doubles)
+        if wrong_N.any():
+            jet = int(wrong_N.nonzero()[0])
+            raise RunError(
+                f"the file does not answer as the tagger: {int(wrong_N.sum())} jets differ in a probability or their "
+                f"exit, the first with {int(jets.particle_count_N[jet])} particles by {float(difference_N[jet]):.1e}; "
+                "nothing was written. Please report it"
+            )
+
+
+def _differences(engine: Engine, session: FileSession, jets: JetInputs) -> tuple[Tensor, Tensor]:
+    """Return which jets differ in their exit or by more than the tolerance, and the differences."""
+    expected = engine(jets)
+    scores_NK, index_N = session(jets)
+    difference_N = (scores_NK - expected.logits_NK.softmax(dim=-1)).abs().amax(dim=1)
+    same_N = (index_N == expected.exit_index_N) & (difference_N <= TOLERANCES[scores_NK.dtype])
+    return ~same_N, difference_N
+
+
+def odd_jets(pool: RaggedJets, neighbours: Iterable[int] = ()) -> Iterator[JetInputs]:
+    """Yield jets as they seldom come: very few and very many particles, duplicates, holes, NaN in padded slots.
+
+    Args:
+        pool: jets whose particles they have.
+        neighbours: numbers k that mean something to the network: jets of k and of k + 1 particles are made too.
+    """
+    counts = sorted({*_ODD_COUNTS, *(k + more for k in neighbours for more in (0, 1))})
+    generator = torch.Generator().manual_seed(0)
+    available = len(pool.features_VC)
+    row_V = torch.randint(available, (sum(counts),), generator=generator) if available else torch.zeros(0).long()
+    count_N = torch.tensor(counts if available else [0])
+    points, features, vectors = (_taken(value, row_V) for value in (pool.points_V2, pool.features_VC, pool.vectors_V4))
+    padded = RaggedJets(points, features, vectors, count_N).padded()
+    yield padded
+    yield padded.padded(0)
+    yield _with_nan(padded)
+    holes = torch.rand(padded.mask.shape, generator=generator) > _HOLES
+    yield _with_nan(JetInputs(padded.points, padded.features, padded.vectors, padded.mask * holes))
+    doubled = padded.padded(_LONG).map(lambda tensor: torch.cat([tensor, tensor], dim=-1))
+    yield doubled
+    for index in range(min(3, len(padded))):
+        yield padded.select(torch.tensor([index]))
+
+
+def _taken(value_VC: Tensor | None, row_V: Tensor) -> Any:
+    return None if value_VC is None else value_VC[row_V]
+
+
+def _with_nan(jets: JetInputs) -> JetInputs:
+    def filled(tensor: Tensor) -> Tensor:
+        return tensor.masked_fill(~jets.valid_N1P, torch.nan)
+
+    vectors = None if jets.vectors is None else filled(jets.vectors)
+    return JetInputs(filled(jets.points), filled(jets.features), vectors, jets.mask)

@@ -1,0 +1,84 @@
+"""Mode export: write the trained network, with its exits and their thresholds, as one ONNX file."""
+
+from pathlib import Path
+
+from phaze_ee.errors import UsageError
+from phaze_ee.exits.policy_file import ExitPolicyFile
+from phaze_ee.export import require_onnx
+from phaze_ee.modes.console import say, show_notes
+from phaze_ee.modes.policies import policy_names
+from phaze_ee.modes.session import Session
+from phaze_ee.names import quantity
+from phaze_ee.workspace import Project
+
+
+def run(session: Session) -> None:
+    """Write the folder of the exported tagger, after the file has been compared with the tagger on the project's jets.
+
+    Raises:
+        UsageError: onnx is not installed, a flag is wrong, the policy is of another model, or the network, an exit or
+            the policy cannot be written.
+        CheckpointError: there is no trained model.
+        DataError: the jets to check the file on cannot be used.
+        RunError: the file does not answer as the tagger, or cannot be written.
+    """
+    require_onnx()
+    from phaze_ee.export.bundle import MODEL, Export, write_bundle
+    from phaze_ee.export.card import UNSTATED, Origin
+
+    request, model = session.request, session.model
+    say(f"Model:  {model.source}")
+    promise = _policy(session)
+    origin = Origin(
+        f"{session.project}, {model.source.rpartition('/')[2]}",
+        model.hash,
+        model.schema.options,
+        model.schema.class_names,
+        promise,
+        request.licence or UNSTATED,
+    )
+    export = Export(
+        model.tagger,
+        None if promise is None else promise.policy(),
+        model.schema,
+        origin,
+        session.evaluation_jets(model.schema, session.files(session.judged_files), labelled=False),
+        one_jet=request.one_jet,
+        opset=request.opset,
+    )
+    folder = request.output or session.project.export
+    checked = write_bundle(folder, export)
+    size = (folder / MODEL).stat().st_size / 1e6
+    say(f"File:   {size:.2f} MB, {'one jet' if request.one_jet else 'any number of jets'} per call")
+    say(
+        f"Check:  {checked.jets:,} jets leave at the exits of the tagger; the largest difference of a probability is "
+        f"{checked.difference:.1e}"
+    )
+    by_rounding = f"{quantity(checked.by_rounding, 'jet')} differed by more, in single precision only, see card.md"
+    show_notes([*model.notes, *([by_rounding] if checked.by_rounding else [])])
+    say(f"Written: {folder}")
+
+
+def _policy(session: Session) -> ExitPolicyFile | None:
+    request, path = session.request, session.project.exit_policy
+    if request.no_policy:
+        if request.policy is not None:
+            raise UsageError("--policy and --no-policy exclude each other; give one")
+        say("Policy: none, every jet gets the full model")
+        return None
+    if request.policy is not None:
+        path = _named(request.policy, session.project)
+    elif not path.is_file():
+        say(f"Policy: no exit policy yet ({path}; mode 'calibrate' makes it): every jet gets the full model")
+        return None
+    file = ExitPolicyFile.load(path, session.model.hash)
+    say(f"Policy: {path}: {file.guarantee.statement}")
+    return file
+
+
+def _named(name: str, project: Project) -> Path:
+    """Return the file of a policy that is given as a path, by its name, or by the name of a file in the results."""
+    path = Path(name)
+    if path.suffix == ".json" and path.is_file():
+        return path
+    return project.policy(name) if name in policy_names(project) else (project.results / name).with_suffix(".json")

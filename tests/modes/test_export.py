@@ -1,0 +1,90 @@
+"""Mode export: what it writes and says, and what it refuses."""
+
+import json
+import sys
+from pathlib import Path
+
+import onnx
+import pytest
+
+import phaze_ee
+from phaze_ee import cli
+from phaze_ee.workspace import Project
+from tests.modes.exit_policies import write_policy
+from tests.modes.two_class_project import make_project, save_best_model
+
+COMMAND = ("-m", "export", "-p", "Tops", "small")
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
+    monkeypatch.setenv("PHAZE_EE_WORKSPACES", str(tmp_path / "workspaces"))
+    made = make_project(tmp_path)
+    save_best_model(made)
+    return made
+
+
+def texts(folder: Path) -> dict[str, str]:
+    return {entry.key: entry.value for entry in onnx.load(str(folder / "model.onnx")).metadata_props}
+
+
+def test_the_policy_of_the_project_is_in_the_file(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
+    write_policy(project, phaze_ee.ThresholdPolicy("margin", [0.05, 0.04]))
+    assert cli.main(COMMAND) == 0
+    output = capsys.readouterr().out
+    assert "any number of jets per call" in output
+    assert "jets leave at the exits of the tagger; the largest difference of a probability is" in output
+    assert f"Written: {project.export}" in output
+    assert json.loads(texts(project.export)["thresholds"]) == [0.05, 0.04]
+
+
+def test_a_named_policy_and_one_jet(project: Project, tmp_path: Path) -> None:
+    write_policy(project, phaze_ee.ThresholdPolicy("margin", [0.5, 0.4]))
+    project.exit_policy.rename(project.results / "tight.json")
+    command = (*COMMAND, "--policy", "tight", "--one-jet", "--opset", "18", "--output", str(tmp_path / "out"))
+    assert cli.main(command) == 0
+    assert json.loads(texts(tmp_path / "out")["thresholds"]) == [0.5, 0.4]
+    model = onnx.load(str(tmp_path / "out" / "model.onnx"))
+    assert model.graph.input[0].type.tensor_type.shape.dim[0].dim_value == 1
+    assert model.opset_import[0].version == 18
+
+
+def test_without_a_policy_every_jet_gets_the_full_model(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(COMMAND) == 0
+    assert "no exit policy yet" in capsys.readouterr().out
+    write_policy(project, phaze_ee.ThresholdPolicy("margin", [0.05, 0.04]))
+    assert cli.main((*COMMAND, "--no-policy")) == 0
+    assert json.loads(texts(project.export)["thresholds"]) is None
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (("--opset", "99"), "opset 99 is unknown to export; choose from 15 to 20"),
+        (("--policy", "loose"), "loose.json does not exist yet; run mode 'calibrate' first"),
+        (("--policy", "loose", "--no-policy"), "--policy and --no-policy exclude each other"),
+    ],
+)
+def test_wrong_flags_are_one_line(
+    project: Project, capsys: pytest.CaptureFixture[str], flags: tuple[str, ...], message: str
+) -> None:
+    assert cli.main((*COMMAND, *flags)) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert not project.export.exists()
+
+
+def test_a_policy_of_another_model_is_refused(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
+    write_policy(project, phaze_ee.ThresholdPolicy("margin", [0.05, 0.04]))
+    save_best_model(project, seed=5)
+    assert cli.main(COMMAND) == 2
+    assert "was calibrated for another model" in capsys.readouterr().err
+
+
+def test_without_onnx_the_message_says_how_to_install_it(
+    project: Project, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    assert cli.main(COMMAND) == 2
+    assert 'pip install "phaze-ee[onnx]"' in capsys.readouterr().err
