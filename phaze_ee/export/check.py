@@ -17,7 +17,7 @@ from phaze_ee.models.tagger import Tagger
 from phaze_ee.types import JetInputs, RaggedJets
 
 # The largest differences of probabilities that rounding explains, by the type of the network's numbers.
-TOLERANCES = {torch.float32: 5e-6, torch.float64: 1e-12}
+TOLERANCES = {torch.float32: 5e-6, torch.float64: 1e-10}
 _ODD_COUNTS = (0, 1, 2, 3, 128, 300)
 _HOLES, _LONG = 0.3, 17
 _TOGETHER = 256
