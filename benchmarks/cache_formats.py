@@ -85,7 +85,7 @@ def hdf5(compression: str) -> tuple[Write, Read]:
         filters = tables.Filters(5, compression, shuffle=True)
         with tables.open_file(str(path), "w") as file:
             for number, block in enumerate(blocks):
-                values_CV = block.rows()
+                values_CV = block.collections[0].rows()
                 file.create_carray("/", f"block_{number}", obj=values_CV, filters=filters)
 
     def read(path: Path) -> None:

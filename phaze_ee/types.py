@@ -6,7 +6,7 @@ Shape letters: N jets, C channels, P particles of a padded jet, V particles of a
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, Literal, Self, TypeVar
+from typing import Any, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -17,22 +17,55 @@ from torch.nn.functional import pad
 from phaze_ee.names import ExitStage
 from phaze_ee.shapes import Bool, Float, Int
 
-JetsT = TypeVar("JetsT", bound="JetInputs | RaggedJets")
+
+class Collections:
+    """What padded and ragged jets have in common: a first collection of particles, and ``more`` by name."""
+
+    particle_count_N: Int[Tensor, " N"]
+    more: Mapping[str, Self]
+
+    @property
+    def counts_NG(self) -> Int[Tensor, "N G"]:
+        """The number of real particles of each jet in each of the G collections."""
+        return torch.stack([self.particle_count_N, *(jets.particle_count_N for jets in self.more.values())], dim=1)
+
+    @property
+    def total_count_N(self) -> Int[Tensor, " N"]:
+        """The number of real particles of each jet in all collections together."""
+        return self.counts_NG.sum(dim=1) if self.more else self.particle_count_N
+
+    def alone(self) -> Self:
+        """Return the first collection of the jets, without the others."""
+        return replace(self, more={}) if self.more else self  # type: ignore[type-var]
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> Self:
+        """Return the jets on a device."""
+        return self.map(lambda tensor: tensor.to(device, non_blocking=non_blocking))
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> Self:
+        """Return the jets with ``change`` applied to every tensor, those of further collections included."""
+        values = {item.name: getattr(self, item.name) for item in fields(self)}  # type: ignore[arg-type]
+        changed: dict[str, Any] = {name: change(value) for name, value in values.items() if isinstance(value, Tensor)}
+        if self.more:
+            changed["more"] = {name: jets.map(change) for name, jets in self.more.items()}
+        return replace(self, **changed)  # type: ignore[type-var]
 
 
 @dataclass(frozen=True)
-class JetInputs:
+class JetInputs(Collections):
     """A batch of jets, padded to one length P.
 
     ``vectors`` are (px, py, pz, energy) in GeV; None is allowed for networks that do not use them, and so are
     ``points`` without channels, (N, 0, P). ``mask`` is 1 (or True) where a slot holds a real particle, else 0. No
-    network reads the content of other slots, except BatchNorm in training.
+    network reads the content of other slots, except BatchNorm in training. ``more`` are further collections of the same
+    jets by name, for example the secondary vertices ``sv``, each with features and a length of its own.
     """
 
     points: Float[Tensor, "N 2 P"]
     features: Float[Tensor, "N C P"]
     vectors: Float[Tensor, "N 4 P"] | None
     mask: Float[Tensor, "N 1 P"] | Bool[Tensor, "N 1 P"]
+    more: Mapping[str, "JetInputs"] = field(default_factory=dict, kw_only=True)
 
     def __len__(self) -> int:
         return self.features.shape[0]
@@ -43,28 +76,28 @@ class JetInputs:
         return self.mask.bool()
 
     @property
-    def particle_count_N(self) -> Int[Tensor, " N"]:
-        """The number of real particles of each jet."""
+    def particle_count_N(self) -> Int[Tensor, " N"]:  # type: ignore[override] # ragged jets store it
+        """The number of real particles of each jet, without further collections."""
         return self.valid_N1P.sum(dim=(1, 2))
 
     @property
     def used_length(self) -> int:
         """The number of slots up to the last one that any jet uses."""
-        return used_slots(self.valid_N1P[:, 0])
+        return max([used_slots(self.valid_N1P[:, 0]), *(jets.used_length for jets in self.more.values())])
 
     def select(self, keep_N: Tensor) -> Self:
         """Return the jets that a boolean mask or an index names."""
         return self.map(lambda tensor: tensor[keep_N])
 
     def padded(self, length: int | None = None) -> "JetInputs":
-        """Return the jets with ``length`` slots, cut or padded with zeros at the end; None: as they are."""
+        """Return the jets with ``length`` slots in each collection, cut or padded with zeros; None: as they are."""
         if length is None:
             return self
         return self.map(lambda tensor: pad(tensor[..., :length], (0, max(0, length - tensor.shape[-1]))))
 
     def without_vectors(self) -> Self:
         """Return the jets without their four-momenta."""
-        return replace(self, vectors=None)
+        return replace(self, vectors=None, more={name: jets.without_vectors() for name, jets in self.more.items()})
 
     def ragged(self) -> "RaggedJets":
         """Return the real particles alone, jet after jet, in their order."""
@@ -74,28 +107,23 @@ class JetInputs:
             return tensor.transpose(1, 2)[valid_NP]
 
         vectors = None if self.vectors is None else rows(self.vectors)
-        return RaggedJets(rows(self.points), rows(self.features), vectors, valid_NP.sum(dim=1))
-
-    def to(self, device: torch.device | str, non_blocking: bool = False) -> Self:
-        """Return the jets on a device."""
-        return self.map(lambda tensor: tensor.to(device, non_blocking=non_blocking))
-
-    def map(self, change: Callable[[Tensor], Tensor]) -> Self:
-        """Return new inputs with ``change`` applied to every tensor."""
-        return _mapped(self, change)
+        more = {name: jets.ragged() for name, jets in self.more.items()}
+        return RaggedJets(rows(self.points), rows(self.features), vectors, valid_NP.sum(dim=1), more=more)
 
 
 @dataclass(frozen=True)
-class RaggedJets:
+class RaggedJets(Collections):
     """A batch of jets without padding: one row for each of the V particles of all jets, those of jet 0 first.
 
-    The columns are those of :class:`JetInputs`; ``particle_count_N`` is the number of particles of each jet.
+    The columns are those of :class:`JetInputs`; ``particle_count_N`` is the number of particles of each jet, without
+    those of further collections, which ``more`` holds.
     """
 
     points_V2: Float[Tensor, "V 2"]
     features_VC: Float[Tensor, "V C"]
     vectors_V4: Float[Tensor, "V 4"] | None
     particle_count_N: Int[Tensor, " N"]
+    more: Mapping[str, "RaggedJets"] = field(default_factory=dict, kw_only=True)
 
     def __len__(self) -> int:
         return self.particle_count_N.shape[0]
@@ -103,7 +131,7 @@ class RaggedJets:
     @property
     def used_length(self) -> int:
         """The number of particles of the longest jet."""
-        return max(self.particle_count_N.tolist(), default=0)
+        return max([*self.particle_count_N.tolist(), *(jets.used_length for jets in self.more.values())], default=0)
 
     def select(self, keep_N: Tensor) -> Self:
         """Return the jets that a boolean mask or an index names."""
@@ -111,36 +139,33 @@ class RaggedJets:
         # Three times as fast as indexing with a tensor.
         vectors = None if self.vectors_V4 is None else self.vectors_V4.index_select(0, row_V)
         points, features = (rows.index_select(0, row_V) for rows in (self.points_V2, self.features_VC))
-        return replace(self, points_V2=points, features_VC=features, vectors_V4=vectors, particle_count_N=count_N)
+        more = {name: jets.select(keep_N) for name, jets in self.more.items()}
+        return replace(
+            self, points_V2=points, features_VC=features, vectors_V4=vectors, particle_count_N=count_N, more=more
+        )
 
     def padded(self, length: int | None = None) -> JetInputs:
-        """Return the jets padded with zeros to ``length`` slots; None: to the longest jet."""
-        slots = self.used_length if length is None else length
-        return self._padded(Padding(slots, {"points": (0.0,), "features": (0.0,), "vectors": (0.0,)}))
+        """Return the jets padded with zeros to ``length`` slots in each collection; None: to the longest jet."""
+        slots = max(self.particle_count_N.tolist(), default=0) if length is None else length
+        padding = Padding(slots, {"points": (0.0,), "features": (0.0,), "vectors": (0.0,)})
+        return self._padded(padding, length)
 
     def without_vectors(self) -> Self:
         """Return the jets without their four-momenta."""
-        return replace(self, vectors_V4=None)
+        return replace(self, vectors_V4=None, more={name: jets.without_vectors() for name, jets in self.more.items()})
 
     def ragged(self) -> "RaggedJets":
         """Return the jets as they are."""
         return self
 
-    def to(self, device: torch.device | str, non_blocking: bool = False) -> Self:
-        """Return the jets on a device."""
-        return self.map(lambda tensor: tensor.to(device, non_blocking=non_blocking))
-
-    def map(self, change: Callable[[Tensor], Tensor]) -> Self:
-        """Return new jets with ``change`` applied to every tensor, the particle counts included."""
-        return _mapped(self, change)
-
-    def _padded(self, padding: "Padding") -> JetInputs:
+    def _padded(self, padding: "Padding", length: int | None) -> JetInputs:
         count_N = self.particle_count_N
         points = padding.fill("points", self.points_V2, count_N)
         features = padding.fill("features", self.features_VC, count_N)
         vectors = None if self.vectors_V4 is None else padding.fill("vectors", self.vectors_V4, count_N)
         valid_NP = torch.arange(padding.length, device=count_N.device) < count_N[:, None]
-        return JetInputs(points, features, vectors, valid_NP[:, None].to(features.dtype))
+        more = {name: jets.padded(length) for name, jets in self.more.items()}
+        return JetInputs(points, features, vectors, valid_NP[:, None].to(features.dtype), more=more)
 
 
 @dataclass(frozen=True)
@@ -185,7 +210,7 @@ class LoadedJets(RaggedJets):
 
     def padded(self, length: int | None = None) -> JetInputs:
         """Return the jets with ``length`` slots, padded with zeros; None: as the data configuration says."""
-        return self._padded(self.padding) if length is None else super().padded(length)
+        return self._padded(self.padding, None) if length is None else super().padded(length)
 
     @property
     def points(self) -> Float[Tensor, "N 2 P"]:
@@ -206,12 +231,6 @@ class LoadedJets(RaggedJets):
     def mask(self) -> Float[Tensor, "N 1 P"]:
         """The mask of ``padded()``."""
         return self.padded().mask
-
-
-def _mapped(jets: JetsT, change: Callable[[Tensor], Tensor]) -> JetsT:
-    values = {item.name: getattr(jets, item.name) for item in fields(jets)}
-    changed: dict[str, Any] = {name: change(value) for name, value in values.items() if isinstance(value, Tensor)}
-    return replace(jets, **changed)
 
 
 def used_slots(valid_NP: Bool[Tensor, "N P"]) -> int:
@@ -238,6 +257,14 @@ def ragged_rows(first_N: Int[Tensor, " N"], count_N: Int[Tensor, " N"]) -> Int[T
 
 
 Jets = JetInputs | RaggedJets
+
+
+def with_collections(first: Jets, more: Mapping[str, Jets]) -> Jets:
+    """Return jets with further collections by name. All are padded, unless all are ragged."""
+    ragged = {name: jets for name, jets in more.items() if isinstance(jets, RaggedJets)}
+    if isinstance(first, RaggedJets) and len(ragged) == len(more):
+        return replace(first, more=ragged)
+    return replace(first.padded(), more={name: jets.padded() for name, jets in more.items()})
 
 
 class State(ABC):

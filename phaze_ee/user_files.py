@@ -17,7 +17,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from phaze_ee.errors import USER_CODE_ERRORS, UsageError, one_line
+from phaze_ee.errors import PhazeError, UsageError, one_line
 
 _PREFIX = "phaze_ee_user"
 
@@ -95,7 +95,9 @@ def reporting(path: Path, kind: str) -> Iterator[None]:
     """
     try:
         yield
-    except USER_CODE_ERRORS as error:
+    except (MemoryError, PhazeError):
+        raise
+    except Exception as error:
         frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
         if frames:
             raise UsageError(f"{path}:{frames[-1].lineno}: {one_line(error)}") from error

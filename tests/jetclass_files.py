@@ -51,14 +51,18 @@ def jetclass_columns(
 
 
 def write_root(path: Path, columns: dict[str, Any], treename: str = "tree") -> Path:
-    """Write columns as one TTree; all jagged ones have the counter ``npart``."""
+    """Write columns as one TTree; jagged ones have the counter ``npart``, those of secondary vertices ``nsv``."""
     types = {
         name: column.type.content if isinstance(column, ak.Array) else column.dtype for name, column in columns.items()
     }
     with uproot.recreate(path) as file:
-        file.mktree(treename, {name: str(kind) for name, kind in types.items()}, counter_name=lambda _: "npart")
+        file.mktree(treename, {name: str(kind) for name, kind in types.items()}, counter_name=_counter)
         file[treename].extend(columns)
     return path
+
+
+def _counter(counted: str) -> str:
+    return "nsv" if counted.startswith("sv_") else "npart"
 
 
 def write_jetclass_root(

@@ -145,7 +145,7 @@ def test_root_files_are_data(folder: Path, project: Project, trace: Path, capsys
     spoil_yaml(folder, "text")
     spoil_checkpoint(project, "text")
     assert evaluate(project) == 2
-    assert "more.root: p_mask is one number per jet" in capsys.readouterr().err
+    assert "more.root: p_mask does not hold real numbers but string" in capsys.readouterr().err
     assert not trace.exists()
 
 

@@ -9,7 +9,7 @@ full model 533.72 M.
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import final
 
 import torch
@@ -22,6 +22,7 @@ from phaze_ee.models.tagger import Tagger
 from phaze_ee.types import JetInputs
 
 UNIT = "multiply-accumulates (MACs) per jet"
+COUNTER = "weaver.utils.flops_counter with count_functional=False: layers alone, no functional calls"
 
 
 @dataclass(frozen=True)
@@ -40,18 +41,22 @@ class ExitCost:
     head_macs: int | None
 
 
-def exit_costs(tagger: Tagger, *, particles: int) -> list[ExitCost]:
-    """Return the cost of each exit for one jet of ``particles`` particles, the full model last.
+def exit_costs(tagger: Tagger, *, particles: int | Sequence[int]) -> list[ExitCost]:
+    """Return the cost of each exit for one jet, the full model last.
+
+    Args:
+        tagger: the network.
+        particles: the particles of the jet; with several collections, those of each.
 
     All counts are of the network in evaluation mode; the tagger is not changed. A network that needs more particles for
     its neighbour search pads the jet, and the padding counts.
     """
     # weaver's counter adds hooks and attributes to the modules and changes their mode, so it gets a copy.
     tagger = copy.deepcopy(tagger).cpu().float().eval()
-    inputs = _full_jet(tagger.backbone.input_channels, particles)
+    inputs = _full_jet(tagger, [particles] if isinstance(particles, int) else particles)
     macs = _exact_macs(tagger.requires_grad_(False), inputs)
     parameters = _parameters(tagger.requires_grad_(), inputs)
-    count_N = inputs.particle_count_N
+    count_N = inputs.total_count_N
     heads = [int(tagger.head_macs(index, count_N)) for index in range(len(tagger.exit_stages))]
     return [
         ExitCost(name, macs[index], _weaver_macs(tagger, index, inputs), parameters[index], [*heads, None][index])
@@ -59,10 +64,24 @@ def exit_costs(tagger: Tagger, *, particles: int) -> list[ExitCost]:
     ]
 
 
-def _full_jet(channels: int, particles: int) -> JetInputs:
+def full_model_cost(tagger: Tagger, *, particles: int | Sequence[int]) -> ExitCost:
+    """Return the cost of the full model without its exit heads, as published networks are counted.
+
+    The heads that its answer needs, as with boosted exits, are included.
+    """
+    alone = tagger if tagger.link.evaluated(()) else Tagger(tagger.architecture, [])
+    return exit_costs(alone, particles=particles)[-1]
+
+
+def _full_jet(tagger: Tagger, particles: Sequence[int]) -> JetInputs:
     random = torch.Generator().manual_seed(0)
-    points, features, vectors = (torch.randn(1, rows, particles, generator=random) for rows in (2, channels, 4))
-    return JetInputs(points, features, vectors, torch.ones(1, 1, particles))
+    channels = tagger.backbone.collections or {"": tagger.backbone.input_channels}
+    parts = {}
+    for (name, width), length in zip(channels.items(), particles, strict=True):
+        points, features, vectors = (torch.randn(1, rows, length, generator=random) for rows in (2, width, 4))
+        parts[name] = JetInputs(points, features, vectors, torch.ones(1, 1, length))
+    first, *others = parts
+    return replace(parts[first], more={name: parts[name] for name in others})
 
 
 def _exact_macs(tagger: Tagger, inputs: JetInputs) -> list[int]:
@@ -90,15 +109,16 @@ def _parameters(tagger: Tagger, inputs: JetInputs) -> list[int]:
 
 @final
 class _WalkToExit(nn.Module):
-    """The walk as a module with positional inputs, as weaver's counter needs it."""
+    """The walk of some jets as a module with a tensor as input, as weaver's counter needs it."""
 
-    def __init__(self, tagger: Tagger, index: int) -> None:
+    def __init__(self, tagger: Tagger, index: int, inputs: JetInputs) -> None:
         super().__init__()
         self.tagger = tagger
         self.index = index
+        self.inputs = inputs
 
-    def forward(self, points: Tensor, features: Tensor, vectors: Tensor | None, mask: Tensor) -> Tensor:
-        walk = self.tagger.walk(JetInputs(points, features, vectors, mask))
+    def forward(self, features: Tensor) -> Tensor:
+        walk = self.tagger.walk(replace(self.inputs, features=features))
         return next(exit_.logits_NK for exit_ in walk if exit_.index == self.index)
 
 
@@ -106,8 +126,8 @@ def _weaver_macs(tagger: Tagger, index: int, inputs: JetInputs) -> int:
     # Functional calls are not counted: the counter would replace functions of torch, and count each activation twice,
     # as a layer and as the function that the layer calls.
     macs, _ = get_model_complexity_info(
-        _WalkToExit(tagger, index),
-        (inputs.points, inputs.features, inputs.vectors, inputs.mask),
+        _WalkToExit(tagger, index, inputs),
+        (inputs.features,),
         print_per_layer_stat=False,
         as_strings=False,
         extra_config={"count_functional": False},

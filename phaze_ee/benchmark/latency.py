@@ -73,7 +73,7 @@ def measure_latency(
         threads=threads,
         device=str(parameter.device),
         dtype=str(parameter.dtype).removeprefix("torch."),
-        mean_multiplicity=float(jets.particle_count_N.double().mean()),
+        mean_multiplicity=float(jets.total_count_N.double().mean()),
         entries=[entry for entry in entries if not isinstance(entry, PolicyLatency)],
         chosen=[entry for entry in entries if isinstance(entry, PolicyLatency) and entry.name == _CHOSEN],
         curves=[entry for entry in entries if isinstance(entry, PolicyLatency) and entry.name != _CHOSEN],

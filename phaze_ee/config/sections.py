@@ -24,6 +24,10 @@ OpenFraction = Annotated[float, Field(gt=0, lt=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
+# These networks have a file for several collections of particles.
+_FOR_SEVERAL_COLLECTIONS = ("ParticleNet", "ParticleNeXt", "ParticleTransformer")
+
+
 class Section(BaseModel):
     """Base of all sections: unknown names are refused, types are not converted, and values cannot change."""
 
@@ -49,7 +53,8 @@ class NetworkOptions(Section):
     model_name: ModelName = Field("ParticleNet", description="the network; each one has a file in network_configs")
     network_config: str | None = Field(
         None,
-        description="network file of weaver, with get_model; None: network_configs/<model_name>_JetClass.py",
+        description="network file of weaver, with get_model; None: network_configs/<model_name>_JetClass.py, for "
+        "several collections of particles network_configs/<model_name>Tagger_CMS.py",
     )
     network_options: dict[str, Any] = Field(
         default_factory=dict,
@@ -103,10 +108,20 @@ class NetworkOptions(Section):
 
     @property
     def network_file(self) -> str:
-        """The network file, as a path to look up. A network of the user has the file that registers it."""
+        """The network file for one collection of particles, as a path to look up."""
+        return self.network_file_for(1)
+
+    def network_file_for(self, collections: int) -> str:
+        """Return the network file, as a path to look up. A network of the user has the file that registers it.
+
+        Args:
+            collections: the number of collections of particles in the data configuration.
+        """
         registered = REGISTERED["model_name"].get(self.model_name)
         own = None if registered is None or registered.file is None else registered.file.path
-        return self.network_config or own or f"network_configs/{self.model_name}_JetClass.py"
+        several = collections > 1 and self.model_name in _FOR_SEVERAL_COLLECTIONS
+        default = f"{self.model_name}Tagger_CMS" if several else f"{self.model_name}_JetClass"
+        return self.network_config or own or f"network_configs/{default}.py"
 
     def stages_with_exit(self, stage_count: int) -> list[int | Literal["input"]]:
         """Return the stages after which an exit sits, in a network with ``stage_count`` stages."""

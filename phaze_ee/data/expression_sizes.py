@@ -28,6 +28,7 @@ _SIZES: Mapping[str, Mapping[int, str]] = {
     "np.repeat": {1: "repeats"},
     "np.zeros": {0: "shape"},
 }
+_ARRAYS, _KEEP_COUNTS = ("ak", "awkward", "np", "numpy"), ("asarray", "max", "to_numpy")
 _COMBINES = frozenset({"ak.combinations", "ak.argcombinations"})
 _PAIRS = frozenset({"ak.cartesian", "ak.argcartesian"})
 
@@ -159,8 +160,8 @@ def _is_count(node: ast.expr) -> bool:
             return True
         case ast.Call(func=ast.Attribute(value=ast.Name(id="ak" | "awkward"), attr="num")):
             return True
-        case ast.Call(
-            func=ast.Attribute(value=ast.Name(id="ak" | "awkward" | "np" | "numpy"), attr="max"), args=[inner, *_]
+        case ast.Call(func=ast.Attribute(value=ast.Name(id=module), attr=name), args=[inner, *_]) if (
+            module in _ARRAYS and name in _KEEP_COUNTS
         ):
             return _is_count(inner)
     return False

@@ -2,21 +2,29 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Sequence
 from glob import glob
 from pathlib import Path
 
+from phaze_ee.data.remote import SCHEME, remote_files
 from phaze_ee.data.schema import DataSchema
 from phaze_ee.data.stamps import known_stamp
 from phaze_ee.errors import UsageError, check_utf8
-from phaze_ee.workspace import search_roots
+from phaze_ee.workspace import find_file, search_roots
+
+_LIST = "@"
+_GROUP = re.compile(r"^[\w.+-]+(%\d+)?:(?!//)")  # name: or, in weaver's tests, name%10:
+_SCHEME = re.compile(r"^[a-zA-Z][a-zA-Z0-9+.-]*://")
 
 
 def expand_patterns(option: str, patterns: Sequence[str], project_root: Path | None) -> list[Path]:
     """Return the files that the patterns of an option match, sorted, each once.
 
     ``**`` matches folders and ``~`` is the home folder. A relative pattern is looked up in the search roots of a
-    project, and the first root with a match counts.
+    project, and the first root with a match counts. As in weaver, a pattern may begin with the name of a group,
+    ``name:``; all jets are mixed evenly, so the name changes nothing. ``root://host//path`` is on an XRootD server.
+    ``@list.txt`` is a list of patterns, one a line, which may also be relative to the folder of the list.
 
     Args:
         option: the name of the option, for errors.
@@ -24,9 +32,10 @@ def expand_patterns(option: str, patterns: Sequence[str], project_root: Path | N
         project_root: the folder of the project; None: there is no project.
 
     Raises:
-        UsageError: a pattern matches no file, or one whose name is not UTF-8.
+        UsageError: a pattern matches no file, or one whose name is not UTF-8; or a list cannot be read.
     """
-    return sorted({path for pattern in patterns for path in _matches(option, pattern, project_root)})
+    roots = search_roots(project_root)
+    return sorted({path for pattern in patterns for path in _of_entry(option, pattern, roots, project_root)})
 
 
 def fingerprint(files: Iterable[Path], schema: DataSchema) -> str:
@@ -46,18 +55,55 @@ def fingerprint(files: Iterable[Path], schema: DataSchema) -> str:
     return digest.hexdigest()
 
 
-def _matches(option: str, pattern: str, project_root: Path | None) -> list[Path]:
-    wanted = Path(pattern).expanduser()
-    roots = (Path(),) if wanted.is_absolute() else search_roots(project_root)
-    for root in roots:
-        # An existing file is taken as it is, even if its name has [ ] or *.
-        is_name = (root / wanted).is_file()
-        names = [str(wanted)] if is_name else glob(str(wanted), root_dir=root, recursive=True)  # noqa: PTH207 - absolute
-        found = [root / name for name in names]
-        files = [path for path in found if path.is_file()]
+def _of_entry(option: str, entry: str, roots: Sequence[Path], project_root: Path | None) -> list[Path]:
+    if not entry.startswith(_LIST) or any((root / entry).is_file() for root in roots):
+        return _matches(option, entry, roots)
+    path = find_file(f"{option}: the list", entry.removeprefix(_LIST), project_root)
+    inside = f"{option}: {path}"
+    lines = _lines(inside, path)
+    nested = next((line for line in lines if line.startswith(_LIST)), None)
+    if nested is not None:
+        raise UsageError(f"{inside} names the list {nested!r}; write its files out")
+    return [found for line in lines for found in _matches(inside, line, [*roots, path.parent])]
+
+
+def _lines(inside: str, path: Path) -> list[str]:
+    """Return the lines of a list without empty ones and comments."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(
+            f"{inside} cannot be read: {error}; give a text file with one file or pattern a line"
+        ) from error
+    lines = [line.strip() for line in text.splitlines()]
+    found = [line for line in lines if line and not line.startswith("#")]
+    if not found:
+        raise UsageError(f"{inside} names no file; write one file or pattern a line")
+    return found
+
+
+def _matches(option: str, entry: str, roots: Sequence[Path]) -> list[Path]:
+    for pattern in dict.fromkeys((entry, _GROUP.sub("", entry))):  # a name may have a colon
+        scheme = _SCHEME.match(pattern)
+        if scheme is not None and scheme[0] != SCHEME:
+            raise UsageError(f"{option}: files of {scheme[0]} cannot be read ({pattern}); copy them, or use {SCHEME}")
+        files = remote_files(option, pattern) if scheme is not None else _local_files(pattern, roots)
         if files:
             for path in files:
                 check_utf8(f"{option}: the name of", str(path))
             return files
-    looked = "" if wanted.is_absolute() else f" (looked in {', '.join(str(root.absolute()) for root in roots)})"
-    raise UsageError(f"{option}: no file matches {pattern!r}{looked}; correct it")
+    absolute = Path(_GROUP.sub("", entry)).expanduser().is_absolute()
+    looked = "" if absolute else f" (looked in {', '.join(str(root.absolute()) for root in roots)})"
+    raise UsageError(f"{option}: no file matches {entry!r}{looked}; correct it")
+
+
+def _local_files(pattern: str, roots: Sequence[Path]) -> list[Path]:
+    wanted = Path(pattern).expanduser()
+    for root in (Path(),) if wanted.is_absolute() else roots:
+        # An existing file is taken as it is, even if its name has [ ] or *.
+        is_name = (root / wanted).is_file()
+        names = [str(wanted)] if is_name else glob(str(wanted), root_dir=root, recursive=True)  # noqa: PTH207 - absolute
+        files = [path for path in (root / name for name in names) if path.is_file()]
+        if files:
+            return files
+    return []

@@ -9,11 +9,13 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
+from weaver.utils.data.config import DataConfig
 
 from phaze_ee.compiled import compiled
 from phaze_ee.data.schema import DataSchema
+from phaze_ee.input_groups import InputCollection
 from phaze_ee.shapes import Float, Int
-from phaze_ee.types import JetBatch, JetInputs, Jets, LoadedJets, Padding, ragged_rows
+from phaze_ee.types import JetBatch, JetInputs, Jets, LoadedJets, Padding, ragged_rows, with_collections
 
 _PIECE = 8_192  # particles
 
@@ -32,29 +34,38 @@ class Group:
 
 @dataclass(frozen=True)
 class InputLayout:
-    """The variables of the inputs, group after group, and the P slots that each jet is padded to."""
+    """The variables of a collection, group after group, and the P slots that each jet is padded to."""
 
     length: int
     groups: tuple[Group, ...]
+    collection: str = ""
 
     @classmethod
-    def of(cls, schema: DataSchema) -> Self:
-        """Return the layout of a data configuration."""
-        config = schema.weaver
+    def all_of(cls, schema: DataSchema) -> tuple[Self, ...]:
+        """Return the layout of each collection of a data configuration."""
+        return tuple(cls._of(schema.weaver, collection) for collection in schema.collections)
+
+    @classmethod
+    def _of(cls, config: DataConfig, collection: InputCollection) -> Self:
         groups = []
-        for kind, name in schema.groups.items():
+        for kind, name in collection.groups.items():
             names = tuple(config.input_dicts[name])
             params = [config.preprocess_params[variable] for variable in names]
             wrap = params[0]["pad_mode"] == "wrap"
             groups.append(Group(kind, names, None if wrap else tuple(float(own["pad_value"]) for own in params)))
-        if "points" not in schema.groups:
+        if "points" not in collection.groups:
             groups.append(Group("points", (), ()))
-        return cls(schema.length, tuple(groups))
+        return cls(collection.length, tuple(groups), collection.name)
 
     @property
     def names(self) -> tuple[str, ...]:
         """A name for each of the C channels: kind and variable."""
         return tuple(f"{group.kind}.{name}" for group in self.groups for name in group.names)
+
+    @property
+    def variables(self) -> list[str]:
+        """The variables, each once."""
+        return list(dict.fromkeys(name for group in self.groups for name in group.names))
 
     @cached_property
     def padding(self) -> Padding:
@@ -71,20 +82,17 @@ class InputLayout:
 
 
 @dataclass(frozen=True)
-class JetColumns:
-    """Jets stored as columns of particle values, with at most P particles each. Selecting jets copies no particle.
+class ParticleColumns:
+    """The particles of one collection of some jets, at most P in each jet. Selecting jets copies no particle.
 
     The values are standardised and clipped: a matrix with one row per particle, or C arrays with one number per
-    particle, as files have them. ``start_N`` is the first row of each jet. ``label_N`` is -1 where the class is
-    unknown.
+    particle, as files have them. ``start_N`` is the first row of each jet.
     """
 
     layout: InputLayout
     values: Float[np.ndarray, "V C"] | list[Float[np.ndarray, " V"]]
     start_N: Int[Tensor, " N"]
     count_N: Int[Tensor, " N"]
-    label_N: Int[Tensor, " N"]
-    observers: dict[str, npt.NDArray[np.generic]]
 
     def __len__(self) -> int:
         return len(self.count_N)
@@ -100,22 +108,15 @@ class JetColumns:
 
     @classmethod
     def of_rows(
-        cls,
-        layout: InputLayout,
-        rows: list[Float[np.ndarray, " V"]],
-        count_N: Int[Tensor, " N"],
-        label_N: Int[Tensor, " N"],
-        observers: dict[str, npt.NDArray[np.generic]],
-    ) -> Self:
-        """Return jets from C arrays with the particles of all jets, jet after jet."""
-        return cls(layout, rows, count_N.cumsum(0) - count_N, count_N, label_N, observers)
+        cls, layout: InputLayout, rows: list[Float[np.ndarray, " V"]], count_N: Int[Tensor, " N"]
+    ) -> "ParticleColumns":
+        """Return particles from C arrays with those of all jets, jet after jet."""
+        return cls(layout, rows, count_N.cumsum(0) - count_N, count_N)
 
     @classmethod
-    def concatenate(cls, parts: Sequence["JetColumns"]) -> "JetColumns":
-        """Return all jets of some parts as one."""
+    def concatenate(cls, parts: Sequence["ParticleColumns"]) -> "ParticleColumns":
+        """Return the particles of all jets of some parts."""
         first = parts[0]
-        if len(parts) == 1:
-            return first
         count_N = torch.cat([part.count_N for part in parts])
         values_VC = np.empty((int(count_N.sum()), len(first.layout.names)), dtype=np.float32)
         last = 0
@@ -123,38 +124,25 @@ class JetColumns:
             particles = int(part.count_N.sum())
             part._write(values_VC[last : last + particles])
             last += particles
-        observers = {name: np.concatenate([part.observers[name] for part in parts]) for name in first.observers}
-        label_N = torch.cat([part.label_N for part in parts])
-        return JetColumns(first.layout, values_VC, count_N.cumsum(0) - count_N, count_N, label_N, observers)
+        return cls(first.layout, values_VC, count_N.cumsum(0) - count_N, count_N)
 
-    def take(self, index_N: Tensor | slice) -> "JetColumns":
-        """Return the jets that an index or a slice names."""
-        # As numpy: an index tensor with one element would pick a scalar instead of a column of one.
-        rows = index_N if isinstance(index_N, slice) else index_N.numpy()
-        return replace(
-            self,
-            start_N=self.start_N[index_N],
-            count_N=self.count_N[index_N],
-            label_N=self.label_N[index_N],
-            observers={name: column[rows] for name, column in self.observers.items()},
-        )
+    def take(self, index_N: Tensor | slice) -> "ParticleColumns":
+        """Return the particles of the jets that an index or a slice names."""
+        return replace(self, start_N=self.start_N[index_N], count_N=self.count_N[index_N])
 
     def rows(self) -> Float[np.ndarray, "C V"]:
         """Return the values of the jets' particles alone, jet after jet, channel by channel."""
         return np.ascontiguousarray(self._matrix().T)
 
-    def batch(self) -> JetBatch:
-        """Return the jets as a network takes them."""
+    def inputs(self) -> Jets:
+        """Return the particles as a network takes them."""
         rows = self._rows_by_kind()
         mask_V1 = rows.pop("mask", None)
         # Otherwise padding counts as real, as in weaver, or particles are left out: then only slots say which are real.
         if mask_V1 is not None and self.layout.padding.fills["mask"] == (0.0,) and bool((mask_V1 == 1).all()):
-            inputs: Jets = LoadedJets(
-                rows["points"], rows["features"], rows.get("vectors"), self.count_N, self.layout.padding
-            )
-        else:
-            inputs = self._padded(rows, mask_V1)
-        return JetBatch(inputs, self.label_N, self.observers)
+            vectors = rows.get("vectors")
+            return LoadedJets(rows["points"], rows["features"], vectors, self.count_N, self.layout.padding)
+        return self._padded(rows, mask_V1)
 
     def _padded(self, rows: dict[str, Tensor], mask_V1: Tensor | None) -> JetInputs:
         padding = self.layout.padding
@@ -209,6 +197,62 @@ class JetColumns:
         return places
 
 
+@dataclass(frozen=True)
+class JetColumns:
+    """Jets on their way through the loaders: the particles of each collection, classes and observers.
+
+    ``label_N`` is -1 where the class is unknown.
+    """
+
+    collections: tuple[ParticleColumns, ...]
+    label_N: Int[Tensor, " N"]
+    observers: dict[str, npt.NDArray[np.generic]]
+
+    def __len__(self) -> int:
+        return len(self.label_N)
+
+    @classmethod
+    def of_rows(
+        cls,
+        layout: InputLayout,
+        rows: list[Float[np.ndarray, " V"]],
+        count_N: Int[Tensor, " N"],
+        label_N: Int[Tensor, " N"],
+        observers: dict[str, npt.NDArray[np.generic]],
+    ) -> Self:
+        """Return jets with one collection, from C arrays with the particles of all jets, jet after jet."""
+        return cls((ParticleColumns.of_rows(layout, rows, count_N),), label_N, observers)
+
+    @classmethod
+    def concatenate(cls, parts: Sequence["JetColumns"]) -> "JetColumns":
+        """Return all jets of some parts as one."""
+        first = parts[0]
+        if len(parts) == 1:
+            return first
+        by_collection = zip(*(part.collections for part in parts), strict=True)
+        observers = {name: np.concatenate([part.observers[name] for part in parts]) for name in first.observers}
+        label_N = torch.cat([part.label_N for part in parts])
+        return JetColumns(tuple(map(ParticleColumns.concatenate, by_collection)), label_N, observers)
+
+    def take(self, index_N: Tensor | slice) -> "JetColumns":
+        """Return the jets that an index or a slice names."""
+        # As numpy: an index tensor with one element would pick a scalar instead of a column of one.
+        rows = index_N if isinstance(index_N, slice) else index_N.numpy()
+        return JetColumns(
+            tuple(particles.take(index_N) for particles in self.collections),
+            self.label_N[index_N],
+            {name: column[rows] for name, column in self.observers.items()},
+        )
+
+    def batch(self) -> JetBatch:
+        """Return the jets as a network takes them."""
+        first, *others = [particles.inputs() for particles in self.collections]
+        if others:
+            names = [particles.layout.collection for particles in self.collections[1:]]
+            first = with_collections(first, dict(zip(names, others, strict=True)))
+        return JetBatch(first, self.label_N, self.observers)
+
+
 def interleave(rows: Sequence[Float[np.ndarray, " V"]], output_VC: Float[np.ndarray, "V C"]) -> None:
     """Write C arrays of V numbers as V rows of C numbers."""
     fours = len(rows) - len(rows) % 4
@@ -241,5 +285,5 @@ def write_four(
         output_VC[place, channel + 3] = four_V[place]
 
 
-def _unpickled(values_VC: Tensor, others: dict[str, Any]) -> JetColumns:
-    return JetColumns(**{**others, "values": values_VC.numpy()})
+def _unpickled(values_VC: Tensor, others: dict[str, Any]) -> ParticleColumns:
+    return ParticleColumns(**{**others, "values": values_VC.numpy()})

@@ -41,7 +41,7 @@ def class_of_jets(config: DataConfig, labels: Sequence[str], table: ak.Array, pa
         raise DataError(
             f"{path} row {table[ROW][first]}: the labels {', '.join(labels)} sum to "
             f"{flags_NK[first].sum():g}{_made_from(labels, table[first])}; exactly one of them must be 1 (correct the "
-            "file, labels or selection)"
+            "file or the labels, or leave such jets out by selection, or by --extra-selection-test in other modes)"
         )
     label_N: npt.NDArray[np.int64] = flags_NK.argmax(axis=1)
     return label_N
@@ -68,7 +68,10 @@ def _one_hot(flags_NK: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
 def _values(label: str, table: ak.Array, path: Path) -> npt.NDArray[np.generic]:
     column = evaluate(label, label, table, path)
     numbers = isinstance(column, ak.Array | np.ndarray) and column.ndim == 1 and len(column) == len(table)
-    values: npt.NDArray[np.generic] = ak.to_numpy(column) if numbers else np.array("")
+    try:
+        values: npt.NDArray[np.generic] = ak.to_numpy(column) if numbers else np.array("")
+    except (TypeError, ValueError):  # numbers in some rows, lists or records in others
+        values = np.array("")
     if values.dtype.kind not in "biuf":
         raise DataError(f"{path}: label {label} is not one number per jet; correct the labels of the data config")
     return values

@@ -209,7 +209,7 @@ class TrainingLoader:
 
 
 def _without_particles(jets: JetColumns, label_N: Int[Tensor, " N"]) -> JetColumns:
-    layout = replace(jets.layout, length=0)
+    layout = replace(jets.collections[0].layout, length=0)
     nothing = [np.empty(0, dtype=np.float32) for _ in layout.names]
     return JetColumns.of_rows(layout, nothing, torch.zeros_like(label_N), label_N, {})
 

@@ -1,7 +1,7 @@
 """From rows of a file to jets: selection, new variables, labels, checks and standardisation, as weaver does them."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +17,7 @@ from weaver.utils.dataset import _finalize_inputs
 
 from phaze_ee.compiled import without_extensions
 from phaze_ee.data.bad_values import let_pass
-from phaze_ee.data.jet_columns import InputLayout, JetColumns
+from phaze_ee.data.jet_columns import InputLayout, JetColumns, ParticleColumns
 from phaze_ee.data.labels import class_of_jets, known_class_of_jets, label_variables
 from phaze_ee.data.schema import DataSchema
 from phaze_ee.data.table import (
@@ -32,6 +32,7 @@ from phaze_ee.data.table import (
 )
 from phaze_ee.data.weights import jet_weights, weight_names
 from phaze_ee.errors import DataError
+from phaze_ee.input_groups import InputCollection
 from phaze_ee.shapes import Float
 
 _REMOVE = "remove it from the data config"
@@ -103,9 +104,9 @@ class RowReader:
         return self.schema.config_for(training=self.training, labelled=self.labelled)
 
     @cached_property
-    def layout(self) -> InputLayout:
-        """The variables of the inputs."""
-        return InputLayout.of(self.schema)
+    def layouts(self) -> tuple[InputLayout, ...]:
+        """The variables of each collection."""
+        return InputLayout.all_of(self.schema)
 
     @property
     def selection(self) -> str | None:
@@ -134,25 +135,30 @@ class RowReader:
         row_N = ak.to_numpy(table[ROW])  # before weaver sees the table
         return SpanJets(self._columns(table, lists, span.path), row_N, weight_N, bad)
 
-    def _checked_inputs(self, table: ak.Array, path: Path) -> tuple["_Lists | None", Counter[str]]:
+    def _checked_inputs(self, table: ak.Array, path: Path) -> tuple["list[_Lists] | None", Counter[str]]:
         """Check the variables of the inputs.
 
         Returns:
-            Their content, or None where they are no lists in memory; and the numbers of bad values that may pass.
+            The content of each collection, or None where some are no lists in memory; and the numbers of bad values
+            that may pass.
         """
-        params = self.config.preprocess_params
-        lists, bad = _lists(table, list(params)), Counter[str]()
-        if lists is None:
-            check_lengths(table, list(params), path)
+        params, bad = self.config.preprocess_params, Counter[str]()
+        names = [layout.variables for layout in self.layouts]
+        lists = [_lists(table, own) for own in names]
+        for own, content in zip(names, lists, strict=True):
+            if content is None:
+                check_lengths(table, own, path)
         if self.schema.bad_values == "zero":
             bad = let_pass(table, params, path)
-            lists = _lists(table, list(params)) if bad else lists
+            lists = [_lists(table, own) for own in names] if bad else lists
         else:
-            for name, own in params.items():
-                check_finite(table, name, path, own["length"])
-        if lists is None:
-            check_complete(table, [name for name, own in params.items() if own["pad_mode"] == "wrap"], path)
-        return lists, bad
+            for name, parameters in params.items():
+                check_finite(table, name, path, parameters["length"])
+        known = [content for content in lists if content is not None]
+        if len(known) == len(lists):
+            return known, bad
+        check_complete(table, [name for name, own in params.items() if own["pad_mode"] == "wrap"], path)
+        return None, bad
 
     def survey(self, span: Span) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
         """Return the row numbers of the selected jets and their sampling weights (1 if there are none).
@@ -179,20 +185,27 @@ class RowReader:
         find = known_class_of_jets if self.lenient else class_of_jets
         return find(self.config, self.schema.labels, table, path)
 
-    def _columns(self, table: ak.Array, lists: "_Lists | None", path: Path) -> JetColumns:
+    def _columns(self, table: ak.Array, lists: "list[_Lists] | None", path: Path) -> JetColumns:
         label_N = torch.from_numpy(ak.to_numpy(table["_label_"]))
         observers = self._observers(table, path)
-        groups = list(self.schema.groups.values())
-        rows, count_N = self._padded(table, groups) if lists is None else _standardised(lists, self.config, groups)
-        return JetColumns.of_rows(self.layout, rows, torch.from_numpy(count_N), label_N, observers)
+        parts = self._padded(table) if lists is None else map(self._standardised, lists, self.schema.collections)
+        particles = [
+            ParticleColumns.of_rows(layout, part.rows, torch.from_numpy(part.count_N))
+            for layout, part in zip(self.layouts, parts, strict=True)
+        ]
+        return JetColumns(tuple(particles), label_N, observers)
 
-    def _padded(self, table: ak.Array, groups: Sequence[str]) -> "_Rows":
-        """Return the jets as weaver pads them: every slot counts as a particle, and a mask says which are real."""
-        count_N = np.full(len(table), self.schema.length)
+    def _standardised(self, lists: "_Lists", collection: InputCollection) -> "_Rows":
+        return _standardised(lists, self.config, list(collection.groups.values()))
+
+    def _padded(self, table: ak.Array) -> "Iterator[_Rows]":
+        """Yield the collections as weaver pads them: every slot counts as a particle, a mask says which are real."""
+        count = len(table)
         output: Mapping[str, Any] = _finalize_inputs(table, self.config)  # changes the table
-        channels = (column_NP for group in groups for column_NP in output[f"_{group}"].swapaxes(0, 1))
-        rows = [column_NP.reshape(-1) for column_NP in channels]
-        return _Rows(rows, count_N)
+        for collection in self.schema.collections:
+            groups = collection.groups.values()
+            channels = (column_NP for group in groups for column_NP in output[f"_{group}"].swapaxes(0, 1))
+            yield _Rows([column_NP.reshape(-1) for column_NP in channels], np.full(count, collection.length))
 
     def _observers(self, table: ak.Array, path: Path) -> dict[str, npt.NDArray[np.generic]]:
         kind = "observer" if self.config.observer_names else "monitor variable"

@@ -20,11 +20,11 @@ from phaze_ee.data.weights import reweighting
 from phaze_ee.data.weights_section import plain_weights
 from phaze_ee.data.yaml_forms import is_class_number, usual_form
 from phaze_ee.errors import DataError, UsageError
+from phaze_ee.input_groups import input_collections
 
 logger = logging.getLogger(__name__)
 
 DEFAULT_BACKGROUND = "label_QCD"
-KINDS = ("points", "features", "vectors", "mask")
 
 
 @final
@@ -36,9 +36,10 @@ class DataSchema:
         weaver: weaver's own object for it.
         class_names: the name of each class, in the order of the network's outputs: its label, or that of labels.names.
         labels: the label of each class: an expression that is 1 for its jets, and 0 for others.
-        groups: the input group (a name of the YAML) of each kind: points, features, vectors, mask.
-        length: P, the particles that a jet is padded or cut to.
-        feature_count: C, the channels of the features group.
+        collections: the collections of a jet: particles, and others such as secondary vertices.
+        groups: the input group (a name of the YAML) of each kind of the first collection.
+        length: P, the particles of the first collection that a jet is padded or cut to.
+        feature_count: C, the features of a particle of the first collection.
         trusted: expressions of the user's own that may be any Python, see ``trust_expressions``.
         bad_values: what becomes of inputs that are NaN or infinite, see ``bad_values`` of the configuration.
     """
@@ -71,9 +72,10 @@ class DataSchema:
         self.weaver = _weaver_config(self.options, origin)
         self.labels: tuple[str, ...] = tuple(self.weaver.label_value)
         self.class_names: tuple[str, ...] = tuple(self.options["labels"].get("names") or self.labels)
-        self.groups = _input_groups(self.weaver, origin)
-        self.length: int = self.weaver.input_shapes[self.groups["features"]][2]
-        self.feature_count: int = self.weaver.input_shapes[self.groups["features"]][1]
+        self.collections = input_collections(self.weaver, origin)
+        self.groups = self.collections[0].groups
+        self.length = self.collections[0].length
+        self.feature_count = self.collections[0].feature_count
 
     @classmethod
     def load(
@@ -98,6 +100,8 @@ class DataSchema:
         options = read_options(path)
         if is_class_number(options.get("labels")):
             options = usual_form(options, class_count(), str(path))
+        if options.get("bucketing") is not None:
+            logger.warning("%s: bucketing has no effect: jets are read without padding", path)
         return cls(options, str(path), texts_in(options) if trusted else (), bad_values)
 
     @classmethod
@@ -145,8 +149,7 @@ class DataSchema:
     @property
     def bytes_per_jet(self) -> int:
         """Bytes of one jet's padded inputs."""
-        channels: int = sum(self.weaver.input_shapes[name][1] for name in self.groups.values())
-        return 4 * channels * self.length
+        return 4 * sum(own.channel_count * own.length for own in self.collections)
 
     def resolve(self, train_files: Sequence[Path], selection: str | None = None) -> "DataSchema":
         """Return the schema with automatic standardisation and reweighting computed from the training files.
@@ -198,36 +201,6 @@ def _weaver_config(options: Mapping[str, Any], origin: str) -> DataConfig:
         return DataConfig(print_info=False, **copy.deepcopy(dict(options)))
     except (RuntimeError, TypeError, ValueError, LookupError, AttributeError, SyntaxError) as error:
         raise DataError(f"{origin}: weaver refuses it: {' '.join(str(error).split())}") from error
-
-
-def _input_groups(config: DataConfig, origin: str) -> dict[str, str]:
-    """Return the input group of each kind, found by its suffix."""
-    by_kind: dict[str, list[str]] = {kind: [] for kind in KINDS}
-    for name in config.input_names:
-        by_kind.setdefault(name.rsplit("_", 1)[-1], []).append(name)
-    unknown = [name for kind, names in by_kind.items() if kind not in KINDS for name in names]
-    repeated = [name for kind in KINDS for name in by_kind[kind][1:]]
-    if unknown or repeated:
-        raise DataError(
-            f"{origin}: input groups {', '.join(unknown + repeated)} cannot be used: a network gets one group each of "
-            "*_points, *_features, *_vectors and *_mask; remove the others"
-        )
-    if not by_kind["features"]:
-        raise DataError(f"{origin}: there is no input group *_features; add one, for example pf_features")
-    groups = {kind: names[0] for kind, names in by_kind.items() if names}
-    _check_shapes(config, groups, origin)
-    return groups
-
-
-def _check_shapes(config: DataConfig, groups: Mapping[str, str], origin: str) -> None:
-    channels = {kind: config.input_shapes[name][1] for kind, name in groups.items()}
-    lengths = {name: config.input_shapes[name][2] for name in groups.values()}
-    for kind, expected in (("vectors", 4), ("mask", 1)):
-        if channels.get(kind, expected) != expected:
-            raise DataError(f"{origin}: {groups[kind]} has {channels[kind]} variables, it needs {expected}")
-    if len(set(lengths.values())) > 1:
-        listed = ", ".join(f"{name} {length}" for name, length in lengths.items())
-        raise DataError(f"{origin}: the input groups differ in length ({listed}); give all the same")
 
 
 def choose_background(class_names: Sequence[str], wanted: str | None) -> str | None:

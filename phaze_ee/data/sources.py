@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, chain
 from pathlib import Path
 from typing import Any, Self
 
@@ -17,7 +17,9 @@ import numpy as np
 import pyarrow
 import uproot
 
+from phaze_ee.data.hdf5_content import other_content
 from phaze_ee.data.hdf5_heaps import check_heaps
+from phaze_ee.data.remote import SCHEME, RemoteFile
 from phaze_ee.data.root_files import RNTUPLE, Unpacked, checked, chosen_tree, cluster_offsets
 from phaze_ee.data.stamps import known_stamp, missing
 from phaze_ee.errors import DataError, is_out_of_memory
@@ -61,15 +63,21 @@ class Source(ABC):
     Attributes:
         row_count: the number of rows.
         columns: the names of the columns.
+        others: what the file holds besides columns, in words.
     """
 
     row_count: int
     columns: frozenset[str]
+    others: str = ""
 
     @property
     def offsets(self) -> Sequence[int]:
         """The first rows of the file's compressed blocks, and the number of rows; a block is unpacked as a whole."""
         return (0, self.row_count)
+
+    def has_gaps(self, column: str) -> bool:
+        """Return whether the file says that rows of a column have no value."""
+        return False
 
     @abstractmethod
     def read(self, columns: Sequence[str], start: int, stop: int) -> ak.Array:
@@ -111,7 +119,7 @@ class ParquetSource(Source):
     def __init__(self, path: Path, treename: str | None, stack: ExitStack) -> None:
         import pyarrow.parquet
 
-        self._file = stack.enter_context(pyarrow.parquet.ParquetFile(path))
+        self._path, self._file = path, stack.enter_context(pyarrow.parquet.ParquetFile(path))
         self.row_count = self._file.metadata.num_rows
         self.columns = frozenset(self._file.schema_arrow.names)
 
@@ -120,6 +128,12 @@ class ParquetSource(Source):
         metadata = self._file.metadata
         sizes = (metadata.row_group(index).num_rows for index in range(metadata.num_row_groups))
         return list(accumulate(sizes, initial=0))
+
+    def has_gaps(self, column: str) -> bool:
+        metadata = self._file.metadata
+        chunks = [metadata.row_group(index).to_dict()["columns"] for index in range(metadata.num_row_groups)]
+        own = [chunk["statistics"] for chunk in chain(*chunks) if chunk["path_in_schema"] == column]
+        return any(statistics["null_count"] for statistics in own if statistics is not None)
 
     def read(self, columns: Sequence[str], start: int, stop: int) -> ak.Array:
         groups, skipped, seen = [], 0, 0
@@ -132,7 +146,7 @@ class ParquetSource(Source):
             seen += rows
         table = self._file.read_row_groups(groups, columns=list(columns)).slice(start - skipped, stop - start)
         # weaver's padding reads an array's content from its first element, so the array must not be a slice.
-        return ak.to_packed(ak.from_arrow(_without_nulls(table)))
+        return ak.to_packed(ak.from_arrow(_without_nulls(table, self._path)))
 
 
 class Hdf5Source(Source):
@@ -152,8 +166,16 @@ class Hdf5Source(Source):
         self._columns = {name: _Hdf5Column.of(node) for name, node in nodes.items() if isinstance(node, h5py.Dataset)}
         self.columns = frozenset(self._columns)
         counts = {name: len(column.dataset) for name, column in self._columns.items() if column.problem is None}
-        if len(set(counts.values())) != 1:
-            raise DataError(f"{path}: its columns are not equally long ({counts or 'there are none with numbers'})")
+        self.others = other_content(file)
+        if not counts:
+            found = f", but {self.others}" if self.others else ""
+            raise DataError(
+                f"{path} has no columns (there are none with numbers at its root{found}); write each column as an "
+                "array at the root"
+            )
+        one_of_each = {name: length for length, name in {length: name for name, length in counts.items()}.items()}
+        if len(one_of_each) > 1:
+            raise DataError(f"{path}: its columns are not equally long ({one_of_each}); correct the file")
         self.row_count = next(iter(counts.values()))
 
     def read(self, columns: Sequence[str], start: int, stop: int) -> ak.Array:
@@ -228,6 +250,8 @@ def open_source(path: Path, treename: str | None = None) -> Iterator[Source]:
     kind = SOURCES.get(path.suffix.lower())
     if kind is None:
         raise DataError(f"{path} is not a data file: its name must end in {', '.join(SOURCES)}")
+    if isinstance(path, RemoteFile) and kind is not RootSource:
+        raise DataError(f"{path}: only ROOT files are read from {SCHEME}; copy it")
     if not path.is_file():
         raise missing(path)
     try:
@@ -240,15 +264,19 @@ def open_source(path: Path, treename: str | None = None) -> Iterator[Source]:
         raise DataError(f"cannot read {path}: {reason}; is it complete? copy or download it again") from error
 
 
-def _without_nulls(table: pyarrow.Table) -> pyarrow.Table:
-    """Return the table in types without nulls, which weaver's fast padding needs."""
+def _without_nulls(table: pyarrow.Table, path: Path) -> pyarrow.Table:
+    """Return the table in types without nulls, which weaver's fast padding needs.
+
+    Raises:
+        DataError: a column has missing values.
+    """
     import pyarrow.compute
 
     fields = []
     for field, column in zip(table.schema, table.columns, strict=True):
         is_list = hasattr(field.type, "value_type")
         if column.null_count or (is_list and pyarrow.compute.list_flatten(column).null_count):
-            raise ValueError(f"column {field.name} has nulls")
+            raise DataError(f"{path}: column {field.name} has missing values (nulls); write numbers in their place")
         kind = (
             pyarrow.large_list(pyarrow.field("item", field.type.value_type, nullable=False)) if is_list else field.type
         )

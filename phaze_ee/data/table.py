@@ -116,7 +116,11 @@ def read_table(config: DataConfig, span: Span, columns: Iterable[str]) -> ak.Arr
         missing = [name for name in in_file.values() if name not in source.columns]
         if missing:
             named = ", ".join(f"{name}{_nearest(name, source.columns)}" for name in missing)
-            raise DataError(f"{span.path} has no branch {named}; correct the data config or the file list")
+            purpose = _purpose(config, next(name for name, stored in in_file.items() if stored == missing[0]))
+            others = f"; it holds {source.others}" if source.others else ""
+            raise DataError(
+                f"{span.path} has no branch {named}{purpose}{others}; correct the data config or the file list"
+            )
         records = source.read(list(in_file.values()), span.start, span.stop)
     row_N = np.arange(span.start, span.stop)
     if in_file and len(records) != len(row_N):
@@ -127,6 +131,21 @@ def read_table(config: DataConfig, span: Span, columns: Iterable[str]) -> ak.Arr
     for name, value_of_pattern in (config.file_magic or {}).items():
         table[name] = next((v for pattern, v in value_of_pattern.items() if re.search(pattern, str(span.path))), 0)
     return table
+
+
+def _purpose(config: DataConfig, column: str) -> str:
+    """Return what needs a column, unless it is an input."""
+    labels = config.label_value if isinstance(config.label_value, list) else []
+    users = {
+        "": config.preprocess_params,
+        "which the labels need": [name for label in labels for name in _get_data_var_names(label)],
+        "which the selection needs": _get_data_var_names(config.selection or "0"),
+        "which test_time_selection needs": _get_data_var_names(config.test_time_selection or "0"),
+        "which the observers need": config.observer_names,
+        "which the monitor_variables need": config.monitor_variables,
+    }
+    found = next((text for text, names in users.items() if column in columns_for(config, names)[0]), "")
+    return f", {found}" if found else ""
 
 
 def _nearest(name: str, columns: Iterable[str]) -> str:
@@ -163,7 +182,9 @@ def add_variables(table: ak.Array, formulas: Mapping[str, str], path: Path) -> a
         try:
             table = _build_new_variables(table, {name: formula})
         except EXPRESSION_ERRORS as error:
-            raise _expression_error(name, formula, path, _reason(error)) from error
+            later = [used for used in _get_data_var_names(formula) if used in formulas and used not in table.fields]
+            reason = f"new_variables define {later[0]} further down; move it up" if later else _reason(error)
+            raise _expression_error(name, formula, path, reason) from error
     return table
 
 
@@ -188,11 +209,16 @@ def check_lengths(table: ak.Array, names: Sequence[str], path: Path) -> None:
         DataError: naming variable and file, and the first row where the lengths differ.
     """
     for name in names:
-        if table[name].ndim != 2:
-            kind = "one number per jet" if table[name].ndim == 1 else "more than one number per particle"
+        numbers_of(table, name, path)
+        if table[name].ndim == 1:
             raise DataError(
-                f"{path}: {name} is {kind}, and an input of the network is one number per particle; correct the data "
-                "config (ak.ones_like of a variable of the particles, times a number of the jet, repeats it)"
+                f"{path}: {name} is one number per jet, and an input of the network is one number per particle; "
+                f"correct the data config ({name} * ak.ones_like of a variable of the particles repeats it)"
+            )
+        if table[name].ndim > 2:
+            raise DataError(
+                f"{path}: {name} is more than one number per particle, {table[name].type.content}, and an input of the "
+                "network is one; correct the data config"
             )
     counts_VN = np.stack([ak.to_numpy(ak.fill_none(ak.num(table[name]), -1)) for name in names])
     differs_N = (counts_VN != counts_VN[0]).any(axis=0)
@@ -242,7 +268,10 @@ def numbers_of(table: ak.Array, name: str, path: Path, shown: str | None = None)
     column = table[name]
     values: npt.NDArray[np.generic] = np.array("") if column.fields else ak.to_numpy(ak.flatten(column, axis=None))
     if values.dtype.kind not in "biuf":
-        raise DataError(f"{path}: {shown or name} does not hold real numbers; correct the file or the data config")
+        raise DataError(
+            f"{path}: {shown or name} does not hold real numbers but {column.type.content}; correct the file or the "
+            "data config"
+        )
     return values
 
 
@@ -274,7 +303,8 @@ def check_finite(
 def holds_all(config: DataConfig, path: Path, names: Iterable[str]) -> bool:
     """Return whether a file gives all of ``names``: the columns that they are made from, or its name does.
 
-    Where they are made from the name of the file alone, it must have one of the patterns of ``file_magic``.
+    The columns must have no gaps. Where they are made from the name of the file alone, it must have one of the patterns
+    of ``file_magic``.
 
     Raises:
         DataError: the file cannot be read.
@@ -285,7 +315,7 @@ def holds_all(config: DataConfig, path: Path, names: Iterable[str]) -> bool:
         magic: Mapping[str, Mapping[str, float]] = config.file_magic or {}
         return any(re.search(pattern, str(path)) for name in columns & magic.keys() for pattern in magic[name])
     with open_source(path, config.treename) as source:
-        return wanted <= source.columns
+        return wanted <= source.columns and not any(map(source.has_gaps, wanted))
 
 
 def _names_in_file(config: DataConfig, columns: Iterable[str]) -> dict[str, str]:
@@ -301,7 +331,8 @@ def _replace_all(name: str, replacements: Mapping[str, str]) -> str:
 
 
 def _reason(error: Exception) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+    text = next(iter(str(error).strip().splitlines()), type(error).__name__)
+    return text.split(" (in compiled code: ")[0]  # an address in awkward's sources
 
 
 def _expression_error(name: str, formula: str, path: Path, reason: str) -> DataError:

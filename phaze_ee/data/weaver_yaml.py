@@ -19,6 +19,7 @@ from phaze_ee.errors import DataError
 # name, center, scale, min, max, pad_value: trailing ones may be left out
 Variable = Annotated[list[Any], Field(min_length=1, max_length=ENTRIES)]
 _MOST_BYTES, _MOST_VALUES = 20_000_000, 1_000_000  # far more than the histograms of a reweighting need
+_SHOWN = 40  # characters of a wrong value
 _DEFAULTS: dict[str, Any] = {"center": None, "scale": 1, "min": -5, "max": 5, "pad_value": 0}  # weaver's
 
 
@@ -72,7 +73,7 @@ class _WeaverYaml(_Section):
     observers: list[str] | None = None
     monitor_variables: list[str] | None = None
     weights: WeightsSection | None = None
-    bucketing: None = None
+    bucketing: dict[str, Any] | None = None  # has no effect
 
 
 def read_options(path: Path) -> dict[str, Any]:
@@ -172,7 +173,8 @@ def _check_variables(origin: str, variables: Sequence[str | list[Any]], paramete
             _Standardisation.model_validate({**_DEFAULTS, **dict(zip(_DEFAULTS, given, strict=False))})
         except ValidationError as error:
             problem = error.errors()[0]
-            raise DataError(f"{origin}: {problem['loc'][0]} of {name} cannot be used: {problem['msg']}") from error
+            what = f"{problem['loc'][0]} of {name} cannot be used"
+            raise DataError(f"{origin}: {what}: {problem['msg']}, not {_short(problem['input'])}") from error
 
 
 def _first_problem(error: ValidationError, options: Mapping[str, Any]) -> str:
@@ -180,15 +182,18 @@ def _first_problem(error: ValidationError, options: Mapping[str, Any]) -> str:
     where = ".".join(str(part) for part in problem["loc"])
     if problem["loc"] == ("labels", "type"):
         return _label_problem(options["labels"])
-    if problem["loc"] == ("bucketing",):
-        return "bucketing is not supported; remove that section"
     if problem["type"] == "extra_forbidden":
         near = get_close_matches(str(problem["loc"][-1]), list(_WeaverYaml.model_fields), n=1)
         hint = f"; did you mean {near[0]!r}?" if near and len(problem["loc"]) == 1 else ""
         return f"unknown key {where!r}{hint}"
     if problem["type"] == "missing":
         return f"section or key {where!r} is missing"
-    return f"{where}: {problem['msg']}"
+    return f"{where}: {problem['msg']}, not {_short(problem['input'])}"
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
 
 
 def _label_problem(labels: Mapping[str, Any]) -> str:

@@ -35,7 +35,7 @@ def usual_form(
         usual["inputs"] = {name: _usual_group(group) for name, group in inputs.items()}
     params = usual.get("preprocess", {}).get("params") if isinstance(usual.get("preprocess"), Mapping) else None
     if isinstance(params, Mapping):
-        usual["preprocess"]["params"] = {name: _lower_pad_mode(own) for name, own in params.items()}
+        usual["preprocess"]["params"] = {name: _usual_padding(own) for name, own in params.items()}
     if is_class_number(usual.get("labels")):
         _name_classes(usual, class_count, origin)
     return usual
@@ -59,16 +59,19 @@ def _without_empty(section: Mapping[str, Any]) -> dict[str, Any]:
 def _usual_group(group: Any) -> Any:
     if not isinstance(group, Mapping):
         return group
-    usual = _lower_pad_mode({key: value for key, value in group.items() if value is not None or key == "length"})
+    usual = _usual_padding({key: value for key, value in group.items() if value is not None or key == "length"})
     if isinstance(variables := usual.get("vars"), list):
         usual["vars"] = [_usual_variable(own) if isinstance(own, list) else own for own in variables]
     return usual
 
 
-def _lower_pad_mode(own: Any) -> Any:
-    if not isinstance(own, Mapping) or not isinstance(mode := own.get("pad_mode"), str):
+def _usual_padding(own: Any) -> Any:
+    """Return a group, or the parameters of a variable, with ``pad_mode`` in lower case and a number as length."""
+    if not isinstance(own, Mapping):
         return own
-    return {**own, "pad_mode": mode.lower()}
+    mode, length = own.get("pad_mode"), own.get("length")
+    usual = {**own, "pad_mode": mode.lower()} if isinstance(mode, str) else dict(own)
+    return {**usual, "length": int(length)} if isinstance(length, str) and length.isdecimal() else usual
 
 
 def _usual_variable(entries: list[Any]) -> list[Any]:

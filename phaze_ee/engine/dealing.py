@@ -33,7 +33,7 @@ def deal(
 
     Args:
         tagger: the tagger that the chunks go through.
-        count_N: the number of particles of each jet.
+        count_N: the number of particles of each jet, of all collections.
         unit_N: the unit of each jet, counted from 0; the jets of a unit stay together.
         chunk_size: the most jets in a chunk, unless one unit has more.
     """
@@ -62,7 +62,7 @@ def _buckets(tagger: Tagger, count_N: Int[Tensor, " N"], unit_N: Int[Tensor, " N
     longest_U = torch.zeros_like(unit_N[: int(unit_N.max()) + 1]).scatter_reduce(0, unit_N, count_N, "amax")
     order_U = longest_U.argsort(descending=True, stable=True)
     jets_U = unit_N.bincount()[order_U]
-    macs_U = tagger.exit_macs(longest_U[order_U])[-1]
+    macs_U = tagger.walk_macs(longest_U[order_U])[-1]
     factor = _GPU_FACTOR if count_N.is_cuda else 1
     calls = factor * _CALLS_MACS
     most = min(factor * _CHUNK_MACS, max(calls, int((jets_U * macs_U).sum()) // _CHUNKS))

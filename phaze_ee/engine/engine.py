@@ -134,7 +134,7 @@ class Engine:
         """
         if self.tagger.training or self.tagger.backbone.training:
             raise UsageError("the tagger is in training mode; call tagger.eval() before it goes into an Engine")
-        count_N = jets.particle_count_N
+        count_N = jets.total_count_N
         unit_N = unit_N.to(count_N.device)
         indices = deal(self.tagger, count_N, unit_N, self.chunk_size)
         if len(indices) == 1:  # all jets, in their order: nothing to select

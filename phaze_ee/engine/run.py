@@ -26,6 +26,8 @@ _SELECT_MACS_PER_PARTICLE = 1_000
 class MacsTable:
     """The multiply-accumulates of jets at each exit, tabulated by the number of particles. It grows as needed.
 
+    The embeddings of several collections are not in the table, because they cost the same at each exit.
+
     Args:
         tagger: the tagger that has the exits.
         exits: the exits that are evaluated; None: all (:meth:`Tagger.exit_macs`).
@@ -35,16 +37,22 @@ class MacsTable:
         self._tagger, self._exits = tagger, exits
         self._table_EM = self._up_to(_AT_FIRST)  # only ever replaced as a whole: threads share it
 
-    def __call__(self, particle_count_N: Int[Tensor, " N"]) -> Int[Tensor, "E N"]:
-        """Return the multiply-accumulates of jets that leave at each exit, by their number of particles."""
+    def __call__(self, particle_count_N: Int[Tensor, " N"] | Int[Tensor, "N G"]) -> Int[Tensor, "E N"]:
+        """Return the multiply-accumulates of jets that leave at each exit, as :meth:`Tagger.exit_macs`."""
+        if particle_count_N.dim() == 2:
+            return self(particle_count_N.sum(dim=1)) + self._tagger.backbone.embed_macs(particle_count_N)
         table_EM = self._table_EM
         most = int(particle_count_N.max()) if particle_count_N.shape[0] else 0
         if most >= table_EM.shape[1]:
             table_EM = self._table_EM = self._up_to(2 * most)
         return table_EM.to(particle_count_N.device).index_select(1, particle_count_N)
 
+    def of(self, jets: Jets) -> Int[Tensor, "E N"]:
+        """Return the multiply-accumulates of jets that leave at each exit."""
+        return self(jets.counts_NG if jets.more else jets.particle_count_N)
+
     def _up_to(self, most: int) -> Int[Tensor, "E M"]:
-        return self._tagger.exit_macs(torch.arange(most + 1), exits=self._exits)
+        return self._tagger.walk_macs(torch.arange(most + 1), exits=self._exits)
 
 
 @final
@@ -76,7 +84,7 @@ class EngineResult:
 def run_full_model(tagger: Tagger, jets: Jets, macs: MacsTable) -> tuple[Tensor, ...]:
     """Return the fields of :class:`EngineResult` for jets that all get the full model; no exit is evaluated."""
     (exit_,) = tagger.walk(jets, exits=())
-    macs_EN = macs(jets.particle_count_N)
+    macs_EN = macs.of(jets)
     visited_NEK = exit_.logits_NK.new_full((len(jets), len(macs_EN), exit_.logits_NK.shape[1]), torch.nan)
     visited_NEK[:, exit_.index] = exit_.logits_NK
     exit_index_N = torch.full_like(macs_EN[-1], exit_.index)
@@ -105,12 +113,12 @@ class ChunkRun:
         event_budget: EventBudget | None,
         event_N: Int[Tensor, " N"],
     ) -> None:
-        count_N = jets.particle_count_N
+        count_N = jets.total_count_N
         self.policy, self.event_budget = policy, event_budget
         self.event_N = event_N if event_budget is None else consecutive(event_N)
         self.walk = tagger.walk(jets, exits=policy.exits)
         self.count_N = count_N
-        self.macs_EN = macs(count_N)
+        self.macs_EN = macs.of(jets)
         self.row_A = torch.arange(len(count_N), device=count_N.device)  # the jets, of N, that are still on the walk
         self.done_N = torch.zeros_like(count_N, dtype=torch.bool)
         self.exit_index_N = torch.zeros_like(count_N)

@@ -42,17 +42,17 @@ def predict(
             logits_ENK = engine.every_exit(batch.inputs.to(device, non_blocking=True))
             logits.append(logits_ENK.float().cpu().numpy())
             labels.append(batch.label_N.cpu().numpy())
-            counts.append(batch.inputs.particle_count_N.cpu().numpy())
+            counts.append(batch.inputs.counts_NG.cpu().numpy())
             observers.append(batch.observers)
     if sum(map(len, labels)) == 0:
         raise DataError("the files hold no jet that passes the selection; check the files and 'selection' in the YAML")
-    particle_count_N = np.concatenate(counts)
+    counts_NG = np.concatenate(counts)
     return Answers(
         logits_ENK=np.concatenate(logits, axis=1),
         label_N=np.concatenate(labels),
-        particle_count_N=particle_count_N,
+        particle_count_N=counts_NG.sum(axis=1),
         class_names=tuple(class_names),
-        costs=ExitCosts.of(engine.tagger, particle_count_N),
+        costs=ExitCosts.of(engine.tagger, counts_NG),
         observers={name: np.concatenate([columns[name] for columns in observers]) for name in observers[0]},
     )
 

@@ -27,7 +27,7 @@ class Answers:
     Attributes:
         logits_ENK: float32 as the engine gives them, or float64.
         label_N: true classes; -1 where unknown.
-        particle_count_N: real particles that the network saw, at most P per jet.
+        particle_count_N: real particles that the network saw, at most P per jet; with several collections, of all.
         class_names: the K classes, in the order of the logits.
         costs: what it costs to let the jets leave at each exit.
         observers: other columns of the data configuration, by name, with one value per jet.

@@ -37,17 +37,18 @@ class ExitCosts:
     unit: float = 1.0
 
     @classmethod
-    def of(cls, tagger: Tagger, particle_count_N: Int[np.ndarray, " N"]) -> Self:
+    def of(cls, tagger: Tagger, particle_count_N: Int[np.ndarray, " N"] | Int[np.ndarray, "N G"]) -> Self:
         """Return the costs of jets with these numbers of particles, in MACs and with equal weights.
 
         Args:
             tagger: the form of the tagger that runs (:meth:`Tagger.fastest_form`).
-            particle_count_N: real particles of each jet.
+            particle_count_N: real particles of each jet; with several collections, those of each.
         """
-        count_N = torch.from_numpy(particle_count_N)
+        counts = torch.from_numpy(particle_count_N)
+        count_N = counts if counts.dim() == 1 else counts.sum(dim=1)
         heads = [tagger.head_macs(index, count_N).double().numpy() for index in range(len(tagger.exit_stages))]
         head_EN = np.stack(heads) if heads else np.empty((0, len(count_N)))
-        trunk_EN = tagger.exit_macs(count_N).double().numpy() - _heads_up_to(head_EN, range(len(heads)))
+        trunk_EN = tagger.exit_macs(counts).double().numpy() - _heads_up_to(head_EN, range(len(heads)))
         return cls(trunk_EN, head_EN, tagger.link, np.ones(len(count_N)))
 
     def relative_to_full_model(self, weight_N: Float[np.ndarray, " N"]) -> Self:

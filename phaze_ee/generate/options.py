@@ -24,6 +24,7 @@ class GeneratorOptions:
         jets_per_file: maximum number of jets per file.
         mode: ``reference`` simulates multiparton interactions; ``fast`` overlays them from a library of events.
         overwrite: replace existing files.
+        vertices: write secondary vertices too, which JetClass does not have.
 
     Raises:
         UsageError: an option is out of range or names an unknown class.
@@ -37,6 +38,7 @@ class GeneratorOptions:
     jets_per_file: int = 10_000
     mode: Mode = "reference"
     overwrite: bool = False
+    vertices: bool = False
 
     def __post_init__(self) -> None:
         for name, least in (("jets_per_class", 1), ("seed", 0), ("workers", 1), ("jets_per_file", 1)):
@@ -57,7 +59,7 @@ class GeneratorOptions:
         """The command that generates the same jets, in a folder of the same name."""
         flags = f"--output {self.output.name} --jets {self.jets_per_class} --seed {self.seed} --generator {self.mode}"
         chosen = "" if self.classes == tuple(PROCESSES) else f" --classes {' '.join(self.classes)}"
-        return f"phaze_ee -m generate {flags}{chosen}"
+        return f"phaze_ee -m generate {flags}{chosen}{' --vertices' if self.vertices else ''}"
 
 
 @dataclass(frozen=True)

@@ -41,6 +41,7 @@ class FileTask:
     jets: int
     seed: int
     library: Path | None
+    vertices: bool = False
 
     @property
     def entropy(self) -> tuple[int, int, int]:
@@ -98,6 +99,7 @@ def plan(options: GeneratorOptions) -> list[FileTask]:
             jets=min(options.jets_per_file, options.jets_per_class - start),
             seed=options.seed,
             library=library,
+            vertices=options.vertices,
         )
         for stem in options.classes
         for index, start in enumerate(starts)
@@ -190,7 +192,7 @@ def run_task(task: FileTask, counter: Counter) -> None:
     process = PROCESSES[task.stem]
     library = Library.load(task.library) if task.library else None
     sample = generate_sample(process, task.jets, np.random.SeedSequence(task.entropy), library, counter.put)
-    write_sample(task.path, process.label, sample)
+    write_sample(task.path, process.label, sample, vertices=task.vertices)
 
 
 def _record(options: GeneratorOptions, tasks: list[FileTask], earlier: dict[str, Any]) -> None:

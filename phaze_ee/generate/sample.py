@@ -14,19 +14,25 @@ from phaze_ee.generate.processes import Process
 from phaze_ee.generate.propagation import Particles
 from phaze_ee.generate.truth import Truth, match
 from phaze_ee.generate.underlying_event import NO_MULTIPARTON_INTERACTIONS, Library
+from phaze_ee.generate.vertices import Vertices, find_vertices, vertices_of_jets
 
 EVENTS_PER_BATCH = 100
 
 
 @dataclass(frozen=True)
 class Sample:
-    """Jets, and their constituents in the order of the jets; ``sizes`` is the number of constituents per jet."""
+    """Jets, with their constituents and secondary vertices in the order of the jets.
+
+    ``sizes`` and ``vertex_counts`` are the numbers of constituents and of vertices per jet.
+    """
 
     jets: Jets
     truth: Truth
     substructure: Substructure
     sizes: Integers
     constituents: Candidates
+    vertex_counts: Integers
+    vertices: Vertices
 
     @classmethod
     def concatenate(cls, parts: Sequence[Self]) -> Self:
@@ -36,6 +42,8 @@ class Sample:
             Substructure.concatenate([part.substructure for part in parts]),
             np.concatenate([part.sizes for part in parts]),
             Candidates.concatenate([part.constituents for part in parts]),
+            np.concatenate([part.vertex_counts for part in parts]),
+            Vertices.concatenate([part.vertices for part in parts]),
         )
 
     def __len__(self) -> int:
@@ -43,8 +51,15 @@ class Sample:
 
     def first(self, jets: int) -> "Sample":
         """Return the first ``jets`` jets."""
-        constituents = self.constituents[: self.sizes[:jets].sum()]
-        return Sample(self.jets[:jets], self.truth[:jets], self.substructure[:jets], self.sizes[:jets], constituents)
+        return Sample(
+            self.jets[:jets],
+            self.truth[:jets],
+            self.substructure[:jets],
+            self.sizes[:jets],
+            self.constituents[: self.sizes[:jets].sum()],
+            self.vertex_counts[:jets],
+            self.vertices[: self.vertex_counts[:jets].sum()],
+        )
 
 
 def generate_sample(
@@ -72,6 +87,7 @@ def generate_sample(
 
 def _batches(process: Process, seed: np.random.SeedSequence, library: Library | None) -> Iterator[Sample]:
     generator = np.random.default_rng(seed)
+    vertex_generator = np.random.default_rng(seed.spawn(1)[0])  # of its own: vertices change nothing else
     settings = (*process.pythia, f"PhaseSpace:pTHatMin = {process.minimum_pt_hat}")
     if library is not None:
         settings = (*settings, *NO_MULTIPARTON_INTERACTIONS)
@@ -80,18 +96,24 @@ def _batches(process: Process, seed: np.random.SeedSequence, library: Library | 
     while True:
         record = next_batch(instance, EVENTS_PER_BATCH)
         particles = visible_particles(record)
+        vertices = find_vertices(particles, vertex_generator)
         if library is not None:
             particles = Particles.concatenate([particles, library.overlay(record.events, generator)])
-        part = _jets_of(process, record, particles, generator)
+        part = _jets_of(process, record, particles, vertices, generator)
         if part is not None:
             yield part
 
 
-def _jets_of(process: Process, record: Record, particles: Particles, generator: np.random.Generator) -> Sample | None:
+def _jets_of(
+    process: Process, record: Record, particles: Particles, vertices: Vertices, generator: np.random.Generator
+) -> Sample | None:
     jets, constituents, sizes = cluster(detect(particles, generator), record.events)
     matched, truth = match(process, record, jets)
     if not matched.any():
         return None
     constituents = constituents[np.repeat(matched, sizes)]
     sizes = sizes[matched]
-    return Sample(jets[matched], truth, measure_substructure(constituents, sizes), sizes, constituents)
+    jets = jets[matched]
+    own_vertices, vertex_counts = vertices_of_jets(vertices, jets)
+    substructure = measure_substructure(constituents, sizes)
+    return Sample(jets, truth, substructure, sizes, constituents, vertex_counts, own_vertices)

@@ -19,15 +19,24 @@ _CHARGED_HADRONS = (211, 321, 2212)
 _LABEL_TYPES = {label: np.bool_ if label.startswith("H") else np.int32 for label in LABELS} | {"QCD": np.float32}
 
 
-def write_sample(path: Path, label: str, sample: Sample) -> None:
+def write_sample(path: Path, label: str, sample: Sample, *, vertices: bool = False) -> None:
     """Write ``sample``, whose jets carry ``label``, as a ROOT file with the tree ``tree``; whole or not at all.
+
+    Args:
+        path: the file.
+        label: the class, without ``label_``.
+        sample: the jets.
+        vertices: write the secondary vertices too, as branches ``sv_*``, which JetClass does not have.
 
     Raises:
         RunError: the file could not be written.
     """
     particles = awkward.unflatten(awkward.zip(particle_branches(sample)), sample.sizes)
     # One record gives the branches part_* a single counter, npart.
-    branches = {"part": particles, **label_branches(label, len(sample)), **jet_branches(sample)}
+    collections = {"part": particles}
+    if vertices:
+        collections["sv"] = awkward.unflatten(awkward.zip(vertex_branches(sample)), sample.vertex_counts)
+    branches = {**collections, **label_branches(label, len(sample)), **jet_branches(sample)}
     types = {
         name: values.type.content if isinstance(values, awkward.Array) else values.dtype
         for name, values in branches.items()
@@ -62,6 +71,27 @@ def particle_branches(sample: Sample) -> dict[str, Any]:
         "isMuon": part.code == MUON,
     }
     return _as(np.float32, real) | _as(np.int32, flags)
+
+
+def vertex_branches(sample: Sample) -> dict[str, Any]:
+    """Return the columns ``sv_*`` without their prefix, one entry per secondary vertex, in GeV and mm."""
+    vertices = sample.vertices
+    jet_eta, jet_phi = (np.repeat(values, sample.vertex_counts) for values in (sample.jets.eta, sample.jets.phi))
+    real = {
+        "px": vertices.px,
+        "py": vertices.py,
+        "pz": vertices.pz,
+        "energy": vertices.energy,
+        "mass": vertices.mass,
+        "deta": np.where(jet_eta > 0, 1.0, -1.0) * (vertices.eta - jet_eta),
+        "dphi": wrap_angle(vertices.phi - jet_phi),
+        "dxy": vertices.dxy,
+        "dxyerr": vertices.dxy_error,
+        "d3d": vertices.d3d,
+        "d3derr": vertices.d3d_error,
+        "costheta": vertices.cos_theta,
+    }
+    return _as(np.float32, real) | _as(np.int32, {"ntracks": vertices.tracks})
 
 
 def label_branches(label: str, jets: int) -> dict[str, Any]:

@@ -1,9 +1,11 @@
 """What a network must offer to get exits: its stages, their channels and costs, and how it is built again."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import Any, ClassVar, Generic, Self, TypeVar
 
+import torch
 from torch import Tensor, nn
 
 from phaze_ee.errors import UsageError
@@ -26,8 +28,10 @@ class Stages(nn.Module, ABC, Generic[StateT]):
         pads_to_longest: whether the cost of a jet grows with the longest jet of its batch.
         reads_points: whether the network reads the points of the particles, so that the data must have them.
         num_classes: number of classes K.
-        input_channels: features of a particle.
+        input_channels: features of a particle, in the state before stage 0.
         stage_channels: channels of the state after each stage.
+        collections: the collections of a jet that the network takes, with their numbers of features; empty: one
+            collection, of any name.
     """
 
     name: ClassVar[str]
@@ -37,6 +41,7 @@ class Stages(nn.Module, ABC, Generic[StateT]):
     num_classes: int
     input_channels: int
     stage_channels: tuple[int, ...]
+    collections: Mapping[str, int] = MappingProxyType({})
 
     @abstractmethod
     def embed(self, inputs: Jets) -> StateT:
@@ -56,6 +61,10 @@ class Stages(nn.Module, ABC, Generic[StateT]):
 
         All matrix products count, also those of the neighbour search; activations and normalisations do not.
         """
+
+    def embed_macs(self, counts_NG: Int[Tensor, "N G"]) -> Int[Tensor, " N"]:
+        """Return the multiply-accumulates of :meth:`embed` for jets with these numbers of particles per collection."""
+        return torch.zeros_like(counts_NG[:, 0])
 
     @abstractmethod
     def readout_macs(self, particle_count_N: Int[Tensor, " N"]) -> Int[Tensor, " N"]:
@@ -99,8 +108,13 @@ class Backbone(Stages[StateT]):
         return cls(**arguments) if cls.weaver_class is None else cls(cls.weaver_class(**arguments))
 
     @classmethod
+    def staged_classes(cls) -> Iterator[type[nn.Module]]:
+        """Yield the classes of modules around which :meth:`from_weaver` puts stages."""
+        yield cls.weaver_class or cls
+
+    @classmethod
     def from_weaver(cls, module: Any) -> Self:
-        """Put stages around a module of ``weaver_class``, whose parameters are shared, not copied.
+        """Put stages around a module of one of :meth:`staged_classes`, whose parameters are shared, not copied.
 
         A backbone without ``weaver_class`` is such a module itself.
 

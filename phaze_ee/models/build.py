@@ -1,7 +1,7 @@
 """From a configuration to a tagger: a network file of weaver builds the network, and this module adds the exits."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +11,10 @@ from weaver.utils.data.config import DataConfig
 
 from phaze_ee.config.options import NetworkOptions
 from phaze_ee.errors import USER_CODE_ERRORS, UsageError, one_line
+from phaze_ee.input_groups import input_collections
 from phaze_ee.models.backbone import BACKBONES, Backbone
 from phaze_ee.models.heads import HeadShape
+from phaze_ee.models.network_file import collection_channels
 from phaze_ee.models.tagger import Tagger
 from phaze_ee.registry import REGISTERED
 from phaze_ee.user_files import import_file, is_plugin
@@ -42,10 +44,13 @@ def build_tagger(options: NetworkOptions, network_config: Path, data_config: Dat
             f"model_name = {options.model_name!r}, but {network_config} builds a {type(backbone).__name__}; correct "
             "model_name or network_config"
         )
-    if backbone.reads_points and not any(name.endswith("_points") for name in data_config.input_names):
+    _check_collections(backbone, network_config, data_config)
+    given = input_collections(data_config, str(network_config))
+    without = [own for own in given if "points" not in own.groups]
+    if backbone.reads_points and without:
         raise UsageError(
             f"{network_config} builds a {backbone.name}, which looks for neighbours among points, and the data_config "
-            f"has the inputs {', '.join(data_config.input_names)}; add a group, for example pf_points"
+            f"has the inputs {', '.join(data_config.input_names)}; add a group, for example {without[0].name}_points"
         )
     registered = REGISTERED["model_name"].get(backbone.name)
     if registered is not None and not is_plugin(registered.file):
@@ -68,6 +73,24 @@ def build_tagger(options: NetworkOptions, network_config: Path, data_config: Dat
     )
 
 
+def _check_collections(backbone: Backbone[Any], network_config: Path, data_config: DataConfig) -> None:
+    given, taken = list(collection_channels(data_config)), list(backbone.collections)
+    if len(given) != max(1, len(taken)):
+        raise UsageError(
+            f"{network_config} builds a {backbone.name} for {_described(taken)}, and the data_config has "
+            f"{_described(given)}; give the inputs of these collections alone, or another network"
+        )
+    if set(given) == set(taken) and given != taken:
+        raise UsageError(
+            f"{network_config} builds a {backbone.name} for {_described(taken)}, and the data_config has "
+            f"{_described(given)}; list its inputs in that order"
+        )
+
+
+def _described(collections: Sequence[str]) -> str:
+    return f"the collections {', '.join(collections)}" if len(collections) > 1 else "one collection of particles"
+
+
 def build_network(options: NetworkOptions, network_config: Path, data_config: DataConfig) -> nn.Module:
     """Return the network that the network file builds, as weaver calls it.
 
@@ -83,8 +106,8 @@ def adopt(model: nn.Module, source: str) -> Backbone[Any]:
     Raises:
         UsageError: there is no known network, or more than one.
     """
-    kinds = {kind.weaver_class or kind: kind for kind in BACKBONES.values()}
-    found = [(kinds[type(module)], module) for module in model.modules() if type(module) in kinds]
+    kinds = {module: kind for kind in BACKBONES.values() for module in kind.staged_classes()}
+    found = [(kinds[type(module)], module) for module in _outermost(model, kinds)]
     if len(found) != 1:
         raise UsageError(
             f"{source}: get_model returns a network with {len(found)} of ({', '.join(BACKBONES)}); "
@@ -92,6 +115,15 @@ def adopt(model: nn.Module, source: str) -> Backbone[Any]:
         )
     kind, module = found[0]
     return kind.from_weaver(module)
+
+
+def _outermost(model: nn.Module, kinds: Collection[type[nn.Module]]) -> Iterator[nn.Module]:
+    """Yield the modules of some classes that are not inside of another one."""
+    if type(model) in kinds:
+        yield model
+        return
+    for child in model.children():
+        yield from _outermost(child, kinds)
 
 
 def _keywords(options: NetworkOptions) -> dict[str, Any]:

@@ -1,17 +1,18 @@
 """For network files: a network as weaver calls it, its keywords, and the information for the export to ONNX."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, final
 
 from torch import Tensor, nn
 from weaver.utils.data.config import DataConfig
 
+from phaze_ee.input_groups import KINDS, input_collections
 from phaze_ee.models.backbone import Backbone
 from phaze_ee.models.tagger import Tagger
 from phaze_ee.shapes import Float
 from phaze_ee.types import JetInputs
 
-_KINDS = ("points", "features", "vectors", "mask")
 # Keywords of get_model that weaver's command adds for some of its flags.
 _OF_WEAVER = ("for_inference", "use_amp", "compile_model")
 
@@ -23,29 +24,36 @@ class WeaverNetwork(nn.Module):
     Args:
         mod: a network, or a backbone.
         data_config: the data configuration of weaver. The names of its inputs end with points, features, vectors, mask.
-        takes: those inputs that the network takes, in its order.
+        takes: those inputs that the network takes of each collection, in its order.
         softmax: return probabilities instead of logits.
     """
 
     def __init__(
-        self, mod: nn.Module, data_config: DataConfig, *, takes: Sequence[str] = _KINDS, softmax: bool = False
+        self, mod: nn.Module, data_config: DataConfig, *, takes: Sequence[str] = KINDS, softmax: bool = False
     ) -> None:
         super().__init__()
         self.mod = mod
         self.takes = tuple(takes)
         self.input_names = tuple(data_config.input_names)
+        self.collections = input_collections(data_config, "data_config")
         self.softmax = softmax
 
     def forward(self, *inputs: Tensor) -> Float[Tensor, "N K"]:
-        by_kind = {_kind(name): tensor for name, tensor in zip(self.input_names, inputs, strict=True)}
+        tensors = dict(zip(self.input_names, inputs, strict=True))
+        parts = [{kind: tensors[name] for kind, name in own.groups.items()} for own in self.collections]
         if isinstance(self.mod, Backbone):
-            features = by_kind["features"]
-            points = by_kind.get("points", features[:, :0])
-            jets = JetInputs(points, features, by_kind.get("vectors"), by_kind["mask"])
-            logits: Tensor = Tagger(self.mod, [])(jets)[-1]
+            logits: Tensor = Tagger(self.mod, [])(self._jets(parts))[-1]
         else:
-            logits = self.mod(*(by_kind.get(kind) for kind in self.takes))
+            logits = self.mod(*(part.get(kind) for part in parts for kind in self.takes))
         return logits.softmax(dim=1) if self.softmax else logits
+
+    def _jets(self, parts: Sequence[Mapping[str, Tensor]]) -> JetInputs:
+        first, *others = [
+            JetInputs(part.get("points", part["features"][:, :0]), part["features"], part.get("vectors"), part["mask"])
+            for part in parts
+        ]
+        names = [own.name for own in self.collections[1:]]
+        return replace(first, more=dict(zip(names, others, strict=True)))
 
     def no_weight_decay(self) -> set[str]:
         """Return the names of parameters without weight decay, for the optimisers of weaver."""
@@ -54,8 +62,13 @@ class WeaverNetwork(nn.Module):
 
 
 def input_channels(data_config: DataConfig) -> int:
-    """Return how many features of a particle the data configuration has."""
-    return next(len(names) for name, names in data_config.input_dicts.items() if _kind(name) == "features")
+    """Return how many features a particle of the first collection of the data configuration has."""
+    return input_collections(data_config, "data_config")[0].feature_count
+
+
+def collection_channels(data_config: DataConfig) -> dict[str, int]:
+    """Return how many features a particle of each collection of the data configuration has."""
+    return {own.name: own.feature_count for own in input_collections(data_config, "data_config")}
 
 
 def network_keywords(defaults: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
@@ -72,6 +85,31 @@ def network_keywords(defaults: Mapping[str, Any], given: Mapping[str, Any]) -> d
     return {**defaults, **{key: value for key, value in given.items() if key in defaults}}
 
 
+def collection_keywords(
+    data_config: DataConfig, defaults: Mapping[str, Any], given: Mapping[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the keywords of a network on several collections, and those of its embeddings.
+
+    ``get_model`` takes two more keywords than the defaults: ``trim``, and for each collection NAME
+    ``NAME_input_dropout``, as weaver's networks for two collections do.
+
+    Args:
+        data_config: the data configuration of weaver.
+        defaults: the keywords of the network.
+        given: the keywords of ``get_model``.
+
+    Raises:
+        TypeError: a keyword is unknown.
+    """
+    channels = collection_channels(data_config)
+    rates = {name: f"{name}_input_dropout" for name in channels}
+    more = {"trim": True, **dict.fromkeys(rates.values())}
+    keywords = network_keywords({**defaults, **more}, given)
+    own = {key: keywords.pop(key) for key in more}
+    dropouts = {name: own[key] for name, key in rates.items()}
+    return keywords, {"channels": channels, "input_dropout": dropouts, "trims": own["trim"]}
+
+
 def export_information(data_config: DataConfig) -> dict[str, Any]:
     """Return the information with which weaver exports the network to ONNX."""
     names = list(data_config.input_names)
@@ -81,7 +119,3 @@ def export_information(data_config: DataConfig) -> dict[str, Any]:
         "output_names": ["softmax"],
         "dynamic_axes": {name: {0: "N", 2: "n_particles"} for name in names} | {"softmax": {0: "N"}},
     }
-
-
-def _kind(name: str) -> str:
-    return name.rsplit("_", 1)[-1]

@@ -7,13 +7,15 @@ from typing import Any, ClassVar, final
 import torch
 from torch import Tensor, nn
 from weaver.nn.model.ParticleNeXt import ParticleNeXt as WeaverParticleNeXt
+from weaver.nn.model.ParticleNeXt import ParticleNeXtTagger
 from weaver.nn.model.ParticleTransformer import SequenceTrimmer
 
 from phaze_ee.errors import UsageError, one_line
-from phaze_ee.models.backbone import Backbone, macs_per_row
+from phaze_ee.models.backbone import macs_per_row
+from phaze_ee.models.merged import MergedNetwork, MergingBackbone
 from phaze_ee.models.states import GraphState, NeighbourGraph, fit_length
 from phaze_ee.models.weaver import built_again, refuse, trim
-from phaze_ee.shapes import Float, Int
+from phaze_ee.shapes import Bool, Float, Int
 from phaze_ee.types import JetInputs, Jets
 
 _AUGMENTATIONS = ("input_dropout", "pt_dropout", "lorentz_vector_scale", "lorentz_vector_smear", "lorentz_vector_shift")
@@ -122,12 +124,35 @@ def _layer_params(layer: Any) -> list[Any]:
     return [int(layer.k), int(layer.gamma.shape[0]), scales, _message_channels(layer)]
 
 
+@final
+class MergedParticleNeXt(MergedNetwork):
+    """A convolution on the features of each collection, then ParticleNeXt on all particles, as ParticleNeXtTagger."""
+
+    tagger_class: ClassVar[type[nn.Module]] = ParticleNeXtTagger
+    core_name: ClassVar[str] = "pn"
+    layer_name: ClassVar[str] = "encode"
+    clears_padding: ClassVar[bool] = False
+
+    @staticmethod
+    def new_embedding(core: Any, channels: int, **options: Any) -> nn.Module:
+        convolution = nn.Conv1d(channels, _node_channels(core.layers[0]), 1, bias=False, **options)
+        return nn.Sequential(nn.BatchNorm1d(channels), convolution)
+
+    @staticmethod
+    def channels_of(layer: Any) -> int:
+        return int(layer[0].num_features)
+
+    def embed(self, layer: Any, features_NCP: Float[Tensor, "N C P"], valid_N1P: Bool[Tensor, "N 1 P"]) -> Tensor:
+        embedded_NCP: Tensor = layer(features_NCP)
+        return embedded_NCP
+
+
 # Before the neighbour search, weaver moves padding this far away, and in training spreads its slots by this factor.
 _FAR_AWAY, _SPREAD = 1e9, 1e6
 
 
 @final
-class ParticleNeXt(Backbone[GraphState]):
+class ParticleNeXt(MergingBackbone[GraphState]):
     """ParticleNeXt (H. Qu, ML4Jets 2021): edge convolutions at several scales, with attention over the neighbours.
 
     The parameters, layers and names are those of the module of weaver-core, held as ``mod``; this class only calls them
@@ -146,25 +171,26 @@ class ParticleNeXt(Backbone[GraphState]):
 
     name: ClassVar[str] = "ParticleNeXt"
     weaver_class: ClassVar[type[nn.Module] | None] = WeaverParticleNeXt
+    merged_class: ClassVar[type[MergedNetwork]] = MergedParticleNeXt
     pads_to_longest: ClassVar[bool] = True
 
-    def __init__(self, mod: WeaverParticleNeXt) -> None:
-        super().__init__()
-        check_can_be_staged(mod)
-        self.mod = mod
-        self.input_channels = input_channels(mod)
-        self.num_classes = int(mod.fc[-1].out_features)
-        self.stage_channels = tuple(int(layer.gamma.shape[0]) for layer in mod.layers)
-        self.minimum_length = int(mod.num_neighbors)
-        self.trimmer = SequenceTrimmer(enabled=mod.trim)
+    def __init__(self, mod: WeaverParticleNeXt | MergedParticleNeXt) -> None:
+        super().__init__(mod)
+        core = self.core
+        check_can_be_staged(core)
+        self.input_channels = input_channels(core)
+        self.num_classes = int(core.fc[-1].out_features)
+        self.stage_channels = tuple(int(layer.gamma.shape[0]) for layer in core.layers)
+        self.minimum_length = int(core.num_neighbors)
+        self.trimmer = SequenceTrimmer(enabled=core.trim)
 
     @property
-    def arguments(self) -> Mapping[str, Any]:
-        return arguments_of(self.mod)
+    def core_arguments(self) -> Mapping[str, Any]:
+        return arguments_of(self.core)
 
     def embed(self, inputs: Jets) -> GraphState:
-        jets = self._trim(inputs)
-        if not pair_options(self.mod)["use_rel_lv_fts"]:
+        jets = self._trim(self.merged(inputs))
+        if not pair_options(self.core)["use_rel_lv_fts"]:
             jets = replace(jets, vectors=None)
         elif jets.vectors is None:
             raise UsageError(
@@ -172,9 +198,9 @@ class ParticleNeXt(Backbone[GraphState]):
                 "energy) to the inputs of the data_config, or set use_rel_lv_fts to False in network_options"
             )
         valid_N1P = jets.valid_N1P
-        return GraphState(
-            replace(jets.map(lambda tensor: tensor.where(valid_N1P, 0)), mask=valid_N1P), self.minimum_length
-        )
+        if not (self.training and self.collections):  # there, BatchNorm sees what weaver's embeddings make of padding
+            jets = jets.map(lambda tensor: tensor.where(valid_N1P, 0))
+        return GraphState(replace(jets, mask=valid_N1P), self.minimum_length)
 
     def _trim(self, inputs: Jets) -> JetInputs:
         if not self.training:
@@ -193,7 +219,7 @@ class ParticleNeXt(Backbone[GraphState]):
         if index == 0:
             state = self._build_graph(state)
         jets, graph = state.jets, state.graph
-        points, features = self.mod.layers[index](
+        points, features = self.core.layers[index](
             points=jets.points,
             features=jets.features[..., None],
             lorentz_vectors=jets.vectors,
@@ -208,8 +234,8 @@ class ParticleNeXt(Backbone[GraphState]):
     def _build_graph(self, state: GraphState) -> GraphState:
         jets = state.jets
         points = self._with_padding_far_away(jets)
-        features = self.mod.node_encode(jets.features[..., None])[..., 0]
-        graph = None if self.mod.knn is None else self._nearest_neighbours(points, jets)
+        features = self.core.node_encode(jets.features[..., None])[..., 0]
+        graph = None if self.core.knn is None else self._nearest_neighbours(points, jets)
         return replace(state, jets=replace(jets, points=points, features=features), graph=graph)
 
     def _with_padding_far_away(self, jets: JetInputs) -> Float[Tensor, "N 2 P"]:
@@ -220,22 +246,22 @@ class ParticleNeXt(Backbone[GraphState]):
 
     def _nearest_neighbours(self, points: Float[Tensor, "N 2 P"], jets: JetInputs) -> NeighbourGraph:
         with torch.no_grad(), torch.autocast(points.device.type, enabled=False):
-            index_NPk = self.mod.knn(points)
-            edges, _, vectors, null_N1Pk = self.mod.get_graph_feature(lvs=jets.vectors, mask=jets.mask, idx=index_NPk)
-        return NeighbourGraph(index_NPk, null_N1Pk, None if edges is None else self.mod.edge_encode(edges), vectors)
+            index_NPk = self.core.knn(points)
+            edges, _, vectors, null_N1Pk = self.core.get_graph_feature(lvs=jets.vectors, mask=jets.mask, idx=index_NPk)
+        return NeighbourGraph(index_NPk, null_N1Pk, None if edges is None else self.core.edge_encode(edges), vectors)
 
     def readout(self, state: GraphState) -> Float[Tensor, "N K"]:
-        features = self.mod.post(state.jets.features[..., None])[..., 0]
+        features = self.core.post(state.jets.features[..., None])[..., 0]
         padding = ~state.jets.valid_N1P
-        logits: Tensor = self.mod.fc(self._aggregate(features, padding))
+        logits: Tensor = self.core.fc(self._aggregate(features, padding))
         return logits
 
     def _aggregate(self, features_NCP: Tensor, padding_N1P: Tensor) -> Float[Tensor, "N C"]:
-        kind = self.mod.global_aggregation
+        kind = self.core.global_aggregation
         if "attn" in kind:
             # In a jet without particles, the softmax is NaN, and all slots are padding.
-            attention = self.mod.sa(features_NCP).masked_fill(padding_N1P, -torch.inf).softmax(dim=-1)
-            attention = attention.masked_fill(padding_N1P, 0).repeat(1, self.mod.sa_repeat or 1, 1)
+            attention = self.core.sa(features_NCP).masked_fill(padding_N1P, -torch.inf).softmax(dim=-1)
+            attention = attention.masked_fill(padding_N1P, 0).repeat(1, self.core.sa_repeat or 1, 1)
             return torch.sum(attention * features_NCP, dim=-1)
         features_NCP = features_NCP.masked_fill(padding_N1P, 0)
         if kind == "max":
@@ -244,20 +270,20 @@ class ParticleNeXt(Backbone[GraphState]):
         return torch.sum(features_NCP, dim=-1) / count_N1
 
     def stage_macs(self, index: int, particle_count_N: Int[Tensor, " N"]) -> Int[Tensor, " N"]:
-        layer, slots_N = self.mod.layers[index], particle_count_N.clamp(min=self.minimum_length)
+        layer, slots_N = self.core.layers[index], particle_count_N.clamp(min=self.minimum_length)
         per_jet, per_particle = _layer_macs(layer)
         if index == 0:
-            per_particle += macs_per_row(self.mod.node_encode)
-            if self.mod.knn is not None:
-                per_particle += self.mod.num_neighbors * macs_per_row(self.mod.edge_encode)
+            per_particle += macs_per_row(self.core.node_encode)
+            if self.core.knn is not None:
+                per_particle += self.core.num_neighbors * macs_per_row(self.core.edge_encode)
         # Of a distance, one of the two coordinates is a matrix product.
-        searched = slots_N if index == 0 or self.mod.knn is None else 0
+        searched = slots_N if index == 0 or self.core.knn is None else 0
         return slots_N * (per_particle + searched) + per_jet
 
     def readout_macs(self, particle_count_N: Int[Tensor, " N"]) -> Int[Tensor, " N"]:
-        attends = "attn" in self.mod.global_aggregation
-        per_particle = macs_per_row(self.mod.sa) if attends else 0
-        return particle_count_N.clamp(min=self.minimum_length) * per_particle + macs_per_row(self.mod.fc)
+        attends = "attn" in self.core.global_aggregation
+        per_particle = macs_per_row(self.core.sa) if attends else 0
+        return particle_count_N.clamp(min=self.minimum_length) * per_particle + macs_per_row(self.core.fc)
 
 
 def _layer_macs(layer: Any) -> tuple[int, int]:

@@ -6,11 +6,19 @@ from typing import Any, ClassVar, final
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
-from weaver.nn.model.ParticleTransformer import LayerScale, SwiGLUFFN, pairwise_lv_fts_ee, pairwise_lv_fts_pp
+from weaver.nn.model.ParticleTransformer import (
+    Embed,
+    LayerScale,
+    ParticleTransformerTagger,
+    SwiGLUFFN,
+    pairwise_lv_fts_ee,
+    pairwise_lv_fts_pp,
+)
 from weaver.nn.model.ParticleTransformer import ParticleTransformer as WeaverParticleTransformer
 
 from phaze_ee.errors import UsageError
-from phaze_ee.models.backbone import Backbone, macs_per_row
+from phaze_ee.models.backbone import macs_per_row
+from phaze_ee.models.merged import MergedNetwork, MergingBackbone
 from phaze_ee.models.states import PaddedState, TokenState
 from phaze_ee.models.weaver import built_again, refuse, trim
 from phaze_ee.shapes import Bool, Float, Int
@@ -28,7 +36,6 @@ def check_can_be_staged(mod: Any) -> None:
         "for_inference = True is for export to ONNX; build it without": mod.for_inference,
         "fc_params = None leaves it without a head; set a list": mod.fc is None,
         "pair_extra_dim > 0 needs pair inputs, which no data_config here has; set 0": mod.pair_extra_dim > 0,
-        "embed_dims = [] leaves it without an embedding; set at least one width": isinstance(mod.embed, nn.Identity),
         "num_layers = 0 leaves it without a block before an exit": len(mod.blocks) == 0,
     }
     refuse("ParticleTransformer", reasons)
@@ -43,12 +50,12 @@ def arguments_of(mod: Any) -> dict[str, Any]:
     """
     has_class_blocks = mod.cls_blocks is not None
     return {
-        "input_dim": int(mod.embed.input_bn.num_features),
+        "input_dim": input_channels(mod),
         "num_classes": int(mod.fc[-1].out_features),
         **_pair_arguments(mod.pair_embed),
-        "use_conv_embed": bool(mod.embed.use_conv_embed),
+        "use_conv_embed": bool(getattr(mod.embed, "use_conv_embed", False)),
         "embed_dims": _widths(mod.embed),
-        "activation": "gelu" if any(isinstance(layer, nn.GELU) for layer in mod.embed.modules()) else "relu",
+        "activation": _activation(mod.embed),
         "num_heads": int(mod.blocks[0].num_heads),
         "num_layers": len(mod.blocks),
         "block_params": _block_params(mod.blocks[0]),
@@ -61,6 +68,15 @@ def arguments_of(mod: Any) -> dict[str, Any]:
         "trim": bool(mod.trimmer.enabled),
         "compile_model": bool(mod.trimmer.round_to_32),
     }
+
+
+def input_channels(mod: Any) -> int:
+    """Return the number of features of a particle that the network takes."""
+    return int(mod.blocks[0].embed_dim if isinstance(mod.embed, nn.Identity) else mod.embed.input_bn.num_features)
+
+
+def _activation(embed: nn.Module) -> str:
+    return "gelu" if any(isinstance(layer, nn.GELU) for layer in embed.modules()) else "relu"
 
 
 def _pair_arguments(embed: Any) -> dict[str, Any]:
@@ -113,12 +129,38 @@ def _hidden_layer(layer: Any) -> list[Any]:
     return [int(first.out_features), float(layer[2].p), "gelu" if isinstance(layer[1], nn.GELU) else "relu"]
 
 
+@final
+class MergedParticleTransformer(MergedNetwork):
+    """An embedding of the features of each collection, then ParT on all particles, as ParticleTransformerTagger."""
+
+    tagger_class: ClassVar[type[nn.Module]] = ParticleTransformerTagger
+    core_name: ClassVar[str] = "part"
+    layer_name: ClassVar[str] = "embed"
+
+    @staticmethod
+    def new_embedding(core: Any, channels: int, **options: Any) -> nn.Module:
+        embedding: nn.Module = Embed(channels, **options)
+        return embedding
+
+    @staticmethod
+    def channels_of(layer: Any) -> int:
+        return int(layer.input_bn.num_features)
+
+    @staticmethod
+    def options_of(layer: Any) -> dict[str, Any]:
+        return {"dims": _widths(layer), "activation": _activation(layer)}
+
+    def embed(self, layer: Any, features_NCP: Float[Tensor, "N C P"], valid_N1P: Bool[Tensor, "N 1 P"]) -> Tensor:
+        embedded_NPC: Tensor = layer(features_NCP)
+        return embedded_NPC.transpose(1, 2)
+
+
 # Pairs of particles, counted in both orders, whose bias is computed at once in inference on the CPU.
 _PAIRS = 16_384
 
 
 @final
-class ParticleTransformer(Backbone[PaddedState | TokenState]):
+class ParticleTransformer(MergingBackbone[PaddedState | TokenState]):
     """ParT (arXiv:2202.03772): self-attention with a bias from pairs of particles, and class attention at the end.
 
     The parameters, layers and names are those of the module of weaver-core, held as ``mod`` as in the published
@@ -137,20 +179,23 @@ class ParticleTransformer(Backbone[PaddedState | TokenState]):
 
     name: ClassVar[str] = "ParticleTransformer"
     weaver_class: ClassVar[type[nn.Module] | None] = WeaverParticleTransformer
+    merged_class: ClassVar[type[MergedNetwork]] = MergedParticleTransformer
     pads_to_longest: ClassVar[bool] = True
     reads_points: ClassVar[bool] = False
 
-    def __init__(self, mod: WeaverParticleTransformer) -> None:
-        super().__init__()
-        check_can_be_staged(mod)
-        self.mod = mod
-        self.input_channels = int(mod.embed.input_bn.num_features)
-        self.num_classes = int(mod.fc[-1].out_features)
-        self.stage_channels = tuple(int(block.embed_dim) for block in mod.blocks)
+    def __init__(self, mod: WeaverParticleTransformer | MergedParticleTransformer) -> None:
+        super().__init__(mod)
+        core = self.core
+        check_can_be_staged(core)
+        if not self.collections and isinstance(core.embed, nn.Identity):
+            refuse(self.name, {"embed_dims = [] leaves it without an embedding; set at least one width": True})
+        self.input_channels = input_channels(core)
+        self.num_classes = int(core.fc[-1].out_features)
+        self.stage_channels = tuple(int(block.embed_dim) for block in core.blocks)
 
     @property
-    def arguments(self) -> Mapping[str, Any]:
-        return arguments_of(self.mod)
+    def core_arguments(self) -> Mapping[str, Any]:
+        return arguments_of(self.core)
 
     def modern_names(self, weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         # Up to weaver-core 0.4.17, attention was the module of torch, with these names for the joint projection.
@@ -160,8 +205,8 @@ class ParticleTransformer(Backbone[PaddedState | TokenState]):
         }
 
     def embed(self, inputs: Jets) -> PaddedState:
-        jets = trim(inputs, self.mod.trimmer, training=self.training, minimum_length=1)
-        if self.mod.pair_embed is None:
+        jets = trim(self.merged(inputs), self.core.trimmer, training=self.training, minimum_length=1)
+        if self.core.pair_embed is None:
             momenta = jets.features[:, :0]
         elif jets.vectors is None:
             raise UsageError(
@@ -177,19 +222,20 @@ class ParticleTransformer(Backbone[PaddedState | TokenState]):
         tokens = self._tokens(state) if isinstance(state, PaddedState) else state
         has_global = tokens.global_N1C is not None
         x = tokens.tokens_NPC if tokens.global_N1C is None else torch.cat([tokens.global_N1C, tokens.tokens_NPC], dim=1)
-        bias = tokens.bias_NHTT if self.mod.block_ids_with_attn_mask[index] else None
-        x = self.mod.blocks[index](x, padding_mask=_padding(tokens.valid_NP, has_global), attn_mask=bias)
+        bias = tokens.bias_NHTT if self.core.block_ids_with_attn_mask[index] else None
+        x = self.core.blocks[index](x, padding_mask=_padding(tokens.valid_NP, has_global), attn_mask=bias)
         if has_global:
             return TokenState(x[:, 1:], tokens.valid_NP, tokens.bias_NHTT, x[:, :1])
         return TokenState(x, tokens.valid_NP, tokens.bias_NHTT)
 
     def _tokens(self, state: PaddedState) -> TokenState:
         valid_NP = state.valid_N1P[:, 0]
-        tokens_NPC = self.mod.embed(state.features_NCP).masked_fill(~valid_NP[..., None], 0)
-        bias = None if self.mod.pair_embed is None else self._pair_bias(state.coordinates_NDP, state.valid_N1P)
-        if not self.mod.include_global_token:
+        embedded_NPC = state.features_NCP.transpose(1, 2) if self.collections else self.core.embed(state.features_NCP)
+        tokens_NPC = embedded_NPC.masked_fill(~valid_NP[..., None], 0)
+        bias = None if self.core.pair_embed is None else self._pair_bias(state.coordinates_NDP, state.valid_N1P)
+        if not self.core.include_global_token:
             return TokenState(tokens_NPC, valid_NP, bias)
-        global_N1C = self.mod.cls_token.expand(len(state), -1, -1)
+        global_N1C = self.core.cls_token.expand(len(state), -1, -1)
         return TokenState(tokens_NPC, valid_NP, None if bias is None else pad(bias, (1, 0, 1, 0)), global_N1C)
 
     def _pair_bias(self, momenta_N4P: Tensor, valid_N1P: Bool[Tensor, "N 1 P"]) -> Float[Tensor, "N H P P"]:
@@ -201,7 +247,7 @@ class ParticleTransformer(Backbone[PaddedState | TokenState]):
         return torch.cat([self._bias_of_piece(*piece) for piece in pieces])
 
     def _bias_of_piece(self, momenta_N4P: Tensor, valid_N1P: Bool[Tensor, "N 1 P"]) -> Float[Tensor, "N H P P"]:
-        embed = self.mod.pair_embed
+        embed = self.core.pair_embed
         fewest = 2 if embed.is_symmetric and embed.remove_self_pair else 1
         if not bool((valid_N1P.sum(dim=-1) >= fewest).any()):  # convolutions do not accept an empty set of pairs
             count, _, length = valid_N1P.shape
@@ -213,30 +259,30 @@ class ParticleTransformer(Backbone[PaddedState | TokenState]):
         assert isinstance(state, TokenState)
         # With a global token, the aggregator uses that token alone.
         tokens = state.tokens_NPC if state.global_N1C is None else state.global_N1C
-        logits: Tensor = self.mod.fc(self.mod._forward_aggregator(tokens, ~state.valid_NP))
+        logits: Tensor = self.core.fc(self.core._forward_aggregator(tokens, ~state.valid_NP))
         return logits
 
     def stage_macs(self, index: int, particle_count_N: Int[Tensor, " N"]) -> Int[Tensor, " N"]:
         slots_N = particle_count_N.clamp(min=1)
-        tokens_N = slots_N + int(self.mod.include_global_token)
-        block = self.mod.blocks[index]
+        tokens_N = slots_N + int(self.core.include_global_token)
+        block = self.core.blocks[index]
         macs_N: Tensor = tokens_N * (macs_per_row(block) + 2 * tokens_N * block.embed_dim)
         if index == 0:
-            macs_N = macs_N + slots_N * macs_per_row(self.mod.embed)
-            if self.mod.pair_embed is not None:
-                macs_N = macs_N + self._pairs(particle_count_N) * macs_per_row(self.mod.pair_embed)
+            macs_N = macs_N + slots_N * macs_per_row(self.core.embed)
+            if self.core.pair_embed is not None:
+                macs_N = macs_N + self._pairs(particle_count_N) * macs_per_row(self.core.pair_embed)
         return macs_N
 
     def _pairs(self, particle_count_N: Int[Tensor, " N"]) -> Int[Tensor, " N"]:
-        if not self.mod.pair_embed.is_symmetric:
+        if not self.core.pair_embed.is_symmetric:
             return particle_count_N * particle_count_N
-        without_self = int(self.mod.pair_embed.remove_self_pair)
+        without_self = int(self.core.pair_embed.remove_self_pair)
         return particle_count_N * (particle_count_N + 1 - 2 * without_self) // 2
 
     def readout_macs(self, particle_count_N: Int[Tensor, " N"]) -> Int[Tensor, " N"]:
         tokens_N = particle_count_N.clamp(min=1) + 1  # the class token
-        macs_N = torch.full_like(particle_count_N, macs_per_row(self.mod.fc))
-        for block in self.mod.cls_blocks or ():
+        macs_N = torch.full_like(particle_count_N, macs_per_row(self.core.fc))
+        for block in self.core.cls_blocks or ():
             # The class token is the only query; all tokens have a key and a value. Other layers act on the class token.
             keys_and_values = 2 * block.embed_dim**2
             macs_N = macs_N + tokens_N * (keys_and_values + 2 * block.embed_dim)

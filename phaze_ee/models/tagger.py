@@ -110,14 +110,40 @@ class Tagger(nn.Module):
         return twin
 
     def exit_macs(
-        self, particle_count_N: Int[Tensor, " N"], *, exits: Collection[int] | None = None
+        self,
+        particle_count_N: Int[Tensor, " N"] | Int[Tensor, "N G"],
+        *,
+        exits: Collection[int] | None = None,
     ) -> Int[Tensor, "E N"]:
         """Return the multiply-accumulates of jets that leave at each exit; the full model is the last.
 
         Args:
-            particle_count_N: particles of each jet.
+            particle_count_N: particles of each jet; a network with several collections needs those of each
+                (``counts_NG`` of the jets).
             exits: the exits that are evaluated; None: all. Heads that the link needs for the answers of these exits
                 and of the full model also count.
+
+        Raises:
+            UsageError: the numbers are not those of all collections.
+        """
+        counts_NG = particle_count_N[:, None] if particle_count_N.dim() == 1 else particle_count_N
+        taken = self.backbone.collections
+        if counts_NG.shape[1] != max(1, len(taken)):
+            named = f"the collections {', '.join(taken)}" if taken else "one collection of particles"
+            raise UsageError(
+                f"{self.backbone.name} takes {named}, and the MACs were asked for numbers of particles in "
+                f"{counts_NG.shape[1]}; give the counts_NG of the jets"
+            )
+        return self.walk_macs(counts_NG.sum(dim=1), exits=exits) + self.backbone.embed_macs(counts_NG)
+
+    def walk_macs(
+        self, particle_count_N: Int[Tensor, " N"], *, exits: Collection[int] | None = None
+    ) -> Int[Tensor, "E N"]:
+        """Return the multiply-accumulates as :meth:`exit_macs`, without the embeddings of several collections.
+
+        Args:
+            particle_count_N: particles of each jet, of all collections together.
+            exits: as for :meth:`exit_macs`.
         """
         evaluated = self.link.evaluated(exits)
         spent_N = torch.zeros_like(particle_count_N)
@@ -146,9 +172,13 @@ class Tagger(nn.Module):
             detach: let no gradient flow from the exit heads into the backbone.
             exits: the exits to evaluate and yield; None: all; empty: only the full model. Other exits are evaluated
                 only if the link needs them, and are not yielded.
+
+        Raises:
+            UsageError: the jets have other collections than the network takes.
         """
         evaluated = self.link.evaluated(exits)
         memory: Memory = ()
+        self._check_collections(inputs)
         state = self.backbone.embed(inputs)
         for stage, index in self._route():
             if stage != "input":
@@ -163,6 +193,13 @@ class Tagger(nn.Module):
                     return
         logits_NK = self.link.full_model(self.backbone.readout(state), memory)
         yield Exit(len(self.exit_stages), None, logits_NK, logits_NK)
+
+    def _check_collections(self, inputs: Jets) -> None:
+        if inputs.more and not self.backbone.collections:
+            raise UsageError(
+                f"{self.backbone.name} takes one collection of particles, and the jets also have "
+                f"{', '.join(inputs.more)}; give the jets without them (jets.alone()), or take a network for all"
+            )
 
     def _route(self) -> Iterator[tuple[ExitStage, int | None]]:
         """Yield the stages in the order of the walk, each with the index of the exit after it, or None."""

@@ -62,6 +62,7 @@ def generator_options(request: Request) -> GeneratorOptions:
         output=request.output or request.existing_project.data,
         mode="fast" if request.generator == "fast" else "reference",
         overwrite=request.overwrite,
+        vertices=request.vertices,
         **{name: value for name, value in chosen.items() if value is not None},
     )
 

@@ -10,7 +10,7 @@ from phaze_ee.data.schema import DataSchema
 from phaze_ee.data.selections import ExtraSelections
 from phaze_ee.data.table import PLACE
 from phaze_ee.errors import UsageError
-from phaze_ee.modes.session import Session
+from phaze_ee.modes.session import FileOption, Session
 from phaze_ee.types import JetBatch
 
 
@@ -98,9 +98,13 @@ def choosing_jets(session: Session, schema: DataSchema) -> Iterable[JetBatch]:
     if (fraction := validation_fraction(session)) < 1:
         jets = HeldOut(jets, fraction, held_out=True)
     if isinstance(jets, HeldOut) and next(iter(jets), None) is None:
+        share = f"calibration_share = {options.calibration_share:g}"
+        whole = (
+            f"{share} leaves" if fraction == 1 else f"{share} and {fraction:g} of the jets (data_fraction_val) leave"
+        )
         raise UsageError(
-            f"{session.project.config}: calibration_share = {options.calibration_share:g} and data_fraction_val leave "
-            f"no validation jets in {files[0]} …; change them, add val_files, or set c.calibration_files"
+            f"{session.project.config}: {whole} no validation jets in {files[0]} …; "
+            f"{'lower it' if fraction == 1 else 'change them'}, add val_files, or set c.calibration_files"
         )
     return jets
 
@@ -160,3 +164,19 @@ def _rule(schema: DataSchema, options: Mapping[str, Any]) -> tuple[Any, ...]:
     if _goes_by_place(schema, options):
         return share, PLACE
     return share, selections.for_testing(schema, ExtraSelections.of(options)).weaver.test_time_selection
+
+
+def overlap_with_training(session: Session, option: FileOption) -> list[str]:
+    """Return a warning if files of an option are training files too; files that are not there are not compared."""
+    try:
+        trained, others = session.files("train_files"), session.files(option)
+    except UsageError:
+        return []
+    common = {path.resolve() for path in trained} & {path.resolve() for path in others}
+    if not common:
+        return []
+    more = f" and {len(common) - 1} more" if len(common) > 1 else ""
+    return [
+        f"{min(common)}{more} in train_files and in {option}: figures from jets that the network has learned say "
+        "nothing about other jets"
+    ]

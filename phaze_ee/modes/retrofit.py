@@ -67,7 +67,7 @@ def _original(session: Session, schema: DataSchema) -> tuple[Backbone[Any], Tens
     """Return a backbone with the weights of the checkpoint, and its largest difference to weaver's module per jet."""
     options, root = session.options, session.project.root
     assert options.init_from is not None
-    network_config = find_file("network_config", options.network_file, root)
+    network_config = find_file("network_config", options.network_file_for(len(schema.collections)), root)
     model = build_network(options, network_config, schema.weaver).eval()
     backbone = adopt(model, str(network_config)).eval()
     load_backbone(backbone, find_file("init_from", options.init_from, root))
@@ -81,7 +81,9 @@ def _original(session: Session, schema: DataSchema) -> tuple[Backbone[Any], Tens
 
 def _as_weaver(jets: JetInputs, schema: DataSchema) -> list[Tensor]:
     """Return the inputs in the order in which weaver passes them: that of the data configuration."""
-    return [getattr(jets, name.rsplit("_", 1)[-1]) for name in schema.weaver.input_names]
+    parts = zip(schema.collections, [jets, *jets.more.values()], strict=True)
+    by_name = {name: getattr(part, kind) for own, part in parts for kind, name in own.groups.items()}
+    return [by_name[name] for name in schema.weaver.input_names]
 
 
 def _predict(session: Session, schema: DataSchema, tagger: Tagger) -> Answers:

@@ -24,6 +24,7 @@ from phaze_ee.engine.run import EngineResult
 from phaze_ee.errors import RunError
 from phaze_ee.exits.drift import DriftReference
 from phaze_ee.exits.policies import ThresholdPolicy
+from phaze_ee.machine import return_free_memory
 from phaze_ee.models.tagger import Tagger
 from phaze_ee.prediction.columns import prediction_columns
 from phaze_ee.prediction.events import Events, whole_events
@@ -98,6 +99,7 @@ def predict_file(task: PredictionTask, job: FileJob, advance: Callable[[int], No
             raise changed(job.source)
         manifest = run.manifest(job, writer.checksums)
         writer.finish(manifest)
+    return_free_memory()
     return manifest
 
 
@@ -153,7 +155,7 @@ class _FileRun:
         self.exits_E += np.bincount(result.exit_index_N.numpy(), minlength=len(self.exits_E))
         self.unclassified += int((batch.label_N < 0).sum()) if self.reader.labelled else 0
         self.macs += int(result.macs_N.sum())
-        self.full_macs += int(self.engine.tagger.exit_macs(batch.inputs.particle_count_N, exits=())[-1].sum())
+        self.full_macs += int(self.engine.tagger.exit_macs(batch.inputs.counts_NG, exits=())[-1].sum())
         if self.task.reference is not None and self.task.policy is not None:
             logits_ENK = result.visited_NEK.transpose(0, 1)
             seen = self.task.reference.count(self.task.policy, logits_ENK, result.exit_index_N)

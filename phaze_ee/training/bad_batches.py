@@ -79,6 +79,12 @@ def save_batch(batch: JetBatch, path: Path) -> None:
         RunError: the file cannot be written.
     """
     inputs = batch.inputs.padded() if isinstance(batch.inputs, RaggedJets) else batch.inputs
-    tensors = {item.name: getattr(inputs, item.name) for item in fields(inputs)}
     with replacing(path) as temporary:
-        torch.save({**tensors, "label_N": batch.label_N}, temporary)
+        torch.save({**_tensors(inputs), "label_N": batch.label_N}, temporary)
+
+
+def _tensors(inputs: Any) -> dict[str, Any]:
+    """Return the fields of a batch; those of a further collection have its name before their own."""
+    own = {item.name: getattr(inputs, item.name) for item in fields(inputs)}
+    more = own.pop("more", {})
+    return own | {f"{name}_{key}": value for name, jets in more.items() for key, value in _tensors(jets).items()}

@@ -109,7 +109,7 @@ class FeatureFiles:
         order_N, chunks = self._engine.in_chunks(batch.inputs.to(device), self._walk)
         for *rows, _ in chunks:
             self._write(rows)
-        count_N = batch.inputs.particle_count_N.cpu()
+        count_N = batch.inputs.total_count_N.cpu()
         written_N = count_N[order_N.cpu()]
         jet_N = order_N.argsort().cpu()  # where each jet stands in the chunks
         first_N = (self._particles + written_N.cumsum(0) - written_N)[jet_N]

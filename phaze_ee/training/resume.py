@@ -4,7 +4,8 @@ import io
 import logging
 import random
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -18,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, distributed
 
 from phaze_ee.atomic import replacing
-from phaze_ee.errors import PreemptedError
+from phaze_ee.errors import CheckpointError, PreemptedError, is_out_of_memory, one_line
 from phaze_ee.models.checkpoint_content import READ_ERRORS, read_plain
 from phaze_ee.training.module import RunningMeans, TaggerModule
 
@@ -116,6 +117,23 @@ def find_resume_point(path: Path) -> ResumePoint | None:
     return None
 
 
+@contextmanager
+def reporting_unfit_state(point: ResumePoint | None, points: "ResumePoints") -> Iterator[None]:
+    """Report a saved state that Lightning, or the first step of the optimiser, cannot go on from.
+
+    Raises:
+        CheckpointError: the contents of the state do not fit the training.
+    """
+    try:
+        yield
+    except READ_ERRORS as error:
+        if point is None or points.went_on or is_out_of_memory(error):
+            raise
+        raise CheckpointError(
+            f"the saved state {point.path} does not fit this training ({one_line(error)}); start again with --fresh"
+        ) from error
+
+
 def forget(path: Path) -> None:
     """Remove the saved states, because the training is complete or another one starts."""
     for candidate in (path, previous(path)):
@@ -134,10 +152,14 @@ class ResumePoints(Callback):
         path: the file; the previous state is kept next to it.
         interval: batches between two saved states within an epoch; 0: none.
         run: the settings of the training (:func:`phaze_ee.training.run.run_record`).
+
+    Attributes:
+        went_on: whether a batch was trained in this process.
     """
 
     def __init__(self, path: Path, interval: int, run: Mapping[str, Any]) -> None:
         self.path = path
+        self.went_on = False
         self.interval = interval
         self.run = dict(run)
         self._random: dict[str, Any] | None = None
@@ -179,6 +201,7 @@ class ResumePoints(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         stop = trainer.strategy.reduce_boolean_decision(self._signal is not None, all=False)
+        self.went_on = True
         # After the last batch the state is saved at the end of the epoch. Resumed here, Lightning would not validate.
         last = batch_idx + 1 == trainer.num_training_batches
         if not last and (stop or (self.interval and (batch_idx + 1) % self.interval == 0)):

@@ -120,6 +120,7 @@ def test_several_errors_are_counted(tmp_path: Path) -> None:
         ("assert False", "AssertionError"),
         ("c.lr = undefined", "NameError: name 'undefined' is not defined"),
         ("{}['x']", "KeyError: 'x'"),
+        ("raise type('OwnError', (Exception,), {})('an error of your own')", "OwnError: an error of your own"),
     ],
 )
 def test_a_configuration_that_raises(tmp_path: Path, line: str, expected: str) -> None:

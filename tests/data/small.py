@@ -1,6 +1,7 @@
 """A small data configuration on the JetClass schema, and files for it."""
 
 import copy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from weaver.utils.dataset import _finalize_inputs
 
 from phaze_ee.data.schema import DataSchema
 from phaze_ee.data.table import Span, selected_table
+from phaze_ee.input_groups import InputCollection
 from phaze_ee.types import JetInputs
 from tests.jetclass_files import LABELS, jetclass_columns, random_jets, write_root
 
@@ -59,8 +61,14 @@ def weaver_inputs(path: Path, own: DataSchema, stop: int) -> JetInputs:
     )
     table["_label_"] = np.zeros(len(table))
     output = _finalize_inputs(table, config)
+    first, *others = [_collection(output, collection, len(table)) for collection in own.collections]
+    names = [collection.name for collection in own.collections[1:]]
+    return replace(first, more=dict(zip(names, others, strict=True)))
+
+
+def _collection(output: dict[str, Any], own: InputCollection, count: int) -> JetInputs:
     tensors = {kind: torch.from_numpy(output[f"_{group}"]) for kind, group in own.groups.items()}
-    mask = tensors.get("mask", torch.ones(len(table), 1, own.length))
+    mask = tensors.get("mask", torch.ones(count, 1, own.length))
     return JetInputs(tensors["points"], tensors["features"], tensors.get("vectors"), mask)
 
 

@@ -65,3 +65,46 @@ def test_fingerprint_changes_with_files_and_config(project: Path) -> None:
     files[0].unlink()
     with pytest.raises(DataError, match=r"a\.root does not exist"):
         fingerprint(files, schema())
+
+
+def test_names_of_groups_as_weaver_takes_them(project: Path) -> None:
+    found = expand_patterns(
+        "train_files", ["HToBB:data/a.root", "QCD%10:data/deep/**/*.root", "QCD:data/b.root"], project
+    )
+    assert [path.name for path in found] == ["a.root", "b.root", "c.root"]
+    (project / "data/run:1.root").touch()
+    assert expand_patterns("train_files", ["data/run:1.root", "data/run:*.root"], project) == [
+        project / "data/run:1.root"
+    ]
+    with pytest.raises(UsageError, match=r"train_files: no file matches 'QCD:data/none\.root' \(looked in"):
+        expand_patterns("train_files", ["QCD:data/none.root"], project)
+
+
+def test_lists_of_files(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = "# training\n\ndata/a.root\n  QCD:data/deep/**/*.root  \nhere.root\n"
+    (project / "lists").mkdir()
+    (project / "lists/here.root").touch()
+    (project / "lists/train.txt").write_text(lines, encoding="utf-8")
+    found = expand_patterns("train_files", ["@lists/train.txt", "data/b.root"], project)
+    assert [path.name for path in found] == ["a.root", "b.root", "c.root", "here.root"]
+    monkeypatch.chdir(project / "lists")
+    assert len(expand_patterns("--files", [f"@{project}/lists/train.txt"], project)) == 3
+    (project / "@a.root").touch()
+    assert expand_patterns("train_files", ["@a.root"], project) == [project / "@a.root"], "a file with this name"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"# nothing\n", r"train_files: .*list\.txt names no file; write one file or pattern a line"),
+        (b"a.root\n@other.txt\n", r"train_files: .*list\.txt names the list '@other\.txt'; write its files out"),
+        (b"none.root\n", r"train_files: .*list\.txt: no file matches 'none\.root' \(looked in"),
+        (b"\xff\xfe", r"train_files: .*list\.txt cannot be read: .*; give a text file"),
+    ],
+)
+def test_lists_that_are_wrong(content: bytes, message: str, project: Path) -> None:
+    (project / "list.txt").write_bytes(content)
+    with pytest.raises(UsageError, match=message):
+        expand_patterns("train_files", ["@list.txt"], project)
+    with pytest.raises(UsageError, match=r"train_files: the list 'absent\.txt' does not exist"):
+        expand_patterns("train_files", ["@absent.txt"], project)

@@ -56,7 +56,7 @@ def inputs(**groups: Any) -> dict[str, Any]:
         ({"labels": {"type": "simple", "value": ["a", "b"], "names": ["a", "a"]}}, "name a class twice"),
         ({"labels": {"type": "simple", "value": ["label_QCD"]}}, "labels.value"),
         ({"labels": {"type": "simple", "value": ["label_QCD", "label_QCD"]}}, "name a class twice"),
-        ({"inputs": inputs(sv_features=GROUP)}, "input groups sv_features cannot be used"),
+        ({"inputs": inputs(sv_points=GROUP)}, "no input group sv_features; add one, or remove sv_points"),
         ({"inputs": inputs(pf_extra=GROUP)}, "input groups pf_extra cannot be used"),
         ({"inputs": inputs(pf_features=None)}, r"no input group \*_features"),
         ({"inputs": inputs(pf_vectors=GROUP)}, "pf_vectors has 1 variables, it needs 4"),

@@ -35,27 +35,42 @@ class Run:
     err: str
 
 
-def run(arguments: Sequence[str], folder: Path, wrap: Callable[[Callable[[], int]], int] | None = None) -> Run:
+def run(
+    arguments: Sequence[str],
+    folder: Path,
+    wrap: Callable[[Callable[[], int]], int] | None = None,
+    *,
+    kill_after: float | None = None,
+) -> Run:
     """Run ``phaze_ee`` with some arguments in ``folder/scene``.
 
     Args:
         arguments: of the command line.
         folder: receives the output, beside the scene.
         wrap: called in the child with the command as a function, instead of the command.
+        kill_after: the seconds after which it is killed, unless it has ended.
     """
     process = _CONTEXT.Process(target=_child, args=(list(arguments), str(folder), wrap))
     started = time.perf_counter()
     process.start()
-    process.join(LIMIT)
-    hung = process.exitcode is None
-    if hung:
+    process.join(LIMIT if kill_after is None else kill_after)
+    alive = process.exitcode is None
+    if alive:
         process.kill()
         process.join()
     status, seconds = process.exitcode, time.perf_counter() - started
     process.close()
     assert status is not None
     out, err = (_text(folder / name) for name in ("out", "err"))
-    return Run(status, seconds, hung, out, err)
+    return Run(status, seconds, alive and kill_after is None, out, err)
+
+
+def start() -> None:
+    """Start the server that children are forked from, which imports everything first."""
+    process = _CONTEXT.Process(target=_confine)
+    process.start()
+    process.join()
+    process.close()
 
 
 def value_of(function: Callable[..., Any], *arguments: Any) -> Any:

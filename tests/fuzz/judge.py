@@ -29,6 +29,11 @@ def snapshot(scene: Path) -> Snapshot:
     }
 
 
+def is_temporary(name: str) -> bool:
+    """Return whether a file has a name of those that are renamed when they are complete."""
+    return _TEMPORARY.fullmatch(name) is not None
+
+
 def verdict(attempt: Attempt, run: Run, scene: Path, before: Snapshot, wanted: Answers | None) -> str:
     """Return ``RIGHT``, ``REFUSED`` or what is wrong.
 
@@ -48,7 +53,7 @@ def verdict(attempt: Attempt, run: Run, scene: Path, before: Snapshot, wanted: A
     if run.status not in (0, 1, 2):
         return f"signal {-run.status}" if run.status < 0 else f"status {run.status}"
     after = snapshot(scene)
-    left = [name for name in after if _TEMPORARY.fullmatch(Path(name).name)]
+    left = [name for name in after if is_temporary(Path(name).name)]
     if left:
         return f"left behind: {left[0]}"
     if run.status:

@@ -13,6 +13,9 @@ import uproot
 
 import phaze_ee
 import phaze_ee.data.warm_up
+import tests.end_to_end.dying
+import tests.fuzz.campaign
+import tests.fuzz.kinds
 
 _OPTIONAL = (
     "phaze_ee.generate",
@@ -26,4 +29,4 @@ for module in pkgutil.walk_packages(phaze_ee.__path__, "phaze_ee."):
     if not module.name.startswith((*_OPTIONAL, "phaze_ee.workspaces", "phaze_ee.network_configs")):
         importlib.import_module(module.name)
 
-__all__ = ["h5py", "hdf5plugin", "lightning", "matplotlib", "phaze_ee", "pyarrow", "sklearn", "uproot"]
+__all__ = ["h5py", "hdf5plugin", "lightning", "matplotlib", "phaze_ee", "pyarrow", "sklearn", "tests", "uproot"]

@@ -83,7 +83,7 @@ def jets(seed: int) -> dict[str, Any]:
 
 
 def write_root(path: Path, columns: dict[str, Any], compression: Any = None) -> None:
-    """Write a TTree with two baskets per branch, all of which the compression makes smaller: others have no checksum."""
+    """Write a TTree with two baskets per branch. Compression makes all smaller: others have no checksum."""
     types = {name: str(ak.type(column).content) for name, column in columns.items()}
     half = len(next(iter(columns.values()))) // 2
     with uproot.recreate(path, compression=compression or uproot.ZLIB(1)) as file:
@@ -125,6 +125,7 @@ def build(folder: Path) -> None:
     Raises:
         RuntimeError: a command failed.
     """
+    children.start()
     live = folder / "scene"
     live.mkdir(parents=True)
     for name, seed in (("jets.root", 1), ("val.root", 2), ("more.root", 3)):
@@ -169,5 +170,5 @@ def _interrupted(command: Callable[[], int]) -> int:
     from tests.end_to_end.dying import at_call
 
     with pytest.MonkeyPatch.context() as patch:
-        at_call(patch, TaggerModule, "training_step", 6, lambda: os.kill(os.getpid(), signal.SIGTERM))
+        at_call(patch, TaggerModule, "training_step", 12, lambda: os.kill(os.getpid(), signal.SIGTERM))
         return command()

@@ -92,7 +92,7 @@ class Cache:
     def reader(self) -> ShardReader:
         """Reads the spans of the cache."""
         checksums = {self.folder / shard.name: shard.checksum for shard in self.manifest.shards}
-        return ShardReader(InputLayout.of(self.schema), self.manifest.block_jets, checksums)
+        return ShardReader(InputLayout.all_of(self.schema), self.manifest.block_jets, checksums)
 
     @property
     def jet_count(self) -> int:

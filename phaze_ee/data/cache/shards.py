@@ -21,7 +21,7 @@ Blocks are read, not mapped into memory: if a mapped file is cut short, the proc
 
 import json
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,7 +36,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from phaze_ee.atomic import replacing
 from phaze_ee.data.epochs import keep_probability
-from phaze_ee.data.jet_columns import InputLayout, JetColumns
+from phaze_ee.data.jet_columns import InputLayout, JetColumns, ParticleColumns
 from phaze_ee.data.rows import SpanJets
 from phaze_ee.data.sources import READ_ERRORS
 from phaze_ee.data.table import Span
@@ -46,6 +46,7 @@ BLOCK_JETS = 1_000  # read at a time
 WEIGHT = "/weight"  # the name of sampling weights among the observers while jets are written: no branch is called so
 _WEIGHT = "weight"  # their column in a shard
 _OBSERVER = "observer."
+_PARTICLES = "particles"
 _KEY, _BAD = b"phaze_ee_cache", b"phaze_ee_bad_values"
 _HASHED_BYTES = 1 << 20  # at a time
 
@@ -118,13 +119,13 @@ class ShardReader:
     """Reads blocks of shards; a span is one block.
 
     Attributes:
-        layout: the variables of the inputs.
+        layouts: the variables of each collection.
         block_jets: jets per block.
         checksums: the checksum of each shard, which is compared in each process when the shard is first opened.
         checked: the shards that are intact.
     """
 
-    layout: InputLayout
+    layouts: tuple[InputLayout, ...]
     block_jets: int
     checksums: Mapping[Path, int]
     checked: set[Path] = field(default_factory=set, repr=False, compare=False)
@@ -139,12 +140,9 @@ class ShardReader:
         with _opened(span.path) as file:
             record = file.get_batch(span.start // self.block_jets)
             columns = {name: record.column(name) for name in record.schema.names}
-            particles = columns["particles"]
-            values = [particles.values.field(name).to_numpy() for name in self.layout.names]
-            jets = JetColumns.of_rows(
-                self.layout,
-                values,
-                torch.from_numpy(np.diff(particles.offsets.to_numpy()).astype(np.int64)),
+            names = _columns(self.layouts)
+            jets = JetColumns(
+                tuple(_particles(columns[name], layout) for name, layout in zip(names, self.layouts, strict=True)),
                 torch.from_numpy(_numbers(columns["label"]).copy()),
                 {
                     name.removeprefix(_OBSERVER): _numbers(columns[name])
@@ -165,18 +163,28 @@ class ShardReader:
 
 
 def _record(jets: JetColumns) -> pyarrow.RecordBatch:
-    values = [pyarrow.array(row_V) for row_V in jets.rows()]
-    particles = pyarrow.StructArray.from_arrays(values, names=list(jets.layout.names))
-    offsets = np.concatenate([[0], np.cumsum(jets.count_N.numpy())]).astype(np.int32)
-    names = {name: _WEIGHT if name == WEIGHT else _OBSERVER + name for name in jets.observers}
-    columns = {names[name]: column for name, column in jets.observers.items()}
-    return pyarrow.record_batch(
-        {
-            "label": jets.label_N.numpy(),
-            "particles": pyarrow.ListArray.from_arrays(offsets, particles),
-            **columns,
-        }
-    )
+    names = _columns([part.layout for part in jets.collections])
+    particles = {name: _list_array(part) for name, part in zip(names, jets.collections, strict=True)}
+    columns = {_WEIGHT if name == WEIGHT else _OBSERVER + name: column for name, column in jets.observers.items()}
+    return pyarrow.record_batch({"label": jets.label_N.numpy(), **particles, **columns})
+
+
+def _columns(layouts: Sequence[InputLayout]) -> list[str]:
+    """Return the column of each collection."""
+    return [_PARTICLES, *(f"{_PARTICLES}.{layout.collection}" for layout in layouts[1:])]
+
+
+def _list_array(particles: ParticleColumns) -> pyarrow.ListArray:
+    values = [pyarrow.array(row_V) for row_V in particles.rows()]
+    offsets = np.concatenate([[0], np.cumsum(particles.count_N.numpy())]).astype(np.int32)
+    structs = pyarrow.StructArray.from_arrays(values, names=list(particles.layout.names))
+    return pyarrow.ListArray.from_arrays(offsets, structs)
+
+
+def _particles(particles: pyarrow.Array, layout: InputLayout) -> ParticleColumns:
+    values = [particles.values.field(name).to_numpy() for name in layout.names]
+    count_N = torch.from_numpy(np.diff(particles.offsets.to_numpy()).astype(np.int64))
+    return ParticleColumns.of_rows(layout, values, count_N)
 
 
 @contextmanager

@@ -52,23 +52,24 @@ class PackedParticleNet(StagedParticleNet[PackedState]):
         if self._differentiates():
             padded = self.trim(inputs)
             # As in weaver, bn_fts sees the padded tensor: its statistics include the padded slots.
-            features = normalise_slots(self.mod.bn_fts, padded.features) if self.mod.use_fts_bn else padded.features
+            features = normalise_slots(self.core.bn_fts, padded.features) if self.core.use_fts_bn else padded.features
             jets, length = replace(padded, features=features, vectors=None).ragged(), features.shape[-1]
             return PackedState(jets.features_VC, jets.points_V2, JetLayout(jets.particle_count_N), length)
         folded = self._fold(check=True)
-        jets = inputs.ragged()
+        together = self.together(inputs)
+        jets = together.ragged()
         features_VC = torch.addcmul(folded.feature_shift_C, jets.features_VC, folded.feature_scale_C)
-        length = self.minimum_length if self.mod.use_counts else max(inputs.used_length, self.minimum_length)
+        length = self.minimum_length if self.core.use_counts else max(together.used_length, self.minimum_length)
         return PackedState(features_VC, jets.points_V2, JetLayout(jets.particle_count_N), length)
 
     def stage(self, index: int, state: PackedState) -> PackedState:
         if self._differentiates():
-            block = self.mod.edge_convs[index]
+            block = self.core.edge_convs[index]
             neighbour_Vk = nearest_neighbours(state.coordinates_VD, state.layout, block.k)
             features_VC = edge_conv_training(block, state, neighbour_Vk)
         else:
             features_VC = self.infer_block(index, state)
-        earlier = (*state.earlier, features_VC) if self.mod.use_fusion else ()
+        earlier = (*state.earlier, features_VC) if self.core.use_fusion else ()
         return PackedState(features_VC, features_VC, state.layout, state.length, earlier)
 
     def infer_block(self, index: int, state: PackedState) -> Float[Tensor, "V C"]:
@@ -78,13 +79,13 @@ class PackedParticleNet(StagedParticleNet[PackedState]):
         return edge_conv(block, state.features_VC, neighbour_Vk)
 
     def readout(self, state: PackedState) -> Float[Tensor, "N K"]:
-        features_VC = self._fuse(state) if self.mod.use_fusion else state.features_VC
-        if self.mod.use_counts:
+        features_VC = self._fuse(state) if self.core.use_fusion else state.features_VC
+        if self.core.use_counts:
             pooled_NC = pool_rows(features_VC, state.layout, "mean")
         else:
             pooled_NC = pool_rows(features_VC, state.layout, "sum") / state.length
         if self._differentiates():
-            logits: Tensor = self.mod.fc(pooled_NC)
+            logits: Tensor = self.core.fc(pooled_NC)
             return logits
         first, *others = self._fold().per_jet
         answer_NC = first(pooled_NC)
@@ -95,7 +96,7 @@ class PackedParticleNet(StagedParticleNet[PackedState]):
     def _fuse(self, state: PackedState) -> Float[Tensor, "V C"]:
         together_VC = torch.cat(state.earlier, dim=1)
         if self._differentiates():
-            convolution, norm, activation = self.mod.fusion_block
+            convolution, norm, activation = self.core.fusion_block
             fused_VC: Tensor = activation(layer_training(convolution, norm, together_VC, state))
             return fused_VC
         fusion = self._fold().fusion
@@ -109,9 +110,9 @@ class PackedParticleNet(StagedParticleNet[PackedState]):
         """Return the folded weights. With ``check``, they are up to date; :meth:`embed` checks once in every walk."""
         folding = self._folding
         if folding is None or (check and _version(folding.made_from) != folding.version):
-            made_from = [*self.mod.parameters(), *self.mod.buffers()]
+            made_from = [*self.core.parameters(), *self.core.buffers()]
             version = _version(made_from)  # before folding, so that a change meanwhile is noticed
-            folding = self._folding = _Folding(fold(self.mod, self.input_channels), made_from, version)
+            folding = self._folding = _Folding(fold(self.core, self.input_channels), made_from, version)
         return folding.weights  # not the attribute, which another thread may have cleared
 
 

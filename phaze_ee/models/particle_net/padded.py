@@ -37,7 +37,7 @@ class ParticleNet(StagedParticleNet[PaddedState]):
 
     def embed(self, inputs: Jets) -> PaddedState:
         jets = self.trim(inputs)
-        features = self.mod.bn_fts(jets.features) if self.mod.use_fts_bn else jets.features
+        features = self.core.bn_fts(jets.features) if self.core.use_fts_bn else jets.features
         padding = ~jets.valid_N1P
         return PaddedState(
             # Without bn_fts, weaver does not change padded slots, and jets with at most k particles read them. Zeros
@@ -50,18 +50,18 @@ class ParticleNet(StagedParticleNet[PaddedState]):
     def stage(self, index: int, state: PaddedState) -> PaddedState:
         padding = ~state.valid_N1P
         points = state.coordinates_NDP.masked_fill(padding, self._shift(state.coordinates_NDP))
-        features = self.mod.edge_convs[index](points, state.features_NCP).masked_fill(padding, 0)
-        earlier = (*state.earlier, features) if self.mod.use_fusion else ()
+        features = self.core.edge_convs[index](points, state.features_NCP).masked_fill(padding, 0)
+        earlier = (*state.earlier, features) if self.core.use_fusion else ()
         return PaddedState(features, features, state.valid_N1P, earlier)
 
     def _shift(self, points: Tensor) -> float:
         half = points.dtype in (torch.float16, torch.bfloat16) or torch.is_autocast_enabled(points.device.type)
-        return _HALF_PRECISION_SHIFT if half else float(self.mod.coord_shift)
+        return _HALF_PRECISION_SHIFT if half else float(self.core.coord_shift)
 
     def readout(self, state: PaddedState) -> Float[Tensor, "N K"]:
         features = state.features_NCP
-        if self.mod.use_fusion:
-            features = self.mod.fusion_block(torch.cat(state.earlier, dim=1)).masked_fill(~state.valid_N1P, 0)
-        counts = state.valid_N1P.sum(dim=-1).clamp(min=1) if self.mod.use_counts else features.shape[-1]
-        logits: Tensor = self.mod.fc(features.sum(dim=-1) / counts)
+        if self.core.use_fusion:
+            features = self.core.fusion_block(torch.cat(state.earlier, dim=1)).masked_fill(~state.valid_N1P, 0)
+        counts = state.valid_N1P.sum(dim=-1).clamp(min=1) if self.core.use_counts else features.shape[-1]
+        logits: Tensor = self.core.fc(features.sum(dim=-1) / counts)
         return logits

@@ -55,7 +55,8 @@ def normalise_slots(
     """Apply a BatchNorm to all slots of padded jets, real or not."""
     slot_SC = features_NCP.transpose(1, 2).flatten(0, 1)
     rows = WeightedRows(slot_SC, slot_SC.new_zeros(1, slot_SC.shape[1]), slot_SC.new_zeros(1))
-    return normalise(rows, norm).row_EC.view(len(features_NCP), -1, slot_SC.shape[1]).transpose(1, 2)
+    jets, channels, slots = features_NCP.shape
+    return normalise(rows, norm).row_EC.view(jets, slots, channels).transpose(1, 2)
 
 
 def _padding_edges(state: PackedState, k: int) -> tuple[Int[Tensor, " R"], Float[Tensor, " R"]]:
