@@ -51,6 +51,10 @@ class RunError(PhazeError):
     exit_status = 1
 
 
+class NothingPassedError(RunError):
+    """No policy keeps the target of a calibration. The other modes of a chain do not need one."""
+
+
 class PreemptedError(PhazeError):
     """A batch system stopped the run; the same command continues it."""
 

@@ -19,7 +19,7 @@ from phaze_ee.modes.jets import testing_schema
 from phaze_ee.modes.policies import policy_for
 from phaze_ee.modes.session import Session
 from phaze_ee.names import exit_title
-from phaze_ee.results.benchmark import BenchmarkResults, ExitBenchmark, LatencyReport
+from phaze_ee.results.benchmark import BenchmarkResults, ExitBenchmark, LatencyReport, NetworkCost
 from phaze_ee.results.evaluation import EvaluationResults, ExitEvaluation
 from phaze_ee.tables.benchmark import (
     benchmark_table,
@@ -57,7 +57,7 @@ def run(session: Session) -> None:
         particles=sum(lengths),
         input_channels=tagger.backbone.input_channels,
         unit=UNIT,
-        with_exits=_exit_benchmark(costs[-1], full, None),
+        with_exits=NetworkCost(flops=costs[-1].weaver_macs, macs=costs[-1].macs, params=costs[-1].parameters),
         flops_counter=COUNTER,
         latency=timed.report,
         notes=[*notes, *timed.notes, *cost_notes([*costs[:-1], full])],

@@ -7,7 +7,7 @@ from typing import NoReturn
 
 from phaze_ee.config.options import Options
 from phaze_ee.data.schema import choose_background
-from phaze_ee.errors import RunError, UsageError
+from phaze_ee.errors import NothingPassedError, UsageError
 from phaze_ee.evaluation.answers import predict
 from phaze_ee.exits.calibrate import Calibration, Settings, calibrate
 from phaze_ee.exits.policy_file import ExitPolicyFile
@@ -33,7 +33,7 @@ def run(session: Session) -> None:
     """Fit a policy to the project's target, keep it under the name of ``--name``, and make it the active one.
 
     Raises:
-        RunError: nothing passed. A good policy of the same model stays active.
+        NothingPassedError: nothing passed. A good policy of the same model stays active.
     """
     if session.request.activate is not None:
         activate(session.project, session.request.activate)
@@ -81,7 +81,7 @@ def _fail(session: Session, name: str, file: ExitPolicyFile, result: Calibration
     show_notes(file.notes)
     if result.more_jets is not None:
         say(_where_to_add(session, result.more_jets))
-    raise RunError(f"no policy keeps the target {file.target.name}: {result.reason}; {outcome}")
+    raise NothingPassedError(f"no policy keeps the target {file.target.name}: {result.reason}; {outcome}")
 
 
 def _where_to_add(session: Session, jets: int) -> str:

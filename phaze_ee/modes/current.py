@@ -111,8 +111,8 @@ class _Reader:
         found = BenchmarkResults.read(project.benchmark_results, made_by="benchmark")
         if evaluation.model_hash != found.model_hash or list(evaluation.exits) != list(found.exits):
             raise UsageError(
-                f"project {project}: evaluation_results.json and benchmark_results.json were made with different "
-                f"models; run {command('chain', project)} -o evaluate_benchmark"
+                f"project {project}: evaluation_results.json and benchmark_results.json "
+                f"were made with different models; run {command('chain', project)} -o evaluate_benchmark"
             )
         return found.model_copy(update={"latency": self._latency(found, evaluation)})
 

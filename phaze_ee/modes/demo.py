@@ -1,7 +1,9 @@
 """Mode demo: the whole chain on the bundled sample jets."""
 
 import itertools
+from contextlib import suppress
 
+from phaze_ee.errors import NothingPassedError
 from phaze_ee.modes import chain
 from phaze_ee.modes.console import console, say, say_in_columns
 from phaze_ee.modes.current import read_current
@@ -19,7 +21,8 @@ def run(session: Session) -> None:
     """Create the project of ``-p``, or a new one in workspace ``demo``, and run the chain on it."""
     project = create_project(session.project if session.request.workspace else _free_project())
     say(f"Demo project {project}")
-    chain.run_modes(session.for_project(project), _OPERATIONS)
+    with suppress(NothingPassedError):  # the chain has said so, and ran to its end
+        chain.run_modes(session.for_project(project), _OPERATIONS)
     console.rule("done", align="left")
     _show_outcome(project)
     figures = sorted(project.plots.rglob("*.png"), key=lambda path: path.stem != _FIRST_FIGURE)

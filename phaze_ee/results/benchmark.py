@@ -25,6 +25,14 @@ class ExitBenchmark(Record):
     roc_auc: float | None
 
 
+class NetworkCost(Record):
+    """The cost of a whole network for one jet of ``particles`` particles, counted as in :class:`ExitBenchmark`."""
+
+    flops: int
+    macs: int
+    params: int
+
+
 class ExitLatency(Record):
     """Times per jet if all jets leave at one exit: the wall time of a batch by its number of jets, in milliseconds.
 
@@ -80,7 +88,7 @@ class BenchmarkResults(ExitResultsFile[ExitBenchmark]):
     particles: int
     input_channels: int
     unit: str
-    with_exits: ExitBenchmark | None = None
+    with_exits: NetworkCost | None = None
     flops_counter: str | None = None
     latency: LatencyReport | None = None
     notes: list[str] = Field(default_factory=list)

@@ -36,8 +36,9 @@ class ProjectResults:
             return float(getattr(self.benchmark.exits[name], cost))
         assert self.dynamic is not None
         *early, last = self.benchmark.exits.values()
-        last = self.benchmark.with_exits or last  # the policy passes the exits on the way
-        shares = list(zip(self.dynamic.policy.exit_fractions, [*early, last], strict=True))
+        passed = self.benchmark.with_exits or last  # the policy passes the exits on the way
+        costs: list[float] = [getattr(exit_, cost) for exit_ in (*early, passed)]
+        shares = list(zip(self.dynamic.policy.exit_fractions, costs, strict=True))
         if cost == "params":
-            return float(max(exit_.params for share, exit_ in shares if share))
-        return float(sum(share * getattr(exit_, cost) for share, exit_ in shares))
+            return max(value for share, value in shares if share)
+        return sum(share * value for share, value in shares)

@@ -74,6 +74,16 @@ def test_a_failed_calibration_replaces_no_good_policy(project: Project) -> None:
     assert not failed.lets_jets_leave
 
 
+def test_a_chain_goes_on_without_a_policy_and_fails_at_its_end(
+    project: Project, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    monkeypatch.setattr("phaze_ee.modes.benchmark._SECONDS", 0.0)
+    impossible = ("--target", "budget", "--budget", "0.000001")
+    assert main(["-m", "chain", *NAMED, "-o", "calibrate_evaluate", *impossible]) == 1
+    assert "no policy keeps the target budget" in capsys.readouterr().err
+    assert DynamicResults.read(project.dynamic_results, "evaluate").policy.macs_share == pytest.approx(1.0)
+
+
 def test_a_policy_of_an_earlier_model_protects_nothing(project: Project) -> None:
     run(epsilon=0.4)
     save_best_model(project, epoch=5)
