@@ -33,9 +33,10 @@ from phaze_ee.exits.costs import ExitCosts
 from phaze_ee.exits.policies import ThresholdPolicy
 from phaze_ee.exits.policy_file import ExitPolicyFile
 from phaze_ee.exits.scores import Window
-from phaze_ee.models.checkpoint import load_checkpoint, weights_hash
+from phaze_ee.models.checkpoint import load_checkpoint
 from phaze_ee.models.tagger import Tagger
 from phaze_ee.types import RaggedJets
+from phaze_ee.workspace import file_hash
 
 FULL_JETS = 500  # for the full model: its time per jet does not depend on the number of jets
 Setting = tuple[str, int, int | None]  # backend, threads, and chunk size; None: the full model
@@ -108,7 +109,7 @@ def main() -> None:
     signal, background = (schema.class_names.index(name) for name in (arguments.signal, arguments.background))
     jets = background_jets(schema, arguments.files, background, arguments.jets)
     if arguments.policy:
-        policy = ExitPolicyFile.load(arguments.policy, weights_hash(arguments.model)).policy()
+        policy = ExitPolicyFile.load(arguments.policy, file_hash(arguments.model)).policy()
     else:
         window = Window(signal=signal, background=background, cut=0.0)
         policy = leaving(arguments.leave, window, Engine(tagger).every_exit(jets))

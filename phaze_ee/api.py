@@ -14,11 +14,11 @@ from phaze_ee.exits.policies import ThresholdPolicy
 from phaze_ee.exits.policy_file import ExitPolicyFile
 from phaze_ee.export import require_onnx
 from phaze_ee.models.build import build_tagger
-from phaze_ee.models.checkpoint import load_checkpoint, load_weights, stored_data_options, weights_hash
+from phaze_ee.models.checkpoint import load_checkpoint, load_weights, stored_data_options
 from phaze_ee.models.tagger import Tagger
 from phaze_ee.types import JetBatch
 from phaze_ee.user_files import import_plugin
-from phaze_ee.workspace import Project, existing_project, find_file
+from phaze_ee.workspace import Project, existing_project, file_hash, find_file
 
 _CHECK_BATCH = 500
 
@@ -61,11 +61,14 @@ def load(
     ).tagger
 
 
-def load_policy(project: str, *, plugins: Sequence[str | Path] = ()) -> ThresholdPolicy:
-    """Return the exit policy that mode calibrate wrote for the best model of ``"WORKSPACE/PROJECT"``.
+def load_policy(project: str, *, name: str | None = None, plugins: Sequence[str | Path] = ()) -> ThresholdPolicy:
+    """Return an exit policy that mode calibrate wrote for the best model of ``"WORKSPACE/PROJECT"``.
+
+    ``repr(policy)`` says its score, thresholds and promise.
 
     Args:
         project: the project.
+        name: the name of the policy; None: the active one.
         plugins: Python files that register a score of your own. They are imported first.
 
     Raises:
@@ -73,7 +76,7 @@ def load_policy(project: str, *, plugins: Sequence[str | Path] = ()) -> Threshol
     """
     _import_plugins(plugins)
     found = _project(project)
-    return ExitPolicyFile.load(found.exit_policy, weights_hash(found.best_model)).policy()
+    return ExitPolicyFile.load(found.exit_policy if name is None else found.policy(name), found.model_hash).policy()
 
 
 def read_jets(
@@ -140,7 +143,7 @@ def export_onnx(
     tagger = load(source, plugins=plugins)
     checkpoint = Path(source) if _is_checkpoint(source) else _project(source).best_model
     schema = DataSchema.from_options(stored_data_options(checkpoint), str(checkpoint))
-    digest = weights_hash(checkpoint)
+    digest = file_hash(checkpoint) or ""
     promise = None
     if policy == "project":
         path = None if _is_checkpoint(source) else _project(source).exit_policy

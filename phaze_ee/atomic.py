@@ -27,8 +27,7 @@ def replacing(path: Path) -> Iterator[Path]:
     Raises:
         RunError: the file could not be written, for example because the disk is full.
     """
-    unique = f"{socket.gethostname()}.{os.getpid()}.tmp{secrets.token_hex(4)}"
-    temporary = path.with_name(f".{path.stem[:_STEM]}.{unique}{path.suffix}")
+    temporary = path.with_name(f"{_unique(path.stem)}{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
@@ -52,8 +51,7 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     Raises:
         RunError: the folder could not be written, for example because the disk is full.
     """
-    unique = f"{socket.gethostname()}.{os.getpid()}.tmp{secrets.token_hex(4)}"
-    temporary = path.with_name(f".{path.name[:_STEM]}.{unique}")
+    temporary = path.with_name(_unique(path.name))
     older = temporary.with_suffix(f"{temporary.suffix}0")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -72,11 +70,29 @@ def replacing_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(older, ignore_errors=True)
 
 
+@contextmanager
+def temporary_folder(parent: Path, name: str) -> Iterator[Path]:
+    """Yield a new folder in ``parent`` and remove it afterwards; :func:`remove_abandoned` removes those of killed runs.
+
+    Raises:
+        RunError: it cannot be made.
+    """
+    folder = parent / _unique(name)
+    try:
+        folder.mkdir()
+    except OSError as error:
+        raise RunError(f"cannot write to {parent}: {error.strerror}; free space or check permissions") from error
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def remove_leftovers(folder: Path) -> None:
     """Remove all temporary files from a folder that no other process is writing to."""
     for path in folder.iterdir():
         if _TEMPORARY.fullmatch(path.name):
-            path.unlink(missing_ok=True)
+            _remove(path)
 
 
 def remove_abandoned(folder: Path) -> None:
@@ -88,7 +104,19 @@ def remove_abandoned(folder: Path) -> None:
         for path in folder.iterdir():
             found = _TEMPORARY.fullmatch(path.name)
             if found and f".{socket.gethostname()}.{found['pid']}." in path.name and not _is_alive(int(found["pid"])):
-                shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+                _remove(path)
+
+
+def _unique(stem: str) -> str:
+    """Return a name that nobody can foresee, and that tells which process it is of."""
+    return f".{stem[:_STEM]}.{socket.gethostname()}.{os.getpid()}.tmp{secrets.token_hex(4)}"
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _sync(path: Path) -> None:

@@ -67,7 +67,26 @@ class _OneMode(argparse.Action):
         setattr(namespace, self.dest, values)
 
 
-def _parser(description: str, epilog: str, flags: Iterable[Flag], *, title: str = "", help_: bool = True) -> _Parser:
+class _WorkspaceAlone(argparse.Action):
+    """Takes one or two names: a workspace, and perhaps a project."""
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option_string: Any = None
+    ) -> None:
+        if len(values) > 2:
+            parser.error(f"argument -p/--project: expected at most 2 arguments, got {len(values)}")
+        setattr(namespace, self.dest, (*values, None)[:2])
+
+
+def _parser(
+    description: str,
+    epilog: str,
+    flags: Iterable[Flag],
+    *,
+    title: str = "",
+    help_: bool = True,
+    whole_workspace: bool = False,
+) -> _Parser:
     """Return a parser of ``-m`` and the flags of all modes, and of those of one mode under ``title``."""
     parser = _Parser(
         prog="phaze_ee",
@@ -89,7 +108,8 @@ def _parser(description: str, epilog: str, flags: Iterable[Flag], *, title: str 
         help="what to do",
     )
     if help_:
-        parser.add_argument("-p", "--project", nargs=2, metavar=("WORKSPACE", "PROJECT"), help="the project to work on")
+        names: dict[str, Any] = {"nargs": "+", "action": _WorkspaceAlone} if whole_workspace else {"nargs": 2}
+        parser.add_argument("-p", "--project", metavar=("WORKSPACE", "PROJECT"), help="the project to work on", **names)
         parser.add_argument("-v", "--verbose", action="store_true", help="log more, and show tracebacks")
         parser.add_argument("--version", action="version", version=f"phaze_ee {__version__}")
     group = parser.add_argument_group(title) if title else parser
@@ -127,7 +147,8 @@ def parser_of(mode: Mode | None) -> _Parser:
         modes = "\n".join(f"  {mode.name:<12} {mode.summary}" for mode in MODES.values())
         return _parser(_OVERVIEW + modes, _EXAMPLES, ())
     title = "flags of the chained modes" if mode.name == "chain" else f"flags of {mode.name}"
-    parser = _parser(f"{mode.name}: {mode.summary}.", "", flags_of(mode), title=title)
+    summary, alone = f"{mode.name}: {mode.summary}.", mode.whole_workspace
+    parser = _parser(summary, "", flags_of(mode), title=title, whole_workspace=alone)
     parser.usage_of = f"-m {mode.name} "
     return parser
 

@@ -52,6 +52,9 @@ def _completer(action: argparse.Action, mode: Mode | None, words: Sequence[str])
         return lambda **_: _projects(workspace)
     if action.dest == "operations":
         return _operations
+    if action.dest in ("policy", "activate"):
+        named = next((words[at + 1 : at + 3] for at, word in enumerate(words) if word in _PROJECT_FLAGS), [])
+        return lambda **_: _policies(*named) if len(named) == 2 else []
     choices = (
         _choices(action.dest) if mode is not None and any(flag.option == action.dest for flag in mode.flags) else []
     )
@@ -65,6 +68,11 @@ def _folders(path: str) -> list[str]:
 
 def _projects(workspace: str) -> list[str]:
     return [name for name in _folders(workspace) if name != COMPARISONS]
+
+
+def _policies(workspace: str, project: str) -> list[str]:
+    folder = workspaces_root() / workspace / project / "output" / "results" / "policies"
+    return sorted(path.stem for path in folder.glob("*.json") if "." not in path.stem)
 
 
 def _operations(prefix: str, **_: Any) -> list[str]:

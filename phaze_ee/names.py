@@ -4,6 +4,8 @@ from typing import Literal
 
 ExitStage = int | Literal["input"]
 FULL_MODEL = "full_model"
+POLICY = "policy"  # the policy among the exits, in figures and tables
+CROSS_ENTROPY = "Cross-entropy"  # of figures
 _OBSERVABLES = {
     "jet_pt": "$p_T$ (GeV)",
     "jet_eta": "η",
@@ -26,6 +28,11 @@ def quantity(number: int, noun: str) -> str:
 def short(value: object) -> str:
     """Return a number with at most four digits, and anything else as text."""
     return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def brief(text: str, most: int = 10) -> str:
+    """Return a text with at most this many characters; the middle of a longer one is replaced by an ellipsis."""
+    return text if len(text) <= most else f"{text[: most // 2]}…{text[len(text) - (most - 1) // 2 :]}"
 
 
 def class_title(name: str) -> str:

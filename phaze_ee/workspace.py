@@ -1,5 +1,6 @@
 """The paths of workspaces and projects, and where the files that a configuration names are looked up."""
 
+import hashlib
 import os
 import re
 from dataclasses import dataclass
@@ -12,6 +13,15 @@ PACKAGE_ROOT = Path(__file__).parent
 COMPARISONS = "comparisons"
 _MOST_NAMES = 8  # of existing projects, in an error
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*")
+
+
+def file_hash(path: Path) -> str | None:
+    """Return the SHA-256 of a file; None if there is no such file."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except FileNotFoundError:
+        return None
 
 
 def workspaces_root() -> Path:
@@ -120,6 +130,19 @@ class Project:
         return self.results / "exit_policy.json"
 
     @property
+    def policies(self) -> Path:
+        """The folder of all policies of the project; :attr:`exit_policy` is a copy of the active one."""
+        return self.results / "policies"
+
+    def policy(self, name: str) -> Path:
+        """Return the path of the policy with this name.
+
+        Raises:
+            UsageError: it cannot be the name of a file.
+        """
+        return self.policies / f"{check_name('policy', name)}.json"
+
+    @property
     def predictions(self) -> Path:
         return self.root / "output" / "predictions"
 
@@ -142,6 +165,16 @@ class Project:
     @property
     def comparisons(self) -> Path:
         return self.workspace_root / COMPARISONS
+
+    @property
+    def model_hash(self) -> str | None:
+        """The hash of the best model, which identifies it in results and policies; None without one."""
+        return file_hash(self.best_model)
+
+    @property
+    def history_hash(self) -> str | None:
+        """The hash of the training history, which identifies it in results; None without one."""
+        return file_hash(self.training_history)
 
     @property
     def folders(self) -> tuple[Path, ...]:

@@ -20,16 +20,18 @@ from tests.published import published_network, real_jets
 SIGNATURES = {
     "export_onnx": "(source, folder, *, policy, files, one_jet, opset, licence, plugins)",
     "load": "(source, *, data_config, network_config, plugins, trust)",
-    "load_policy": "(project, *, plugins)",
+    "Bundle": "(session, groups)",
+    "load_bundle": "(folder, *, threads)",
+    "load_policy": "(project, *, name, plugins)",
     "read_jets": "(source, files, *, batch_size, labelled)",
     "register": "(part)",
     "Engine": "(tagger, policy, *, threads, chunk_size, backend, event_budget)",
     "EngineResult": "(logits_NK, exit_index_N, macs_N, visited_NEK, refused_N)",
     "EventBudget": "(macs)",
-    "JetInputs": "(points, features, vectors, mask)",
-    "RaggedJets": "(points_V2, features_VC, vectors_V4, particle_count_N)",
+    "JetInputs": "(points, features, vectors, mask, *, more)",
+    "RaggedJets": "(points_V2, features_VC, vectors_V4, particle_count_N, *, more)",
     "Tagger": "(backbone, exit_stages, exit_head, heads, *, head_shape, link)",
-    "ThresholdPolicy": "(score, thresholds, temperatures)",
+    "ThresholdPolicy": "(score, thresholds, temperatures, *, promise)",
 }
 
 

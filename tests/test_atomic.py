@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from phaze_ee.atomic import remove_abandoned, remove_leftovers, replacing
+from phaze_ee.atomic import remove_abandoned, remove_leftovers, replacing, temporary_folder
 from phaze_ee.errors import RunError
 
 OLD, NEW = b"old", b"new and longer"
@@ -180,3 +180,17 @@ def test_a_folder_that_does_not_exist_has_nothing_abandoned(tmp_path: Path) -> N
 def test_very_long_names(tmp_path: Path) -> None:
     write(tmp_path / f"{'x' * 240}.json")
     assert (tmp_path / f"{'x' * 240}.json").read_bytes() == NEW
+
+
+def test_a_temporary_folder_of_a_killed_process_is_removed(tmp_path: Path) -> None:
+    script = (
+        "import os; from pathlib import Path; from phaze_ee.atomic import temporary_folder\n"
+        f"with temporary_folder(Path({str(tmp_path)!r}), 'place') as folder:\n"
+        "    (folder / 'models').mkdir(); (folder / 'models' / 'best_model.pt').touch(); os.kill(os.getpid(), 9)\n"
+    )
+    subprocess.run([sys.executable, "-c", script], check=False)
+    assert len(list(tmp_path.iterdir())) == 1
+    with temporary_folder(tmp_path, "place") as own:
+        remove_abandoned(tmp_path)
+        assert list(tmp_path.iterdir()) == [own], "that of this process is in use"
+    assert list(tmp_path.iterdir()) == []

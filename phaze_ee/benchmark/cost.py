@@ -22,6 +22,7 @@ from phaze_ee.models.tagger import Tagger
 from phaze_ee.types import JetInputs
 
 UNIT = "multiply-accumulates (MACs) per jet"
+COUNTER = "weaver.utils.flops_counter with count_functional=False: layers alone, no functional calls"
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,15 @@ def exit_costs(tagger: Tagger, *, particles: int | Sequence[int]) -> list[ExitCo
         ExitCost(name, macs[index], _weaver_macs(tagger, index, inputs), parameters[index], [*heads, None][index])
         for index, name in enumerate(tagger.exit_names)
     ]
+
+
+def full_model_cost(tagger: Tagger, *, particles: int | Sequence[int]) -> ExitCost:
+    """Return the cost of the full model without its exit heads, as published networks are counted.
+
+    The heads that its answer needs, as with boosted exits, are included.
+    """
+    alone = tagger if tagger.link.evaluated(()) else Tagger(tagger.architecture, [])
+    return exit_costs(alone, particles=particles)[-1]
 
 
 def _full_jet(tagger: Tagger, particles: Sequence[int]) -> JetInputs:

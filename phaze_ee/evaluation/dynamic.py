@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from phaze_ee.evaluation.audits import MASS, WorkingPoint, audited_observables, exit_rates, mass_audit
-from phaze_ee.evaluation.metrics import expected_calibration_error
+from phaze_ee.evaluation.metrics import evaluate_exit, expected_calibration_error
 from phaze_ee.evaluation.operating_point import (
     bounds,
     confidence,
@@ -18,10 +18,10 @@ from phaze_ee.evaluation.operating_point import (
 from phaze_ee.evaluation.rejection import DEFAULT_EFFICIENCY
 from phaze_ee.exits.answers import Answers, ExitIndex
 from phaze_ee.exits.policies import ThresholdPolicy
-from phaze_ee.exits.policy_file import CostCurve, ExitPolicyFile
+from phaze_ee.exits.policy_file import CostCurve, ExitPolicyFile, KeptPolicy
 from phaze_ee.exits.targets import AnyTarget, SignalEfficiency
 from phaze_ee.names import short
-from phaze_ee.results.evaluation import EvaluationResults
+from phaze_ee.results.evaluation import EvaluationResults, ExitEvaluation
 from phaze_ee.results.policy import (
     CurvePoint,
     DynamicResults,
@@ -35,7 +35,7 @@ from phaze_ee.results.policy import (
 
 
 def evaluate_dynamic(
-    answers: Answers, policy_file: ExitPolicyFile, background: str | None, evaluation: EvaluationResults
+    answers: Answers, kept: KeptPolicy, background: str | None, evaluation: EvaluationResults
 ) -> DynamicResults:
     """Compare a policy with other policies, and with what no policy can beat, on the same jets.
 
@@ -43,14 +43,14 @@ def evaluate_dynamic(
 
     Args:
         answers: of all exits for labelled jets, without temperatures, with costs in MACs.
-        policy_file: a policy for this model.
+        kept: a policy for this model.
         background: the class that rejections refer to; None: no rejections.
         evaluation: the evaluation of the exits on the same answers, for the names of project, model and files.
 
     Raises:
         UsageError: the policy has another number of exits than the tagger.
     """
-    policy = policy_file.policy()
+    policy_file, policy = kept.file, kept.file.policy()
     policy.check(answers.exit_count)
     answers = answers.tempered(policy.temperatures)
     exit_index_N = answers.exit_index(policy)
@@ -62,10 +62,14 @@ def evaluate_dynamic(
         project=evaluation.project,
         model=evaluation.model,
         model_hash=evaluation.model_hash,
+        data_hash=evaluation.data_hash,
+        history_hash=evaluation.history_hash,
+        policy_hash=kept.hash,
         classes=evaluation.classes,
         jets=evaluation.jets,
         files=evaluation.files,
         policy=_policy_evaluation(answers, policy, policy_file.target, exit_index_N, background),
+        mixture=_mixture(answers, policy, exit_index_N, background),
         exits=behaviour,
         curves=[_score_curve(curve, answers, list(behaviour.values()), background) for curve in policy_file.curves],
         bounds=bounds(answers, background),
@@ -121,6 +125,14 @@ def _policy_evaluation(
         risks=realised_risks(answers, target, exit_index_N),
         exits_per_class=exits_per_class(answers, exit_index_N),
     )
+
+
+def _mixture(
+    answers: Answers, policy: ThresholdPolicy, exit_index_N: ExitIndex, background: str | None
+) -> ExitEvaluation:
+    macs = answers.costs.mean(exit_index_N, policy.exits)
+    found = evaluate_exit(answers.mixture(exit_index_N), answers.label_N, answers.class_names, background)
+    return found.model_copy(update={"mean_macs": macs, "macs_share": macs / answers.costs.mean_full})
 
 
 def _curve_point(policy: ThresholdPolicy, answers: Answers, background: str | None) -> CurvePoint:

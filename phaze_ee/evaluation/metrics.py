@@ -35,20 +35,31 @@ def evaluate_exits(answers: Answers, background: str | None, provenance: Provena
     """
     background = choose_background(answers.class_names, background)
     exits = {
-        name: evaluate_exit(logits_NK, answers.label_N, answers.class_names, background)
-        for name, logits_NK in zip(answers.exit_names, answers.logits_ENK, strict=True)
+        name: evaluate_exit(answers.logits_ENK[index], answers.label_N, answers.class_names, background).model_copy(
+            update=cost_of_exit(answers, index)
+        )
+        for index, name in enumerate(answers.exit_names)
     }
     return EvaluationResults(
         exits=exits,
         project=provenance.project,
         model=provenance.model,
         model_hash=provenance.model_hash,
+        data_hash=provenance.data_hash,
+        history_hash=provenance.history_hash,
         classes=list(answers.class_names),
         jets=len(answers),
         jets_per_class=answers.jets_per_class,
         files=[str(path) for path in provenance.files],
         notes=[*provenance.notes, *_notes(answers, background)],
     )
+
+
+def cost_of_exit(answers: Answers, exit_: int) -> dict[str, float]:
+    """Return ``mean_macs`` and ``macs_share`` if all jets leave at one exit and its head alone is evaluated."""
+    heads = () if exit_ == answers.exit_count else (exit_,)
+    macs = answers.costs.mean(answers.all_at(exit_), heads)
+    return {"mean_macs": macs, "macs_share": macs / answers.costs.mean_full}
 
 
 def evaluate_exit(

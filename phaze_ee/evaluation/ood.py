@@ -9,7 +9,7 @@ from phaze_ee.errors import DataError
 from phaze_ee.evaluation.ood_scores import OOD_SCORES, OODScore
 from phaze_ee.evaluation.operating_point import fraction
 from phaze_ee.exits.answers import Answers, ExitIndex, check_finite
-from phaze_ee.exits.policy_file import ExitPolicyFile
+from phaze_ee.exits.policy_file import ExitPolicyFile, KeptPolicy
 from phaze_ee.names import exit_names
 from phaze_ee.results.evaluation import EvaluationResults
 from phaze_ee.results.ood import OODDetection, OODPolicy, OODResults
@@ -28,7 +28,7 @@ def evaluate_ood(
     own: Answers,
     ood: Answers,
     ood_files: Sequence[Path],
-    policy_file: ExitPolicyFile | None,
+    kept: KeptPolicy | None,
     evaluation: EvaluationResults,
 ) -> OODResults:
     """Evaluate all scores at all exits, and at the exit where each jet leaves by the policy.
@@ -37,7 +37,7 @@ def evaluate_ood(
         own: answers for the project's own jets; labels are not used.
         ood: answers of the same network for jets of another kind, with or without labels.
         ood_files: the files of these jets.
-        policy_file: a policy for this model; None if there is none.
+        kept: a policy for this model; None if there is none.
         evaluation: of the project's jets, for the names of project, model and files.
 
     Raises:
@@ -47,12 +47,15 @@ def evaluate_ood(
     """
     _check(own, _OWN)
     _check(ood, _OOD)
-    policy = None if policy_file is None else _by_policy(own, ood, policy_file)
+    policy = None if kept is None else _by_policy(own, ood, kept.file)
     own_double, ood_double = own.double(), ood.double()
     return OODResults(
         project=evaluation.project,
         model=evaluation.model,
         model_hash=evaluation.model_hash,
+        data_hash=evaluation.data_hash,
+        history_hash=evaluation.history_hash,
+        policy_hash=None if kept is None else kept.hash,
         jets=len(own),
         files=evaluation.files,
         ood_jets=len(ood),

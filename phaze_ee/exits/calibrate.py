@@ -24,6 +24,7 @@ from phaze_ee.results.base import Record
 # The share of the jets that shape the policy; the others test it. A test of a small risk needs the larger part.
 _SHAPING = 0.4
 _BUDGET_POINTS = 200
+_NOTHING_SAVES = "no exit saves anything at a risk near the allowed one; train the exits longer, or allow a larger risk"
 
 Method = Literal["ltt", "crc"]
 
@@ -74,6 +75,7 @@ class Calibration:
         target: as in the settings, with its cut if it has one.
         risks: on the jets that tested the policy.
         reason: why nothing passed; None if something did.
+        more_jets: how many more calibration jets like these would let the safest policy pass; None if unknown.
         answers: for all jets, in float64 and with costs as shares of the full model's mean.
         shaping: answers for the jets that shaped the policy, divided by the temperatures.
         testing: answers for the jets that tested it, divided by the temperatures.
@@ -86,6 +88,7 @@ class Calibration:
     answers: Answers
     shaping: Answers
     testing: Answers
+    more_jets: int | None = None
 
 
 def calibrate(answers: Answers, settings: Settings) -> Calibration:
@@ -119,12 +122,13 @@ def calibrate(answers: Answers, settings: Settings) -> Calibration:
     scores = target.scores(shaping, settings.score)
     if isinstance(target, Budget):
         policy, reason = _within_budget(scores, shaping, target.cost)
+        more_jets = None
     else:
-        policy, reason = _tested(scores, shaping, testing, target, settings)
+        policy, reason, more_jets = _tested(scores, shaping, testing, target, settings)
     policy = ThresholdPolicy(policy.score, policy.thresholds, temperatures)
     index_N = testing.exit_index(policy)
     risks = [_tested_risk(risk, index_N, settings.delta) for risk in target.risks(testing)]
-    return Calibration(policy, target, risks, reason, answers, shaping, testing)
+    return Calibration(policy, target, risks, reason, answers, shaping, testing, more_jets)
 
 
 def relative_answers(answers: Answers, class_prior: Mapping[str, float] | None) -> Answers:
@@ -160,14 +164,60 @@ def _within_budget(scores: Sequence[ExitScore], answers: Answers, cost: float) -
 
 def _tested(
     scores: Sequence[ExitScore], shaping: Answers, testing: Answers, target: Target, settings: Settings
-) -> tuple[ThresholdPolicy, str | None]:
+) -> tuple[ThresholdPolicy, str | None, int | None]:
     sequence = candidates(scores, shaping, target.risks(shaping))
     risks = target.risks(testing)
     observed = [_observe(candidate, testing, risks) for candidate in sequence]
     chosen = _choose(observed, risks, settings)
     if chosen is not None:
-        return sequence[chosen].policy, None
-    return _full_model(scores[0], shaping), _why(sequence, observed, risks, settings)
+        return sequence[chosen].policy, None, None
+    full, jets = _full_model(scores[0], shaping), len(shaping) + len(testing)
+    if not sequence:
+        return full, _NOTHING_SAVES, None
+    short = [
+        _Shortfall(risk.name, risk.epsilon, lost, count, jets, _needed(lost, count, risk, settings))
+        for (lost, count), risk in zip(observed[0], risks, strict=True)
+        if _choose([[(lost, count)]], [risk], settings) is None
+    ]
+    missing = [one.more_jets for one in short if one.more_jets is not None]
+    return full, "; ".join(map(str, short)), max(missing) if len(missing) == len(short) else None
+
+
+@final
+@dataclass(frozen=True)
+class _Shortfall:
+    """A risk that the safest policy does not show to be below its limit.
+
+    ``lost`` of the ``count`` jets that count were lost, of ``jets`` calibration jets. With losses at the same rate
+    ``needed`` jets that count would do; None if no number would.
+    """
+
+    name: str
+    epsilon: float
+    lost: int
+    count: int
+    jets: int
+    needed: int | None
+
+    @property
+    def more_jets(self) -> int | None:
+        """How many more calibration jets like these would do."""
+        return None if self.needed is None else max(1, math.ceil(self.needed / self.count * self.jets) - self.jets)
+
+    def __str__(self) -> str:
+        if self.count == 0:
+            return f"{self.name}: none of the jets that test the policy counts, so add calibration jets"
+        enough = "no number of jets would do"
+        if self.needed is not None:
+            enough = f"it takes {self.needed:,} such jets, about {self.more_jets:,} more calibration jets like these"
+        return (
+            f"{self.name}: {self.lost} of {self.count} jets with the safest policy, which does not show a probability "
+            f"below {self.epsilon:.3g}; at this rate {enough}"
+        )
+
+
+def _needed(lost: int, count: int, risk: Risk, settings: Settings) -> int | None:
+    return jets_needed(lost / count, risk.epsilon, settings.delta) if count else None
 
 
 def _observe(candidate: Candidate, answers: Answers, risks: Sequence[Risk]) -> list[tuple[int, int]]:
@@ -189,33 +239,6 @@ def _choose(observed: Sequence[Sequence[tuple[int, int]]], risks: Sequence[Risk]
         for column, risk in zip(columns, risks, strict=True)
     ]
     return None if None in chosen else min(index for index in chosen if index is not None)
-
-
-def _why(
-    sequence: Sequence[Candidate],
-    observed: Sequence[Sequence[tuple[int, int]]],
-    risks: Sequence[Risk],
-    settings: Settings,
-) -> str:
-    if not sequence:
-        return "no exit saves anything at a risk near the allowed one; train the exits longer, or allow a larger risk"
-    rows = zip(observed[0], risks, strict=True)
-    return "; ".join(
-        _too_few(risk, lost, count, settings)
-        for (lost, count), risk in rows
-        if _choose([[(lost, count)]], [risk], settings) is None
-    )
-
-
-def _too_few(risk: Risk, lost: int, count: int, settings: Settings) -> str:
-    if count == 0:
-        return f"{risk.name}: none of the jets that test the policy counts, so add calibration jets"
-    needed = jets_needed(lost / count, risk.epsilon, settings.delta)
-    return (
-        f"{risk.name}: {lost} of {count} jets with the safest policy, which does not show a probability below "
-        f"{risk.epsilon:.3g}; at this rate "
-        + (f"it takes {needed:,} such jets" if needed else "no number of jets would do")
-    )
 
 
 def _full_model(score: ExitScore, answers: Answers) -> ThresholdPolicy:

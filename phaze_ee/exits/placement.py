@@ -84,6 +84,8 @@ def place(
         project=provenance.project,
         model=provenance.model,
         model_hash=provenance.model_hash,
+        data_hash=provenance.data_hash,
+        history_hash=provenance.history_hash,
         score=_SCORE,
         exit_head=exit_head,
         epsilon=epsilon,
@@ -99,6 +101,7 @@ def place(
             f"the best of {len(found):,} placements and thresholds looks a little better on these {len(judging):,} "
             "jets than on others; check it with mode evaluate",
             *costly_heads(candidates, exit_head),
+            *_costly(pareto_placements(found)),
         ],
     )
 
@@ -133,10 +136,14 @@ def recommended(found: Sequence[Placement], epsilon: float) -> Placement:
     """Return the cheapest placement that loses at most ``epsilon`` of the full model's accuracy.
 
     Costs are compared in steps of half a percent of the full model's. Of equal costs, the one with the fewest exits is
-    chosen.
+    chosen. None that costs more than the full model, which is one of the placements, is ever chosen.
     """
     full = next(placement for placement in found if not placement.exits)
-    good = [placement for placement in found if placement.accuracy >= full.accuracy - epsilon]
+    good = [
+        placement
+        for placement in found
+        if placement.accuracy >= full.accuracy - epsilon and (placement.cost < full.cost or placement is full)
+    ]
     return min(good, key=lambda placement: (round(placement.cost / _COST_STEP), len(placement.exits), placement.cost))
 
 
@@ -148,6 +155,17 @@ def costly_heads(candidates: Sequence[CandidateExit], exit_head: str) -> list[st
     return [
         f"exits after stage {', '.join(costly)} cost more than the full model itself: the heads ({exit_head}) are too "
         "large for this small network; try a smaller exit_head_width, or exit_head = 'linear', the smallest"
+    ]
+
+
+def _costly(front: Sequence[Placement]) -> list[str]:
+    """Return a note if placements that no other beats cost more than the full model."""
+    count = sum(placement.cost > 1 for placement in front)
+    if not count:
+        return []
+    return [
+        f"{count} of the placements that no other beats cost more than the full model, above 100 %: on these jets they "
+        "are more accurate, not cheaper; none of them is recommended"
     ]
 
 

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from phaze_ee.errors import UsageError
 from phaze_ee.exits.scores import ExitScore, make_score
+from phaze_ee.names import short
 from phaze_ee.shapes import Bool, Float, Int
 
 
@@ -56,13 +57,19 @@ class ThresholdPolicy(ExitPolicy):
         thresholds: one per exit. With ``inf`` no jet leaves and the exit is not evaluated; with ``-inf`` every jet
             leaves.
         temperatures: one per exit and one for the full model (Guo et al., arXiv:1706.04599).
+        promise: what a calibration showed of this policy, in words; None: nothing.
 
     Raises:
         UsageError: the score is unknown, a threshold is not a number, or a temperature is not positive.
     """
 
     def __init__(
-        self, score: str | ExitScore, thresholds: Sequence[float], temperatures: Sequence[float] | None = None
+        self,
+        score: str | ExitScore,
+        thresholds: Sequence[float],
+        temperatures: Sequence[float] | None = None,
+        *,
+        promise: str | None = None,
     ) -> None:
         if any(math.isnan(threshold) for threshold in thresholds):
             raise UsageError(f"thresholds {list(thresholds)} contain NaN")
@@ -71,11 +78,17 @@ class ThresholdPolicy(ExitPolicy):
         self.score = make_score(score) if isinstance(score, str) else score
         self.thresholds = tuple(float(threshold) for threshold in thresholds)
         self.temperatures = None if temperatures is None else tuple(temperatures)
+        self.promise = promise
         offered = tuple(index for index, threshold in enumerate(self.thresholds) if threshold < math.inf)
         self.exits = tuple(range(max(offered, default=-1) + 1)) if self.score.uses_history else offered
 
+    def __repr__(self) -> str:
+        numbers = {"thresholds": self.thresholds, "temperatures": self.temperatures or ()}
+        parts = [f"{name} {', '.join(map(short, values))}" for name, values in numbers.items() if values]
+        return f"<{'; '.join([f'{type(self).__name__} {self.score.name}', *parts, self.promise or 'no promise'])}>"
+
     def capped(self, exit_: int) -> "ThresholdPolicy":
-        """Return the same policy, except that every jet that reaches an exit leaves there.
+        """Return the same policy, except that every jet that reaches an exit leaves there. It promises nothing.
 
         Raises:
             UsageError: there is no such exit.

@@ -1,5 +1,6 @@
 """``exit_policy.json``: a policy, the model it belongs to, its promise, and how the promise was tested."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Self
 
@@ -11,7 +12,7 @@ from phaze_ee.exits.drift import DriftReference
 from phaze_ee.exits.policies import ThresholdPolicy
 from phaze_ee.exits.scores import AnyExitScore
 from phaze_ee.exits.targets import AnyTarget
-from phaze_ee.results.base import Record, ResultsFile
+from phaze_ee.results.base import Record, Traced
 
 
 class CostCurve(Record):
@@ -67,12 +68,11 @@ class RealisedFigures(Record):
     exit_shares: dict[str, float]
 
 
-class ExitPolicyFile(ResultsFile):
+class ExitPolicyFile(Traced):
     """``exit_policy.json``. ``thresholds`` has one number per exit, ``temperatures`` one more for the full model."""
 
     project: str
     model: str
-    model_hash: str | None
     classes: list[str]
     exit_names: list[str]
     score: AnyExitScore
@@ -88,7 +88,12 @@ class ExitPolicyFile(ResultsFile):
 
     def policy(self) -> ThresholdPolicy:
         """Return the policy."""
-        return ThresholdPolicy(self.score, self.thresholds, self.temperatures)
+        return ThresholdPolicy(self.score, self.thresholds, self.temperatures, promise=self.guarantee.statement)
+
+    @property
+    def lets_jets_leave(self) -> bool:
+        """Whether the policy offers any exit; False: it is the full model, because the calibration failed."""
+        return bool(self.policy().exits)
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -110,9 +115,27 @@ class ExitPolicyFile(ResultsFile):
             UsageError: there is no such file, or it holds no policy, or that of another model.
         """
         file = cls.read(path, made_by="calibrate")
-        if file.model_hash != model_hash:
+        file.check_model(model_hash, path)
+        return file
+
+    def check_model(self, model_hash: str | None, path: Path) -> None:
+        """Check that the policy belongs to the model with this hash.
+
+        Raises:
+            UsageError: it does not; the message names ``path``.
+        """
+        if self.model_hash is None or self.model_hash != model_hash:
             raise UsageError(
-                f"{path} was calibrated for another model, or for {file.model} before it was trained again; its "
+                f"{path} was calibrated for another model, or for {self.model} before it was trained again; its "
                 "promise does not hold for this one: run mode 'calibrate' again"
             )
-        return file
+
+
+@dataclass(frozen=True)
+class KeptPolicy:
+    """A policy of a project: its name, its file, and the hash of the file, which identifies it in results."""
+
+    name: str
+    path: Path
+    file: ExitPolicyFile
+    hash: str

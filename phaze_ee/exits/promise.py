@@ -39,6 +39,8 @@ def policy_file(
         project=provenance.project,
         model=provenance.model,
         model_hash=provenance.model_hash,
+        data_hash=provenance.data_hash,
+        history_hash=provenance.history_hash,
         classes=list(testing.class_names),
         exit_names=list(testing.exit_names),
         score=policy.score,

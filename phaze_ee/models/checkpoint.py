@@ -4,7 +4,6 @@ A checkpoint rebuilds its network, not the configuration: what changed in the co
 effect on evaluation.
 """
 
-import hashlib
 import io
 import logging
 from collections.abc import Callable, Mapping
@@ -19,6 +18,7 @@ from torch import Tensor
 from phaze_ee.atomic import replacing
 from phaze_ee.errors import CheckpointError, UsageError, is_out_of_memory, one_line
 from phaze_ee.models.backbone import BACKBONES, Backbone
+from phaze_ee.models.bounded import BoundedTensors
 from phaze_ee.models.checkpoint_content import FORMAT, READ_ERRORS, RECORD_KEYS, VERSION, is_tagger, read, read_tagger
 from phaze_ee.models.heads import HeadShape
 from phaze_ee.models.plugins import check_parts, parts_of, plugins_of, read_plugins, unknown_parts
@@ -106,14 +106,15 @@ def load_checkpoint(
 def _built(content: Mapping[str, Any], path: Path) -> Tagger:
     """Build the network that a checkpoint describes, with fresh weights."""
     try:
-        return Tagger(
-            BACKBONES[content["backbone"]].from_arguments(content["arguments"]),
-            content["exit_stages"],
-            content["exit_head"],
-            head_shape=HeadShape(**content["exit_head_shape"]),
-            link=content["exit_link"],
-        )
-    except (*READ_ERRORS, UsageError) as error:
+        with BoundedTensors(content["state_dict"].values()):
+            return Tagger(
+                BACKBONES[content["backbone"]].from_arguments(content["arguments"]),
+                content["exit_stages"],
+                content["exit_head"],
+                head_shape=HeadShape(**content["exit_head_shape"]),
+                link=content["exit_link"],
+            )
+    except (*READ_ERRORS, UsageError, CheckpointError) as error:
         if is_out_of_memory(error):
             raise
         raise CheckpointError(
@@ -185,12 +186,6 @@ def _weights(content: Mapping[str, Any], path: Path) -> dict[str, Tensor]:
 
 def _exit_shapes(weights: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
     return {key: tuple(value.shape) for key, value in weights.items() if not key.startswith("backbone.")}
-
-
-def weights_hash(path: Path) -> str:
-    """Return the SHA-256 of a checkpoint, which identifies the model in results and policies."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _load(module: torch.nn.Module, weights: Mapping[str, Tensor], path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import ClassVar, final
 
 import torch
@@ -172,13 +171,12 @@ def mean_and_max(state: State) -> Float[Tensor, "N 2C"]:
 
 def layers(channels_in: int, shape: HeadShape, channels_out: int) -> nn.Sequential:
     """Return ``shape.depth`` hidden layers with ReLU, followed by a linear layer."""
-    widths = [channels_in, *[shape.width] * shape.depth]
-    hidden = [
-        module
-        for width_in, width_out in pairwise(widths)
-        for module in (nn.Linear(width_in, width_out), nn.ReLU(inplace=True))
-    ]
-    return nn.Sequential(*hidden, nn.Linear(widths[-1], channels_out))
+    hidden: list[nn.Module] = []
+    width = channels_in
+    for _ in range(shape.depth):
+        hidden += [nn.Linear(width, shape.width), nn.ReLU(inplace=True)]
+        width = shape.width
+    return nn.Sequential(*hidden, nn.Linear(width, channels_out))
 
 
 EXIT_HEADS: Registry[type[ExitHead]] = Registry("exit_head", ExitHead)

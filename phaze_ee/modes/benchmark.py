@@ -1,27 +1,40 @@
 """Mode benchmark: what it costs to leave at each exit."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-from phaze_ee.benchmark.cost import UNIT, ExitCost, exit_costs
+from phaze_ee.benchmark.cost import COUNTER, UNIT, ExitCost, exit_costs, full_model_cost
 from phaze_ee.benchmark.latency import measure_latency, timed_jets
+from phaze_ee.data.files import fingerprint
 from phaze_ee.data.schema import DataSchema
 from phaze_ee.errors import DataError, UsageError
 from phaze_ee.exits.policies import ThresholdPolicy
 from phaze_ee.exits.policy_file import ExitPolicyFile
 from phaze_ee.models.tagger import Tagger
-from phaze_ee.modes.console import say, show, show_notes
+from phaze_ee.modes.console import say, say_in_columns, say_where, show, show_details, show_notes
+from phaze_ee.modes.jets import testing_schema
+from phaze_ee.modes.policies import policy_for
 from phaze_ee.modes.session import Session
 from phaze_ee.names import exit_title
 from phaze_ee.results.benchmark import BenchmarkResults, ExitBenchmark, LatencyReport
 from phaze_ee.results.evaluation import EvaluationResults, ExitEvaluation
-from phaze_ee.tables.benchmark import benchmark_table, curve_latency_table, head_table, latency_table
+from phaze_ee.tables.benchmark import (
+    benchmark_table,
+    cost_sentences,
+    cost_table,
+    curve_latency_table,
+    head_table,
+    latency_table,
+)
 
 _NEXT_TO_NOTHING = 0.01
 _TIMED_JETS = 512
 _SECONDS = 0.25  # for each exit, policy and batch size
+# How notes begin that explain the figures. They are printed with --details, and are always in the results.
+_EXPLAIN = ("MACs are", "weaver's counter", "Spent MACs")
 _CURVE_POINTS = 4  # timed of each cost-accuracy curve
 
 
@@ -30,30 +43,53 @@ def run(session: Session) -> None:
     tagger, schema, source, model_hash = _network(session)
     lengths = [own.length for own in schema.collections]
     costs = exit_costs(tagger, particles=lengths)
-    latency, latency_notes = _latency(session, tagger, schema, model_hash)
+    full = full_model_cost(tagger, particles=lengths)
+    timed = _latency(session, tagger, schema, model_hash)
     evaluations, notes = _evaluations(session, [cost.name for cost in costs], model_hash)
     results = BenchmarkResults(
-        exits={cost.name: _exit_benchmark(cost, costs[-1], evaluations.get(cost.name)) for cost in costs},
+        exits={cost.name: _exit_benchmark(cost, full, evaluations.get(cost.name)) for cost in [*costs[:-1], full]},
         project=str(session.project),
         model=source,
         model_hash=model_hash,
+        data_hash=timed.data_hash,
+        history_hash=session.project.history_hash,
+        policy_hash=timed.policy_hash,
         particles=sum(lengths),
         input_channels=tagger.backbone.input_channels,
         unit=UNIT,
-        latency=latency,
-        notes=[*notes, *latency_notes, *cost_notes(costs)],
+        with_exits=_exit_benchmark(costs[-1], full, None),
+        flops_counter=COUNTER,
+        latency=timed.report,
+        notes=[*notes, *timed.notes, *cost_notes([*costs[:-1], full])],
     )
     results.write(session.project.benchmark_results)
-    say(f"Model: {source}")
-    show(benchmark_table(results))
-    if len(results.exits) > 1:
-        show(head_table(results))
-    if results.latency is not None:
-        show(latency_table(results.latency))
-        if results.latency.curves:
-            show(curve_latency_table(results.latency))
-    show_notes(results.notes)
-    say(f"Written: {session.project.benchmark_results}")
+    title = session.model.title if session.has_model else "not trained yet"
+    say(f"Model: {session.project}, {title}")
+    _show(session, results)
+
+
+def _show(session: Session, results: BenchmarkResults) -> None:
+    """Print one table of costs and times, and what the policy saves; with ``--details`` all tables."""
+    latency, details = results.latency, session.request.details
+    show(benchmark_table(results) if latency is None else cost_table(results))
+    if details and latency is not None:
+        curves = [curve_latency_table(latency)] if latency.curves else []
+        show_details([benchmark_table(results), latency_table(latency), *curves], wanted=True)
+    show_details([head_table(results)] if len(results.exits) > 1 else [], wanted=details)
+    show_notes(results.notes if details else [note for note in results.notes if not note.startswith(_EXPLAIN)])
+    for sentence in cost_sentences(results):
+        say_in_columns(sentence)
+    say_where([session.project.benchmark_results], details=details)
+
+
+@dataclass(frozen=True)
+class _Timed:
+    """Measured times, with the hashes of the timed jets and policy; or the reason why there are none."""
+
+    report: LatencyReport | None
+    notes: list[str]
+    data_hash: str | None = None
+    policy_hash: str | None = None
 
 
 def _network(session: Session) -> tuple[Tagger, DataSchema, str, str | None]:
@@ -64,21 +100,20 @@ def _network(session: Session) -> tuple[Tagger, DataSchema, str, str | None]:
     return session.build(session.schema).eval(), session.schema, f"{session.project.config}, not trained yet", None
 
 
-def _latency(
-    session: Session, tagger: Tagger, schema: DataSchema, model_hash: str | None
-) -> tuple[LatencyReport | None, list[str]]:
+def _latency(session: Session, tagger: Tagger, schema: DataSchema, model_hash: str | None) -> _Timed:
     """Return the times of the form that the engine runs, and notes; without jets no times, and the reason."""
+    policy = policy_for(session.project, session.request.policy, model_hash)
     try:
-        inputs = timed_jets(schema, session.files(session.judged_files), _TIMED_JETS)
+        files, schema = session.files(session.judged_files), testing_schema(session, schema)
+        inputs, data_hash = timed_jets(schema, files, _TIMED_JETS), fingerprint(files, schema)
     except (UsageError, DataError) as error:
-        return None, [f"no times were measured: {error}"]
+        return _Timed(None, [f"no times were measured: {error}"])
     device = session.device
-    policy_file = session.policy_of(model_hash)
     report = measure_latency(
         tagger.to(device).fastest_form(),
         inputs.to(device).ragged(),
-        policy=None if policy_file is None else policy_file.policy(),
-        curves=[] if policy_file is None else _some_points(policy_file),
+        policy=None if policy is None else policy.file.policy(),
+        curves=[] if policy is None else _some_points(policy.file),
         threads=torch.get_num_threads(),
         seconds=_SECONDS,
     )
@@ -87,7 +122,7 @@ def _latency(
         "engine when every jet leaves at that exit, or where the policy says. The full model is timed without the exit "
         "heads, unless its answer needs them (exit_link = 'boosted')."
     )
-    return report, [spent]
+    return _Timed(report, [spent], data_hash, None if policy is None else policy.hash)
 
 
 def _some_points(policy_file: ExitPolicyFile) -> list[ThresholdPolicy]:
@@ -131,9 +166,11 @@ def cost_notes(costs: Sequence[ExitCost]) -> list[str]:
     excess = ", ".join(f"{exit_title(cost.name)} {cost.weaver_macs / cost.macs - 1:+.1%}" for cost in costs)
     notes = [
         "MACs are multiply-accumulates (two floating-point operations each) of all matrix products for one padded jet, "
-        "including neighbour search and attention. They are cumulative and include the heads of earlier exits.",
-        f"weaver's counter ('flops') differs from this by: {excess}. It adds BatchNorm, activations and biases, and "
-        "omits products outside layers: the neighbour search, and the attention of a transformer with its projection.",
+        "including neighbour search and attention. Those of an exit are cumulative and include the heads of earlier "
+        "exits; those of the full model include no head that its answer does not need.",
+        f"weaver's counter ('flops', with count_functional=False) differs from this by: {excess}. It adds BatchNorm, "
+        "activations and biases, and omits products outside layers: the neighbour search, and the attention of a "
+        "transformer with its projection.",
     ]
     for cost in costs[:-1]:
         saved = 1 - cost.macs / full.macs

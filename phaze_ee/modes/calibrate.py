@@ -1,20 +1,24 @@
 """Mode calibrate: choose exit thresholds so that a promise is kept with a stated confidence."""
 
 from collections.abc import Sequence
+from math import ceil
+from pathlib import Path
+from typing import NoReturn
 
 from phaze_ee.config.options import Options
 from phaze_ee.data.schema import choose_background
-from phaze_ee.errors import UsageError
+from phaze_ee.errors import RunError, UsageError
 from phaze_ee.evaluation.answers import predict
-from phaze_ee.exits.calibrate import Settings, calibrate
+from phaze_ee.exits.calibrate import Calibration, Settings, calibrate
+from phaze_ee.exits.policy_file import ExitPolicyFile
 from phaze_ee.exits.promise import policy_file
 from phaze_ee.exits.targets import AccuracyDrop, Agreement, Budget, SignalEfficiency, Target
 from phaze_ee.modes.calibration_jets import calibration_batches, origin
-from phaze_ee.modes.console import counted, say, show, show_notes
+from phaze_ee.modes.console import counted, say, say_in_columns, show, show_details, show_notes
+from phaze_ee.modes.policies import DEFAULT, activate, check_policy_name, keep_failed, keep_policy, read_policy
 from phaze_ee.modes.session import Session
 from phaze_ee.names import class_title
-from phaze_ee.results.base import Provenance
-from phaze_ee.tables.policy import calibrated_policy_table, calibrated_risk_table
+from phaze_ee.tables.policy import calibrated_policy_table, calibrated_risk_table, promise_line
 
 # Options that only one target uses.
 _TARGET_OPTIONS = {
@@ -26,28 +30,70 @@ _TARGET_OPTIONS = {
 
 
 def run(session: Session) -> None:
-    """Fit an exit policy to the project's target and write exit_policy.json."""
+    """Fit a policy to the project's target, keep it under the name of ``--name``, and make it the active one.
+
+    Raises:
+        RunError: nothing passed. A good policy of the same model stays active.
+    """
+    if session.request.activate is not None:
+        activate(session.project, session.request.activate)
+        say(f"Active: {session.project.policy(session.request.activate)}, copied to {session.project.exit_policy}")
+        return
     _refuse_strays(session)
-    model = session.model
+    model, name = session.model, check_policy_name(session.request.name or DEFAULT)
     if not model.tagger.exit_stages:
         raise UsageError(f"project {session.project} has a network without exits; there is nothing to calibrate")
     target = _target(session.options, model.schema.class_names)
     files, batches, notes = calibration_batches(session)
-    say(f"Model:  {model.source}")
+    say(f"Model:  {session.project}, {model.title}")
     answers = predict(model.tagger, counted(batches), model.schema.class_names, session.device)
     say(f"Jets:   {len(answers):,}, {origin(files, session)}")
     settings = _settings(session.options, target)
     result = calibrate(answers, settings)
-    provenance = Provenance(str(session.project), model.source, model.hash, files, [*model.notes, *notes])
+    provenance = session.provenance(files, [*model.notes, *notes])
     file = policy_file(result, settings, provenance, held_out_of_validation=not session.options.calibration_files)
-    file.write(session.project.exit_policy)
-    if result.reason is not None:
-        say(f"Nothing passed, so {file.guarantee.statement}", style="bold")
-    elif file.guarantee.risks:
-        show(calibrated_risk_table(file))
+    if result.reason is None:
+        keep_policy(session.project, name, file)
+        _show(session, file, session.project.policy(name))
+    else:
+        _fail(session, name, file, result)
+
+
+def _show(session: Session, file: ExitPolicyFile, path: Path) -> None:
     show(calibrated_policy_table(file))
-    show_notes([*([] if result.reason is not None else [file.guarantee.statement]), *file.notes])
-    say(f"Written: {session.project.exit_policy}")
+    show_details([calibrated_risk_table(file)] if file.guarantee.risks else [], wanted=session.request.details)
+    show_notes(file.notes)
+    say_in_columns(promise_line(file))
+    say(f"Written: {path}, the active policy")
+
+
+def _fail(session: Session, name: str, file: ExitPolicyFile, result: Calibration) -> NoReturn:
+    """Keep a failed calibration where it replaces no good policy, and end the command with the reason."""
+    project = session.project
+    active = read_policy(project, None)
+    protected = active is not None and active.file.lets_jets_leave and active.file.model_hash == file.model_hash
+    if protected:
+        path = keep_failed(project, name, file)
+        outcome = f"the active policy stays as it is, and this result is in {path}"
+    else:
+        keep_policy(project, name, file)
+        outcome = f"the active policy is now the full model ({project.exit_policy})"
+    show_notes(file.notes)
+    if result.more_jets is not None:
+        say(_where_to_add(session, result.more_jets))
+    raise RunError(f"no policy keeps the target {file.target.name}: {result.reason}; {outcome}")
+
+
+def _where_to_add(session: Session, jets: int) -> str:
+    """Return in terms of the user's files where calibration jets are missing."""
+    options = session.options
+    if options.calibration_files:
+        return f"Needed: about {jets:,} more jets like these in c.calibration_files"
+    held = ceil(jets / options.calibration_share)
+    return (
+        f"Needed: about {held:,} more jets in c.val_files, of which calibration_share = {options.calibration_share:g} "
+        f"is for calibration; or {jets:,} more jets than now in c.calibration_files"
+    )
 
 
 def _refuse_strays(session: Session) -> None:

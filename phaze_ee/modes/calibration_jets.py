@@ -40,5 +40,5 @@ def _refuse_overlap(files: Sequence[Path], other: str, theirs: Sequence[Path]) -
 
 def origin(files: Sequence[Path], session: Session) -> str:
     """Return in words which files the jets are from."""
-    where = str(files[0]) if len(files) == 1 else f"{len(files)} files, {files[0]} …"
+    where = str(files[0]) if len(files) == 1 else f"{len(files)} files, {files[0].name} …"
     return where if session.options.calibration_files else f"held out of the validation files ({where})"

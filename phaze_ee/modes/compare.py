@@ -1,37 +1,65 @@
 """Mode compare: figures and a table of several projects of a workspace."""
 
 import csv
+import hashlib
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from phaze_ee.atomic import replacing
 from phaze_ee.errors import UsageError
 from phaze_ee.modes.console import say, show, show_notes
-from phaze_ee.modes.plot import check_classes, read_project_results, say_what_is_missing, write_figures
+from phaze_ee.modes.current import CurrentResults, read_current
+from phaze_ee.modes.plot import check_classes, say_what_is_missing, set_aside, write_figures
 from phaze_ee.modes.session import Session
-from phaze_ee.plots.tradeoff import ProjectResults, tradeoff_figures
-from phaze_ee.tables.benchmark import comparison_table
+from phaze_ee.names import POLICY, quantity
+from phaze_ee.plots.comparison import policies_figure
+from phaze_ee.plots.style import Drawing
+from phaze_ee.plots.tradeoff import TRADEOFFS, tradeoff_figures
+from phaze_ee.results.project import ProjectResults
+from phaze_ee.tables.comparison import comparison_table, exits_table
 from phaze_ee.workspace import Project, existing_project
 
-_SUMMARY_COLUMNS = ("project", "exit", "accuracy", "accuracy_error", "roc_auc", "flops", "macs", "params")
+OWN_FIGURES = tuple(f"comparison_{name}" for name in (*TRADEOFFS, "policies"))
+_SUMMARY = "comparison_summary.csv"
+_SUMMARY_COLUMNS = (
+    "project", "exit", "accuracy", "accuracy_error", "roc_auc", "flops", "macs", "params", "mean_macs", "model_hash",
+    "policy_hash",
+)  # fmt: skip
+_LONGEST_NAME = 60  # characters of a folder's name
 
 
 def run(session: Session) -> None:
     """Compare ``--projects``, by default all with results in the workspace. The project of ``-p`` is not used."""
-    workspace = session.project
-    names = list(dict.fromkeys(session.request.projects)) or _judged_projects(workspace)
-    projects = [read_project_results(existing_project(workspace.workspace, name)) for name in names]
+    workspace, folder = session.project, session.project.comparisons
+    names = list(dict.fromkeys(session.request.projects))
+    found = [read_current(existing_project(workspace.workspace, name)) for name in names] or _judged(workspace)
+    projects = [current.static for current in found]
     check_classes(projects)
-    figures = {f"comparison_{name}": figure for name, figure in tradeoff_figures(projects).items()}
-    show(comparison_table([(project.name, project.evaluation, project.benchmark) for project in projects]))
+    figures = comparison_figures(projects)
+    for line in (line for current in found for line in current.left_out):
+        say(line)
+    show(comparison_table(projects))
+    if session.request.details:
+        show(exits_table(projects))
     show_notes(_notes(projects))
     say_what_is_missing({name.removeprefix("comparison_"): figure for name, figure in figures.items()})
-    write_figures(figures, workspace.comparisons)
-    _write_summary(workspace.comparisons / "comparison_summary.csv", projects)
+    _keep_earlier(folder, [project.name for project in projects])
+    set_aside([folder / name for name in OWN_FIGURES if name not in figures], folder / "previous")
+    write_figures(figures, folder, details=session.request.details)
+    _write_summary(folder / _SUMMARY, projects)
 
 
-def _judged_projects(workspace: Project) -> list[str]:
-    """Return the projects that have both results, and print those that have only one.
+def comparison_figures(projects: Sequence[ProjectResults]) -> dict[str, Drawing]:
+    """Return the figures by the names of their files."""
+    figures = dict(tradeoff_figures(projects))
+    if any(project.dynamic is not None for project in projects):
+        figures["policies"] = partial(policies_figure, projects)
+    return {f"comparison_{name}": figure for name, figure in figures.items()}
+
+
+def _judged(workspace: Project) -> list[CurrentResults]:
+    """Return the results of the projects that have both, and print which are left out and why.
 
     Raises:
         UsageError: there is none.
@@ -40,16 +68,43 @@ def _judged_projects(workspace: Project) -> list[str]:
     for folder in sorted(path for path in workspace.workspace_root.glob("*") if (path / "config").is_dir()):
         project = Project(workspace.workspace, folder.name)
         found = [path.is_file() for path in (project.evaluation_results, project.benchmark_results)]
-        if all(found):
-            judged.append(project.name)
-        elif any(found):
-            say(f"Left out: {project} is not both evaluated and benchmarked")
+        if not all(found):
+            if any(found):
+                say(f"Left out: {project} is not both evaluated and benchmarked")
+            continue
+        try:
+            judged.append(read_current(project))
+        except UsageError as error:
+            say(f"Left out: {error}")
     if not judged:
         raise UsageError(
             f"no project in {workspace.workspace_root} is evaluated and benchmarked; run "
             f"phaze_ee -m chain -p {workspace.workspace} PROJECT -o evaluate_benchmark for each to compare"
         )
     return judged
+
+
+def _keep_earlier(folder: Path, names: Sequence[str]) -> None:
+    """Move an earlier comparison of other projects into a folder with their names."""
+    summary = folder / _SUMMARY
+    if not summary.is_file():
+        return
+    with summary.open(encoding="utf-8", newline="") as file:
+        earlier = list(dict.fromkeys(row.get("project") or "" for row in csv.DictReader(file)))
+    if set(earlier) == set(names):
+        return
+    target = folder / _folder_name(earlier)
+    target.mkdir(exist_ok=True)
+    for path in folder.glob("comparison_*"):
+        path.replace(target / path.name)
+    say(f"Moved: the earlier comparison of {quantity(len(earlier), 'project')}, to {target}")
+
+
+def _folder_name(names: Sequence[str]) -> str:
+    joined = "+".join(names)
+    if len(joined) <= _LONGEST_NAME:
+        return joined
+    return f"{joined[:_LONGEST_NAME]}+{hashlib.sha256(joined.encode()).hexdigest()[:8]}"
 
 
 def _notes(projects: Sequence[ProjectResults]) -> list[str]:
@@ -66,8 +121,10 @@ def _write_summary(path: Path, projects: Sequence[ProjectResults]) -> None:
         writer = csv.writer(file)
         writer.writerow(_SUMMARY_COLUMNS)
         for project in projects:
-            for name, exit_ in project.evaluation.exits.items():
-                cost = project.benchmark.exits[name]
+            for name, exit_ in project.with_policy.exits.items():
                 scores = (exit_.accuracy, exit_.accuracy_error, exit_.roc_auc)
-                writer.writerow((project.name, name, *scores, cost.flops, cost.macs, cost.params))
+                costs = (round(project.cost(name, cost)) for cost in ("flops", "macs", "params"))
+                policy = project.dynamic.policy_hash if project.dynamic is not None and name == POLICY else None
+                hashes = (project.evaluation.model_hash, policy)
+                writer.writerow((project.name, name, *scores, *costs, exit_.mean_macs, *hashes))
     say(f"Written: {path}")

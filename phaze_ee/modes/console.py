@@ -1,6 +1,7 @@
 """The console of the modes, and what they print on it."""
 
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -36,10 +37,29 @@ def show(table: Table) -> None:
     console.print(table, width=min(console.width, WIDTH))
 
 
+def say_in_columns(text: str) -> None:
+    """Print a text in lines of at most 80 columns."""
+    console.print(text, width=min(console.width, WIDTH), markup=False)
+
+
 def show_notes(notes: Iterable[str]) -> None:
-    """Print notes on a result, one per line."""
+    """Print notes on a result, one after the other."""
     for note in notes:
-        console.print(f"Note: {note}", width=min(console.width, WIDTH))
+        say_in_columns(f"Note: {note}")
+
+
+def show_details(tables: Iterable[Table], *, wanted: bool) -> None:
+    """Print tables that ``--details`` asks for."""
+    for table in tables if wanted else ():
+        console.print()
+        show(table)
+
+
+def say_where(paths: Iterable[Path], *, details: bool) -> None:
+    """Print where the results are, and how to see more of them."""
+    first, *others = paths
+    more = "" if details else "; --details shows all tables"
+    say(f"Written: {first}{''.join(f', {path.name}' for path in others)}{more}")
 
 
 def counted(batches: "Iterable[JetBatch]") -> "Iterator[JetBatch]":

@@ -3,29 +3,41 @@
 import itertools
 
 from phaze_ee.modes import chain
-from phaze_ee.modes.console import console, say, show
+from phaze_ee.modes.console import console, say, say_in_columns
+from phaze_ee.modes.current import read_current
 from phaze_ee.modes.new_project import create_project
 from phaze_ee.modes.session import Session
-from phaze_ee.results.benchmark import BenchmarkResults
-from phaze_ee.tables.benchmark import benchmark_table
+from phaze_ee.modes.show import describe_results
+from phaze_ee.tables.benchmark import cost_sentences
 from phaze_ee.workspace import Project
 
 _OPERATIONS = "train_calibrate_evaluate_benchmark_predict_plot"
+_FIRST_FIGURE = "macs_vs_accuracy"
 
 
 def run(session: Session) -> None:
     """Create the project of ``-p``, or a new one in workspace ``demo``, and run the chain on it."""
     project = create_project(session.project if session.request.workspace else _free_project())
-    say(f"Demo project {project}: {project.config}")
+    say(f"Demo project {project}")
     chain.run_modes(session.for_project(project), _OPERATIONS)
     console.rule("done", align="left")
-    show(benchmark_table(BenchmarkResults.read(project.benchmark_results, made_by="benchmark")))
-    for path in sorted(project.plots.rglob("*.png")):
-        say(f"plot    {path}")
-    for path in sorted(project.predictions.glob("*.root"))[:1]:
-        say(f"scores  {path} …")
+    _show_outcome(project)
+    figures = sorted(project.plots.rglob("*.png"), key=lambda path: path.stem != _FIRST_FIGURE)
+    say(f"plots   {figures[0]}")
+    if len(figures) > 1:
+        say(f"        and {len(figures) - 1} more in {project.plots}")
+    say(f"scores  {project.predictions}")
     say(f"model   {project.best_model}")
     say(f"config  {project.config}")
+    say(f"next    phaze_ee -m show -p {project.workspace} {project.name}")
+
+
+def _show_outcome(project: Project) -> None:
+    """Print accuracy and speed of the full model and of the policy."""
+    current = read_current(project)
+    say_in_columns(f"Full model: {describe_results(current)}")
+    for sentence in cost_sentences(current.static.benchmark)[:1]:
+        say_in_columns(sentence)
 
 
 def _free_project() -> Project:

@@ -13,16 +13,16 @@ from phaze_ee.evaluation.dynamic import evaluate_dynamic
 from phaze_ee.evaluation.metrics import evaluate_exits
 from phaze_ee.evaluation.ood import evaluate_ood
 from phaze_ee.exits.answers import Answers
-from phaze_ee.exits.policy_file import ExitPolicyFile
-from phaze_ee.modes.console import counted, say, show, show_notes
-from phaze_ee.modes.jets import testing_schema
+from phaze_ee.exits.targets import SignalEfficiency
+from phaze_ee.modes.console import counted, say, say_in_columns, say_where, show, show_details, show_notes
+from phaze_ee.modes.jets import overlap_with_training, testing_schema
 from phaze_ee.modes.session import Session
-from phaze_ee.results.base import Provenance
 from phaze_ee.results.evaluation import EvaluationResults
 from phaze_ee.results.ood import OODResults
-from phaze_ee.tables.evaluation import evaluation_table, rejection_tables
-from phaze_ee.tables.ood import ood_tables
-from phaze_ee.tables.policy import dynamic_tables
+from phaze_ee.results.policy import DynamicResults
+from phaze_ee.tables.evaluation import evaluation_table, rejection_tables, summary_table
+from phaze_ee.tables.ood import auroc_table, leaving_table
+from phaze_ee.tables.policy import dynamic_tables, realised_lines
 from phaze_ee.workspace import find_file
 
 
@@ -62,55 +62,59 @@ def run(session: Session) -> None:
     model = session.model
     ood = requested_ood(session)
     files, notes = _files(session)
-    say(f"Model: {model.source}")
+    say(f"Model: {session.project}, {model.title}")
     say(f"Jets:  {_named(files)}")
     # First what fails most easily, before anything is written.
     ood_answers = None if ood is None else _predict(session, ood.schema, ood.files, labelled=False)
-    answers = _predict(session, testing_schema(session, model.schema), files)
-    provenance = Provenance(str(session.project), model.source, model.hash, files, [*model.notes, *notes])
-    results = evaluate_exits(answers, session.background, provenance)
+    schema = testing_schema(session, model.schema)
+    answers = _predict(session, schema, files)
+    results = evaluate_exits(answers, session.background, session.provenance(files, [*model.notes, *notes], schema))
     results.write(session.project.evaluation_results)
-    show(evaluation_table(results))
-    for table in rejection_tables(results):
-        show(table)
-    show_notes(results.notes)
-    say(f"Written: {session.project.evaluation_results}")
+    written = [session.project.evaluation_results]
+    dynamic = None
     if session.policy is not None:
-        _evaluate_policy(session, session.policy, answers, results)
+        dynamic = evaluate_dynamic(answers, session.policy, session.background, results)
+        dynamic.write(session.project.dynamic_results)
+        written.append(session.project.dynamic_results)
+    _show(session, results, dynamic)
+    say_where(written, details=session.request.details)
     if ood is not None and ood_answers is not None:
         _show_ood(session, evaluate_ood(answers, ood_answers, ood.files, session.policy, results))
 
 
-def _evaluate_policy(
-    session: Session, policy_file: ExitPolicyFile, answers: Answers, results: EvaluationResults
-) -> None:
-    """Evaluate the exit policy of the project on the same answers."""
-    dynamic = evaluate_dynamic(answers, policy_file, session.background, results)
-    dynamic.write(session.project.dynamic_results)
-    for table in dynamic_tables(dynamic):
-        show(table)
+def _show(session: Session, results: EvaluationResults, dynamic: DynamicResults | None) -> None:
+    """Print one table of exits and policy, and what became of the promise; with ``--details`` all tables."""
+    details, policy = session.request.details, session.policy
+    target = None if policy is None else policy.file.target
+    signal = target.signal if isinstance(target, SignalEfficiency) else None
+    show(summary_table(results, None if dynamic is None else dynamic.mixture, signal))
+    show_details([evaluation_table(results), *rejection_tables(results)], wanted=details)
+    show_notes(results.notes)
+    if dynamic is None or policy is None:
+        return
+    show_details(dynamic_tables(dynamic), wanted=details)
     show_notes(dynamic.notes)
-    say(f"Written: {session.project.dynamic_results}")
+    for line in realised_lines(dynamic) or [policy.file.guarantee.statement]:
+        say_in_columns(f"Policy {policy.name}: {line}")
 
 
 def _show_ood(session: Session, results: OODResults) -> None:
     results.write(session.project.ood_results)
-    for table in ood_tables(results):
-        show(table)
+    show(auroc_table(results))
+    show_details([] if results.policy is None else [leaving_table(results.policy)], wanted=session.request.details)
     show_notes(results.notes)
-    say(f"Written: {session.project.ood_results}")
+    say_where([session.project.ood_results], details=session.request.details)
 
 
 def _files(session: Session) -> tuple[list[Path], list[str]]:
-    files = session.files(session.judged_files)
-    if session.judged_files == "test_files":
-        return files, []
-    warning = "c.test_files is empty, so these are the validation files, which also chose the best epoch"
-    return files, [warning]
+    files, notes = session.files(session.judged_files), []
+    if session.judged_files == "val_files":
+        notes.append("c.test_files is empty, so these are the validation files, which also chose the best epoch")
+    return files, [*notes, *overlap_with_training(session, session.judged_files)]
 
 
 def _named(files: Sequence[Path]) -> str:
-    return str(files[0]) if len(files) == 1 else f"{len(files)} files, {files[0]} … {files[-1]}"
+    return str(files[0]) if len(files) == 1 else f"{len(files)} files, {files[0].name} … {files[-1].name}"
 
 
 def _predict(session: Session, schema: DataSchema, files: Sequence[Path], *, labelled: bool = True) -> Answers:

@@ -6,8 +6,10 @@ from phaze_ee.errors import UsageError
 from phaze_ee.exits.policy_file import ExitPolicyFile
 from phaze_ee.export import require_onnx
 from phaze_ee.modes.console import say, show_notes
+from phaze_ee.modes.policies import policy_names
 from phaze_ee.modes.session import Session
 from phaze_ee.names import quantity
+from phaze_ee.workspace import Project
 
 
 def run(session: Session) -> None:
@@ -65,7 +67,7 @@ def _policy(session: Session) -> ExitPolicyFile | None:
         say("Policy: none, every jet gets the full model")
         return None
     if request.policy is not None:
-        path = _named(request.policy, session.project.results)
+        path = _named(request.policy, session.project)
     elif not path.is_file():
         say(f"Policy: no exit policy yet ({path}; mode 'calibrate' makes it): every jet gets the full model")
         return None
@@ -74,7 +76,9 @@ def _policy(session: Session) -> ExitPolicyFile | None:
     return file
 
 
-def _named(name: str, results: Path) -> Path:
-    """Return the file of a policy that is given as a path, or by its name in the results."""
+def _named(name: str, project: Project) -> Path:
+    """Return the file of a policy that is given as a path, by its name, or by the name of a file in the results."""
     path = Path(name)
-    return path if path.suffix == ".json" and path.is_file() else (results / name).with_suffix(".json")
+    if path.suffix == ".json" and path.is_file():
+        return path
+    return project.policy(name) if name in policy_names(project) else (project.results / name).with_suffix(".json")

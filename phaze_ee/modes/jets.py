@@ -10,7 +10,7 @@ from phaze_ee.data.schema import DataSchema
 from phaze_ee.data.selections import ExtraSelections
 from phaze_ee.data.table import PLACE
 from phaze_ee.errors import UsageError
-from phaze_ee.modes.session import Session
+from phaze_ee.modes.session import FileOption, Session
 from phaze_ee.types import JetBatch
 
 
@@ -164,3 +164,19 @@ def _rule(schema: DataSchema, options: Mapping[str, Any]) -> tuple[Any, ...]:
     if _goes_by_place(schema, options):
         return share, PLACE
     return share, selections.for_testing(schema, ExtraSelections.of(options)).weaver.test_time_selection
+
+
+def overlap_with_training(session: Session, option: FileOption) -> list[str]:
+    """Return a warning if files of an option are training files too; files that are not there are not compared."""
+    try:
+        trained, others = session.files("train_files"), session.files(option)
+    except UsageError:
+        return []
+    common = {path.resolve() for path in trained} & {path.resolve() for path in others}
+    if not common:
+        return []
+    more = f" and {len(common) - 1} more" if len(common) > 1 else ""
+    return [
+        f"{min(common)}{more} in train_files and in {option}: figures from jets that the network has learned say "
+        "nothing about other jets"
+    ]

@@ -55,6 +55,7 @@ class Mode:
             reported before anything heavy is imported.
         preemptible: whether a batch system may stop it and start it again. The exit status then says so.
         chained: whether it may stand in ``-o`` of mode chain.
+        whole_workspace: whether ``-p`` may name a workspace alone.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Mode:
     configured: bool = False
     preemptible: bool = False
     chained: bool = False
+    whole_workspace: bool = False
 
     def run(self, session: "Session") -> None:
         """Import the module of the mode and run it."""

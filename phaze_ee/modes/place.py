@@ -1,12 +1,11 @@
 """Mode place: find the stages where exits pay off, by training exits at all of them."""
 
-import tempfile
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 
 import torch
 
+from phaze_ee.atomic import remove_abandoned, temporary_folder
 from phaze_ee.config.options import Options
 from phaze_ee.errors import UsageError
 from phaze_ee.evaluation.answers import predict
@@ -16,12 +15,11 @@ from phaze_ee.models.heads import HeadShape
 from phaze_ee.models.tagger import Tagger
 from phaze_ee.modes import train
 from phaze_ee.modes.calibration_jets import calibration_batches, origin
-from phaze_ee.modes.console import console, counted, say, show, show_notes
+from phaze_ee.modes.console import console, counted, say, say_in_columns, say_where, show, show_details, show_notes
 from phaze_ee.modes.plot import write_figures
 from phaze_ee.modes.session import Session
 from phaze_ee.names import ExitStage
 from phaze_ee.plots.placement import placement_figure
-from phaze_ee.results.base import Provenance
 from phaze_ee.results.placement import PlacementResults
 from phaze_ee.tables.placement import candidate_table, placement_table
 from phaze_ee.workspace import Project
@@ -35,7 +33,7 @@ def run(session: Session) -> None:
     backbone = model.tagger.backbone
     stages: list[ExitStage] = ["input", *range(len(backbone.stage_channels))]
     session = session.with_options(_options(session.options, stages))
-    say(f"Model:  {model.source}; it stays as it is")
+    say(f"Model:  {session.project}, {model.title}; it stays as it is")
     console.print(f"Exits:  {session.options.exit_head} at {', '.join(map(str, stages))}")
     tagger = _train(session, stages)
     files, batches, notes = calibration_batches(session)
@@ -48,9 +46,9 @@ def run(session: Session) -> None:
         class_prior=session.options.class_prior,
         seed=session.options.seed or 0,
         exit_head=str(session.options.exit_head),
-        provenance=Provenance(str(session.project), model.source, model.hash, files, notes),
+        provenance=session.provenance(files, notes),
     )
-    _show(session.project, results)
+    _show(session.project, results, details=session.request.details)
 
 
 def _options(options: Options, stages: Sequence[ExitStage]) -> Options:
@@ -79,24 +77,30 @@ def _train(session: Session, stages: Sequence[ExitStage]) -> Tagger:
         options.exit_head,
         head_shape=HeadShape(options.exit_head_width, options.exit_head_depth),
     )
-    with tempfile.TemporaryDirectory(prefix=".place_", dir=session.project.root) as folder:
-        train.train_into(Path(folder), session, model.schema, tagger)
-        return load_checkpoint(Path(folder) / "best_model.pt").tagger
+    remove_abandoned(session.project.root)
+    with temporary_folder(session.project.root, "place") as folder:
+        train.train_into(folder, session, model.schema, tagger)
+        return load_checkpoint(folder / "best_model.pt").tagger
 
 
-def _show(project: Project, results: PlacementResults) -> None:
+def _show(project: Project, results: PlacementResults, *, details: bool) -> None:
     results.write(project.placement_results)
-    show(candidate_table(results))
+    show_details([candidate_table(results)], wanted=details)
     show(placement_table(results))
     show_notes(results.notes)
-    chosen = results.recommended
-    full = results.full_model
-    say(
-        f"Recommended: the cheapest that loses at most epsilon = {results.epsilon:g} in accuracy to the full model "
-        f"({chosen.accuracy:.4f} and {full.accuracy:.4f}), at {100 * chosen.macs_share:.1f} % of its MACs. For the "
-        "configuration:"
-    )
+    chosen, full = results.recommended, results.full_model
+    if chosen.exit_stages:
+        say_in_columns(
+            f"Recommended: the cheapest that loses at most epsilon = {results.epsilon:g} in accuracy to the full model "
+            f"({chosen.accuracy:.4f} and {full.accuracy:.4f}), at {100 * chosen.macs_share:.1f} % of its MACs. For the "
+            "configuration:"
+        )
+    else:
+        say_in_columns(
+            f"Recommended: no exit. No placement that loses at most epsilon = {results.epsilon:g} in accuracy to the "
+            f"full model ({full.accuracy:.4f}) costs less. For the configuration:"
+        )
     say(f"    c.exit_stages = {chosen.exit_stages}")
-    say("    c.beta_max = [1.0]")
-    say(f"Written: {project.placement_results}")
+    say(f"    c.beta_max = {[1.0] if chosen.exit_stages else []}")
+    say_where([project.placement_results], details=details)
     write_figures({"performance/placement": partial(placement_figure, results)}, project.plots)

@@ -1,47 +1,56 @@
 """Mode plot: the figures of one project."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
 
 from phaze_ee.errors import UsageError
 from phaze_ee.modes.console import console, say
+from phaze_ee.modes.current import CurrentResults, read_current
 from phaze_ee.modes.session import Session
-from phaze_ee.names import FULL_MODEL
+from phaze_ee.names import FULL_MODEL, quantity
 from phaze_ee.plots.audits import exit_histogram_figure, exit_rates_figure, mass_shapes_figure
 from phaze_ee.plots.confusion import confusion_figure
 from phaze_ee.plots.curves import accuracy_figure, loss_figure
 from phaze_ee.plots.dynamic_tradeoff import DynamicProject, dynamic_figures
 from phaze_ee.plots.ood import ood_auroc_figure, ood_scores_figure
+from phaze_ee.plots.placement import placement_figure
 from phaze_ee.plots.roc import roc_figure
 from phaze_ee.plots.style import Drawing
-from phaze_ee.plots.tradeoff import TRADEOFFS, ProjectResults, tradeoff_figures
+from phaze_ee.plots.tradeoff import TRADEOFFS, tradeoff_figures
 from phaze_ee.plots.write import write_drawings
-from phaze_ee.results.benchmark import BenchmarkResults
 from phaze_ee.results.evaluation import EvaluationResults
 from phaze_ee.results.ood import OODResults
-from phaze_ee.results.policy import DynamicResults
-from phaze_ee.results.training import TrainingHistory
+from phaze_ee.results.project import ProjectResults
 from phaze_ee.workspace import Project, existing_project
 
-JudgedT = TypeVar("JudgedT", DynamicResults, OODResults)
+# What this mode draws. The folder performance also has the figure of mode find_lr.
+OWN_FIGURES = (
+    *(f"performance/{name}" for name in (*TRADEOFFS, "confusion_matrix", "confusion_matrices", "roc", "placement")),
+    *(f"dynamic/{cost}_vs_{score}" for cost in ("macs", "time") for score in ("accuracy", "rejection")),
+    *(f"dynamic/{name}" for name in ("exit_histogram", "exit_rates", "mass_shapes")),
+    *("ood/auroc", "ood/scores", "loss/loss_curves", "loss/accuracy_curves"),
+)
+_FEW_FIGURES = 3
 
 
 def run(session: Session) -> None:
-    """Draw the results of the project in output/plots, as PNG and PDF."""
-    project = session.request.existing_project
-    results = read_project_results(project)
+    """Draw the results of the project in output/plots, as PNG and PDF. What is not of the current model is left out."""
+    project, request = session.request.existing_project, session.request
+    current = read_current(project, request.policy)
     figures = {
-        **_in_folder("performance", performance_figures(results)),
-        **_in_folder("dynamic", policy_figures(project, results, session.request.projects)),
-        **_in_folder("ood", ood_figures(project, results)),
-        **_in_folder("loss", training_figures(project)),
+        **_in_folder("performance", performance_figures(current.static)),
+        **_in_folder("performance", placement_figures(current)),
+        **_in_folder("dynamic", policy_figures(project, current.static, request.projects)),
+        **_in_folder("ood", ood_figures(current.ood)),
+        **_in_folder("loss", training_figures(current)),
     }
-    write_figures(figures, project.plots)
-    if project.training_history.is_file():
-        return
-    console.print("No training curves: the project has no training_history.json, so it was not trained here")
+    for line in current.left_out:
+        say(line)
+    set_aside([project.plots / name for name in OWN_FIGURES if name not in figures], project.plots / "previous")
+    write_figures(figures, project.plots, details=request.details)
+    if not project.training_history.is_file():
+        console.print("No training curves: the project has no training_history.json, so it was not trained here")
 
 
 def performance_figures(results: ProjectResults) -> dict[str, Drawing]:
@@ -49,31 +58,33 @@ def performance_figures(results: ProjectResults) -> dict[str, Drawing]:
     evaluation = results.evaluation
     figures = tradeoff_figures([results])
     say_what_is_missing(figures)
+    judged = results.with_policy
     figures["confusion_matrix"] = partial(confusion_figure, evaluation, [FULL_MODEL])
-    figures["confusion_matrices"] = partial(confusion_figure, evaluation, list(evaluation.exits))
+    figures["confusion_matrices"] = partial(confusion_figure, judged, list(judged.exits))
     if _has_roc_curves(evaluation):
-        figures["roc"] = partial(roc_figure, evaluation)
+        figures["roc"] = partial(roc_figure, judged)
     else:
         console.print("No ROC curves: set c.background to a class that has jets, and run mode evaluate again")
     return figures
 
 
 def policy_figures(project: Project, results: ProjectResults, rivals: Sequence[str]) -> dict[str, Drawing]:
-    """Return the figures of the exit policy by the names of their files; none without a policy.
+    """Return the figures of the exit policy by the names of their files; none without a judged policy.
 
     Args:
         project: the project.
-        results: its evaluation and benchmark.
+        results: its current results.
         rivals: projects of the same workspace. Their full models are drawn as points.
 
     Raises:
-        UsageError: a result is missing or of another model, or a rival has other classes.
+        UsageError: a result of a rival is missing or of another model, or it has other classes.
     """
-    dynamic = read_dynamic_results(project, results)
+    others = [read_current(existing_project(project.workspace, name)) for name in dict.fromkeys(rivals)]
+    static = [other.static for other in others]
+    check_classes([results, *static])
+    dynamic = results.dynamic
     if dynamic is None:
         return {}
-    static = [read_project_results(existing_project(project.workspace, name)) for name in dict.fromkeys(rivals)]
-    check_classes([results, *static])
     for rival in static:
         if rival.benchmark.latency is None:
             say(f"Not drawn: {rival.name} has no measured times; benchmark it with jets")
@@ -86,18 +97,25 @@ def policy_figures(project: Project, results: ProjectResults, rivals: Sequence[s
     return figures
 
 
-def ood_figures(project: Project, results: ProjectResults) -> dict[str, Drawing]:
+def placement_figures(current: CurrentResults) -> dict[str, Drawing]:
+    """Return the figure of mode place by the name of its file; none without results of this model."""
+    return {} if current.placement is None else {"placement": partial(placement_figure, current.placement)}
+
+
+def ood_figures(ood: OODResults | None) -> dict[str, Drawing]:
     """Return how well exits notice jets of another kind, by the names of the files; none without OOD results."""
-    ood = read_ood_results(project, results)
     return {} if ood is None else {"auroc": partial(ood_auroc_figure, ood), "scores": partial(ood_scores_figure, ood)}
 
 
-def training_figures(project: Project) -> dict[str, Drawing]:
-    """Return the training curves by the names of their files; none if the project was not trained here."""
-    if not project.training_history.is_file():
+def training_figures(current: CurrentResults) -> dict[str, Drawing]:
+    """Return the training curves by the names of their files; none if the evaluated model was not trained here."""
+    history = current.history
+    if history is None:
         return {}
-    history = TrainingHistory.read(project.training_history, made_by="train")
-    return {"loss_curves": partial(loss_figure, history), "accuracy_curves": partial(accuracy_figure, history)}
+    losses = partial(
+        loss_figure, history, {name: exit_.loss for name, exit_ in current.static.evaluation.exits.items()}
+    )
+    return {"loss_curves": losses, "accuracy_curves": partial(accuracy_figure, history)}
 
 
 def say_what_is_missing(tradeoffs: Mapping[str, Drawing]) -> None:
@@ -106,10 +124,33 @@ def say_what_is_missing(tradeoffs: Mapping[str, Drawing]) -> None:
         console.print(f"No {name}: a project has no AUC, which needs jets of at least two classes")
 
 
-def write_figures(drawings: Mapping[str, Drawing], folder: Path) -> None:
-    """Draw figures, write them below ``folder``, and print their paths."""
-    for first, *others in write_drawings({folder / name: drawing for name, drawing in drawings.items()}):
-        say(f"Written: {first}, {', '.join(path.suffix for path in others)}")
+def write_figures(drawings: Mapping[str, Drawing], folder: Path, *, details: bool = False) -> None:
+    """Draw figures and write them below ``folder``. Print their paths if they are few or with ``details``."""
+    written = list(write_drawings({folder / name: drawing for name, drawing in drawings.items()}))
+    if details or len(written) <= _FEW_FIGURES:
+        for first, *others in written:
+            say(f"Written: {first}, {', '.join(path.suffix for path in others)}")
+        return
+    parts = sorted({str(first.parent.relative_to(folder)) for first, *_ in written})
+    where = f": {', '.join(parts)}" if parts != ["."] else ""
+    say(f"Written: {len(written)} figures, as png and pdf, in {folder}{where}")
+
+
+def set_aside(figures: Iterable[Path], folder: Path) -> None:
+    """Move earlier figures, given without suffix, to a folder, so that none of another model stays among the new."""
+    earlier = [
+        path
+        for stem in figures
+        for suffix in (".png", ".pdf")
+        if (path := stem.with_name(stem.name + suffix)).is_file()
+    ]
+    for path in earlier:
+        target = folder / path.parent.name / path.name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        path.replace(target)
+    if earlier:
+        count = quantity(len({path.stem for path in earlier}), "earlier figure")
+        say(f"Moved to {folder}: {count} that cannot be drawn now")
 
 
 def _has_roc_curves(evaluation: EvaluationResults) -> bool:
@@ -118,25 +159,6 @@ def _has_roc_curves(evaluation: EvaluationResults) -> bool:
 
 def _in_folder(folder: str, figures: dict[str, Drawing]) -> dict[str, Drawing]:
     return {f"{folder}/{name}": figure for name, figure in figures.items()}
-
-
-def read_project_results(project: Project) -> ProjectResults:
-    """Return the evaluation and the benchmark of a project.
-
-    Raises:
-        UsageError: one is missing or unreadable, or the two were made with different models.
-    """
-    for mode, path in (("evaluate", project.evaluation_results), ("benchmark", project.benchmark_results)):
-        if not path.is_file():
-            raise UsageError(f"project {project} has no {path.name} yet; run {_command(mode, project)}")
-    evaluation = EvaluationResults.read(project.evaluation_results, made_by="evaluate")
-    benchmark = BenchmarkResults.read(project.benchmark_results, made_by="benchmark")
-    if evaluation.model_hash != benchmark.model_hash or list(evaluation.exits) != list(benchmark.exits):
-        raise UsageError(
-            f"project {project}: evaluation_results.json and benchmark_results.json were made with different models; "
-            f"run {_command('chain', project)} -o evaluate_benchmark"
-        )
-    return ProjectResults(project.name, evaluation, benchmark)
 
 
 def check_classes(projects: Sequence[ProjectResults]) -> None:
@@ -152,34 +174,3 @@ def check_classes(projects: Sequence[ProjectResults]) -> None:
                 f"projects {first.name} and {other.name} cannot be compared: they have different classes "
                 f"({len(first.evaluation.classes)} and {len(other.evaluation.classes)}); choose others in --projects"
             )
-
-
-def read_dynamic_results(project: Project, results: ProjectResults) -> DynamicResults | None:
-    """Return the evaluation of the exit policy, see :func:`_of_model`."""
-    command = f"{_command('chain', project)} -o calibrate_evaluate_benchmark_plot"
-    return _of_model(DynamicResults, project.dynamic_results, results, "the exit policy", command)
-
-
-def read_ood_results(project: Project, results: ProjectResults) -> OODResults | None:
-    """Return how well exits notice other jets, see :func:`_of_model`."""
-    command = f"{_command('evaluate', project)} --ood FILES"
-    return _of_model(OODResults, project.ood_results, results, "jets of another kind", command)
-
-
-def _of_model(kind: type[JudgedT], path: Path, results: ProjectResults, what: str, command: str) -> JudgedT | None:
-    """Return the results in a file; None if there is none, or, with a note, if they are of another model.
-
-    Raises:
-        UsageError: the file cannot be read.
-    """
-    if not path.is_file():
-        return None
-    found, evaluation = kind.read(path, made_by="evaluate"), results.evaluation
-    if found.model_hash == evaluation.model_hash and list(found.exits) == list(evaluation.exits):
-        return found
-    say(f"Not drawn: {what}, for {path.name} was made with another model than evaluation_results.json; run {command}")
-    return None
-
-
-def _command(mode: str, project: Project) -> str:
-    return f"phaze_ee -m {mode} -p {project.workspace} {project.name}"

@@ -23,8 +23,9 @@ from phaze_ee.exits.drift import compare
 from phaze_ee.exits.policies import ThresholdPolicy
 from phaze_ee.exits.policy_file import ExitPolicyFile
 from phaze_ee.models.tagger import Tagger
-from phaze_ee.modes.console import JetRate, console, say, show, show_notes
+from phaze_ee.modes.console import JetRate, console, say, say_in_columns, show, show_notes
 from phaze_ee.modes.jets import testing_schema
+from phaze_ee.modes.policies import read_policy
 from phaze_ee.modes.request import Request
 from phaze_ee.modes.session import Session
 from phaze_ee.prediction.columns import check_classes, check_observers, renamed_classes
@@ -55,7 +56,7 @@ def run(session: Session) -> None:
         RunError: an output cannot be written.
     """
     request, model = session.request, session.model
-    say(f"Model:  {model.source}")
+    say(f"Model:  {session.project}, {model.title}")
     files, notes = _files(session)
     forced = request.max_exit is not None or request.event_budget is not None
     if forced and request.monitor is not None:
@@ -85,14 +86,14 @@ def run(session: Session) -> None:
 
 
 def _policy(session: Session) -> ExitPolicyFile | None:
-    path = session.project.exit_policy
-    if not path.is_file():
-        note = f"no exit policy yet ({path}; mode 'calibrate' makes it): every jet gets the full model"
-        say(f"Policy: {note}")
+    kept = read_policy(session.project, session.request.policy)
+    if kept is None:
+        path = session.project.exit_policy
+        say(f"Policy: no exit policy yet ({path}; mode 'calibrate' makes it): every jet gets the full model")
         return None
-    file = ExitPolicyFile.load(path, session.model.hash)
-    say(f"Policy: {path}: {file.guarantee.statement}")
-    return file
+    kept.file.check_model(session.model.hash, kept.path)
+    say_in_columns(f"Policy: {kept.name}: {kept.file.guarantee.statement}")
+    return kept.file
 
 
 def _task(session: Session, policy: ExitPolicyFile | None) -> PredictionTask:

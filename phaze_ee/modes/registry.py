@@ -19,6 +19,10 @@ _WORKERS = {"type": _whole_number, "metavar": "N"}
 _OVERWRITE = Flag("--overwrite", "replace files of an earlier run", {"action": "store_true"})
 _OUTPUT = Flag("--output", "folder to write to (default: in the project)", {"type": Path, "metavar": "FOLDER"})
 _TRUST = Flag("--trust", "accept a plug-in that has changed since the training", {"action": "store_true"})
+_DETAILS = Flag(
+    "--details", "print all tables; train: a line for each epoch in a terminal too", {"action": "store_true"}
+)
+_POLICY = Flag("--policy", "name of the policy to use (default: the active one)", {"metavar": "NAME"})
 _PROJECTS = {"nargs": "+", "metavar": "NAME"}
 
 _TEST_SELECTION = Flag(
@@ -56,6 +60,7 @@ _TRAIN_FLAGS = (
     Flag("--file-fraction", "fraction of the training files in an epoch", _FRACTION, option="file_fraction"),
     Flag("--fresh", "start from the beginning instead of resuming an interrupted training", {"action": "store_true"}),
     Flag("--yes", "do not ask before --fresh discards an interrupted training", {"action": "store_true"}),
+    _DETAILS,
 )
 
 _CALIBRATE_FLAGS = (
@@ -87,6 +92,9 @@ _CALIBRATE_FLAGS = (
         {"type": float, "metavar": "C"},
         option="cost_budget",
     ),
+    Flag("--name", "name of the policy (default: default)", {"metavar": "NAME"}),
+    Flag("--activate", "make an earlier policy the active one, and do nothing else", {"metavar": "NAME"}),
+    _DETAILS,
     _TEST_SELECTION,
     _TRUST,
 )
@@ -94,6 +102,8 @@ _CALIBRATE_FLAGS = (
 _EVALUATE_FLAGS = (
     Flag("--ood", "files of jets of another kind, which the network should notice", {"nargs": "+", "metavar": "FILE"}),
     Flag("--ood-data-config", "data configuration of these files, if another", {"metavar": "YAML"}),
+    _POLICY,
+    _DETAILS,
     _TEST_SELECTION,
     _TRUST,
 )
@@ -112,6 +122,7 @@ _PREDICT_FLAGS = (
         "warn if the jets differ from the calibration jets (default significance: 0.001)",
         {"nargs": "?", "type": float, "const": 1e-3, "metavar": "SIGNIFICANCE"},
     ),
+    _POLICY,
     _TEST_SELECTION,
     _OUTPUT,
     _OVERWRITE,
@@ -171,7 +182,7 @@ _CHAIN_FLAGS = (
 MODES: dict[str, Mode] = {
     mode.name: mode
     for mode in (
-        Mode("demo", "run the whole chain on bundled sample jets (2 to 4 minutes)"),
+        Mode("demo", "run the whole chain on bundled sample jets (2 to 4 minutes)", (_DETAILS,)),
         Mode("new_project", "create a project with a configuration that runs as it is", chained=True),
         Mode(
             "convert",
@@ -208,7 +219,7 @@ MODES: dict[str, Mode] = {
             "make a project from a command line of weaver",
             (Flag("--command", "the command that trains, in quotes", {"metavar": '"weaver …"'}),),
         ),
-        Mode("place", "find the stages where exits pay off", (_TRUST,), configured=True, chained=True),
+        Mode("place", "find the stages where exits pay off", (_DETAILS, _TRUST), configured=True, chained=True),
         Mode(
             "calibrate",
             "choose exit thresholds that keep a promise",
@@ -237,17 +248,23 @@ MODES: dict[str, Mode] = {
             configured=True,
             chained=True,
         ),
-        Mode("benchmark", "count operations and parameters, measure times", (_TRUST,), configured=True, chained=True),
+        Mode(
+            "benchmark",
+            "count operations and parameters, measure times",
+            (_POLICY, _DETAILS, _TRUST),
+            configured=True,
+            chained=True,
+        ),
         Mode(
             "plot",
             "draw the results of a project",
-            (Flag("--projects", "other projects to draw as points", _PROJECTS),),
+            (Flag("--projects", "other projects to draw as points", _PROJECTS), _POLICY, _DETAILS),
             chained=True,
         ),
         Mode(
             "compare",
             "compare several projects in figures and a table",
-            (Flag("--projects", "projects to compare (default: all with results)", _PROJECTS),),
+            (Flag("--projects", "projects to compare (default: all with results)", _PROJECTS), _DETAILS),
         ),
         Mode("chain", "run several modes in a row, see -o", _CHAIN_FLAGS, preemptible=True),
         Mode(
@@ -257,6 +274,8 @@ MODES: dict[str, Mode] = {
             configured=True,
             preemptible=True,
         ),
+        Mode("show", "show model, policies and results of a project, and what to run next"),
+        Mode("list", "list the projects of a workspace (-p WORKSPACE), or of all", whole_workspace=True),
         Mode("generate", "generate JetClass-like jets with Pythia8 (extra 'generate')", _GENERATE_FLAGS),
     )
 }

@@ -40,13 +40,16 @@ class Request:
     max_exit: int | None = None
     ood: list[str] = field(default_factory=list)
     ood_data_config: str | None = None
+    name: str | None = None
+    policy: str | None = None
+    activate: str | None = None
+    details: bool = False
     set: list[str] = field(default_factory=list)
     trials: int | None = None
     storage: str | None = None
     study: str = "sweep"
     objective: str = FULL_MODEL
     one_jet: bool = False
-    policy: str | None = None
     no_policy: bool = False
     opset: int | None = None
     licence: str | None = None

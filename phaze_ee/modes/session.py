@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from phaze_ee.config.options import Options
     from phaze_ee.data.cache.reader import Cache
     from phaze_ee.data.schema import DataSchema
-    from phaze_ee.exits.policy_file import ExitPolicyFile
+    from phaze_ee.exits.policy_file import KeptPolicy
     from phaze_ee.models.tagger import Tagger
+    from phaze_ee.results.base import Provenance
     from phaze_ee.types import JetBatch
 
 FileOption = Literal["train_files", "val_files", "test_files", "calibration_files"]
@@ -37,6 +38,7 @@ class TrainedModel:
         tagger: in evaluation mode, on the CPU.
         schema: the data configuration of its training.
         source: the file and the epoch, in words.
+        title: the same without the folders.
         hash: SHA-256 of the file with its weights, computed from the bytes that were loaded.
         notes: what a reader of its results should know.
         options: the options of its training; None: it was not trained here.
@@ -45,6 +47,7 @@ class TrainedModel:
     tagger: "Tagger"
     schema: "DataSchema"
     source: str
+    title: str
     hash: str
     notes: tuple[str, ...] = ()
     options: Mapping[str, Any] | None = None
@@ -202,6 +205,28 @@ class Session:
         """Whether there are weights: a best model, or those of ``c.init_from``."""
         return self.project.best_model.is_file() or self.options.init_from is not None
 
+    def provenance(
+        self, files: Sequence[Path], notes: Sequence[str], schema: "DataSchema | None" = None
+    ) -> "Provenance":
+        """Return where results of the model on some files come from.
+
+        Args:
+            files: the files.
+            notes: what a reader of the results should know.
+            schema: what read the files; None: the data configuration of the model.
+
+        Raises:
+            DataError: a file does not exist any more.
+        """
+        from phaze_ee.data.files import fingerprint
+        from phaze_ee.results.base import Provenance
+
+        model = self.model
+        data_hash = fingerprint(files, schema or model.schema)
+        return Provenance(
+            str(self.project), model.source, model.hash, files, notes, data_hash, self.project.history_hash
+        )
+
     @cached_property
     def background(self) -> str | None:
         """The background class among the classes of the model; None: rejections and cuts have no background."""
@@ -210,30 +235,15 @@ class Session:
         return choose_background(self.model.schema.class_names, self.options.background)
 
     @cached_property
-    def policy(self) -> "ExitPolicyFile | None":
-        """The exit policy of the project; None without one, and with a note if it belongs to another model.
+    def policy(self) -> "KeptPolicy | None":
+        """The policy of ``--policy``, else the active one of the project; None without one.
 
         Raises:
-            UsageError: the file cannot be read.
+            UsageError: the file cannot be read, or the policy of ``--policy`` is unknown or belongs to another model.
         """
-        return self.policy_of(self.model.hash)
+        from phaze_ee.modes.policies import policy_for
 
-    def policy_of(self, model_hash: str | None) -> "ExitPolicyFile | None":
-        """Return the exit policy of the project if it belongs to the model with this hash, see :attr:`policy`."""
-        from phaze_ee.exits.policy_file import ExitPolicyFile
-        from phaze_ee.modes.console import say
-
-        path = self.project.exit_policy
-        if not path.is_file():
-            return None
-        file = ExitPolicyFile.read(path, made_by="calibrate")
-        if file.model_hash == model_hash:
-            return file
-        say(
-            f"Note: {path} was calibrated for another model, or for this one before it was trained again, and is not "
-            "used: run mode 'calibrate' again"
-        )
-        return None
+        return policy_for(self.project, self.request.policy, self.model.hash)
 
     @property
     def judged_files(self) -> FileOption:
@@ -286,10 +296,11 @@ class Session:
         checkpoint = load_checkpoint(path, trust=self.request.trust)
         own = self.schema
         schema = DataSchema.from_options(checkpoint.data_options, str(path), own.trusted, own.bad_values)
+        _check_fit(checkpoint.tagger, schema, path)
         changed = f"data_config {self.options.data_config} has changed since the training; the model's own is used"
         notes = () if own.class_names == schema.class_names else (changed,)
-        source = f"{path} (epoch {checkpoint.epoch + 1})"
-        return TrainedModel(checkpoint.tagger, schema, source, checkpoint.hash, notes, checkpoint.options)
+        source, title = (f"{name} (epoch {checkpoint.epoch + 1})" for name in (path, path.name))
+        return TrainedModel(checkpoint.tagger, schema, source, title, checkpoint.hash, notes, checkpoint.options)
 
     def _initial_model(self) -> TrainedModel:
         import torch
@@ -300,7 +311,8 @@ class Session:
         with torch.random.fork_rng():
             torch.manual_seed(self.options.seed or 0)
             tagger, digest = self._built(schema)
-        return TrainedModel(tagger.eval(), schema, f"init_from {self.options.init_from}", digest, (note,))
+        source = f"init_from {self.options.init_from}"
+        return TrainedModel(tagger.eval(), schema, source, source, digest, (note,))
 
     @property
     def cache_root(self) -> Path:
@@ -371,4 +383,14 @@ class Session:
             num_workers=self.options.num_workers,
             labelled=labelled,
             cache=self.cache(schema, files, labelled=labelled),
+        )
+
+
+def _check_fit(tagger: "Tagger", schema: "DataSchema", path: Path) -> None:
+    """Refuse a checkpoint whose data configuration does not give what its network reads."""
+    network, data = tagger.backbone, (schema.feature_count, len(schema.class_names))
+    if data != (network.input_channels, network.num_classes):
+        raise CheckpointError(
+            f"{path} is a damaged checkpoint: its network reads {network.input_channels} features and has "
+            f"{network.num_classes} classes, its data config has {data[0]} and {data[1]}; give another file"
         )

@@ -20,11 +20,13 @@ from phaze_ee.data.stamps import unchanged
 from phaze_ee.errors import UsageError
 from phaze_ee.machine import broadcast, rank, world_size
 from phaze_ee.models.tagger import Tagger
-from phaze_ee.modes.console import console, say
-from phaze_ee.modes.jets import choosing_jets, resolved_schema, training_cache, training_schema
-from phaze_ee.modes.session import Session
+from phaze_ee.modes.console import console, say, show
+from phaze_ee.modes.jets import choosing_jets, overlap_with_training, resolved_schema, training_cache, training_schema
+from phaze_ee.modes.session import FileOption, Session
 from phaze_ee.names import quantity
 from phaze_ee.prediction.columns import check_classes, check_observers
+from phaze_ee.results.training import TrainingHistory
+from phaze_ee.tables.training import training_table
 from phaze_ee.training.loaders import Loaders, with_epoch_length
 from phaze_ee.training.lock import training_lock
 from phaze_ee.training.resume import ResumePoint, find_resume_point, forget
@@ -132,7 +134,14 @@ def _train(session: Session, point: ResumePoint | None) -> None:
     session, loaders, schema, cache = ready.session, ready.loaders, ready.schema, ready.cache
     _announce(session, loaders)
     project, options = session.project, session.options
-    outputs = Outputs(project.models, project.logs, project.training_history, project.resume_point, str(project))
+    outputs = Outputs(
+        project.models,
+        project.logs,
+        project.training_history,
+        project.resume_point,
+        str(project),
+        session.request.details,
+    )
     files = [*session.files("train_files"), *session.files("val_files")]
     # A cache gives the jets of an epoch in another order, so a training that began with one cannot resume without it.
     source = "" if cache is None else f" {cache.manifest.key}"
@@ -146,6 +155,7 @@ def _train(session: Session, point: ResumePoint | None) -> None:
     checkpoints = train(ready.tagger, loaders, options, outputs, data, session.device, console, point)
     if rank() or checkpoints.best_epoch is None:
         return  # another process of this run writes the models
+    show(training_table(TrainingHistory.read(project.training_history, made_by="train"), checkpoints.best_epoch))
     console.print(
         f"Best model: epoch {checkpoints.best_epoch + 1}, validation accuracy {checkpoints.best_accuracy:.4f} "
         + ("on average over the exits" if options.ends_frozen else "of the full model")
@@ -216,12 +226,10 @@ def _announce(session: Session, loaders: Loaders) -> None:
     share = " for each process" if world_size() > 1 else ""
     epochs = quantity(options.epochs, "epoch")
     console.print(f"{loaders.train.jet_count:,} jets{share}, {epochs} of {len(loaders.train)} batches")
-    shared = set(session.files("train_files")) & set(session.files("val_files"))
-    if shared:
-        say(
-            f"Warning: {min(shared)}{f' and {len(shared) - 1} more' * (len(shared) > 1)} in train_files and in "
-            "val_files: validation on training jets says nothing about other jets"
-        )
+    judged: tuple[FileOption, ...] = ("val_files", "test_files") if options.test_files else ("val_files",)
+    for option in judged:
+        for warning in overlap_with_training(session, option):
+            say(f"Warning: {warning}")
     if options.use_ddp and world_size() == 1:
         console.print(
             "use_ddp: this is the only process; torchrun --nproc_per_node=N -m phaze_ee … starts N processes."

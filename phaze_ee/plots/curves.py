@@ -1,17 +1,19 @@
 """Training curves: loss and accuracy per exit, and β, against the epoch."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from phaze_ee.names import exit_title
+from phaze_ee.names import CROSS_ENTROPY, exit_title
 from phaze_ee.plots.style import PALETTE, exit_colour, hep_style, legend_below, simulation_label
 from phaze_ee.results.training import EpochRecord, LearningRateSearch, TrainingHistory
 
 _MOST_EPOCHS_WITH_MARKERS = 30
+# What exits learn from, by the first word of the strategy, in files of version 0.1.
+_EARLIER = {"mimic": "MSE to full model's logits", "distill": "CE + KL to full model"}
 
 
 class Panel(NamedTuple):
@@ -22,15 +24,19 @@ class Panel(NamedTuple):
     exits: Sequence[str]
 
 
-def loss_figure(history: TrainingHistory) -> Figure:
-    """Draw the losses. Cross-entropy and distances of logits have separate axes."""
+def loss_figure(history: TrainingHistory, evaluated: Mapping[str, float] | None = None) -> Figure:
+    """Draw the losses. If exits learn from another loss than the cross-entropy, they have axes of their own.
+
+    Args:
+        history: of a training.
+        evaluated: cross-entropies of mode evaluate by the names of the exits, drawn after the last epoch.
+    """
     exits = history.exit_names
-    if history.exit_loss_strategy.startswith("mimic"):
-        return _curves(
-            history,
-            [Panel("Cross-entropy", "loss", exits[-1:]), Panel("MSE to full model's logits", "loss", exits[:-1])],
-        )
-    return _curves(history, [Panel("Cross-entropy", "loss", exits)])
+    title = history.exit_loss or _EARLIER.get(history.exit_loss_strategy.split("_")[0], CROSS_ENTROPY)
+    if title == CROSS_ENTROPY or len(exits) == 1:
+        return _curves(history, [Panel(CROSS_ENTROPY, "loss", exits)], evaluated)
+    panels = [Panel(CROSS_ENTROPY, "loss", exits[-1:]), Panel(f"Exit loss:\n{title}", "loss", exits[:-1])]
+    return _curves(history, panels, evaluated)
 
 
 def accuracy_figure(history: TrainingHistory) -> Figure:
@@ -39,13 +45,15 @@ def accuracy_figure(history: TrainingHistory) -> Figure:
 
 
 @hep_style()
-def _curves(history: TrainingHistory, panels: Sequence[Panel]) -> Figure:
+def _curves(history: TrainingHistory, panels: Sequence[Panel], evaluated: Mapping[str, float] | None = None) -> Figure:
     heights = [3.0] * len(panels) + [1.0]
     figure = Figure(figsize=(8, 3.5 + 3 * len(panels)))
     rows = figure.subplots(len(heights), 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0]
     for axes, panel in zip(rows, panels, strict=False):
         _draw_panel(axes, history, panel)
     _draw_beta(rows[-1], history)
+    if evaluated:
+        _draw_evaluated(rows[0], history, evaluated)
     _explain(figure, rows[0], history)
     figure.align_ylabels()
     simulation_label(rows[0], f"{history.project}, {history.exit_loss_strategy}")
@@ -62,6 +70,15 @@ def _draw_panel(axes: Axes, history: TrainingHistory, panel: Panel) -> None:
     axes.set_ylabel(panel.title)
     if panel.quantity == "accuracy":
         axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+
+
+def _draw_evaluated(axes: Axes, history: TrainingHistory, evaluated: Mapping[str, float]) -> None:
+    """Draw the cross-entropies of mode evaluate as diamonds after the last epoch."""
+    place = _number(history.epochs[-1]) + 0.03 * max(len(history.epochs), 10)
+    for index, name in enumerate(history.exit_names):
+        if name in evaluated:
+            axes.plot(place, evaluated[name], "D", color=exit_colour(name, index), markersize=6, clip_on=False)
+    axes.plot([], [], "D", color="0.45", markersize=6, label="cross-entropy, evaluate")
 
 
 def _draw_beta(axes: Axes, history: TrainingHistory) -> None:

@@ -14,10 +14,10 @@ from matplotlib.ticker import EngFormatter, Formatter, LogLocator, NullFormatter
 from phaze_ee.names import FULL_MODEL, class_title
 from phaze_ee.plots.roc import FEWEST_BACKGROUND_JETS
 from phaze_ee.plots.style import PALETTE, Drawing, hep_style, legend_below, simulation_label
-from phaze_ee.plots.tradeoff import ProjectResults
 from phaze_ee.results.benchmark import BenchmarkResults, ExitLatency, LatencyReport
 from phaze_ee.results.evaluation import Rejection
 from phaze_ee.results.policy import DynamicResults, OperatingPoint
+from phaze_ee.results.project import ProjectResults
 
 Cost = Literal["macs", "time"]
 _COST_LABELS: dict[Cost, str] = {
@@ -165,9 +165,10 @@ def rejection_figure(project: DynamicProject, cost: Cost, series: Sequence[Serie
     side = 7.0 if len(rejections) == 1 else 4.2
     figure = Figure(figsize=(columns * side, rows * side * 0.85 + 1.6))
     panels = list(figure.subplots(rows, columns, squeeze=False, sharex=True).flat)
+    limited = False
     for index, (axes, rejection) in enumerate(zip(panels, rejections, strict=False)):
         score = _rejection_of(index)
-        _draw(axes, series, score)
+        limited |= _draw(axes, series, score)
         axes.set_yscale("log")
         axes.set_ylim(_around([found for one in series for _, judged in one.points if (found := score(judged))]))
         _number_axis(axes.yaxis, StrMethodFormatter("{x:g}"), rows > 1)
@@ -180,7 +181,7 @@ def rejection_figure(project: DynamicProject, cost: Cost, series: Sequence[Serie
         axes.text(0.04, 0.95, title, transform=axes.transAxes, va="top")
     for unused in panels[len(rejections) :]:
         unused.remove()
-    label = "limit (68 %): no background jet passes"
+    label = "limit (68 %): no background jet passes" if limited else ""
     panels[0].plot([], [], "2", color=_EXIT_COLOUR, markersize=12, markeredgewidth=2, label=label)
     _finish(figure, panels[: len(rejections)], project, cost, columns)
     return figure
@@ -213,11 +214,21 @@ def _number_axis(axis: Axis, formatter: Formatter, short: bool = False) -> None:
     axis.set_minor_formatter(NullFormatter())
 
 
-def _draw(axes: Axes, series: Sequence[Series], score: Callable[[Judged], Score | None]) -> None:
-    """Draw all series. Points of lines have no error bars, and are left out if too uncertain."""
+def _draw(axes: Axes, series: Sequence[Series], score: Callable[[Judged], Score | None]) -> bool:
+    """Draw all series, and return whether a limit is among them.
+
+    Points of lines have no error bars, and are left out if too uncertain.
+    """
+    limited = False
     for one in series:
         alone = len(one.points) == 1
         values = _certain(one, score)
+        limits = [(cost, found.value) for cost, found in _scored(one, score) if found.limit and alone]
+        if limits:
+            axes.plot(*zip(*limits, strict=True), "2", color=one.colour, markersize=12, markeredgewidth=2)
+            limited = True
+        if not values:
+            continue  # an entry of the legend without a point would promise one
         axes.errorbar(
             [cost for cost, _ in values],
             [found.value for _, found in values],
@@ -231,9 +242,7 @@ def _draw(axes: Axes, series: Sequence[Series], score: Callable[[Judged], Score 
             markeredgewidth=0.5,
             label=one.title,
         )
-        limits = [(cost, found.value) for cost, found in _scored(one, score) if found.limit and alone]
-        if limits:
-            axes.plot(*zip(*limits, strict=True), "2", color=one.colour, markersize=12, markeredgewidth=2)
+    return limited
 
 
 def _scored(one: Series, score: Callable[[Judged], Score | None]) -> list[tuple[float, Score]]:
@@ -255,5 +264,5 @@ def _finish(figure: Figure, panels: Sequence[Axes], project: DynamicProject, cos
         if number >= len(panels) - columns:
             axes.set_xlabel(_COST_LABELS[cost].format(size=size))
             axes.tick_params(labelbottom=True)
-    legend_below(figure, panels[0], columns=3)
+    legend_below(figure, panels, columns=3)
     simulation_label(panels[0], f"{project.dynamic.jets:,} jets", panels[columns - 1])

@@ -43,7 +43,7 @@ def roc_figure(evaluation: EvaluationResults) -> Figure:
         unused.remove()
     for lowest in panels.flat[max(0, len(signals) - columns) : len(signals)]:
         lowest.tick_params(labelbottom=True)
-    legend_below(figure, panels[0, 0], columns=3 if columns < 3 else 6)
+    legend_below(figure, list(panels.flat[: len(signals)]), columns=3 if columns < 3 else 6)
     simulation_label(panels[0, 0], f"{evaluation.jets:,} jets", panels[0, -1])
     return figure
 
@@ -56,8 +56,8 @@ def _draw_signal(axes: Axes, evaluation: EvaluationResults, signal: str) -> list
             if curve.signal == signal:
                 background, jets = curve.background, evaluation.jets_per_class[curve.background]
                 efficiency, rejection = rejection_curve(curve, jets)
-                axes.plot(efficiency, rejection, color=exit_colour(name, index), label=exit_title(name))
                 if len(efficiency) > 1:
+                    axes.plot(efficiency, rejection, color=exit_colour(name, index), label=exit_title(name))
                     begin.append(float(efficiency.min()))
                 else:  # only the end of every curve, where all jets pass
                     invisible.append(exit_title(name))

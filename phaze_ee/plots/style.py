@@ -1,12 +1,13 @@
 """The style of all figures, and how a figure is saved."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import mplhep
 from matplotlib import rc_context
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -67,10 +68,13 @@ def simulation_label(axes: Axes, note: str = "", note_axes: Axes | None = None) 
     mplhep.label.exp_label(exp="PHAZE-EE", llabel="Simulation", rlabel="", loc=0, ax=axes, fontsize=15)
 
 
-def legend_below(figure: Figure, axes: Axes, columns: int) -> None:
-    """Put the legend of ``axes`` below the axes, where it hides no data."""
-    handles, labels = axes.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=columns, fontsize="small")
+def legend_below(figure: Figure, axes: Axes | Sequence[Axes], columns: int) -> None:
+    """Put the legend of ``axes`` below them, where it hides no data; a label of several axes is there once."""
+    entries: dict[str, Artist] = {}
+    for one in [axes] if isinstance(axes, Axes) else axes:
+        for handle, label in zip(*one.get_legend_handles_labels(), strict=True):
+            entries.setdefault(label, handle)
+    figure.legend(entries.values(), entries.keys(), loc="outside lower center", ncols=columns, fontsize="small")
 
 
 @hep_style()

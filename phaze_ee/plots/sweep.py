@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullFormatter, StrMethodFormatter
 
-from phaze_ee.names import FULL_MODEL, quantity
+from phaze_ee.names import FULL_MODEL, brief, quantity
 from phaze_ee.plots.style import PALETTE, hep_style, legend_below, simulation_label
 from phaze_ee.results.sweep import SweepResults, SweepTrial
 
@@ -59,7 +59,9 @@ def _draw_option(axes: Axes, results: SweepResults, name: str, complete: list[Sw
     if log is None:
         choices = list(dict.fromkeys(map(str, drawn)))
         _draw_points(axes, [float(choices.index(str(value))) for value in drawn], values)
-        axes.set_xticks(range(len(choices)), [_short(choice) for choice in choices], rotation=20, ha="right")
+        axes.set_xticks(
+            range(len(choices)), [brief(choice, _LONGEST_TICK) for choice in choices], rotation=20, ha="right"
+        )
         axes.set_xlim(-0.5, len(choices) - 0.5)
         axes.tick_params(axis="x", which="minor", length=0)
     else:
@@ -79,7 +81,3 @@ def _draw_points(axes: Axes, positions: list[float], values: list[float]) -> Non
     axes.plot(
         positions[best], values[best], "*", color=PALETTE[2], markersize=16, label="best", clip_on=False, zorder=5
     )
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= _LONGEST_TICK else f"{text[: _LONGEST_TICK // 2]}…{text[1 - _LONGEST_TICK // 2 :]}"

@@ -1,7 +1,6 @@
 """Score against cost of exits, for one project or several."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal, NamedTuple
 
@@ -10,14 +9,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullFormatter, PercentFormatter, ScalarFormatter
 
-from phaze_ee.names import FULL_MODEL, exit_title
+from phaze_ee.names import FULL_MODEL, POLICY, exit_title
 from phaze_ee.plots.labels import place_labels
 from phaze_ee.plots.style import PALETTE, Drawing, hep_style, legend_below, simulation_label
-from phaze_ee.results.benchmark import BenchmarkResults
-from phaze_ee.results.evaluation import EvaluationResults
+from phaze_ee.results.project import Cost, ProjectResults
 from phaze_ee.stats import pareto_front
 
-Cost = Literal["flops", "params", "macs"]
 Score = Literal["accuracy", "roc_auc"]
 
 # The figures by the names of their files. "flops" are MACs by weaver's counter.
@@ -37,17 +34,8 @@ _NARROWEST_COST_RANGE = 6.0  # a log axis with ticks at 1, 2 and 5 then has at l
 _NEAR = 0.8  # share of the full model's cost, in the enlarged panel
 
 
-@dataclass(frozen=True)
-class ProjectResults:
-    """The evaluation and the benchmark of one project, which have the same exits."""
-
-    name: str
-    evaluation: EvaluationResults
-    benchmark: BenchmarkResults
-
-
 class Point(NamedTuple):
-    """One exit in a trade-off figure. ``error`` is the standard error of the score; 0 if not known."""
+    """One exit, or the policy, in a trade-off figure. ``error`` is the standard error of the score; 0 if not known."""
 
     exit: str
     cost: float
@@ -56,13 +44,16 @@ class Point(NamedTuple):
 
 
 def tradeoff_points(project: ProjectResults, cost: Cost, score: Score) -> list[Point]:
-    """Return the exits of a project in order, without those that lack the score (AUC needs jets of two classes)."""
+    """Return the exits of a project in order, and the policy, without those that lack the score.
+
+    The AUC needs jets of two classes.
+    """
     points = []
-    for name, evaluation in project.evaluation.exits.items():
+    for name, evaluation in project.with_policy.exits.items():
         value = getattr(evaluation, score)
         error = evaluation.accuracy_error if score == "accuracy" else 0.0
         if value is not None:
-            points.append(Point(name, getattr(project.benchmark.exits[name], cost), value, error))
+            points.append(Point(name, project.cost(name, cost), value, error))
     return points
 
 
@@ -84,9 +75,9 @@ def tradeoff_figures(projects: Sequence[ProjectResults]) -> dict[str, Drawing]:
 def tradeoff_figure(projects: Sequence[ProjectResults], cost: Cost, score: Score) -> Figure:
     """Draw score against cost, one colour per project; each project must have an exit with the score.
 
-    Exits are circles, joined in the order of the network; the full model is a star. The dashed steps are the Pareto
-    frontier of all points. Exits of a single project have labels. For several projects a second panel enlarges the
-    region around the full models.
+    Exits are circles, joined in the order of the network; the full model is a star, the policy a diamond. The dashed
+    steps are the Pareto frontier of all points. Exits of a single project have labels. For several projects a second
+    panel enlarges the region around the full models.
     """
     series = {_legend_name(project, projects): tradeoff_points(project, cost, score) for project in projects}
     every = [point for points in series.values() for point in points]
@@ -104,7 +95,7 @@ def tradeoff_figure(projects: Sequence[ProjectResults], cost: Cost, score: Score
     panels[0].set_xlabel(_COST_LABELS[cost].format(particles=" or ".join(map(str, particles))))
     if compared:
         _enlarge(panels[1], panels[0], every)
-    _explain(figure, panels[0])
+    _explain(figure, panels[0], policy=any(point.exit == POLICY for point in every))
     simulation_label(panels[0], _sample(projects))
     if not compared:
         texts = [exit_title(point.exit) for point in every]
@@ -132,19 +123,24 @@ def _draw_project(axes: Axes, points: Sequence[Point], name: str, index: int, ri
     colour, odd = PALETTE[index % len(PALETTE)], (index // 5) % 2
     line = ("-", ":", "-.")[(index // 5) % 3]
     fill = "white" if odd else colour
+    joined = [point for point in points if point.exit != POLICY]
+    axes.plot(
+        [point.cost for point in joined], [point.score for point in joined], line, color=colour, linewidth=1.5,
+        zorder=2, label=name,
+    )  # fmt: skip
     costs, scores = [point.cost for point in points], [point.score for point in points]
-    axes.plot(costs, scores, line, color=colour, linewidth=1.5, zorder=2, label=name)
     axes.errorbar(
         costs, scores, [point.error for point in points], fmt="none", ecolor=colour, elinewidth=1.2, capsize=3, zorder=2
     )
-    for full, marker, size in (
-        (True, "*", 17 + 12 * rim),
-        (False, "o", 7 + 4 * rim),
+    for kind, marker, size in (
+        (FULL_MODEL, "*", 17 + 12 * rim),
+        ("", "o", 7 + 4 * rim),
+        (POLICY, "D", 8 + 4 * rim),
     ):  # a late exit often lies on the star
-        chosen = [point for point in points if (point.exit == FULL_MODEL) == full]
+        chosen = [point for point in points if (point.exit if point.exit in (FULL_MODEL, POLICY) else "") == kind]
         axes.plot(
             [point.cost for point in chosen], [point.score for point in chosen], marker, markersize=size, zorder=3,
-            clip_on=not full,  # full models lie in every panel, a perfect one on the edge
+            clip_on=kind != FULL_MODEL,  # full models lie in every panel, a perfect one on the edge
             markerfacecolor=fill, markeredgecolor=colour if odd else "white", markeredgewidth=1.2 if odd else 0.5,
         )  # fmt: skip
 
@@ -187,11 +183,13 @@ def _forbid_impossible_scores(axes: Axes) -> None:
     axes.set_ylim(max(low, 0), min(high, 1))
 
 
-def _explain(figure: Figure, axes: Axes) -> None:
-    """Add the legend: projects, and the meaning of circles, stars and dashes."""
+def _explain(figure: Figure, axes: Axes, *, policy: bool) -> None:
+    """Add the legend: projects, and the meaning of circles, stars, diamonds and dashes."""
     neutral: dict[str, Any] = {"color": "0.45", "linestyle": "none", "markeredgecolor": "white"}
     axes.plot([], [], marker="o", markersize=7, label="exit", **neutral)
     axes.plot([], [], marker="*", markersize=17, label="full model", **neutral)
+    if policy:
+        axes.plot([], [], marker="D", markersize=8, label="policy", **neutral)
     legend_below(figure, axes, columns=3)
 
 

@@ -1,5 +1,6 @@
 """The base of results files: typed records, written as JSON."""
 
+import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -42,6 +43,8 @@ class Provenance:
         model_hash: the hash of the file with the weights; None if unknown.
         files: the files of the jets.
         notes: what a reader of the results should know.
+        data_hash: the hash of the data configuration and of the names, sizes and times of the files; None if unknown.
+        history_hash: the hash of the training history of the project; None without one.
     """
 
     project: str
@@ -49,6 +52,8 @@ class Provenance:
     model_hash: str | None
     files: Sequence[Path]
     notes: Sequence[str] = ()
+    data_hash: str | None = None
+    history_hash: str | None = None
 
 
 class ResultsFile(Record):
@@ -77,8 +82,14 @@ class ResultsFile(Record):
         Raises:
             UsageError: the file does not exist, or is not a results file of this version.
         """
+        return cls.read_hashed(path, made_by)[0]
+
+    @classmethod
+    def read_hashed(cls, path: Path, made_by: str) -> tuple[Self, str]:
+        """Read a results file as :meth:`read` does, and return the SHA-256 of the bytes that were read with it."""
         try:
-            return cls.model_validate_json(path.read_bytes())
+            content = path.read_bytes()
+            return cls.model_validate_json(content), hashlib.sha256(content).hexdigest()
         except FileNotFoundError as error:
             raise UsageError(f"{path} does not exist yet; run mode {made_by!r} first") from error
         except OSError as error:
@@ -92,7 +103,21 @@ class ResultsFile(Record):
             ) from error
 
 
-class ExitResultsFile(ResultsFile, Generic[RecordT]):
+class Traced(ResultsFile):
+    """A results file with the hashes of what it rests on; None: unknown, or it plays no part.
+
+    ``model_hash`` is the SHA-256 of the file with the weights; None for a network with random weights. ``data_hash`` is
+    that of the data configuration and of the names, sizes and times of the files with the jets. ``history_hash`` is the
+    SHA-256 of the training history, ``policy_hash`` that of the file of the exit policy.
+    """
+
+    model_hash: str | None = None
+    data_hash: str | None = None
+    history_hash: str | None = None
+    policy_hash: str | None = None
+
+
+class ExitResultsFile(Traced, Generic[RecordT]):
     """A results file with one record per exit; in JSON the records are at the top level, by the names of the exits."""
 
     exits: dict[str, RecordT]

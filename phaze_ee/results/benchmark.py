@@ -8,9 +8,10 @@ from phaze_ee.results.base import ExitResultsFile, Record
 class ExitBenchmark(Record):
     """The cost of leaving at one exit, with all heads up to it, for one jet of ``particles`` particles.
 
-    ``flops`` are multiply-accumulates (MACs) by weaver's counter. ``macs`` are the exact MACs of matrix products and of
-    the neighbour search. ``head_macs`` are the MACs of the exit branch alone; None for the full model, or if not
-    recorded. ``share_of_full`` is the share of the full model's MACs.
+    The full model is counted without exit heads, unless its answer needs them. ``flops`` are multiply-accumulates
+    (MACs) by weaver's counter. ``macs`` are the exact MACs of matrix products and of the neighbour search.
+    ``head_macs`` are the MACs of the exit branch alone; None for the full model, or if not recorded. ``share_of_full``
+    is the share of the full model's MACs.
     """
 
     flops: int
@@ -68,13 +69,18 @@ class LatencyReport(Record):
 
 
 class BenchmarkResults(ExitResultsFile[ExitBenchmark]):
-    """``benchmark_results.json``. ``model_hash`` as in :class:`phaze_ee.results.evaluation.EvaluationResults`."""
+    """``benchmark_results.json``. The data and the policy are those of the times.
+
+    ``with_exits`` is the cost of the full model after all exits. ``flops_counter`` says how ``flops`` were counted.
+    Both are None in files of version 0.1, in which the full model is counted after all exits.
+    """
 
     project: str
     model: str
-    model_hash: str | None = None
     particles: int
     input_channels: int
     unit: str
+    with_exits: ExitBenchmark | None = None
+    flops_counter: str | None = None
     latency: LatencyReport | None = None
     notes: list[str] = Field(default_factory=list)

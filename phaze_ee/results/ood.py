@@ -1,6 +1,6 @@
 """Results of ``evaluate --ood``: how well exits detect jets of another kind (out of distribution, OOD)."""
 
-from phaze_ee.results.base import Record, ResultsFile
+from phaze_ee.results.base import Record, Traced
 from phaze_ee.results.policy import Fraction
 
 
@@ -34,16 +34,14 @@ class OODPolicy(Record):
     scores: dict[str, OODDetection]
 
 
-class OODResults(ResultsFile):
+class OODResults(Traced):
     """``ood_results.json``: ``exits[exit][score]``, exits in the order of the network, the full model last.
 
-    ``model_hash`` is as in :class:`phaze_ee.results.evaluation.EvaluationResults`. ``policy`` is None if the project
-    has no policy.
+    ``policy`` is None if the project has no policy. ``data_hash`` is that of the jets of the project.
     """
 
     project: str
     model: str
-    model_hash: str | None
     jets: int
     files: list[str]
     ood_jets: int

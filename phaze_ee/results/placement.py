@@ -1,7 +1,7 @@
 """Results of mode place: after which stages exits pay off."""
 
 from phaze_ee.names import ExitStage
-from phaze_ee.results.base import Record, ResultsFile
+from phaze_ee.results.base import Record, Traced
 
 
 class CandidateExit(Record):
@@ -29,7 +29,7 @@ class PlacementPoint(Record):
     exit_fractions: list[float]
 
 
-class PlacementResults(ResultsFile):
+class PlacementResults(Traced):
     """``placement_results.json``.
 
     ``curves`` has a list for each set of exits: its Pareto-optimal points by rising cost, some of them if many.
@@ -39,7 +39,6 @@ class PlacementResults(ResultsFile):
 
     project: str
     model: str
-    model_hash: str | None
     score: str
     exit_head: str
     epsilon: float

@@ -1,7 +1,7 @@
 """Results of a tagger with an exit policy: cost, accuracy, risks and audits."""
 
-from phaze_ee.results.base import Record, ResultsFile
-from phaze_ee.results.evaluation import Rejection
+from phaze_ee.results.base import Record, Traced
+from phaze_ee.results.evaluation import ExitEvaluation, Rejection
 
 
 class Fraction(Record):
@@ -159,20 +159,20 @@ class MassAudit(Record):
     mixture: MassShape
 
 
-class DynamicResults(ResultsFile):
-    """``dynamic_results.json``: the policy of exit_policy.json on the judged jets, other policies and the bounds.
+class DynamicResults(Traced):
+    """``dynamic_results.json``: a policy of the project on the judged jets, other policies and the bounds.
 
-    ``exits`` are in the order of the network, the full model last. ``model_hash`` is as in
-    :class:`phaze_ee.results.evaluation.EvaluationResults`.
+    ``exits`` are in the order of the network, the full model last. ``mixture`` evaluates the answers at the exits where
+    the policy lets the jets leave, divided by its temperatures, like those of one exit; None in files of version 0.1.
     """
 
     project: str
     model: str
-    model_hash: str | None
     classes: list[str]
     jets: int
     files: list[str]
     policy: PolicyEvaluation
+    mixture: ExitEvaluation | None = None
     exits: dict[str, ExitBehaviour]
     curves: list[ScoreCurve]
     bounds: Bounds

@@ -18,11 +18,16 @@ class EpochRecord(Record):
 
 
 class TrainingHistory(ResultsFile):
-    """``training_history.json``: the curves of a training. ``train_loss`` of an exit is its exit loss."""
+    """``training_history.json``: the curves of a training. ``train_loss`` of an exit is its exit loss.
+
+    ``exit_loss`` says in words what that is; None in files of version 0.1. The loss of the full model is the
+    cross-entropy.
+    """
 
     project: str
     exit_names: list[str]
     exit_loss_strategy: str
+    exit_loss: str | None = None
     epochs: list[EpochRecord]
 
 

@@ -1,19 +1,72 @@
 """Tables of the costs and times of exits."""
 
-from collections.abc import Iterable
-
 from rich.table import Table
 
-from phaze_ee.names import exit_title, quantity
+from phaze_ee.names import FULL_MODEL, POLICY, exit_title, quantity
 from phaze_ee.results.benchmark import BenchmarkResults, ExitLatency, LatencyReport
-from phaze_ee.results.evaluation import EvaluationResults
-from phaze_ee.tables.style import empty_table, number, with_error
+from phaze_ee.tables.style import add_caption, empty_table, few, number
 
 _TIMES = ["jets/s", "p50 (ms)", "p95 (ms)", "p99 (ms)"]
 
 
+def cost_table(results: BenchmarkResults) -> Table:
+    """Return cost and time of each exit and of the policy; at most 12 rows. The results must have times.
+
+    MACs are those that were spent on the timed jets. Times of one jet are medians of jets that came alone.
+    """
+    latency = results.latency
+    assert latency is not None
+    size = max(entry.batch_size for entry in latency.entries)
+    rows = [entry for entry in [*latency.entries, *latency.chosen] if entry.batch_size == size]
+    alone = {entry.name: entry.p50_ms for entry in [*latency.entries, *latency.chosen] if entry.batch_size == 1}
+    full = next(entry for entry in rows if entry.name == FULL_MODEL)
+    table = empty_table(
+        f"{results.project}: {quantity(latency.threads, 'thread')}, {latency.device}, {latency.dtype}",
+        ["MACs [M]", "of full", "jets/s", "of full", "ms, one jet", "accuracy"],
+    )
+    for entry in few(rows):
+        if entry is None:
+            table.add_row("…")
+            continue
+        known = results.exits.get(entry.name)
+        table.add_row(
+            exit_title(entry.name),
+            f"{entry.mean_macs / 1e6:.3f}",
+            f"{100 * entry.mean_macs / full.mean_macs:.1f} %",
+            f"{entry.jets_per_second:,.0f}",
+            f"{entry.jets_per_second / full.jets_per_second:.2f} ×",
+            number(alone.get(entry.name), ".3f"),
+            number(None if known is None else known.accuracy, ".4f"),
+            style="bold" if entry.name == POLICY else None,
+        )
+    add_caption(table, f"MACs: mean of the timed jets, with their own particles; jets/s: batches of {size}")
+    return table
+
+
+def cost_sentences(results: BenchmarkResults) -> list[str]:
+    """Return what the policy saves, and the size of the network with and without its exits."""
+    full = results.exits[FULL_MODEL]
+    size = f"One jet padded to {results.particles} particles: {full.macs / 1e6:.2f} M MACs in the full model"
+    size += f" ({full.params:,} parameters)"
+    if results.with_exits is not None and results.with_exits.params != full.params:
+        size += f", {results.with_exits.macs / 1e6:.2f} M with all exits ({results.with_exits.params:,})"
+    return [*_gain(results.latency), size]
+
+
+def _gain(latency: LatencyReport | None) -> list[str]:
+    if latency is None or not latency.chosen:
+        return []
+    policy = max(latency.chosen, key=lambda entry: entry.batch_size)
+    full = next(one for one in latency.entries if (one.name, one.batch_size) == (FULL_MODEL, policy.batch_size))
+    speed, cost = policy.jets_per_second / full.jets_per_second, policy.mean_macs / full.mean_macs
+    slower = "" if speed >= 1 else "; a network as small as this gains no time"
+    return [
+        f"With the policy: {speed:.2f} times the jets/s of the full model at {100 * cost:.1f} % of its MACs{slower}"
+    ]
+
+
 def benchmark_table(results: BenchmarkResults) -> Table:
-    """Return the cost of each exit, and its accuracy if known."""
+    """Return the cost of each exit for one padded jet, and its accuracy if known."""
     table = empty_table(
         f"{results.project}: one jet of {results.particles} particles, {results.input_channels} input channels",
         ["MACs [M]", "of full", "weaver [M]", "parameters", "accuracy", "AUC"],
@@ -41,26 +94,6 @@ def head_table(results: BenchmarkResults) -> Table:
         if exit_.head_macs is not None:
             share = 100 * exit_.head_macs / full.macs
             table.add_row(exit_title(name), f"{exit_.head_macs / 1e3:,.2f}", f"{share:.3f} %")
-    return table
-
-
-def comparison_table(projects: Iterable[tuple[str, EvaluationResults, BenchmarkResults]]) -> Table:
-    """Return the accuracy and cost of the exits of several projects, grouped by project."""
-    columns = ["accuracy", "AUC", "MACs [M]", "parameters"]
-    table = empty_table("Comparison of projects", columns, first="project, exit")
-    for column in table.columns[1:]:
-        column.no_wrap = True  # a long name folds instead
-    for name, evaluation, benchmark in projects:
-        table.add_row(name, style="bold")
-        for exit_name, exit_ in evaluation.exits.items():
-            cost = benchmark.exits[exit_name]
-            table.add_row(
-                f"  {exit_title(exit_name)}",
-                with_error(exit_.accuracy, exit_.accuracy_error),
-                number(exit_.roc_auc, ".4f"),
-                f"{cost.macs / 1e6:.3f}",
-                f"{cost.params:,}",
-            )
     return table
 
 

@@ -4,16 +4,55 @@ from collections.abc import Mapping, Sequence
 
 from rich.table import Table
 
-from phaze_ee.names import class_title, exit_title
-from phaze_ee.results.evaluation import EvaluationResults, Rejection
-from phaze_ee.tables.style import UNKNOWN, empty_table, number, with_error
+from phaze_ee.names import POLICY, brief, class_title, exit_title
+from phaze_ee.results.evaluation import EvaluationResults, ExitEvaluation, Rejection
+from phaze_ee.tables.style import OWN_PARTICLES, UNKNOWN, add_caption, empty_table, few, number, with_error
 
 _EXITS_PER_TABLE = 4
 
 
+def summary_table(results: EvaluationResults, policy: ExitEvaluation | None, signal: str | None) -> Table:
+    """Return how accurate each exit, the full model and the policy are, and what they cost; at most 12 rows.
+
+    Args:
+        results: of the exits.
+        policy: the answers by the policy; None without one.
+        signal: the class whose rejection is shown; None: the first with rejections.
+    """
+    rows = {exit_title(name): exit_ for name, exit_ in results.exits.items()} | ({POLICY: policy} if policy else {})
+    place = _shown_rejection(results, signal)
+    rejection = None if place is None else next(iter(results.exits.values())).rejections[place]
+    columns = ["accuracy", "AUC", *([] if rejection is None else [_short_title(rejection)]), "MACs [M]", "of full"]
+    table = empty_table(f"{results.project}: {results.jets:,} jets", columns)
+    for row in few(list(rows.items())):
+        if row is None:
+            table.add_row("…")
+            continue
+        name, exit_ = row
+        cells = [with_error(exit_.accuracy, exit_.accuracy_error), number(exit_.roc_auc, ".4f")]
+        cells += [] if place is None else [_rejection(exit_.rejections[place])]
+        cells.append(number(None if exit_.mean_macs is None else exit_.mean_macs / 1e6, ".3f"))
+        cells.append(UNKNOWN if exit_.macs_share is None else f"{100 * exit_.macs_share:.1f} %")
+        table.add_row(name, *cells, style="bold" if name == POLICY else None)
+    add_caption(table, OWN_PARTICLES)
+    return table
+
+
+def _shown_rejection(results: EvaluationResults, signal: str | None) -> int | None:
+    rejections = next(iter(results.exits.values())).rejections
+    places = {rejection.signal: place for place, rejection in enumerate(rejections)}
+    return places.get(signal or "", 0 if places else None)
+
+
+def _short_title(rejection: Rejection) -> str:
+    """Return the title of a column of rejections, on two lines."""
+    background, signal = (brief(class_title(name)) for name in (rejection.background, rejection.signal))
+    return f"{background} rejection\nat {100 * rejection.signal_efficiency:g} % {signal}"
+
+
 def evaluation_table(results: EvaluationResults) -> Table:
-    """Return accuracy, AUC, loss and calibration error of each exit."""
-    table = empty_table(f"{results.project}: {results.jets:,} jets", ["accuracy", "AUC", "loss", "ECE"])
+    """Return accuracy, AUC, cross-entropy and calibration error of each exit, without temperatures."""
+    table = empty_table(f"{results.project}: {results.jets:,} jets", ["accuracy", "AUC", "CE (nats)", "ECE"])
     for name, exit_ in results.exits.items():
         table.add_row(
             exit_title(name),
@@ -44,7 +83,7 @@ def rejection_table(columns: Mapping[str, Sequence[Rejection]]) -> Table:
         first = row[0]
         table.add_row(class_title(first.signal), f"{100 * first.signal_efficiency:g} %", *map(_rejection, row))
     if any(rejection.lower_limit is not None for column in columns.values() for rejection in column):
-        table.caption = f"> : no {background} jet passes; limit at 68 % confidence"
+        add_caption(table, f"> : no {background} jet passes; limit at 68 % confidence")
     return table
 
 

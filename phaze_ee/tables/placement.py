@@ -3,7 +3,7 @@
 from rich.table import Table
 
 from phaze_ee.results.placement import PlacementPoint, PlacementResults
-from phaze_ee.tables.style import empty_table, with_error
+from phaze_ee.tables.style import OWN_PARTICLES, add_caption, empty_table, with_error
 
 _MOST_ROWS = 10
 
@@ -18,6 +18,7 @@ def candidate_table(results: PlacementResults) -> Table:
     for candidate in results.candidates:
         table.add_row(str(candidate.stage), f"{candidate.accuracy:.4f}", f"{100 * candidate.macs_share:.2f} %")
     table.add_row("full model", f"{results.full_model.accuracy:.4f}", "100.00 %")
+    add_caption(table, OWN_PARTICLES)
     return table
 
 
@@ -37,6 +38,7 @@ def placement_table(results: PlacementResults) -> Table:
             fractions,
             style="bold" if point == results.recommended else None,
         )
+    add_caption(table, OWN_PARTICLES)
     return table
 
 

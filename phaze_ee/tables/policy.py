@@ -6,7 +6,9 @@ from phaze_ee.exits.policy_file import ExitPolicyFile, RealisedFigures
 from phaze_ee.names import FULL_MODEL, class_title, exit_title
 from phaze_ee.results.policy import DynamicResults, MassShape, OperatingPoint
 from phaze_ee.tables.evaluation import rejection_table
-from phaze_ee.tables.style import empty_table, in_percent, with_error
+from phaze_ee.tables.style import MOST_ROWS, OWN_PARTICLES, add_caption, empty_table, few, in_percent, with_error
+
+_FIGURES = 3  # rows of calibrated_policy_table after the exits
 
 
 def dynamic_tables(dynamic: DynamicResults) -> list[Table]:
@@ -27,6 +29,7 @@ def policy_table(dynamic: DynamicResults) -> Table:
         ["MACs [M]", "of full", "accuracy"],
         first="jets leave",
     )
+    add_caption(table, OWN_PARTICLES)
     rows: dict[str, OperatingPoint] = {
         **{f"all at {exit_title(name)}": exit_.all_leave for name, exit_ in dynamic.exits.items()},
         "by the policy": dynamic.policy,
@@ -61,7 +64,7 @@ def risk_table(dynamic: DynamicResults) -> Table:
 def behaviour_table(dynamic: DynamicResults) -> Table:
     """Return calibration errors of exits and policy, and how well exits detect their own errors."""
     table = empty_table(
-        "Calibration error (ECE), and what exits know of themselves",
+        "Calibration error (ECE) with temperatures, and what exits know of themselves",
         ["leave", "ECE all", "ECE leaving", "failure AUROC", "next differs"],
     )
     for index, (name, exit_) in enumerate(dynamic.exits.items()):
@@ -139,13 +142,36 @@ def mass_table(dynamic: DynamicResults) -> Table:
     )
     for name, shape in (("full model", mass.full_model), ("leaving early", mass.mixture)):
         table.add_row(name, f"{shape.jets:,}", *_divergence(shape))
-    table.caption = f"JSD: Jensen-Shannon divergence (base 2, {len(mass.uncut_counts)} bins)"
+    add_caption(table, f"JSD: Jensen-Shannon divergence (base 2, {len(mass.uncut_counts)} bins)")
     return table
 
 
 def _divergence(shape: MassShape) -> list[str]:
     values = (shape.divergence, shape.floor, shape.floor_95, shape.p_value)
     return ["-" if value is None else f"{value:.4f}" for value in values]
+
+
+def realised_lines(dynamic: DynamicResults) -> list[str]:
+    """Return one line per risk of the target: its rate on the judged jets, and whether it is within the promise."""
+    lines = []
+    for risk in dynamic.policy.risks:
+        rate, limit = risk.rate, risk.epsilon
+        excess = (rate.value - limit) / rate.error if rate.error else 0.0
+        verdict = "promise kept" if rate.value <= limit else f"promise exceeded by {excess:.1f} standard errors"
+        counted = f"{with_error(rate.value, rate.error)} of {rate.jets:,} jets"
+        lines.append(f"{verdict} on these jets: {risk.name} {counted}, allowed {limit:.3g}")
+    return lines
+
+
+def promise_line(file: ExitPolicyFile) -> str:
+    """Return the promise of a calibration as one sentence, with what its test counted."""
+    if not file.guarantee.risks:
+        return f"Promise: {file.guarantee.statement}"
+    tested = "; ".join(
+        f"{risk.name}: {risk.lost:,} of {risk.jets:,} jets, at most {risk.upper_limit:.3g}"
+        for risk in file.guarantee.risks
+    )
+    return f"Promise: {file.guarantee.statement} (test: {tested})"
 
 
 def calibrated_risk_table(file: ExitPolicyFile) -> Table:
@@ -161,17 +187,21 @@ def calibrated_risk_table(file: ExitPolicyFile) -> Table:
 
 
 def calibrated_policy_table(file: ExitPolicyFile) -> Table:
-    """Return where jets leave and what it costs, for each class prior."""
-    table = empty_table("Where jets leave", ["threshold", *(f"share, {_prior(name)}" for name in file.realised)])
-    for index, name in enumerate(file.exit_names):
+    """Return where jets leave and what it costs, for each class prior; at most 12 rows."""
+    title = f"{file.project}: {file.target.name}, score {file.score.name}, {file.calibration.testing:,} jets"
+    table = empty_table(title, ["threshold", *(f"share, {_prior(name)}" for name in file.realised)])
+    for row in few(list(enumerate(file.exit_names)), MOST_ROWS - _FIGURES):
+        if row is None:
+            table.add_row("…")
+            continue
+        index, name = row
         threshold = f"{file.thresholds[index]:.4g}" if index < len(file.thresholds) else "the rest"
         shares = (f"{100 * figures.exit_shares[name]:.2f} %" for figures in file.realised.values())
         table.add_row(exit_title(name), threshold, *shares)
-    table.add_section()
     table.add_row("cost of full", "", *(_share(figures) for figures in file.realised.values()))
-    table.add_row("M MACs", "", *(f"{figures.macs / 1e6:.3g}" for figures in file.realised.values()))
     table.add_row("accuracy", "", *(_accuracy(figures) for figures in file.realised.values()))
     table.add_row("full model's", "", *(_full_accuracy(figures) for figures in file.realised.values()))
+    add_caption(table, OWN_PARTICLES)
     return table
 
 

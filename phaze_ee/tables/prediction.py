@@ -13,7 +13,7 @@ from phaze_ee.exits.drift import ANSWER, DriftReport
 from phaze_ee.names import exit_title, quantity
 from phaze_ee.prediction.outputs import FileJob
 from phaze_ee.prediction.writers import Manifest
-from phaze_ee.tables.style import empty_table, in_percent
+from phaze_ee.tables.style import OWN_PARTICLES, add_caption, empty_table, in_percent
 
 
 def prediction_table(earlier: Sequence[Manifest], made: Sequence[Manifest], seconds: float) -> Table:
@@ -34,11 +34,11 @@ def prediction_table(earlier: Sequence[Manifest], made: Sequence[Manifest], seco
         count = sum(manifest.exits[name] for manifest in manifests)
         table.add_row(exit_title(name), f"{count:,}", f"{100 * count / max(1, jets):.2f} %")
     spent, full = (sum(getattr(manifest, name) for manifest in manifests) for name in ("macs", "full_macs"))
-    table.add_section()
     table.add_row("cost of full", "", f"{100 * spent / max(1, full):.2f} %")
     reports = [manifest.budget for manifest in manifests if manifest.budget is not None]
     if reports:
         _add_events(table, reports)
+    add_caption(table, OWN_PARTICLES)
     return table
 
 

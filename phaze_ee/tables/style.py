@@ -1,12 +1,18 @@
 """The style of all tables, their width, and how numbers with errors are written."""
 
+from collections.abc import Sequence
 from math import floor, log10
+from typing import TypeVar
 
 from rich import box
 from rich.table import Table
 
 WIDTH = 80
+MOST_ROWS = 12
 UNKNOWN = "-"
+OWN_PARTICLES = "MACs: mean of these jets, each with its own number of particles"
+
+RowT = TypeVar("RowT")
 
 
 def empty_table(title: str, columns: list[str], first: str = "exit") -> Table:
@@ -17,6 +23,7 @@ def empty_table(title: str, columns: list[str], first: str = "exit") -> Table:
         title_style="bold",
         caption_justify="left",
         box=box.SIMPLE_HEAD,
+        show_edge=False,
         pad_edge=False,
         min_width=min(WIDTH, len(title)),  # a title wider than the columns would wrap
     )
@@ -24,6 +31,12 @@ def empty_table(title: str, columns: list[str], first: str = "exit") -> Table:
     for name in columns:
         table.add_column(name, justify="right", overflow="fold")
     return table
+
+
+def add_caption(table: Table, text: str) -> None:
+    """Write a line below a table, which becomes wide enough for it."""
+    table.caption = text
+    table.min_width = max(table.min_width or 0, min(WIDTH, len(text)))
 
 
 def with_error(value: float, error: float) -> str:
@@ -42,3 +55,11 @@ def in_percent(share: float, error: float) -> str:
 def number(value: float | None, form: str) -> str:
     """Return a formatted number, or a dash for None."""
     return UNKNOWN if value is None else format(value, form)
+
+
+def few(rows: Sequence[RowT], most: int = MOST_ROWS) -> list[RowT | None]:
+    """Return at most this many rows: if there are more, the first and the last, and None in place of the others."""
+    if len(rows) <= most:
+        return list(rows)
+    first = (most - 1) // 2
+    return [*rows[:first], None, *rows[first + 1 - most :]]

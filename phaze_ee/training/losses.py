@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, kl_div, mse_loss
 
 from phaze_ee.config.options import ExitOptions
+from phaze_ee.names import CROSS_ENTROPY
 from phaze_ee.registry import Registry
 from phaze_ee.shapes import Float, Int
 
@@ -36,6 +37,11 @@ class ExitLoss(ABC):
     def __init__(self, options: ExitOptions, *, detach: bool) -> None:
         self.options = options
         self.detach = detach
+
+    @property
+    def title(self) -> str:
+        """What the loss is, for the axis of a figure."""
+        return f"{self.name} loss"
 
     @abstractmethod
     def __call__(self, logits_ENK: Float[Tensor, "E N K"], label_N: Int[Tensor, " N"]) -> Float[Tensor, " E-1"]:
@@ -71,6 +77,10 @@ class MimicLoss(ExitLoss):
 
     name: ClassVar[str] = "mimic"
 
+    @property
+    def title(self) -> str:
+        return "MSE to full model's logits"
+
     def __call__(self, logits_ENK: Float[Tensor, "E N K"], label_N: Int[Tensor, " N"]) -> Float[Tensor, " E-1"]:
         target_NK = logits_ENK[-1].detach() if self.detach else logits_ENK[-1]
         return _stack([mse_loss(exit_NK, target_NK) for exit_NK in logits_ENK[:-1]], logits_ENK)
@@ -81,6 +91,10 @@ class TargetLoss(ExitLoss):
     """Cross-entropy between the answer of an exit and the true class."""
 
     name: ClassVar[str] = "target"
+
+    @property
+    def title(self) -> str:
+        return CROSS_ENTROPY
 
     def __call__(self, logits_ENK: Float[Tensor, "E N K"], label_N: Int[Tensor, " N"]) -> Float[Tensor, " E-1"]:
         return _stack([cross_entropy(exit_NK, label_N) for exit_NK in logits_ENK[:-1]], logits_ENK)
@@ -96,6 +110,12 @@ class DistillLoss(ExitLoss):
     """
 
     name: ClassVar[str] = "distill"
+
+    @property
+    def title(self) -> str:
+        weight, temperature = self.options.distill_weight, self.options.distill_temperature
+        tempered = "" if temperature == 1 else f"·{temperature:g}²"
+        return f"{1 - weight:g}·CE + {weight:g}{tempered}·KL"
 
     def __call__(self, logits_ENK: Float[Tensor, "E N K"], label_N: Int[Tensor, " N"]) -> Float[Tensor, " E-1"]:
         weight, temperature = self.options.distill_weight, self.options.distill_temperature

@@ -138,6 +138,12 @@ class TaggerModule(LightningModule):
         """Whether the exits learn in this epoch; True for a network without exits."""
         return not self.tagger.exit_stages or any(self.beta)
 
+    @property
+    def loss_title(self) -> str:
+        """What the loss of an exit is, in words."""
+        answers = " + CE of the linked answer" if self.tagger.link.trains_answers else ""
+        return f"{self.exit_loss.title}{answers}"
+
     def terms(self, batch: JetBatch) -> Terms:
         """Run the network on a batch and return its losses and accuracies."""
         exits = list(self.tagger.walk(batch.inputs, detach=self.exit_loss.detach))

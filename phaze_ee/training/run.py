@@ -19,7 +19,7 @@ from phaze_ee.errors import RunError
 from phaze_ee.models.checkpoint import Checkpoint
 from phaze_ee.models.tagger import Tagger
 from phaze_ee.registry import plugin_hashes
-from phaze_ee.training.callbacks import Checkpoints, History, ProgressBar
+from phaze_ee.training.callbacks import Checkpoints, History
 from phaze_ee.training.curves import open_curves, reporting_lost_curves
 from phaze_ee.training.frozen import FeatureBatch, with_frozen_features
 from phaze_ee.training.lightning import (
@@ -32,6 +32,7 @@ from phaze_ee.training.lightning import (
 from phaze_ee.training.loaders import Feed, Loaders, pinned
 from phaze_ee.training.module import TaggerModule
 from phaze_ee.training.optim import AveragedWeights
+from phaze_ee.training.progress import TrainingProgress
 from phaze_ee.training.resume import AtomicCheckpoints, ResumePoint, ResumePoints, forget, reporting_unfit_state
 from phaze_ee.types import JetBatch
 
@@ -51,6 +52,7 @@ class Outputs:
         history: JSON file for losses and accuracies.
         resume: file for the state of the training.
         project: the name of the project.
+        details: print a line for each epoch in a terminal too; a log has them always.
     """
 
     models: Path
@@ -58,6 +60,7 @@ class Outputs:
     history: Path
     resume: Path
     project: str
+    details: bool = False
 
 
 @dataclass(frozen=True)
@@ -159,7 +162,9 @@ def _fit(
         *([] if average is None else [average]),
         checkpoints,
         History(outputs.history, outputs.project),
-        ProgressBar(console, jets, len(feed.train), frozen=options.ends_frozen),
+        TrainingProgress(
+            console, jets, len(feed.train), options.log_interval, frozen=options.ends_frozen, details=outputs.details
+        ),
         points,
     ]
     with quiet_lightning():

@@ -150,6 +150,13 @@ def test_labels_must_be_one_number_a_jet(tmp_path: Path) -> None:
             read(path, schema(labels={"type": "simple", "value": ["label_QCD", label]}))
 
 
+def test_labels_that_are_numbers_in_some_rows_only(tmp_path: Path) -> None:
+    with uproot.recreate(tmp_path / "jets.root") as file:
+        file["tree"] = jet_columns(20) | {"label_QCD": ak.Array([1, "a"] * 10)}
+    with pytest.raises(DataError, match="label label_QCD is not one number per jet; correct the labels"):
+        read(tmp_path / "jets.root", schema())
+
+
 def test_missing_branch_and_failing_expressions_name_the_variable(tmp_path: Path) -> None:
     columns = jet_columns(20)
     path = write_root(tmp_path / "jets.root", {name: column for name, column in columns.items() if name != "part_py"})

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from phaze_ee.evaluation.answers import predict
 from phaze_ee.evaluation.dynamic import evaluate_dynamic
 from phaze_ee.exits.answers import Answers
 from phaze_ee.exits.drift import DriftReference
-from phaze_ee.exits.policy_file import CalibrationSample, CostCurve, ExitPolicyFile, Guarantee
+from phaze_ee.exits.policy_file import CalibrationSample, CostCurve, ExitPolicyFile, Guarantee, KeptPolicy
 from phaze_ee.exits.scores import Confidence, Margin
 from phaze_ee.exits.targets import AccuracyDrop, Agreement, AnyTarget, Budget, SignalEfficiency
 from phaze_ee.names import exit_names
@@ -64,8 +65,12 @@ def evaluation(answers: Answers, files: tuple[str, ...] = ("test.root",)) -> Eva
     )
 
 
+def kept(file: ExitPolicyFile) -> KeptPolicy:
+    return KeptPolicy("default", Path("default.json"), file, "of the policy")
+
+
 def judged(answers: Answers, file: ExitPolicyFile, background: str | None = "label_QCD") -> DynamicResults:
-    return evaluate_dynamic(answers, file, background, evaluation(answers))
+    return evaluate_dynamic(answers, kept(file), background, evaluation(answers))
 
 
 def test_figures_are_those_of_the_engine() -> None:
@@ -76,7 +81,7 @@ def test_figures_are_those_of_the_engine() -> None:
     middle = [float(answers.logits_ENK[index].max(axis=1).mean()) for index in range(2)]
     thresholds = tuple(float(np.exp(value) / (np.exp(value) + 2)) for value in middle)
     file = policy_file(thresholds, temperatures=[0.5, 2.0, 1.5], curve=((0.1, 0.1), (0.3, math.inf)), classes=names)
-    found = evaluate_dynamic(answers, file, "class_0", evaluation(answers))
+    found = evaluate_dynamic(answers, kept(file), "class_0", evaluation(answers))
 
     result = Engine(tagger, file.policy())(batch.inputs)
     shares = result.exit_index_N.bincount(minlength=3).double() / 60
@@ -168,7 +173,7 @@ def test_without_background_or_observers() -> None:
 
 def test_jets_of_the_calibration_are_told() -> None:
     answers = random_answers(100)
-    same = evaluate_dynamic(answers, policy_file(), None, evaluation(answers, ("test.root", "val.root")))
+    same = evaluate_dynamic(answers, kept(policy_file()), None, evaluation(answers, ("test.root", "val.root")))
     assert any("calibrated" in note for note in same.notes)
     assert not any("calibrated" in note for note in judged(answers, policy_file()).notes)
 

@@ -12,7 +12,7 @@ from phaze_ee.errors import DataError, RunError
 from phaze_ee.evaluation.ood import auroc, detection, evaluate_ood
 from phaze_ee.exits.answers import Answers
 from phaze_ee.exits.policies import ThresholdPolicy
-from phaze_ee.exits.policy_file import ExitPolicyFile
+from phaze_ee.exits.policy_file import ExitPolicyFile, KeptPolicy
 from phaze_ee.results.ood import OODResults
 from phaze_ee.workspace import Project
 from tests.evaluation.answers import CLASSES, random_answers
@@ -52,7 +52,8 @@ def test_equal_scores_are_blind() -> None:
 
 
 def judged(own: Answers, ood: Answers, policy: ExitPolicyFile | None = None, file: str = "o.root") -> OODResults:
-    return evaluate_ood(own, ood, [Path(file)], policy, evaluation_results())
+    kept = None if policy is None else KeptPolicy("default", Path("default.json"), policy, "of the policy")
+    return evaluate_ood(own, ood, [Path(file)], kept, evaluation_results())
 
 
 def weakened(answers: Answers, factor: float) -> Answers:

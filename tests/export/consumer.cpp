@@ -126,6 +126,7 @@ struct File {
   // The values of a group as the producers make them: centred, scaled, limited; padded or cut to the length.
   std::vector<float> input(const Group &group, const Jet &jet, size_t length) const {
     std::vector<float> made;
+    made.reserve(group.variables.size() * length);
     for (const Variable &variable : group.variables)
       for (size_t slot = 0; slot < length; ++slot) {
         if (slot >= size_t(jet.particles)) { made.push_back(variable.pad); continue; }

@@ -16,7 +16,6 @@ from phaze_ee.errors import RunError, UsageError
 from phaze_ee.exits.policies import ExitPolicy
 from phaze_ee.export import bundle
 from phaze_ee.export.check import Comparison
-from phaze_ee.models.checkpoint import weights_hash
 from phaze_ee.workspace import Project
 from tests.modes.exit_policies import write_policy
 from tests.modes.two_class_project import make_project, save_best_model
@@ -66,7 +65,7 @@ def test_the_file_says_what_it_is(project: Project, tmp_path: Path) -> None:
     assert json.loads(texts["temperatures"]) == [1.0, 2.0, 3.0]
     assert texts["promise"] == "nothing is promised"
     assert texts["promise_holds"] == "false"
-    assert texts["model_sha256"] == weights_hash(project.best_model)
+    assert texts["model_sha256"] == project.model_hash
     assert json.loads(texts["data_config"])["treename"] == "Events"
 
 

@@ -46,14 +46,36 @@ def test_progress_ends_at_the_total(generated: tuple[list[Path], list[Progress]]
     assert steps[-1] == Progress(JETS, JETS)
 
 
-def test_jets_do_not_depend_on_the_number_of_workers(
-    generated: tuple[list[Path], list[Progress]], tmp_path: Path
+@pytest.fixture(scope="module")
+def with_vertices(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    return generate_files(options(tmp_path_factory.mktemp("alone"), workers=1, vertices=True), lambda _: None)
+
+
+def test_jets_depend_neither_on_the_number_of_workers_nor_on_vertices(
+    generated: tuple[list[Path], list[Progress]], with_vertices: list[Path]
 ) -> None:
     files, _ = generated
-    alone = generate_files(options(tmp_path, workers=1), lambda _: None)
-    for first, second in zip(files, alone, strict=True):
-        assert awkward.array_equal(read(first), read(second))
+    for first, second in zip(files, with_vertices, strict=True):
+        jets = read(first)
+        assert awkward.array_equal(jets, read(second)[jets.fields])
     assert not awkward.array_equal(read(files[0]).jet_pt[:4], read(files[1]).jet_pt)
+
+
+def test_bottom_jets_have_secondary_vertices(
+    generated: tuple[list[Path], list[Progress]], with_vertices: list[Path]
+) -> None:
+    jets = awkward.concatenate([read(path) for path in with_vertices])
+    added = set(jets.fields) - set(read(generated[0][0]).fields)
+    names = ("px", "py", "pz", "energy", "mass", "deta", "dphi", "dxy", "dxyerr", "d3d", "d3derr", "costheta")
+    assert added == {"nsv", "sv_ntracks", *(f"sv_{name}" for name in names)}
+    assert awkward.mean(awkward.num(jets.sv_mass)) > 1
+    assert awkward.all(awkward.num(jets.sv_mass) == jets.nsv)
+    distance = awkward.flatten((jets.sv_deta**2 + jets.sv_dphi**2) ** 0.5)
+    assert awkward.max(distance) < 0.8
+    assert awkward.all(jets.sv_ntracks >= 2)
+    assert json.loads((with_vertices[0].parent / "generation.json").read_text())["files"]["HToBB_000.root"][
+        "command"
+    ].endswith("--vertices")
 
 
 def test_record_says_how_the_files_were_made(generated: tuple[list[Path], list[Progress]]) -> None:

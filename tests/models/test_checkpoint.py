@@ -12,11 +12,12 @@ import torch
 from weaver.nn.model.ParticleNet import ParticleNet as WeaverParticleNet
 
 from phaze_ee.errors import CheckpointError, RunError
-from phaze_ee.models.checkpoint import Checkpoint, load_checkpoint, load_weights, save_checkpoint, weights_hash
+from phaze_ee.models.checkpoint import Checkpoint, load_checkpoint, load_weights, save_checkpoint
 from phaze_ee.models.heads import HeadShape
 from phaze_ee.models.links import EXIT_LINKS
 from phaze_ee.models.particle_net.padded import ParticleNet
 from phaze_ee.models.tagger import Tagger
+from phaze_ee.workspace import file_hash
 from tests.jets import random_jets, small_tagger, small_weaver_network
 
 JETS = random_jets([1, 5, 9, 12], dtype=torch.float32)
@@ -61,7 +62,7 @@ def test_round_trip_from_the_file_alone(tmp_path: Path, changes: dict[str, Any])
 
 def test_the_hash_is_that_of_the_bytes_that_were_read(path: Path, tagger: Tagger) -> None:
     wanted = hashlib.sha256(path.read_bytes()).hexdigest()
-    assert load_checkpoint(path).hash == load_weights(tagger, path) == weights_hash(path) == wanted
+    assert load_checkpoint(path).hash == load_weights(tagger, path) == file_hash(path) == wanted
     torch.save(tagger.backbone.state_dict(), path)
     assert load_weights(tagger, path) == hashlib.sha256(path.read_bytes()).hexdigest() != wanted
     assert checkpoint(tagger).hash == ""

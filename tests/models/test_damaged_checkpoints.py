@@ -115,3 +115,38 @@ def test_a_flipped_bit_in_a_weight(path: Path) -> None:
     for load in (load_checkpoint, lambda damaged: load_weights(tagger, damaged)):
         with pytest.raises(CheckpointError, match=r"cannot be read: .*the checksum of .* is wrong"):
             load(path)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("arguments", {"conv_params": [[4, [10**9, 10**9]]]}),
+        ("arguments", {"conv_params": [[4, [2000]]] * 1000}),
+        ("exit_head_shape", {"width": 64, "depth": 10**9}),
+        ("exit_head_shape", {"width": 10**7, "depth": 1}),
+    ],
+)
+def test_sizes_that_the_weights_cannot_fill(path: Path, key: str, value: dict[str, Any]) -> None:
+    content = torch.load(path, weights_only=True)
+    torch.save({**content, "exit_head": "mlp", key: {**content[key], **value}}, path)
+    with pytest.raises(CheckpointError, match="it describes a larger network than its weights can fill"):
+        load_checkpoint(path)
+
+
+@pytest.mark.parametrize("neighbours", [0, -0.0, 2.5, -3, "4", None])
+def test_a_number_of_neighbours_that_is_none(path: Path, neighbours: Any) -> None:
+    """No weight depends on it."""
+    content = torch.load(path, weights_only=True)
+    content["arguments"]["conv_params"][0] = [neighbours, *content["arguments"]["conv_params"][0][1:]]
+    torch.save(content, path)
+    with pytest.raises(CheckpointError, match=r"its network cannot be built \(ValidationError: .*conv_params"):
+        load_checkpoint(path)
+
+
+def test_weights_that_share_one_number_fill_nothing(path: Path) -> None:
+    content = torch.load(path, weights_only=True)
+    weights = {**content["state_dict"], "more": torch.zeros(1).expand(2**40)}
+    shape = {"width": 10**7, "depth": 1}
+    torch.save({**content, "exit_head": "mlp", "exit_head_shape": shape, "state_dict": weights}, path)
+    with pytest.raises(CheckpointError, match="it describes a larger network than its weights can fill"):
+        load_checkpoint(path)

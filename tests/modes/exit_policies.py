@@ -9,7 +9,6 @@ from phaze_ee.exits.drift import DriftReference
 from phaze_ee.exits.policies import ThresholdPolicy, exit_index, temper
 from phaze_ee.exits.policy_file import CalibrationSample, ExitPolicyFile, Guarantee
 from phaze_ee.exits.targets import Budget
-from phaze_ee.models.checkpoint import weights_hash
 from phaze_ee.names import exit_names
 from phaze_ee.workspace import Project
 
@@ -27,7 +26,7 @@ def write_policy(
     ExitPolicyFile(
         project=str(project),
         model="best_model.pt",
-        model_hash=weights_hash(project.best_model),
+        model_hash=project.model_hash,
         classes=list(classes),
         exit_names=list(exit_names(exits)),
         score=policy.score,

@@ -1,7 +1,9 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from phaze_ee.errors import CheckpointError, DataError, UsageError
 from phaze_ee.modes import benchmark, evaluate
@@ -83,7 +85,7 @@ def test_benchmark_needs_neither_jets_nor_training(folder: Path, capsys: pytest.
 
 def test_benchmark_times_every_exit_on_the_jets_there_are(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     project = make_project(folder)
-    benchmark.run(Session.open(request("benchmark")))
+    benchmark.run(Session.open(replace(request("benchmark"), details=True)))
     latency = benchmark_of(project).latency
     assert latency is not None
     assert latency.mean_multiplicity == 12
@@ -133,6 +135,16 @@ def test_a_failed_evaluation_keeps_the_earlier_results(folder: Path) -> None:
     with pytest.raises(DataError, match=r"val\.root"):
         evaluate.run(Session.open(request("evaluate")))
     assert project.evaluation_results.read_bytes() == before
+
+
+def test_a_checkpoint_whose_data_config_does_not_fit_its_network_is_refused(folder: Path) -> None:
+    project = make_project(folder)
+    save_best_model(project)
+    content = torch.load(project.best_model, weights_only=True)
+    content["data_options"]["inputs"]["pf_features"]["vars"].pop()
+    torch.save(content, project.best_model)
+    with pytest.raises(CheckpointError, match="its network reads 3 features and has 2 classes, its data config has 2"):
+        evaluate.run(Session.open(request("evaluate")))
 
 
 def test_evaluation_without_a_model_is_refused(folder: Path) -> None:

@@ -22,9 +22,10 @@ def test_flags_become_options(tmp_path: Path) -> None:
         workers=3,
         generator="fast",
         overwrite=True,
+        vertices=True,
     )
     assert generate.generator_options(request) == GeneratorOptions(
-        tmp_path, 30, ("HToBB",), seed=9, workers=3, mode="fast", overwrite=True
+        tmp_path, 30, ("HToBB",), seed=9, workers=3, mode="fast", overwrite=True, vertices=True
     )
 
 

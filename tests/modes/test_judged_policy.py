@@ -1,5 +1,6 @@
 """The modes evaluate, benchmark and plot on a project with an exit policy."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -43,8 +44,8 @@ def test_policy_is_judged_timed_and_drawn(
 ) -> None:
     monkeypatch.setattr("phaze_ee.modes.plot.write_drawings", write_nothing)
     monkeypatch.setattr("phaze_ee.modes.benchmark._SECONDS", 0.0)
-    evaluate.run(Session.open(request("evaluate")))
-    benchmark.run(Session.open(request("benchmark")))
+    for mode, module in (("evaluate", evaluate), ("benchmark", benchmark)):
+        module.run(Session.open(replace(request(mode), details=True)))
 
     dynamic = dynamic_of(project)
     assert (dynamic.jets, dynamic.policy.thresholds) == (JETS, list(THRESHOLDS))

@@ -42,7 +42,9 @@ def write_unlabelled(path: Path, names: tuple[str, ...], tree: str = "Events") -
 
 
 def run(folder: Path, pattern: str = "other.root", data_config: str | None = None) -> None:
-    wanted = dataclasses.replace(request("evaluate"), ood=[str(folder / pattern)], ood_data_config=data_config)
+    wanted = dataclasses.replace(
+        request("evaluate"), details=True, ood=[str(folder / pattern)], ood_data_config=data_config
+    )
     evaluate.run(Session.open(wanted))
 
 

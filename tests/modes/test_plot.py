@@ -6,7 +6,7 @@ from phaze_ee.errors import UsageError
 from phaze_ee.modes import plot
 from phaze_ee.modes.request import Request
 from phaze_ee.modes.session import Session
-from phaze_ee.plots.tradeoff import ProjectResults
+from phaze_ee.results.project import ProjectResults
 from phaze_ee.workspace import Project
 from tests.plots.examples import benchmark_results, evaluation_results, training_history
 from tests.plots.undrawn import write_nothing
@@ -35,8 +35,8 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
     return project
 
 
-def run() -> None:
-    plot.run(Session.open(Request("plot", workspace="W", project="mine")))
+def run(*, details: bool = False) -> None:
+    plot.run(Session.open(Request("plot", workspace="W", project="mine", details=details)))
 
 
 def test_all_figures_are_written_and_named(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
@@ -44,7 +44,7 @@ def test_all_figures_are_written_and_named(project: Project, capsys: pytest.Capt
     results.evaluation.write(project.evaluation_results)
     results.benchmark.write(project.benchmark_results)
     training_history(epochs=4).write(project.training_history)
-    run()
+    run(details=True)
     assert sorted(path.name for path in (project.plots / "performance").iterdir()) == files(PERFORMANCE)
     assert sorted(path.name for path in (project.plots / "loss").iterdir()) == files(("accuracy_curves", "loss_curves"))
     output = capsys.readouterr().out

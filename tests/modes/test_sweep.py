@@ -4,7 +4,7 @@ import pytest
 
 from phaze_ee.errors import RunError, UsageError
 from phaze_ee.modes import sweep
-from phaze_ee.modes.plot import read_project_results
+from phaze_ee.modes.current import read_current
 from phaze_ee.modes.request import Request
 from phaze_ee.modes.session import Session
 from phaze_ee.results.sweep import SweepResults
@@ -51,7 +51,7 @@ def test_a_real_trial_is_a_project_that_compare_reads(base: Project) -> None:
     assert trial.error is None
     assert trial.objective is not None
     assert 0 <= trial.objective <= 1
-    assert list(read_project_results(Project("Tops", trial.project)).evaluation.exits)[-1] == "full_model"
+    assert list(read_current(Project("Tops", trial.project)).static.evaluation.exits)[-1] == "full_model"
     assert {path.name for path in (base.sweeps / "sweep").glob("sweep.*")} == {"sweep.png", "sweep.pdf"}
 
 

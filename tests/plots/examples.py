@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from phaze_ee.plots.tradeoff import ProjectResults
 from phaze_ee.results.benchmark import BenchmarkResults, ExitBenchmark
 from phaze_ee.results.evaluation import EvaluationResults, ExitEvaluation, RocCurve
+from phaze_ee.results.project import ProjectResults
 from phaze_ee.results.training import EpochRecord, TrainingHistory
 
 JETCLASS = ("QCD", "Hbb", "Hcc", "Hgg", "H4q", "Hqql", "Zqq", "Wqq", "Tbqq", "Tbl")

@@ -14,7 +14,7 @@ from phaze_ee.plots.dynamic_tradeoff import (
     dynamic_figures,
     rejection_figure,
 )
-from phaze_ee.plots.tradeoff import ProjectResults
+from phaze_ee.results.project import ProjectResults
 from tests.plots.drawn import points
 from tests.plots.dynamic_examples import dynamic_project, dynamic_results, timed_benchmark
 from tests.plots.examples import MACS, benchmark_results, evaluation_results

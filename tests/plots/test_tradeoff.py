@@ -13,12 +13,12 @@ from phaze_ee.plots.style import hep_style
 from phaze_ee.plots.tradeoff import (
     TRADEOFFS,
     Point,
-    ProjectResults,
     Score,
     pareto_frontier,
     tradeoff_figure,
     tradeoff_figures,
 )
+from phaze_ee.results.project import ProjectResults
 from tests.plots.drawn import line_named, points
 from tests.plots.examples import MACS, benchmark_results, evaluation_results, project_results
 

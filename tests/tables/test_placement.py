@@ -14,7 +14,7 @@ MANY = placement_results(curve_points=40)
 def test_every_row_stays_on_its_line(table: Table) -> None:
     lines = rendered(table)
     assert max(map(len, lines)) <= WIDTH
-    assert sum(bool(line.strip()) for line in lines) == table.row_count + 3
+    assert sum(bool(line.strip()) for line in lines) == table.row_count + 3 + (table.caption is not None)
 
 
 def test_of_many_placements_some_are_shown_and_the_recommended_one() -> None:

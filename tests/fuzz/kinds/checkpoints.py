@@ -3,6 +3,7 @@
 import io
 import pickle
 import random
+import warnings
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -74,7 +75,11 @@ def _objects() -> list[Any]:
 def _archive(draw: random.Random, content: bytes) -> bytes:
     """Return an archive with right checksums in which entries are lost, repeated, renamed or damaged."""
     buffer = io.BytesIO()
-    with zipfile.ZipFile(io.BytesIO(content)) as old, zipfile.ZipFile(buffer, "w") as new:
+    with (
+        warnings.catch_warnings(action="ignore", category=UserWarning),  # a name that is there twice
+        zipfile.ZipFile(io.BytesIO(content)) as old,
+        zipfile.ZipFile(buffer, "w") as new,
+    ):
         entries = old.infolist()
         chosen = draw.choice(entries)
         change = draw.choice(("lost", "repeated", "renamed", "damaged", "damaged", "pickle", "packed"))
@@ -92,5 +97,5 @@ def _archive(draw: random.Random, content: bytes) -> bytes:
                 )
             new.writestr(name or "x", data, zipfile.ZIP_DEFLATED if change == "packed" else zipfile.ZIP_STORED)
             if entry is chosen and change == "repeated":
-                new.writestr(name + "2", data)
+                new.writestr(name, damaged(draw, data))
     return buffer.getvalue()

@@ -2,6 +2,7 @@
 
 import random
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,24 @@ from tests.fuzz.scene import OUTPUT, PROJECT, jets
 
 RESULT = "out/new/jets.root"
 _COLUMNS = ("p_eta", "p_phi", "p_pt", "is_qcd", "is_top", "jet_id", "jet_mass")
+_PER_PARTICLE: Sequence[str] = _COLUMNS[:3]
+_PER_JET: Sequence[str] = _COLUMNS[3:]
+_UNARY = (
+    "abs",
+    "sqrt",
+    "exp",
+    "log",
+    "log1p",
+    "tanh",
+    "sign",
+    "floor",
+    "square",
+    "isfinite",
+    "nan_to_num",
+    "rint",
+    "sin",
+)
+_REDUCED = ("sum", "max", "min", "mean", "any", "all", "count", "prod", "std", "argmax", "count_nonzero", "ptp")
 _BINARY = ("+", "-", "*", "/", "//", "%", "**", "&", "|", "^", "<<", ">>", "<", "<=", ">", ">=", "==", "!=")
 _NUMBERS = ("0", "1", "2", "-1", "0.5", "1e-3", "1e300", "2**31", "9**9", "True", "7", "1j", "10**30")
 _ATTACKS = (
@@ -50,13 +69,41 @@ def _text(draw: random.Random) -> str:
     kind = draw.randrange(10)
     if kind == 0:
         return draw.choice(_ATTACKS).format(CANARY)
-    grown = _grown(draw, draw.choice((1, 2, 3, 4)))
+    depth = draw.choice((1, 2, 3, 4))
+    grown = _sensible(draw, depth, per_jet=True) if draw.randrange(3) else _grown(draw, depth)
     if kind == 1:
         return damaged(draw, grown.encode()).decode("utf-8", errors="replace")
     if kind == 2:
         place = draw.randint(0, len(grown))
         return grown[:place] + draw.choice(_ATTACKS).format(CANARY) + grown[place:]
     return grown
+
+
+def _sensible(draw: random.Random, depth: int, *, per_jet: bool) -> str:
+    """Return an expression that gives one number per jet, or per particle, if all goes well."""
+    own, other = (_PER_JET, _PER_PARTICLE) if per_jet else (_PER_PARTICLE, _PER_JET)
+    if depth == 0:
+        return draw.choice((*own, *own, draw.choice(_NUMBERS[:5])))
+    one, two = (_sensible(draw, depth - 1, per_jet=per_jet) for _ in range(2))
+    shapes: list[str] = [
+        f"({one} {draw.choice(_BINARY)} {two})",
+        f"({one} {draw.choice(('+', '*', '/', '-', '%', '>'))} {draw.choice(_NUMBERS[:5])})",
+        f"np.{draw.choice(_UNARY)}({one})",
+        f"np.{draw.choice(('hypot', 'arctan2', 'maximum', 'fmin', 'copysign', 'power', 'logaddexp'))}({one}, {two})",
+        f"ak.where({one} > 0, {two}, {one})",
+        f"np.clip({one}, -1, {draw.choice(('2', 'None'))})",
+    ]
+    if per_jet:
+        inner = _sensible(draw, depth - 1, per_jet=False)
+        shapes += [f"ak.{draw.choice(_REDUCED)}({inner}, axis=1)", f"ak.num({draw.choice(other)})", f"({inner})[:, 0]"]
+    else:
+        shapes += [
+            f"({one} - {draw.choice(other)})",
+            f"({one})[{two} > 0]",
+            f"ak.ones_like({one})",
+            f"_clip({one}, 0, 3)",
+        ]
+    return draw.choice(shapes)
 
 
 def _grown(draw: random.Random, depth: int) -> str:

@@ -1,0 +1,58 @@
+"""Mode list: the projects of a workspace, or of all, with their state."""
+
+from rich.table import Table
+
+from phaze_ee.errors import UsageError
+from phaze_ee.modes.console import say, show
+from phaze_ee.modes.policies import active_name
+from phaze_ee.modes.session import Session
+from phaze_ee.modes.show import next_command, read_results
+from phaze_ee.names import FULL_MODEL, brief
+from phaze_ee.tables.style import UNKNOWN, empty_table, with_error
+from phaze_ee.workspace import Project, workspaces_root
+
+_LONGEST_NAME = 22
+
+
+def run(session: Session) -> None:
+    """Print a table for the workspace of ``-p``, or for each workspace that has projects.
+
+    Raises:
+        UsageError: there is no project.
+    """
+    root, wanted = workspaces_root(), session.request.workspace
+    names = sorted(path.name for path in root.glob("*") if path.is_dir()) if wanted is None else [wanted]
+    found = {name: projects for name in names if (projects := projects_of(name))}
+    if not found:
+        where = root if wanted is None else root / wanted
+        raise UsageError(f"no project in {where}; create one: phaze_ee -m new_project -p WORKSPACE PROJECT")
+    for name, projects in found.items():
+        show(projects_table(name, projects))
+    say(f"Projects are in {root}; phaze_ee -m show -p WORKSPACE PROJECT shows one")
+
+
+def projects_of(workspace: str) -> list[Project]:
+    """Return the projects of a workspace that have a configuration, in alphabetical order."""
+    folders = sorted(path.parent for path in (workspaces_root() / workspace).glob("*/config") if path.is_dir())
+    projects = [Project(workspace, folder.name) for folder in folders]
+    return [project for project in projects if project.config.is_file()]
+
+
+def projects_table(workspace: str, projects: list[Project]) -> Table:
+    """Return accuracy, policy and next mode of each project."""
+    table = empty_table(f"Workspace {workspace}", ["accuracy", "policy", "its accuracy", "of full", "next"], "project")
+    for project in projects:
+        current, problems = read_results(project)
+        words = next_command(project, current, problems).split()
+        mode = words[words.index("-o") + 1].split("_")[0] if "-o" in words else words[words.index("-m") + 1]
+        full = None if current is None else current.static.evaluation.exits[FULL_MODEL]
+        policy = None if current is None or current.static.dynamic is None else current.static.dynamic.policy
+        table.add_row(
+            brief(project.name, _LONGEST_NAME),
+            UNKNOWN if full is None else with_error(full.accuracy, full.accuracy_error),
+            brief(active_name(project) or ("(no name)" if project.exit_policy.is_file() else UNKNOWN)),
+            UNKNOWN if policy is None else with_error(policy.accuracy, policy.accuracy_error),
+            UNKNOWN if policy is None else f"{100 * policy.macs_share:.1f} %",
+            mode,
+        )
+    return table

@@ -1,0 +1,173 @@
+"""The policies of a project: each has a name and a file, and one of them is active.
+
+``results/policies/NAME.json`` are all of them. ``results/exit_policy.json`` is a copy of the active one, which modes
+and :func:`phaze_ee.load_policy` use unless another is named. A project of version 0.1 has the copy alone.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ConfigDict
+
+from phaze_ee.atomic import replacing
+from phaze_ee.errors import UsageError
+from phaze_ee.results.base import Record, Traced
+from phaze_ee.workspace import Project, check_name, file_hash
+
+if TYPE_CHECKING:
+    from phaze_ee.exits.policy_file import ExitPolicyFile, KeptPolicy
+
+DEFAULT = "default"
+_NAMELESS = "earlier"  # the active policy of a project of version 0.1, when another becomes active
+_FAILED = "failed"  # policies/NAME.failed.json is a calibration that did not replace NAME
+
+
+class _Part(Record):
+    model_config = ConfigDict(extra="ignore")
+
+
+class PolicyPromise(_Part):
+    """The promise of a policy."""
+
+    holds: bool
+    statement: str
+
+
+class PolicyJets(_Part):
+    """The calibration jets of a policy."""
+
+    jets: int
+
+
+class PolicyCost(_Part):
+    """The mean cost of a policy, as a share of the full model's."""
+
+    cost_share: float
+
+
+class PolicySummary(Traced):
+    """The part of a policy file that is read without torch and without the plug-ins of a project."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    thresholds: list[float]
+    score: dict[str, Any]
+    target: dict[str, Any]
+    guarantee: PolicyPromise
+    calibration: PolicyJets
+    realised: dict[str, PolicyCost]
+
+
+def policy_names(project: Project) -> list[str]:
+    """Return the names of the policies of a project, in alphabetical order."""
+    names = (path.name.removesuffix(".json") for path in project.policies.glob("*.json"))
+    return sorted(name for name in names if not name.endswith(f".{_FAILED}"))
+
+
+def failed_names(project: Project) -> list[str]:
+    """Return the names of the calibrations that failed and replaced no policy, in alphabetical order."""
+    return sorted(path.name.removesuffix(f".{_FAILED}.json") for path in project.policies.glob(f"*.{_FAILED}.json"))
+
+
+def active_name(project: Project) -> str | None:
+    """Return the name of the active policy; None without one, and if it is kept under no name."""
+    digest = file_hash(project.exit_policy)
+    return next((name for name in policy_names(project) if digest == file_hash(project.policy(name))), None)
+
+
+def find_policy(project: Project, name: str | None) -> Path | None:
+    """Return the file of the policy with this name; None: of the active one, and None if there is none.
+
+    Raises:
+        UsageError: there is no policy with this name.
+    """
+    if name is None:
+        return project.exit_policy if project.exit_policy.is_file() else None
+    if project.policy(name).is_file():
+        return project.policy(name)
+    known = ", ".join(policy_names(project)) or "none"
+    raise UsageError(f"project {project} has no policy {name!r} (it has: {known}); mode 'calibrate' makes one: --name")
+
+
+def read_policy(project: Project, name: str | None) -> "KeptPolicy | None":
+    """Return the policy with this name; None: the active one, and None if there is none.
+
+    Raises:
+        UsageError: there is no policy with this name, or its file cannot be read.
+    """
+    from phaze_ee.exits.policy_file import ExitPolicyFile, KeptPolicy
+
+    path = find_policy(project, name)
+    if path is None:
+        return None
+    file, digest = ExitPolicyFile.read_hashed(path, made_by="calibrate")
+    return KeptPolicy(name or active_name(project) or DEFAULT, path, file, digest)
+
+
+def policy_for(project: Project, name: str | None, model_hash: str | None) -> "KeptPolicy | None":
+    """Return the policy with this name, or the active one (None), for the model with this hash.
+
+    An active policy of another model is not used, with a note.
+
+    Raises:
+        UsageError: the policy with this name is unknown or belongs to another model, or a file cannot be read.
+    """
+    from phaze_ee.modes.console import say
+
+    kept = read_policy(project, name)
+    if kept is None or kept.file.model_hash == model_hash:
+        return kept
+    why = f"{kept.path} was calibrated for another model, or for this one before it was trained again"
+    if name is not None:
+        raise UsageError(f"{why}; run mode 'calibrate' again with --name {kept.name}")
+    say(f"Note: {why}, and is not used: run mode 'calibrate' again")
+    return None
+
+
+def keep_policy(project: Project, name: str, file: "ExitPolicyFile") -> None:
+    """Write a policy under a name, and make it the active one. The policy that was active is kept.
+
+    Raises:
+        UsageError: the name cannot be that of a file.
+        RunError: a file cannot be written.
+    """
+    path = project.policy(check_policy_name(name))
+    if project.exit_policy.is_file() and active_name(project) is None:
+        _copy(project.exit_policy, project.policy(_NAMELESS))
+    file.write(path)
+    activate(project, name)
+
+
+def keep_failed(project: Project, name: str, file: "ExitPolicyFile") -> Path:
+    """Write a failed calibration beside the policies, none of which changes, and return its path."""
+    path = project.policies / f"{check_policy_name(name)}.{_FAILED}.json"
+    file.write(path)
+    return path
+
+
+def activate(project: Project, name: str) -> None:
+    """Make a policy the active one.
+
+    Raises:
+        UsageError: there is no policy with this name.
+        RunError: the copy cannot be written.
+    """
+    path = find_policy(project, name)
+    assert path is not None
+    _copy(path, project.exit_policy)
+
+
+def check_policy_name(name: str) -> str:
+    """Return a name that a policy can have.
+
+    Raises:
+        UsageError: it cannot be the name of a file, or means a failed calibration.
+    """
+    if check_name("policy", name).endswith(f".{_FAILED}"):
+        raise UsageError(f"policy name {name!r} ends with .{_FAILED}, which marks failed calibrations; choose another")
+    return name
+
+
+def _copy(source: Path, target: Path) -> None:
+    with replacing(target) as temporary:
+        temporary.write_bytes(source.read_bytes())

@@ -1,0 +1,126 @@
+"""Mode show: what a project holds, how far it is, and what to run next."""
+
+from datetime import datetime
+from pathlib import Path
+
+from rich.table import Table
+
+from phaze_ee.errors import UsageError
+from phaze_ee.modes.console import say, say_in_columns, show
+from phaze_ee.modes.current import CurrentResults, command, read_current
+from phaze_ee.modes.policies import PolicySummary, active_name, failed_names, policy_names
+from phaze_ee.modes.session import Session
+from phaze_ee.names import FULL_MODEL, brief, quantity
+from phaze_ee.results.training import TrainingHistory
+from phaze_ee.tables.style import UNKNOWN, add_caption, empty_table, few, with_error
+from phaze_ee.workspace import Project
+
+_LONGEST_NAME = 12
+
+
+def run(session: Session) -> None:
+    """Print model, policies and results of the project of ``-p``, and the next command."""
+    project = session.request.existing_project
+    say(f"Project {project}: {project.config}")
+    say(f"Model:    {describe_model(project)}")
+    current, problems = read_results(project)
+    say(f"Results:  {describe_results(current)}")
+    for problem in problems:
+        say(f"  {problem}")
+    if rows := list(policy_rows(project)):
+        show(policies_table(project, rows))
+        active = read_active(project)
+        if active is not None:
+            say_in_columns(f"Active policy: {active.guarantee.statement}")
+    else:
+        say("Policies: none; mode 'calibrate' makes them")
+    say(f"Next:     {next_command(project, current, problems)}")
+
+
+def read_results(project: Project) -> tuple[CurrentResults | None, list[str]]:
+    """Return the results of the current model, if there are any, and what is missing or does not belong to it."""
+    try:
+        current = read_current(project)
+    except UsageError as error:
+        return None, [str(error)]
+    return current, list(current.left_out)
+
+
+def read_active(project: Project) -> PolicySummary | None:
+    """Return the active policy; None without one."""
+    return PolicySummary.read(project.exit_policy, made_by="calibrate") if project.exit_policy.is_file() else None
+
+
+def describe_model(project: Project) -> str:
+    """Return the state of the training in words."""
+    history = None
+    if project.training_history.is_file():
+        history = TrainingHistory.read(project.training_history, made_by="train")
+    epochs = "" if history is None else f", {quantity(len(history.epochs), 'epoch')}"
+    if project.resume_point.is_file():
+        return f"training interrupted{epochs}; the same command resumes it"
+    if project.model_hash is None:
+        return "not trained yet"
+    return f"{project.best_model}{epochs}, {_when(project.best_model)}, hash {project.model_hash[:8]}"
+
+
+def describe_results(current: CurrentResults | None) -> str:
+    """Return accuracy and cost of full model and policy in words."""
+    if current is None:
+        return "none of this model"
+    full = current.static.evaluation.exits[FULL_MODEL]
+    text = f"accuracy {full.accuracy:.4f} ± {full.accuracy_error:.4f}"
+    if current.static.dynamic is None:
+        return text
+    policy = current.static.dynamic.policy
+    accuracy = with_error(policy.accuracy, policy.accuracy_error)
+    return f"{text}; with the policy {accuracy} at {100 * policy.macs_share:.1f} % of the MACs"
+
+
+def policy_rows(project: Project) -> list[tuple[str, Path, str]]:
+    """Return name, path and kind of all policies and failed calibrations; an active policy without a name first."""
+    active, names = active_name(project), policy_names(project)
+    rows = [(name, project.policy(name), "active" if name == active else "kept") for name in names]
+    if active is None and project.exit_policy.is_file():
+        rows.insert(0, ("(no name)", project.exit_policy, "active"))
+    return [*rows, *((name, project.policy(f"{name}.failed"), "failed") for name in failed_names(project))]
+
+
+def policies_table(project: Project, rows: list[tuple[str, Path, str]]) -> Table:
+    """Return target, calibration jets, cost and date of each policy, and whether it can be used: at most 12 rows."""
+    table = empty_table("Policies", ["target", "jets", "of full", "made", "state"], first="name")
+    for row in few(rows):
+        if row is None:
+            table.add_row("…")
+            continue
+        name, path, kind = row
+        policy = PolicySummary.read(path, made_by="calibrate")
+        limit = policy.target.get("epsilon", policy.target.get("cost"))
+        target = f"{policy.target['name']}" + (f" {limit:g}" if isinstance(limit, float) else "")
+        cost = next(iter(policy.realised.values()), None)
+        other = project.model_hash is not None and policy.model_hash != project.model_hash
+        table.add_row(
+            brief(name, _LONGEST_NAME),
+            target,
+            f"{policy.calibration.jets:,}",
+            UNKNOWN if cost is None else f"{100 * cost.cost_share:.1f} %",
+            _when(path).split()[0],
+            "stale" if other else kind,
+        )
+    add_caption(table, "of full: mean cost on the calibration jets; stale: calibrated for another model")
+    return table
+
+
+def next_command(project: Project, current: CurrentResults | None, problems: list[str]) -> str:
+    """Return the command that brings a project on."""
+    if project.model_hash is None or project.resume_point.is_file():
+        return command("train", project)
+    active = read_active(project)
+    calibrated = active is not None and active.model_hash == project.model_hash
+    if current is None or problems or not calibrated:
+        return f"{command('chain', project)} -o {'' if calibrated else 'calibrate_'}evaluate_benchmark_plot"
+    return f"{command('predict', project)} --files FILES"
+
+
+def _when(path: Path) -> str:
+    return datetime.fromtimestamp(path.stat().st_mtime).strftime("%Y-%m-%d %H:%M")
