@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import yaml
 import uproot
+import yaml
 from weaver.utils.data.preprocess import _build_new_variables
 
 from phaze_ee.data.loaders import evaluation_loader
