@@ -78,13 +78,19 @@ def answers(tagger: Tagger, policy: ThresholdPolicy | None, inputs: JetInputs, *
 
 
 def assert_as_engine(
-    tagger: Tagger, policy: ThresholdPolicy | None, inputs: JetInputs, *, chunk_size: int = 512, **form: Any
+    tagger: Tagger,
+    policy: ThresholdPolicy | None,
+    inputs: JetInputs,
+    *,
+    chunk_size: int = 512,
+    atol: float = 1e-12,
+    **form: Any,
 ) -> Tensor:
     """Compare a file with the engine: the same exits, and in double precision the same digits; return the exits."""
     scores_NK, index_N = answers(tagger, policy, inputs, **form)
     expected = Engine(tagger, policy, chunk_size=chunk_size)(inputs)
     assert index_N.tolist() == expected.exit_index_N.tolist()
-    torch.testing.assert_close(scores_NK, expected.logits_NK.softmax(dim=-1), rtol=0, atol=1e-12)
+    torch.testing.assert_close(scores_NK, expected.logits_NK.softmax(dim=-1), rtol=0, atol=atol)
     return index_N
 
 
