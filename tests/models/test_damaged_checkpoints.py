@@ -133,6 +133,16 @@ def test_sizes_that_the_weights_cannot_fill(path: Path, key: str, value: dict[st
         load_checkpoint(path)
 
 
+@pytest.mark.parametrize("neighbours", [0, -0.0, 2.5, -3, "4", None])
+def test_a_number_of_neighbours_that_is_none(path: Path, neighbours: Any) -> None:
+    """No weight depends on it."""
+    content = torch.load(path, weights_only=True)
+    content["arguments"]["conv_params"][0] = [neighbours, *content["arguments"]["conv_params"][0][1:]]
+    torch.save(content, path)
+    with pytest.raises(CheckpointError, match=r"its network cannot be built \(ValidationError: .*conv_params"):
+        load_checkpoint(path)
+
+
 def test_weights_that_share_one_number_fill_nothing(path: Path) -> None:
     content = torch.load(path, weights_only=True)
     weights = {**content["state_dict"], "more": torch.zeros(1).expand(2**40)}
