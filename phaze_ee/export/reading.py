@@ -46,15 +46,18 @@ def read_jets(
             f"{stages.name} takes {len(others) + 1} collections of particles and the inputs have {len(more) + 1}"
         )
     read = partial(_collection, graph, stages, one_jet=one_jet)
-    inputs, state = read(names, first)
-    further = {name: read(own, channels) for (name, own), channels in zip(more.items(), others, strict=True)}
+    inputs, state = read(names, first, "P")
+    further = {
+        name: read(own, channels, f"P_{name}") for (name, own), channels in zip(more.items(), others, strict=True)
+    }
     infos = [info for part in further.values() for info in part.inputs]
     return FileInputs([*inputs, *infos], replace(state, more={name: part.state for name, part in further.items()}))
 
 
 def _collection(
-    graph: Graph, stages: FileStages, names: Mapping[str, str], feature_count: int, *, one_jet: bool
+    graph: Graph, stages: FileStages, names: Mapping[str, str], feature_count: int, length: str, *, one_jet: bool
 ) -> FileInputs:
+    """Return one collection; ``length`` is the name of its number of slots, which differs from that of others."""
     number = 1 if one_jet else None
     values = {}
     infos = []
@@ -66,7 +69,7 @@ def _collection(
             )
         channels = _CHANNELS.get(kind, feature_count)
         values[kind] = Value(graph, names[kind], (number, channels, None), graph.dtype)
-        infos.append(value_info(names[kind], graph.dtype, [number or "N", channels, "P"]))
+        infos.append(value_info(names[kind], graph.dtype, [number or "N", channels, length]))
     read = _one_jet if one_jet else _many_jets
     return FileInputs(infos, read(values, values.pop("mask")))
 

@@ -55,7 +55,7 @@ def test_particle_flow_network(one_jet: bool) -> None:
 @pytest.mark.parametrize("family", ["ParticleNet", "ParticleTransformer"])
 def test_particles_and_secondary_vertices(family: str, one_jet: bool) -> None:
     tagger = with_random_exits(Tagger(FAMILIES[family].staged(), ("input", 0), "deep_sets", link="cascade"))
-    inputs = jets_with_vertices(COUNTS, (2, 3, 0, 1, 0, 5, 0), length=43)
+    inputs = jets_with_vertices(COUNTS, (2, 3, 0, 1, 0, 5, 0))
     assert {(0, 2), (0, 0), (1, 3)} < set(map(tuple, inputs.counts_NG.tolist()))
     policy = policy_for(tagger, "confidence", inputs)
     index_N = assert_as_engine(tagger, policy, inputs, one_jet=one_jet, more=SV_NAMES, atol=WITH_GELU)
