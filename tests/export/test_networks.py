@@ -15,11 +15,13 @@ from phaze_ee.export.graph import Graph, value_info
 from phaze_ee.export.model import FileForm, write_model
 from phaze_ee.export.values import Value
 from phaze_ee.models.particle_flow_network import ParticleFlowNetwork
+from phaze_ee.models.particle_next import ParticleNeXt
 from phaze_ee.models.particle_transformer import ParticleTransformer
 from phaze_ee.models.tagger import Tagger
 from tests.export.files import COUNTS, NAMES, SV_NAMES, assert_as_engine, jets, policy_for, with_random_exits
 from tests.jets import CHANNELS, CLASSES
 from tests.models.merged_networks import FAMILIES, jets_with_vertices
+from tests.models.test_particle_next import MIXES, weaver_network
 from tests.models.test_particle_transformer import OPTIONS, weaver_part
 
 INPUTS = jets()
@@ -43,6 +45,15 @@ def test_particle_transformer_in_other_opsets(opset: int) -> None:
     assert_as_engine(tagger, policy_for(tagger, "margin", INPUTS), INPUTS, opset=opset, atol=WITH_GELU)
 
 
+@pytest.mark.parametrize("mix", MIXES)
+def test_particle_next(mix: str) -> None:
+    tagger = with_random_exits(Tagger(ParticleNeXt(weaver_network(**MIXES[mix])), ("input", 0, 1), "mlp"))
+    policy = policy_for(tagger, "confidence", INPUTS)
+    for one_jet in (False, True):
+        index_N = assert_as_engine(tagger, policy, INPUTS, one_jet=one_jet, atol=1e-10)
+        assert len(set(index_N.tolist())) > 2
+
+
 @pytest.mark.parametrize("one_jet", [False, True])
 def test_particle_flow_network(one_jet: bool) -> None:
     torch.manual_seed(0)
@@ -52,7 +63,7 @@ def test_particle_flow_network(one_jet: bool) -> None:
 
 
 @pytest.mark.parametrize("one_jet", [False, True])
-@pytest.mark.parametrize("family", ["ParticleNet", "ParticleTransformer"])
+@pytest.mark.parametrize("family", FAMILIES)
 def test_particles_and_secondary_vertices(family: str, one_jet: bool) -> None:
     tagger = with_random_exits(Tagger(FAMILIES[family].staged(), ("input", 0), "deep_sets", link="cascade"))
     inputs = jets_with_vertices(COUNTS, (2, 3, 0, 1, 0, 5, 0))
