@@ -1,12 +1,14 @@
-"""Measures jets per second, memory and disk space of our cache and of weaver's loader, on the same files.
+"""Measures jets per second, memory and disk space of our cache and of weaver's loaders, on the same jets.
 
 python benchmarks/data.py data_configs/JetClass_full.yaml FILE.root … [--copies 10]
 
 Each row is measured in its own process; only the first epoch includes compilation. "Per core" means per second of CPU
-time, of all threads of the process. Later epochs are measured in three intervals of a second (or of an epoch, if that
-is longer), and the best counts, so that other work on the machine has little effect. weaver's SimpleIterDataset runs in
-its fastest mode (fetch_by_files, fetch_step=1), and ratios are to its speed for training. Both pad to the length of the
-data configuration. With --copies, the files get several names, to compare the memory with that of a larger data set.
+time, of all threads of the process. Later epochs are measured in two rounds of three intervals of a second (or of an
+epoch, if that is longer), and the best counts, so that other work on the machine has little effect. weaver's
+SimpleIterDataset runs in its fastest mode (fetch_by_files, fetch_step=1), on the files and on the parquet files that
+its convert_to_parquet makes of them, with the columns of the data configuration. Ratios are to these two, for training.
+weaver's batches are padded to the length of the data configuration, ours are not. With --copies, the files get several
+names, to compare the memory with that of a larger data set.
 """
 
 import argparse
@@ -24,6 +26,8 @@ import torch
 from rich.console import Console
 from rich.table import Table
 from torch.utils.data import DataLoader
+from weaver.utils.convert_to_parquet import convert_file
+from weaver.utils.data.config import DataConfig
 from weaver.utils.dataset import SimpleIterDataset
 
 from phaze_ee.data.cache.build import Job, build_cache
@@ -32,6 +36,7 @@ from phaze_ee.data.loaders import evaluation_loader, training_loader
 from phaze_ee.data.schema import DataSchema
 
 BATCH_SIZE = 512
+ROUNDS = 2
 STRETCHES = 3
 SECONDS = 1.0  # smallest CPU time of an interval
 
@@ -46,6 +51,17 @@ def weaver_loader(config: Path, files: list[Path], *, training: bool) -> Iterabl
         name="train" if training else "test",
     )
     return DataLoader(dataset, batch_size=BATCH_SIZE)
+
+
+def parquet_files(config: Path, files: list[Path], folder: Path) -> list[Path]:
+    """Convert files as weaver's convert_to_parquet does with --data-config."""
+    read = DataConfig.load(str(config))
+    folder.mkdir()
+    made = [folder / f"{path.stem}.parquet" for path in files]
+    for source, output in zip(files, made, strict=True):
+        branches = list(read.test_load_branches | read.train_load_branches)
+        convert_file(str(source), str(output), branches=branches, treename=read.treename)
+    return made
 
 
 def cache_of(config: Path, root: Path, files: list[Path], *, training: bool) -> Cache:
@@ -138,24 +154,30 @@ def compare(config: Path, files: list[Path], copies: int, folder: Path) -> None:
         f"convert: {cache.jet_count:,} jets, {cache.byte_count / cache.jet_count:,.0f} bytes per jet, "
         f"{cache.jet_count / seconds:,.0f} jets per second and core"
     )
+    parquet = parquet_files(config, files, folder / "parquet")
     rows = [
-        ("weaver", "weaver", files),
-        ("from the files, kept in memory", "files", files),
+        ("weaver, ROOT", "weaver", files),
+        ("weaver, parquet", "weaver", parquet),
+        ("from the files, in memory", "files", files),
         ("from the cache", "cache", files),
         *([("from the cache", "cache", many)] if copies > 1 else []),
         ("weaver, evaluation", "weaver_evaluation", files),
-        ("from the cache, evaluation", "evaluation", files),
+        ("  parquet", "weaver_evaluation", parquet),
+        ("cache, evaluation", "evaluation", files),
     ]
-    table = Table("loader", "jets", "1st epoch\nper core", "later\nper core", "ratio", "later\njets/s", "peak MB")
-    reference = 0.0
-    for title, name, some in rows:
-        result = in_process(name, config, folder / "cache", some)
-        jets, times = result["jets"], result["times"]
-        first, later = jets / times[0][1], jets / min(cpu for _, cpu in times[1:])
-        reference = reference or later
-        speed = jets / min(wall for wall, _ in times[1:])
-        numbers = (f"{jets:,}", f"{first:,.0f}", f"{later:,.0f}", f"{later / reference:.1f}", f"{speed:,.0f}")
-        table.add_row(title, *numbers, f"{result['peak']:,.0f}")
+    titles = ("1st epoch\nper core", "later\nper core", "of\nROOT", "of\nparquet", "later\njets/s", "peak\nMB")
+    table = Table("loader", "jets", *titles)
+    references: list[float] = []
+    # Round after round, so that a busy time of the machine does not hit one row alone.
+    measured = [[in_process(name, config, folder / "cache", some) for _, name, some in rows] for _ in range(ROUNDS)]
+    for (title, _, _), *results in zip(rows, *measured, strict=True):
+        jets, first = results[0]["jets"], results[0]["jets"] / results[0]["times"][0][1]
+        times = [pair for result in results for pair in result["times"][1:]]
+        later, speed = jets / min(cpu for _, cpu in times), jets / min(wall for wall, _ in times)
+        references = [*references, later][:2]
+        ratios = [f"{later / reference:.1f}" for reference in references]
+        numbers = (f"{jets:,}", f"{first:,.0f}", f"{later:,.0f}", *[*ratios, ""][:2], f"{speed:,.0f}")
+        table.add_row(title, *numbers, f"{max(result['peak'] for result in results):,.0f}")
     console.print(table)
 
 

@@ -119,7 +119,7 @@ def write_jets(path: Path, variables: Mapping[str, np.ndarray], count_N: Sequenc
 
 def timed(program: Path, jets: Path, rounds: int, folders: Mapping[str, str]) -> dict[str, float]:
     """Return the microseconds of each folder, by its title."""
-    command = [program, libraries()[0], jets, str(rounds), *folders.values()]
+    command: list[str | Path] = [program, libraries()[0], jets, str(rounds), *folders.values()]
     result = subprocess.run(command, capture_output=True, text=True, check=True)
     print(result.stderr.strip())
     return dict(zip(folders, (float(line.split()[0]) for line in result.stdout.splitlines()), strict=True))

@@ -14,11 +14,13 @@ if TYPE_CHECKING:
     from phaze_ee.exits.policies import ThresholdPolicy
     from phaze_ee.models.tagger import Tagger
     from phaze_ee.registry import register
+    from phaze_ee.runtime.bundle import Bundle, load_bundle
     from phaze_ee.types import JetInputs, RaggedJets
 
 __version__ = "0.1.0"
 
 _HOMES = {
+    "Bundle": "phaze_ee.runtime.bundle",
     "Engine": "phaze_ee.engine.engine",
     "EngineResult": "phaze_ee.engine.run",
     "EventBudget": "phaze_ee.engine.event_budget",
@@ -28,12 +30,14 @@ _HOMES = {
     "ThresholdPolicy": "phaze_ee.exits.policies",
     "export_onnx": "phaze_ee.api",
     "load": "phaze_ee.api",
+    "load_bundle": "phaze_ee.runtime.bundle",
     "load_policy": "phaze_ee.api",
     "read_jets": "phaze_ee.api",
     "register": "phaze_ee.registry",
 }
 
 __all__ = [
+    "Bundle",
     "Engine",
     "EngineResult",
     "EventBudget",
@@ -44,6 +48,7 @@ __all__ = [
     "__version__",
     "export_onnx",
     "load",
+    "load_bundle",
     "load_policy",
     "read_jets",
     "register",

@@ -65,9 +65,10 @@ def one_line(error: BaseException) -> str:
 def shortened(text: str) -> str:
     """Return a text with at most ``_LONGEST`` characters, not counting the files that it names.
 
-    Words are left out in the middle. What is wrong comes first in a message, and what to do comes last.
+    Words are left out in the middle. What is wrong comes first in a message, and what to do comes last. Characters that
+    are not printable, such as the escape sequences of terminals, are written as in Python.
     """
-    words = [_cut(word) for word in text.split(" ")]
+    words = [_cut(word) for word in _printable(text).split(" ")]
     files = [index for index, word in enumerate(words) if "/" in word][:_FILES]
     others = [index for index in range(len(words)) if index not in files]
     length = sum(len(words[index]) + 1 for index in others)
@@ -76,6 +77,12 @@ def shortened(text: str) -> str:
             length -= len(words[index]) + 1
             words[index] = _GAP
     return re.sub(rf"{_GAP}( {_GAP})+", _GAP, " ".join(words))
+
+
+def _printable(text: str) -> str:
+    return "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape").decode("ascii") for letter in text
+    )
 
 
 def _cut(word: str) -> str:

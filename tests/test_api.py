@@ -20,6 +20,8 @@ from tests.published import published_network, real_jets
 SIGNATURES = {
     "export_onnx": "(source, folder, *, policy, files, one_jet, opset, licence, plugins)",
     "load": "(source, *, data_config, network_config, plugins, trust)",
+    "Bundle": "(session, groups)",
+    "load_bundle": "(folder, *, threads)",
     "load_policy": "(project, *, name, plugins)",
     "read_jets": "(source, files, *, batch_size, labelled)",
     "register": "(part)",

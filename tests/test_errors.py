@@ -27,3 +27,8 @@ def test_names_that_are_not_utf8() -> None:
     with pytest.raises(UsageError) as caught:
         check_utf8("file", os.fsdecode(b"jets_\xff.root"))
     assert str(caught.value) == r"file b'jets_\xff.root' is not UTF-8; rename it"
+
+
+def test_no_text_of_a_file_controls_the_terminal() -> None:
+    text = shortened("no branch \x1b[2J\u2028é\u202e\x85\udcff; correct it")
+    assert text == r"no branch \x1b[2J\u2028é\u202e\x85\udcff; correct it"

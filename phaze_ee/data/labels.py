@@ -68,7 +68,10 @@ def _one_hot(flags_NK: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
 def _values(label: str, table: ak.Array, path: Path) -> npt.NDArray[np.generic]:
     column = evaluate(label, label, table, path)
     numbers = isinstance(column, ak.Array | np.ndarray) and column.ndim == 1 and len(column) == len(table)
-    values: npt.NDArray[np.generic] = ak.to_numpy(column) if numbers else np.array("")
+    try:
+        values: npt.NDArray[np.generic] = ak.to_numpy(column) if numbers else np.array("")
+    except (TypeError, ValueError):  # numbers in some rows, lists or records in others
+        values = np.array("")
     if values.dtype.kind not in "biuf":
         raise DataError(f"{path}: label {label} is not one number per jet; correct the labels of the data config")
     return values

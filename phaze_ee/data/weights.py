@@ -98,8 +98,8 @@ def _check_not_negative(table: ak.Array, name: str, path: Path, shown: str) -> N
     if (weight_N < 0).any():
         first = int(np.argmax(weight_N < 0))
         raise DataError(
-            f"{path} row {table[ROW][first]}: {shown} is negative ({weight_N[first]:g}), and such a jet cannot be "
-            "drawn; use np.maximum(…, 0) or np.abs(…), or cut such jets away by selection"
+            f"{path} row {table[ROW][first]}: {shown} is negative ({weight_N[first]:g}), "
+            "and such a jet cannot be drawn; use np.maximum(…, 0) or np.abs(…), or cut such jets away by selection"
         )
 
 

@@ -1,5 +1,6 @@
 """What torch's functions on values write into a file: for each function, the nodes and the shape of the result."""
 
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
@@ -27,6 +28,7 @@ _UNARY = {
     "sqrt": "Sqrt",
     "neg": "Neg",
     "abs": "Abs",
+    "floor": "Floor",
     "softplus": "Softplus",
     "logical_not": "Not",
 }
@@ -42,7 +44,8 @@ _BINARY = {
 }
 _COMPARISONS = {"ge": "GreaterOrEqual", "gt": "Greater", "le": "LessOrEqual", "lt": "Less", "eq": "Equal"}
 _REDUCTIONS = {"amax": "ReduceMax", "amin": "ReduceMin", "sum": "ReduceSum", "mean": "ReduceMean"}
-_ERF_TERMS = 28  # for an error below 2e-14
+_TERMS = 28  # of series, for an error below 2e-14
+_TINY = 1e-30
 _UNCHANGED = ("detach", "contiguous", "clone", "dropout")
 
 
@@ -72,6 +75,8 @@ def binary(operator: str, x: Any, y: Any, dtype: torch.dtype | None = None) -> V
     """Write an operator on two values or numbers, with broadcasting."""
     like = x if isinstance(x, Value) else y
     x, y = as_value(like, x), as_value(like, y)
+    if x.dtype != y.dtype:  # a mask or a count and a number
+        x, y = cast(x, x.graph.dtype), cast(y, x.graph.dtype)
     return node(like.graph, operator, x, y, shape=broadcast(x.shape, y.shape), dtype=dtype)
 
 
@@ -123,7 +128,9 @@ def reduce(operator: str, x: Value, dim: int | Sequence[int], keepdim: bool = Fa
 
 
 def _reduction(operator: str) -> Callable[..., Value]:
-    return lambda x, dim, keepdim=False: reduce(operator, x, dim, keepdim)
+    return lambda x, dim, keepdim=False: reduce(
+        operator, cast(x, torch.int64) if x.dtype == torch.bool else x, dim, keepdim
+    )
 
 
 @writes("argmax")
@@ -193,10 +200,11 @@ def unsqueeze(x: Value, dim: int) -> Value:
 
 
 @writes("reshape", "view")
-def reshape(x: Value, *shape: int) -> Value:
-    """Write another shape; −1 is what remains."""
+def reshape(x: Value, *shape: int | None) -> Value:
+    """Write another shape; −1, or a size that is not known, is what remains."""
     sizes = tuple(None if size == -1 else size for size in shape)
-    result = node(x.graph, "Reshape", x, integers(x.graph, *shape), shape=sizes)
+    known = (-1 if size is None else size for size in shape)
+    result = node(x.graph, "Reshape", x, integers(x.graph, *known), shape=sizes)
     result.nonnegative = x.nonnegative
     return result
 
@@ -255,13 +263,13 @@ def rows_between(x: Value, first: Value, last: Value, axis: int = 0) -> Value:
 
 def _slice(x: Value, item: slice, axis: int) -> Value:
     size, first, last = x.shape[axis], item.start or 0, item.stop
-    if not first and last is None:
+    if not first and last is None and item.step in (None, 1):
         return x
-    assert item.step in (None, 1)
     count = None if size is None else len(range(size)[item])
     ends = integers(x.graph, first), integers(x.graph, np.iinfo(np.int64).max if last is None else last)
     shape = (*x.shape[:axis], count, *x.shape[axis + 1 :])
-    return node(x.graph, "Slice", x, *ends, integers(x.graph, axis), shape=shape)
+    steps = [] if item.step in (None, 1) else [integers(x.graph, item.step)]
+    return node(x.graph, "Slice", x, *ends, integers(x.graph, axis), *steps, shape=shape)
 
 
 @writes("where")
@@ -281,6 +289,32 @@ def _method_where(first: Value, *others: Any) -> Value:
 @writes("masked_fill")
 def _masked_fill(x: Value, mask: Value, number: float) -> Value:
     return where(mask, number, x)
+
+
+@writes("masked_fill_")
+def _masked_fill_in_place(x: Value, mask: Value, number: float) -> Value:
+    x.replace(where(mask, number, x))
+    return x
+
+
+@writes("pow")
+def power(x: Value, exponent: float) -> Value:
+    """Write a power with a known exponent."""
+    return square(x) if exponent == 2 else binary("Pow", x, float(exponent))
+
+
+@writes("norm")
+def norm(x: Value, dim: int, keepdim: bool = False) -> Value:
+    """Write the lengths of vectors."""
+    length: Value = reduce("ReduceSum", square(x), dim, keepdim).sqrt()
+    return length
+
+
+@writes("linalg_cross")
+def cross(x: Value, y: Value, dim: int = -1) -> Value:
+    """Write the cross products of vectors with three components."""
+    (x1, x2, x3), (y1, y2, y3) = chunk(x, 3, dim), chunk(y, 3, dim)
+    return cat([x2 * y3 - x3 * y2, x3 * y1 - x1 * y3, x1 * y2 - x2 * y1], dim)
 
 
 @writes("clamp")
@@ -326,6 +360,43 @@ def linear(x: Value, weight: Tensor, bias: Tensor | None = None) -> Value:
     return binary("Add", matmul(x, weight.T), bias)
 
 
+@writes("conv2d", "conv1d")
+def convolution(x: Value, weight: Tensor, bias: Tensor | None = None, *_: Any) -> Value:
+    """Write a convolution with a kernel of one slot, on (N, C, …) with at most one size unknown."""
+    sizes = x.shape[2:]
+    flat = matmul(weight.flatten(1), reshape(x, 1, x.shape[1], -1))
+    result = reshape(flat, 1, weight.shape[0], *sizes)
+    return result if bias is None else result + bias.view(-1, *[1] * len(sizes))
+
+
+@writes("batch_norm")
+def batch_norm(
+    x: Value, mean: Tensor, variance: Tensor, weight: Tensor, bias: Tensor, *, eps: float = 1e-5, **_: Any
+) -> Value:
+    """Write a BatchNorm in evaluation, on (N, C, …)."""
+    scale_C = weight.double() / torch.sqrt(variance.double() + eps)
+    shift_C = bias.double() - mean.double() * scale_C
+    shape = (-1, *[1] * (len(x.shape) - 2))
+    return x * scale_C.view(shape) + shift_C.view(shape)
+
+
+@writes("max")
+def _max(x: Value, dim: int, keepdim: bool = False) -> tuple[Value]:
+    return (reduce("ReduceMax", x, dim, keepdim),)
+
+
+@writes("repeat")
+def _repeat(x: Value, *times: int) -> Value:
+    for axis, count in enumerate(times):
+        x = x if count == 1 else cat([x] * count, axis)
+    return x
+
+
+@writes("squeeze")
+def _squeeze(x: Value, dim: int) -> Value:
+    return node(x.graph, "Squeeze", x, integers(x.graph, dim % len(x.shape)), shape=_without(x.shape, dim))
+
+
 @writes("layer_norm")
 def layer_norm(x: Value, _: Any, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5) -> Value:
     """Write a normalisation of the last dimension, with the operator where the opset has it."""
@@ -339,15 +410,41 @@ def layer_norm(x: Value, _: Any, weight: Tensor | None = None, bias: Tensor | No
     return result if bias is None else result + bias
 
 
+@writes("rms_norm")
+def rms_norm(x: Value, _: Any, weight: Tensor | None = None, eps: float | None = None) -> Value:
+    """Write a normalisation of the last dimension by its root mean square."""
+    smallest = torch.finfo(x.dtype).eps if eps is None else eps
+    spread: Value = (reduce("ReduceMean", square(x), -1, keepdim=True) + smallest).sqrt()
+    return x / spread if weight is None else x / spread * weight
+
+
+@writes("chunk")
+def chunk(x: Value, chunks: int, dim: int = 0) -> tuple[Value, ...]:
+    """Write equal parts along a dimension whose size is known."""
+    axis = dim % len(x.shape)
+    size = x.shape[axis]
+    assert size is not None
+    part = -(-size // chunks)
+    return tuple(x[(*[slice(None)] * axis, slice(first, first + part))] for first in range(0, size, part))
+
+
+@writes("split")
+def _split(x: Value, sizes: Sequence[int], dim: int = 0) -> tuple[Value, ...]:
+    starts = np.cumsum([0, *sizes]).tolist()
+    axis = dim % len(x.shape)
+    before = [slice(None)] * axis
+    return tuple(x[(*before, slice(first, last))] for first, last in itertools.pairwise(starts))
+
+
 @writes("gelu")
 def gelu(x: Value, approximate: str = "none") -> Value:
-    """Write a GELU with the error function."""
+    """Write a GELU with the error function, as ONNX Runtime knows it."""
     if approximate != "none":
         raise UsageError("an exit uses GELU with approximate = 'tanh', which export cannot write; use 'none'")
     if x.graph.opset >= 20 and x.dtype == torch.float32:
         return node(x.graph, "Gelu", x, shape=x.shape)
-    share: Value = (x * 0.5**0.5).erf() + 1.0
-    return x * 0.5 * share
+    share: Value = (x / 2**0.5).erf() + 1.0
+    return x * share * 0.5
 
 
 @writes("erf")
@@ -362,15 +459,58 @@ def _erf_in_double(x: Value) -> Value:
     """
     from scipy.special import erfcx
 
-    series = np.polynomial.chebyshev.chebinterpolate(lambda u: erfcx(4 / (u + 1 + 1e-300) - 2), _ERF_TERMS)
     size: Value = x.abs()
-    twice_u = 8.0 / (size + 2.0) - 2.0
-    later, last = x * 0.0, x * 0.0
-    for coefficient in reversed(series[1:]):  # Clenshaw's recurrence
-        later, last = twice_u * later - last + float(coefficient), later
-    scaled = twice_u * later * 0.5 - last + float(series[0])
+    scaled = _series(lambda u: erfcx(4 / (u + 1 + 1e-300) - 2), 4.0 / (size + 2.0) - 1.0)
     decay: Value = (-square(x)).exp()
     return where(x < 0.0, decay * scaled - 1.0, 1.0 - decay * scaled)
+
+
+def _series(function: Callable[[Any], Any], u: Value) -> Value:
+    """Write a function of numbers between −1 and 1 as a Chebyshev series, by Clenshaw's recurrence."""
+    series = np.polynomial.chebyshev.chebinterpolate(function, _TERMS)
+    twice_u, later, last = u * 2.0, u * 0.0, u * 0.0
+    for coefficient in reversed(series[1:]):
+        later, last = twice_u * later - last + float(coefficient), later
+    return twice_u * later * 0.5 - last + float(series[0])
+
+
+@writes("atan2")
+def atan2(y: Value, x: Value) -> Value:
+    """Write the angle of a vector; that of the zero vector is 0."""
+    ratio = y / where(x == 0.0, _TINY, x)
+    quarter = node(x.graph, "Atan", ratio, shape=ratio.shape) if x.dtype == torch.float32 else _atan_in_double(ratio)
+    return where(x < 0.0, where(y < 0.0, quarter - np.pi, quarter + np.pi), quarter)
+
+
+def _atan_in_double(x: Value) -> Value:
+    """Write the arctangent for double precision, in which ONNX Runtime has none."""
+    size: Value = x.abs()
+    inverse = 1.0 / where(size > 1.0, size, 1.0)
+    small = _series(lambda u: np.arctan((u + 1) / 2), where(size > 1.0, inverse, size) * 2.0 - 1.0)
+    angle = where(size > 1.0, np.pi / 2 - small, small)
+    return where(x < 0.0, -angle, angle)
+
+
+@writes("asinh")
+def asinh(x: Value) -> Value:
+    """Write the inverse hyperbolic sine."""
+    if x.dtype == torch.float32:
+        return node(x.graph, "Asinh", x, shape=x.shape)
+    size: Value = x.abs()
+    result: Value = (size + power(square(x) + 1.0, 0.5)).log()
+    return where(x < 0.0, -result, result)
+
+
+@writes("acos")
+def _acos(x: Value) -> Value:
+    return atan2(power(1.0 - square(x), 0.5), x)
+
+
+@writes("remainder")
+def remainder(x: Value, divisor: float) -> Value:
+    """Write a remainder with the sign of the divisor."""
+    whole: Value = (x / divisor).floor()
+    return x - whole * divisor
 
 
 @writes("silu")
@@ -414,6 +554,11 @@ def shape_of(x: Value, first: int = 0, last: int | None = None) -> Value:
 @writes("new_tensor")
 def _new_tensor(x: Value, content: Any) -> Tensor:
     return torch.tensor(content, dtype=x.dtype)
+
+
+@writes("size")
+def _size(x: Value, dim: int | None = None) -> Any:
+    return x.shape if dim is None else x.shape[dim]
 
 
 @writes("dim")

@@ -95,6 +95,16 @@ class Value:
     def __neg__(self) -> "Value":
         return self._write("neg")
 
+    def replace(self, other: "Value") -> None:
+        """Let this value be another of the same shape from now on, for functions that work in place."""
+        self._name = other.name
+
+    def __pow__(self, other: Any) -> "Value":
+        return self._write("pow", other)
+
+    def __mod__(self, other: Any) -> "Value":
+        return self._write("remainder", other)
+
     def __ge__(self, other: Any) -> "Value":
         return self._write("ge", other)
 
@@ -109,6 +119,9 @@ class Value:
 
     def __eq__(self, other: object) -> "Value":  # type: ignore[override]
         return self._write("eq", other)
+
+    def __ne__(self, other: object) -> "Value":  # type: ignore[override]
+        return ~self._write("eq", other)
 
     def __and__(self, other: Any) -> "Value":
         return self._write("logical_and", other)

@@ -83,7 +83,7 @@ def rejection_table(columns: Mapping[str, Sequence[Rejection]]) -> Table:
         first = row[0]
         table.add_row(class_title(first.signal), f"{100 * first.signal_efficiency:g} %", *map(_rejection, row))
     if any(rejection.lower_limit is not None for column in columns.values() for rejection in column):
-        table.caption = f"> : no {background} jet passes; limit at 68 % confidence"
+        add_caption(table, f"> : no {background} jet passes; limit at 68 % confidence")
     return table
 
 

@@ -6,7 +6,7 @@ from rich.table import Table
 
 from phaze_ee.names import exit_title, ood_score_title
 from phaze_ee.results.ood import OODDetection, OODPolicy, OODResults
-from phaze_ee.tables.style import empty_table, in_percent
+from phaze_ee.tables.style import add_caption, empty_table, in_percent
 
 
 def ood_tables(results: OODResults) -> list[Table]:
@@ -26,7 +26,7 @@ def auroc_table(results: OODResults) -> Table:
         table.add_row(exit_title(exit_), *_areas(scores, names))
     if results.policy is not None:
         table.add_row("by the policy", *_areas(results.policy.scores, names))
-    table.caption = "errors: DeLong, one σ; 0.5 is blind; disagreement needs the full model's answer"
+    add_caption(table, "errors: DeLong, one σ; 0.5 is blind; disagreement needs the full model's answer")
     return table
 
 

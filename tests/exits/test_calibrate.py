@@ -102,7 +102,8 @@ def test_too_few_jets_give_the_full_model_and_say_how_many_it_takes(count: int) 
     assert result.policy.exits == ()
     assert result.policy.temperatures is None
     if count == 30:
-        assert "at this rate it takes 299 such jets" in str(result.reason)
+        assert "at this rate it takes 299 such jets, about 469 more calibration jets" in str(result.reason)
+        assert result.more_jets == 469  # 18 of the 30 jets test the policy
     assert not guarantee(result, "ltt", 0.05).holds
 
 

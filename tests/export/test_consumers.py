@@ -83,7 +83,7 @@ def padded(jets: Sequence[npt.NDArray[np.float32]]) -> JetInputs:
 @pytest.mark.parametrize("library", libraries())
 def test_cpp_prints_the_digits_of_python(consumer: Path, folder: Path, tmp_path: Path, library: str) -> None:
     jets = raw_jets(COUNTS)
-    command = [consumer, library, write_raw(tmp_path / "jets.bin", jets), "0", folder]
+    command: list[str | Path] = [consumer, library, write_raw(tmp_path / "jets.bin", jets), "0", folder]
     printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
     scores_NK, index_N = FileSession((folder / "model.onnx").read_bytes(), NAMES)(padded(jets))
     found = np.array([line.split() for line in printed], np.float32)
@@ -93,6 +93,12 @@ def test_cpp_prints_the_digits_of_python(consumer: Path, folder: Path, tmp_path:
 
 
 def test_a_hundred_thousand_calls_leak_nothing(consumer: Path, folder: Path, tmp_path: Path) -> None:
-    command = [consumer, libraries()[0], write_raw(tmp_path / "jets.bin", raw_jets(COUNTS)), "6250", folder]
+    command: list[str | Path] = [
+        consumer,
+        libraries()[0],
+        write_raw(tmp_path / "jets.bin", raw_jets(COUNTS)),
+        "6250",
+        folder,
+    ]
     report = subprocess.run(command, capture_output=True, text=True, check=True).stderr
     assert int(report.split("memory grew by ")[1].split()[0]) < 4_000

@@ -14,7 +14,7 @@ import uproot
 Answers = Mapping[str, Any]
 
 # What depends on the names and hashes of files, or on the time that something took.
-_VOLATILE = frozenset(("model", "model_hash", "files", "path", "notes", "jets_per_second", "seconds"))
+_VOLATILE = frozenset(("data_hash", "model", "model_hash", "files", "path", "notes", "jets_per_second", "seconds"))
 
 
 def answers(scene: Path, results: Sequence[str]) -> Answers:

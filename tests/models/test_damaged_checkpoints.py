@@ -104,6 +104,12 @@ def test_weights_of_another_type(path: Path, change: str) -> None:
         load_checkpoint(path)
 
 
+def test_a_version_that_is_no_number(path: Path) -> None:
+    torch.save({**torch.load(path, weights_only=True), "version": torch.zeros(2)}, path)
+    with pytest.raises(CheckpointError, match=r"has checkpoint 'version' tensor.*; this program reads 1"):
+        load_checkpoint(path)
+
+
 def test_a_flipped_bit_in_a_weight(path: Path) -> None:
     """torch itself reads the wrong weight in silence."""
     whole = path.read_bytes()
@@ -130,6 +136,16 @@ def test_sizes_that_the_weights_cannot_fill(path: Path, key: str, value: dict[st
     content = torch.load(path, weights_only=True)
     torch.save({**content, "exit_head": "mlp", key: {**content[key], **value}}, path)
     with pytest.raises(CheckpointError, match="it describes a larger network than its weights can fill"):
+        load_checkpoint(path)
+
+
+@pytest.mark.parametrize("neighbours", [0, -0.0, 2.5, -3, "4", None])
+def test_a_number_of_neighbours_that_is_none(path: Path, neighbours: Any) -> None:
+    """No weight depends on it."""
+    content = torch.load(path, weights_only=True)
+    content["arguments"]["conv_params"][0] = [neighbours, *content["arguments"]["conv_params"][0][1:]]
+    torch.save(content, path)
+    with pytest.raises(CheckpointError, match=r"its network cannot be built \(ValidationError: .*conv_params"):
         load_checkpoint(path)
 
 

@@ -1,10 +1,12 @@
 """ParticleNet in stages, around the module of weaver-core."""
 
-from typing import ClassVar, final
+from collections.abc import Mapping
+from typing import Any, ClassVar, Self, final
 
 import torch
 from torch import Tensor
 
+from phaze_ee.config.sections import NetworkOptions
 from phaze_ee.models.particle_net.packed import NativeParticleNet, PackedParticleNet
 from phaze_ee.models.particle_net.stages import StagedParticleNet
 from phaze_ee.models.states import PaddedState
@@ -28,6 +30,12 @@ class ParticleNet(StagedParticleNet[PaddedState]):
     """
 
     packs_particles: ClassVar[bool] = False
+
+    @classmethod
+    def from_arguments(cls, arguments: Mapping[str, Any]) -> Self:
+        # The number of neighbours is in no weight, so nothing else would notice a wrong one.
+        NetworkOptions(conv_params=arguments["conv_params"], fc_params=arguments["fc_params"])
+        return super().from_arguments(arguments)
 
     def packed(self) -> PackedParticleNet:
         return PackedParticleNet(self.mod).train(self.training)

@@ -2,6 +2,7 @@
 
 import random
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,8 @@ from tests.fuzz.scene import OUTPUT, PROJECT, jets
 
 RESULT = "out/new/jets.root"
 _COLUMNS = ("p_eta", "p_phi", "p_pt", "is_qcd", "is_top", "jet_id", "jet_mass")
-_PER_PARTICLE, _PER_JET = _COLUMNS[:3], _COLUMNS[3:]
+_PER_PARTICLE: Sequence[str] = _COLUMNS[:3]
+_PER_JET: Sequence[str] = _COLUMNS[3:]
 _UNARY = (
     "abs",
     "sqrt",

@@ -1,0 +1,229 @@
+"""An exported tagger in Python, without torch: ``phaze_ee.load_bundle``."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, NamedTuple, Self, final
+
+import numpy as np
+import numpy.typing as npt
+
+from phaze_ee.errors import DataError, UsageError
+
+Array = npt.NDArray[np.float32]
+
+_MODEL, _INPUTS, _CHECKSUMS = "model.onnx", "preprocess.json", "SHA256SUMS"
+_SETTINGS = ("median", "norm_factor", "replace_inf_value", "lower_bound", "upper_bound", "pad")
+
+
+class BundleResult(NamedTuple):
+    """Answers for N jets: the probabilities (N, K) at the exit where each jet left, and that exit (N)."""
+
+    scores_NK: Array
+    exit_index_N: npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Variable:
+    """How a variable of a particle becomes an input: (value − median) · norm_factor, between two limits."""
+
+    name: str
+    median: float
+    norm_factor: float
+    replace_inf_value: float
+    lower_bound: float
+    upper_bound: float
+    pad: float
+
+    def standardised(self, value: Array) -> Array:
+        """Return the values as the network gets them."""
+        finite = np.where(np.isfinite(value), value, np.float32(self.replace_inf_value))
+        scaled = (finite - np.float32(self.median)) * np.float32(self.norm_factor)
+        limited: Array = np.clip(scaled, self.lower_bound, self.upper_bound)
+        return limited
+
+
+@dataclass(frozen=True)
+class Group:
+    """One input of the file: its variables, and the particles to which jets are padded or cut."""
+
+    name: str
+    length: int
+    variables: tuple[Variable, ...]
+
+
+@final
+class Bundle:
+    """An exported tagger that is loaded. Call it with inputs, or with the variables of particles.
+
+    Attributes:
+        classes: the classes, in the order of the probabilities.
+        exits: the names of the exits, the full model last.
+        groups: the inputs.
+        one_jet: whether the file takes one jet per call; here any number of jets is taken.
+        description: all texts of the file: thresholds, promise, hashes, versions.
+    """
+
+    def __init__(self, session: Any, groups: Sequence[Group]) -> None:
+        self._session = session
+        self.groups = tuple(groups)
+        self.description: dict[str, str] = dict(session.get_modelmeta().custom_metadata_map)
+        self.classes: tuple[str, ...] = tuple(json.loads(self.description["classes"]))
+        self.exits: tuple[str, ...] = tuple(json.loads(self.description["exits"]))
+        self.one_jet = session.get_inputs()[0].shape[0] == 1
+
+    @classmethod
+    def load(cls, folder: str | Path, *, threads: int = 1) -> Self:
+        """Load a folder that mode export wrote.
+
+        Args:
+            folder: the folder.
+            threads: the threads of ONNX Runtime; a jet is too small for more than one.
+
+        Raises:
+            UsageError: onnxruntime is not installed, or the folder holds no exported tagger.
+            DataError: a file of the folder has changed, or is of another tagger.
+        """
+        if find_spec("onnxruntime") is None:
+            raise UsageError(
+                'load_bundle needs onnxruntime, which this environment lacks: pip install "phaze-ee[onnx]"'
+            )
+        path = Path(folder)
+        _check_files(path)
+        groups = _groups(path / _INPUTS)
+        bundle = cls(_session(path / _MODEL, threads), groups)
+        bundle._check_groups(path / _INPUTS)
+        return bundle
+
+    def __call__(self, inputs: Mapping[str, npt.ArrayLike]) -> BundleResult:
+        """Return the answers for padded jets.
+
+        Args:
+            inputs: by the name of each input, numbers (N, variables, P), standardised. The mask is 1 for a particle.
+
+        Raises:
+            UsageError: an input is missing, or has another number of variables.
+        """
+        feeds = {group.name: self._checked(group, inputs) for group in self.groups}
+        jets = len(next(iter(feeds.values())))
+        if not self.one_jet:
+            return _result([self._session.run(None, feeds)])
+        if not jets:
+            return BundleResult(np.zeros((0, len(self.classes)), np.float32), np.zeros(0, np.int64))
+        single = ({name: value[jet : jet + 1] for name, value in feeds.items()} for jet in range(jets))
+        return _result([self._session.run(None, feed) for feed in single])
+
+    def predict(self, variables: Mapping[str, Sequence[npt.ArrayLike]]) -> BundleResult:
+        """Return the answers for the particles of jets.
+
+        Args:
+            variables: by its name in the data configuration, a variable of the particles: for each jet, its particles.
+
+        Raises:
+            UsageError: a variable is missing.
+        """
+        return self(self.inputs(variables))
+
+    def inputs(self, variables: Mapping[str, Sequence[npt.ArrayLike]]) -> dict[str, Array]:
+        """Return the inputs of the file: variables standardised, and jets padded or cut, as the description says."""
+        return {group.name: _padded(group, variables) for group in self.groups}
+
+    def _checked(self, group: Group, inputs: Mapping[str, npt.ArrayLike]) -> Array:
+        if group.name not in inputs:
+            raise UsageError(f"the tagger needs the input {group.name} and got {', '.join(inputs)}; add it")
+        value = np.asarray(inputs[group.name], np.float32)
+        if value.ndim != 3 or value.shape[1] != len(group.variables):
+            raise UsageError(
+                f"input {group.name} has the shape {value.shape} and must have (jets, {len(group.variables)}, "
+                "particles)"
+            )
+        return value
+
+    def _check_groups(self, path: Path) -> None:
+        wanted = {value.name: value.shape[1] for value in self._session.get_inputs()}
+        given = {group.name: len(group.variables) for group in self.groups}
+        if wanted != given:
+            raise DataError(
+                f"{path} describes the inputs {_listed(given)} and {_MODEL} takes {_listed(wanted)}: it belongs to "
+                "another network; export again"
+            )
+
+
+def load_bundle(folder: str | Path, *, threads: int = 1) -> Bundle:
+    """Return an exported tagger, ready to run with ONNX Runtime and without torch; see :class:`Bundle`.
+
+    Args:
+        folder: a folder that mode export wrote.
+        threads: the threads of ONNX Runtime; a jet is too small for more than one.
+
+    Raises:
+        UsageError: onnxruntime is not installed, or the folder holds no exported tagger.
+        DataError: a file of the folder has changed, or is of another tagger.
+    """
+    return Bundle.load(folder, threads=threads)
+
+
+def _check_files(folder: Path) -> None:
+    """Compare the files with their checksums."""
+    try:
+        lines = (folder / _CHECKSUMS).read_text(encoding="utf-8").splitlines()
+        sums = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
+        changed = [name for name, digest in sums.items() if _sha256(folder / Path(name).name) != digest]
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{folder} holds no exported tagger ({error}); mode export writes one") from error
+    if changed or not {_MODEL, _INPUTS} <= sums.keys():
+        what = changed[0] if changed else f"the checksum of {_MODEL}"
+        raise DataError(f"{folder}: {what} is not what mode export wrote; copy the folder again, or export again")
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _groups(path: Path) -> list[Group]:
+    try:
+        described = json.loads(path.read_text(encoding="utf-8"))
+        return [_group(name, described[name]) for name in described["input_names"]]
+    except (ValueError, LookupError, TypeError) as error:
+        raise DataError(f"{path} is not weaver's description of inputs ({error!r}); export again") from error
+
+
+def _group(name: str, described: Mapping[str, Any]) -> Group:
+    settings = described["var_infos"]
+    variables = (Variable(own, *(float(settings[own][key]) for key in _SETTINGS)) for own in described["var_names"])
+    return Group(name, int(described["var_length"]), tuple(variables))
+
+
+def _session(path: Path, threads: int) -> Any:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+
+def _padded(group: Group, variables: Mapping[str, Sequence[npt.ArrayLike]]) -> Array:
+    columns = []
+    for variable in group.variables:
+        if variable.name not in variables:
+            raise UsageError(f"the tagger needs the variable {variable.name} of each particle; add it")
+        jets = variables[variable.name]
+        column_NP = np.full((len(jets), group.length), variable.pad, np.float32)
+        for row_P, particles in zip(column_NP, jets, strict=True):
+            kept = np.asarray(particles, np.float32)[: group.length]
+            row_P[: len(kept)] = variable.standardised(kept)
+        columns.append(column_NP)
+    return np.stack(columns, axis=1)
+
+
+def _result(answers: Sequence[Sequence[Any]]) -> BundleResult:
+    scores_NK, index_N = (np.concatenate(column) for column in zip(*answers, strict=True))
+    return BundleResult(scores_NK, index_N.astype(np.int64))
+
+
+def _listed(inputs: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} ({variables})" for name, variables in inputs.items())
