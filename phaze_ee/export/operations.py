@@ -75,6 +75,8 @@ def binary(operator: str, x: Any, y: Any, dtype: torch.dtype | None = None) -> V
     """Write an operator on two values or numbers, with broadcasting."""
     like = x if isinstance(x, Value) else y
     x, y = as_value(like, x), as_value(like, y)
+    if x.dtype != y.dtype:  # a mask or a count and a number
+        x, y = cast(x, x.graph.dtype), cast(y, x.graph.dtype)
     return node(like.graph, operator, x, y, shape=broadcast(x.shape, y.shape), dtype=dtype)
 
 
@@ -126,7 +128,9 @@ def reduce(operator: str, x: Value, dim: int | Sequence[int], keepdim: bool = Fa
 
 
 def _reduction(operator: str) -> Callable[..., Value]:
-    return lambda x, dim, keepdim=False: reduce(operator, x, dim, keepdim)
+    return lambda x, dim, keepdim=False: reduce(
+        operator, cast(x, torch.int64) if x.dtype == torch.bool else x, dim, keepdim
+    )
 
 
 @writes("argmax")
@@ -259,13 +263,13 @@ def rows_between(x: Value, first: Value, last: Value, axis: int = 0) -> Value:
 
 def _slice(x: Value, item: slice, axis: int) -> Value:
     size, first, last = x.shape[axis], item.start or 0, item.stop
-    if not first and last is None:
+    if not first and last is None and item.step in (None, 1):
         return x
-    assert item.step in (None, 1)
     count = None if size is None else len(range(size)[item])
     ends = integers(x.graph, first), integers(x.graph, np.iinfo(np.int64).max if last is None else last)
     shape = (*x.shape[:axis], count, *x.shape[axis + 1 :])
-    return node(x.graph, "Slice", x, *ends, integers(x.graph, axis), shape=shape)
+    steps = [] if item.step in (None, 1) else [integers(x.graph, item.step)]
+    return node(x.graph, "Slice", x, *ends, integers(x.graph, axis), *steps, shape=shape)
 
 
 @writes("where")
@@ -354,6 +358,43 @@ def linear(x: Value, weight: Tensor, bias: Tensor | None = None) -> Value:
     if len(x.shape) == 2 or bias is None:
         return gemm(bias, x, weight.T)
     return binary("Add", matmul(x, weight.T), bias)
+
+
+@writes("conv2d", "conv1d")
+def convolution(x: Value, weight: Tensor, bias: Tensor | None = None, *_: Any) -> Value:
+    """Write a convolution with a kernel of one slot, on (N, C, …) with at most one size unknown."""
+    sizes = x.shape[2:]
+    flat = matmul(weight.flatten(1), reshape(x, 1, x.shape[1], -1))
+    result = reshape(flat, 1, weight.shape[0], *sizes)
+    return result if bias is None else result + bias.view(-1, *[1] * len(sizes))
+
+
+@writes("batch_norm")
+def batch_norm(
+    x: Value, mean: Tensor, variance: Tensor, weight: Tensor, bias: Tensor, *, eps: float = 1e-5, **_: Any
+) -> Value:
+    """Write a BatchNorm in evaluation, on (N, C, …)."""
+    scale_C = weight.double() / torch.sqrt(variance.double() + eps)
+    shift_C = bias.double() - mean.double() * scale_C
+    shape = (-1, *[1] * (len(x.shape) - 2))
+    return x * scale_C.view(shape) + shift_C.view(shape)
+
+
+@writes("max")
+def _max(x: Value, dim: int, keepdim: bool = False) -> tuple[Value]:
+    return (reduce("ReduceMax", x, dim, keepdim),)
+
+
+@writes("repeat")
+def _repeat(x: Value, *times: int) -> Value:
+    for axis, count in enumerate(times):
+        x = x if count == 1 else cat([x] * count, axis)
+    return x
+
+
+@writes("squeeze")
+def _squeeze(x: Value, dim: int) -> Value:
+    return node(x.graph, "Squeeze", x, integers(x.graph, dim % len(x.shape)), shape=_without(x.shape, dim))
 
 
 @writes("layer_norm")
