@@ -313,7 +313,15 @@ class LoggingOptions(Section):
         description="number of batches between two saved states, from which an interrupted training continues; 0: "
         "only after each epoch",
     )
-    tensorboard: bool = Field(True, description="write TensorBoard logs to output/logs/train")
+    logger: Literal["tensorboard", "csv", "wandb", "mlflow", "comet"] | None = Field(
+        "tensorboard",
+        description="where losses, accuracies and β of a training go; csv: output/logs/csv; mlflow: "
+        "$MLFLOW_TRACKING_URI, else output/logs/mlruns; wandb, comet: as their own settings say, e.g. offline; these "
+        "three need an extra of that name; None: nowhere",
+    )
+    tensorboard: bool = Field(
+        True, description="write TensorBoard logs to output/logs/train; False: as logger = None, for that logger"
+    )
 
 
 class TrainingOptions(Section):

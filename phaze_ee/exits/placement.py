@@ -101,7 +101,7 @@ def place(
             f"the best of {len(found):,} placements and thresholds looks a little better on these {len(judging):,} "
             "jets than on others; check it with mode evaluate",
             *costly_heads(candidates, exit_head),
-            *_costly(pareto_placements(found)),
+            *costly_placements(pareto_placements(found)),
         ],
     )
 
@@ -158,7 +158,7 @@ def costly_heads(candidates: Sequence[CandidateExit], exit_head: str) -> list[st
     ]
 
 
-def _costly(front: Sequence[Placement]) -> list[str]:
+def costly_placements(front: Sequence[Placement]) -> list[str]:
     """Return a note if placements that no other beats cost more than the full model."""
     count = sum(placement.cost > 1 for placement in front)
     if not count:

@@ -139,7 +139,10 @@ def _promise(result: Calibration, method: Method, delta: float) -> str:
 def _promised_risk(target: Target) -> str:
     match target:
         case AccuracyDrop():
-            return f"at most {target.epsilon:.3g} of the jets become wrong that the full model has right"
+            return (
+                f"at most {target.epsilon:.3g} of all jets are right in the full model but wrong with early exits (jets "
+                "that become right do not offset them)"
+            )
         case Agreement():
             return f"at most {target.epsilon:.3g} of the jets get another class than from the full model"
         case SignalEfficiency():

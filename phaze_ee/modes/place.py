@@ -62,7 +62,7 @@ def _options(options: Options, stages: Sequence[ExitStage]) -> Options:
         "training_regime": "ramp",
         "exit_link": "independent",
         "exit_target": "accuracy_drop",  # whose calibration jets have labels
-        "tensorboard": False,
+        "logger": None,
     }
     return Options.model_validate({**options.model_dump(exclude_unset=True), **changes})
 

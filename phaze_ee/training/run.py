@@ -20,7 +20,7 @@ from phaze_ee.models.checkpoint import Checkpoint
 from phaze_ee.models.tagger import Tagger
 from phaze_ee.registry import plugin_hashes
 from phaze_ee.training.callbacks import Checkpoints, History
-from phaze_ee.training.curves import open_curves, reporting_lost_curves
+from phaze_ee.training.curves import open_logger, reporting_lost_curves
 from phaze_ee.training.frozen import FeatureBatch, with_frozen_features
 from phaze_ee.training.lightning import (
     compiled_stages,
@@ -173,7 +173,7 @@ def _fit(
             _reporting_interrupts(module, outputs),
             reporting_unfit_state(point, points),
             reporting_lost_processes(),
-            reporting_lost_curves(outputs.logs),
+            reporting_lost_curves(options, outputs.logs),
         ):
             trainer.fit(
                 module,
@@ -212,7 +212,7 @@ def _trainer(
         max_epochs=options.epochs,
         check_val_every_n_epoch=options.val_interval,
         log_every_n_steps=options.log_interval,
-        logger=open_curves(outputs.logs, hidden_from) if options.tensorboard else False,
+        logger=open_logger(options, outputs.logs, outputs.project, hidden_from) or False,
         callbacks=callbacks,
         plugins=[AtomicCheckpoints()],
         default_root_dir=outputs.logs,

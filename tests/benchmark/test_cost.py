@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from weaver.nn.model.ParticleNet import ParticleNet as WeaverParticleNet
 
-from phaze_ee.benchmark.cost import exit_costs
+from phaze_ee.benchmark.cost import exit_costs, full_model_cost
 from phaze_ee.models.links import EXIT_LINKS
 from phaze_ee.models.particle_net.padded import ParticleNet
 from phaze_ee.models.tagger import Tagger
@@ -137,3 +137,17 @@ def test_the_tagger_and_torch_are_left_as_they_were() -> None:
     assert {name: (set(vars(module)), module.training) for name, module in tagger.named_modules()} == attributes
     assert not any(module._forward_hooks for module in tagger.modules())
     assert not any(parameter.requires_grad for parameter in tagger.parameters())
+
+
+def test_the_full_model_costs_what_the_published_network_costs() -> None:
+    torch.manual_seed(0)
+    conv_params = [(NEIGHBOURS, (width, width, width)) for width in WIDTHS]
+    network = WeaverParticleNet(INPUTS, JETCLASSES, conv_params, [(HIDDEN, 0.1)], use_fusion=False)
+    cost = full_model_cost(Tagger(ParticleNet(network), [0, 1, 2], "deep_sets"), particles=128)
+    assert cost.parameters == sum(parameter.numel() for parameter in network.parameters())
+    assert round(cost.macs / 1e6, 2) == 533.72
+
+
+def test_heads_that_the_full_model_needs_are_counted() -> None:
+    boosted = Tagger(small_tagger().backbone, (0, 1, 2), link="boosted").double()
+    assert full_model_cost(boosted, particles=12) == exit_costs(boosted, particles=12)[-1]

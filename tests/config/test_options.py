@@ -57,6 +57,7 @@ BEYOND_CONTRACT: dict[str, Any] = {
     "accumulate_batches": 4,
     "resume_interval": 100,
     "bad_values": "zero",
+    "logger": "csv",
     "plugins": ["my_heads.py"],
     "trust_expressions": True,
     "extra_selection": "jet_pt > 500",
@@ -182,6 +183,13 @@ def test_an_exit_score_is_one_of_the_registry_or_left_to_the_target(score: str |
     assert options(exit_score=score).exit_score == score
     with pytest.raises(ValidationError, match="exit_score"):
         options(exit_score="confidense")
+
+
+@pytest.mark.parametrize("logger", ["tensorboard", "csv", "wandb", "mlflow", "comet", None])
+def test_a_logger_is_one_of_lightning_or_none(logger: str | None) -> None:
+    assert options(logger=logger).logger == logger
+    with pytest.raises(ValidationError, match="logger"):
+        options(logger="tensorbord")
 
 
 @pytest.mark.parametrize("name", ["epsilon", "delta", "signal_efficiency"])

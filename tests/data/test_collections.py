@@ -147,6 +147,10 @@ def test_shuffled_jets_keep_their_vertices(tmp_path: Path) -> None:
         ({"sv_mask": {"length": 4, "vars": ["sv_mask"]}}, r"differ in length \(.*sv_features 3, .*sv_mask 4\)"),
         ({"sv_vectors": {"length": 3, "vars": ["sv_px"]}}, "sv_vectors has 1 variables, it needs 4"),
         ({"sv_extra": {"length": 3, "vars": ["sv_px"]}}, "input groups sv_extra cannot be used"),
+        (
+            {"jet_globals": {"length": None, "vars": ["jet_pt"]}},
+            "jet_globals has no length, so it holds one number per jet",
+        ),
     ],
 )
 def test_what_makes_no_collection_is_named(inputs: dict[str, Any], message: str) -> None:

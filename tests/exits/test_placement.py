@@ -8,7 +8,15 @@ import pytest
 
 from phaze_ee.exits import placement
 from phaze_ee.exits.answers import Answers
-from phaze_ee.exits.placement import Placement, costly_heads, pareto_placements, place, placements, recommended
+from phaze_ee.exits.placement import (
+    Placement,
+    costly_heads,
+    costly_placements,
+    pareto_placements,
+    place,
+    placements,
+    recommended,
+)
 from phaze_ee.exits.scores import make_score
 from phaze_ee.names import ExitStage
 from phaze_ee.results.base import Provenance
@@ -128,3 +136,13 @@ def test_the_class_prior_weighs_the_costs() -> None:
     }  # fmt: skip
     assert found["slow"] == pytest.approx(2, rel=0.1)
     assert found["fast"] == pytest.approx(1, rel=0.1)
+
+
+def test_what_costs_more_than_the_full_model_is_not_recommended_and_told() -> None:
+    full = Placement((), (), 1.0, 0.8, (1.0,))
+    dear = Placement((0,), (0.5,), 1.001, 0.81, (0.5, 0.5))
+    assert recommended([full, dear], epsilon=0.01) is full
+    assert recommended([full, dear, Placement((1,), (0.5,), 0.99, 0.795, (0.5, 0.5))], epsilon=0.01).exits == (1,)
+    (note,) = costly_placements([full, dear])
+    assert note.startswith("1 of the placements that no other beats cost more than the full model, above 100 %")
+    assert costly_placements([full]) == []

@@ -8,7 +8,9 @@ from phaze_ee.errors import UsageError
 from phaze_ee.modes import compare
 from phaze_ee.modes.request import Request
 from phaze_ee.modes.session import Session
-from phaze_ee.workspace import Project
+from phaze_ee.results.evaluation import EvaluationResults
+from phaze_ee.workspace import Project, file_hash
+from tests.plots.dynamic_examples import dynamic_results
 from tests.plots.examples import benchmark_results, evaluation_results
 from tests.plots.undrawn import write_nothing
 
@@ -109,6 +111,48 @@ def test_different_samples_and_particles_are_noted(capsys: pytest.CaptureFixture
     output = capsys.readouterr().out
     assert "not evaluated on the same files" in output
     assert "different numbers of particles" in output
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_an_earlier_comparison_of_other_projects_is_kept(workspaces: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("one", "two", "three"):
+        judged_project(name)
+    folder = workspaces / "W" / "comparisons"
+    run("one", "two")
+    first = (folder / "comparison_summary.csv").read_bytes()
+    run("two", "one")
+    assert not (folder / "one+two").exists()
+    run("two", "three")
+    assert (folder / "two+one" / "comparison_summary.csv").read_bytes() != first  # the order of the second comparison
+    assert (folder / "two+one" / "comparison_flops_vs_accuracy.png").is_file()
+    assert "Moved: the earlier comparison of 2 projects" in capsys.readouterr().out
+    rows = (folder / "comparison_summary.csv").read_text(encoding="utf-8")
+    assert "three" in rows
+    assert "one" not in rows
+
+
+def test_a_policy_has_its_row_point_and_curve(workspaces: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    judged_project("static", (0.55, 0.68, 0.77, 0.78))
+    judged_project("dynamic", (0.55, 0.68, 0.77, 0.78))
+    project = Project("W", "dynamic")
+    project.exit_policy.write_text("{}", encoding="utf-8")
+    evaluation = EvaluationResults.read(project.evaluation_results, "evaluate")
+    results = dynamic_results()
+    judged = {"mixture": evaluation.exits["exit_2"], "policy_hash": file_hash(project.exit_policy)}
+    results.model_copy(update=judged).write(project.dynamic_results)
+    compare.run(Session.open(Request("compare", "W", "all", projects=["static", "dynamic"], details=True)))
+    with (workspaces / "W" / "comparisons" / "comparison_summary.csv").open(encoding="utf-8") as file:
+        rows = [row for row in csv.DictReader(file) if row["exit"] == "policy"]
+    assert [(row["project"], float(row["accuracy"]), row["policy_hash"]) for row in rows] == [
+        ("dynamic", 0.77, file_hash(project.exit_policy))
+    ]
+    costs = [exit_.macs for exit_ in benchmark_results().exits.values()]
+    assert float(rows[0]["macs"]) == round(sum(0.1 * (4 - index) * cost for index, cost in enumerate(costs)))
+    printed = capsys.readouterr().out
+    assert next(line for line in printed.splitlines() if line.startswith("dynamic")).split()[-2:] == ["40.0", "%"]
+    assert next(line for line in printed.splitlines() if line.startswith("static")).split()[-2:] == ["-", "-"]
+    assert sum(line.strip().startswith("policy") for line in printed.splitlines()) == 1
+    assert (workspaces / "W" / "comparisons" / "comparison_policies.png").is_file()
 
 
 @pytest.mark.parametrize(

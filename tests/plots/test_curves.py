@@ -50,3 +50,15 @@ def test_losses_of_two_kinds_do_not_share_an_axis() -> None:
 def test_single_epoch_is_visible() -> None:
     axes = loss_figure(training_history(epochs=1)).axes[0]
     assert all(line.get_marker() == "o" for line in axes.get_lines() if points(line))
+
+
+def test_an_exit_loss_that_is_no_cross_entropy_has_its_name_on_its_axis() -> None:
+    history = training_history("distill_detached").model_copy(update={"exit_loss": "0.5·CE + 0.5·KL"})
+    evaluated = {"exit_0": 1.4, "exit_1": 1.2, "exit_2": 1.1, "full_model": 1.0}
+    full, exits, _ = loss_figure(history, evaluated).axes
+    assert (full.get_ylabel(), exits.get_ylabel()) == ("Cross-entropy", "Exit loss:\n0.5·CE + 0.5·KL")
+    diamonds = [points(line) for line in full.get_lines() if line.get_marker() == "D" and points(line)]
+    assert [score for ((_, score),) in diamonds] == [1.4, 1.2, 1.1, 1.0]
+    assert all(place > history.epochs[-1].epoch + 1 for ((place, _),) in diamonds)
+    # A file of version 0.1 says the strategy alone.
+    assert loss_figure(training_history("distill_flow")).axes[1].get_ylabel() == "Exit loss:\nCE + KL to full model"

@@ -3,6 +3,7 @@ from typing import cast
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from phaze_ee.plots.dynamic_tradeoff import (
     DynamicProject,
@@ -107,3 +108,24 @@ def test_a_panel_without_curves_says_why() -> None:
 @pytest.mark.parametrize(("relative_error", "certain"), [(0.44, True), (0.46, False)])
 def test_what_rests_on_fewer_than_five_background_jets_is_uncertain(relative_error: float, certain: bool) -> None:
     assert Score(120.0, 120 * relative_error).is_certain == certain
+
+
+def legend(figure: Figure) -> list[str]:
+    return [text.get_text() for text in figure.legends[0].get_texts()]
+
+
+def test_the_legend_names_only_what_is_drawn() -> None:
+    results = dynamic_results()
+    policy = results.policy.model_copy(update={"thresholds": [0.9, 0.9, 0.9]})
+    untimed = ProjectResults("untimed", evaluation_results((0.5, 0.6, 0.65, 0.7)), benchmark_results())
+    project = DynamicProject(results.model_copy(update={"policy": policy}), timed_benchmark(), [untimed])
+    series = list(cost_series(project, "time"))
+    names = legend(accuracy_figure(project, "time", series))
+    assert "full model" in names
+    assert not {"policy (confidence)", "untimed, static"} & set(names)
+    limit = "limit (68 %): no background jet passes"
+    assert limit in legend(rejection_figure(project, "time", series))
+    sure = [
+        one._replace(points=[(cost, judged) for cost, judged in one.points if judged.accuracy < 0.75]) for one in series
+    ]
+    assert limit not in legend(rejection_figure(project, "time", sure))

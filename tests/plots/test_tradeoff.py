@@ -1,3 +1,4 @@
+import dataclasses
 from collections.abc import Sequence
 from itertools import combinations
 
@@ -17,9 +18,12 @@ from phaze_ee.plots.tradeoff import (
     pareto_frontier,
     tradeoff_figure,
     tradeoff_figures,
+    tradeoff_points,
 )
+from phaze_ee.results.benchmark import ExitBenchmark
 from phaze_ee.results.project import ProjectResults
 from tests.plots.drawn import line_named, points
+from tests.plots.dynamic_examples import dynamic_results
 from tests.plots.examples import MACS, benchmark_results, evaluation_results, project_results
 
 ACCURACIES = (0.55, 0.68, 0.77, 0.78)
@@ -144,3 +148,25 @@ def test_no_panel_shows_scores_above_one(score: Score) -> None:
     projects = [project_results(name, (0.97, 0.99, 0.998, 1.0)) for name in ("first", "second")]
     for axes in tradeoff_figure(projects, "macs", score).axes:
         assert axes.get_ylim()[1] <= 1
+
+
+def test_the_policy_is_a_point_of_its_own() -> None:
+    project = project_results()
+    mixture = project.evaluation.exits["exit_1"]
+    dynamic = dynamic_results().model_copy(update={"mixture": mixture})
+    judged = dataclasses.replace(project, dynamic=dynamic)
+    *exits, policy = tradeoff_points(judged, "macs", "accuracy")
+    assert exits == tradeoff_points(project, "macs", "accuracy")
+    shares = (0.4, 0.3, 0.2, 0.1)
+    assert (policy.exit, policy.score) == ("policy", mixture.accuracy)
+    assert policy.cost == pytest.approx(sum(share * point.cost for share, point in zip(shares, exits, strict=True)))
+    assert tradeoff_points(judged, "params", "accuracy")[-1].cost == exits_of(project)[-1].params
+    labels = [text.get_text() for text in tradeoff_figure([judged], "flops", "accuracy").legends[0].get_texts()]
+    assert labels.count("policy") == 1
+    assert "policy" not in [
+        text.get_text() for text in tradeoff_figure([project], "flops", "accuracy").legends[0].get_texts()
+    ]
+
+
+def exits_of(project: ProjectResults) -> list[ExitBenchmark]:
+    return list(project.benchmark.exits.values())

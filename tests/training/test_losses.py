@@ -121,3 +121,16 @@ def test_the_temperature_hardly_changes_how_strongly_distillation_pulls() -> Non
 @pytest.mark.parametrize("strategy", loss_strategies())
 def test_a_network_without_exits_has_no_exit_loss(strategy: str) -> None:
     assert exit_loss(strategy)(torch.zeros(1, 5, 4), torch.zeros(5, dtype=torch.long)).shape == (0,)
+
+
+@pytest.mark.parametrize(
+    ("strategy", "options", "title"),
+    [
+        ("mimic_flow", {}, "MSE to full model's logits"),
+        ("target_flow", {}, "Cross-entropy"),
+        ("distill_detached", {}, "0.5·CE + 0.5·KL"),
+        ("distill_detached", {"distill_weight": 0.3, "distill_temperature": 2.0}, "0.7·CE + 0.3·2²·KL"),
+    ],
+)
+def test_a_loss_says_what_it_is(strategy: str, options: dict[str, float], title: str) -> None:
+    assert make_loss(strategy, ExitOptions.model_validate(options)).title == title
