@@ -18,8 +18,9 @@ from phaze_ee.exits.policies import ThresholdPolicy
 from phaze_ee.export.backbones import in_stages
 from phaze_ee.export.graph import Graph, value_info, without_unused
 from phaze_ee.export.heads import in_file
-from phaze_ee.export.operations import gather, shape_of, unsqueeze, where
+from phaze_ee.export.operations import shape_of, where
 from phaze_ee.export.reading import read_jets
+from phaze_ee.export.shaping import gather, unsqueeze
 from phaze_ee.export.stages import FileStages
 from phaze_ee.export.states import FileState, ManyJets
 from phaze_ee.export.values import Stacked, Value, constant, integers, node

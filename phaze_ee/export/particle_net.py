@@ -6,8 +6,10 @@ from typing import Any, ClassVar, final
 import torch
 from torch import nn
 
+from phaze_ee.export.functions import matmul
 from phaze_ee.export.graph import Graph
-from phaze_ee.export.operations import binary, cast, cat, gather, matmul, permute, reduce, reshape, top, unsqueeze
+from phaze_ee.export.operations import binary, cast, reduce, top
+from phaze_ee.export.shaping import cat, gather, permute, reshape, unsqueeze
 from phaze_ee.export.stages import FileStages
 from phaze_ee.export.states import FileState
 from phaze_ee.export.values import Scaled, Value, constant, integers, node

@@ -12,7 +12,8 @@ from weaver.nn.model.ParticleNeXt import pairwise_lv_fts
 
 from phaze_ee.export.graph import Graph
 from phaze_ee.export.layers import on_rows
-from phaze_ee.export.operations import binary, cat, gather, permute, reduce, reshape, unsqueeze
+from phaze_ee.export.operations import binary, reduce
+from phaze_ee.export.shaping import cat, gather, permute, reshape, unsqueeze
 from phaze_ee.export.stages import FileStages
 from phaze_ee.export.states import FileState
 from phaze_ee.export.values import Later, Value, constant, integers, node

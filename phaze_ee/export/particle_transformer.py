@@ -8,9 +8,11 @@ import torch
 from onnx import TensorProto, helper
 from torch import nn
 
+from phaze_ee.export.functions import linear, matmul
 from phaze_ee.export.graph import Graph
 from phaze_ee.export.layers import on_rows
-from phaze_ee.export.operations import binary, cat, gather, linear, matmul, permute, reshape, unsqueeze, where
+from phaze_ee.export.operations import binary, where
+from phaze_ee.export.shaping import cat, gather, permute, reshape, unsqueeze
 from phaze_ee.export.stages import FileStages
 from phaze_ee.export.states import FileState
 from phaze_ee.export.values import Later, Value, constant, integers, node

@@ -10,7 +10,8 @@ from onnx import ValueInfoProto
 
 from phaze_ee.errors import UsageError
 from phaze_ee.export.graph import Graph, value_info
-from phaze_ee.export.operations import binary, cast, cat, permute, reduce, reshape, shape_of
+from phaze_ee.export.operations import binary, cast, reduce, shape_of
+from phaze_ee.export.shaping import cat, permute, reshape
 from phaze_ee.export.stages import FileStages
 from phaze_ee.export.states import FileState, ManyJets, OneJet
 from phaze_ee.export.values import Later, Value, constant, integers, node

@@ -7,7 +7,7 @@ from torch import nn
 
 from phaze_ee.export.graph import Graph
 from phaze_ee.export.layers import on_rows
-from phaze_ee.export.operations import cat
+from phaze_ee.export.shaping import cat
 from phaze_ee.export.states import FileState, OneJet
 from phaze_ee.export.values import Value
 from phaze_ee.models.backbone import Stages

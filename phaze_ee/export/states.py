@@ -7,7 +7,8 @@ from typing import Any, Literal, Self, final
 import torch
 from torch import Tensor, nn
 
-from phaze_ee.export.operations import binary, cast, cat, gather, reduce, rows_between, unsqueeze, where
+from phaze_ee.export.operations import binary, cast, reduce, where
+from phaze_ee.export.shaping import cat, gather, rows_between, unsqueeze
 from phaze_ee.export.values import Value, constant, integers, node
 from phaze_ee.types import State
 
