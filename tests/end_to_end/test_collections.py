@@ -25,7 +25,6 @@ def set_config(c):
     c.train_files, c.val_files = [{folder!r} + "/train.parquet"], [{folder!r} + "/val.parquet"]
     c.calibration_files, c.test_files = [{folder!r} + "/calibration.parquet"], [{folder!r} + "/test.parquet"]
     c.calibration_share = 0.0
-    c.epsilon = 0.9  # there are nine jets to calibrate on
     c.exit_stages = ["input", 0]
     c.beta_max = 1.0
     c.epochs = 1
@@ -73,8 +72,11 @@ def workspaces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.parametrize("name", NETWORKS)
 def test_the_whole_chain(name: str, folder: Path, workspaces: Path, capsys: pytest.CaptureFixture[str]) -> None:
     project = make_project(folder, name, f"c.model_name = {name!r}", f"c.network_options = {NETWORKS[name]!r}")
-    steps = "train_evaluate_calibrate_predict_benchmark" if name == "ParticleNet" else "train_predict_benchmark"
-    assert main(("-m", "chain", "-p", "CMS", name, "-o", steps)) == 0
+    assert main(("-m", "chain", "-p", "CMS", name, "-o", "train_evaluate")) == 0
+    if name == "ParticleNet":  # nine jets keep no promise, which is status 1, and the policy is the full model
+        assert main(("-m", "calibrate", "-p", "CMS", name)) in (0, 1)
+        assert project.exit_policy.is_file()
+    assert main(("-m", "chain", "-p", "CMS", name, "-o", "predict_benchmark")) == 0
     assert "Traceback" not in capsys.readouterr().err
     tagger = load_checkpoint(project.best_model).tagger
     assert tagger.backbone.collections == {"pf": 17, "sv": 12}
