@@ -140,8 +140,8 @@ def _promised_risk(target: Target) -> str:
     match target:
         case AccuracyDrop():
             return (
-                f"at most {target.epsilon:.3g} of all jets are right in the full model but wrong with early exits (jets "
-                "that become right do not offset them)"
+                f"at most {target.epsilon:.3g} of all jets are right in the full model but wrong with early exits "
+                "(jets that become right do not offset them)"
             )
         case Agreement():
             return f"at most {target.epsilon:.3g} of the jets get another class than from the full model"

@@ -6,6 +6,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, PercentFormatter
 
 from phaze_ee.names import FULL_MODEL
+from phaze_ee.plots.dynamic_tradeoff import number_axis
 from phaze_ee.plots.style import PALETTE, hep_style, legend_below, simulation_label
 from phaze_ee.results.policy import CurvePoint, DynamicResults
 from phaze_ee.results.project import ProjectResults
@@ -36,7 +37,7 @@ def policies_figure(projects: Sequence[ProjectResults]) -> Figure:
     for label, marker, size in (("policy", "D", 8), ("full model", "*", 17)):
         axes.plot([], [], marker=marker, markersize=size, linestyle="none", color="0.45", label=label)
     axes.set_xscale("log")
-    axes.xaxis.set_major_formatter(EngFormatter())
+    number_axis(axes.xaxis, EngFormatter())
     axes.set_xlabel("Mean MACs per jet, with its own number of particles")
     axes.set_ylabel("Accuracy")
     axes.yaxis.set_major_formatter(PercentFormatter(1.0))

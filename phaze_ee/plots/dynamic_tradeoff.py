@@ -171,7 +171,7 @@ def rejection_figure(project: DynamicProject, cost: Cost, series: Sequence[Serie
         limited |= _draw(axes, series, score)
         axes.set_yscale("log")
         axes.set_ylim(_around([found for one in series for _, judged in one.points if (found := score(judged))]))
-        _number_axis(axes.yaxis, StrMethodFormatter("{x:g}"), rows > 1)
+        number_axis(axes.yaxis, StrMethodFormatter("{x:g}"), rows > 1)
         signal, background = class_title(rejection.signal), class_title(rejection.background)
         axes.set_ylabel(f"{background} rejection")
         title = f"{signal}, {100 * rejection.signal_efficiency:g} %"
@@ -205,7 +205,7 @@ def _around(scores: Sequence[Score]) -> tuple[float, float]:
     return max(0.8, min(values) / 1.6), 2.2 * max(values)
 
 
-def _number_axis(axis: Axis, formatter: Formatter, short: bool = False) -> None:
+def number_axis(axis: Axis, formatter: Formatter, short: bool = False) -> None:
     """Write numbers at 1, 2 and 5 of each decade; more on a short range, fewer for many decades on a short axis."""
     low, high = axis.get_view_interval()
     few, many = high < 8 * low, short and high > 100 * low
@@ -260,7 +260,7 @@ def _finish(figure: Figure, panels: Sequence[Axes], project: DynamicProject, cos
     size = max((entry.batch_size for entry in latency.entries), default=0) if latency is not None else 0
     for number, axes in enumerate(panels):
         axes.set_xscale("log")
-        _number_axis(axes.xaxis, EngFormatter() if cost == "macs" else StrMethodFormatter("{x:g}"), columns > 1)
+        number_axis(axes.xaxis, EngFormatter() if cost == "macs" else StrMethodFormatter("{x:g}"), columns > 1)
         if number >= len(panels) - columns:
             axes.set_xlabel(_COST_LABELS[cost].format(size=size))
             axes.tick_params(labelbottom=True)

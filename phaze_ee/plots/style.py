@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from phaze_ee.atomic import replacing
-from phaze_ee.names import FULL_MODEL
+from phaze_ee.names import FULL_MODEL, POLICY
 
 # A function of a module with its arguments, which can be sent to other processes.
 Drawing = Callable[[], Figure]
@@ -22,6 +22,7 @@ PALETTE = (
     "#3f90da", "#ffa90e", "#bd1f01", "#832db6", "#717581",
     "#a96b59", "#e76300", "#b9ac70", "#94a4a2", "#92dadd",
 )  # fmt: skip
+_POLICY_COLOUR = "#c849a9"  # from the set of eight in the same paper
 _DPI = 200
 _STYLE: Any = {
     "font.family": ["TeX Gyre Heros", "DejaVu Sans"],  # the second has glyphs that the first lacks (β)
@@ -49,8 +50,8 @@ def hep_style() -> Iterator[None]:
 
 
 def exit_colour(name: str, index: int) -> str:
-    """Return the colour of an exit, the same in all figures; black for the full model."""
-    return "black" if name == FULL_MODEL else PALETTE[index % len(PALETTE)]
+    """Return the colour of an exit, the same in all figures; black for the full model, another for the policy."""
+    return {FULL_MODEL: "black", POLICY: _POLICY_COLOUR}.get(name, PALETTE[index % len(PALETTE)])
 
 
 def simulation_label(axes: Axes, note: str = "", note_axes: Axes | None = None) -> None:

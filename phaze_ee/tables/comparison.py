@@ -8,7 +8,7 @@ from phaze_ee.names import FULL_MODEL, brief, exit_title
 from phaze_ee.results.project import ProjectResults
 from phaze_ee.tables.style import OWN_PARTICLES, UNKNOWN, add_caption, empty_table, few, number, with_error
 
-_LONGEST_NAME = 20
+_LONGEST_NAME = 18
 
 
 def comparison_table(projects: Sequence[ProjectResults]) -> Table:
@@ -17,8 +17,8 @@ def comparison_table(projects: Sequence[ProjectResults]) -> Table:
     MACs are means over the judged jets. If one of the results is of version 0.1, they are those of a padded jet.
     """
     own = all(project.evaluation.exits[FULL_MODEL].mean_macs is not None for project in projects)
-    columns = ["accuracy", "AUC", "MACs [M]", "policy's acc.", "of full"]
-    table = empty_table("Comparison of projects: full model, and policy", columns, first="project")
+    columns = ["accuracy", "AUC", "MACs [M]", "by policy", "of full"]
+    table = empty_table("Comparison of projects: full model; accuracy and cost by the policy", columns, first="project")
     for project in few(projects):
         if project is None:
             table.add_row("…")
@@ -31,7 +31,7 @@ def comparison_table(projects: Sequence[ProjectResults]) -> Table:
             with_error(full.accuracy, full.accuracy_error),
             number(full.roc_auc, ".4f"),
             number(None if macs is None else macs / 1e6, ".3f"),
-            UNKNOWN if policy is None else with_error(policy.accuracy, policy.accuracy_error),
+            number(None if policy is None else policy.accuracy, ".4f"),
             UNKNOWN if policy is None else f"{100 * policy.macs_share:.1f} %",
         )
     particles = " or ".join(map(str, sorted({project.benchmark.particles for project in projects})))

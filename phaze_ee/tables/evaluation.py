@@ -46,8 +46,8 @@ def _shown_rejection(results: EvaluationResults, signal: str | None) -> int | No
 
 def _short_title(rejection: Rejection) -> str:
     """Return the title of a column of rejections, on two lines."""
-    background, signal = (brief(class_title(name)) for name in (rejection.background, rejection.signal))
-    return f"{background} rejection\nat {100 * rejection.signal_efficiency:g} % {signal}"
+    background, signal = (brief(class_title(name), 8) for name in (rejection.background, rejection.signal))
+    return f"{background} rej. at\n{100 * rejection.signal_efficiency:g} % {signal}"
 
 
 def evaluation_table(results: EvaluationResults) -> Table:

@@ -95,6 +95,17 @@ def test_a_collection_without_a_mask_counts_all_slots(file: Path) -> None:
     assert batch.inputs.counts_NG[:, 1].tolist() == [3] * 40
 
 
+def test_particles_in_arrays_of_one_length(tmp_path: Path) -> None:
+    own = columns()
+    fixed = vertex_columns(np.full(40, 4))
+    own |= {name: ak.to_regular(ak.unflatten(ak.flatten(column), 4)) for name, column in fixed.items()}
+    path = tmp_path / "jets.parquet"
+    ak.to_parquet(ak.zip(own, depth_limit=1), path)
+    expected, batch, _ = both(path, DataSchema.from_options(OPTIONS), 40)
+    assert_same_inputs(expected, batch.inputs)
+    assert batch.inputs.counts_NG[:, 1].tolist() == [3] * 40
+
+
 def tensors(jets: JetColumns) -> list[torch.Tensor]:
     inputs = jets.batch().inputs.ragged()
     return [part for own in (inputs, inputs.more["sv"]) for part in (own.features_VC, own.points_V2)]

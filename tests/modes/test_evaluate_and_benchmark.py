@@ -56,7 +56,7 @@ def test_both_modes_agree_on_a_two_class_project(folder: Path, capsys: pytest.Ca
     tables = [line for line in printed.splitlines() if str(folder) not in line]
     assert max(map(len, tables)) <= 80
     assert "best_model.pt (epoch 4)" in printed
-    assert "is_qcd rejection" in printed
+    assert "is_qcd rej. at" in printed
 
 
 def test_test_files_are_taken_where_there_are_any(folder: Path) -> None:

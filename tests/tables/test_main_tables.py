@@ -1,0 +1,100 @@
+"""The one table that each mode shows: at most 12 rows of at most 80 columns, and no cell broken over lines."""
+
+import dataclasses
+
+import pytest
+from rich.table import Table
+
+from phaze_ee.names import exit_names
+from phaze_ee.results.benchmark import BenchmarkResults
+from phaze_ee.results.evaluation import EvaluationResults, Rejection
+from phaze_ee.results.project import ProjectResults
+from phaze_ee.tables.benchmark import cost_sentences, cost_table
+from phaze_ee.tables.comparison import comparison_table
+from phaze_ee.tables.evaluation import summary_table
+from phaze_ee.tables.policy import realised_lines
+from phaze_ee.tables.style import MOST_ROWS, WIDTH, few
+from phaze_ee.tables.training import training_table
+from tests.plots.dynamic_examples import dynamic_results, timed_benchmark
+from tests.plots.examples import evaluation_results, project_results, training_history
+from tests.tables.test_policy import rendered, row
+
+LONG = "a_project_with_a_name_that_is_too_long_for_a_table"
+MANY = 15
+
+
+def many_exits() -> EvaluationResults:
+    results = evaluation_results()
+    rejection = Rejection(
+        signal="label_HiggsToFourQuarks", background="label_QuantumChromodynamics", signal_efficiency=0.995,
+        value=123456.0, error=65432.0,
+    )  # fmt: skip
+    exit_ = results.exits["full_model"].model_copy(
+        update={"accuracy": 0.86123, "accuracy_error": 0.00035, "rejections": [rejection], "mean_macs": 1.2e9,
+                "macs_share": 1.0}
+    )  # fmt: skip
+    return results.model_copy(update={"exits": dict.fromkeys(exit_names(MANY), exit_), "jets": 1_000_000})
+
+
+def many_times() -> BenchmarkResults:
+    results = timed_benchmark()
+    assert results.latency is not None
+    entries = [
+        entry.model_copy(update={"name": name})
+        for entry in results.latency.entries[-1:] + results.latency.entries[:1]
+        for name in exit_names(MANY)
+    ]
+    return results.model_copy(update={"latency": results.latency.model_copy(update={"entries": entries})})
+
+
+def many_projects() -> list[ProjectResults]:
+    judged = dataclasses.replace(project_results(LONG), dynamic=dynamic_results())
+    return [dataclasses.replace(judged, name=f"{number}_{LONG}") for number in range(MANY)]
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        summary_table(many_exits(), many_exits().exits["full_model"], None),
+        cost_table(many_times()),
+        comparison_table(many_projects()),
+        training_table(training_history(), 3),
+    ],
+    ids=["evaluate", "benchmark", "compare", "train"],
+)
+def test_a_main_table_is_small(table: Table) -> None:
+    lines = rendered(table)
+    assert max(map(len, lines)) <= WIDTH
+    headers = max(str(column.header).count("\n") for column in table.columns) + 1
+    assert table.row_count <= MOST_ROWS
+    assert sum(bool(line.strip()) for line in lines) == table.row_count + headers + 2 + (table.caption is not None)
+
+
+def test_of_many_rows_the_first_and_the_last_are_shown() -> None:
+    assert few(range(5), 5) == [0, 1, 2, 3, 4]
+    assert few(range(9), 5) == [0, 1, None, 7, 8]
+    assert few(range(9), 6) == [0, 1, None, 6, 7, 8]
+
+
+def test_the_policy_stands_beside_the_exits_with_one_convention_of_macs() -> None:
+    results = many_exits().model_copy(update={"exits": dict(list(many_exits().exits.items())[-2:])})
+    policy = results.exits["full_model"].model_copy(update={"accuracy": 0.85, "mean_macs": 6e8, "macs_share": 0.5})
+    table = summary_table(results, policy, None)
+    assert row(table, "policy").split()[-3:] == ["600.000", "50.0", "%"]
+    assert "each with its own number of particles" in str(table.caption)
+    earlier = summary_table(evaluation_results(), None, None)  # of version 0.1: no costs
+    assert row(earlier, "full model").split()[-2:] == ["-", "-"]
+
+
+def test_what_the_policy_saves_is_said() -> None:
+    saves, size = cost_sentences(timed_benchmark())
+    assert saves == "With the policy: 1.00 times the jets/s of the full model at 100.0 % of its MACs"
+    assert size == "One jet padded to 128 particles: 533.72 M MACs in the full model (366,000 parameters)"
+
+
+def test_a_promise_is_kept_or_exceeded_by_some_errors() -> None:
+    (line,) = realised_lines(dynamic_results())
+    assert line == (
+        "promise exceeded by 15.0 standard errors on these jets: jets made wrong 0.0500 ± 0.0020 of 10,000 jets, "
+        "allowed 0.02"
+    )
