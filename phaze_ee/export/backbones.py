@@ -33,9 +33,4 @@ def in_stages(backbone: Stages[Any]) -> type[FileStages]:
     if found is None:
         known = ", ".join(form.name for form in _FORMS.values())
         raise UsageError(f"{backbone.name} cannot be exported: export knows the nodes of {known}")
-    if backbone.collections:
-        raise UsageError(
-            f"this {backbone.name} cannot be exported: a file takes the inputs of one collection of particles, and the "
-            f"network takes {', '.join(backbone.collections)}"
-        )
     return found

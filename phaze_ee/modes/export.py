@@ -47,10 +47,7 @@ def run(session: Session) -> None:
     checked = write_bundle(folder, export)
     size = (folder / MODEL).stat().st_size / 1e6
     say(f"File:   {size:.2f} MB, {'one jet' if request.one_jet else 'any number of jets'} per call")
-    say(
-        f"Check:  {checked.jets:,} jets leave at the exits of the tagger; the largest difference of a probability is "
-        f"{checked.difference:.1e}"
-    )
+    say(f"Check:  {checked.jets:,} jets, the same exits as the tagger, probabilities within {checked.difference:.1e}")
     by_rounding = f"{quantity(checked.by_rounding, 'jet')} differed by more, in single precision only, see card.md"
     show_notes([*model.notes, *([by_rounding] if checked.by_rounding else [])])
     say(f"Written: {folder}")

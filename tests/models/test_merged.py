@@ -14,7 +14,6 @@ from phaze_ee.engine.run import MacsTable
 from phaze_ee.errors import UsageError
 from phaze_ee.exits.policies import ThresholdPolicy
 from phaze_ee.exits.scores import Confidence
-from phaze_ee.export.backbones import in_stages
 from phaze_ee.models.tagger import Tagger
 from phaze_ee.types import JetInputs
 from tests.contracts.backbone import EXACT, BackboneContract
@@ -246,11 +245,6 @@ def test_average_over_padding_equals_weaver() -> None:
     for backbone in (family.staged(use_counts=False), family.staged(use_counts=False).packed()):
         with torch.no_grad():
             torch.testing.assert_close(Tagger(backbone, []).eval()(inputs)[-1], expected, **EXACT)
-
-
-def test_it_cannot_be_exported() -> None:
-    with pytest.raises(UsageError, match=r"one collection of particles, and the network takes pf, sv"):
-        in_stages(FAMILIES["ParticleNet"].staged())
 
 
 def test_jets_with_other_collections_are_refused() -> None:

@@ -33,7 +33,7 @@ def test_the_policy_of_the_project_is_in_the_file(project: Project, capsys: pyte
     assert cli.main(COMMAND) == 0
     output = capsys.readouterr().out
     assert "any number of jets per call" in output
-    assert "jets leave at the exits of the tagger; the largest difference of a probability is" in output
+    assert "jets, the same exits as the tagger, probabilities within" in output
     assert f"Written: {project.export}" in output
     assert json.loads(texts(project.export)["thresholds"]) == [0.05, 0.04]
 
