@@ -49,7 +49,7 @@ BARS = {
     "three exits, none taken": (1.45, None),
     "all leave after block 0": (15, None),
     "all leave on the inputs": (150, None),
-    "QCD stream, 99.9 %": (60, 180),
+    "QCD jets, calibrated policy": (60, 180),
     "ParT, no exits": (1, None),
     "ParT, all leave after block 1": (4, None),
 }
@@ -191,7 +191,7 @@ def races(arguments: argparse.Namespace, folder: Path) -> Iterator[tuple[JetInpu
     if arguments.project:
         phaze_ee.export_onnx(arguments.project, folder / "project", one_jet=True)
         weaver = {title: folders[title] for title in (WEAVER, WEAVER_PADDED)}
-        yield stream(arguments.project, 1000)[0], {**weaver, "QCD stream, 99.9 %": f"{folder}/project:trim"}
+        yield stream(arguments.project, 1000)[0], {**weaver, "QCD jets, calibrated policy": f"{folder}/project:trim"}
     if arguments.particle_transformer:
         yield jets, particle_transformer_folders(folder, schema, jets.select(torch.arange(2)))
 

@@ -43,34 +43,6 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def replacing_folder(path: Path) -> Iterator[Path]:
-    """Yield a new temporary folder beside ``path``, and give it that name on success, in place of an older one.
-
-    After an error no temporary folder is left, and an older folder stays as it was.
-
-    Raises:
-        RunError: the folder could not be written, for example because the disk is full.
-    """
-    temporary = path.with_name(_unique(path.name))
-    older = temporary.with_suffix(f"{temporary.suffix}0")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.mkdir()
-        yield temporary
-        for file in temporary.iterdir():
-            _sync(file)
-        if path.exists():
-            path.rename(older)
-        temporary.rename(path)
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise RunError(f"cannot write {path}: {reason}; free space or check permissions, then run again") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-        shutil.rmtree(older, ignore_errors=True)
-
-
-@contextmanager
 def temporary_folder(parent: Path, name: str) -> Iterator[Path]:
     """Yield a new folder in ``parent`` and remove it afterwards; :func:`remove_abandoned` removes those of killed runs.
 
@@ -86,6 +58,29 @@ def temporary_folder(parent: Path, name: str) -> Iterator[Path]:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def replacing_folder(path: Path) -> Iterator[Path]:
+    """Yield a new temporary folder beside ``path``, and give it that name on success, in place of an older one.
+
+    After an error no temporary folder is left, and an older folder stays as it was.
+
+    Raises:
+        RunError: the folder could not be written, for example because the disk is full.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary_folder(path.parent, path.name) as temporary, temporary_folder(path.parent, path.name) as older:
+            yield temporary
+            for file in temporary.iterdir():
+                _sync(file)
+            if path.exists():
+                path.rename(older / path.name)
+            temporary.rename(path)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise RunError(f"cannot write {path}: {reason}; free space or check permissions, then run again") from error
 
 
 def remove_leftovers(folder: Path) -> None:

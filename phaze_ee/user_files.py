@@ -17,7 +17,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from phaze_ee.errors import PhazeError, UsageError, one_line
+from phaze_ee.errors import USER_CODE_ERRORS, PhazeError, UsageError, one_line
 
 _PREFIX = "phaze_ee_user"
 
@@ -97,7 +97,7 @@ def reporting(path: Path, kind: str) -> Iterator[None]:
         yield
     except (MemoryError, PhazeError):
         raise
-    except Exception as error:
+    except Exception as error:  # the file is a program of the user, and may raise exceptions of its own
         frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
         if frames:
             raise UsageError(f"{path}:{frames[-1].lineno}: {one_line(error)}") from error
@@ -107,6 +107,8 @@ def reporting(path: Path, kind: str) -> Iterator[None]:
             raise UsageError(f"{path}: not a text file in UTF-8") from error
         if isinstance(error, OSError):
             raise UsageError(f"cannot read {kind} {path}: {error.strerror}") from error
+        if not isinstance(error, USER_CODE_ERRORS):
+            raise  # not from the file: a fault of this package
         raise UsageError(f"{path}: {one_line(error)}") from error
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from phaze_ee.atomic import remove_abandoned, remove_leftovers, replacing, temporary_folder
+from phaze_ee.atomic import remove_abandoned, remove_leftovers, replacing, replacing_folder, temporary_folder
 from phaze_ee.errors import RunError
 
 OLD, NEW = b"old", b"new and longer"
@@ -193,4 +193,38 @@ def test_a_temporary_folder_of_a_killed_process_is_removed(tmp_path: Path) -> No
     with temporary_folder(tmp_path, "place") as own:
         remove_abandoned(tmp_path)
         assert list(tmp_path.iterdir()) == [own], "that of this process is in use"
+    assert list(tmp_path.iterdir()) == []
+
+
+def write_folder(path: Path, error: BaseException | None = None) -> None:
+    with replacing_folder(path) as temporary:
+        (temporary / "file").write_bytes(NEW)
+        if error is not None:
+            raise error
+
+
+def test_a_complete_folder_takes_the_place_of_the_old_one(tmp_path: Path) -> None:
+    folder = tmp_path / "bundle"
+    folder.mkdir()
+    (folder / "older").write_bytes(OLD)
+    write_folder(folder)
+    assert [path.name for path in folder.iterdir()] == ["file"]
+    assert list(tmp_path.iterdir()) == [folder]
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), RunError("no"), OSError(errno.ENOSPC, "No space left")])
+def test_an_older_folder_stays_if_the_new_one_is_not_complete(tmp_path: Path, error: BaseException) -> None:
+    folder = tmp_path / "bundle"
+    write_folder(folder)
+    with pytest.raises((KeyboardInterrupt, RunError)):
+        write_folder(folder, error)
+    assert (folder / "file").read_bytes() == NEW
+    assert list(tmp_path.iterdir()) == [folder]
+
+
+def test_a_folder_of_a_dead_process_is_removed(tmp_path: Path) -> None:
+    abandoned = tmp_path / f".bundle.{socket.gethostname()}.999999999.tmp0123abcd"
+    abandoned.mkdir()
+    (abandoned / "file").write_bytes(NEW)
+    remove_abandoned(tmp_path)
     assert list(tmp_path.iterdir()) == []

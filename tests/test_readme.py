@@ -114,7 +114,7 @@ def test_the_python_example_runs(text: str, capsys: pytest.CaptureFixture[str]) 
 
 
 def test_the_data_yaml_reads_files_as_described(tmp_path: Path) -> None:
-    (text,) = blocks("yaml")
+    text, *_ = blocks("yaml")  # the README's
     (tmp_path / "my_jets.yaml").write_text(text, encoding="utf-8")
     rng = np.random.default_rng(0)
     particles = {name: rng.uniform(1, 2, (6, 8)).astype(np.float32) for name in ("p_pt", "p_eta", "p_phi")}

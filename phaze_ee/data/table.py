@@ -215,7 +215,7 @@ def check_lengths(table: ak.Array, names: Sequence[str], path: Path) -> None:
                 f"{path}: {name} is one number per jet, and an input of the network is one number per particle; "
                 f"correct the data config ({name} * ak.ones_like of a variable of the particles repeats it)"
             )
-        if table[name].ndim > 2:
+        if table[name].ndim != 2:  # -1 where some rows are deeper than others
             raise DataError(
                 f"{path}: {name} is more than one number per particle, {table[name].type.content}, and an input of the "
                 "network is one; correct the data config"

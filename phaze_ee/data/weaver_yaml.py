@@ -182,6 +182,11 @@ def _first_problem(error: ValidationError, options: Mapping[str, Any]) -> str:
     where = ".".join(str(part) for part in problem["loc"])
     if problem["loc"] == ("labels", "type"):
         return _label_problem(options["labels"])
+    if problem["loc"][0] == "inputs" and problem["loc"][-1] == "length" and problem["input"] is None:
+        return (
+            f"inputs.{problem['loc'][1]} has no length, so it holds one number per jet, which no network here has a "
+            "place for; remove it (observers keep such numbers)"
+        )
     if problem["type"] == "extra_forbidden":
         near = get_close_matches(str(problem["loc"][-1]), list(_WeaverYaml.model_fields), n=1)
         hint = f"; did you mean {near[0]!r}?" if near and len(problem["loc"]) == 1 else ""

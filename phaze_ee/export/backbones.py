@@ -5,17 +5,20 @@ from typing import Any
 from phaze_ee.errors import UsageError
 from phaze_ee.export.particle_flow_network import FileParticleFlowNetwork
 from phaze_ee.export.particle_net import FileParticleNet
+from phaze_ee.export.particle_next import FileParticleNeXt
 from phaze_ee.export.particle_transformer import FileParticleTransformer
 from phaze_ee.export.stages import FileStages
 from phaze_ee.models.backbone import Stages
 from phaze_ee.models.particle_flow_network import ParticleFlowNetwork
 from phaze_ee.models.particle_net.stages import StagedParticleNet
+from phaze_ee.models.particle_next import ParticleNeXt
 from phaze_ee.models.particle_transformer import ParticleTransformer
 
 # A new network is a subclass of FileStages and a line here.
 _FORMS: dict[type[Any], type[FileStages]] = {
     StagedParticleNet: FileParticleNet,
     ParticleTransformer: FileParticleTransformer,
+    ParticleNeXt: FileParticleNeXt,
     ParticleFlowNetwork: FileParticleFlowNetwork,
 }
 

@@ -3,7 +3,7 @@
 import hashlib
 import itertools
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import final
@@ -19,11 +19,13 @@ from phaze_ee.export import snippets
 from phaze_ee.export.card import Origin, card, metadata
 from phaze_ee.export.check import Checked, Comparison, odd_jets
 from phaze_ee.export.model import FileForm, stages_of, write_model
+from phaze_ee.input_groups import InputCollection
 from phaze_ee.models.tagger import Tagger
 from phaze_ee.types import JetBatch, JetInputs, RaggedJets
 
 MODEL, INPUTS, CHECKSUMS = "model.onnx", "preprocess.json", "SHA256SUMS"
 _CHECKED_JETS, _CHECKED_ALONE = 2000, 300
+_RANDOM = 200
 
 
 @final
@@ -63,7 +65,7 @@ def write_bundle(folder: Path, export: Export) -> Checked:
     _refuse_other_content(folder)
     remove_abandoned(folder.parent)
     texts = metadata(export.tagger, export.policy, export.origin)
-    form = FileForm(export.schema.groups, export.one_jet, export.opset, metadata=texts)
+    form = FileForm(export.schema.groups, export.one_jet, export.opset, metadata=texts, more=_more(export.schema))
     model = write_model(export.tagger, export.policy, form)
     content = model.SerializeToString()
     checked = _check(content, export, form)
@@ -73,7 +75,7 @@ def write_bundle(folder: Path, export: Export) -> Checked:
         write_preprocessing(export.schema.weaver, list(channels), temporary / INPUTS)
         texts_of = {
             "card.md": card(export.tagger, export.policy, export.origin, checked, one_jet=export.one_jet),
-            "example.py": snippets.python(export.schema.groups["mask"]),
+            "example.py": snippets.PYTHON,
             "example.cpp": snippets.cpp(channels),
         }
         for name, text in texts_of.items():
@@ -115,9 +117,9 @@ def _check(content: bytes, export: Export, form: FileForm) -> Checked:
         content: bytes = write_model(other, export.policy, replace(form, dtype=dtype)).SerializeToString()
         return content
 
-    comparison = Comparison(tagger, export.policy, write, export.schema.groups, alone=stages.answers_depend_on_batch)
+    comparison = Comparison(tagger, export.policy, write, form.inputs, form.more, alone=stages.answers_depend_on_batch)
     batches = [batch.inputs for batch in _first(export.jets, _CHECKED_ALONE if export.one_jet else _CHECKED_JETS)]
-    pool = _pool(batches, stages.input_channels)
+    pool = _pool(batches, export.schema)
     padded = (batch.padded() for batch in batches)
     with torch.no_grad():
         return comparison.check(content, itertools.chain(padded, odd_jets(pool, stages.neighbours)))
@@ -131,14 +133,25 @@ def _first(batches: Iterable[JetBatch], jets: int) -> Iterator[JetBatch]:
         jets -= len(batch)
 
 
-def _pool(batches: list[JetInputs | RaggedJets], channels: int) -> RaggedJets:
+def _pool(batches: list[JetInputs | RaggedJets], schema: DataSchema) -> RaggedJets:
     """Return jets whose particles odd jets can have; random ones, if there are none."""
     if batches:
         return batches[0].ragged()
-    random = torch.randn(200, channels, generator=torch.Generator().manual_seed(0))
+    first, *others = schema.collections
+    return replace(_random(first), more={collection.name: _random(collection) for collection in others})
+
+
+def _random(collection: InputCollection) -> RaggedJets:
+    random = torch.randn(_RANDOM, max(3, collection.feature_count), generator=torch.Generator().manual_seed(0))
     momentum_V3 = random[:, :3]
     energy_V1 = momentum_V3.norm(dim=1, keepdim=True) * 1.01
-    return RaggedJets(random[:, :2], random, torch.cat([momentum_V3, energy_V1], dim=1), torch.tensor([200]))
+    vectors_V4 = torch.cat([momentum_V3, energy_V1], dim=1)
+    return RaggedJets(random[:, :2], random[:, : collection.feature_count], vectors_V4, torch.tensor([_RANDOM]))
+
+
+def _more(schema: DataSchema) -> dict[str, Mapping[str, str]]:
+    """Return the input groups of further collections, by their names."""
+    return {collection.name: collection.groups for collection in schema.collections[1:]}
 
 
 def _checksums(folder: Path) -> str:

@@ -1,8 +1,9 @@
 """The proof that a written file answers as the engine does: on jets of the user and on odd ones."""
 
 import copy
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any, NamedTuple, Self, final
 
 import numpy as np
@@ -17,8 +18,9 @@ from phaze_ee.models.tagger import Tagger
 from phaze_ee.types import JetInputs, RaggedJets
 
 # The largest differences of probabilities that rounding explains, by the type of the network's numbers.
-TOLERANCES = {torch.float32: 5e-6, torch.float64: 1e-10}
+TOLERANCES = {torch.float32: 5e-6, torch.float64: 1e-8}
 _ODD_COUNTS = (0, 1, 2, 3, 128, 300)
+_NONE: Mapping[str, Mapping[str, str]] = MappingProxyType({})
 _HOLES, _LONG = 0.3, 17
 _TOGETHER = 256
 # So many jets may be less exact in the file; of those with a ParticleNet, about one of 3,000 is.
@@ -54,15 +56,16 @@ class FileSession:
     Args:
         content: the bytes of the file.
         names: the name of each kind of input.
+        more: the same of further collections, by their names.
     """
 
-    def __init__(self, content: bytes, names: Mapping[str, str]) -> None:
+    def __init__(self, content: bytes, names: Mapping[str, str], more: Mapping[str, Mapping[str, str]] = _NONE) -> None:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         options.log_severity_level = 3
         self._session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
         inputs = self._session.get_inputs()
-        self._kinds = {kind: name for kind, name in names.items() if name in {value.name for value in inputs}}
+        self._names, self._more, self._used = names, more, {value.name for value in inputs}
         self.one_jet = inputs[0].shape[0] == 1
 
     def __call__(self, jets: JetInputs) -> tuple[Tensor, Tensor]:
@@ -73,8 +76,9 @@ class FileSession:
         return scores_NK, index_N.long()
 
     def _run(self, jets: JetInputs) -> Any:
-        feeds = {name: getattr(jets, kind).numpy() for kind, name in self._kinds.items()}
-        return self._session.run(None, feeds)
+        parts = [(jets, self._names), *((jets.more[name], names) for name, names in self._more.items())]
+        tensors = {name: getattr(part, kind) for part, names in parts for kind, name in names.items()}
+        return self._session.run(None, {name: tensors[name].numpy() for name in self._used})
 
 
 class Comparison:
@@ -85,6 +89,7 @@ class Comparison:
         policy: its policy.
         write: returns the bytes of the file of a tagger, in the type of the tagger.
         names: the name of each kind of input.
+        more: the same of further collections, by their names.
         alone: whether the answer of a jet depends on its batch in the engine, so that it runs jet by jet.
     """
 
@@ -94,10 +99,11 @@ class Comparison:
         policy: ThresholdPolicy | None,
         write: Callable[[Tagger], bytes],
         names: Mapping[str, str],
+        more: Mapping[str, Mapping[str, str]] = _NONE,
         *,
         alone: bool,
     ) -> None:
-        self.tagger, self.policy, self.write, self.names = tagger, policy, write, names
+        self.tagger, self.policy, self.write, self.names, self.more = tagger, policy, write, names, more
         self.chunk_size = 1 if alone else _TOGETHER
 
     def check(self, content: bytes, jets: Iterable[JetInputs]) -> Checked:
@@ -106,7 +112,7 @@ class Comparison:
         Raises:
             RunError: they differ by more than rounding.
         """
-        session = FileSession(content, self.names)
+        session = FileSession(content, self.names, self.more)
         engine = Engine(self.tagger, self.policy, chunk_size=self.chunk_size)
         result = sum((self._compare(engine, session, batch) for batch in jets if len(batch)), start=Checked())
         if result.less_exact > max(_FEW, _SHARE * result.jets):
@@ -130,7 +136,7 @@ class Comparison:
             RunError: file and tagger differ in double precision too.
         """
         tagger = copy.deepcopy(self.tagger).double()
-        session = FileSession(self.write(tagger), self.names)
+        session = FileSession(self.write(tagger), self.names, self.more)
         engine = Engine(tagger, self.policy, chunk_size=self.chunk_size)
         double = _Answers.of(engine, session, jets.map(lambda tensor: tensor.double()))
         if double.differ_N.any():
@@ -184,24 +190,29 @@ def odd_jets(pool: RaggedJets, neighbours: Iterable[int] = ()) -> Iterator[JetIn
     """
     counts = sorted({*_ODD_COUNTS, *(k + more for k in neighbours for more in (0, 1))})
     generator = torch.Generator().manual_seed(0)
-    available = len(pool.features_VC)
-    row_V = torch.randint(available, (sum(counts),), generator=generator) if available else torch.zeros(0).long()
-    count_N = torch.tensor(counts if available else [0])
-    points, features, vectors = (_taken(value, row_V) for value in (pool.points_V2, pool.features_VC, pool.vectors_V4))
-    padded = RaggedJets(points, features, vectors, count_N).padded()
+    own = _drawn(pool.alone(), counts, generator)
+    # Jets with few or no vertices and any number of particles, and the other way round.
+    more = {
+        name: _drawn(jets, [place % 4 for place in range(len(counts))], generator) for name, jets in pool.more.items()
+    }
+    padded = replace(own, more=more).padded()
     yield padded
     yield padded.padded(0)
     yield _with_nan(padded)
     holes = torch.rand(padded.mask.shape, generator=generator) > _HOLES
-    yield _with_nan(JetInputs(padded.points, padded.features, padded.vectors, padded.mask * holes))
-    doubled = padded.padded(_LONG).map(lambda tensor: torch.cat([tensor, tensor], dim=-1))
-    yield doubled
+    yield _with_nan(replace(padded, mask=padded.mask * holes))
+    yield padded.padded(_LONG).map(lambda tensor: torch.cat([tensor, tensor], dim=-1))
     for index in range(min(3, len(padded))):
         yield padded.select(torch.tensor([index]))
 
 
-def _taken(value_VC: Tensor | None, row_V: Tensor) -> Any:
-    return None if value_VC is None else value_VC[row_V]
+def _drawn(pool: RaggedJets, counts: Sequence[int], generator: torch.Generator) -> RaggedJets:
+    """Return jets with these numbers of particles, drawn from those of a pool; without any if it has none."""
+    available = len(pool.features_VC)
+    count_N = torch.tensor(counts if available else [0] * len(counts))
+    row_V = torch.randint(max(available, 1), (int(count_N.sum()),), generator=generator)
+    vectors = None if pool.vectors_V4 is None else pool.vectors_V4[row_V]
+    return RaggedJets(pool.points_V2[row_V], pool.features_VC[row_V], vectors, count_N)
 
 
 def _with_nan(jets: JetInputs) -> JetInputs:
@@ -209,4 +220,4 @@ def _with_nan(jets: JetInputs) -> JetInputs:
         return tensor.masked_fill(~jets.valid_N1P, torch.nan)
 
     vectors = None if jets.vectors is None else filled(jets.vectors)
-    return JetInputs(filled(jets.points), filled(jets.features), vectors, jets.mask)
+    return replace(jets, points=filled(jets.points), features=filled(jets.features), vectors=vectors)

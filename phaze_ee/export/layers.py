@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from phaze_ee.export.operations import gemm
+from phaze_ee.export.functions import gemm
 from phaze_ee.export.values import Scaled, Value
 
 Norm = nn.modules.batchnorm._BatchNorm

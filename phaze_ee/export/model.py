@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, NamedTuple, cast, final
 
@@ -18,8 +18,9 @@ from phaze_ee.exits.policies import ThresholdPolicy
 from phaze_ee.export.backbones import in_stages
 from phaze_ee.export.graph import Graph, value_info, without_unused
 from phaze_ee.export.heads import in_file
-from phaze_ee.export.operations import gather, shape_of, unsqueeze, where
+from phaze_ee.export.operations import shape_of, where
 from phaze_ee.export.reading import read_jets
+from phaze_ee.export.shaping import gather, unsqueeze
 from phaze_ee.export.stages import FileStages
 from phaze_ee.export.states import FileState, ManyJets
 from phaze_ee.export.values import Stacked, Value, constant, integers, node
@@ -42,6 +43,7 @@ class FileForm:
         opset: the version of the standard operators; None: the one that suits the network.
         dtype: the type of the network's numbers.
         metadata: texts to store in the file.
+        more: the names of further collections' inputs, by collection.
     """
 
     inputs: Mapping[str, str]
@@ -49,6 +51,7 @@ class FileForm:
     opset: int | None = None
     dtype: torch.dtype = torch.float32
     metadata: Mapping[str, str] | None = None
+    more: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
 
 class Answer(NamedTuple):
@@ -107,7 +110,7 @@ class _Writer:
 
     def model(self) -> onnx.ModelProto:
         graph, form = self.graph, self.form
-        jets = read_jets(graph, self.stages, form.inputs, one_jet=form.one_jet)
+        jets = read_jets(graph, self.stages, form.inputs, form.more, one_jet=form.one_jet)
         answer = self._one_jet(jets.state) if form.one_jet else _but_last(self._any_number(jets.state))
         outputs = []
         for value, (name, shape) in zip(answer, self._outputs.items(), strict=True):
@@ -134,7 +137,7 @@ class _Writer:
     def _one_jet(self, jet: FileState) -> Answer:
         """Write the answer for a jet that may have no particle."""
         graph = self.graph
-        empty = jet.count == 0
+        empty = jet.total_count == 0
         graph.open()
         filled = self._exits(self._walk(jet), [])
         return self._either(empty, "no_particles", self._without_particles, filled)
@@ -147,7 +150,7 @@ class _Writer:
         """Write the exit on the inputs for all jets, and a loop over those that go on; the last jet is an empty one."""
         graph, layout = self.graph, jets.jets
         assert isinstance(layout, ManyJets)
-        going_N = layout.count_N > 0
+        going_N = jets.total_count > 0
         answer, walk, history = self._for_all(self._without_particles(), layout.count_N), None, list[Any]()
         if self._exits_on_inputs:
             walk = self._walk(jets)
@@ -173,7 +176,8 @@ class _Writer:
     @property
     def _exits_on_inputs(self) -> bool:
         exits = () if self.policy is None else self.policy.exits or ()
-        return self.tagger.exit_stages[:1] == ("input",) and 0 in exits
+        # Several collections are put together jet by jet.
+        return self.tagger.exit_stages[:1] == ("input",) and 0 in exits and not self.stages.collections
 
     def _loop(self, jets: FileState, walk: Any, history: Sequence[Any], place_B1: Value) -> Answer:
         """Write a loop that takes the jets of some places through the later exits, one by one."""
@@ -266,11 +270,15 @@ class _Writer:
 
     def _without_particles(self) -> Answer:
         """Write what the engine answers for a jet without particles, which is always the same."""
-        channels = self.stages.input_channels
-        zeros = torch.zeros(0, channels, dtype=self.graph.dtype)
-        jet = RaggedJets(zeros[:, :2], zeros, zeros.new_zeros(0, 4), torch.zeros(1, dtype=torch.long))
+        first, *others = self.stages.collections.values() or [self.stages.input_channels]
+        more = {name: self._nothing(channels) for name, channels in zip(self.form.more, others, strict=True)}
+        jet = replace(self._nothing(first), more=more)
         result = Engine(self.tagger, self.policy)(jet)
         return Answer(self._constant(result.logits_NK.softmax(dim=-1)), self._constant(result.exit_index_N))
+
+    def _nothing(self, channels: int) -> RaggedJets:
+        zeros = torch.zeros(0, channels, dtype=self.graph.dtype)
+        return RaggedJets(zeros.new_zeros(0, 2), zeros, zeros.new_zeros(0, 4), torch.zeros(1, dtype=torch.long))
 
     def _for_all(self, answer: Answer, count_N: Value) -> Answer:
         number = shape_of(count_N)

@@ -4,9 +4,12 @@ from dataclasses import replace
 from typing import Any, ClassVar, final
 
 import torch
+from torch import nn
 
+from phaze_ee.export.functions import matmul
 from phaze_ee.export.graph import Graph
-from phaze_ee.export.operations import binary, cast, cat, gather, matmul, permute, reduce, reshape, top, unsqueeze
+from phaze_ee.export.operations import binary, cast, reduce, top
+from phaze_ee.export.shaping import cat, gather, permute, reshape, unsqueeze
 from phaze_ee.export.stages import FileStages
 from phaze_ee.export.states import FileState
 from phaze_ee.export.values import Scaled, Value, constant, integers, node
@@ -27,19 +30,22 @@ class FileParticleNet(FileStages):
 
     def __init__(self, graph: Graph, backbone: Any) -> None:
         super().__init__(graph, backbone)
-        self.weights = fold(backbone.mod, backbone.input_channels)
+        self.weights = fold(backbone.core, backbone.input_channels)
 
     @property
     def answers_depend_on_batch(self) -> bool:
-        return not self.network.mod.use_counts
+        return not self.network.core.use_counts
 
     @property
     def neighbours(self) -> tuple[int, ...]:
         return tuple(block.k for block in self.weights.edge_convs)
 
+    def embedding(self, layer: Any) -> list[nn.Module]:
+        return [layer.conv]
+
     def embed(self, inputs: Any) -> FileState:
         state = super().embed(inputs)
-        if not self.network.mod.use_fts_bn:
+        if not self.network.core.use_fts_bn:
             return state
         weights = self.weights
         return replace(state, rows_VC=Scaled(state.rows_VC, weights.feature_scale_C, weights.feature_shift_C))
@@ -70,7 +76,7 @@ class FileParticleNet(FileStages):
             together_VC: Any = cat(blocks, dim=1)
             fused_VC: Any = self.weights.fusion(together_VC)
             state = replace(state, rows_VC=fused_VC.relu())
-        answer: Any = state.pool("mean") if self.network.mod.use_counts else self._mean_over_slots(state)
+        answer: Any = state.pool("mean") if self.network.core.use_counts else self._mean_over_slots(state)
         first, *others = self.weights.per_jet
         answer = first(answer)
         for layer in others:

@@ -8,9 +8,11 @@ import torch
 from onnx import TensorProto, helper
 from torch import nn
 
+from phaze_ee.export.functions import linear, matmul
 from phaze_ee.export.graph import Graph
 from phaze_ee.export.layers import on_rows
-from phaze_ee.export.operations import binary, cat, gather, linear, matmul, permute, reshape, unsqueeze, where
+from phaze_ee.export.operations import binary, where
+from phaze_ee.export.shaping import cat, gather, permute, reshape, unsqueeze
 from phaze_ee.export.stages import FileStages
 from phaze_ee.export.states import FileState
 from phaze_ee.export.values import Later, Value, constant, integers, node
@@ -73,13 +75,18 @@ class FileParticleTransformer(FileStages):
 
     def __init__(self, graph: Graph, backbone: Any) -> None:
         super().__init__(graph, backbone)
-        self.mod = backbone.mod
+        self.mod = backbone.core
         self.blocks = [_in_file(block) for block in self.mod.blocks]
         self.class_blocks = [_in_file(block) for block in self.mod.cls_blocks or ()]
 
     @property
     def reads(self) -> tuple[str, ...]:  # type: ignore[override]
         return ("features", "mask") if self.mod.pair_embed is None else ("features", "vectors", "mask")
+
+    def embedding(self, layer: Any) -> list[nn.Module]:
+        if isinstance(layer, nn.Identity):  # of several collections, each has its own
+            return []
+        return [*([] if layer.input_bn is None else [layer.input_bn]), layer.conv_embed, layer.embed]
 
     def stage(self, index: int, state: FileState) -> FileState:
         if index == 0:
@@ -91,9 +98,7 @@ class FileParticleTransformer(FileStages):
         return replace(state.with_others(tokens=row_TC), rows_VC=particles_VC)
 
     def _embedded(self, state: FileState) -> FileState:
-        embed = self.mod.embed
-        normalised = [] if embed.input_bn is None else [embed.input_bn]
-        row_TC = on_rows([*normalised, embed.conv_embed, embed.embed], state.rows_VC)
+        row_TC = on_rows(self.embedding(self.mod.embed), state.rows_VC)
         if self.mod.include_global_token:
             row_TC = cat([self.mod.cls_token[0], row_TC])
         if self.mod.pair_embed is not None:

@@ -1,6 +1,7 @@
 """The inputs of a file: padded jets, of which only the real particles are used."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
@@ -9,7 +10,8 @@ from onnx import ValueInfoProto
 
 from phaze_ee.errors import UsageError
 from phaze_ee.export.graph import Graph, value_info
-from phaze_ee.export.operations import binary, cast, cat, permute, reduce, reshape, shape_of
+from phaze_ee.export.operations import binary, cast, reduce, shape_of
+from phaze_ee.export.shaping import cat, permute, reshape
 from phaze_ee.export.stages import FileStages
 from phaze_ee.export.states import FileState, ManyJets, OneJet
 from phaze_ee.export.values import Later, Value, constant, integers, node
@@ -24,18 +26,39 @@ class FileInputs(NamedTuple):
     state: FileState
 
 
-def read_jets(graph: Graph, stages: FileStages, names: Mapping[str, str], *, one_jet: bool) -> FileInputs:
+def read_jets(
+    graph: Graph, stages: FileStages, names: Mapping[str, str], more: Mapping[str, Mapping[str, str]], *, one_jet: bool
+) -> FileInputs:
     """Write the reading of the inputs that a network uses, each (N, C, P).
 
     Args:
         graph: the file.
         stages: the network.
         names: the name of each kind of input.
+        more: the same of further collections, by their names.
         one_jet: whether N is 1, so that ONNX Runtime refuses several jets.
 
     Raises:
         UsageError: an input that the network uses has no name.
     """
+    first, *others = stages.collections.values() or [stages.input_channels]
+    if len(others) != len(more):
+        raise UsageError(
+            f"{stages.name} takes {len(others) + 1} collections of particles and the inputs have {len(more) + 1}"
+        )
+    read = partial(_collection, graph, stages, one_jet=one_jet)
+    inputs, state = read(names, first, "P")
+    further = {
+        name: read(own, channels, f"P_{name}") for (name, own), channels in zip(more.items(), others, strict=True)
+    }
+    infos = [info for part in further.values() for info in part.inputs]
+    return FileInputs([*inputs, *infos], replace(state, more={name: part.state for name, part in further.items()}))
+
+
+def _collection(
+    graph: Graph, stages: FileStages, names: Mapping[str, str], feature_count: int, length: str, *, one_jet: bool
+) -> FileInputs:
+    """Return one collection; ``length`` is the name of its number of slots, which differs from that of others."""
     number = 1 if one_jet else None
     values = {}
     infos = []
@@ -45,9 +68,9 @@ def read_jets(graph: Graph, stages: FileStages, names: Mapping[str, str], *, one
                 f"a file of {stages.name} needs an input group *_{kind} and the data configuration has none; add one "
                 "and train again"
             )
-        channels = _CHANNELS.get(kind, stages.input_channels)
+        channels = _CHANNELS.get(kind, feature_count)
         values[kind] = Value(graph, names[kind], (number, channels, None), graph.dtype)
-        infos.append(value_info(names[kind], graph.dtype, [number or "N", channels, "P"]))
+        infos.append(value_info(names[kind], graph.dtype, [number or "N", channels, length]))
     read = _one_jet if one_jet else _many_jets
     return FileInputs(infos, read(values, values.pop("mask")))
 

@@ -11,8 +11,9 @@ import onnxruntime
 session = onnxruntime.InferenceSession("model.onnx", providers=["CPUExecutionProvider"])
 classes = json.loads(session.get_modelmeta().custom_metadata_map["classes"])
 particles = 40  # any number; shapes are (jets, variables, particles), and the mask is 1 where there is a particle
-inputs = {{value.name: np.zeros((1, value.shape[1], particles), np.float32) for value in session.get_inputs()}}
-inputs["{mask}"][:] = 1
+inputs = {value.name: np.zeros((1, value.shape[1], particles), np.float32) for value in session.get_inputs()}
+for name in inputs:
+    inputs[name][:] = name.endswith("mask")
 scores, exit_index = session.run(None, inputs)
 print(dict(zip(classes, scores[0])), "exit", int(exit_index[0]))
 '''
@@ -44,11 +45,6 @@ int main() {{
   std::printf("first class %g, exit %g\\n", results[0].GetTensorData<float>()[0], results[1].GetTensorData<float>()[0]);
 }}
 """
-
-
-def python(mask: str) -> str:
-    """Return the Python program for a file whose mask has this name."""
-    return PYTHON.format(mask=mask)
 
 
 def cpp(channels: dict[str, int]) -> str:

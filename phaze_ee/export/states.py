@@ -7,7 +7,8 @@ from typing import Any, Literal, Self, final
 import torch
 from torch import Tensor, nn
 
-from phaze_ee.export.operations import binary, cast, cat, gather, reduce, rows_between, unsqueeze, where
+from phaze_ee.export.operations import binary, cast, reduce, where
+from phaze_ee.export.shaping import cat, gather, rows_between, unsqueeze
 from phaze_ee.export.values import Value, constant, integers, node
 from phaze_ee.types import State
 
@@ -51,11 +52,13 @@ class FileState(State):
         rows_VC: the channels.
         jets: how the rows are divided into jets.
         others: what else the network needs of each particle or of the jet.
+        more: further collections of the same jets, by name, before they are put together.
     """
 
     rows_VC: Value
     jets: ManyJets | OneJet
     others: Mapping[str, Value] = field(default_factory=dict)
+    more: Mapping[str, "FileState"] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return 1  # asked for only when a jet is on its way
@@ -65,6 +68,12 @@ class FileState(State):
         """The number of particles of the one jet, (1,)."""
         assert isinstance(self.jets, OneJet)
         return self.jets.count
+
+    @property
+    def total_count(self) -> Value:
+        """The number of particles in all collections, of the one jet (1,) or of each jet (N)."""
+        own: Value = self.counts()
+        return sum((state.total_count for state in self.more.values()), start=own)
 
     @property
     def slots(self) -> Value:
@@ -79,7 +88,9 @@ class FileState(State):
         count, end, slots = (gather(value, keep_N) for value in (self.jets.count_N, self.jets.end_N, self.jets.slots_N))
         first = binary("Sub", end, count)
         rows = {name: rows_between(value, first, end) for name, value in self.others.items()}
-        return replace(self, rows_VC=rows_between(self.rows_VC, first, end), jets=OneJet(count, slots), others=rows)
+        more = {name: state.select(keep_N) for name, state in self.more.items()}
+        own = rows_between(self.rows_VC, first, end)
+        return replace(self, rows_VC=own, jets=OneJet(count, slots), others=rows, more=more)
 
     def detach(self) -> Self:
         return self

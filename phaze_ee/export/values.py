@@ -2,7 +2,8 @@
 
 A :class:`Value` takes part in torch's own functions and in the operators of Python. Each writes a node and returns the
 value that the node computes. So exit heads, links, scores and policies are written into a file by being called: there
-is no second form of them, and those of a user work too. The functions are in :mod:`phaze_ee.export.operations`.
+is no second form of them, and those of a user work too. The functions are in :mod:`phaze_ee.export.functions`,
+:mod:`phaze_ee.export.shaping` and :mod:`phaze_ee.export.operations`.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -193,7 +194,7 @@ def written(function: str) -> Callable[..., Any]:
     Raises:
         UsageError: nothing does.
     """
-    from phaze_ee.export.operations import OPERATIONS  # they need the classes above
+    from phaze_ee.export.functions import OPERATIONS  # they need the classes above
 
     if function not in OPERATIONS:
         raise UsageError(f"an exit uses torch's {function!r}, which export cannot write into an ONNX file")

@@ -118,8 +118,9 @@ def read_tagger(path: Path) -> tuple[dict[str, Any], str]:
     content, digest = read(path)
     if not is_tagger(content):
         raise CheckpointError(f"{path} is not a PHAZE-EE checkpoint; weaver weights are used through c.init_from")
-    if content.get("version") != VERSION:
-        raise CheckpointError(f"{path} has checkpoint 'version' {content.get('version')}; this program reads {VERSION}")
+    version = content.get("version")
+    if not isinstance(version, int) or version != VERSION:
+        raise CheckpointError(f"{path} has checkpoint 'version' {version}; this program reads {VERSION}")
     lost = [key for key in (*_NETWORK_KEYS, *RECORD_KEYS) if key not in content]
     if lost:
         raise CheckpointError(f"{path} is a damaged checkpoint: it lacks {', '.join(map(repr, lost))}")

@@ -28,7 +28,6 @@ class FrozenJets:
     rows: tuple[Float[Tensor, "V _"], ...]
     particle_count_N: Int[Tensor, " N"]
     logits_NK: Float[Tensor, "N K"]
-    more: ClassVar[Mapping[str, Any]] = {}  # the rows have the particles of all collections
 
     def __len__(self) -> int:
         return len(self.particle_count_N)

@@ -195,10 +195,11 @@ class Tagger(nn.Module):
         yield Exit(len(self.exit_stages), None, logits_NK, logits_NK)
 
     def _check_collections(self, inputs: Jets) -> None:
-        if inputs.more and not self.backbone.collections:
+        more = getattr(inputs, "more", {})  # frozen features and the values of a file have no collections
+        if more and not self.backbone.collections:
             raise UsageError(
                 f"{self.backbone.name} takes one collection of particles, and the jets also have "
-                f"{', '.join(inputs.more)}; give the jets without them (jets.alone()), or take a network for all"
+                f"{', '.join(more)}; give the jets without them (jets.alone()), or take a network for all"
             )
 
     def _route(self) -> Iterator[tuple[ExitStage, int | None]]:

@@ -1,15 +1,12 @@
 """Mode export: write the trained network, with its exits and their thresholds, as one ONNX file."""
 
-from pathlib import Path
-
 from phaze_ee.errors import UsageError
 from phaze_ee.exits.policy_file import ExitPolicyFile
 from phaze_ee.export import require_onnx
-from phaze_ee.modes.console import say, show_notes
-from phaze_ee.modes.policies import policy_names
+from phaze_ee.modes.console import say, say_in_columns, show_notes
+from phaze_ee.modes.policies import read_policy
 from phaze_ee.modes.session import Session
 from phaze_ee.names import quantity
-from phaze_ee.workspace import Project
 
 
 def run(session: Session) -> None:
@@ -50,35 +47,24 @@ def run(session: Session) -> None:
     checked = write_bundle(folder, export)
     size = (folder / MODEL).stat().st_size / 1e6
     say(f"File:   {size:.2f} MB, {'one jet' if request.one_jet else 'any number of jets'} per call")
-    say(
-        f"Check:  {checked.jets:,} jets leave at the exits of the tagger; the largest difference of a probability is "
-        f"{checked.difference:.1e}"
-    )
+    say(f"Check:  {checked.jets:,} jets, the same exits as the tagger, probabilities within {checked.difference:.1e}")
     by_rounding = f"{quantity(checked.by_rounding, 'jet')} differed by more, in single precision only, see card.md"
     show_notes([*model.notes, *([by_rounding] if checked.by_rounding else [])])
     say(f"Written: {folder}")
 
 
 def _policy(session: Session) -> ExitPolicyFile | None:
-    request, path = session.request, session.project.exit_policy
+    request = session.request
     if request.no_policy:
         if request.policy is not None:
             raise UsageError("--policy and --no-policy exclude each other; give one")
         say("Policy: none, every jet gets the full model")
         return None
-    if request.policy is not None:
-        path = _named(request.policy, session.project)
-    elif not path.is_file():
+    kept = read_policy(session.project, request.policy)
+    if kept is None:
+        path = session.project.exit_policy
         say(f"Policy: no exit policy yet ({path}; mode 'calibrate' makes it): every jet gets the full model")
         return None
-    file = ExitPolicyFile.load(path, session.model.hash)
-    say(f"Policy: {path}: {file.guarantee.statement}")
-    return file
-
-
-def _named(name: str, project: Project) -> Path:
-    """Return the file of a policy that is given as a path, by its name, or by the name of a file in the results."""
-    path = Path(name)
-    if path.suffix == ".json" and path.is_file():
-        return path
-    return project.policy(name) if name in policy_names(project) else (project.results / name).with_suffix(".json")
+    kept.file.check_model(session.model.hash, kept.path)
+    say_in_columns(f"Policy: {kept.name}: {kept.file.guarantee.statement}")
+    return kept.file

@@ -133,7 +133,7 @@ _PREDICT_FLAGS = (
 
 _EXPORT_FLAGS = (
     Flag("--one-jet", "a file for exactly one jet per call, the fastest for triggers", {"action": "store_true"}),
-    Flag("--policy", "file of the exit policy, or its name in the results (default: exit_policy)", {"metavar": "NAME"}),
+    _POLICY,
     Flag("--no-policy", "every jet gets the full model", {"action": "store_true"}),
     Flag("--opset", "version of the ONNX operators, 15 to 20 (default: what suits)", {"type": int, "metavar": "N"}),
     Flag("--licence", "licence of the weights, for the model card", {"metavar": "TEXT"}),

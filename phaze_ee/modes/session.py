@@ -388,9 +388,12 @@ class Session:
 
 def _check_fit(tagger: "Tagger", schema: "DataSchema", path: Path) -> None:
     """Refuse a checkpoint whose data configuration does not give what its network reads."""
-    network, data = tagger.backbone, (schema.feature_count, len(schema.class_names))
-    if data != (network.input_channels, network.num_classes):
+    network, classes = tagger.backbone, len(schema.class_names)
+    taken = list(network.collections.values()) or [network.input_channels]
+    given = [own.feature_count for own in schema.collections]
+    if (given, classes) != (taken, network.num_classes):
         raise CheckpointError(
-            f"{path} is a damaged checkpoint: its network reads {network.input_channels} features and has "
-            f"{network.num_classes} classes, its data config has {data[0]} and {data[1]}; give another file"
+            f"{path} is a damaged checkpoint: its network reads {' + '.join(map(str, taken))} features and has "
+            f"{network.num_classes} classes, its data config has {' + '.join(map(str, given))} and {classes}; give "
+            "another file"
         )

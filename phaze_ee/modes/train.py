@@ -73,9 +73,13 @@ def check_unchanged(point: ResumePoint, run: Mapping[str, Any], config: str) -> 
     Raises:
         UsageError: an option or the data have changed since.
     """
-    changed = [name for name in {**point.run, **run} if point.run.get(name) != run.get(name)]
+    # An option that did not exist when the training began had its default.
+    fields = Options.model_fields.items()
+    defaults = {name: field.get_default(call_default_factory=True) for name, field in fields if name in run}
+    began = {**defaults, **point.run}
+    changed = [name for name in {**began, **run} if began.get(name) != run.get(name)]
     if changed:
-        names = [_described(name, point.run.get(name), run.get(name)) for name in changed[:_SHOWN]]
+        names = [_described(name, began.get(name), run.get(name)) for name in changed[:_SHOWN]]
         more = f" and {len(changed) - _SHOWN} more" if len(changed) > _SHOWN else ""
         raise UsageError(
             f"{config}: changed since the training was interrupted: {'; '.join(names)}{more}; undo that, or "

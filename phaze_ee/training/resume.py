@@ -130,7 +130,7 @@ def reporting_unfit_state(point: ResumePoint | None, points: "ResumePoints") -> 
         if point is None or points.went_on or is_out_of_memory(error):
             raise
         raise CheckpointError(
-            f"the saved state {point.path} does not fit this training ({one_line(error)}); start again with --fresh"
+            f"the training cannot go on from {point.path} ({one_line(error)}); if it never can, use --fresh"
         ) from error
 
 
@@ -167,6 +167,9 @@ class ResumePoints(Callback):
         self._done = (0, 0)
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        for name, counts in trainer.fit_loop.state_dict().items():
+            if name.endswith("progress") and not _counts_as(checkpoint["loops"]["fit_loop"][name], counts):
+                raise ValueError(f"its {name} is not that of Lightning")
         own = checkpoint[_KEY]
         self._random = own["random"][trainer.global_rank]
         if own["batch"]:
@@ -232,6 +235,17 @@ class ResumePoints(Callback):
             raise KeyboardInterrupt
         name = signal.Signals(self._signal).name if self._signal is not None else "a signal to another process"
         raise PreemptedError(f"stopped by {name}; the same command continues from {self.path}")
+
+
+def _counts_as(value: Any, counts: Any) -> bool:
+    """Return whether nested mappings have the same names and types of numbers."""
+    if not isinstance(counts, dict):
+        return type(value) is type(counts)
+    return (
+        isinstance(value, dict)
+        and value.keys() == counts.keys()
+        and all(_counts_as(value[name], count) for name, count in counts.items())
+    )
 
 
 def _unsaved_buffers(module: LightningModule) -> dict[str, Tensor]:

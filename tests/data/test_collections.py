@@ -95,6 +95,17 @@ def test_a_collection_without_a_mask_counts_all_slots(file: Path) -> None:
     assert batch.inputs.counts_NG[:, 1].tolist() == [3] * 40
 
 
+def test_particles_in_arrays_of_one_length(tmp_path: Path) -> None:
+    own = columns()
+    fixed = vertex_columns(np.full(40, 4))
+    own |= {name: ak.to_regular(ak.unflatten(ak.flatten(column), 4)) for name, column in fixed.items()}
+    path = tmp_path / "jets.parquet"
+    ak.to_parquet(ak.zip(own, depth_limit=1), path)
+    expected, batch, _ = both(path, DataSchema.from_options(OPTIONS), 40)
+    assert_same_inputs(expected, batch.inputs)
+    assert batch.inputs.counts_NG[:, 1].tolist() == [3] * 40
+
+
 def tensors(jets: JetColumns) -> list[torch.Tensor]:
     inputs = jets.batch().inputs.ragged()
     return [part for own in (inputs, inputs.more["sv"]) for part in (own.features_VC, own.points_V2)]
@@ -147,6 +158,10 @@ def test_shuffled_jets_keep_their_vertices(tmp_path: Path) -> None:
         ({"sv_mask": {"length": 4, "vars": ["sv_mask"]}}, r"differ in length \(.*sv_features 3, .*sv_mask 4\)"),
         ({"sv_vectors": {"length": 3, "vars": ["sv_px"]}}, "sv_vectors has 1 variables, it needs 4"),
         ({"sv_extra": {"length": 3, "vars": ["sv_px"]}}, "input groups sv_extra cannot be used"),
+        (
+            {"jet_globals": {"length": None, "vars": ["jet_pt"]}},
+            "jet_globals has no length, so it holds one number per jet",
+        ),
     ],
 )
 def test_what_makes_no_collection_is_named(inputs: dict[str, Any], message: str) -> None:

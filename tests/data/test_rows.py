@@ -150,6 +150,15 @@ def test_labels_must_be_one_number_a_jet(tmp_path: Path) -> None:
             read(path, schema(labels={"type": "simple", "value": ["label_QCD", label]}))
 
 
+def test_particles_with_lists_in_some_rows_only(tmp_path: Path) -> None:
+    columns = jet_columns(20)
+    deeper = ak.Array([[[1.0]], *ak.to_list(columns["part_deta"])[1:]])
+    with uproot.recreate(tmp_path / "jets.root") as file:
+        file["tree"] = columns | {"part_deta": deeper}
+    with pytest.raises(DataError, match=r"jets\.root: part_deta is more than one number per particle"):
+        read(tmp_path / "jets.root", schema())
+
+
 def test_labels_that_are_numbers_in_some_rows_only(tmp_path: Path) -> None:
     with uproot.recreate(tmp_path / "jets.root") as file:
         file["tree"] = jet_columns(20) | {"label_QCD": ak.Array([1, "a"] * 10)}

@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 import torch
 import uproot
+import yaml
 from weaver.utils.data.preprocess import _build_new_variables
 
 from phaze_ee.data.loaders import evaluation_loader
 from phaze_ee.data.rows import RowReader
 from phaze_ee.data.schema import DataSchema
 from phaze_ee.data.table import Span, read_table
+from phaze_ee.data.yaml_forms import usual_form
 from phaze_ee.errors import DataError
 from tests.data.small import OPTIONS, jet_columns, jet_files, options, write_yaml
 from tests.jetclass_files import LABELS, write_root
@@ -80,6 +82,12 @@ def test_classes_have_the_names_of_the_data_configuration(tmp_path: Path) -> Non
         numbered(tmp_path, 4, names=["b", "c", "light"])
     named = DataSchema(options(labels={"type": "simple", "value": list(LABELS[:2]), "names": ["one", "two"]}))
     assert (named.class_names, named.labels) == (("one", "two"), LABELS[:2])
+
+
+def test_the_example_of_the_document() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "DATA.md").read_text(encoding="utf-8")
+    labels = yaml.safe_load(text.split("```yaml\n")[1].split("```")[0])["labels"]
+    assert DataSchema(usual_form(options(labels=labels))).class_names == ("light", "c", "b")
 
 
 def test_a_number_that_is_no_class_is_named(tmp_path: Path) -> None:

@@ -86,7 +86,7 @@ def test_an_empty_hdf5_file(project: Project, tmp_path: Path, capsys: Capture) -
     with h5py.File(tmp_path / "empty.h5", "w"):
         pass
     text = fails(capsys, 2, *PREDICT, "--files", str(tmp_path / "empty.h5"))
-    assert text.startswith(f"{tmp_path / 'empty.h5'}: ")
+    assert text.startswith(f"{tmp_path / 'empty.h5'} has no columns")
 
 
 def test_a_long_error_keeps_the_file(project: Project, tmp_path: Path, capsys: Capture) -> None:

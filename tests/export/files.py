@@ -20,6 +20,7 @@ from tests.jets import random_jets, small_weaver_network
 
 NAMES = {"points": "pf_points", "features": "pf_features", "vectors": "pf_vectors", "mask": "pf_mask"}
 TEMPERATURES = (1.3, 0.8, 1.0, 1.1)
+SV_NAMES = {"sv": {kind: f"sv_{kind}" for kind in NAMES}}
 # No particle, one, k and k + 1 for k = 4, and more slots than any jet uses.
 COUNTS = (0, 1, 2, 4, 5, 20, 0, 17, 9, 40, 3, 12, 6, 28)
 
@@ -74,7 +75,7 @@ def _between(score_N: Tensor) -> float:
 def answers(tagger: Tagger, policy: ThresholdPolicy | None, inputs: JetInputs, **form: Any) -> tuple[Tensor, Tensor]:
     """Return the probabilities and the exits of a file, in the type of the jets."""
     model = write_model(tagger, policy, FileForm(NAMES, dtype=inputs.features.dtype, **form))
-    return FileSession(model.SerializeToString(), NAMES)(inputs)
+    return FileSession(model.SerializeToString(), NAMES, form.get("more", {}))(inputs)
 
 
 def assert_as_engine(

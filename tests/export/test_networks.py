@@ -10,19 +10,24 @@ import torch
 from onnx import helper
 from weaver.nn.model.ParticleTransformer import pairwise_lv_fts_ee, pairwise_lv_fts_pp, pairwise_lv_fts_xyzt
 
+from phaze_ee.errors import UsageError
 from phaze_ee.export.graph import Graph, value_info
+from phaze_ee.export.model import FileForm, write_model
 from phaze_ee.export.values import Value
 from phaze_ee.models.particle_flow_network import ParticleFlowNetwork
+from phaze_ee.models.particle_next import ParticleNeXt
 from phaze_ee.models.particle_transformer import ParticleTransformer
 from phaze_ee.models.tagger import Tagger
-from tests.export.files import assert_as_engine, jets, policy_for, with_random_exits
+from tests.export.files import COUNTS, NAMES, SV_NAMES, assert_as_engine, jets, policy_for, with_random_exits
 from tests.jets import CHANNELS, CLASSES
+from tests.models.merged_networks import FAMILIES, jets_with_vertices
+from tests.models.test_particle_next import MIXES, weaver_network
 from tests.models.test_particle_transformer import OPTIONS, weaver_part
 
 INPUTS = jets()
-# The error function is a series in double precision, good to 2e-14; layers with random weights make it a few hundred
-# times as large.
-WITH_GELU = 5e-11
+# The error function is a series in double precision, good to 2e-14; normalisations of few channels make that a few
+# thousand times as large.
+WITH_GELU = 1e-9
 
 
 @pytest.mark.parametrize("one_jet", [False, True])
@@ -40,12 +45,38 @@ def test_particle_transformer_in_other_opsets(opset: int) -> None:
     assert_as_engine(tagger, policy_for(tagger, "margin", INPUTS), INPUTS, opset=opset, atol=WITH_GELU)
 
 
+@pytest.mark.parametrize("mix", MIXES)
+def test_particle_next(mix: str) -> None:
+    tagger = with_random_exits(Tagger(ParticleNeXt(weaver_network(**MIXES[mix])), ("input", 0, 1), "mlp"))
+    policy = policy_for(tagger, "confidence", INPUTS)
+    for one_jet in (False, True):
+        index_N = assert_as_engine(tagger, policy, INPUTS, one_jet=one_jet, atol=1e-10)
+        assert len(set(index_N.tolist())) > 2
+
+
 @pytest.mark.parametrize("one_jet", [False, True])
 def test_particle_flow_network(one_jet: bool) -> None:
     torch.manual_seed(0)
     network = ParticleFlowNetwork(CHANNELS, CLASSES, [8, 9, 10], [12])
     tagger = with_random_exits(Tagger(network, ("input", 0, 2), "linear_mean_max", link="boosted"))
     assert_as_engine(tagger, policy_for(tagger, "confidence", INPUTS), INPUTS, one_jet=one_jet)
+
+
+@pytest.mark.parametrize("one_jet", [False, True])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_particles_and_secondary_vertices(family: str, one_jet: bool) -> None:
+    tagger = with_random_exits(Tagger(FAMILIES[family].staged(), ("input", 0), "deep_sets", link="cascade"))
+    inputs = jets_with_vertices(COUNTS, (2, 3, 0, 1, 0, 5, 0))
+    assert {(0, 2), (0, 0), (1, 3)} < set(map(tuple, inputs.counts_NG.tolist()))
+    policy = policy_for(tagger, "confidence", inputs)
+    index_N = assert_as_engine(tagger, policy, inputs, one_jet=one_jet, more=SV_NAMES, atol=WITH_GELU)
+    assert len(set(index_N.tolist())) > 1
+
+
+def test_other_collections_than_those_of_the_network_are_refused() -> None:
+    tagger = with_random_exits(Tagger(FAMILIES["ParticleNet"].staged(), (0,)))
+    with pytest.raises(UsageError, match="ParticleNet takes 2 collections of particles and the inputs have 1"):
+        write_model(tagger, None, FileForm(NAMES))
 
 
 PAIRS = [

@@ -122,24 +122,29 @@ def _tolerance(name: str) -> float:
     return 1e-6 if name.endswith("training_history.json") else 0.0
 
 
+def kill_all(folder: Path, kills: int, seed: int) -> bool:
+    """Kill each command some times, at random, and print a table; return whether all went well."""
+    draw, failed = random.Random(seed), False
+    print(f"{'mode':<12}{'s':>6}{'runs':>6}{'killed':>8}  wrong")
+    for mode, command in COMMANDS.items():
+        wanted, seconds = undisturbed(command, folder)
+        ends = [kill(command, folder, draw.uniform(0, seconds), wanted) for _ in range(kills)]
+        wrong = [problem for _, problems in ends for problem in problems]
+        failed |= bool(wrong)
+        killed = sum(dead for dead, _ in ends)
+        print(f"{mode:<12}{seconds:>6.2f}{len(ends):>6}{killed:>8}  {'; '.join(wrong) or 'nothing'}")
+    return not failed
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Kill all commands; return 1 if something was wrong."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=8)
     parser.add_argument("--seed", type=int, default=1)
     given = parser.parse_args(arguments)
-    draw, failed = random.Random(given.seed), 0
-    with tempfile.TemporaryDirectory(prefix="phaze_ee_kills_") as name:
-        build(Path(name))
-        print(f"{'mode':<12}{'s':>6}{'runs':>6}{'killed':>8}  wrong")
-        for mode, command in COMMANDS.items():
-            wanted, seconds = undisturbed(command, Path(name))
-            ends = [kill(command, Path(name), draw.uniform(0, seconds), wanted) for _ in range(given.kills)]
-            wrong = [problem for _, problems in ends for problem in problems]
-            failed += len(wrong)
-            killed = sum(dead for dead, _ in ends)
-            print(f"{mode:<12}{seconds:>6.2f}{len(ends):>6}{killed:>8}  {'; '.join(wrong) or 'nothing'}")
-    return int(failed > 0)
+    with tempfile.TemporaryDirectory(prefix="phaze_ee_kills_") as folder:
+        build(Path(folder))
+        return int(not kill_all(Path(folder), given.kills, given.seed))
 
 
 if __name__ == "__main__":

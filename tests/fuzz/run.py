@@ -17,6 +17,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from tests.fuzz.campaign import Campaign, Outcome, table
+from tests.fuzz.kills import kill_all
 from tests.fuzz.kinds import KINDS
 from tests.fuzz.scene import build
 
@@ -29,6 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--kind", nargs="+", choices=[kind.name for kind in KINDS])
     parser.add_argument("--case", help="one attempt, as reports name it")
+    parser.add_argument("--kills", type=int, default=0, help="kill train, convert, calibrate, predict so often, too")
     parser.add_argument("--cases", type=Path, default=Path("fuzz_cases"), help="folder for findings")
     given = parser.parse_args(arguments)
     kinds = [kind for kind in KINDS if given.kind is None or kind.name in given.kind]
@@ -45,8 +47,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 outcomes.append(campaign.run(kind, seed))
                 if outcomes[-1].is_finding:
                     print(f"{kind.name} {seed}: {outcomes[-1].verdict}  {outcomes[-1].case or ''}", flush=True)
-    print(table(outcomes))
-    return int(any(outcome.is_finding for outcome in outcomes))
+        print(table(outcomes))
+        good = kill_all(Path(folder), given.kills, given.seed) if given.kills else True
+    return int(any(outcome.is_finding for outcome in outcomes) or not good)
 
 
 if __name__ == "__main__":

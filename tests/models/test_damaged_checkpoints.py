@@ -104,6 +104,12 @@ def test_weights_of_another_type(path: Path, change: str) -> None:
         load_checkpoint(path)
 
 
+def test_a_version_that_is_no_number(path: Path) -> None:
+    torch.save({**torch.load(path, weights_only=True), "version": torch.zeros(2)}, path)
+    with pytest.raises(CheckpointError, match=r"has checkpoint 'version' tensor.*; this program reads 1"):
+        load_checkpoint(path)
+
+
 def test_a_flipped_bit_in_a_weight(path: Path) -> None:
     """torch itself reads the wrong weight in silence."""
     whole = path.read_bytes()

@@ -33,14 +33,15 @@ def test_the_policy_of_the_project_is_in_the_file(project: Project, capsys: pyte
     assert cli.main(COMMAND) == 0
     output = capsys.readouterr().out
     assert "any number of jets per call" in output
-    assert "jets leave at the exits of the tagger; the largest difference of a probability is" in output
+    assert "jets, the same exits as the tagger, probabilities within" in output
     assert f"Written: {project.export}" in output
     assert json.loads(texts(project.export)["thresholds"]) == [0.05, 0.04]
 
 
 def test_a_named_policy_and_one_jet(project: Project, tmp_path: Path) -> None:
     write_policy(project, phaze_ee.ThresholdPolicy("margin", [0.5, 0.4]))
-    project.exit_policy.rename(project.results / "tight.json")
+    project.policies.mkdir()
+    project.exit_policy.rename(project.policy("tight"))
     command = (*COMMAND, "--policy", "tight", "--one-jet", "--opset", "18", "--output", str(tmp_path / "out"))
     assert cli.main(command) == 0
     assert json.loads(texts(tmp_path / "out")["thresholds"]) == [0.5, 0.4]
@@ -61,7 +62,7 @@ def test_without_a_policy_every_jet_gets_the_full_model(project: Project, capsys
     ("flags", "message"),
     [
         (("--opset", "99"), "opset 99 is unknown to export; choose from 15 to 20"),
-        (("--policy", "loose"), "loose.json does not exist yet; run mode 'calibrate' first"),
+        (("--policy", "loose"), "has no policy 'loose' (it has: none); mode 'calibrate' makes one"),
         (("--policy", "loose", "--no-policy"), "--policy and --no-policy exclude each other"),
     ],
 )

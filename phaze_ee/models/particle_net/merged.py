@@ -5,6 +5,7 @@ from typing import Any, ClassVar, final
 from torch import Tensor, nn
 from weaver.nn.model.ParticleNet import FeatureConv, ParticleNetTagger
 
+from phaze_ee.machine import process_count
 from phaze_ee.models.merged import MergedNetwork
 from phaze_ee.models.particle_net.training import normalise_slots
 from phaze_ee.shapes import Bool, Float
@@ -28,8 +29,9 @@ class MergedParticleNet(MergedNetwork):
         return int(layer.conv[0].num_features)
 
     def embed(self, layer: Any, features_NCP: Float[Tensor, "N C P"], valid_N1P: Bool[Tensor, "N 1 P"]) -> Tensor:
-        first_norm, convolution, second_norm, activation = layer.conv
-        # With several processes, the statistics are those of the jets of all.
-        cleared_NCP = normalise_slots(first_norm, features_NCP.masked_fill(~valid_N1P, 0))
-        embedded_NCP: Tensor = activation(normalise_slots(second_norm, convolution(cleared_NCP)))
+        embedded_NCP = features_NCP.masked_fill(~valid_N1P, 0)
+        alone = process_count() == 1 or embedded_NCP.is_cuda  # on GPUs, torch synchronises BatchNorm
+        for part in layer.conv:
+            is_norm = isinstance(part, nn.BatchNorm1d)
+            embedded_NCP = normalise_slots(part, embedded_NCP) if is_norm and not alone else part(embedded_NCP)
         return embedded_NCP

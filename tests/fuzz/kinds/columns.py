@@ -149,8 +149,8 @@ def _parquet(path: Path, content: Mapping[str, Column]) -> None:
 def _hdf5(path: Path, content: Mapping[str, Column]) -> None:
     with h5py.File(path, "w") as file:
         for name, column in content.items():
-            if isinstance(column, np.ndarray):
-                file[name] = column
+            if ak.Array(column).ndim == 1 or isinstance(column, np.ndarray):
+                file[name] = ak.to_numpy(column)
                 continue
             kind = np.dtype(ak.type(ak.flatten(column, axis=None)).content.primitive)
             lists = file.create_dataset(name, (len(column),), dtype=h5py.vlen_dtype(kind))

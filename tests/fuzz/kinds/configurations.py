@@ -39,7 +39,8 @@ def attempt(draw: random.Random, scene: Path) -> Attempt:
     else:
         lines = [draw.choice(_LINES)] if kind == 1 else [_line(draw) for _ in range(draw.choice((1, 1, 2, 3)))]
         path.write_text(text + "".join(f"    {line}\n" for line in lines), "utf-8", "surrogateescape")
-    mode = draw.choice(_MODES)
+    # Without the line that sets it, there are 50 epochs.
+    mode = draw.choice(_MODES if kind else ("evaluate", "predict", "convert", "calibrate"))
     more = ["--output", "out/new"] if mode == "predict" else []
     results = {"predict": "out/new/jets.root", "evaluate": f"{OUTPUT}/results/evaluation_results.json"}.get(mode)
     return Attempt(["-m", mode, *PROJECT, *more], [results] if results else [], scratch=["out/new"])

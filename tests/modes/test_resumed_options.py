@@ -1,0 +1,28 @@
+"""A training that an older version began resumes, unless an option or the data have changed."""
+
+from pathlib import Path
+
+import pytest
+
+from phaze_ee.config.options import Options
+from phaze_ee.errors import UsageError
+from phaze_ee.modes.train import check_unchanged
+from phaze_ee.training.resume import ResumePoint
+from phaze_ee.training.run import DataRecord, run_record
+
+NEW = ("data_fraction", "file_fraction", "extra_selection", "bad_values")
+
+
+def record(**values: object) -> dict[str, object]:
+    files = {"train_files": ["a.root"], "val_files": ["b.root"]}
+    return run_record(Options.model_validate({**files, **values}), DataRecord({}, "hash"))
+
+
+def test_an_option_that_is_new_since_had_its_default() -> None:
+    older = {name: value for name, value in record(lr=0.1).items() if name not in NEW}
+    point = ResumePoint(Path("resume.ckpt"), 1, 0, 10, older)
+    check_unchanged(point, record(lr=0.1), "config.py")
+    with pytest.raises(UsageError, match=r"interrupted: data_fraction was 1\.0, now 0\.5; undo"):
+        check_unchanged(point, record(lr=0.1, data_fraction=0.5), "config.py")
+    with pytest.raises(UsageError, match=r"interrupted: lr was 0\.1, now 0\.2; undo"):
+        check_unchanged(point, record(lr=0.2), "config.py")
