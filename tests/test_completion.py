@@ -41,7 +41,7 @@ def offered(line: str, spaces: Path) -> list[str]:
         ("phaze_ee -m train -p ", ["JetClass", "top"]),
         ("phaze_ee -m train -p JetClass ", ["first", "second"]),
         ("phaze_ee -m train -p JetClass s", ["second"]),
-        ("phaze_ee -p JetClass first -m train --f", ["--fresh"]),
+        ("phaze_ee -p JetClass first -m train --fr", ["--fresh"]),
         ("phaze_ee -m compare -p JetClass all --projects first s", ["second"]),
         ("phaze_ee -m chain -p JetClass first -o train_ev", ["train_evaluate"]),
         ("phaze_ee -m calibrate --target ", ["accuracy_drop", "agreement", "signal_efficiency", "budget"]),
