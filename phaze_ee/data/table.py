@@ -266,7 +266,7 @@ def numbers_of(table: ak.Array, name: str, path: Path, shown: str | None = None)
         DataError: it does not hold real numbers.
     """
     column = table[name]
-    values: npt.NDArray[np.generic] = np.array("") if column.fields else ak.to_numpy(ak.flatten(column, axis=None))
+    values: npt.NDArray[np.generic] = np.array("") if column.fields else _flattened(column)
     if values.dtype.kind not in "biuf":
         raise DataError(
             f"{path}: {shown or name} does not hold real numbers but {column.type.content}; correct the file or the "
@@ -337,3 +337,14 @@ def _reason(error: Exception) -> str:
 
 def _expression_error(name: str, formula: str, path: Path, reason: str) -> DataError:
     return DataError(f"data config: cannot compute {name} = {' '.join(formula.split())!r} on {path}: {reason}")
+
+
+def _flattened(column: ak.Array) -> npt.NDArray[np.generic]:
+    """Return all values of a column; a text where rows of different kinds cannot be in one array."""
+    try:
+        values: npt.NDArray[np.generic] = ak.to_numpy(ak.flatten(column, axis=None))
+    except (AssertionError, AttributeError, TypeError, ValueError):
+        if "union[" not in str(column.type):
+            raise
+        return np.array("")
+    return values

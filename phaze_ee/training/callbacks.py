@@ -9,6 +9,7 @@ from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
 
+from phaze_ee.errors import RunError
 from phaze_ee.models.checkpoint import Checkpoint, save_checkpoint
 from phaze_ee.results.training import EpochRecord, TrainingHistory
 from phaze_ee.training.module import TaggerModule
@@ -189,4 +190,9 @@ def _validated_accuracy(trainer: Trainer, module: TaggerModule) -> float | None:
     if interval is None or (trainer.current_epoch + 1) % interval:
         return None
     metrics = epoch_metrics(trainer)
+    if f"val/accuracy/{module.judged_exits[0]}" not in metrics:
+        raise RunError(
+            "the training resumed from a state that says this epoch was validated, and has no accuracies of it; the "
+            "state is not one of this training: start again with --fresh"
+        )
     return fmean(metrics[f"val/accuracy/{name}"] for name in module.judged_exits)

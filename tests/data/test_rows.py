@@ -13,7 +13,7 @@ import uproot
 from phaze_ee.data.rows import RowReader
 from phaze_ee.data.schema import DataSchema
 from phaze_ee.data.sources import open_source
-from phaze_ee.data.table import Span
+from phaze_ee.data.table import Span, numbers_of
 from phaze_ee.data.weaver_yaml import texts_in
 from phaze_ee.errors import DataError
 from phaze_ee.types import JetBatch
@@ -295,3 +295,11 @@ def test_without_mask_every_slot_is_real_and_vectors_are_optional(tmp_path: Path
     batch = read(path, schema(inputs=kept))
     assert batch.inputs.padded().vectors is None
     assert batch.inputs.particle_count_N.tolist() == [LENGTH] * 20
+
+
+@pytest.mark.parametrize("mixed", [["a", [2.6, 0.6]], [[2.6, 0.6], "a"]])
+def test_inputs_that_are_texts_in_some_rows_are_refused_in_one_line(mixed: list[Any]) -> None:
+    table = ak.Array({"pf": ak.Array(mixed)})
+    with pytest.raises(DataError, match="pf does not hold real numbers but union") as caught:
+        numbers_of(table, "pf", Path("jets.root"))
+    assert "\n" not in str(caught.value)
