@@ -35,3 +35,24 @@ def every_exit(path: Path) -> torch.Tensor:
     with torch.no_grad():
         logits_ENK: torch.Tensor = trained.tagger.packed()(batches[0].inputs)
     return logits_ENK
+
+
+def rewrite(source: Path, target: Path, **changes: Any) -> None:
+    """Write a copy of a file of jets with other columns; None removes one."""
+    with uproot.open(source) as file:
+        jets = {**file["Events"].arrays(library="np"), **changes}
+    jets = {name: column for name, column in jets.items() if column is not None}
+    with uproot.recreate(target) as file:
+        file.mktree("Events", {name: (column.dtype, column.shape[1:]) for name, column in jets.items()})
+        file["Events"].extend(jets)
+
+
+def notes(printed: str) -> str:
+    return " ".join(printed.split())
+
+
+def change_yaml(tmp_path: Path, before: str, after: str) -> None:
+    path = tmp_path / "two_classes.yaml"
+    text = path.read_text(encoding="utf-8")
+    assert before in text
+    path.write_text(text.replace(before, after), encoding="utf-8")

@@ -2,30 +2,14 @@
 
 import math
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-import uproot
 
 from phaze_ee.cli import main
 from phaze_ee.workspace import Project
-from tests.modes.predicting import columns_of, every_exit, predict
+from tests.modes.predicting import change_yaml, columns_of, every_exit, notes, predict, rewrite
 from tests.modes.two_class_project import JETS, save_best_model, write_jets
-
-
-def rewrite(source: Path, target: Path, **changes: Any) -> None:
-    """Write a copy of a file of jets with other columns; None removes one."""
-    with uproot.open(source) as file:
-        jets = {**file["Events"].arrays(library="np"), **changes}
-    jets = {name: column for name, column in jets.items() if column is not None}
-    with uproot.recreate(target) as file:
-        file.mktree("Events", {name: (column.dtype, column.shape[1:]) for name, column in jets.items()})
-        file["Events"].extend(jets)
-
-
-def notes(printed: str) -> str:
-    return " ".join(printed.split())
 
 
 @pytest.mark.parametrize("lacking", [["is_qcd"], ["is_top"], ["is_qcd", "is_top"]])
@@ -61,13 +45,6 @@ def test_jets_of_no_class_get_scores(project: Project, tmp_path: Path, capsys: p
         np.testing.assert_array_equal(one[name], full[name] & known_N)
         assert not zeros[name].any()
         assert not lists[name].any()
-
-
-def change_yaml(tmp_path: Path, before: str, after: str) -> None:
-    path = tmp_path / "two_classes.yaml"
-    text = path.read_text(encoding="utf-8")
-    assert before in text
-    path.write_text(text.replace(before, after), encoding="utf-8")
 
 
 @pytest.mark.parametrize("suffix", ["root", "parquet"])

@@ -18,7 +18,7 @@ from phaze_ee.modes import predict as predict_mode
 from phaze_ee.prediction import job
 from phaze_ee.workspace import Project
 from tests.end_to_end.command import fails
-from tests.modes.test_predict import columns_of
+from tests.modes.predicting import columns_of
 from tests.modes.two_class_project import JETS, make_project, save_best_model
 
 Capture = pytest.CaptureFixture[str]

@@ -11,7 +11,7 @@ from phaze_ee.cli import main
 from phaze_ee.errors import DataError
 from phaze_ee.modes.session import Session
 from phaze_ee.workspace import Project
-from tests.modes.test_predict import change_yaml, columns_of, notes, rewrite
+from tests.modes.predicting import change_yaml, columns_of, notes, rewrite
 from tests.modes.two_class_project import JETS, make_project, request, save_best_model
 
 Capture = pytest.CaptureFixture[str]
