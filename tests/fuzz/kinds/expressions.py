@@ -12,6 +12,8 @@ from weaver.utils.data.eval_utils import _eval_expr
 
 from phaze_ee.data.allowed_names import ATTRIBUTES, CONSTANTS, FUNCTIONS, HELPERS, KEYWORDS, METHODS, TYPES
 from phaze_ee.data.expressions import check_expression
+from phaze_ee.data.table import EXPRESSION_ERRORS
+from phaze_ee.errors import DataError
 from tests.fuzz.attempts import Attempt
 from tests.fuzz.children import value_of
 from tests.fuzz.damage import damaged
@@ -155,7 +157,7 @@ def _reference(text: str) -> Any:
             warnings.simplefilter("ignore")
             table["fuzzed"] = _eval_expr(text, table)
         column = ak.to_numpy(table["fuzzed"], allow_missing=False)
-    except Exception as error:  # noqa: BLE001 - whatever the libraries raise
+    except (*EXPRESSION_ERRORS, DataError) as error:  # what the package itself expects: anything else ends the campaign
         return ValueError(f"{type(error).__name__}: {str(error)[:200]}")
     if column.shape != (len(table),) or column.dtype.kind not in "biuf":
         return ValueError(f"{column.dtype} {column.shape} is not one number per jet")
