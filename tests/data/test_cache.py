@@ -253,14 +253,14 @@ def test_a_flipped_bit_is_found_when_the_shard_is_first_opened(
     assert len(list(training_loader(numbered, files, batch_size=6, num_workers=0, seed=1, cache=cache)))
 
 
-def test_a_manifest_of_an_older_version_has_no_checksum(files: list[Path], tmp_path: Path) -> None:
+def test_a_manifest_without_its_checksum_is_refused(files: list[Path], tmp_path: Path) -> None:
     cache = build_cache(tmp_path, evaluation_job(files))
     content = json.loads((cache.folder / reader.MANIFEST).read_text())
     assert content.pop("checksum") == cache.manifest.checksum
     (cache.folder / reader.MANIFEST).write_text(json.dumps(content))
-    found = find_cache(tmp_path, schema(), files, training=False)
-    assert found is not None
-    assert found.manifest.shards == cache.manifest.shards
+    with pytest.raises(DataError, match=r"manifest\.json of the cache cannot be read: it is damaged"):
+        find_cache(tmp_path, schema(), files, training=False)
+    assert build_cache(tmp_path, evaluation_job(files)).manifest == cache.manifest, "convert repairs it"
 
 
 @pytest.mark.parametrize("spoil", ["unlink", "cut", "garbage", "other"])

@@ -20,7 +20,7 @@ from phaze_ee.atomic import remove_abandoned, replacing
 from phaze_ee.data.bad_values import said
 from phaze_ee.data.batches import Shuffled, recut
 from phaze_ee.data.cache import shards
-from phaze_ee.data.cache.reader import MANIFEST, VERSION, Cache, Manifest, cache_folder, cache_key, read_manifest
+from phaze_ee.data.cache.reader import MANIFEST, VERSION, Cache, Contents, cache_folder, cache_key, read_manifest
 from phaze_ee.data.cache.shards import WEIGHT, Shard, describe_shard, write_shard
 from phaze_ee.data.epochs import EpochPlan
 from phaze_ee.data.jet_columns import JetColumns
@@ -107,7 +107,7 @@ def build_cache(
         raise DataError(f"no jet of {job.files[0]} … passes the selection {selection!r} of the data config; loosen it")
     if job.key != key:
         raise DataError(f"a file of {job.files[0]} … changed while it was converted; convert again")
-    manifest = Manifest(
+    manifest = Contents(
         version=VERSION,
         key=key,
         training=job.training,

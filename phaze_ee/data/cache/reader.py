@@ -20,16 +20,15 @@ from phaze_ee.data.schema import DataSchema
 from phaze_ee.data.table import Span
 from phaze_ee.errors import DataError
 
-VERSION = 1  # of the format
+VERSION = 2  # of the format
 MANIFEST = "manifest.json"
 _REMEDY = "repair it with phaze_ee -m convert, or set c.use_cache = 'never'"
 
 
-class Manifest(BaseModel):
-    """The contents of a cache. It is written last: a folder without a manifest is not a cache yet.
+class Contents(BaseModel):
+    """What a cache holds.
 
     ``options`` is the data configuration, with standardisation and reweighting computed from the training files.
-    ``checksum`` is the CRC-32 of all other entries; None in the manifests of older versions, which are not checked.
     """
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
@@ -42,20 +41,26 @@ class Manifest(BaseModel):
     options: dict[str, Any]
     files: list[str]
     shards: list[Shard]
-    checksum: int | None = None
 
-    def sealed(self) -> Self:
-        """Return the manifest with its checksum."""
-        return self.model_copy(update={"checksum": self._crc32()})
+    def crc32(self) -> int:
+        """Return the CRC-32 of the contents."""
+        return zlib.crc32(json.dumps(self.model_dump(exclude={"checksum"})).encode())
+
+    def sealed(self) -> "Manifest":
+        """Return the manifest of the contents, with their checksum."""
+        return Manifest(**{**dict(self), "checksum": self.crc32()})
+
+
+class Manifest(Contents):
+    """The file that describes a cache. It is written last: a folder without a manifest is not a cache yet."""
+
+    checksum: int  # of the contents
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        if self.checksum not in (None, self._crc32()):
+        if self.checksum != self.crc32():
             raise ValueError("the checksum is wrong")
         return self
-
-    def _crc32(self) -> int:
-        return zlib.crc32(json.dumps(self.model_dump(exclude={"checksum"})).encode())
 
 
 @dataclass(frozen=True)
