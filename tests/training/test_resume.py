@@ -136,3 +136,17 @@ def test_without_states_a_training_starts_anew(tmp_path: Path) -> None:
     assert find_resume_point(tmp_path / "resume.ckpt") is None
     run(tmp_path / "new", {"epochs": 1})
     assert not (tmp_path / "new" / "resume.ckpt").exists()
+
+
+def test_a_state_that_skips_a_validation_is_refused(tmp_path: Path) -> None:
+    process = start(tmp_path)
+    wait_for_step(tmp_path, process, BATCHES + 3)
+    process.kill()
+    process.join()
+    path = tmp_path / "resume.ckpt"
+    content = torch.load(path, weights_only=True)
+    done = dict.fromkeys(("ready", "started", "processed", "completed"), BATCHES)
+    content["loops"]["fit_loop"]["epoch_loop.batch_progress"]["current"] = done
+    torch.save(content, path)
+    assert finish(start(tmp_path)) == 1
+    assert "says this epoch was validated, and has no accuracies of it" in (tmp_path / "error").read_text()
