@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -12,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from weaver.utils.data.config import DataConfig
-from weaver.utils.data.tools import _fused_pad_and_stack
+from weaver.utils.data.tools import _clip, _fused_pad_and_stack
 from weaver.utils.dataset import _finalize_inputs
 
 from phaze_ee.compiled import without_extensions
@@ -26,8 +27,10 @@ from phaze_ee.data.table import (
     check_complete,
     check_finite,
     check_lengths,
+    check_per_jet,
     columns_for,
     holds_all,
+    numbers_of,
     selected_table,
 )
 from phaze_ee.data.weights import jet_weights, weight_names
@@ -143,7 +146,9 @@ class RowReader:
             that may pass.
         """
         params, bad = self.config.preprocess_params, Counter[str]()
-        names = [layout.variables for layout in self.layouts]
+        names = [layout.variables for layout in self.layouts if not layout.is_globals]
+        for layout in self.layouts[len(names) :]:
+            _check_globals(table, layout.variables, path)
         lists = [_lists(table, own) for own in names]
         for own, content in zip(names, lists, strict=True):
             if content is None:
@@ -188,10 +193,11 @@ class RowReader:
     def _columns(self, table: ak.Array, lists: "list[_Lists] | None", path: Path) -> JetColumns:
         label_N = torch.from_numpy(ak.to_numpy(table["_label_"]))
         observers = self._observers(table, path)
+        numbers = [] if self.schema.globals is None else [_of_jets(table, self.config, self.layouts[-1].variables)]
         parts = self._padded(table) if lists is None else map(self._standardised, lists, self.schema.collections)
         particles = [
             ParticleColumns.of_rows(layout, part.rows, torch.from_numpy(part.count_N))
-            for layout, part in zip(self.layouts, parts, strict=True)
+            for layout, part in zip(self.layouts, chain(parts, numbers), strict=True)
         ]
         return JetColumns(tuple(particles), label_N, observers)
 
@@ -265,6 +271,27 @@ def _prepared(lists: _Lists, config: DataConfig, group: str) -> Float[np.ndarray
     with without_extensions():
         prepared_CV: Float[np.ndarray, "C V"] = _fused_pad_and_stack(one_jet, names, params)[0]
     return prepared_CV
+
+
+def _check_globals(table: ak.Array, names: Sequence[str], path: Path) -> None:
+    for name in names:
+        check_per_jet(table, name, path)
+        numbers_of(table, name, path)
+        missing_N = ak.to_numpy(ak.is_none(table[name]))
+        if missing_N.any():
+            first = table[ROW][int(np.argmax(missing_N))]
+            raise DataError(f"{path} row {first}: {name} has no value; fill it by ak.fill_none in the data config")
+
+
+def _of_jets(table: ak.Array, config: DataConfig, names: Sequence[str]) -> _Rows:
+    """Return numbers of the jets themselves, standardised and clipped as weaver does it for inputs without length."""
+    rows = []
+    for name in names:
+        value, own = table[name], config.preprocess_params[name]
+        if own["center"] is not None:
+            value = _clip((value - own["center"]) * own["scale"], own["min"], own["max"])
+        rows.append(ak.to_numpy(ak.values_astype(np.nan_to_num(value), "float32")))
+    return _Rows(rows, np.ones(len(table), dtype=np.int64))
 
 
 def _one_number_a_jet(column: ak.Array, what: str, path: Path) -> npt.NDArray[np.generic]:
