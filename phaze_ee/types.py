@@ -312,7 +312,7 @@ class State(ABC):
         """Return the state without its gradient history."""
 
     @abstractmethod
-    def map(self, per_particle: nn.Module) -> Self:
+    def map(self, per_particle: nn.Module) -> "State":
         """Apply a module to the channels of each real particle, which are in the last dimension."""
 
     @abstractmethod

@@ -19,6 +19,7 @@ import phaze_ee
 from phaze_ee.cli import main
 from phaze_ee.data import allowed_names
 from phaze_ee.data.schema import DataSchema
+from phaze_ee.data.cache.reader import Contents
 from phaze_ee.errors import DataError
 from phaze_ee.workspace import Project
 from tests.data.test_hdf5 import Command
@@ -216,8 +217,8 @@ def test_caches_are_data(folder: Path, project: Project, trace: Path, capsys: Ca
     for path in manifests:
         content = json.loads(path.read_text(encoding="utf-8"))
         set_mask(content["options"], attack(trace, "p_pt"))
-        del content["checksum"]  # older caches have none; who makes a file can also make its checksum
-        path.write_text(json.dumps(content), encoding="utf-8")
+        del content["checksum"]  # who makes a file can also make its checksum
+        path.write_text(Contents.model_validate(content).sealed().model_dump_json(), encoding="utf-8")
     capsys.readouterr()
     assert main(["-m", "train", *PROJECT]) == 2
     assert "manifest.json: the expression of 'p_mask' uses .touch, which is not allowed" in capsys.readouterr().err

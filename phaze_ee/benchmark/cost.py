@@ -19,7 +19,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from weaver.utils.flops_counter import get_model_complexity_info
 
 from phaze_ee.models.tagger import Tagger
-from phaze_ee.types import JetInputs
+from phaze_ee.types import JetInputs, with_globals
 
 UNIT = "multiply-accumulates (MACs) per jet"
 COUNTER = "weaver.utils.flops_counter with count_functional=False: layers alone, no functional calls"
@@ -81,7 +81,10 @@ def _full_jet(tagger: Tagger, particles: Sequence[int]) -> JetInputs:
         points, features, vectors = (torch.randn(1, rows, length, generator=random) for rows in (2, width, 4))
         parts[name] = JetInputs(points, features, vectors, torch.ones(1, 1, length))
     first, *others = parts
-    return replace(parts[first], more={name: parts[name] for name in others})
+    jets = replace(parts[first], more={name: parts[name] for name in others})
+    if not tagger.globals_count:
+        return jets
+    return with_globals(jets, torch.randn(1, tagger.globals_count, generator=random)).padded()
 
 
 def _exact_macs(tagger: Tagger, inputs: JetInputs) -> list[int]:

@@ -63,6 +63,11 @@ def write_bundle(folder: Path, export: Export) -> Checked:
         RunError: the file does not answer as the tagger, or the folder cannot be written.
     """
     _refuse_other_content(folder)
+    if export.schema.globals is not None:
+        raise UsageError(
+            f"a file with numbers of the jet itself ({export.schema.globals.groups['features']}) cannot be written yet; "
+            "export a tagger without them, or run this one by phaze_ee.load"
+        )
     remove_abandoned(folder.parent)
     texts = metadata(export.tagger, export.policy, export.origin)
     form = FileForm(export.schema.groups, export.one_jet, export.opset, metadata=texts, more=_more(export.schema))

@@ -13,6 +13,8 @@ from phaze_ee.registry import Registry
 from phaze_ee.shapes import Float, Int
 from phaze_ee.types import Jets, State
 
+_GLOBALS = "globals_count"  # in the records of checkpoints
+
 StateT = TypeVar("StateT", bound=State)
 
 
@@ -43,6 +45,14 @@ class Stages(nn.Module, ABC, Generic[StateT]):
     stage_channels: tuple[int, ...]
     collections: Mapping[str, int] = MappingProxyType({})
 
+    @property
+    def globals_count(self) -> int:
+        """G, the numbers of the jet itself, its pT say, that the network takes.
+
+        They are put beside the pooled features of the particles, in the readout and in each exit head.
+        """
+        return 0
+
     @abstractmethod
     def embed(self, inputs: Jets) -> StateT:
         """Return the state before stage 0. The inputs are not changed."""
@@ -53,7 +63,10 @@ class Stages(nn.Module, ABC, Generic[StateT]):
 
     @abstractmethod
     def readout(self, state: StateT) -> Float[Tensor, "N K"]:
-        """Return the logits of the full model, from the state after the last stage."""
+        """Return the logits of the full model, from the state after the last stage.
+
+        A network with ``readout_layers`` has one more argument, ``globals_NG``: the numbers of the jets themselves.
+        """
 
     @abstractmethod
     def stage_macs(self, index: int, particle_count_N: Int[Tensor, " N"]) -> Int[Tensor, " N"]:
@@ -100,7 +113,7 @@ class Backbone(Stages[StateT]):
     @property
     @abstractmethod
     def arguments(self) -> Mapping[str, Any]:
-        """Plain values from which :meth:`from_arguments` builds the same architecture. Checkpoints store them."""
+        """Plain values from which :meth:`from_arguments` builds the same architecture, without numbers of the jet."""
 
     @classmethod
     def from_arguments(cls, arguments: Mapping[str, Any]) -> Self:
@@ -124,9 +137,55 @@ class Backbone(Stages[StateT]):
         backbone: Self = module if cls.weaver_class is None else cls(module)
         return backbone
 
+    @property
+    def readout_layers(self) -> nn.Module | None:
+        """The layers on the pooled features of a jet, the last part of the readout; None: there are none.
+
+        Only a network that has them, and puts ``globals_NG`` beside the pooled features, takes numbers of the jet.
+        """
+        return None
+
+    def take_globals(self, count: int) -> None:
+        """Widen the readout, so that it takes ``count`` numbers of the jet itself. Its first layer gets new weights.
+
+        Raises:
+            UsageError: the network has no place for them.
+        """
+        first = _first_linear(self.readout_layers)
+        if first is None:
+            raise UsageError(
+                f"{self.name} has no place for numbers of the jet: no layers act on pooled features; remove *_globals "
+                "from the data_config, or take another network"
+            )
+        wider = nn.Linear(first.in_features + count, first.out_features, bias=first.bias is not None)
+        first.weight, first.bias, first.in_features = wider.weight, wider.bias, wider.in_features
+        first.globals_count = count  # type: ignore[assignment] # all forms of the network share the layer
+
+    @property
+    def globals_count(self) -> int:
+        return int(getattr(_first_linear(self.readout_layers), "globals_count", 0))
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """Plain values from which :meth:`of_record` builds the same architecture. Checkpoints store them."""
+        return {**self.arguments, **({_GLOBALS: self.globals_count} if self.globals_count else {})}
+
+    @classmethod
+    def of_record(cls, record: Mapping[str, Any]) -> Self:
+        """Build the architecture of a checkpoint, with fresh weights."""
+        backbone = cls.from_arguments({name: value for name, value in record.items() if name != _GLOBALS})
+        if record.get(_GLOBALS):
+            backbone.take_globals(int(record[_GLOBALS]))
+        return backbone
+
     def modern_names(self, weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         """Return weights of a file that weaver wrote, under the names that weaver gives them today."""
         return weights
+
+
+def _first_linear(layers: nn.Module | None) -> nn.Linear | None:
+    found = () if layers is None else layers.modules()
+    return next((layer for layer in found if isinstance(layer, nn.Linear)), None)
 
 
 BACKBONES: Registry[type[Backbone[Any]]] = Registry("model_name", Backbone)

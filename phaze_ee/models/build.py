@@ -11,7 +11,7 @@ from weaver.utils.data.config import DataConfig
 
 from phaze_ee.config.options import NetworkOptions
 from phaze_ee.errors import USER_CODE_ERRORS, UsageError, one_line
-from phaze_ee.input_groups import input_collections
+from phaze_ee.input_groups import input_collections, jet_globals
 from phaze_ee.models.backbone import BACKBONES, Backbone
 from phaze_ee.models.heads import HeadShape
 from phaze_ee.models.network_file import collection_channels
@@ -45,6 +45,9 @@ def build_tagger(options: NetworkOptions, network_config: Path, data_config: Dat
             "model_name or network_config"
         )
     _check_collections(backbone, network_config, data_config)
+    numbers = jet_globals(data_config, str(network_config))
+    if numbers is not None:
+        backbone.take_globals(numbers.feature_count)
     given = input_collections(data_config, str(network_config))
     without = [own for own in given if "points" not in own.groups]
     if backbone.reads_points and without:

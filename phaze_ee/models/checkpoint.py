@@ -56,7 +56,7 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         "format": FORMAT,
         "version": VERSION,
         "backbone": tagger.backbone.name,
-        "arguments": dict(tagger.architecture.arguments),
+        "arguments": tagger.architecture.record,
         "exit_stages": list(tagger.exit_stages),
         "exit_head": list(tagger.head_names),
         "exit_head_shape": asdict(tagger.head_shape),
@@ -108,7 +108,7 @@ def _built(content: Mapping[str, Any], path: Path) -> Tagger:
     try:
         with BoundedTensors(content["state_dict"].values()):
             return Tagger(
-                BACKBONES[content["backbone"]].from_arguments(content["arguments"]),
+                BACKBONES[content["backbone"]].of_record(content["arguments"]),
                 content["exit_stages"],
                 content["exit_head"],
                 head_shape=HeadShape(**content["exit_head_shape"]),

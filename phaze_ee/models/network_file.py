@@ -7,11 +7,12 @@ from typing import Any, final
 from torch import Tensor, nn
 from weaver.utils.data.config import DataConfig
 
-from phaze_ee.input_groups import KINDS, input_collections
+from phaze_ee.errors import UsageError
+from phaze_ee.input_groups import KINDS, input_collections, jet_globals
 from phaze_ee.models.backbone import Backbone
 from phaze_ee.models.tagger import Tagger
 from phaze_ee.shapes import Float
-from phaze_ee.types import JetInputs
+from phaze_ee.types import JetInputs, Jets, with_globals
 
 # Keywords of get_model that weaver's command adds for some of its flags.
 _OF_WEAVER = ("for_inference", "use_amp", "compile_model")
@@ -36,24 +37,34 @@ class WeaverNetwork(nn.Module):
         self.takes = tuple(takes)
         self.input_names = tuple(data_config.input_names)
         self.collections = input_collections(data_config, "data_config")
+        self.globals = jet_globals(data_config, "data_config")
         self.softmax = softmax
 
     def forward(self, *inputs: Tensor) -> Float[Tensor, "N K"]:
         tensors = dict(zip(self.input_names, inputs, strict=True))
         parts = [{kind: tensors[name] for kind, name in own.groups.items()} for own in self.collections]
+        if self.globals is not None and not isinstance(self.mod, Backbone):
+            raise UsageError(
+                f"weaver's {type(self.mod).__name__} takes no numbers of the jet itself (*_globals); build it by "
+                "phaze_ee.models.build, which widens its readout"
+            )
         if isinstance(self.mod, Backbone):
-            logits: Tensor = Tagger(self.mod, [])(self._jets(parts))[-1]
+            logits: Tensor = Tagger(self.mod, [])(self._jets(parts, tensors))[-1]
         else:
             logits = self.mod(*(part.get(kind) for part in parts for kind in self.takes))
         return logits.softmax(dim=1) if self.softmax else logits
 
-    def _jets(self, parts: Sequence[Mapping[str, Tensor]]) -> JetInputs:
+    def _jets(self, parts: Sequence[Mapping[str, Tensor]], tensors: Mapping[str, Tensor]) -> Jets:
         first, *others = [
             JetInputs(part.get("points", part["features"][:, :0]), part["features"], part.get("vectors"), part["mask"])
             for part in parts
         ]
         names = [own.name for own in self.collections[1:]]
-        return replace(first, more=dict(zip(names, others, strict=True)))
+        jets = replace(first, more=dict(zip(names, others, strict=True)))
+        if self.globals is None:
+            return jets
+        numbers = tensors[self.globals.groups["features"]]  # weaver passes (N,) where it is one
+        return with_globals(jets, numbers.reshape(len(jets), -1))
 
     def no_weight_decay(self) -> set[str]:
         """Return the names of parameters without weight decay, for the optimisers of weaver."""

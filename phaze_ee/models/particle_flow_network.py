@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from phaze_ee.models.backbone import Backbone, macs_per_row
-from phaze_ee.models.states import PaddedState, plain_state
+from phaze_ee.models.states import PaddedState, beside, plain_state
 from phaze_ee.shapes import Float, Int
 from phaze_ee.types import Jets
 
@@ -37,14 +37,18 @@ class ParticleFlowNetwork(Backbone[PaddedState]):
         dims = {"particle_dims": list(self.stage_channels), "jet_dims": list(self.jet_dims)}
         return {"input_dims": self.input_channels, "num_classes": self.num_classes, **dims}
 
+    @property
+    def readout_layers(self) -> nn.Module:
+        return self.jet_layers
+
     def embed(self, inputs: Jets) -> PaddedState:
         return plain_state(inputs)
 
     def stage(self, index: int, state: PaddedState) -> PaddedState:
         return state.map(self.particle_layers[index])
 
-    def readout(self, state: PaddedState) -> Float[Tensor, "N K"]:
-        logits: Tensor = self.jet_layers(state.pool("mean"))
+    def readout(self, state: PaddedState, globals_NG: Tensor | None = None) -> Float[Tensor, "N K"]:
+        logits: Tensor = self.jet_layers(beside(state.pool("mean"), globals_NG))
         return logits
 
     def stage_macs(self, index: int, particle_count_N: Int[Tensor, " N"]) -> Int[Tensor, " N"]:

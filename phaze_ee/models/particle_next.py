@@ -13,7 +13,7 @@ from weaver.nn.model.ParticleTransformer import SequenceTrimmer
 from phaze_ee.errors import UsageError, one_line
 from phaze_ee.models.backbone import macs_per_row
 from phaze_ee.models.merged import MergedNetwork, MergingBackbone
-from phaze_ee.models.states import GraphState, NeighbourGraph, fit_length
+from phaze_ee.models.states import GraphState, NeighbourGraph, beside, fit_length
 from phaze_ee.models.weaver import built_again, refuse, trim
 from phaze_ee.shapes import Bool, Float, Int
 from phaze_ee.types import JetInputs, Jets
@@ -250,10 +250,15 @@ class ParticleNeXt(MergingBackbone[GraphState]):
             edges, _, vectors, null_N1Pk = self.core.get_graph_feature(lvs=jets.vectors, mask=jets.mask, idx=index_NPk)
         return NeighbourGraph(index_NPk, null_N1Pk, None if edges is None else self.core.edge_encode(edges), vectors)
 
-    def readout(self, state: GraphState) -> Float[Tensor, "N K"]:
+    @property
+    def readout_layers(self) -> nn.Module:
+        layers: nn.Module = self.core.fc
+        return layers
+
+    def readout(self, state: GraphState, globals_NG: Tensor | None = None) -> Float[Tensor, "N K"]:
         features = self.core.post(state.jets.features[..., None])[..., 0]
         padding = ~state.jets.valid_N1P
-        logits: Tensor = self.core.fc(self._aggregate(features, padding))
+        logits: Tensor = self.core.fc(beside(self._aggregate(features, padding), globals_NG))
         return logits
 
     def _aggregate(self, features_NCP: Tensor, padding_N1P: Tensor) -> Float[Tensor, "N C"]:

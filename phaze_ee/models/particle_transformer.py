@@ -19,7 +19,7 @@ from weaver.nn.model.ParticleTransformer import ParticleTransformer as WeaverPar
 from phaze_ee.errors import UsageError
 from phaze_ee.models.backbone import macs_per_row
 from phaze_ee.models.merged import MergedNetwork, MergingBackbone
-from phaze_ee.models.states import PaddedState, TokenState
+from phaze_ee.models.states import PaddedState, TokenState, beside
 from phaze_ee.models.weaver import built_again, refuse, trim
 from phaze_ee.shapes import Bool, Float, Int
 from phaze_ee.types import Jets
@@ -255,11 +255,16 @@ class ParticleTransformer(MergingBackbone[PaddedState | TokenState]):
         bias_NHPP: Tensor = embed(momenta_N4P, mask=valid_N1P)
         return bias_NHPP
 
-    def readout(self, state: PaddedState | TokenState) -> Float[Tensor, "N K"]:
+    @property
+    def readout_layers(self) -> nn.Module:
+        layers: nn.Module = self.core.fc
+        return layers
+
+    def readout(self, state: PaddedState | TokenState, globals_NG: Tensor | None = None) -> Float[Tensor, "N K"]:
         assert isinstance(state, TokenState)
         # With a global token, the aggregator uses that token alone.
         tokens = state.tokens_NPC if state.global_N1C is None else state.global_N1C
-        logits: Tensor = self.core.fc(self.core._forward_aggregator(tokens, ~state.valid_NP))
+        logits: Tensor = self.core.fc(beside(self.core._forward_aggregator(tokens, ~state.valid_NP), globals_NG))
         return logits
 
     def stage_macs(self, index: int, particle_count_N: Int[Tensor, " N"]) -> Int[Tensor, " N"]:

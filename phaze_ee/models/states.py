@@ -249,6 +249,45 @@ def pool_rows(row_VC: Float[Tensor, "V C"], layout: JetLayout, kind: Literal["su
     return embedding_bag(particle_V, row_VC, layout.offset_N, mode=kind)
 
 
+def beside(pooled_NC: Float[Tensor, "N C"], globals_NG: Float[Tensor, "N G"] | None) -> Float[Tensor, "N C+G"]:
+    """Return pooled features with the numbers of the jets beside them; None: the features alone."""
+    return pooled_NC if globals_NG is None else torch.cat([pooled_NC, globals_NG.to(pooled_NC.dtype)], dim=1)
+
+
+@final
+@dataclass(frozen=True)
+class GlobalsState(State):
+    """The state of a network between two stages, with G numbers of each jet itself, which no stage changes.
+
+    Exit heads see them beside the features of each particle, and beside the pooled features.
+    """
+
+    particles: State
+    globals_NG: Float[Tensor, "N G"]
+
+    def __len__(self) -> int:
+        return len(self.particles)
+
+    def select(self, keep_N: Tensor) -> Self:
+        return replace(self, particles=self.particles.select(keep_N), globals_NG=self.globals_NG[keep_N])
+
+    def detach(self) -> Self:
+        return replace(self, particles=self.particles.detach())
+
+    def map(self, per_particle: nn.Module) -> State:
+        row_VC = self.rows()
+        return PackedState(row_VC, row_VC[:, :0], JetLayout(self.counts()), 0).map(per_particle)
+
+    def pool(self, kind: Literal["mean", "max"]) -> Float[Tensor, "N C"]:
+        return beside(self.particles.pool(kind), self.globals_NG)
+
+    def rows(self) -> Float[Tensor, "V C"]:
+        return beside(self.particles.rows(), self.globals_NG.repeat_interleave(self.counts(), dim=0))
+
+    def counts(self) -> Int[Tensor, " N"]:
+        return self.particles.counts()
+
+
 @final
 @dataclass(frozen=True)
 class TokenState(State):

@@ -10,10 +10,11 @@ from phaze_ee.errors import UsageError
 from phaze_ee.models.backbone import Backbone, Stages
 from phaze_ee.models.heads import DEFAULT_SHAPE, EXIT_HEADS, ExitHead, HeadShape
 from phaze_ee.models.links import EXIT_LINKS, ExitLink, Memory
+from phaze_ee.models.states import GlobalsState
 from phaze_ee.names import ExitStage, exit_names
 from phaze_ee.registry import unknown, unknown_head
 from phaze_ee.shapes import Float, Int
-from phaze_ee.types import Exit, Jets, State
+from phaze_ee.types import GLOBALS, Exit, Jets, State, globals_of
 
 Walk = Generator[Exit, Tensor | None, None]
 
@@ -48,6 +49,7 @@ class Tagger(nn.Module):
     ) -> None:
         super().__init__()
         self.backbone = backbone
+        self.globals_count = backbone.globals_count
         self.exit_stages = check_exit_stages(exit_stages, len(backbone.stage_channels))
         self.head_names = check_head_names(exit_head, len(self.exit_stages))
         self.head_shape = head_shape
@@ -66,7 +68,8 @@ class Tagger(nn.Module):
         return EXIT_LINKS[name](len(self.exit_stages), self.backbone.num_classes)
 
     def _channels(self, stage: ExitStage) -> int:
-        return self.backbone.input_channels if stage == "input" else self.backbone.stage_channels[stage]
+        own = self.backbone.input_channels if stage == "input" else self.backbone.stage_channels[stage]
+        return own + self.globals_count
 
     @property
     def exit_names(self) -> tuple[str, ...]:
@@ -179,10 +182,10 @@ class Tagger(nn.Module):
         evaluated = self.link.evaluated(exits)
         memory: Memory = ()
         self._check_collections(inputs)
-        state = self.backbone.embed(inputs)
+        state = self._embed(inputs)
         for stage, index in self._route():
             if stage != "input":
-                state = self.backbone.stage(stage, state)
+                state = self._stage(stage, state)
             if index is None or index not in evaluated:
                 continue
             exit_, memory = self._exit(index, state.detach() if detach else state, memory)
@@ -191,11 +194,37 @@ class Tagger(nn.Module):
                 state, memory = state.select(keep_N), tuple(tensor[keep_N] for tensor in memory)
                 if len(state) == 0:
                     return
-        logits_NK = self.link.full_model(self.backbone.readout(state), memory)
+        logits_NK = self.link.full_model(self._readout(state), memory)
         yield Exit(len(self.exit_stages), None, logits_NK, logits_NK)
 
+    def _embed(self, inputs: Jets) -> Any:
+        if not self.globals_count:
+            return self.backbone.embed(inputs)
+        globals_NG = globals_of(inputs)
+        assert globals_NG is not None
+        return GlobalsState(self.backbone.embed(inputs.particles()), globals_NG)
+
+    def _stage(self, stage: int, state: Any) -> Any:
+        if isinstance(state, GlobalsState):
+            return GlobalsState(self.backbone.stage(stage, state.particles), state.globals_NG)
+        return self.backbone.stage(stage, state)
+
+    def _readout(self, state: Any) -> Float[Tensor, "N K"]:
+        if isinstance(state, GlobalsState):
+            logits: Tensor = cast(Any, self.backbone).readout(state.particles, state.globals_NG)
+            return logits
+        return self.backbone.readout(state)
+
     def _check_collections(self, inputs: Jets) -> None:
-        more = getattr(inputs, "more", {})  # frozen features and the values of a file have no collections
+        own = getattr(inputs, "more", {})  # frozen features and the values of a file have no collections
+        more = [name for name in own if name != GLOBALS]
+        numbers = globals_of(inputs) if GLOBALS in own else None
+        given = 0 if numbers is None else numbers.shape[1]
+        if given != self.globals_count:
+            raise UsageError(
+                f"{self.backbone.name} takes {self.globals_count or 'no'} numbers of the jet itself (*_globals), and "
+                f"the jets have {given or 'none'}; give with_globals(jets, …), or jets.particles() without them"
+            )
         if more and not self.backbone.collections:
             raise UsageError(
                 f"{self.backbone.name} takes one collection of particles, and the jets also have "

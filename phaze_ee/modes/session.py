@@ -390,7 +390,8 @@ def _check_fit(tagger: "Tagger", schema: "DataSchema", path: Path) -> None:
     """Refuse a checkpoint whose data configuration does not give what its network reads."""
     network, classes = tagger.backbone, len(schema.class_names)
     taken = list(network.collections.values()) or [network.input_channels]
-    given = [own.feature_count for own in schema.collections]
+    taken += [network.globals_count] if network.globals_count else []
+    given = [own.feature_count for own in schema.inputs]
     if (given, classes) != (taken, network.num_classes):
         raise CheckpointError(
             f"{path} is a damaged checkpoint: its network reads {' + '.join(map(str, taken))} features and has "

@@ -12,7 +12,7 @@ from phaze_ee.models.particle_net.native.kernel import EdgeConvKernel, library
 from phaze_ee.models.particle_net.neighbours import nearest_neighbours
 from phaze_ee.models.particle_net.stages import StagedParticleNet
 from phaze_ee.models.particle_net.training import edge_conv_training, layer_training, normalise_slots
-from phaze_ee.models.states import JetLayout, PackedState, pool_rows
+from phaze_ee.models.states import JetLayout, PackedState, beside, pool_rows
 from phaze_ee.shapes import Float
 from phaze_ee.types import Jets
 
@@ -78,12 +78,13 @@ class PackedParticleNet(StagedParticleNet[PackedState]):
         neighbour_Vk = nearest_neighbours(state.coordinates_VD, state.layout, block.k)
         return edge_conv(block, state.features_VC, neighbour_Vk)
 
-    def readout(self, state: PackedState) -> Float[Tensor, "N K"]:
+    def readout(self, state: PackedState, globals_NG: Tensor | None = None) -> Float[Tensor, "N K"]:
         features_VC = self._fuse(state) if self.core.use_fusion else state.features_VC
         if self.core.use_counts:
             pooled_NC = pool_rows(features_VC, state.layout, "mean")
         else:
             pooled_NC = pool_rows(features_VC, state.layout, "sum") / state.length
+        pooled_NC = beside(pooled_NC, globals_NG)
         if self._differentiates():
             logits: Tensor = self.core.fc(pooled_NC)
             return logits

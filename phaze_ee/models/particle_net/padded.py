@@ -9,7 +9,7 @@ from torch import Tensor
 from phaze_ee.config.sections import NetworkOptions
 from phaze_ee.models.particle_net.packed import NativeParticleNet, PackedParticleNet
 from phaze_ee.models.particle_net.stages import StagedParticleNet
-from phaze_ee.models.states import PaddedState
+from phaze_ee.models.states import PaddedState, beside
 from phaze_ee.shapes import Float
 from phaze_ee.types import Jets
 
@@ -66,10 +66,10 @@ class ParticleNet(StagedParticleNet[PaddedState]):
         half = points.dtype in (torch.float16, torch.bfloat16) or torch.is_autocast_enabled(points.device.type)
         return _HALF_PRECISION_SHIFT if half else float(self.core.coord_shift)
 
-    def readout(self, state: PaddedState) -> Float[Tensor, "N K"]:
+    def readout(self, state: PaddedState, globals_NG: Tensor | None = None) -> Float[Tensor, "N K"]:
         features = state.features_NCP
         if self.core.use_fusion:
             features = self.core.fusion_block(torch.cat(state.earlier, dim=1)).masked_fill(~state.valid_N1P, 0)
         counts = state.valid_N1P.sum(dim=-1).clamp(min=1) if self.core.use_counts else features.shape[-1]
-        logits: Tensor = self.core.fc(features.sum(dim=-1) / counts)
+        logits: Tensor = self.core.fc(beside(features.sum(dim=-1) / counts, globals_NG))
         return logits

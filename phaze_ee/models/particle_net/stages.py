@@ -52,6 +52,11 @@ class StagedParticleNet(MergingBackbone[StateT]):
             **({"trim": False} if self.collections else {}),
         }
 
+    @property
+    def readout_layers(self) -> nn.Module:
+        layers: nn.Module = self.core.fc
+        return layers
+
     def trim(self, inputs: Jets) -> JetInputs:
         """Pad jets as :func:`phaze_ee.models.weaver.trim` does, without their vectors, which no layer uses."""
         without = self.together(inputs)
