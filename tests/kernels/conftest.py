@@ -4,7 +4,7 @@ import pytest
 import torch
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="session")
 def device() -> torch.device:
     """The device of the kernels. Modules with kernels import Triton: import them in tests, not at the top."""
     pytest.importorskip("triton", reason="needs Triton")
