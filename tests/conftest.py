@@ -9,6 +9,10 @@ from hypothesis import settings
 # Small tensors gain nothing from threads, and test processes run side by side. Before torch is imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+# Without a GPU, Triton runs its kernels on the CPU. It asks when it is imported, which torch.compile does too.
+if not Path("/dev/nvidiactl").exists():
+    os.environ.setdefault("TRITON_INTERPRET", "1")
+
 # Machines are noisy: no test fails for being slow. In CI the examples are the same on every run.
 settings.register_profile("house", deadline=None, derandomize="CI" in os.environ)
 settings.load_profile("house")

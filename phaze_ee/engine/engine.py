@@ -42,9 +42,9 @@ class Engine:
         threads: the number of chunks that run at the same time.
         chunk_size: the most jets that go through the tagger together.
         event_budget: what the jets of an event may cost together; needs a :class:`ThresholdPolicy`.
-        backend: ``"auto"`` runs the form without padding if the network has one and is on the CPU
-            (:meth:`Tagger.fastest_form`), ``"native"`` the compiled form (:meth:`Tagger.native`), ``"given"`` the
-            tagger as it is.
+        backend: ``"auto"`` runs the form without padding if the network has one and is on the CPU, or on a CUDA device
+            with Triton (:meth:`Tagger.fastest_form`), ``"native"`` the compiled form (:meth:`Tagger.native`),
+            ``"given"`` the tagger as it is.
 
     Raises:
         UsageError: the policy does not fit the tagger's exits or the budget, ``threads`` or ``chunk_size`` is not

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from phaze_ee.errors import UsageError
+from phaze_ee.kernels.availability import runs_kernels
 from phaze_ee.models.backbone import Backbone, Stages
 from phaze_ee.models.heads import DEFAULT_SHAPE, EXIT_HEADS, ExitHead, HeadShape
 from phaze_ee.models.links import EXIT_LINKS, ExitLink, Memory
@@ -92,9 +93,12 @@ class Tagger(nn.Module):
         return self.with_backbone(self.backbone.packed())
 
     def fastest_form(self) -> "Tagger":
-        """Return the packed form, if the backbone is on the CPU and has one; else the tagger itself."""
-        on_cpu = all(parameter.device.type == "cpu" for parameter in self.backbone.parameters())
-        return self.packed() if on_cpu and self.backbone.has_packed_form else self
+        """Return the packed form, if the backbone has one and its device has fast code for it; else the tagger itself.
+
+        That is the CPU, or a CUDA device with Triton.
+        """
+        is_fast = all(value.device.type == "cpu" or runs_kernels(value) for value in self.backbone.parameters())
+        return self.packed() if self.backbone.has_packed_form and is_fast else self
 
     def native(self) -> "Tagger":
         """Return the tagger with the native form of its backbone, see :meth:`packed`.

@@ -39,3 +39,17 @@ def test_answers_on_the_gpu_are_those_of_the_cpu() -> None:
         expected = tagger(jets)
         found = tagger.to("cuda")(jets.to(torch.device("cuda")))
     torch.testing.assert_close(found.cpu(), expected, rtol=1e-9, atol=1e-9)
+
+
+def test_a_training_step_without_padding_is_that_of_the_cpu() -> None:
+    losses, gradients = [], []
+    for device in ("cpu", "cuda"):
+        tagger = small_tagger(fc_params=[(16, 0.0)]).to(device).packed().train()  # dropout draws differ
+        batch = labelled_batch(32, dtype=torch.float64)
+        torch.manual_seed(1)
+        loss = tagger(batch.inputs.to(device)).square().mean()
+        loss.backward()
+        losses.append(loss.detach().cpu())
+        gradients.append([value.grad.cpu() for value in tagger.parameters() if value.grad is not None])
+    torch.testing.assert_close(losses[1], losses[0], rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(gradients[1], gradients[0], rtol=1e-7, atol=1e-9)

@@ -140,7 +140,9 @@ def _parameter_gradients(
     """Return the contributions of rows to the gradients of scale and shift."""
     if not len(value):  # torch would divide by their number, which crashes the process
         return torch.zeros_like(scale_C), torch.zeros_like(scale_C)
+    # Statistics twice: CPUs read the running ones in evaluation, CUDA devices want those that a forward pass saved.
+    statistics = (mean_C, variance_C, mean_C, torch.rsqrt(variance_C + epsilon))
     _, d_scale_C, d_shift_C = torch.ops.aten.native_batch_norm_backward(
-        gradient.contiguous(), value, scale_C, mean_C, variance_C, None, None, False, epsilon, [False, True, True]
+        gradient.contiguous(), value, scale_C, *statistics, False, epsilon, [False, True, True]
     )
     return d_scale_C, d_shift_C

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn.functional import embedding_bag
 
 from phaze_ee.compiled import has_numba
+from phaze_ee.kernels.availability import runs_kernels
 from phaze_ee.models.particle_net.folding import Affine, FoldedEdgeConv
 from phaze_ee.models.threads import share
 from phaze_ee.shapes import Float, Int
@@ -93,7 +94,11 @@ def edge_conv(
     block: FoldedEdgeConv, features_VC: Float[Tensor, "V C"], neighbour_Vk: Int[Tensor, "V k"]
 ) -> Float[Tensor, "V C_out"]:
     """Return the features after one block. A neighbour V in ``neighbour_Vk`` is padding, with zero features."""
-    evaluate = edge_conv_cpu if features_VC.device.type == "cpu" and has_numba() else edge_conv_gpu
+    evaluate = edge_conv_gpu
+    if runs_kernels(features_VC) and block.kernel_layers is not None:
+        evaluate = edge_conv_kernel
+    elif features_VC.device.type == "cpu" and has_numba():
+        evaluate = edge_conv_cpu
     return evaluate(block, particle_parts(block, features_VC), neighbour_Vk)
 
 
@@ -133,10 +138,20 @@ def edge_conv_cpu(
     return out_VC
 
 
+def edge_conv_kernel(
+    block: FoldedEdgeConv, parts: ParticleParts, neighbour_Vk: Int[Tensor, "V k"]
+) -> Float[Tensor, "V C_out"]:
+    """Return the features after the block, from one kernel that keeps edges out of the memory of the card."""
+    from phaze_ee.kernels.edge_conv import edge_conv as kernel
+
+    assert block.kernel_layers is not None
+    return kernel(block.kernel_layers, *parts, neighbour_Vk)
+
+
 def edge_conv_gpu(
     block: FoldedEdgeConv, parts: ParticleParts, neighbour_Vk: Int[Tensor, "V k"]
 ) -> Float[Tensor, "V C_out"]:
-    """Return the features after the block, computed for all particles at once, which is faster on a GPU."""
+    """Return the features after the block, computed for all particles at once, for blocks without a kernel."""
     count, column = neighbour_Vk.shape[0], parts.shortcut_column
     own_VC, other_SC = parts.edge_SC[:count, : block.channels], parts.edge_SC[:, block.channels : 2 * block.channels]
     edge_EC = other_SC.index_select(0, neighbour_Vk.flatten())

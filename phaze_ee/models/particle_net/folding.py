@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import final
+from typing import TYPE_CHECKING, final
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +10,9 @@ from weaver.nn.model.ParticleNet import EdgeConvBlock
 from weaver.nn.model.ParticleNet import ParticleNet as WeaverParticleNet
 
 from phaze_ee.shapes import Float
+
+if TYPE_CHECKING:
+    from phaze_ee.kernels.edge_conv import EdgeLayers
 
 
 @final
@@ -78,6 +81,15 @@ class FoldedEdgeConv:
     def particles_together(self) -> int:
         """Number of particles whose edges are evaluated at once on a CPU."""
         return max(1, _TOGETHER // (self.k * self.widest))
+
+    @cached_property
+    def kernel_layers(self) -> "EdgeLayers | None":
+        """The layers on edges as the kernel for CUDA takes them; None: the block does not fit it. Needs Triton."""
+        from phaze_ee.kernels import edge_conv as kernel
+
+        if not kernel.fits([layer.weight for layer in self.per_edge], self.k):
+            return None
+        return kernel.stack_layers([(layer.weight, layer.bias) for layer in self.per_edge])
 
     @property
     def outputs(self) -> int:

@@ -5,10 +5,12 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from phaze_ee.compiled import has_numba
+from phaze_ee.kernels.availability import runs_kernels
 from phaze_ee.models.states import JetGroup, JetLayout
 from phaze_ee.shapes import Float, Int
 
 _INFINITY = float("inf")
+_KERNEL_TYPES = (torch.float32, torch.float64)
 
 
 @torch.no_grad()
@@ -23,6 +25,11 @@ def nearest_neighbours(coordinates_VD: Float[Tensor, "V D"], layout: JetLayout, 
     neighbour, depending on the padding. Here a particle is never its own neighbour, so the answer does not depend on
     the order of the particles.
     """
+    if runs_kernels(coordinates_VD) and coordinates_VD.dtype in _KERNEL_TYPES:
+        from phaze_ee.kernels import neighbours as kernel
+
+        if k <= kernel.MOST_NEIGHBOURS:
+            return kernel.nearest_neighbours(coordinates_VD.detach(), layout.count_N, k)
     if coordinates_VD.device.type != "cpu" or not has_numba():
         return in_groups(coordinates_VD, layout, k)
     from phaze_ee.models.particle_net.loops import find_nearest
@@ -33,7 +40,7 @@ def nearest_neighbours(coordinates_VD: Float[Tensor, "V D"], layout: JetLayout, 
 
 
 def in_groups(coordinates_VD: Float[Tensor, "V D"], layout: JetLayout, k: int) -> Int[Tensor, "V k"]:
-    """Return the neighbours as :func:`nearest_neighbours`, from many jets at once, which is faster on a GPU."""
+    """Return the neighbours as :func:`nearest_neighbours`, from many jets at once: for devices without kernels."""
     index_Vk = layout.count_N.new_empty(len(coordinates_VD), k)
     for group in layout.groups:
         index_Vk[group.row_R] = _in_group(coordinates_VD, group, k)

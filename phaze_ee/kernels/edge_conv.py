@@ -1,0 +1,215 @@
+"""The edges of an EdgeConv block as one kernel, for inference: no number of an edge is written to memory.
+
+A program takes a few particles with all their edges. It gathers the two parts of the first edge layer, applies the
+other layers with a ReLU before each, adds up the edges of each particle and adds the shortcut.
+
+A product of an edge layer takes a block of its inputs or of its outputs at a time, so that no weight has to fit into
+shared memory as a whole. Layers come in pairs: a block of outputs of one is a block of inputs of the next. The first
+product takes its inputs from memory, the last one of an even number writes its outputs there.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from phaze_ee.shapes import Float, Int
+
+MOST_NEIGHBOURS = 64
+MOST_CHANNELS = 256
+# Bytes of the operands of all edges of a program. Hopper has 227 kB of shared memory, which holds the weights too.
+_OPERANDS = 64 * 1024
+_FEWEST_EDGES = 16  # what a product of the tensor cores needs
+_BLOCK = 32  # channels of a layer that are multiplied at once
+_TYPES = {torch.float32: tl.float32, torch.float16: tl.float16, torch.bfloat16: tl.bfloat16}
+
+
+class EdgeLayers(NamedTuple):
+    """The edge layers of a block after the first one, filled up with zeros to the same power of two of channels."""
+
+    weight_LCC: Float[Tensor, "L C C"]  # inputs, then outputs; in the type of the operands
+    bias_LC: Float[Tensor, "L C"]  # in float32
+    channels: int  # of the first layer
+    outputs: int  # of the last layer
+
+
+def fits(layers: Sequence[Float[Tensor, "C_in C_out"]], k: int) -> bool:
+    """Return whether :func:`edge_conv` takes these weights: one layer at least, k ≤ 64, and at most 256 channels.
+
+    They must be in float32.
+    """
+    return (
+        len(layers) > 0
+        and k <= MOST_NEIGHBOURS
+        and all(max(weight.shape) <= MOST_CHANNELS and weight.dtype == torch.float32 for weight in layers)
+    )
+
+
+def stack_layers(
+    layers: Sequence[tuple[Float[Tensor, "C_in C_out"], Float[Tensor, " C_out"]]], dtype: torch.dtype = torch.float32
+) -> EdgeLayers:
+    """Return the weights and biases of edge layers as the kernel takes them.
+
+    Args:
+        layers: weight and bias of each layer, for which :func:`fits` is true.
+        dtype: of the operands of products: float32, float16 or bfloat16. Sums are in float32.
+    """
+    first = layers[0][0]
+    width = max(16, *(triton.next_power_of_2(max(weight.shape)) for weight, _ in layers))
+    weight_LCC = first.new_zeros(len(layers), width, width, dtype=dtype)
+    bias_LC = first.new_zeros(len(layers), width)
+    for index, (weight, bias) in enumerate(layers):
+        weight_LCC[index, : weight.shape[0], : weight.shape[1]] = weight
+        bias_LC[index, : len(bias)] = bias
+    return EdgeLayers(weight_LCC, bias_LC, first.shape[0], layers[-1][0].shape[1])
+
+
+def edge_conv(
+    layers: EdgeLayers,
+    part_SC: Float[Tensor, "V+1 C_all"],
+    shortcut_SC: Float[Tensor, "S C_any"],
+    shortcut_column: int,
+    neighbour_Vk: Int[Tensor, "V k"],
+    *,
+    tf32: bool = False,
+) -> Float[Tensor, "V C_out"]:
+    """Return ReLU(shortcut + Σ ReLU(edge)) of all particles, with the sum over their k edges. NaN stays NaN.
+
+    Args:
+        layers: the edge layers after the first one.
+        part_SC: the outputs of the first layer in float32: the particle's own part of an edge, then its part as a
+            neighbour; row V is zero.
+        shortcut_SC: the shortcut in float32.
+        shortcut_column: the first column of the shortcut.
+        neighbour_Vk: the neighbours of each particle; V is padding.
+        tf32: whether products in float32 may round their operands to TF32.
+    """
+    particles, k = neighbour_Vk.shape
+    out_VC = part_SC.new_empty(particles, layers.outputs)
+    count, width, _ = layers.weight_LCC.shape
+    slots = triton.next_power_of_2(k)
+    together = _particles_together(width, slots, layers.weight_LCC.element_size())
+    if not particles:
+        return out_VC
+    launch: Any = _edge_conv[(triton.cdiv(particles, together),)]
+    launch(
+        part_SC,
+        shortcut_SC,
+        neighbour_Vk.contiguous(),
+        layers.weight_LCC,
+        layers.bias_LC,
+        out_VC,
+        particles,
+        part_SC.stride(0),
+        shortcut_SC.stride(0),
+        shortcut_column,
+        CHANNELS=layers.channels,
+        OUTPUTS=layers.outputs,
+        LAYERS=count,
+        NEIGHBOURS=k,
+        SLOTS=slots,
+        TOGETHER=together,
+        WIDTH=width,
+        BLOCK=min(_BLOCK, width),
+        TYPE=_TYPES[layers.weight_LCC.dtype],
+        PRODUCT="tf32" if tf32 else "ieee",
+        num_warps=4 if width <= 64 else 8,
+        num_stages=2,
+    )
+    return out_VC
+
+
+def _particles_together(width: int, slots: int, number_bytes: int) -> int:
+    edges = max(_FEWEST_EDGES, min(128, _OPERANDS // (width * number_bytes)))
+    return max(1, edges // slots)
+
+
+@triton.jit
+def _rectified(number):
+    return tl.where(number < 0, 0.0, number)
+
+
+@triton.jit
+def _store(
+    edge, real, shortcut, out, particle, particles, stride, column, channel,
+    OUTPUTS: tl.constexpr, TOGETHER: tl.constexpr, SLOTS: tl.constexpr, COLUMNS: tl.constexpr,
+):  # fmt: skip
+    edge = tl.where(real[:, None], _rectified(edge), 0.0)
+    total = tl.sum(tl.reshape(edge, [TOGETHER, SLOTS, COLUMNS]), axis=1)
+    stored = (particle < particles)[:, None] & (channel < OUTPUTS)[None, :]
+    total += tl.load(shortcut + particle[:, None] * stride + column + channel[None, :], mask=stored, other=0.0)
+    tl.store(out + particle[:, None] * OUTPUTS + channel[None, :], _rectified(total), mask=stored)
+
+
+@triton.jit
+def _edge_conv(
+    part,
+    shortcut,
+    neighbours,
+    weight,
+    bias,
+    out,
+    particles,
+    part_stride,
+    shortcut_stride,
+    shortcut_column,
+    CHANNELS: tl.constexpr,
+    OUTPUTS: tl.constexpr,
+    LAYERS: tl.constexpr,
+    NEIGHBOURS: tl.constexpr,
+    SLOTS: tl.constexpr,
+    TOGETHER: tl.constexpr,
+    WIDTH: tl.constexpr,
+    BLOCK: tl.constexpr,
+    TYPE: tl.constexpr,
+    PRODUCT: tl.constexpr,
+):
+    edge = tl.arange(0, TOGETHER * SLOTS)
+    first = tl.program_id(0) * TOGETHER
+    own = (first + edge // SLOTS).to(tl.int64)
+    slot = edge % SLOTS
+    particle = (first + tl.arange(0, TOGETHER)).to(tl.int64)
+    real = (own < particles) & (slot < NEIGHBOURS)
+    other = tl.load(neighbours + own * NEIGHBOURS + slot, mask=real, other=0)
+    every = tl.arange(0, WIDTH)
+    total = tl.zeros([TOGETHER * SLOTS, WIDTH], tl.float32)
+    for begin in range(0, WIDTH, BLOCK):
+        some = begin + tl.arange(0, BLOCK)
+        read = real[:, None] & (some < CHANNELS)[None, :]
+        pair = tl.load(part + own[:, None] * part_stride + some[None, :], mask=read, other=0.0)
+        pair += tl.load(part + other[:, None] * part_stride + CHANNELS + some[None, :], mask=read, other=0.0)
+        into = tl.load(weight + some[:, None] * WIDTH + every[None, :])
+        total = tl.dot(_rectified(pair).to(TYPE), into, total, input_precision=PRODUCT)
+    total += tl.load(bias + every)[None, :]
+    for double in tl.static_range((LAYERS - 1) // 2):
+        before = _rectified(total).to(TYPE)
+        total = tl.zeros([TOGETHER * SLOTS, WIDTH], tl.float32)
+        one = weight + (2 * double + 1) * WIDTH * WIDTH
+        two = one + WIDTH * WIDTH
+        for begin in range(0, WIDTH, BLOCK):
+            some = begin + tl.arange(0, BLOCK)
+            out_of = tl.load(one + every[:, None] * WIDTH + some[None, :])
+            middle = tl.dot(before, out_of, input_precision=PRODUCT)
+            middle += tl.load(bias + (2 * double + 1) * WIDTH + some)[None, :]
+            into = tl.load(two + some[:, None] * WIDTH + every[None, :])
+            total = tl.dot(_rectified(middle).to(TYPE), into, total, input_precision=PRODUCT)
+        total += tl.load(bias + (2 * double + 2) * WIDTH + every)[None, :]
+    if LAYERS % 2 == 1:
+        _store(
+            total, real, shortcut, out, particle, particles, shortcut_stride, shortcut_column, every,
+            OUTPUTS, TOGETHER, SLOTS, WIDTH,
+        )  # fmt: skip
+    else:
+        before = _rectified(total).to(TYPE)
+        for begin in range(0, WIDTH, BLOCK):
+            some = begin + tl.arange(0, BLOCK)
+            out_of = tl.load(weight + (LAYERS - 1) * WIDTH * WIDTH + every[:, None] * WIDTH + some[None, :])
+            last = tl.dot(before, out_of, input_precision=PRODUCT)
+            last += tl.load(bias + (LAYERS - 1) * WIDTH + some)[None, :]
+            _store(
+                last, real, shortcut, out, particle, particles, shortcut_stride, shortcut_column, some,
+                OUTPUTS, TOGETHER, SLOTS, BLOCK,
+            )  # fmt: skip
