@@ -144,7 +144,7 @@ class _BundleRun:
 
     def columns(self, part: _Part) -> Columns:
         result, counts_NG = self._answers(part.variables, len(part.row_N))
-        finite_N: npt.NDArray[np.bool_] = np.isfinite(result.scores_NK).all(axis=1)
+        finite_N = np.asarray(np.isfinite(result.scores_NK).all(axis=1), dtype=np.bool_)
         check_answers(finite_N, part.row_N, self.source)
         macs_N = None
         if self.costs is not None:
