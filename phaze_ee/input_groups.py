@@ -9,6 +9,7 @@ from weaver.utils.data.config import DataConfig
 from phaze_ee.errors import DataError
 
 KINDS = ("points", "features", "vectors", "mask")
+_GLOBALS = "globals"  # how the name of a group ends that holds numbers of the jet itself
 
 
 @final
@@ -43,7 +44,7 @@ def input_collections(config: DataConfig, origin: str) -> tuple[InputCollection,
     Raises:
         DataError: a name has no known end, a collection has no features, or its groups do not fit together.
     """
-    parts = {name: _split(name) for name in config.input_names}
+    parts = {name: own for name in config.input_names if (own := _split(name))[1] != _GLOBALS}
     unknown = [name for name, (_, kind) in parts.items() if kind not in KINDS]
     if unknown:
         raise DataError(
@@ -57,6 +58,29 @@ def input_collections(config: DataConfig, origin: str) -> tuple[InputCollection,
     if len(set(kinds)) == len(kinds):  # one collection, the names of which may begin differently
         groups = {"*": dict(zip(kinds, parts, strict=True))}
     return tuple(_collection(config, name, own, origin) for name, own in groups.items())
+
+
+def jet_globals(config: DataConfig, origin: str) -> InputCollection | None:
+    """Return the numbers of the jet itself among the inputs, as a collection with one particle; None: there are none.
+
+    Args:
+        config: weaver's data configuration.
+        origin: where it comes from, for errors.
+
+    Raises:
+        DataError: there are several such groups, or one has a length.
+    """
+    names = [name for name in config.input_names if _split(name)[1] == _GLOBALS]
+    if not names:
+        return None
+    if len(names) > 1:
+        raise DataError(f"{origin}: {' and '.join(names)} hold numbers of the jet; put all into one group")
+    _, channels, length = config.input_shapes[names[0]]
+    if length is not None:
+        raise DataError(
+            f"{origin}: {names[0]} has length {length}, and *_globals hold one number per jet; make its length null"
+        )
+    return InputCollection(_GLOBALS, {"features": names[0]}, 1, channels, channels)
 
 
 def _split(name: str) -> tuple[str, str]:

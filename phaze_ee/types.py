@@ -17,22 +17,36 @@ from torch.nn.functional import pad
 from phaze_ee.names import ExitStage
 from phaze_ee.shapes import Bool, Float, Int
 
+GLOBALS = "globals"  # the entry of ``more`` that holds numbers of the jet itself: the features of one "particle"
+
 
 class Collections:
-    """What padded and ragged jets have in common: a first collection of particles, and ``more`` by name."""
+    """What padded and ragged jets have in common: a first collection of particles, and ``more`` by name.
+
+    ``more["globals"]`` is no collection of particles: its features are numbers of the jet itself, such as its pT.
+    """
 
     particle_count_N: Int[Tensor, " N"]
     more: Mapping[str, Self]
 
     @property
+    def others(self) -> dict[str, Self]:
+        """The further collections of particles, by name."""
+        return {name: jets for name, jets in self.more.items() if name != GLOBALS}
+
+    @property
     def counts_NG(self) -> Int[Tensor, "N G"]:
         """The number of real particles of each jet in each of the G collections."""
-        return torch.stack([self.particle_count_N, *(jets.particle_count_N for jets in self.more.values())], dim=1)
+        return torch.stack([self.particle_count_N, *(jets.particle_count_N for jets in self.others.values())], dim=1)
 
     @property
     def total_count_N(self) -> Int[Tensor, " N"]:
         """The number of real particles of each jet in all collections together."""
-        return self.counts_NG.sum(dim=1) if self.more else self.particle_count_N
+        return self.counts_NG.sum(dim=1) if self.others else self.particle_count_N
+
+    def particles(self) -> Self:
+        """Return the jets without the numbers of the jets themselves."""
+        return replace(self, more=self.others) if GLOBALS in self.more else self  # type: ignore[type-var]
 
     def alone(self) -> Self:
         """Return the first collection of the jets, without the others."""
@@ -83,7 +97,7 @@ class JetInputs(Collections):
     @property
     def used_length(self) -> int:
         """The number of slots up to the last one that any jet uses."""
-        return max([used_slots(self.valid_N1P[:, 0]), *(jets.used_length for jets in self.more.values())])
+        return max([used_slots(self.valid_N1P[:, 0]), *(jets.used_length for jets in self.others.values())])
 
     def select(self, keep_N: Tensor) -> Self:
         """Return the jets that a boolean mask or an index names."""
@@ -131,7 +145,7 @@ class RaggedJets(Collections):
     @property
     def used_length(self) -> int:
         """The number of particles of the longest jet."""
-        return max([*self.particle_count_N.tolist(), *(jets.used_length for jets in self.more.values())], default=0)
+        return max([*self.particle_count_N.tolist(), *(jets.used_length for jets in self.others.values())], default=0)
 
     def select(self, keep_N: Tensor) -> Self:
         """Return the jets that a boolean mask or an index names."""
@@ -257,6 +271,21 @@ def ragged_rows(first_N: Int[Tensor, " N"], count_N: Int[Tensor, " N"]) -> Int[T
 
 
 Jets = JetInputs | RaggedJets
+
+
+def globals_of(jets: Jets) -> Float[Tensor, "N G"] | None:
+    """Return the numbers of the jets themselves; None if they have none."""
+    own = jets.more.get(GLOBALS)
+    if own is None:
+        return None
+    return own.features_VC if isinstance(own, RaggedJets) else own.features[..., 0]
+
+
+def with_globals(jets: Jets, globals_NG: Float[Tensor, "N G"]) -> Jets:
+    """Return jets with G numbers for each jet itself."""
+    one_N = torch.ones(len(jets), dtype=torch.long, device=globals_NG.device)
+    own: Jets = RaggedJets(globals_NG[:, :0], globals_NG, None, one_N)
+    return with_collections(jets, {**jets.more, GLOBALS: own if isinstance(jets, RaggedJets) else own.padded()})
 
 
 def with_collections(first: Jets, more: Mapping[str, Jets]) -> Jets:

@@ -38,7 +38,8 @@ def let_pass(table: ak.Array, params: Mapping[str, Mapping[str, Any]], path: Pat
             continue
         column = table[name]
         for kind, is_bad in (("NaN", np.isnan), ("infinity", np.isinf)):
-            counts[f"{kind} in {name}"] += int(ak.sum(is_bad(column[:, : own["length"]])))
+            seen = column if column.ndim == 1 else column[:, : own["length"]]
+            counts[f"{kind} in {name}"] += int(ak.sum(is_bad(seen)))
         if not _is_clipped(own):
             with np.errstate(invalid="ignore"):
                 table[name] = ak.where(np.isinf(column), column - column, column)  # NaN, which weaver sets to 0

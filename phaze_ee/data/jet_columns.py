@@ -15,7 +15,17 @@ from phaze_ee.compiled import compiled
 from phaze_ee.data.schema import DataSchema
 from phaze_ee.input_groups import InputCollection
 from phaze_ee.shapes import Float, Int
-from phaze_ee.types import JetBatch, JetInputs, Jets, LoadedJets, Padding, ragged_rows, with_collections
+from phaze_ee.types import (
+    GLOBALS,
+    JetBatch,
+    JetInputs,
+    Jets,
+    LoadedJets,
+    Padding,
+    RaggedJets,
+    ragged_rows,
+    with_collections,
+)
 
 _PIECE = 8_192  # particles
 
@@ -42,8 +52,8 @@ class InputLayout:
 
     @classmethod
     def all_of(cls, schema: DataSchema) -> tuple[Self, ...]:
-        """Return the layout of each collection of a data configuration."""
-        return tuple(cls._of(schema.weaver, collection) for collection in schema.collections)
+        """Return the layout of each collection of a data configuration, and of the numbers of the jet itself."""
+        return tuple(cls._of(schema.weaver, collection) for collection in schema.inputs)
 
     @classmethod
     def _of(cls, config: DataConfig, collection: InputCollection) -> Self:
@@ -56,6 +66,11 @@ class InputLayout:
         if "points" not in collection.groups:
             groups.append(Group("points", (), ()))
         return cls(collection.length, tuple(groups), collection.name)
+
+    @property
+    def is_globals(self) -> bool:
+        """Whether these are numbers of the jet itself."""
+        return self.collection == GLOBALS
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -138,6 +153,8 @@ class ParticleColumns:
         """Return the particles as a network takes them."""
         rows = self._rows_by_kind()
         mask_V1 = rows.pop("mask", None)
+        if self.layout.is_globals:
+            return RaggedJets(rows["points"], rows["features"], None, self.count_N)
         # Otherwise padding counts as real, as in weaver, or particles are left out: then only slots say which are real.
         if mask_V1 is not None and self.layout.padding.fills["mask"] == (0.0,) and bool((mask_V1 == 1).all()):
             vectors = rows.get("vectors")

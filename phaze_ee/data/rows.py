@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -11,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from weaver.utils.data.config import DataConfig
-from weaver.utils.data.tools import _fused_pad_and_stack
+from weaver.utils.data.tools import _clip, _fused_pad_and_stack
 from weaver.utils.dataset import _finalize_inputs
 
 from phaze_ee.compiled import without_extensions
@@ -22,8 +23,10 @@ from phaze_ee.data.schema import DataSchema
 from phaze_ee.data.table import (
     ROW,
     Span,
+    check_per_jet,
     columns_for,
     holds_all,
+    numbers_of,
     selected_table,
 )
 from phaze_ee.data.weights import jet_weights, weight_names
@@ -124,7 +127,9 @@ class RowReader:
         labels = label_variables(self.schema.labels) if self.labelled else set()
         table = self._table(span, names, columns_for(self.config, labels)[0])
         table["_label_"] = self._classes(table, span.path)
-        names_of_each = [layout.variables for layout in self.layouts]
+        names_of_each = [layout.variables for layout in self.layouts if not layout.is_globals]
+        for layout in self.layouts[len(names_of_each) :]:
+            _check_globals(table, layout.variables, span.path)
         lists, bad = checked_lists(
             table, names_of_each, self.config.preprocess_params, self.schema.bad_values, span.path
         )
@@ -160,10 +165,11 @@ class RowReader:
     def _columns(self, table: ak.Array, lists: list[Lists] | None, path: Path) -> JetColumns:
         label_N = torch.from_numpy(ak.to_numpy(table["_label_"]))
         observers = self._observers(table, path)
+        numbers = [] if self.schema.globals is None else [_of_jets(table, self.config, self.layouts[-1].variables)]
         parts = self._padded(table) if lists is None else map(self._standardised, lists, self.schema.collections)
         particles = [
             ParticleColumns.of_rows(layout, part.rows, torch.from_numpy(part.count_N))
-            for layout, part in zip(self.layouts, parts, strict=True)
+            for layout, part in zip(self.layouts, chain(parts, numbers), strict=True)
         ]
         return JetColumns(tuple(particles), label_N, observers)
 
@@ -214,3 +220,24 @@ def _prepared(lists: Lists, config: DataConfig, group: str) -> Float[np.ndarray,
     with without_extensions():
         prepared_CV: Float[np.ndarray, "C V"] = _fused_pad_and_stack(one_jet, names, params)[0]
     return prepared_CV
+
+
+def _check_globals(table: ak.Array, names: Sequence[str], path: Path) -> None:
+    for name in names:
+        check_per_jet(table, name, path)
+        numbers_of(table, name, path)
+        missing_N = ak.to_numpy(ak.is_none(table[name]))
+        if missing_N.any():
+            first = table[ROW][int(np.argmax(missing_N))]
+            raise DataError(f"{path} row {first}: {name} has no value; fill it by ak.fill_none in the data config")
+
+
+def _of_jets(table: ak.Array, config: DataConfig, names: Sequence[str]) -> _Rows:
+    """Return numbers of the jets themselves, standardised and clipped as weaver does it for inputs without length."""
+    rows = []
+    for name in names:
+        value, own = table[name], config.preprocess_params[name]
+        if own["center"] is not None:
+            value = _clip((value - own["center"]) * own["scale"], own["min"], own["max"])
+        rows.append(ak.to_numpy(ak.values_astype(np.nan_to_num(value), "float32")))
+    return _Rows(rows, np.ones(len(table), dtype=np.int64))

@@ -20,7 +20,7 @@ from phaze_ee.data.weights import reweighting
 from phaze_ee.data.weights_section import plain_weights
 from phaze_ee.data.yaml_forms import is_class_number, usual_form
 from phaze_ee.errors import DataError, UsageError
-from phaze_ee.input_groups import input_collections
+from phaze_ee.input_groups import InputCollection, input_collections, jet_globals
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +37,7 @@ class DataSchema:
         class_names: the name of each class, in the order of the network's outputs: its label, or that of labels.names.
         labels: the label of each class: an expression that is 1 for its jets, and 0 for others.
         collections: the collections of a jet: particles, and others such as secondary vertices.
+        globals: the numbers of the jet itself among the inputs; None: there are none.
         groups: the input group (a name of the YAML) of each kind of the first collection.
         length: P, the particles of the first collection that a jet is padded or cut to.
         feature_count: C, the features of a particle of the first collection.
@@ -73,6 +74,7 @@ class DataSchema:
         self.labels: tuple[str, ...] = tuple(self.weaver.label_value)
         self.class_names: tuple[str, ...] = tuple(self.options["labels"].get("names") or self.labels)
         self.collections = input_collections(self.weaver, origin)
+        self.globals = jet_globals(self.weaver, origin)
         self.groups = self.collections[0].groups
         self.length = self.collections[0].length
         self.feature_count = self.collections[0].feature_count
@@ -149,7 +151,12 @@ class DataSchema:
     @property
     def bytes_per_jet(self) -> int:
         """Bytes of one jet's padded inputs."""
-        return 4 * sum(own.channel_count * own.length for own in self.collections)
+        return 4 * sum(own.channel_count * own.length for own in self.inputs)
+
+    @property
+    def inputs(self) -> tuple[InputCollection, ...]:
+        """The collections, and after them the numbers of the jet itself."""
+        return self.collections if self.globals is None else (*self.collections, self.globals)
 
     def resolve(self, train_files: Sequence[Path], selection: str | None = None) -> "DataSchema":
         """Return the schema with automatic standardisation and reweighting computed from the training files.

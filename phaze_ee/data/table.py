@@ -255,9 +255,18 @@ def check_one_per_jet(table: ak.Array, name: str, path: Path, shown: str | None 
     Raises:
         DataError: naming variable and file, and the row of a number that is not finite.
     """
+    check_per_jet(table, name, path, shown)
+    check_finite(table, name, path, shown=shown)
+
+
+def check_per_jet(table: ak.Array, name: str, path: Path, shown: str | None = None) -> None:
+    """Refuse a variable that is not one value per jet; ``shown`` is its name in the message.
+
+    Raises:
+        DataError: naming variable and file.
+    """
     if table[name].ndim != 1:
         raise DataError(f"{path}: {shown or name} is not one number per jet; correct the data config")
-    check_finite(table, name, path, shown=shown)
 
 
 def numbers_of(table: ak.Array, name: str, path: Path, shown: str | None = None) -> npt.NDArray[np.generic]:

@@ -38,7 +38,7 @@ class _Standardisation(_Section):
 
 
 class _Parameters(_Standardisation):
-    length: PositiveInt
+    length: PositiveInt | None  # None: one number per jet
     pad_mode: Literal["wrap", "constant"]
 
 
@@ -49,7 +49,7 @@ class _Preprocess(_Section):
 
 
 class _InputGroup(_Section):
-    length: PositiveInt
+    length: PositiveInt | None  # None: one number per jet
     pad_mode: Literal["wrap", "constant"] = "constant"
     vars: list[str | Variable] = Field(min_length=1)
 
@@ -144,6 +144,11 @@ def check_options(options: Mapping[str, Any], origin: str, trusted: Collection[s
         raise DataError(f"{origin}: {_first_problem(error, options)}") from error
     parameters = (options.get("preprocess") or {}).get("params")
     for name, group in options["inputs"].items():
+        if group["length"] is None and not name.endswith("_globals"):
+            raise DataError(
+                f"{origin}: inputs.{name} has no length, so it holds one number per jet; call it *_globals, so that "
+                "networks get it beside the particles, or remove it (observers keep such numbers)"
+            )
         _check_variables(f"{origin}: inputs.{name}", group["vars"], parameters)
     _check_labels(options["labels"], origin)
     for name, expression in _expressions(options).items():
@@ -182,11 +187,6 @@ def _first_problem(error: ValidationError, options: Mapping[str, Any]) -> str:
     where = ".".join(str(part) for part in problem["loc"])
     if problem["loc"] == ("labels", "type"):
         return _label_problem(options["labels"])
-    if problem["loc"][0] == "inputs" and problem["loc"][-1] == "length" and problem["input"] is None:
-        return (
-            f"inputs.{problem['loc'][1]} has no length, so it holds one number per jet, which no network here has a "
-            "place for; remove it (observers keep such numbers)"
-        )
     if problem["type"] == "extra_forbidden":
         near = get_close_matches(str(problem["loc"][-1]), list(_WeaverYaml.model_fields), n=1)
         hint = f"; did you mean {near[0]!r}?" if near and len(problem["loc"]) == 1 else ""

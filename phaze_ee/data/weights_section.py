@@ -11,6 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field
 _VARIABLES = 2  # weaver's histograms have two axes
 _WITH_NUMBERS = ("reweight_vars", "class_weights", "reweight_threshold", "reweight_hists")
 
+_MOST_INTEGER = 2**63 - 1
+
 Percent = Annotated[float, Field(ge=0, le=100)]
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Histogram = list[list[Weight]]
@@ -49,6 +51,8 @@ def _with_numbers(value: Any) -> Any:
         return {key: _with_numbers(item) for key, item in value.items()}
     if isinstance(value, list):
         return [_with_numbers(item) for item in value]
+    if isinstance(value, int) and abs(value) > _MOST_INTEGER:  # which NumPy cannot compare with a column
+        return math.inf if value > 0 else -math.inf
     if not isinstance(value, str):
         return value
     try:

@@ -109,6 +109,7 @@ class ThresholdPolicy(ExitPolicy):
                 f"the policy has {len(self.temperatures)} temperatures; give one for each of {exit_count} exits "
                 "and one for the full model"
             )
+        self.score.check(exit_count)
 
     def __call__(self, logits_ENK: Float[Tensor, "E N K"]) -> Bool[Tensor, " N"]:
         # A jet whose score is NaN stays, because the comparison is False.

@@ -14,6 +14,8 @@ from phaze_ee.registry import Registry, unknown
 from phaze_ee.results.base import Record
 from phaze_ee.shapes import Float
 
+_GATE_FEATURES = 4
+
 
 class ExitScore(Record, ABC):
     """A score of the answers up to an exit. A jet leaves if its score reaches the threshold of the exit."""
@@ -31,6 +33,13 @@ class ExitScore(Record, ABC):
         Args:
             logits_ENK: of this exit, the last, and of all before it. If they are NaN, so is the score, and the jet
                 stays.
+        """
+
+    def check(self, exit_count: int) -> None:
+        """Check that the score has its parameters for this number of exits, without the full model.
+
+        Raises:
+            UsageError: it has not.
         """
 
 
@@ -94,6 +103,14 @@ class Gate(ExitScore):
     uses_history: ClassVar[bool] = True
     weight_EF: list[list[float]]
     bias_E: list[float]
+
+    def check(self, exit_count: int) -> None:
+        given = [len(self.weight_EF), len(self.bias_E), *map(len, self.weight_EF)]
+        if given != [exit_count, exit_count, *[_GATE_FEATURES] * exit_count]:
+            raise UsageError(
+                f"the gate has weights of {', '.join(map(str, given[2:])) or 'no'} features and {given[1]} biases; "
+                f"each of {exit_count} exits needs {_GATE_FEATURES} weights and a bias"
+            )
 
     def __call__(self, logits_ENK: Float[Tensor, "E N K"]) -> Float[Tensor, " N"]:
         index = len(logits_ENK) - 1

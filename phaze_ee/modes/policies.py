@@ -60,13 +60,13 @@ class PolicySummary(Traced):
 
 def policy_names(project: Project) -> list[str]:
     """Return the names of the policies of a project, in alphabetical order."""
-    names = (path.name.removesuffix(".json") for path in project.policies.glob("*.json"))
+    names = (path.name.removesuffix(".json") for path in project.policies.glob("[!.]*.json"))  # no temporary files
     return sorted(name for name in names if not name.endswith(f".{_FAILED}"))
 
 
 def failed_names(project: Project) -> list[str]:
     """Return the names of the calibrations that failed and replaced no policy, in alphabetical order."""
-    return sorted(path.name.removesuffix(f".{_FAILED}.json") for path in project.policies.glob(f"*.{_FAILED}.json"))
+    return sorted(path.name.removesuffix(f".{_FAILED}.json") for path in project.policies.glob(f"[!.]*.{_FAILED}.json"))
 
 
 def active_name(project: Project) -> str | None:

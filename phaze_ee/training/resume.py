@@ -1,5 +1,6 @@
 """Saves and restores an interrupted training, so that the result is bit for bit that of a training without a stop."""
 
+import copy
 import io
 import logging
 import random
@@ -163,6 +164,7 @@ class ResumePoints(Callback):
         self.interval = interval
         self.run = dict(run)
         self._random: dict[str, Any] | None = None
+        self._groups: list[Any] = []
         self._signal: int | None = None
         self._done = (0, 0)
 
@@ -179,7 +181,13 @@ class ResumePoints(Callback):
         for name, value in own["buffers"].items():
             buffers[name].copy_(value)
 
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        # Before the state of the optimisers is restored, which they take as it is.
+        self._groups = copy.deepcopy(_groups(trainer))
+
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not _has_form(_groups(trainer), self._groups):
+            raise ValueError("its settings of the optimiser are not those of this optimiser")
         # Replaces the handlers of Lightning, by which processes that get a signal at different times block each other.
         for number in _PREEMPTION:
             signal.signal(number, self._note)
@@ -235,6 +243,19 @@ class ResumePoints(Callback):
             raise KeyboardInterrupt
         name = signal.Signals(self._signal).name if self._signal is not None else "a signal to another process"
         raise PreemptedError(f"stopped by {name}; the same command continues from {self.path}")
+
+
+def _groups(trainer: Trainer) -> list[Any]:
+    return [optimizer.state_dict()["param_groups"] for optimizer in trainer.optimizers]
+
+
+def _has_form(value: Any, own: Any) -> bool:
+    """Return whether nested lists have the same lengths, and nested mappings the same names."""
+    if isinstance(own, dict):
+        return isinstance(value, dict) and value.keys() == own.keys() and all(_has_form(value[k], own[k]) for k in own)
+    if isinstance(own, list):
+        return isinstance(value, list) and len(value) == len(own) and all(map(_has_form, value, own))
+    return not isinstance(value, list | dict)
 
 
 def _counts_as(value: Any, counts: Any) -> bool:

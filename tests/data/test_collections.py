@@ -159,8 +159,8 @@ def test_shuffled_jets_keep_their_vertices(tmp_path: Path) -> None:
         ({"sv_vectors": {"length": 3, "vars": ["sv_px"]}}, "sv_vectors has 1 variables, it needs 4"),
         ({"sv_extra": {"length": 3, "vars": ["sv_px"]}}, "input groups sv_extra cannot be used"),
         (
-            {"jet_globals": {"length": None, "vars": ["jet_pt"]}},
-            "jet_globals has no length, so it holds one number per jet",
+            {"jet_numbers": {"length": None, "vars": ["jet_pt"]}},
+            "jet_numbers has no length, so it holds one number per jet; call it",
         ),
     ],
 )

@@ -13,7 +13,8 @@ from phaze_ee.data.plain_config import PlainConfig
 from phaze_ee.data.plain_evaluation import names_in, value_of
 from phaze_ee.data.schema import DataSchema
 from phaze_ee.data.table import columns_for
-from tests.data.test_yaml_collection import READ, yaml_and_file
+from tests.data.test_yaml_collection import yaml_and_file
+from tests.data.yaml_collection import COLLECTION
 
 # Jets without particles, numbers per jet, arrays of a fixed length, and integers.
 TABLE = ak.Array(
@@ -58,7 +59,7 @@ def test_helpers_that_are_left_out_are_named(helper: str) -> None:
         value_of(helper, TABLE)
 
 
-@pytest.mark.parametrize("name", READ)
+@pytest.mark.parametrize("name", list(COLLECTION))
 def test_every_expression_of_the_collection(name: str, tmp_path: Path) -> None:
     path, file = yaml_and_file(tmp_path, name)
     options = DataSchema.load(path).options

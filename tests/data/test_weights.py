@@ -1,5 +1,6 @@
 """Histograms and weights of a reweighting are weaver's, bit for bit; the section ``weights`` is checked."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -118,13 +119,16 @@ def test_jets_without_weight_are_told_once(
 def test_numbers_as_text_are_numbers(paths: list[Path], tmp_path: Path) -> None:
     """YAML 1.1 reads 1e4 as a text."""
     texts = {
-        "reweight_vars": {"jet_x": ["0e0", 1, "1e4"], "jet_y": [0, "1e2"]},
+        "reweight_vars": {"jet_x": ["0e0", 1, "1e4", 10**400], "jet_y": [-(10**30), 0, "1e2"]},
         "class_weights": ["1e0", "1e-3"],
         "reweight_threshold": "15e0",
         "reweight_basewgt": None,
         "reweight_hists": None,
     }
-    numbers = {"reweight_vars": {"jet_x": [0.0, 1, 1e4], "jet_y": [0, 100]}, "class_weights": [1, 1e-3]}
+    numbers = {
+        "reweight_vars": {"jet_x": [0.0, 1, 1e4, math.inf], "jet_y": [-math.inf, 0, 100]},
+        "class_weights": [1, 1e-3],
+    }
     path = write_yaml(tmp_path / "data.yaml", options(weights={**WEIGHTS, **texts}, labels=LABELS, observers=None))
     found = DataSchema.load(path).resolve(paths)
     assert found == schema(

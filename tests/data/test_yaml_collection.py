@@ -17,12 +17,10 @@ from weaver.utils.dataset import _preprocess
 from phaze_ee.data.rows import RowReader
 from phaze_ee.data.schema import DataSchema
 from phaze_ee.data.table import Span
-from phaze_ee.errors import DataError
+from phaze_ee.types import globals_of
 from tests.data.yaml_collection import COLLECTION
 
 JETS = 24
-GLOBALS = ("tau_globals",)  # numbers of the jet among the inputs
-READ = [name for name in COLLECTION if name not in GLOBALS]
 SAME = (
     *("treename", "selection", "test_time_selection", "input_names", "input_dicts", "input_shapes", "observer_names"),
     *("monitor_variables", "preprocess_params", "weight_name", "branch_magic", "file_magic", "bucketing"),
@@ -64,7 +62,7 @@ def of_weaver(path: Path, file: Path, *, training: bool) -> dict[str, Any]:
     return made
 
 
-@pytest.mark.parametrize("name", READ)
+@pytest.mark.parametrize("name", COLLECTION)
 def test_weaver_reads_the_same(name: str, tmp_path: Path) -> None:
     path, file = yaml_and_file(tmp_path, name)
     schema = DataSchema.load(path)
@@ -83,6 +81,12 @@ def test_weaver_reads_the_same(name: str, tmp_path: Path) -> None:
             jets = inputs.more[collection.name] if number else inputs
             for kind, group in collection.groups.items():
                 assert np.array_equal(getattr(jets, kind).numpy(), expected[f"_{group}"]), (group, training)
+        if schema.globals is not None:
+            globals_NG = globals_of(inputs)
+            assert globals_NG is not None
+            numbers = expected[f"_{schema.globals.groups['features']}"].reshape(len(found), -1)  # (N,) if it is one
+            assert np.array_equal(globals_NG.numpy(), numbers)
+            assert inputs.counts_NG.shape[1] == len(schema.collections)
         label = next(key for key in ("_label_", "class_", "is_signal") if key in expected)
         assert found.label_N.tolist() == np.asarray(expected[label]).tolist()
         for observer, column in found.observers.items():
@@ -106,13 +110,6 @@ def assert_same_configuration(ours: DataConfig, theirs: DataConfig) -> None:
 def number(value: Any) -> Any:
     """Return the number of a text as ``1e-3``, which weaver keeps as text."""
     return float(value) if isinstance(value, str) and re.fullmatch(r"[-+\de]+", value) else value
-
-
-@pytest.mark.parametrize("name", GLOBALS)
-def test_inputs_that_no_network_takes_are_named(name: str, tmp_path: Path) -> None:
-    path, _ = yaml_and_file(tmp_path, name)
-    with pytest.raises(DataError, match="jet_globals"):
-        DataSchema.load(path)
 
 
 def test_the_collection_has_all_keys_of_weaver() -> None:

@@ -291,6 +291,11 @@ COLLECTION = {
     + "\n"
     + group("jet_globals", ["jet_pt, 500, 0.01"], "null")
     + simple("is_tau", "is_jet"),
+    "tau_more_globals": variables(jet_logpt="np.log(jet_pt)", jet_share="ak.max(pf_pt, axis=1)/jet_pt", **MASK)
+    + inputs(particles("pf", KINEMATIC, 9), particles("sv", ["~_mass, 1, 0.5"], 4, kinds="features"))
+    + group("jet_globals", ["jet_logpt", "jet_pt, 500, 0.01, -1, 1", "jet_share, 0.5, 2", "is_tau, null"], "null")
+    + simple("is_tau", "is_jet")
+    + "observers: [jet_pt]\n",
     "tau_isolation": variables(
         iso="ak.sum(pf_pt[pf_charge != 0], axis=1)/jet_pt", pf_iso="ak.ones_like(pf_pt)*iso", **MASK
     )

@@ -9,6 +9,7 @@ from pydantic import TypeAdapter
 from torch import Tensor
 
 from phaze_ee.errors import UsageError
+from phaze_ee.exits.policies import ThresholdPolicy
 from phaze_ee.exits.scores import EXIT_SCORES, AnyExitScore, ExitScore, Gate, Patience, Window, log_odds, make_score
 
 PARAMETERS: dict[str, dict[str, Any]] = {
@@ -62,6 +63,10 @@ def test_the_gate_is_a_logistic_regression_per_exit() -> None:
     assert gate(logits_ENK[:1]).tolist() == [0.5, 0.5]
     expected = torch.tensor([0.7 + 2 - 1, 0.7 - 1], dtype=torch.float64).sigmoid()
     torch.testing.assert_close(gate(logits_ENK), expected, rtol=0, atol=1e-7)
+    ThresholdPolicy(gate, [0.5, 0.5]).check(2)
+    for weight_EF, bias_E in (([[0.0] * 4, [1.0] * 5], [0.0, 0.0]), ([[0.0] * 4] * 2, [0.0]), ([], [])):
+        with pytest.raises(UsageError, match="each of 2 exits needs 4 weights and a bias"):
+            ThresholdPolicy(Gate(weight_EF=weight_EF, bias_E=bias_E), [0.5, 0.5]).check(2)
 
 
 def test_the_window_measures_the_distance_to_the_cut_in_log_odds() -> None:

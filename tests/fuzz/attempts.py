@@ -1,8 +1,8 @@
 """What is tried: a changed scene, a command, and what may come of it."""
 
 import random
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ class Attempt:
         results: the files below the scene that the command writes, and which are compared.
         same: a run that ends with status 0 must write the results that it writes without the change.
         reference: the results that a run with status 0 must write; None: not known; an exception: it must fail.
+        edits: texts of the project's configuration that are replaced, without the change too.
         removed: files that are not there in the scene without the change either.
         scratch: folders, below the scene, that a run which fails may have written to.
         what: the change in words.
@@ -25,6 +26,7 @@ class Attempt:
     results: Sequence[str] = ()
     same: bool = False
     reference: Any = None
+    edits: Mapping[str, str] = field(default_factory=dict)
     removed: Sequence[str] = ()
     scratch: Sequence[str] = ()
     what: str = ""

@@ -12,7 +12,7 @@ from tests.fuzz import children
 from tests.fuzz.answers import Answers, answers
 from tests.fuzz.attempts import Attempt, Kind
 from tests.fuzz.judge import REFUSED, RIGHT, snapshot, verdict
-from tests.fuzz.scene import restore
+from tests.fuzz.scene import edit, restore
 
 _MOST_CASES = 20  # kept of one kind and verdict
 
@@ -80,9 +80,10 @@ class Campaign:
             return known
         if not attempt.same:
             return None
-        key = json.dumps([attempt.arguments, attempt.results, attempt.removed])
+        key = json.dumps([attempt.arguments, attempt.results, attempt.edits, attempt.removed])
         if key not in self._known:
             scene = restore(self.folder)
+            edit(scene, attempt.edits)
             for name in attempt.removed:
                 (scene / name).unlink()
             done = children.run(attempt.arguments, self.folder)

@@ -3,7 +3,7 @@
 import os
 import shutil
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -144,6 +144,16 @@ def build(folder: Path) -> None:
     _succeed(folder, "predict", *PROJECT, "--output", "out")
     _succeed(folder, "train", *STOPPED, wrap=_interrupted, status=85)
     live.rename(folder / "base")
+
+
+def edit(scene: Path, edits: Mapping[str, str]) -> None:
+    """Replace texts of the project's configuration."""
+    config = scene / CONFIG
+    text = config.read_text(encoding="utf-8")
+    for old, new in edits.items():
+        text = text.replace(old, new)
+    if edits:
+        config.write_text(text, encoding="utf-8")
 
 
 def restore(folder: Path) -> Path:

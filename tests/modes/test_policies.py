@@ -49,6 +49,9 @@ def test_policies_have_names_and_the_last_is_active(project: Project) -> None:
     assert active_name(project) == "loose"
     assert project.exit_policy.read_bytes() == content(project, "loose") != content(project, "default")
     kept = content(project, "loose")
+    # what a killed calibration leaves
+    project.policy("loose").with_name(".loose.host.1.tmp0123abcd.json").write_text("{")
+    assert policy_names(project) == ["default", "loose"]
     calibrate.run(Session.open(replace(request("calibrate"), activate="default")))
     assert active_name(project) == "default"
     assert content(project, "loose") == kept

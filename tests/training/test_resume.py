@@ -5,6 +5,7 @@ import os
 import random
 import signal
 import time
+from collections.abc import Callable
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
@@ -138,15 +139,42 @@ def test_without_states_a_training_starts_anew(tmp_path: Path) -> None:
     assert not (tmp_path / "new" / "resume.ckpt").exists()
 
 
-def test_a_state_that_skips_a_validation_is_refused(tmp_path: Path) -> None:
-    process = start(tmp_path)
-    wait_for_step(tmp_path, process, BATCHES + 3)
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("killed")
+    process = start(folder)
+    wait_for_step(folder, process, BATCHES + 3)
     process.kill()
     process.join()
-    path = tmp_path / "resume.ckpt"
-    content = torch.load(path, weights_only=True)
+    return folder
+
+
+def _done(content: dict[str, Any]) -> None:
     done = dict.fromkeys(("ready", "started", "processed", "completed"), BATCHES)
     content["loops"]["fit_loop"]["epoch_loop.batch_progress"]["current"] = done
-    torch.save(content, path)
-    assert finish(start(tmp_path)) == 1
-    assert "says this epoch was validated, and has no accuracies of it" in (tmp_path / "error").read_text()
+
+
+def _short_buffer(content: dict[str, Any]) -> None:
+    content["optimizer_states"][0]["param_groups"][0]["buffer"] = [[None, None]] * 10
+
+
+def _other_settings(content: dict[str, Any]) -> None:
+    del content["optimizer_states"][0]["param_groups"][0]["betas"]
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (_done, "says this epoch was validated, and has no accuracies of it"),
+        (_short_buffer, "its settings of the optimiser are not those of this optimiser"),
+        (_other_settings, "its settings of the optimiser are not those of this optimiser"),
+    ],
+)
+def test_a_state_that_training_cannot_go_on_from(
+    change: Callable[[dict[str, Any]], None], problem: str, killed: Path, tmp_path: Path
+) -> None:
+    content = torch.load(killed / "resume.ckpt", weights_only=True)
+    change(content)
+    torch.save(content, tmp_path / "resume.ckpt")
+    assert finish(start(tmp_path)) in (1, 2)
+    assert problem in (tmp_path / "error").read_text()

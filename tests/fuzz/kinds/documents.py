@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tests.fuzz.attempts import Attempt
 from tests.fuzz.damage import damaged, mutated
-from tests.fuzz.scene import CONFIG, OUTPUT, PROJECT
+from tests.fuzz.scene import OUTPUT, PROJECT, edit
 
 _RESULTS = f"{OUTPUT}/results"
 _READERS = {
@@ -35,8 +35,8 @@ def attempt(draw: random.Random, scene: Path) -> Attempt:
 
 def cache(draw: random.Random, scene: Path) -> Attempt:
     """Damage a cache, and read it."""
-    config = scene / CONFIG
-    config.write_text(config.read_text(encoding="utf-8").replace('"never"', '"always"'), encoding="utf-8")
+    edits = {'"never"': '"always"'}
+    edit(scene, edits)
     mode, folder = draw.choice((("evaluate", "evaluation_*"), ("evaluate", "evaluation_*"), ("train", "training_*")))
     found = sorted((scene / "ws/Tops/small/data/cache").glob(f"{folder}/*"))
     path = draw.choice([path for path in found if path.suffix in (".json", ".arrow")])
@@ -46,7 +46,7 @@ def cache(draw: random.Random, scene: Path) -> Attempt:
     else:
         path.write_bytes(damaged(draw, content))
     results = {"evaluate": f"{_RESULTS}/evaluation_results.json", "train": f"{OUTPUT}/models/best_model.pt"}
-    return Attempt(["-m", mode, *PROJECT], [results[mode]], same=True, what=path.name)
+    return Attempt(["-m", mode, *PROJECT], [results[mode]], same=True, edits=edits, what=path.name)
 
 
 def prediction(draw: random.Random, scene: Path) -> Attempt:
