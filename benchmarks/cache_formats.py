@@ -23,9 +23,9 @@ from rich.table import Table
 from phaze_ee.data.batches import Shuffled
 from phaze_ee.data.cache.shards import BLOCK_JETS, _record
 from phaze_ee.data.jet_columns import JetColumns
+from phaze_ee.data.row_spans import split_into_spans
 from phaze_ee.data.rows import RowReader
 from phaze_ee.data.schema import DataSchema
-from phaze_ee.data.spans import split_into_spans
 
 Write = Callable[[Path, Sequence[JetColumns]], None]
 Read = Callable[[Path], None]

@@ -33,9 +33,9 @@ from torch import Tensor
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from phaze_ee.data.row_spans import row_count
 from phaze_ee.data.rows import RowReader
 from phaze_ee.data.schema import DataSchema
-from phaze_ee.data.spans import row_count
 from phaze_ee.data.table import Span
 from phaze_ee.engine.engine import Engine
 from phaze_ee.exits.drift import DriftReference, compare

@@ -23,9 +23,9 @@ from rich.console import Console
 
 from phaze_ee.config.options import NetworkOptions
 from phaze_ee.data.loaders import EVALUATION_ROWS, evaluation_loader
+from phaze_ee.data.row_spans import ahead, row_count, spans_of
 from phaze_ee.data.rows import RowReader
 from phaze_ee.data.schema import DataSchema
-from phaze_ee.data.spans import ahead, row_count, spans_of
 from phaze_ee.engine.engine import Engine
 from phaze_ee.exits.policies import ThresholdPolicy
 from phaze_ee.models.build import build_tagger

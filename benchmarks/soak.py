@@ -26,8 +26,8 @@ import torch
 
 from benchmarks.predict import merged
 from phaze_ee.config.load import load_options
+from phaze_ee.data.row_spans import row_count
 from phaze_ee.data.schema import DataSchema
-from phaze_ee.data.spans import row_count
 from phaze_ee.models.build import build_tagger
 from phaze_ee.models.checkpoint import Checkpoint, save_checkpoint
 from phaze_ee.workspace import Project

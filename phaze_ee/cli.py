@@ -194,7 +194,7 @@ def run(request: Request) -> None:
     """Run one mode; its module and the heavy libraries are imported only now."""
     mode = MODES[request.mode]
     session = Session.open(request)
-    if mode.configured:
+    if mode.configured and mode.needs_project(request):
         _ = session.options  # errors in a configuration show at once, not after seconds of imports
     mode.run(session)
 

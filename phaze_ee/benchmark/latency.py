@@ -11,9 +11,9 @@ import numpy as np
 import torch
 
 from phaze_ee.data.jet_columns import JetColumns
+from phaze_ee.data.row_spans import split_into_spans
 from phaze_ee.data.rows import RowReader
 from phaze_ee.data.schema import DataSchema
-from phaze_ee.data.spans import split_into_spans
 from phaze_ee.engine.engine import Engine
 from phaze_ee.engine.run import EngineResult
 from phaze_ee.errors import DataError

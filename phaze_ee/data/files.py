@@ -6,12 +6,15 @@ import re
 from collections.abc import Iterable, Sequence
 from glob import glob
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from phaze_ee.data.remote import SCHEME, remote_files
-from phaze_ee.data.schema import DataSchema
 from phaze_ee.data.stamps import known_stamp
 from phaze_ee.errors import UsageError, check_utf8
 from phaze_ee.workspace import find_file, search_roots
+
+if TYPE_CHECKING:
+    from phaze_ee.data.schema import DataSchema
 
 _LIST = "@"
 _GROUP = re.compile(r"^[\w.+-]+(%\d+)?:(?!//)")  # name: or, in weaver's tests, name%10:
@@ -38,7 +41,7 @@ def expand_patterns(option: str, patterns: Sequence[str], project_root: Path | N
     return sorted({path for pattern in patterns for path in _of_entry(option, pattern, roots, project_root)})
 
 
-def fingerprint(files: Iterable[Path], schema: DataSchema) -> str:
+def fingerprint(files: Iterable[Path], schema: "DataSchema") -> str:
     """Return a hash of the data configuration and of the names, sizes and modification times of files.
 
     What becomes of bad values is hashed too.

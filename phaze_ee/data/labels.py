@@ -2,26 +2,28 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import awkward as ak
 import numpy as np
 import numpy.typing as npt
-from weaver.utils.data.config import DataConfig
-from weaver.utils.data.eval_utils import _get_data_var_names
 
+from phaze_ee.data.evaluation import names_in
 from phaze_ee.data.table import ROW, add_variables, columns_for, evaluate
 from phaze_ee.errors import DataError
+
+if TYPE_CHECKING:
+    from weaver.utils.data.config import DataConfig
 
 _SHOWN = 4  # columns in a message
 
 
 def label_variables(labels: Sequence[str]) -> set[str]:
     """Return the columns and new variables that labels are made of."""
-    return {name for label in labels for name in _get_data_var_names(label)}
+    return {name for label in labels for name in names_in(label)}
 
 
-def class_of_jets(config: DataConfig, labels: Sequence[str], table: ak.Array, path: Path) -> npt.NDArray[np.int64]:
+def class_of_jets(config: "DataConfig", labels: Sequence[str], table: ak.Array, path: Path) -> npt.NDArray[np.int64]:
     """Return the index of the class of each jet.
 
     Args:
@@ -48,7 +50,7 @@ def class_of_jets(config: DataConfig, labels: Sequence[str], table: ak.Array, pa
 
 
 def known_class_of_jets(
-    config: DataConfig, labels: Sequence[str], table: ak.Array, path: Path
+    config: "DataConfig", labels: Sequence[str], table: ak.Array, path: Path
 ) -> npt.NDArray[np.int64]:
     """Return the index of the class of each jet; -1 where the labels name none, or several, or cannot be computed."""
     try:

@@ -17,9 +17,10 @@ from phaze_ee.data.cache.reader import Cache
 from phaze_ee.data.cache.shards import ShardReader
 from phaze_ee.data.epochs import MAX_REPEATS, Draws, EpochPlan, resample
 from phaze_ee.data.jet_columns import JetColumns
+from phaze_ee.data.row_spans import split_into_spans
 from phaze_ee.data.rows import RowReader, SpanJets
 from phaze_ee.data.schema import DataSchema
-from phaze_ee.data.spans import SpanReader, split_into_spans
+from phaze_ee.data.spans import SpanReader
 from phaze_ee.data.stamps import changed, unchanged
 from phaze_ee.errors import DataError
 from phaze_ee.shapes import Int

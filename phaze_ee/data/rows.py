@@ -1,6 +1,5 @@
 """From rows of a file to jets: selection, new variables, labels, checks and standardisation, as weaver does them."""
 
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -17,16 +16,13 @@ from weaver.utils.data.tools import _clip, _fused_pad_and_stack
 from weaver.utils.dataset import _finalize_inputs
 
 from phaze_ee.compiled import without_extensions
-from phaze_ee.data.bad_values import let_pass
+from phaze_ee.data.inputs import Lists, checked_lists, one_number_a_jet
 from phaze_ee.data.jet_columns import InputLayout, JetColumns, ParticleColumns
 from phaze_ee.data.labels import class_of_jets, known_class_of_jets, label_variables
 from phaze_ee.data.schema import DataSchema
 from phaze_ee.data.table import (
     ROW,
     Span,
-    check_complete,
-    check_finite,
-    check_lengths,
     check_per_jet,
     columns_for,
     holds_all,
@@ -37,8 +33,6 @@ from phaze_ee.data.weights import jet_weights, weight_names
 from phaze_ee.errors import DataError
 from phaze_ee.input_groups import InputCollection
 from phaze_ee.shapes import Float
-
-_REMOVE = "remove it from the data config"
 
 
 @dataclass(frozen=True)
@@ -133,37 +127,15 @@ class RowReader:
         labels = label_variables(self.schema.labels) if self.labelled else set()
         table = self._table(span, names, columns_for(self.config, labels)[0])
         table["_label_"] = self._classes(table, span.path)
-        lists, bad = self._checked_inputs(table, span.path)
+        names_of_each = [layout.variables for layout in self.layouts if not layout.is_globals]
+        for layout in self.layouts[len(names_of_each) :]:
+            _check_globals(table, layout.variables, span.path)
+        lists, bad = checked_lists(
+            table, names_of_each, self.config.preprocess_params, self.schema.bad_values, span.path
+        )
         weight_N = jet_weights(table, self.config, span.path) if self.has_weights else None
         row_N = ak.to_numpy(table[ROW])  # before weaver sees the table
         return SpanJets(self._columns(table, lists, span.path), row_N, weight_N, bad)
-
-    def _checked_inputs(self, table: ak.Array, path: Path) -> tuple["list[_Lists] | None", Counter[str]]:
-        """Check the variables of the inputs.
-
-        Returns:
-            The content of each collection, or None where some are no lists in memory; and the numbers of bad values
-            that may pass.
-        """
-        params, bad = self.config.preprocess_params, Counter[str]()
-        names = [layout.variables for layout in self.layouts if not layout.is_globals]
-        for layout in self.layouts[len(names) :]:
-            _check_globals(table, layout.variables, path)
-        lists = [_lists(table, own) for own in names]
-        for own, content in zip(names, lists, strict=True):
-            if content is None:
-                check_lengths(table, own, path)
-        if self.schema.bad_values == "zero":
-            bad = let_pass(table, params, path)
-            lists = [_lists(table, own) for own in names] if bad else lists
-        else:
-            for name, parameters in params.items():
-                check_finite(table, name, path, parameters["length"])
-        known = [content for content in lists if content is not None]
-        if len(known) == len(lists):
-            return known, bad
-        check_complete(table, [name for name, own in params.items() if own["pad_mode"] == "wrap"], path)
-        return None, bad
 
     def survey(self, span: Span) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
         """Return the row numbers of the selected jets and their sampling weights (1 if there are none).
@@ -190,7 +162,7 @@ class RowReader:
         find = known_class_of_jets if self.lenient else class_of_jets
         return find(self.config, self.schema.labels, table, path)
 
-    def _columns(self, table: ak.Array, lists: "list[_Lists] | None", path: Path) -> JetColumns:
+    def _columns(self, table: ak.Array, lists: list[Lists] | None, path: Path) -> JetColumns:
         label_N = torch.from_numpy(ak.to_numpy(table["_label_"]))
         observers = self._observers(table, path)
         numbers = [] if self.schema.globals is None else [_of_jets(table, self.config, self.layouts[-1].variables)]
@@ -201,7 +173,7 @@ class RowReader:
         ]
         return JetColumns(tuple(particles), label_N, observers)
 
-    def _standardised(self, lists: "_Lists", collection: InputCollection) -> "_Rows":
+    def _standardised(self, lists: Lists, collection: InputCollection) -> "_Rows":
         return _standardised(lists, self.config, list(collection.groups.values()))
 
     def _padded(self, table: ak.Array) -> "Iterator[_Rows]":
@@ -215,14 +187,7 @@ class RowReader:
 
     def _observers(self, table: ak.Array, path: Path) -> dict[str, npt.NDArray[np.generic]]:
         kind = "observer" if self.config.observer_names else "monitor variable"
-        return {name: _one_number_a_jet(table[name], f"{kind} {name}", path) for name in self.config.z_variables}
-
-
-class _Lists(NamedTuple):
-    """The columns of the inputs, particle after particle; the particles of a jet end at the next offset."""
-
-    values_V: dict[str, npt.NDArray[Any]]
-    offsets: npt.NDArray[np.int64]
+        return {name: one_number_a_jet(table[name], f"{kind} {name}", path) for name in self.config.z_variables}
 
 
 class _Rows(NamedTuple):
@@ -232,23 +197,7 @@ class _Rows(NamedTuple):
     count_N: npt.NDArray[np.int64]
 
 
-def _lists(table: ak.Array, names: list[str]) -> _Lists | None:
-    """Return the content of columns that are lists of the same lengths; None if they are not."""
-    values: dict[str, npt.NDArray[Any]] = {}
-    offsets: npt.NDArray[np.int64] | None = None
-    for name in names:
-        layout = ak.to_packed(table[name]).layout  # a selection may have left an index or a gap
-        content = layout.content if isinstance(layout, ak.contents.ListOffsetArray) else None
-        if not isinstance(content, ak.contents.NumpyArray) or content.data.ndim != 1:
-            return None
-        own = np.asarray(layout.offsets.data)
-        if offsets is not None and not np.array_equal(own, offsets):
-            return None
-        values[name], offsets = np.asarray(content.data), own
-    return None if offsets is None else _Lists(values, offsets.astype(np.int64, copy=False))
-
-
-def _standardised(lists: _Lists, config: DataConfig, groups: Sequence[str]) -> _Rows:
+def _standardised(lists: Lists, config: DataConfig, groups: Sequence[str]) -> _Rows:
     """Return the channels of the first P particles of each jet, group after group, standardised and clipped."""
     rows = [row_V for group in groups for row_V in _prepared(lists, config, group)]
     count_N = np.diff(lists.offsets)
@@ -259,7 +208,7 @@ def _standardised(lists: _Lists, config: DataConfig, groups: Sequence[str]) -> _
     return _Rows(rows, count_N)
 
 
-def _prepared(lists: _Lists, config: DataConfig, group: str) -> Float[np.ndarray, "C V"]:
+def _prepared(lists: Lists, config: DataConfig, group: str) -> Float[np.ndarray, "C V"]:
     """Return the particles of a group, standardised and clipped.
 
     weaver does that while it pads. Here it sees one jet that holds all particles and needs no padding.
@@ -292,14 +241,3 @@ def _of_jets(table: ak.Array, config: DataConfig, names: Sequence[str]) -> _Rows
             value = _clip((value - own["center"]) * own["scale"], own["min"], own["max"])
         rows.append(ak.to_numpy(ak.values_astype(np.nan_to_num(value), "float32")))
     return _Rows(rows, np.ones(len(table), dtype=np.int64))
-
-
-def _one_number_a_jet(column: ak.Array, what: str, path: Path) -> npt.NDArray[np.generic]:
-    if column.ndim != 1 or column.fields:
-        raise DataError(f"{path}: {what} is not one number per jet but {column.type.content}; {_REMOVE}")
-    kind = column.type.content
-    numbers = isinstance(kind, ak.types.NumpyType) and np.dtype(kind.primitive).kind in "biuf"
-    if not numbers:
-        raise DataError(f"{path}: {what} holds {kind}, not real numbers; {_REMOVE}, or choose others with --observers")
-    values: npt.NDArray[np.generic] = ak.to_numpy(column)
-    return values.astype(np.float32) if values.dtype == np.float16 else values  # ROOT and parquet have no half floats

@@ -7,14 +7,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from itertools import accumulate, chain
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import awkward as ak
 import cramjam
 import numpy as np
-import pyarrow
 import uproot
 
 from phaze_ee.data.hdf5_content import other_content
@@ -22,7 +22,19 @@ from phaze_ee.data.hdf5_heaps import check_heaps
 from phaze_ee.data.remote import SCHEME, RemoteFile
 from phaze_ee.data.root_files import RNTUPLE, Unpacked, checked, chosen_tree, cluster_offsets
 from phaze_ee.data.stamps import known_stamp, missing
-from phaze_ee.errors import DataError, is_out_of_memory
+from phaze_ee.errors import DataError, UsageError, is_out_of_memory
+
+if TYPE_CHECKING:
+    import pyarrow
+
+
+def _arrow_errors() -> tuple[type[Exception], ...]:
+    if find_spec("pyarrow") is None:
+        return ()
+    import pyarrow
+
+    return (pyarrow.ArrowException,)
+
 
 # What the libraries raise on missing, truncated or damaged files: errors of their own that derive from Exception alone,
 # and those of Python that damaged content makes their code raise. Lack of memory is not among them.
@@ -45,7 +57,7 @@ READ_ERRORS = (
     lzma.LZMAError,
     struct.error,
     zlib.error,
-    pyarrow.ArrowException,
+    *_arrow_errors(),
     uproot.deserialization.DeserializationError,
     uproot.interpretation.identify.NotNumerical,
     uproot.interpretation.identify.UnknownInterpretation,
@@ -238,6 +250,7 @@ SOURCES: Mapping[str, type[RootSource] | type[ParquetSource] | type[Hdf5Source]]
     ".hdf5": Hdf5Source,
     ".parquet": ParquetSource,
 }
+_LIBRARIES: Mapping[type[Source], str] = {ParquetSource: "pyarrow", Hdf5Source: "h5py"}
 
 
 @contextmanager
@@ -254,6 +267,8 @@ def open_source(path: Path, treename: str | None = None) -> Iterator[Source]:
         raise DataError(f"{path}: only ROOT files are read from {SCHEME}; copy it")
     if not path.is_file():
         raise missing(path)
+    if (library := _LIBRARIES.get(kind)) is not None and find_spec(library) is None:
+        raise UsageError(f"{path} needs {library}, which this environment lacks: pip install {library}")
     try:
         with ExitStack() as stack:
             yield kind(path, treename, stack)
@@ -264,12 +279,13 @@ def open_source(path: Path, treename: str | None = None) -> Iterator[Source]:
         raise DataError(f"cannot read {path}: {reason}; is it complete? copy or download it again") from error
 
 
-def _without_nulls(table: pyarrow.Table, path: Path) -> pyarrow.Table:
+def _without_nulls(table: "pyarrow.Table", path: Path) -> "pyarrow.Table":
     """Return the table in types without nulls, which weaver's fast padding needs.
 
     Raises:
         DataError: a column has missing values.
     """
+    import pyarrow
     import pyarrow.compute
 
     fields = []

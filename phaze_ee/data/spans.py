@@ -8,90 +8,25 @@ import logging
 import multiprocessing
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import pairwise
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 import torch
 from torch.utils.data import DataLoader, Dataset
 
 from phaze_ee.data.bad_values import said
 from phaze_ee.data.rows import SpanJets
-from phaze_ee.data.sources import open_source
 from phaze_ee.data.stamps import Stamp, changed, stamp, stamps
 from phaze_ee.data.table import Span
-from phaze_ee.errors import DataError, PhazeError, RunError
+from phaze_ee.errors import PhazeError, RunError
 from phaze_ee.machine import core_count
 
 logger = logging.getLogger(__name__)
-ItemT = TypeVar("ItemT")
 
 # Below this many rows the start of worker processes (seconds each) costs more than they save.
 WORKER_ROWS = 100_000
-# A span may have this many times the wanted rows, where a file packs them together.
-_PACKED_TOGETHER = 4
-
-
-def split_into_spans(files: Iterable[Path], treename: str | None, rows: int, *, as_packed: bool = False) -> list[Span]:
-    """Return the rows of all files in order, in spans as :func:`spans_of` makes them.
-
-    Raises:
-        DataError: a file cannot be read, or no file has rows.
-    """
-    spans = [span for path in files for span in spans_of(path, treename, rows, as_packed=as_packed)]
-    if not spans:
-        raise DataError(f"no jets in {', '.join(map(str, files))}")
-    return spans
-
-
-def row_count(path: Path, treename: str | None) -> int:
-    """Return the number of rows of a file.
-
-    Raises:
-        DataError: the file cannot be read.
-    """
-    with open_source(path, treename) as source:
-        return source.row_count
-
-
-def spans_of(path: Path, treename: str | None, rows: int, *, as_packed: bool = False) -> list[Span]:
-    """Return the rows of a file in order, in spans of at most ``rows``; none if it is empty.
-
-    Args:
-        path: the file.
-        treename: the tree to read, where the file has several.
-        rows: the most rows in a span.
-        as_packed: let spans end where the file's compressed blocks end, so that no block is unpacked twice. A span may
-            then have up to four times ``rows``.
-
-    Raises:
-        DataError: the file cannot be read.
-    """
-    with open_source(path, treename) as source:
-        offsets = source.offsets if as_packed else (0, source.row_count)
-    most = _PACKED_TOGETHER * rows if as_packed else rows
-    cuts = [0]
-    for start, stop in pairwise(offsets):
-        if stop - cuts[-1] > rows and start > cuts[-1]:
-            cuts.append(start)
-        if stop - start > most:
-            cuts.extend(range(start + rows, stop, rows))
-    if offsets[-1] > cuts[-1]:
-        cuts.append(offsets[-1])
-    return [Span(path, start, stop) for start, stop in pairwise(cuts)]
-
-
-def ahead(items: Iterable[ItemT]) -> Iterator[ItemT]:
-    """Yield items in order; a thread makes the next item while the caller uses the current one."""
-    iterator = iter(items)
-    with ThreadPoolExecutor(1) as pool:
-        pending: Future[ItemT | None] = pool.submit(next, iterator, None)
-        while (item := pending.result()) is not None:
-            pending = pool.submit(next, iterator, None)
-            yield item
 
 
 class Reader(Protocol):

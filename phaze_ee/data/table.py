@@ -9,17 +9,18 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from statistics import mode
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import awkward as ak
 import numpy as np
 import numpy.typing as npt
-from weaver.utils.data.config import DataConfig
-from weaver.utils.data.eval_utils import _eval_expr, _get_data_var_names
-from weaver.utils.data.preprocess import _build_new_variables
 
+from phaze_ee.data.evaluation import names_in, value_of, with_variables
 from phaze_ee.data.sources import open_source
 from phaze_ee.errors import USER_CODE_ERRORS, DataError
+
+if TYPE_CHECKING:
+    from weaver.utils.data.config import DataConfig
 
 ROW = "phaze_ee_row"
 PLACE = "phaze_ee_place"  # row number + a number from the file's name, so that the first rows of files differ
@@ -38,7 +39,7 @@ class Span:
     stop: int
 
 
-def columns_for(config: DataConfig, names: Iterable[str]) -> tuple[set[str], dict[str, str]]:
+def columns_for(config: "DataConfig", names: Iterable[str]) -> tuple[set[str], dict[str, str]]:
     """Return the file's columns and the new variables, in the order of the YAML, that ``names`` are made from."""
     columns: set[str] = set()
     used: set[str] = set()
@@ -47,14 +48,14 @@ def columns_for(config: DataConfig, names: Iterable[str]) -> tuple[set[str], dic
         name = todo.pop()
         if name in config.var_funcs and name not in used:
             used.add(name)
-            todo += _get_data_var_names(config.var_funcs[name])
+            todo += names_in(config.var_funcs[name])
         elif name not in used:
             columns.add(name)
     return columns, {name: formula for name, formula in config.var_funcs.items() if name in used}
 
 
 def selected_table(
-    config: DataConfig,
+    config: "DataConfig",
     span: Span,
     names: Iterable[str],
     selection: str | None,
@@ -76,7 +77,7 @@ def selected_table(
         DataError: the file cannot be read or lacks a branch, or an expression fails.
     """
     own_columns, formulas = columns_for(config, names)
-    cut_columns, cut_formulas = columns_for(config, _get_data_var_names(selection) if selection else ())
+    cut_columns, cut_formulas = columns_for(config, names_in(selection) if selection else ())
     table = read_table(config, span, {*own_columns, *cut_columns, *columns})
     table[TRAINING_FLAG] = training
     with np.errstate(all="ignore"):  # check_finite refuses values that are not finite, and names their row
@@ -85,7 +86,7 @@ def selected_table(
 
 
 def training_tables(
-    config: DataConfig, files: Iterable[Path], names: Iterable[str], fraction: float = 1
+    config: "DataConfig", files: Iterable[Path], names: Iterable[str], fraction: float = 1
 ) -> Iterator[tuple[Path, ak.Array]]:
     """Yield the training jets of the first ``fraction`` of the rows of each file, with some variables.
 
@@ -105,7 +106,7 @@ def training_tables(
         raise DataError(f"no training jet passes the selection {config.selection!r}; loosen it")
 
 
-def read_table(config: DataConfig, span: Span, columns: Iterable[str]) -> ak.Array:
+def read_table(config: "DataConfig", span: Span, columns: Iterable[str]) -> ak.Array:
     """Return rows of a file, with the row number (``ROW``) and the columns that ``file_magic`` adds.
 
     Raises:
@@ -133,14 +134,14 @@ def read_table(config: DataConfig, span: Span, columns: Iterable[str]) -> ak.Arr
     return table
 
 
-def _purpose(config: DataConfig, column: str) -> str:
+def _purpose(config: "DataConfig", column: str) -> str:
     """Return what needs a column, unless it is an input."""
     labels = config.label_value if isinstance(config.label_value, list) else []
     users = {
         "": config.preprocess_params,
-        "which the labels need": [name for label in labels for name in _get_data_var_names(label)],
-        "which the selection needs": _get_data_var_names(config.selection or "0"),
-        "which test_time_selection needs": _get_data_var_names(config.test_time_selection or "0"),
+        "which the labels need": [name for label in labels for name in names_in(label)],
+        "which the selection needs": names_in(config.selection or "0"),
+        "which test_time_selection needs": names_in(config.test_time_selection or "0"),
         "which the observers need": config.observer_names,
         "which the monitor_variables need": config.monitor_variables,
     }
@@ -180,9 +181,9 @@ def add_variables(table: ak.Array, formulas: Mapping[str, str], path: Path) -> a
     """
     for name, formula in formulas.items():
         try:
-            table = _build_new_variables(table, {name: formula})
+            table = with_variables(table, {name: formula})
         except EXPRESSION_ERRORS as error:
-            later = [used for used in _get_data_var_names(formula) if used in formulas and used not in table.fields]
+            later = [used for used in names_in(formula) if used in formulas and used not in table.fields]
             reason = f"new_variables define {later[0]} further down; move it up" if later else _reason(error)
             raise _expression_error(name, formula, path, reason) from error
     return table
@@ -195,7 +196,7 @@ def evaluate(name: str, formula: str, table: ak.Array, path: Path) -> Any:
         DataError: the expression fails.
     """
     try:
-        return _eval_expr(formula, table)
+        return value_of(formula, table)
     except EXPRESSION_ERRORS as error:
         raise _expression_error(name, formula, path, _reason(error)) from error
 
@@ -309,7 +310,7 @@ def check_finite(
         )
 
 
-def holds_all(config: DataConfig, path: Path, names: Iterable[str]) -> bool:
+def holds_all(config: "DataConfig", path: Path, names: Iterable[str]) -> bool:
     """Return whether a file gives all of ``names``: the columns that they are made from, or its name does.
 
     The columns must have no gaps. Where they are made from the name of the file alone, it must have one of the patterns
@@ -327,7 +328,7 @@ def holds_all(config: DataConfig, path: Path, names: Iterable[str]) -> bool:
         return wanted <= source.columns and not any(map(source.has_gaps, wanted))
 
 
-def _names_in_file(config: DataConfig, columns: Iterable[str]) -> dict[str, str]:
+def _names_in_file(config: "DataConfig", columns: Iterable[str]) -> dict[str, str]:
     """Return the columns that a file must hold, each with its name in the file."""
     wanted = sorted(set(columns) - (config.file_magic or {}).keys() - {TRAINING_FLAG, PLACE})
     return {name: _replace_all(name, config.branch_magic or {}) for name in wanted}

@@ -9,8 +9,8 @@ from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, PositiveInt, ValidationError
-from weaver.utils.data.eval_utils import _get_data_var_names
 
+from phaze_ee.data.evaluation import names_in
 from phaze_ee.data.expressions import check_expression, parse_expression
 from phaze_ee.data.weights_section import WeightsSection, weights_problem
 from phaze_ee.data.yaml_forms import ENTRIES, is_class_number
@@ -232,9 +232,7 @@ def _expressions(options: Mapping[str, Any]) -> dict[str, str]:
 def _check_acyclic(options: Mapping[str, Any], origin: str) -> None:
     """Refuse variables that are defined through themselves: weaver would not end."""
     formulas = {name: text for name, text in (options.get("new_variables") or {}).items() if name != text}
-    needs = {
-        name: [other for other in _get_data_var_names(text) if other in formulas] for name, text in formulas.items()
-    }
+    needs = {name: [other for other in names_in(text) if other in formulas] for name, text in formulas.items()}
     try:
         TopologicalSorter(needs).prepare()
     except CycleError as error:

@@ -1,14 +1,17 @@
-"""The jets of one event share a budget: which of them may go on when it runs short."""
+"""The jets of one event share a budget: which of them may go on when it runs short.
+
+torch is imported on use: what an event budget did is read where torch is not installed.
+"""
 
 from dataclasses import dataclass
-from typing import final
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, final
 
 from phaze_ee.errors import UsageError
 from phaze_ee.results.base import Record
 from phaze_ee.shapes import Bool, Float, Int
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @final
@@ -35,11 +38,11 @@ class EventBudget:
 
     def refused(
         self,
-        score_N: Float[Tensor, " N"],
-        event_N: Int[Tensor, " N"],
-        step_N: Int[Tensor, " N"],
-        spent_U: Int[Tensor, " U"],
-    ) -> Bool[Tensor, " N"]:
+        score_N: "Float[Tensor, ' N']",
+        event_N: "Int[Tensor, ' N']",
+        step_N: "Int[Tensor, ' N']",
+        spent_U: "Int[Tensor, ' U']",
+    ) -> "Bool[Tensor, ' N']":
         """Return which of N jets that want to go on must leave instead.
 
         Args:
@@ -48,6 +51,8 @@ class EventBudget:
             step_N: the multiply-accumulates of each jet up to the next exit.
             spent_U: the multiply-accumulates that all jets of each event have spent so far.
         """
+        import torch
+
         order_N = score_N.argsort(stable=True)
         order_N = order_N[event_N[order_N].argsort(stable=True)]  # event after event, lowest score first
         event, step = event_N[order_N], step_N[order_N]
@@ -72,7 +77,11 @@ class BudgetReport(Record):
 
     @classmethod
     def of(
-        cls, event_N: Int[Tensor, " N"], macs_N: Int[Tensor, " N"], refused_N: Tensor, budget: EventBudget
+        cls,
+        event_N: "Int[Tensor, ' N']",
+        macs_N: "Int[Tensor, ' N']",
+        refused_N: "Tensor",
+        budget: EventBudget,
     ) -> "BudgetReport":
         """Count events.
 
@@ -82,6 +91,8 @@ class BudgetReport(Record):
             refused_N: the jets that the budget made leave.
             budget: the budget.
         """
+        import torch
+
         unit_N: Tensor = torch.unique(event_N, return_inverse=True)[1]
         events = int(unit_N.max()) + 1 if len(unit_N) else 0
         spent_U = torch.zeros(events, dtype=macs_N.dtype).index_add(0, unit_N, macs_N)

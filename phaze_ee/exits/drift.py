@@ -2,24 +2,28 @@
 
 A promise holds for jets from the same distribution as the calibration jets. Labels are not needed to notice that jets
 differ: the exits where they leave, the exit scores and the answers are enough. Each of these is a histogram in fixed
-bins, and Pearson's chi-square test of homogeneity compares two of them.
+bins, and Pearson's chi-square test of homogeneity compares two of them. torch is imported on use: the counts are read
+where it is not installed.
 """
 
+import math
 from collections.abc import Mapping, Sequence
-from typing import Self, final
+from typing import TYPE_CHECKING, Self, final
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from pydantic import Field, model_validator
-from torch import Tensor
 
 from phaze_ee.errors import UsageError
-from phaze_ee.exits.policies import ThresholdPolicy
 from phaze_ee.names import exit_names
 from phaze_ee.results.base import Record, ResultsFile
 from phaze_ee.shapes import Float, Int
 from phaze_ee.stats import chi_square
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from phaze_ee.exits.policies import ThresholdPolicy
 
 EXIT, ANSWER, CONFIDENCE = "exit", "answer", "confidence of the answer"
 _BINS = 20
@@ -70,9 +74,9 @@ class DriftReference(Record):
     @classmethod
     def of(
         cls,
-        policy: ThresholdPolicy,
-        logits_ENK: Float[Tensor, "E N K"],
-        exit_index_N: Int[Tensor, " N"],
+        policy: "ThresholdPolicy",
+        logits_ENK: "Float[Tensor, 'E N K']",
+        exit_index_N: "Int[Tensor, ' N']",
         class_names: Sequence[str],
     ) -> Self:
         """Count jets in bins that are chosen so that each holds about the same number of these jets.
@@ -91,7 +95,7 @@ class DriftReference(Record):
         return cls(distributions=empty).count(policy, logits_ENK, exit_index_N)
 
     def count(
-        self, policy: ThresholdPolicy, logits_ENK: Float[Tensor, "E N K"], exit_index_N: Int[Tensor, " N"]
+        self, policy: "ThresholdPolicy", logits_ENK: "Float[Tensor, 'E N K']", exit_index_N: "Int[Tensor, ' N']"
     ) -> Self:
         """Count other jets in the same bins, with the arguments of :meth:`of`.
 
@@ -194,25 +198,27 @@ def _of_exits(name: str) -> bool:
 
 
 def _values(
-    policy: ThresholdPolicy,
-    logits_ENK: Float[Tensor, "E N K"],
-    exit_index_N: Int[Tensor, " N"],
+    policy: "ThresholdPolicy",
+    logits_ENK: "Float[Tensor, 'E N K']",
+    exit_index_N: "Int[Tensor, ' N']",
     class_names: Sequence[str],
-) -> Mapping[str, Tensor]:
+) -> "Mapping[str, Tensor]":
     """Return the values that each distribution is filled with."""
+    import torch
+
     names = exit_names(len(logits_ENK))
     probability_NK = logits_ENK[exit_index_N, torch.arange(len(exit_index_N))].softmax(dim=-1)
     answer_N = probability_NK.argmax(dim=-1)
     values = {EXIT: exit_index_N, ANSWER: answer_N, CONFIDENCE: probability_NK.amax(dim=-1)}
     values |= {f"score of {name}": probability_NK[:, index] for index, name in enumerate(class_names)}
     for index, threshold in enumerate(policy.thresholds):
-        if threshold < torch.inf:
+        if threshold < math.inf:
             reached_N = exit_index_N >= index
             values[f"{policy.score.name} at {names[index]}"] = policy.score(logits_ENK[: index + 1, reached_N])
     return values | {f"{EXIT} of {name}": exit_index_N[answer_N == index] for index, name in enumerate(class_names)}
 
 
-def _empty(value_N: Tensor, labels: Sequence[str]) -> Distribution:
+def _empty(value_N: "Tensor", labels: Sequence[str]) -> Distribution:
     if labels:
         edges = np.arange(1, len(labels)) - 0.5
     else:
@@ -221,12 +227,12 @@ def _empty(value_N: Tensor, labels: Sequence[str]) -> Distribution:
     return Distribution(edges=edges.tolist(), counts=[0] * (len(edges) + 1), labels=list(labels))
 
 
-def _count(empty: Distribution, value_N: Tensor) -> Distribution:
+def _count(empty: Distribution, value_N: "Tensor") -> Distribution:
     bin_N = np.searchsorted(empty.edges, _rounded(value_N), side="right")
     return empty.model_copy(update={"counts": np.bincount(bin_N, minlength=len(empty.counts)).tolist()})
 
 
-def _rounded(value_N: Tensor) -> Float[np.ndarray, " N"]:
+def _rounded(value_N: "Tensor") -> Float[np.ndarray, " N"]:
     rounded_N: npt.NDArray[np.float64] = np.round(np.nan_to_num(value_N.double().cpu().numpy()), _DECIMALS)
     return rounded_N
 

@@ -16,7 +16,7 @@ from phaze_ee.data.schema import DataSchema
 from phaze_ee.errors import UsageError
 from phaze_ee.exits.policies import ExitPolicy, ThresholdPolicy
 from phaze_ee.export import snippets
-from phaze_ee.export.card import Origin, card, metadata
+from phaze_ee.export.card import Origin, card, metadata, texts_for_predict
 from phaze_ee.export.check import Checked, Comparison, odd_jets
 from phaze_ee.export.model import FileForm, stages_of, write_model
 from phaze_ee.input_groups import InputCollection
@@ -70,6 +70,7 @@ def write_bundle(folder: Path, export: Export) -> Checked:
         )
     remove_abandoned(folder.parent)
     texts = metadata(export.tagger, export.policy, export.origin)
+    texts |= texts_for_predict(export.tagger, export.policy, export.schema)
     form = FileForm(export.schema.groups, export.one_jet, export.opset, metadata=texts, more=_more(export.schema))
     model = write_model(export.tagger, export.policy, form)
     content = model.SerializeToString()

@@ -12,6 +12,8 @@ import onnx
 import onnxruntime
 import torch
 
+from phaze_ee.data.schema import DataSchema
+from phaze_ee.engine.engine import Engine
 from phaze_ee.exits.policies import ThresholdPolicy
 from phaze_ee.exits.policy_file import ExitPolicyFile
 from phaze_ee.export.check import Checked
@@ -71,6 +73,24 @@ def metadata(tagger: Tagger, policy: ThresholdPolicy | None, origin: Origin) -> 
         "licence": origin.licence,
     }
     return {name: text if isinstance(text, str) else json.dumps(text) for name, text in texts.items()}
+
+
+def texts_for_predict(tagger: Tagger, policy: ThresholdPolicy | None, schema: DataSchema) -> dict[str, str]:
+    """Return the texts from which predict of a bundle knows what jets cost, and what becomes of bad values.
+
+    ``macs`` has the multiply-accumulates at each exit, and of the full model without exits, by the number of particles
+    of all collections together, and those of the embedding of one row of each collection.
+    """
+    most = sum(collection.length for collection in schema.collections)
+    ran = Engine(tagger, policy).tagger  # in the form that predict of a project counts
+    exits, count_M = () if policy is None else policy.exits, torch.arange(most + 1)
+    collections = max(1, len(ran.backbone.collections))
+    macs = {
+        "at_exit": ran.walk_macs(count_M, exits=exits).tolist(),
+        "full": ran.walk_macs(count_M, exits=())[-1].tolist(),
+        "embedding": ran.backbone.embed_macs(torch.eye(collections, dtype=torch.int64)).tolist(),
+    }
+    return {"macs": json.dumps(macs), "bad_values": schema.bad_values}
 
 
 def card(tagger: Tagger, policy: ThresholdPolicy | None, origin: Origin, checked: Checked, *, one_jet: bool) -> str:

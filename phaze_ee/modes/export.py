@@ -4,6 +4,7 @@ from phaze_ee.errors import UsageError
 from phaze_ee.exits.policy_file import ExitPolicyFile
 from phaze_ee.export import require_onnx
 from phaze_ee.modes.console import say, say_in_columns, show_notes
+from phaze_ee.modes.jets import testing_schema
 from phaze_ee.modes.policies import read_policy
 from phaze_ee.modes.session import Session
 from phaze_ee.names import quantity
@@ -29,7 +30,7 @@ def run(session: Session) -> None:
     origin = Origin(
         f"{session.project}, {model.source.rpartition('/')[2]}",
         model.hash,
-        model.schema.options,
+        testing_schema(session, model.schema).options,  # with the extra selections, as predict reads jets
         model.schema.class_names,
         promise,
         request.licence or UNSTATED,

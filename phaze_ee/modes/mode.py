@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, final
 
 if TYPE_CHECKING:
+    from phaze_ee.modes.request import Request
     from phaze_ee.modes.session import Session
 
 
@@ -22,6 +23,7 @@ class Flag:
             :class:`~phaze_ee.modes.request.Request` that has its name, for example ``max_exit``.
         aliases: other ways to type it.
         field: the field of the request, where it is named otherwise than the flag.
+        alone: whether mode chain does not take it.
     """
 
     name: str
@@ -30,6 +32,7 @@ class Flag:
     option: str | None = None
     aliases: tuple[str, ...] = ()
     field: str | None = None
+    alone: bool = False
 
     @property
     def destination(self) -> str:
@@ -68,4 +71,9 @@ class Mode:
 
     def run(self, session: "Session") -> None:
         """Import the module of the mode and run it."""
-        importlib.import_module(f"phaze_ee.modes.{self.name}").run(session)
+        module = self.name if self.needs_project(session.request) else f"{self.name}_bundle"
+        importlib.import_module(f"phaze_ee.modes.{module}").run(session)
+
+    def needs_project(self, request: "Request") -> bool:
+        """Return whether the mode works on a project; predict of a bundle has none."""
+        return self.name != "predict" or request.bundle is None

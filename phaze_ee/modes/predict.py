@@ -14,8 +14,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from phaze_ee.atomic import remove_abandoned
 from phaze_ee.data.files import expand_patterns
 from phaze_ee.data.loaders import EVALUATION_ROWS, evaluation_loader
+from phaze_ee.data.row_spans import row_count
 from phaze_ee.data.schema import DataSchema
-from phaze_ee.data.spans import row_count
 from phaze_ee.engine.engine import Engine
 from phaze_ee.engine.event_budget import EventBudget
 from phaze_ee.errors import UsageError

@@ -109,6 +109,12 @@ _EVALUATE_FLAGS = (
 )
 
 _PREDICT_FLAGS = (
+    Flag(
+        "--bundle",
+        "an exported tagger to run instead of a project's, without torch",
+        {"type": Path, "metavar": "DIR"},
+        alone=True,
+    ),
     Flag("--files", "files of jets (default: test_files)", {"nargs": "+", "metavar": "PATTERN"}),
     Flag("--format", "format of the predictions (default: root)", {"choices": ("root", "parquet")}),
     Flag("--exit-scores", "also write the scores of the exits before", {"action": "store_true"}),
@@ -302,5 +308,5 @@ def flags_of(mode: Mode) -> tuple[Flag, ...]:
     """Return the flags that a mode takes; mode chain takes those of all modes that it can run."""
     if mode.name != "chain":
         return mode.flags
-    chained = {flag.name: flag for own in MODES.values() if own.chained for flag in own.flags}
+    chained = {flag.name: flag for own in MODES.values() if own.chained for flag in own.flags if not flag.alone}
     return (*mode.flags, *chained.values())

@@ -28,6 +28,7 @@ class Request:
     generator: str = "reference"
     overwrite: bool = False
     vertices: bool = False
+    bundle: Path | None = None
     files: list[str] = field(default_factory=list)
     format: str = "root"
     exit_scores: bool = False

@@ -4,17 +4,21 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain, count
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
-from phaze_ee.engine.run import EngineResult
 from phaze_ee.errors import UsageError
 from phaze_ee.names import class_title, exit_names
 from phaze_ee.prediction.writers import Columns
-from phaze_ee.shapes import Int
-from phaze_ee.types import JetBatch
+from phaze_ee.shapes import Float, Int
+
+if TYPE_CHECKING:
+    import torch
+
+    from phaze_ee.engine.run import EngineResult
+    from phaze_ee.types import JetBatch
 
 _WORDS = {
     "==": "eq",
@@ -43,8 +47,8 @@ _EXIT_SCORE = re.compile(r"(exit_\d+|full_model)_(score_.*)")
 
 def prediction_columns(
     row_N: Int[np.ndarray, " N"],
-    batch: JetBatch,
-    result: EngineResult,
+    batch: "JetBatch",
+    result: "EngineResult",
     class_names: Sequence[str],
     *,
     labelled: bool,
@@ -65,17 +69,51 @@ def prediction_columns(
         labelled: write the classes of the jets.
         exit_scores: write the probabilities at all exits.
     """
-    columns: dict[str, npt.NDArray[np.generic]] = {"entry": row_N}
-    stems = column_stems(class_names).values()
-    columns |= _scores("score", result.logits_NK, stems)
-    if labelled:
-        columns |= {stem: (batch.label_N == index).numpy() for index, stem in enumerate(stems)}
-    columns |= batch.observers
-    columns |= {"exit_index": result.exit_index_N.numpy().astype(np.int32), "exit_macs": result.macs_N.numpy()}
+    columns = answer_columns(
+        row_N,
+        _probabilities(result.logits_NK),
+        class_names,
+        label_N=batch.label_N.numpy() if labelled else None,
+        observers=batch.observers,
+        exit_index_N=result.exit_index_N.numpy(),
+        macs_N=result.macs_N.numpy(),
+    )
     if exit_scores:
         for index, name in enumerate(exit_names(result.visited_NEK.shape[1])):
-            columns |= _scores(f"{name}_score", result.visited_NEK[:, index], stems)
+            score_NK = _probabilities(result.visited_NEK[:, index])
+            columns |= _scores(f"{name}_score", score_NK, column_stems(class_names).values())
     return columns
+
+
+def answer_columns(
+    row_N: Int[np.ndarray, " N"],
+    score_NK: Float[np.ndarray, "N K"],
+    class_names: Sequence[str],
+    *,
+    label_N: Int[np.ndarray, " N"] | None,
+    observers: Columns,
+    exit_index_N: Int[np.ndarray, " N"],
+    macs_N: Int[np.ndarray, " N"] | None,
+) -> dict[str, npt.NDArray[np.generic]]:
+    """Return the columns of :func:`prediction_columns` without those of single exits.
+
+    Args:
+        row_N: the row of each jet in its file.
+        score_NK: the probabilities at the exit where each jet left.
+        class_names: the K classes.
+        label_N: the class of each jet, -1 for none; None: the file has no labels.
+        observers: the columns to copy.
+        exit_index_N: the exit where each jet left.
+        macs_N: the cost of each jet; None: it is not known, and there is no such column.
+    """
+    columns: dict[str, npt.NDArray[np.generic]] = {"entry": row_N}
+    stems = column_stems(class_names).values()
+    columns |= _scores("score", score_NK, stems)
+    if label_N is not None:
+        columns |= {stem: label_N == index for index, stem in enumerate(stems)}
+    columns |= observers
+    columns["exit_index"] = exit_index_N.astype(np.int32)
+    return columns if macs_N is None else columns | {"exit_macs": macs_N}
 
 
 def column_stems(class_names: Sequence[str]) -> dict[str, str]:
@@ -156,8 +194,14 @@ def _meaning(column: str, own: Mapping[str, str]) -> str | None:
     return own.get(column)
 
 
-def _scores(prefix: str, logits_NK: torch.Tensor, stems: Iterable[str]) -> dict[str, npt.NDArray[np.generic]]:
-    score_NK = logits_NK.softmax(dim=-1).float().numpy()
+def _probabilities(logits_NK: "torch.Tensor") -> Float[np.ndarray, "N K"]:
+    score_NK: Float[np.ndarray, "N K"] = logits_NK.softmax(dim=-1).float().numpy()
+    return score_NK
+
+
+def _scores(
+    prefix: str, score_NK: Float[np.ndarray, "N K"], stems: Iterable[str]
+) -> dict[str, npt.NDArray[np.generic]]:
     return {f"{prefix}_{stem}": score_NK[:, index] for index, stem in enumerate(stems)}
 
 

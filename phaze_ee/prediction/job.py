@@ -11,25 +11,22 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from phaze_ee.atomic import replacing
 from phaze_ee.data.loaders import EVALUATION_ROWS
+from phaze_ee.data.row_spans import ahead, spans_of
 from phaze_ee.data.rows import RowReader, SpanJets
 from phaze_ee.data.schema import DataSchema
-from phaze_ee.data.spans import ahead, spans_of
-from phaze_ee.data.stamps import changed
 from phaze_ee.data.table import Span
 from phaze_ee.engine.engine import Engine
 from phaze_ee.engine.event_budget import BudgetReport, EventBudget
 from phaze_ee.engine.run import EngineResult
-from phaze_ee.errors import RunError
 from phaze_ee.exits.drift import DriftReference
 from phaze_ee.exits.policies import ThresholdPolicy
-from phaze_ee.machine import return_free_memory
 from phaze_ee.models.tagger import Tagger
 from phaze_ee.prediction.columns import prediction_columns
 from phaze_ee.prediction.events import Events, whole_events
+from phaze_ee.prediction.output_file import check_answers, write_predictions
 from phaze_ee.prediction.outputs import FileJob
-from phaze_ee.prediction.writers import Columns, InputFile, Manifest, Recipe, open_writer
+from phaze_ee.prediction.writers import Columns, Manifest, Recipe
 from phaze_ee.registry import plugin_files
 from phaze_ee.types import JetBatch
 from phaze_ee.user_files import import_plugin
@@ -91,16 +88,7 @@ def predict_file(task: PredictionTask, job: FileJob, advance: Callable[[int], No
         DataError: the file cannot be used, or changes meanwhile.
         RunError: the output cannot be written, or the network's answer is not finite.
     """
-    run = _FileRun(task, job.source)
-    with replacing(job.output) as temporary, open_writer(temporary) as writer:
-        for rows, event_N in run.read(advance):
-            writer.write(run.answer(rows, event_N))
-        if InputFile.of(job.source) != job.input_file:
-            raise changed(job.source)
-        manifest = run.manifest(job, writer.checksums)
-        writer.finish(manifest)
-    return_free_memory()
-    return manifest
+    return write_predictions(_FileRun(task, job.source), job, advance)
 
 
 class _FileRun:
@@ -119,17 +107,20 @@ class _FileRun:
         self.drift: DriftReference | None = None
         self.bad: Counter[str] = Counter()
 
-    def read(self, advance: Callable[[int], None]) -> Iterator[tuple[SpanJets, EventNumbers | None]]:
+    def parts(self, advance: Callable[[int], None]) -> Iterator[tuple[SpanJets, EventNumbers | None]]:
         """Yield the jets of the file in parts, with their events if there is an event budget."""
         if self.task.events is None:
-            return ((rows, None) for rows in self._parts(advance))
-        return whole_events(self._parts(advance), self.task.events)
+            return ((rows, None) for rows in self._rows(advance))
+        return whole_events(self._rows(advance), self.task.events)
 
-    def _parts(self, advance: Callable[[int], None]) -> Iterator[SpanJets]:
+    def _rows(self, advance: Callable[[int], None]) -> Iterator[SpanJets]:
         for span, rows in zip(self.spans, ahead(map(self.reader.read, self.spans)), strict=True):
             self.bad.update(rows.bad)
             yield rows
             advance(span.stop - span.start)
+
+    def columns(self, part: tuple[SpanJets, EventNumbers | None]) -> Columns:
+        return self.answer(*part)
 
     def answer(self, rows: SpanJets, event_N: EventNumbers | None) -> Columns:
         """Run the engine on some jets; return the columns to write."""
@@ -137,7 +128,7 @@ class _FileRun:
         jets = batch.inputs.ragged().to(self.task.device)
         events = None if event_N is None else torch.from_numpy(event_N)
         result = self.engine(jets, events).cpu()
-        _check_finite(result, rows, self.source)
+        check_answers(result.logits_NK.isfinite().all(dim=1).numpy(), rows.row_N, self.source)
         self._count(batch, result)
         if events is not None and self.task.event_budget is not None:
             report = BudgetReport.of(events, result.macs_N, result.refused_N, self.task.event_budget)
@@ -176,19 +167,4 @@ class _FileRun:
             drift=self.drift,
             budget=self.budget,
             checksums=checksums,
-        )
-
-
-def _check_finite(result: EngineResult, rows: SpanJets, source: Path) -> None:
-    """Refuse answers that are not finite, as evaluate and calibrate do.
-
-    Raises:
-        RunError: with the file, the number of jets, and the row of the first.
-    """
-    finite_N = result.logits_NK.isfinite().all(dim=1).numpy()
-    if not finite_N.all():
-        raise RunError(
-            f"{source}: the network's answer is not finite for {(~finite_N).sum()} of the jets in rows "
-            f"{rows.row_N[0]} to {rows.row_N[-1]}, first for row {rows.row_N[finite_N.argmin()]}; look for huge inputs "
-            "there (the data config can clip them), or train again with a lower c.lr"
         )

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
 
-from phaze_ee.data.spans import ahead
+from phaze_ee.data.row_spans import ahead
 from phaze_ee.engine.engine import Engine
 from phaze_ee.errors import RunError
 from phaze_ee.models.frozen import FrozenBackbone, FrozenJets

@@ -7,7 +7,7 @@ from typing import Generic, Protocol, TypeVar, final
 from torch import Tensor
 
 from phaze_ee.config.options import TrainingOptions
-from phaze_ee.data.spans import ahead
+from phaze_ee.data.row_spans import ahead
 from phaze_ee.types import JetBatch
 
 BatchT = TypeVar("BatchT")

@@ -16,8 +16,8 @@ from phaze_ee.data import batches as batches_module
 from phaze_ee.data import loaders
 from phaze_ee.data import spans as chunks
 from phaze_ee.data.loaders import TrainingLoader, evaluation_loader, training_loader
+from phaze_ee.data.row_spans import spans_of
 from phaze_ee.data.schema import DataSchema
-from phaze_ee.data.spans import spans_of
 from phaze_ee.data.table import Span
 from phaze_ee.errors import DataError
 from phaze_ee.types import JetBatch

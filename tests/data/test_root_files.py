@@ -15,8 +15,8 @@ import xxhash
 from phaze_ee.data import root_files
 from phaze_ee.data.loaders import evaluation_loader, training_loader
 from phaze_ee.data.root_files import Unpacked, checked
+from phaze_ee.data.row_spans import spans_of
 from phaze_ee.data.sources import open_source
-from phaze_ee.data.spans import spans_of
 from phaze_ee.errors import DataError
 from tests.data.small import jet_columns, schema
 from tests.jetclass_files import write_root

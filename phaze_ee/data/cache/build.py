@@ -24,9 +24,10 @@ from phaze_ee.data.cache.reader import MANIFEST, VERSION, Cache, Contents, cache
 from phaze_ee.data.cache.shards import WEIGHT, Shard, describe_shard, write_shard
 from phaze_ee.data.epochs import EpochPlan
 from phaze_ee.data.jet_columns import JetColumns
+from phaze_ee.data.row_spans import split_into_spans
 from phaze_ee.data.rows import RowReader, SpanJets
 from phaze_ee.data.schema import DataSchema
-from phaze_ee.data.spans import split_into_spans, worker_context
+from phaze_ee.data.spans import worker_context
 from phaze_ee.data.table import Span
 from phaze_ee.errors import DataError, RunError
 

@@ -1,0 +1,195 @@
+"""Mode predict with --bundle: the answers of the project, without torch, and one line for what is wrong."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import uproot
+
+import phaze_ee
+from phaze_ee.cli import main
+from phaze_ee.data.loaders import evaluation_loader
+from phaze_ee.engine.engine import Engine
+from phaze_ee.exits.policies import ThresholdPolicy
+from phaze_ee.modes.session import Session
+from phaze_ee.prediction.writers import read_manifest
+from phaze_ee.workspace import Project
+from tests.modes.exit_policies import write_policy
+from tests.modes.predicting import columns_of, every_exit, notes, predict, rewrite
+from tests.modes.two_class_project import request
+
+TORCH_AND_MORE = ("torch", "lightning", "weaver", "pyarrow", "scipy", "numba", "h5py", "sklearn", "matplotlib")
+
+
+@pytest.fixture
+def bundle(project: Project, tmp_path: Path) -> Path:
+    confidence_EN = every_exit(tmp_path / "val.root").softmax(dim=-1).amax(dim=-1)
+    thresholds = [(0.5 * (row[19] + row[20])).item() for row in confidence_EN[:2].sort(dim=1).values]
+    write_policy(project, ThresholdPolicy("confidence", thresholds, [1.0, 1.0, 2.0]))
+    assert main(["-m", "export", "-p", "Tops", "small"]) == 0
+    return project.export
+
+
+def run(bundle: Path, *flags: str | Path) -> int:
+    return main(["-m", "predict", "--bundle", str(bundle), *map(str, flags)])
+
+
+def lists_of_jets(path: Path, jets: int = 60, most: int = 20) -> None:
+    """Write jets with lists of particles: none, one, and more than the network takes."""
+    random = np.random.default_rng(5)
+    counts = [0, 1, 20, *random.integers(0, most + 1, size=jets - 3)]
+    columns = {
+        name: [random.normal(size=count).astype(np.float32) for count in counts] for name in ("p_eta", "p_phi", "p_pt")
+    }
+    import awkward as ak
+
+    is_top_N = np.arange(jets) % 2 == 1
+    with uproot.recreate(path) as file:
+        kinds = dict.fromkeys(columns, "var * float32") | {"is_qcd": "bool", "is_top": "bool", "jet_id": "int64"}
+        file.mktree("Events", kinds)
+        labels = {"is_qcd": ~is_top_N, "is_top": is_top_N, "jet_id": np.arange(jets)}
+        file["Events"].extend({name: ak.Array(own) for name, own in columns.items()} | labels)
+
+
+def assert_same(found: Path, expected: Path) -> None:
+    ours, theirs = columns_of(found), columns_of(expected)
+    assert list(ours) == list(theirs)
+    for name, column in theirs.items():
+        assert ours[name].dtype == column.dtype, name
+        if name == "exit_macs":  # an engine goes on with jets of a small network where dropping them takes longer
+            assert (ours[name] <= column).all()
+        elif name.startswith("score_"):
+            np.testing.assert_allclose(ours[name], column, atol=5e-6)
+        else:
+            np.testing.assert_array_equal(ours[name], column, err_msg=name)
+
+
+def test_the_answers_are_those_of_the_project(
+    project: Project, bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lists_of_jets(tmp_path / "lists.root")
+    rewrite(tmp_path / "val.root", tmp_path / "bare.root", is_top=None)
+    files = ("--files", tmp_path / "val.root", tmp_path / "lists.root", tmp_path / "bare.root")
+    assert predict(*files) == 0
+    capsys.readouterr()
+    assert run(bundle, *files, "--output", tmp_path / "out") == 0
+    printed = capsys.readouterr().out
+    assert "without all label columns" in notes(printed)
+    assert max(len(line) for line in printed.splitlines() if str(tmp_path) not in line) <= 80
+    for name in ("val", "lists", "bare"):
+        assert_same(tmp_path / "out" / f"{name}.root", project.predictions / f"{name}.root")
+        ours, theirs = (read_manifest(folder / f"{name}.root") for folder in (tmp_path / "out", project.predictions))
+        same = ("rows", "labelled", "unclassified", "exits", "full_macs", "input")
+        assert [getattr(ours, field) for field in same] == [getattr(theirs, field) for field in same]
+    assert set(columns_of(tmp_path / "out" / "lists.root")["exit_index"]) == {0, 1, 2}
+    trained = Session.open(request("predict")).model
+    counts_N = next(iter(evaluation_loader(trained.schema, [tmp_path / "lists.root"], batch_size=60))).inputs.counts_NG
+    costs_EN = Engine(trained.tagger).tagger.exit_macs(counts_N).numpy()
+    columns = columns_of(tmp_path / "out" / "lists.root")
+    np.testing.assert_array_equal(columns["exit_macs"], costs_EN[columns["exit_index"], np.arange(60)])
+
+
+def test_finished_files_are_skipped_and_others_are_not_replaced(
+    bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ("--files", tmp_path / "val.root", "--output", tmp_path / "out")
+    assert run(bundle, *command) == 0
+    before = (tmp_path / "out" / "val.root").stat().st_mtime_ns
+    assert run(bundle, *command) == 0
+    assert "1 of 1 file" in notes(capsys.readouterr().out)
+    assert (tmp_path / "out" / "val.root").stat().st_mtime_ns == before
+    assert run(bundle, *command, "--observers") == 2
+    assert "made with another data config or other observers" in capsys.readouterr().err
+    assert run(bundle, *command, "--observers", "--overwrite") == 0
+    assert "jet_id" not in columns_of(tmp_path / "out" / "val.root")
+
+
+def test_it_runs_where_torch_and_weaver_are_not_installed(bundle: Path, tmp_path: Path) -> None:
+    program = f"""
+import sys
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {TORCH_AND_MORE}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+sys.meta_path.insert(0, Missing())
+import importlib.util
+found = importlib.util.find_spec
+importlib.util.find_spec = lambda name, package=None: None if name in {TORCH_AND_MORE} else found(name, package)
+from phaze_ee.cli import main
+sys.exit(main(sys.argv[1:]))
+"""
+    lists_of_jets(tmp_path / "lists.root")
+    flags = ("-m", "predict", "--bundle", bundle, "--files", tmp_path / "lists.root", "--output", tmp_path / "bare")
+    subprocess.run([sys.executable, "-c", program, *map(str, flags)], check=True)
+    assert run(bundle, "--files", tmp_path / "lists.root", "--output", tmp_path / "full") == 0
+    assert_same(tmp_path / "bare" / "lists.root", tmp_path / "full" / "lists.root")
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ((), "predict of a --bundle needs --files"),
+        (("--files", "val.root", "-p", "Tops", "small"), "-p is for predict of a project"),
+        (("--files", "val.root", "--max-exit", "1"), "--max-exit is for predict of a project"),
+        (("--files", "val.root", "--observers", "score_is_top"), "observer score_is_top has the name of a column"),
+        (("--files", "nowhere.root"), "no file matches 'nowhere.root'"),
+        (("--files", "val.root", "--observers", "jet_xyz"), "has no branch jet_xyz"),
+    ],
+)
+def test_what_is_wrong_is_one_line(
+    bundle: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    flags: tuple[str, ...],
+    message: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run(bundle, *flags) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+
+
+def test_expressions_of_a_bundle_pass_the_gate(
+    bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import onnx
+
+    from tests.export.test_runtime import seal
+
+    model = onnx.load(str(bundle / "model.onnx"))
+    texts = {entry.key: entry for entry in model.metadata_props}
+    options = json.loads(texts["data_config"].value)
+    options["new_variables"]["p_mask"] = "__import__('os').getpid() * ak.ones_like(p_pt)"
+    texts["data_config"].value = json.dumps(options)
+    onnx.save(model, str(bundle / "model.onnx"))
+    seal(bundle)
+    assert run(bundle, "--files", tmp_path / "val.root", "--output", tmp_path / "out") == 2
+    assert "the expression of 'p_mask' uses" in notes(capsys.readouterr().err)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_chain_does_not_take_a_bundle(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["-m", "chain", "-p", "Tops", "small", "-o", "predict", "--bundle", "x"])
+    assert "--bundle belongs to predict, not to chain" in capsys.readouterr().err
+
+
+def test_flat_particles_are_padded_to_the_longest_jet(bundle: Path) -> None:
+    from phaze_ee.runtime.bundle import Particles
+
+    loaded = phaze_ee.load_bundle(bundle)
+    jets = [np.array([0.5, 1.0, -2.0]), np.array([]), np.arange(5) / 4]
+    names = ("p_eta", "p_phi", "p_pt")
+    variables = dict.fromkeys(names, jets) | {"p_mask": [np.ones_like(jet) for jet in jets]}
+    counts = np.array([3, 0, 5])
+    packed = {name: Particles(np.concatenate(own), counts) for name, own in variables.items()}
+    short, full = loaded.short_inputs(packed), loaded.inputs(variables)
+    for name, value in full.items():
+        np.testing.assert_array_equal(short[name], value[..., :5])
+    np.testing.assert_allclose(loaded(short).scores_NK, loaded(full).scores_NK, atol=5e-6)
+    np.testing.assert_array_equal(loaded(short).exit_index_N, loaded(full).exit_index_N)
