@@ -18,8 +18,8 @@ import yaml
 import phaze_ee
 from phaze_ee.cli import main
 from phaze_ee.data import allowed_names
-from phaze_ee.data.schema import DataSchema
 from phaze_ee.data.cache.reader import Contents
+from phaze_ee.data.schema import DataSchema
 from phaze_ee.errors import DataError
 from phaze_ee.workspace import Project
 from tests.data.test_hdf5 import Command

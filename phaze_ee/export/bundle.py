@@ -65,7 +65,7 @@ def write_bundle(folder: Path, export: Export) -> Checked:
     _refuse_other_content(folder)
     if export.schema.globals is not None:
         raise UsageError(
-            f"a file with numbers of the jet itself ({export.schema.globals.groups['features']}) cannot be written yet; "
+            f"{export.schema.globals.groups['features']} (numbers of the jet itself) cannot be written to a file yet; "
             "export a tagger without them, or run this one by phaze_ee.load"
         )
     remove_abandoned(folder.parent)

@@ -136,7 +136,9 @@ def test_costs_count_no_further_particle(name: str) -> None:
     assert jets.counts_NG.equal(jets.particles().counts_NG)
     more_EN = wide.exit_macs(jets.counts_NG) - narrow.exit_macs(jets.counts_NG)
     heads = torch.arange(1, 4) * NUMBERS * CLASSES
-    first = next(layer for layer in wide.architecture.readout_layers.modules() if isinstance(layer, nn.Linear))
+    layers = wide.architecture.readout_layers
+    assert layers is not None
+    first = next(layer for layer in layers.modules() if isinstance(layer, nn.Linear))
     assert more_EN.tolist() == [
         [int(macs)] * len(COUNTS) for macs in (*heads, heads[-1] + NUMBERS * first.out_features)
     ]
@@ -151,6 +153,7 @@ def test_gradients_reach_their_weights() -> None:
         form(jets).square().sum().backward()
         for name, parameter in tagger.named_parameters():
             if name.endswith("linear.weight") or name == "backbone.mod.fc.0.0.weight":
+                assert parameter.grad is not None
                 assert (parameter.grad[:, -NUMBERS:] != 0).any(), name
 
 
@@ -175,7 +178,8 @@ def test_mistakes_are_told() -> None:
         tagger_for("one")(without)
     with pytest.raises(UsageError, match=r"takes no numbers of the jet itself .*, and the jets have 3"):
         tagger_for("one", numbers=0)(jets)
-    headless = plain("one")
-    headless.core.fc = nn.Identity()
+    network = small_weaver_network()
+    headless = ParticleNet(network)
+    network.fc = nn.Identity()
     with pytest.raises(UsageError, match="ParticleNet has no place for numbers of the jet"):
         headless.take_globals(2)
