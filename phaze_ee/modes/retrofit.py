@@ -57,20 +57,29 @@ def show_proof(session: Session) -> None:
         f"Verified: on {len(best):,} validation jets the full model answers bit for bit as {session.options.init_from} "
         f"does, and its {tensors} tensors are the same."
     )
+    if weaver is None:
+        return
     say(
         f"The logits of weaver's own module differ by {weaver.median():.1e} (median of {len(weaver)} jets) and at most "
         f"{weaver.max():.1e}: this is rounding, which can also change which particles are nearest."
     )
 
 
-def _original(session: Session, schema: DataSchema) -> tuple[Backbone[Any], Tensor]:
-    """Return a backbone with the weights of the checkpoint, and its largest difference to weaver's module per jet."""
+def _original(session: Session, schema: DataSchema) -> tuple[Backbone[Any], Tensor | None]:
+    """Return a backbone with the weights of the checkpoint, and its largest difference to weaver's module per jet.
+
+    No module of weaver takes numbers of the jet itself; then there is no difference.
+    """
     options, root = session.options, session.project.root
     assert options.init_from is not None
     network_config = find_file("network_config", options.network_file_for(len(schema.collections)), root)
     model = build_network(options, network_config, schema.weaver).eval()
     backbone = adopt(model, str(network_config)).eval()
+    if schema.globals is not None:
+        backbone.take_globals(schema.globals.feature_count)
     load_backbone(backbone, find_file("init_from", options.init_from, root))
+    if schema.globals is not None:
+        return backbone, None
     batches = validation_jets(session, schema, _WEAVER_JETS)
     jets = next(iter(batches)).inputs.padded()
     with torch.inference_mode():
