@@ -191,7 +191,6 @@ def test_the_yaml_of_the_package_is_read(tmp_path: Path) -> None:
     ("column", "problem"),
     [
         (lambda pt: ak.from_iter([[value] for value in pt]), "jet_pt is not one number per jet"),
-        (lambda pt: ak.from_iter([None, *pt[1:]]), "row 0: jet_pt has no value; fill it by ak.fill_none"),
         (lambda pt: np.where(np.arange(len(pt)) == 3, np.nan, pt), "row 3: jet_pt is NaN"),
     ],
 )
@@ -210,3 +209,16 @@ def test_numbers_of_the_jet_that_are_none(column: Callable[..., Any], problem: s
         assert numbers is not None
         assert numbers[3, 0] == 0
         assert found.bad == {"NaN in jet_pt": 1}
+
+
+def test_a_number_that_a_jet_lacks(tmp_path: Path) -> None:
+    own = options(jet_globals={"length": None, "vars": [["leading", 0.5, 1]]})
+    own["new_variables"]["leading"] = "ak.firsts(sv_mass)"
+    path = write_root(tmp_path / "jets.root", columns())
+    with pytest.raises(DataError, match="row 0: leading has no value; fill it by ak.fill_none"):
+        RowReader(DataSchema.from_options(own), training=False).read(Span(path, 0, 40))
+    own["new_variables"]["leading"] = "ak.fill_none(ak.firsts(sv_mass), 0.5)"
+    found = RowReader(DataSchema.from_options(own), training=False).read(Span(path, 0, 40))
+    numbers = globals_of(found.jets.batch().inputs)
+    assert numbers is not None
+    assert numbers[0, 0] == 0
