@@ -215,7 +215,7 @@ def test_a_number_that_a_jet_lacks(tmp_path: Path) -> None:
     own = options(jet_globals={"length": None, "vars": [["leading", 0.5, 1]]})
     own["new_variables"]["leading"] = "ak.firsts(sv_mass)"
     path = write_root(tmp_path / "jets.root", columns())
-    with pytest.raises(DataError, match="row 0: leading has no value; fill it by ak.fill_none"):
+    with pytest.raises(DataError, match=r"row 0: leading has no value; fill it by ak\.fill_none"):
         RowReader(DataSchema.from_options(own), training=False).read(Span(path, 0, 40))
     own["new_variables"]["leading"] = "ak.fill_none(ak.firsts(sv_mass), 0.5)"
     found = RowReader(DataSchema.from_options(own), training=False).read(Span(path, 0, 40))
