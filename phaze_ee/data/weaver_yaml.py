@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, PositiveInt, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 
 from phaze_ee.data.evaluation import names_in
 from phaze_ee.data.expressions import check_expression, parse_expression
@@ -17,6 +17,7 @@ from phaze_ee.data.yaml_forms import ENTRIES, is_class_number
 from phaze_ee.errors import DataError
 
 # name, center, scale, min, max, pad_value: trailing ones may be left out
+Length = Annotated[int, Field(gt=0, strict=True)]  # weaver makes arrays of this size, so 8.5 is refused
 Variable = Annotated[list[Any], Field(min_length=1, max_length=ENTRIES)]
 _MOST_BYTES, _MOST_VALUES = 20_000_000, 1_000_000  # far more than the histograms of a reweighting need
 _SHOWN = 40  # characters of a wrong value
@@ -38,7 +39,7 @@ class _Standardisation(_Section):
 
 
 class _Parameters(_Standardisation):
-    length: PositiveInt | None  # None: one number per jet
+    length: Length | None  # None: one number per jet
     pad_mode: Literal["wrap", "constant"]
 
 
@@ -49,7 +50,7 @@ class _Preprocess(_Section):
 
 
 class _InputGroup(_Section):
-    length: PositiveInt | None  # None: one number per jet
+    length: Length | None  # None: one number per jet
     pad_mode: Literal["wrap", "constant"] = "constant"
     vars: list[str | Variable] = Field(min_length=1)
 

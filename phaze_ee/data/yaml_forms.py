@@ -71,7 +71,8 @@ def _usual_padding(own: Any) -> Any:
         return own
     mode, length = own.get("pad_mode"), own.get("length")
     usual = {**own, "pad_mode": mode.lower()} if isinstance(mode, str) else dict(own)
-    return {**usual, "length": int(length)} if isinstance(length, str) and length.isdecimal() else usual
+    whole = length.is_integer() if isinstance(length, float) else isinstance(length, str) and length.isdecimal()
+    return {**usual, "length": int(length)} if whole else usual  # type: ignore[arg-type]
 
 
 def _usual_variable(entries: list[Any]) -> list[Any]:

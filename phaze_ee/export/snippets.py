@@ -15,7 +15,7 @@ inputs = {value.name: np.zeros((1, value.shape[1], particles), np.float32) for v
 for name in inputs:
     inputs[name][:] = name.endswith("mask")
 scores, exit_index = session.run(None, inputs)
-print(dict(zip(classes, scores[0])), "exit", int(exit_index[0]))
+print(dict(zip(classes, scores[0].tolist())), "exit", int(exit_index[0]))
 '''
 
 CPP = """\

@@ -1,6 +1,7 @@
 """Mode calibrate: choose exit thresholds so that a promise is kept with a stated confidence."""
 
 from collections.abc import Sequence
+from difflib import get_close_matches
 from math import ceil
 from pathlib import Path
 from typing import NoReturn
@@ -80,7 +81,7 @@ def _fail(session: Session, name: str, file: ExitPolicyFile, result: Calibration
         outcome = f"the active policy is now the full model ({project.exit_policy})"
     show_notes(file.notes)
     if result.more_jets is not None:
-        say(_where_to_add(session, result.more_jets))
+        say_in_columns(_where_to_add(session, result.more_jets))
     raise NothingPassedError(f"no policy keeps the target {file.target.name}: {result.reason}; {outcome}")
 
 
@@ -137,7 +138,11 @@ def _signal_and_background(options: Options, class_names: Sequence[str]) -> tupl
     if options.signal is None:
         raise UsageError(f"exit_target = 'signal_efficiency' needs c.signal (--signal): one of {choices}")
     if wanted not in class_names:
-        raise UsageError(f"signal {options.signal!r} is not a class of the data configuration; choose from {choices}")
+        titles = {title: name for name in class_names for title in (name, class_title(name))}
+        near = get_close_matches(options.signal.lower(), [title.lower() for title in titles], n=1, cutoff=0.4)
+        meant = next((name for title, name in titles.items() if near and title.lower() == near[0]), None)
+        hint = f"did you mean {meant!r}? Choose" if meant is not None and meant != background else "choose"
+        raise UsageError(f"signal {options.signal!r} is not a class of the data configuration; {hint} from {choices}")
     return wanted, background
 
 

@@ -94,6 +94,7 @@ def _report(imported: WeaverCommand, values: dict[str, Any]) -> None:
         f"  training  {values['epochs']} epochs, batches of {values['batch_size']}, {values['optimizer']}, "
         f"lr {values['lr']:g}, {values['lr_schedule']}"
     )
+    say(f"  device    {values['device']}" + (", one process for each GPU (torchrun)" if values["use_ddp"] else ""))
     for flag, reason in imported.left_out.items():
         say(f"  left out  {flag}: {reason}")
 

@@ -6,7 +6,7 @@ from phaze_ee.errors import UsageError
 from phaze_ee.modes.console import say, show
 from phaze_ee.modes.policies import active_name
 from phaze_ee.modes.session import Session
-from phaze_ee.modes.show import next_command, read_results
+from phaze_ee.modes.show import is_running, next_command, read_results
 from phaze_ee.names import FULL_MODEL, brief
 from phaze_ee.tables.style import UNKNOWN, empty_table, with_error
 from phaze_ee.workspace import Project, workspaces_root
@@ -53,6 +53,6 @@ def projects_table(workspace: str, projects: list[Project]) -> Table:
             brief(active_name(project) or ("(no name)" if project.exit_policy.is_file() else UNKNOWN)),
             UNKNOWN if policy is None else with_error(policy.accuracy, policy.accuracy_error),
             UNKNOWN if policy is None else f"{100 * policy.macs_share:.1f} %",
-            mode,
+            "training" if is_running(project) else mode,
         )
     return table

@@ -212,9 +212,12 @@ def _monitor(task: PredictionTask, manifests: Sequence[Manifest], significance: 
     seen = [manifest.drift for manifest in manifests if manifest.drift is not None]
     assert task.reference is not None
     report = compare(task.reference, sum(seen[1:], start=seen[0]), significance)
+    replaced = path.is_file()
     report.write(path)
     for line in drift_lines(report):
-        say(line)
+        say_in_columns(line)
+    if replaced:
+        say(f"Note: {path} of an earlier run was replaced")
     say(f"Written: {path}")
 
 

@@ -13,6 +13,7 @@ from phaze_ee.modes.session import Session
 from phaze_ee.names import FULL_MODEL, brief, quantity
 from phaze_ee.results.training import TrainingHistory
 from phaze_ee.tables.style import UNKNOWN, add_caption, empty_table, few, with_error
+from phaze_ee.training.lock import is_locked
 from phaze_ee.workspace import Project
 
 _LONGEST_NAME = 12
@@ -24,6 +25,8 @@ def run(session: Session) -> None:
     say(f"Project {project}: {project.config}")
     say(f"Model:    {describe_model(project)}")
     current, problems = read_results(project)
+    if project.model_hash is None:
+        problems = []  # the next command is to train; then there will be results
     say(f"Results:  {describe_results(current)}")
     for problem in problems:
         say(f"  {problem}")
@@ -34,7 +37,7 @@ def run(session: Session) -> None:
             say_in_columns(f"Active policy: {active.guarantee.statement}")
     else:
         say("Policies: none; mode 'calibrate' makes them")
-    say(f"Next:     {next_command(project, current, problems)}")
+    say(f"Next:     {'wait for it' if is_running(project) else next_command(project, current, problems)}")
 
 
 def read_results(project: Project) -> tuple[CurrentResults | None, list[str]]:
@@ -56,12 +59,19 @@ def describe_model(project: Project) -> str:
     history = None
     if project.training_history.is_file():
         history = TrainingHistory.read(project.training_history, made_by="train")
-    epochs = "" if history is None else f", {quantity(len(history.epochs), 'epoch')}"
+    epochs = "" if history is None else f", the best of {quantity(len(history.epochs), 'epoch')}"
+    if is_running(project):
+        return f"training runs now ({project.models})"
     if project.resume_point.is_file():
-        return f"training interrupted{epochs}; the same command resumes it"
+        return "training interrupted; the same command resumes it"
     if project.model_hash is None:
         return "not trained yet"
     return f"{project.best_model}{epochs}, {_when(project.best_model)}, hash {project.model_hash[:8]}"
+
+
+def is_running(project: Project) -> bool:
+    """Return whether a training of the project runs now."""
+    return is_locked(project.models / "train.lock")
 
 
 def describe_results(current: CurrentResults | None) -> str:
@@ -89,6 +99,7 @@ def policy_rows(project: Project) -> list[tuple[str, Path, str]]:
 def policies_table(project: Project, rows: list[tuple[str, Path, str]]) -> Table:
     """Return target, calibration jets, cost and date of each policy, and whether it can be used: at most 12 rows."""
     table = empty_table("Policies", ["target", "jets", "of full", "made", "state"], first="name")
+    stale = ""
     for row in few(rows):
         if row is None:
             table.add_row("…")
@@ -99,6 +110,7 @@ def policies_table(project: Project, rows: list[tuple[str, Path, str]]) -> Table
         target = f"{policy.target['name']}" + (f" {limit:g}" if isinstance(limit, float) else "")
         cost = next(iter(policy.realised.values()), None)
         other = project.model_hash is not None and policy.model_hash != project.model_hash
+        stale = "; stale: calibrated for another model" if other else stale
         table.add_row(
             brief(name, _LONGEST_NAME),
             target,
@@ -107,7 +119,7 @@ def policies_table(project: Project, rows: list[tuple[str, Path, str]]) -> Table
             _when(path).split()[0],
             "stale" if other else kind,
         )
-    add_caption(table, "of full: mean cost on the calibration jets; stale: calibrated for another model")
+    add_caption(table, f"of full: mean cost on the calibration jets{stale}")
     return table
 
 

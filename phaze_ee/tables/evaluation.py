@@ -35,6 +35,10 @@ def summary_table(results: EvaluationResults, policy: ExitEvaluation | None, sig
         cells.append(UNKNOWN if exit_.macs_share is None else f"{100 * exit_.macs_share:.1f} %")
         table.add_row(name, *cells, style="bold" if name == POLICY else None)
     add_caption(table, OWN_PARTICLES)
+    if rejection is not None:
+        shown = [exit_.rejections[place or 0] for exit_ in results.exits.values()]
+        few_pass = "; >: none passes, 68 % limit" if any(one.value is None for one in shown) else ""
+        add_caption(table, f"rej.: one {class_title(rejection.background)} jet passes in so many{few_pass}")
     return table
 
 

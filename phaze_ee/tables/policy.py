@@ -1,5 +1,7 @@
 """Tables of exit policies: calibrated, and judged on other jets."""
 
+import math
+
 from rich.table import Table
 
 from phaze_ee.exits.policy_file import ExitPolicyFile, RealisedFigures
@@ -202,6 +204,10 @@ def calibrated_policy_table(file: ExitPolicyFile) -> Table:
     table.add_row("accuracy", "", *(_accuracy(figures) for figures in file.realised.values()))
     table.add_row("full model's", "", *(_full_accuracy(figures) for figures in file.realised.values()))
     add_caption(table, OWN_PARTICLES)
+    jets = file.calibration
+    add_caption(table, f"{jets.testing:,} jets test the policy; {jets.shaping:,} others chose it")
+    if math.inf in file.thresholds:
+        add_caption(table, "threshold inf: no jet leaves there")
     return table
 
 

@@ -34,8 +34,8 @@ def empty_table(title: str, columns: list[str], first: str = "exit") -> Table:
 
 
 def add_caption(table: Table, text: str) -> None:
-    """Write a line below a table, which becomes wide enough for it."""
-    table.caption = text
+    """Write a line below a table, after earlier ones; the table becomes wide enough for it."""
+    table.caption = text if table.caption is None else f"{table.caption}\n{text}"
     table.min_width = max(table.min_width or 0, min(WIDTH, len(text)))
 
 

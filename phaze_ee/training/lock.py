@@ -48,6 +48,21 @@ def training_lock(path: Path) -> Iterator[None]:
         lock.release()
 
 
+def is_locked(path: Path) -> bool:
+    """Return whether a process has the lock now. A lock that may not be opened counts as free."""
+    if not path.is_file():
+        return False
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return True
+    except OSError:
+        return False
+    lock.release()
+    return False
+
+
 def _described(holder: Path) -> str:
     try:
         found = json.loads(holder.read_text())

@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from phaze_ee.data.rows import RowReader
 from phaze_ee.data.schema import DataSchema
 from phaze_ee.data.table import Span
 from phaze_ee.errors import DataError
-from phaze_ee.types import JetInputs, LoadedJets
+from phaze_ee.types import JetInputs, LoadedJets, globals_of
 from tests.data.small import jet_columns
 from tests.data.test_ragged import assert_same_inputs, both, vertex_columns
 from tests.jetclass_files import write_root
@@ -184,3 +185,40 @@ def test_the_yaml_of_the_package_is_read(tmp_path: Path) -> None:
     own = DataSchema.load(path)
     assert own.options == text
     assert {collection.name: collection.length for collection in own.collections} == {"pf": 128, "sv": 10}
+
+
+@pytest.mark.parametrize(
+    ("column", "problem"),
+    [
+        (lambda pt: ak.from_iter([[value] for value in pt]), "jet_pt is not one number per jet"),
+        (lambda pt: np.where(np.arange(len(pt)) == 3, np.nan, pt), "row 3: jet_pt is NaN"),
+    ],
+)
+def test_numbers_of_the_jet_that_are_none(column: Callable[..., Any], problem: str, tmp_path: Path) -> None:
+    own = columns()
+    own["jet_pt"] = column(np.linspace(400, 900, 40))
+    path = tmp_path / "jets.parquet"
+    ak.to_parquet(ak.zip(own, depth_limit=1), path)
+    schema = DataSchema.from_options(options(jet_globals={"length": None, "vars": [["jet_pt", 500, 0.01]]}))
+    with pytest.raises(DataError, match=problem):
+        RowReader(schema, training=False).read(Span(path, 0, 40))
+    if "NaN" in problem:
+        lenient = DataSchema.from_options(schema.options, bad_values="zero")
+        found = RowReader(lenient, training=False).read(Span(path, 0, 40))
+        numbers = globals_of(found.jets.batch().inputs)
+        assert numbers is not None
+        assert numbers[3, 0] == 0
+        assert found.bad == {"NaN in jet_pt": 1}
+
+
+def test_a_number_that_a_jet_lacks(tmp_path: Path) -> None:
+    own = options(jet_globals={"length": None, "vars": [["leading", 0.5, 1]]})
+    own["new_variables"]["leading"] = "ak.firsts(sv_mass)"
+    path = write_root(tmp_path / "jets.root", columns())
+    with pytest.raises(DataError, match=r"row 0: leading has no value; fill it by ak\.fill_none"):
+        RowReader(DataSchema.from_options(own), training=False).read(Span(path, 0, 40))
+    own["new_variables"]["leading"] = "ak.fill_none(ak.firsts(sv_mass), 0.5)"
+    found = RowReader(DataSchema.from_options(own), training=False).read(Span(path, 0, 40))
+    numbers = globals_of(found.jets.batch().inputs)
+    assert numbers is not None
+    assert numbers[0, 0] == 0

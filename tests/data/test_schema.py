@@ -62,6 +62,15 @@ def inputs(**groups: Any) -> dict[str, Any]:
         ({"inputs": inputs(pf_vectors=GROUP)}, "pf_vectors has 1 variables, it needs 4"),
         ({"inputs": inputs(pf_mask={"length": 9, "vars": ["part_mask"]})}, "differ in length"),
         ({"inputs": inputs(pf_mask={"length": "many", "vars": ["part_mask"]})}, "inputs.pf_mask.length"),
+        ({"inputs": inputs(pf_mask={"length": 12.5, "vars": ["part_mask"]})}, "inputs.pf_mask.length"),
+        (
+            {"inputs": inputs(jet_globals={"length": 12.0, "vars": ["jet_pt"]})},
+            "jet_globals has length 12, and [*]_globals hold one number per jet; make its length null",
+        ),
+        (
+            {"inputs": inputs(a_globals={"length": None, "vars": ["x"]}, b_globals={"length": None, "vars": ["y"]})},
+            "a_globals and b_globals hold numbers of the jet; put all into one group",
+        ),
         ({"inputs": inputs(pf_mask={"length": 12, "vars": [[None]]})}, "None is not the name of a variable"),
         ({"inputs": inputs(pf_mask={"length": 12, "vars": [["x", 0, "a"]]})}, "scale of x cannot be used: .* number"),
         ({"inputs": inputs(pf_mask={"length": 12, "vars": [["x", float("nan")]]})}, "center of x cannot .* finite"),

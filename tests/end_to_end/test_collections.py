@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 import uproot
+import yaml
 from weaver.nn.model.ParticleNet import ParticleNetTagger
 
 from phaze_ee.cli import main
@@ -124,3 +125,27 @@ def test_a_network_for_particles_alone_is_refused(
     make_project(folder, "flow", "c.model_name = 'PFN'")
     problem = fails(capsys, 2, "-m", "train", "-p", "CMS", "flow")
     assert "builds a PFN for one collection of particles, and the data_config has the collections pf, sv" in problem
+
+
+def test_numbers_of_the_jet(folder: Path, workspaces: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    own = yaml.safe_load((Path(__file__).parents[2] / "data_configs/CMS_AK8_pf_sv.yaml").read_text(encoding="utf-8"))
+    own["inputs"]["jet_globals"] = {"length": None, "vars": [["jet_pt", 700, 0.005], ["jet_sdmass", 80, 0.02]]}
+    (workspaces / "numbers.yaml").write_text(yaml.safe_dump(own, sort_keys=False), encoding="utf-8")
+    options = NETWORKS["ParticleNet"]
+    lines = (f"c.conv_params = {options['conv_params']!r}", "c.fc_params = [(8, 0.1)]")
+    data = f"c.data_config = {str(workspaces / 'numbers.yaml')!r}"
+    project = make_project(folder, "numbers", *lines, data)
+    assert main(("-m", "convert", "-p", "CMS", "numbers")) == 0
+    assert main(("-m", "chain", "-p", "CMS", "numbers", "-o", "train_evaluate_predict_benchmark")) == 0
+    assert load_checkpoint(project.best_model).tagger.globals_count == 2
+    make_project(folder, "more_exits", *lines, data, "c.exit_stages = [0, 1]")
+    retrofit = ("-m", "retrofit", "-p", "CMS", "more_exits", "--checkpoint", str(project.best_model))
+    assert main(retrofit) == 0
+    assert "the full model answers bit for bit as" in " ".join(capsys.readouterr().out.split())
+    assert "jet_globals (numbers of the jet itself) cannot be written to a file yet" in fails(
+        capsys, 2, "-m", "export", "-p", "CMS", "numbers"
+    )
+    damaged = torch.load(project.best_model, weights_only=True)
+    del damaged["data_options"]["inputs"]["jet_globals"]
+    torch.save(damaged, project.best_model)
+    assert "its network reads 17 + 12 + 2 features" in fails(capsys, 2, "-m", "evaluate", "-p", "CMS", "numbers")
