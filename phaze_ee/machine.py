@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from torch import Tensor, device
     from torch.distributed.distributed_c10d import Store
 
+Precision = Literal["float32", "tf32", "float16", "bfloat16"]  # of the operands of products; sums are in float32
+
 
 def core_count() -> int:
     """Return the number of cores that this process may use."""

@@ -26,13 +26,13 @@ SIGNATURES = {
     "load_policy": "(project, *, name, plugins)",
     "read_jets": "(source, files, *, batch_size, labelled)",
     "register": "(part)",
-    "Engine": "(tagger, policy, *, threads, chunk_size, backend, event_budget, audit)",
+    "Engine": "(tagger, policy, *, threads, chunk_size, backend, event_budget, audit, precision)",
     "EngineResult": "(logits_NK, exit_index_N, macs_N, visited_NEK, refused_N, *, audit)",
     "EventBudget": "(macs)",
     "JetInputs": "(points, features, vectors, mask, *, more)",
     "RaggedJets": "(points_V2, features_VC, vectors_V4, particle_count_N, *, more)",
     "Tagger": "(backbone, exit_stages, exit_head, heads, *, head_shape, link)",
-    "ThresholdPolicy": "(score, thresholds, temperatures, *, promise)",
+    "ThresholdPolicy": "(score, thresholds, temperatures, *, promise, precision)",
 }
 
 

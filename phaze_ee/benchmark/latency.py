@@ -18,6 +18,7 @@ from phaze_ee.engine.engine import Engine
 from phaze_ee.engine.run import EngineResult
 from phaze_ee.errors import DataError
 from phaze_ee.exits.policies import ThresholdPolicy
+from phaze_ee.machine import Precision
 from phaze_ee.models.tagger import Tagger
 from phaze_ee.results.benchmark import ExitLatency, LatencyReport, PolicyLatency
 from phaze_ee.types import Jets
@@ -37,6 +38,7 @@ def measure_latency(
     threads: int = 1,
     seconds: float = 2.0,
     minimum_batches: int = 5,
+    precision: Precision = "float32",
 ) -> LatencyReport:
     """Measure the times of the engine if all jets leave at each exit, for the full model, and for policies.
 
@@ -52,6 +54,7 @@ def measure_latency(
         threads: as for :class:`phaze_ee.engine.engine.Engine`.
         seconds: minimum time of each measurement, per batch size.
         minimum_batches: minimum number of batches of each measurement; at most 3 for a policy of a curve.
+        precision: as for the engine.
     """
     exits = _exits(tagger, minimum_batches)
     exits += [] if policy is None else [_Timed(_CHOSEN, policy, minimum_batches)]
@@ -66,13 +69,14 @@ def measure_latency(
             size,
             threads,
             seconds,
+            precision,
         )
     ]
     parameter = next(tagger.parameters())
     return LatencyReport(
         threads=threads,
         device=str(parameter.device),
-        dtype=str(parameter.dtype).removeprefix("torch."),
+        dtype=str(parameter.dtype).removeprefix("torch.") if precision == "float32" else precision,
         mean_multiplicity=float(jets.total_count_N.double().mean()),
         entries=[entry for entry in entries if not isinstance(entry, PolicyLatency)],
         chosen=[entry for entry in entries if isinstance(entry, PolicyLatency) and entry.name == _CHOSEN],
@@ -122,9 +126,12 @@ class _Stopwatch:
 
 
 def _measure_batch_size(
-    tagger: Tagger, timed: Sequence[_Timed], jets: Jets, size: int, threads: int, seconds: float
+    tagger: Tagger, timed: Sequence[_Timed], jets: Jets, size: int, threads: int, seconds: float, precision: Precision
 ) -> list[ExitLatency]:
-    watches = [_Stopwatch(Engine(tagger, one.policy, threads=threads, backend="given"), one.batches) for one in timed]
+    watches = [
+        _Stopwatch(Engine(tagger, one.policy, threads=threads, backend="given", precision=precision), one.batches)
+        for one in timed
+    ]
     for watch in watches:
         watch.engine(_batch(jets, 0, size))
     batch, waiting = 0, watches

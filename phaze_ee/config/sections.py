@@ -16,6 +16,7 @@ from pydantic import (
 
 from phaze_ee.config.part_names import ExitLossStrategy, LinkName, ModelName, ScoreName
 from phaze_ee.errors import UsageError
+from phaze_ee.machine import Precision
 from phaze_ee.registry import REGISTERED
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
@@ -298,6 +299,12 @@ class HardwareOptions(Section):
         "need more, they are computed in every epoch. The space is free again after the training",
     )
     device: Literal["auto", "cuda", "cpu"] = Field("auto", description="auto: CUDA, if there is a CUDA device")
+    precision: Precision = Field(
+        "float32",
+        description="operands of products on CUDA in calibrate, evaluate, predict, benchmark and place; sums are in "
+        "float32. A policy holds in the precision that it was calibrated in. The CPU has float32 only. Training: "
+        "see use_amp",
+    )
 
 
 class LoggingOptions(Section):

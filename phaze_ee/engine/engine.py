@@ -1,7 +1,7 @@
 """Inference in which each jet stops at the exit that its policy chooses."""
 
 from collections.abc import Callable, Sequence
-from typing import Literal, TypeVar, final
+from typing import Literal, TypeVar, final, get_args
 
 import torch
 from torch import Tensor
@@ -12,6 +12,8 @@ from phaze_ee.engine.event_budget import EventBudget
 from phaze_ee.engine.run import ChunkRun, EngineResult, MacsTable, consecutive, run_full_model
 from phaze_ee.errors import UsageError
 from phaze_ee.exits.policies import ExitPolicy, ThresholdPolicy
+from phaze_ee.machine import Precision
+from phaze_ee.models.precision import checked_precision, float32_products, half_products, widened
 from phaze_ee.models.tagger import Tagger
 from phaze_ee.models.threads import ThreadTeam
 from phaze_ee.shapes import Float, Int
@@ -49,10 +51,14 @@ class Engine:
             ``"given"`` the tagger as it is.
         audit: with which probability jets that leave early go on to the full model; the result then has ``audit``. A
             number is the rate of an :class:`Audit`.
+        precision: of the operands of products on CUDA: ``"float32"``, ``"tf32"``, ``"float16"`` or ``"bfloat16"``; sums
+            are in float32. Whether products use TF32 is a setting of the process while the engine runs, so engines of
+            different precision must not run at the same time in one process.
 
     Raises:
         UsageError: the policy does not fit the tagger's exits, the budget or the audit, ``threads`` or ``chunk_size``
-            is not positive, the backend is unknown, or the network has no native form or it cannot be compiled.
+            is not positive, the backend or the precision is unknown, the network has no native form or it cannot be
+            compiled, the device does not have the precision, or the policy was calibrated in another one.
     """
 
     def __init__(
@@ -65,13 +71,21 @@ class Engine:
         backend: Literal["auto", "given", "native"] = "auto",
         event_budget: EventBudget | None = None,
         audit: Audit | float | None = None,
+        precision: Precision = "float32",
     ) -> None:
         if threads < 1 or chunk_size < 1:
             raise UsageError(f"threads = {threads} and chunk_size = {chunk_size}, but both must be at least 1")
         if backend not in _BACKENDS:
             raise UsageError(f"unknown backend {backend!r}; choose from {', '.join(_BACKENDS)}")
+        if precision not in get_args(Precision):
+            raise UsageError(f"unknown precision {precision!r}; choose from {', '.join(get_args(Precision))}")
         if policy is not None:
             policy.check(len(tagger.exit_stages))
+        if isinstance(policy, ThresholdPolicy):
+            policy.check_precision(precision)
+        if precision != "float32":
+            checked_precision(precision, next(tagger.parameters()).device)
+        self.precision = precision
         if event_budget is not None and not isinstance(policy, ThresholdPolicy):
             raise UsageError("an event budget needs a ThresholdPolicy, whose score says which jets go on first")
         self.event_budget = event_budget
@@ -108,10 +122,10 @@ class Engine:
 
         def run(chunk: Jets, index_N: Tensor) -> tuple[Tensor, ...]:
             if self.policy is None:
-                return run_full_model(self.tagger, chunk, self._macs)
+                return run_full_model(self.tagger, chunk, self._macs, self.precision)
             audit = None if self.audit is None or draws is None else ChunkAudit(self.audit, draws[index_N])
             return ChunkRun(
-                self.tagger, self.policy, chunk, self._macs, self.event_budget, units[index_N], audit
+                self.tagger, self.policy, chunk, self._macs, self.event_budget, units[index_N], audit, self.precision
             ).finish()
 
         order_N, results = self._run_all(jets, unit_N, run)
@@ -126,7 +140,12 @@ class Engine:
         Raises:
             UsageError: the tagger is in training mode.
         """
-        order_N, results = self.in_chunks(jets, self.tagger)
+
+        def run(chunk: Jets) -> Tensor:
+            with half_products(self.precision, chunk.total_count_N.device):
+                return widened(self.tagger(chunk))
+
+        order_N, results = self.in_chunks(jets, run)
         return _reordered(torch.cat(results, dim=1).transpose(0, 1), order_N).transpose(0, 1)
 
     def in_chunks(self, jets: Jets, run: Callable[[Jets], Result]) -> tuple[Int[Tensor, " N"], list[Result]]:
@@ -156,11 +175,13 @@ class Engine:
             raise UsageError("the tagger is in training mode; call tagger.eval() before it goes into an Engine")
         count_N = jets.total_count_N
         unit_N = unit_N.to(count_N.device)
+        checked_precision(self.precision, count_N.device)
         indices = deal(self.tagger, count_N, unit_N, self.chunk_size)
-        if len(indices) == 1:  # all jets, in their order: nothing to select
-            return indices[0], self._team.map(run, [jets], indices)
-        order_N, chunks = torch.cat(indices), [jets.select(index_N) for index_N in indices]
-        return order_N, self._team.map(run, chunks, indices)
+        with float32_products(self.precision, count_N.device):
+            if len(indices) == 1:  # all jets, in their order: nothing to select
+                return indices[0], self._team.map(run, [jets], indices)
+            order_N, chunks = torch.cat(indices), [jets.select(index_N) for index_N in indices]
+            return order_N, self._team.map(run, chunks, indices)
 
 
 def _check_audit(audit: Audit | None, policy: ExitPolicy | None, event_budget: EventBudget | None) -> None:

@@ -1,6 +1,6 @@
 """One chunk of jets on its way through a tagger; each jet stops when it has its answer."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, fields, replace
 from typing import final
 
@@ -10,6 +10,8 @@ from torch import Tensor
 from phaze_ee.engine.audit import Audited, ChunkAudit
 from phaze_ee.engine.event_budget import EventBudget
 from phaze_ee.exits.policies import ExitPolicy, ThresholdPolicy
+from phaze_ee.machine import Precision
+from phaze_ee.models.precision import half_products, widened
 from phaze_ee.models.tagger import Tagger
 from phaze_ee.shapes import Bool, Float, Int
 from phaze_ee.types import Exit, Jets
@@ -85,9 +87,10 @@ class EngineResult:
         return EngineResult(*answers, audit=None if self.audit is None else self.audit.cpu())
 
 
-def run_full_model(tagger: Tagger, jets: Jets, macs: MacsTable) -> tuple[Tensor, ...]:
+def run_full_model(tagger: Tagger, jets: Jets, macs: MacsTable, precision: Precision = "float32") -> tuple[Tensor, ...]:
     """Return the fields of :class:`EngineResult` for jets that all get the full model; no exit is evaluated."""
-    (exit_,) = tagger.walk(jets, exits=())
+    walk = tagger.walk(jets, exits=())
+    exit_ = _advance(lambda: next(walk), precision, jets.total_count_N.device)
     macs_EN = macs.of(jets)
     visited_NEK = exit_.logits_NK.new_full((len(jets), len(macs_EN), exit_.logits_NK.shape[1]), torch.nan)
     visited_NEK[:, exit_.index] = exit_.logits_NK
@@ -109,6 +112,7 @@ class ChunkRun:
         event_budget: what the jets of an event may cost together; None: there is no limit.
         event_N: the event of each jet, any integers; ignored without a budget.
         audit: which jets go on although they have an answer; None: no jet does.
+        precision: of the products of the tagger. The policy works on logits in float32 at least.
     """
 
     def __init__(
@@ -120,8 +124,10 @@ class ChunkRun:
         event_budget: EventBudget | None,
         event_N: Int[Tensor, " N"],
         audit: ChunkAudit | None = None,
+        precision: Precision = "float32",
     ) -> None:
         count_N = jets.total_count_N
+        self.precision = precision
         self.policy, self.event_budget, self.audit = policy, event_budget, audit
         self.event_N = event_N if event_budget is None else consecutive(event_N)
         self.walk = tagger.walk(jets, exits=policy.exits)
@@ -137,7 +143,7 @@ class ChunkRun:
 
     def finish(self) -> tuple[Tensor, ...]:
         """Walk until all jets are done; return the fields of :class:`EngineResult`, then those of an audit."""
-        exit_ = self._tempered(next(self.walk))
+        exit_ = self._tempered(self._advance(lambda: next(self.walk)))
         logits_NK = exit_.logits_NK
         visited_NEK = logits_NK.new_full((len(logits_NK), len(self.macs_EN), logits_NK.shape[1]), torch.nan)
         while True:
@@ -206,10 +212,13 @@ class ChunkRun:
     def _next(self, index: int) -> Exit:
         done_A = self.done_N[self.row_A]
         if not self._dropping_pays(index, done_A):
-            return next(self.walk)
+            return self._advance(lambda: next(self.walk))
         self.row_A = self.row_A[~done_A]
         self.history = [logits_NK[~done_A] for logits_NK in self.history]
-        return self.walk.send(~done_A)
+        return self._advance(lambda: self.walk.send(~done_A))
+
+    def _advance(self, step: Callable[[], Exit]) -> Exit:
+        return _advance(step, self.precision, self.count_N.device)
 
     def _dropping_pays(self, index: int, done_A: Bool[Tensor, " A"]) -> bool:
         if self.event_budget is not None:
@@ -217,6 +226,14 @@ class ChunkRun:
         ahead_A = (self.macs_EN[-1] - self.macs_EN[index])[self.row_A]
         staying = int(self.count_N[self.row_A][~done_A].sum())
         return int(ahead_A[done_A].sum()) > _SELECT_MACS + _SELECT_MACS_PER_PARTICLE * staying
+
+
+def _advance(step: Callable[[], Exit], precision: Precision, device: torch.device) -> Exit:
+    """Return the next exit of a walk, computed in a precision, with its logits in float32 at least."""
+    with half_products(precision, device):
+        exit_ = step()
+    logits_NK = widened(exit_.logits_NK)
+    return exit_ if logits_NK is exit_.logits_NK else replace(exit_, logits_NK=logits_NK)
 
 
 def consecutive(event_N: Int[Tensor, " N"]) -> Int[Tensor, " N"]:

@@ -12,12 +12,17 @@ from phaze_ee.engine.engine import Engine
 from phaze_ee.errors import DataError
 from phaze_ee.exits.answers import Answers
 from phaze_ee.exits.costs import ExitCosts
+from phaze_ee.machine import Precision
 from phaze_ee.models.tagger import Tagger
 from phaze_ee.types import JetBatch
 
 
 def predict(
-    tagger: Tagger, batches: Iterable[JetBatch], class_names: Sequence[str], device: torch.device | str = "cpu"
+    tagger: Tagger,
+    batches: Iterable[JetBatch],
+    class_names: Sequence[str],
+    device: torch.device | str = "cpu",
+    precision: Precision = "float32",
 ) -> Answers:
     """Return the answers of every exit for every jet, in input order.
 
@@ -27,6 +32,7 @@ def predict(
         batches: jets as a loader yields them, with labels (-1 where unknown) and observers.
         class_names: the K classes, in the order of the logits.
         device: where the network runs.
+        precision: as for :class:`phaze_ee.engine.engine.Engine`.
 
     Raises:
         DataError: there are no jets.
@@ -37,7 +43,7 @@ def predict(
     counts: list[npt.NDArray[np.int64]] = []
     observers: list[dict[str, npt.NDArray[np.generic]]] = []
     with evaluation_mode(tagger):
-        engine = Engine(tagger, threads=torch.get_num_threads())
+        engine = Engine(tagger, threads=torch.get_num_threads(), precision=precision)
         for batch in batches:
             logits_ENK = engine.every_exit(batch.inputs.to(device, non_blocking=True))
             logits.append(logits_ENK.float().cpu().numpy())

@@ -19,6 +19,7 @@ from phaze_ee.exits.fits import fit_temperatures
 from phaze_ee.exits.policies import ThresholdPolicy
 from phaze_ee.exits.scores import ExitScore
 from phaze_ee.exits.targets import Budget, Risk, SignalEfficiency, Target, wrong_answers
+from phaze_ee.machine import Precision
 from phaze_ee.results.base import Record
 
 # The share of the jets that shape the policy; the others test it. A test of a small risk needs the larger part.
@@ -54,6 +55,7 @@ class Settings:
         temperatures: whether to fit a temperature for each exit.
         seed: decides which jets shape the policy and which test it.
         class_prior: shares of the classes in mean costs; None: as the jets have them.
+        precision: of the products that gave the answers; it is recorded.
     """
 
     target: Target
@@ -63,6 +65,7 @@ class Settings:
     temperatures: bool = True
     seed: int = 0
     class_prior: Mapping[str, float] | None = None
+    precision: Precision = "float32"
 
 
 @final

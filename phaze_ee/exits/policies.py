@@ -14,6 +14,7 @@ from torch import Tensor
 
 from phaze_ee.errors import UsageError
 from phaze_ee.exits.scores import ExitScore, make_score
+from phaze_ee.machine import Precision
 from phaze_ee.names import short
 from phaze_ee.shapes import Bool, Float, Int
 
@@ -58,6 +59,7 @@ class ThresholdPolicy(ExitPolicy):
             leaves.
         temperatures: one per exit and one for the full model (Guo et al., arXiv:1706.04599).
         promise: what a calibration showed of this policy, in words; None: nothing.
+        precision: of the products in which it was calibrated; None: in none, or in any.
 
     Raises:
         UsageError: the score is unknown, a threshold is not a number, or a temperature is not positive.
@@ -70,6 +72,7 @@ class ThresholdPolicy(ExitPolicy):
         temperatures: Sequence[float] | None = None,
         *,
         promise: str | None = None,
+        precision: Precision | None = None,
     ) -> None:
         if any(math.isnan(threshold) for threshold in thresholds):
             raise UsageError(f"thresholds {list(thresholds)} contain NaN")
@@ -79,6 +82,7 @@ class ThresholdPolicy(ExitPolicy):
         self.thresholds = tuple(float(threshold) for threshold in thresholds)
         self.temperatures = None if temperatures is None else tuple(temperatures)
         self.promise = promise
+        self.precision = precision
         offered = tuple(index for index, threshold in enumerate(self.thresholds) if threshold < math.inf)
         self.exits = tuple(range(max(offered, default=-1) + 1)) if self.score.uses_history else offered
 
@@ -97,7 +101,7 @@ class ThresholdPolicy(ExitPolicy):
             raise UsageError(f"no exit {exit_} to stop at; the policy has exits 0 to {len(self.thresholds) - 1}")
         later = len(self.thresholds) - exit_ - 1
         thresholds = [*self.thresholds[:exit_], -math.inf, *[math.inf] * later]
-        return ThresholdPolicy(self.score, thresholds, self.temperatures)
+        return ThresholdPolicy(self.score, thresholds, self.temperatures, precision=self.precision)
 
     def check(self, exit_count: int) -> None:
         if len(self.thresholds) != exit_count:
@@ -110,6 +114,18 @@ class ThresholdPolicy(ExitPolicy):
                 "and one for the full model"
             )
         self.score.check(exit_count)
+
+    def check_precision(self, precision: Precision) -> None:
+        """Check that the policy may be used with products in this precision.
+
+        Raises:
+            UsageError: it was calibrated in another one.
+        """
+        if self.precision not in (None, precision):
+            raise UsageError(
+                f"the policy was calibrated with precision = {self.precision!r}, and thresholds do not carry over to "
+                f"{precision!r}: set precision to {self.precision!r}, or run mode 'calibrate' again"
+            )
 
     def __call__(self, logits_ENK: Float[Tensor, "E N K"]) -> Bool[Tensor, " N"]:
         # A jet whose score is NaN stays, because the comparison is False.

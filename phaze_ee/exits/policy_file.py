@@ -12,6 +12,7 @@ from phaze_ee.exits.drift import DriftReference
 from phaze_ee.exits.policies import ThresholdPolicy
 from phaze_ee.exits.scores import AnyExitScore
 from phaze_ee.exits.targets import AnyTarget
+from phaze_ee.machine import Precision
 from phaze_ee.results.base import Record, Traced
 
 
@@ -69,7 +70,10 @@ class RealisedFigures(Record):
 
 
 class ExitPolicyFile(Traced):
-    """``exit_policy.json``. ``thresholds`` has one number per exit, ``temperatures`` one more for the full model."""
+    """``exit_policy.json``. ``thresholds`` has one number per exit, ``temperatures`` one more for the full model.
+
+    ``precision`` is that of the products of the network when the policy was calibrated.
+    """
 
     project: str
     model: str
@@ -85,10 +89,14 @@ class ExitPolicyFile(Traced):
     curves: list[CostCurve]
     reference: DriftReference
     notes: list[str]
+    precision: Precision = "float32"
 
     def policy(self) -> ThresholdPolicy:
         """Return the policy."""
-        return ThresholdPolicy(self.score, self.thresholds, self.temperatures, promise=self.guarantee.statement)
+        statement = self.guarantee.statement
+        return ThresholdPolicy(
+            self.score, self.thresholds, self.temperatures, promise=statement, precision=self.precision
+        )
 
     @property
     def lets_jets_leave(self) -> bool:
@@ -128,6 +136,18 @@ class ExitPolicyFile(Traced):
             raise UsageError(
                 f"{path} was calibrated for another model, or for {self.model} before it was trained again; its "
                 "promise does not hold for this one: run mode 'calibrate' again"
+            )
+
+    def check_precision(self, precision: Precision, path: Path) -> None:
+        """Check that the policy was calibrated in this precision.
+
+        Raises:
+            UsageError: it was not; the message names ``path``.
+        """
+        if self.precision != precision:
+            raise UsageError(
+                f"{path} was calibrated with precision = {self.precision!r}, and its thresholds do not hold with "
+                f"{precision!r}: set precision to {self.precision!r}, or run mode 'calibrate' again with {precision!r}"
             )
 
 

@@ -63,6 +63,7 @@ def policy_file(
             policy, testing.tensor_ENK, torch.from_numpy(testing.exit_index(policy)), testing.class_names
         ),
         notes=list(provenance.notes),
+        precision=settings.precision,
     )
 
 

@@ -13,6 +13,7 @@ from phaze_ee.data.schema import DataSchema
 from phaze_ee.errors import DataError, UsageError
 from phaze_ee.exits.policies import ThresholdPolicy
 from phaze_ee.exits.policy_file import ExitPolicyFile
+from phaze_ee.models.precision import checked_precision
 from phaze_ee.models.tagger import Tagger
 from phaze_ee.modes.console import say, say_in_columns, say_where, show, show_details, show_notes
 from phaze_ee.modes.jets import testing_schema
@@ -102,13 +103,14 @@ def _network(session: Session) -> tuple[Tagger, DataSchema, str, str | None]:
 
 def _latency(session: Session, tagger: Tagger, schema: DataSchema, model_hash: str | None) -> _Timed:
     """Return the times of the form that the engine runs, and notes; without jets no times, and the reason."""
-    policy = policy_for(session.project, session.request.policy, model_hash)
+    policy = policy_for(session.project, session.request.policy, model_hash, session.options.precision)
     try:
         files, schema = session.files(session.judged_files), testing_schema(session, schema)
         inputs, data_hash = timed_jets(schema, files, _TIMED_JETS), fingerprint(files, schema)
     except (UsageError, DataError) as error:
         return _Timed(None, [f"no times were measured: {error}"])
     device = session.device
+    precision = checked_precision(session.options.precision, device)
     report = measure_latency(
         tagger.to(device).fastest_form(),
         inputs.to(device).ragged(),
@@ -116,6 +118,7 @@ def _latency(session: Session, tagger: Tagger, schema: DataSchema, model_hash: s
         curves=[] if policy is None else _some_points(policy.file),
         threads=torch.get_num_threads(),
         seconds=_SECONDS,
+        precision=precision,
     )
     spent = (
         "Spent MACs are those of the form that runs, with each jet's own number of particles. Times are those of the "

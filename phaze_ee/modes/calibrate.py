@@ -47,7 +47,9 @@ def run(session: Session) -> None:
     target = _target(session.options, model.schema.class_names)
     files, batches, notes = calibration_batches(session)
     say(f"Model:  {session.project}, {model.title}")
-    answers = predict(model.tagger, counted(batches), model.schema.class_names, session.device)
+    answers = predict(
+        model.tagger, counted(batches), model.schema.class_names, session.device, session.options.precision
+    )
     say(f"Jets:   {len(answers):,}, {origin(files, session)}")
     settings = _settings(session.options, target)
     result = calibrate(answers, settings)
@@ -160,4 +162,5 @@ def _settings(options: Options, target: Target) -> Settings:
         temperatures=options.fit_temperatures,
         seed=options.seed or 0,
         class_prior=options.class_prior,
+        precision=options.precision,
     )

@@ -120,4 +120,4 @@ def _named(files: Sequence[Path]) -> str:
 def _predict(session: Session, schema: DataSchema, files: Sequence[Path], *, labelled: bool = True) -> Answers:
     model = session.model
     batches = counted(session.evaluation_jets(schema, files, labelled=labelled))
-    return predict(model.tagger, batches, model.schema.class_names, session.device)
+    return predict(model.tagger, batches, model.schema.class_names, session.device, session.options.precision)

@@ -67,5 +67,10 @@ def _policy(session: Session) -> ExitPolicyFile | None:
         say(f"Policy: no exit policy yet ({path}; mode 'calibrate' makes it): every jet gets the full model")
         return None
     kept.file.check_model(session.model.hash, kept.path)
+    if kept.file.precision != "float32":
+        raise UsageError(
+            f"{kept.path} was calibrated with precision = {kept.file.precision!r}, and an exported tagger runs in "
+            "float32: run mode 'calibrate' again with precision 'float32'"
+        )
     say_in_columns(f"Policy: {kept.name}: {kept.file.guarantee.statement}")
     return kept.file

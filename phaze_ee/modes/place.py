@@ -37,7 +37,7 @@ def run(session: Session) -> None:
     console.print(f"Exits:  {session.options.exit_head} at {', '.join(map(str, stages))}")
     tagger = _train(session, stages)
     files, batches, notes = calibration_batches(session)
-    answers = predict(tagger, counted(batches), model.schema.class_names, session.device)
+    answers = predict(tagger, counted(batches), model.schema.class_names, session.device, session.options.precision)
     say(f"Jets:   {len(answers):,}, {origin(files, session)}")
     results = place(
         answers,

@@ -11,6 +11,7 @@ from pydantic import ConfigDict
 
 from phaze_ee.atomic import replacing
 from phaze_ee.errors import UsageError
+from phaze_ee.machine import Precision
 from phaze_ee.results.base import Record, Traced
 from phaze_ee.workspace import Project, check_name, file_hash
 
@@ -104,18 +105,22 @@ def read_policy(project: Project, name: str | None) -> "KeptPolicy | None":
     return KeptPolicy(name or active_name(project) or DEFAULT, path, file, digest)
 
 
-def policy_for(project: Project, name: str | None, model_hash: str | None) -> "KeptPolicy | None":
-    """Return the policy with this name, or the active one (None), for the model with this hash.
+def policy_for(project: Project, name: str | None, model_hash: str | None, precision: Precision) -> "KeptPolicy | None":
+    """Return the policy with this name, or the active one (None), for the model with this hash in a precision.
 
     An active policy of another model is not used, with a note.
 
     Raises:
-        UsageError: the policy with this name is unknown or belongs to another model, or a file cannot be read.
+        UsageError: the policy with this name is unknown or belongs to another model, a file cannot be read, or the
+            policy was calibrated in another precision.
     """
     from phaze_ee.modes.console import say
 
     kept = read_policy(project, name)
-    if kept is None or kept.file.model_hash == model_hash:
+    if kept is None:
+        return None
+    if kept.file.model_hash == model_hash:
+        kept.file.check_precision(precision, kept.path)
         return kept
     why = f"{kept.path} was calibrated for another model, or for this one before it was trained again"
     if name is not None:

@@ -23,6 +23,7 @@ from phaze_ee.errors import UsageError
 from phaze_ee.exits.drift import compare
 from phaze_ee.exits.policies import ThresholdPolicy
 from phaze_ee.exits.policy_file import ExitPolicyFile
+from phaze_ee.models.precision import checked_precision
 from phaze_ee.models.tagger import Tagger
 from phaze_ee.modes.console import JetRate, console, say, say_in_columns, show, show_notes
 from phaze_ee.modes.jets import testing_schema
@@ -93,12 +94,14 @@ def _policy(session: Session) -> ExitPolicyFile | None:
         say(f"Policy: no exit policy yet ({path}; mode 'calibrate' makes it): every jet gets the full model")
         return None
     kept.file.check_model(session.model.hash, kept.path)
+    kept.file.check_precision(session.options.precision, kept.path)
     say_in_columns(f"Policy: {kept.name}: {kept.file.guarantee.statement}")
     return kept.file
 
 
 def _task(session: Session, policy: ExitPolicyFile | None) -> PredictionTask:
     request, model = session.request, session.model
+    precision = checked_precision(session.options.precision, session.device)
     audit = requested_audit(request, policy)
     if request.monitor is not None:
         _check_monitoring(request.monitor, session, policy)
@@ -115,6 +118,7 @@ def _task(session: Session, policy: ExitPolicyFile | None) -> PredictionTask:
         monitored=None if reference is None else _digest(reference, "distributions"),
         event_budget=None if events is None else f"{request.event_budget} for {events.column or events.size}",
         audit=None if audit is None else f"{audit.rate!r}, within {audit.near!r} all, seed {request.seed or 0}",
+        precision=precision,
     )
     return PredictionTask(
         tagger=model.tagger,
@@ -128,6 +132,7 @@ def _task(session: Session, policy: ExitPolicyFile | None) -> PredictionTask:
         rows=EVALUATION_ROWS,
         threads=max(1, torch.get_num_threads() // (request.workers or 1)),
         device=str(session.device),
+        precision=precision,
     )
 
 

@@ -23,6 +23,12 @@ _DETAILS = Flag(
     "--details", "print all tables; train: a line for each epoch in a terminal too", {"action": "store_true"}
 )
 _POLICY = Flag("--policy", "name of the policy to use (default: the active one)", {"metavar": "NAME"})
+_PRECISION = Flag(
+    "--precision",
+    "products on CUDA: float32, tf32, float16 or bfloat16",
+    {"metavar": "TYPE"},
+    option="precision",
+)
 _PROJECTS = {"nargs": "+", "metavar": "NAME"}
 
 _TEST_SELECTION = Flag(
@@ -94,6 +100,7 @@ _CALIBRATE_FLAGS = (
     ),
     Flag("--name", "name of the policy (default: default)", {"metavar": "NAME"}),
     Flag("--activate", "make an earlier policy the active one, and do nothing else", {"metavar": "NAME"}),
+    _PRECISION,
     _DETAILS,
     _TEST_SELECTION,
     _TRUST,
@@ -103,6 +110,7 @@ _EVALUATE_FLAGS = (
     Flag("--ood", "files of jets of another kind, which the network should notice", {"nargs": "+", "metavar": "FILE"}),
     Flag("--ood-data-config", "data configuration of these files, if another", {"metavar": "YAML"}),
     _POLICY,
+    _PRECISION,
     _DETAILS,
     _TEST_SELECTION,
     _TRUST,
@@ -136,6 +144,7 @@ _PREDICT_FLAGS = (
         {"nargs": "?", "type": float, "const": 1e-3, "metavar": "SIGNIFICANCE"},
     ),
     _POLICY,
+    _PRECISION,
     _TEST_SELECTION,
     _OUTPUT,
     _OVERWRITE,
@@ -264,7 +273,7 @@ MODES: dict[str, Mode] = {
         Mode(
             "benchmark",
             "count operations and parameters, measure times",
-            (_POLICY, _DETAILS, _TRUST),
+            (_POLICY, _PRECISION, _DETAILS, _TRUST),
             configured=True,
             chained=True,
         ),

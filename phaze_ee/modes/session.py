@@ -239,11 +239,11 @@ class Session:
         """The policy of ``--policy``, else the active one of the project; None without one.
 
         Raises:
-            UsageError: the file cannot be read, or the policy of ``--policy`` is unknown or belongs to another model.
+            UsageError: the file cannot be read, or the policy is unknown, of another model, or of another precision.
         """
         from phaze_ee.modes.policies import policy_for
 
-        return policy_for(self.project, self.request.policy, self.model.hash)
+        return policy_for(self.project, self.request.policy, self.model.hash, self.options.precision)
 
     @property
     def judged_files(self) -> FileOption:

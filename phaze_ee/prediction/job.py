@@ -22,6 +22,7 @@ from phaze_ee.engine.event_budget import BudgetReport, EventBudget
 from phaze_ee.engine.run import EngineResult
 from phaze_ee.exits.drift import DriftReference
 from phaze_ee.exits.policies import ThresholdPolicy
+from phaze_ee.machine import Precision
 from phaze_ee.models.tagger import Tagger
 from phaze_ee.prediction.columns import prediction_columns
 from phaze_ee.prediction.events import Events, whole_events
@@ -52,6 +53,7 @@ class PredictionTask:
         rows: rows of a file that are processed at a time. The costs of jets may depend on it, the answers do not.
         threads: the threads of the engine.
         device: the device that the network runs on.
+        precision: of its products.
     """
 
     tagger: Tagger
@@ -66,6 +68,7 @@ class PredictionTask:
     rows: int = EVALUATION_ROWS
     threads: int = 1
     device: str = "cpu"
+    precision: Precision = "float32"
 
     def __reduce__(self) -> tuple[Any, ...]:
         # A worker process imports the plug-ins before it unpickles objects of their classes.
@@ -110,6 +113,7 @@ class _FileRun:
             threads=task.threads,
             event_budget=task.event_budget,
             audit=task.audit,
+            precision=task.precision,
         )
         self.budget: BudgetReport | None = None
         self.audit: AuditReport | None = None

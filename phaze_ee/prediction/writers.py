@@ -18,6 +18,7 @@ from phaze_ee.engine.audit import AuditReport
 from phaze_ee.engine.event_budget import BudgetReport
 from phaze_ee.errors import UsageError
 from phaze_ee.exits.drift import DriftReference
+from phaze_ee.machine import Precision
 from phaze_ee.results.base import Record
 
 TREE = "Events"
@@ -55,6 +56,7 @@ class Recipe(Record):
         monitored: the reference that the files are compared with; None: they are not monitored.
         event_budget: the budget of events and the events; None: there is no budget.
         audit: the rate and the seed of the audit; None: there is none.
+        precision: of the products of the network.
     """
 
     model: str | None
@@ -64,6 +66,7 @@ class Recipe(Record):
     monitored: str | None
     event_budget: str | None = None
     audit: str | None = None
+    precision: Precision = "float32"
 
 
 class Manifest(Record):

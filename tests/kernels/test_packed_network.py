@@ -7,6 +7,7 @@ import torch
 
 from phaze_ee.engine.engine import Engine
 from phaze_ee.exits.policies import ThresholdPolicy
+from phaze_ee.machine import Precision
 from phaze_ee.types import JetInputs
 from tests.jets import random_jets, small_tagger
 
@@ -70,3 +71,30 @@ def test_each_block_is_the_kernels(on_card: torch.device, monkeypatch: pytest.Mo
     monkeypatch.setattr("phaze_ee.models.particle_net.neighbours.in_groups", None)
     monkeypatch.setattr("phaze_ee.models.particle_net.loops.find_nearest", None)
     small_tagger().float().to(on_card).packed()(float32(random_jets(COUNTS)).to(on_card))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("precision", ["float16", "bfloat16"])
+def test_kernels_get_operands_of_the_precision(
+    precision: Precision, on_card: torch.device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from phaze_ee.kernels import edge_conv as kernel
+
+    seen: list[torch.dtype] = []
+    launch = kernel.edge_conv
+
+    def watched(layers: kernel.EdgeLayers, *operands: Any, **how: Any) -> torch.Tensor:
+        seen.append(layers.weight_LCC.dtype)
+        if on_card.type == "cpu" and precision == "bfloat16":  # which Triton's interpreter cannot multiply
+            layers = layers._replace(weight_LCC=layers.weight_LCC.float())
+        return launch(layers, *operands, **how)
+
+    monkeypatch.setattr("phaze_ee.engine.engine.checked_precision", lambda precision, device: precision)
+    monkeypatch.setattr(kernel, "edge_conv", watched)
+    tagger, jets = small_tagger((0, 1)).float().to(on_card), float32(random_jets(COUNTS)).to(on_card)
+    expected_ENK = Engine(tagger).every_exit(jets)
+    assert set(seen) == {torch.float32}
+    seen.clear()
+    found_ENK = Engine(tagger, precision=precision).every_exit(jets)
+    assert set(seen) == {getattr(torch, precision)}
+    assert 0 < (found_ENK - expected_ENK).abs().max() < 5e-2 * expected_ENK.abs().max()

@@ -18,6 +18,7 @@ from torch.nn.functional import embedding_bag
 from phaze_ee.compiled import has_numba
 from phaze_ee.kernels.availability import runs_kernels
 from phaze_ee.models.particle_net.folding import Affine, FoldedEdgeConv
+from phaze_ee.models.precision import operand_type
 from phaze_ee.models.threads import share
 from phaze_ee.shapes import Float, Int
 
@@ -95,7 +96,7 @@ def edge_conv(
 ) -> Float[Tensor, "V C_out"]:
     """Return the features after one block. A neighbour V in ``neighbour_Vk`` is padding, with zero features."""
     evaluate = edge_conv_gpu
-    if runs_kernels(features_VC) and block.kernel_layers is not None:
+    if runs_kernels(features_VC) and block.fits_kernel:
         evaluate = edge_conv_kernel
     elif features_VC.device.type == "cpu" and has_numba():
         evaluate = edge_conv_cpu
@@ -106,7 +107,10 @@ def particle_parts(block: FoldedEdgeConv, features_VC: Float[Tensor, "V C"]) -> 
     """Apply the layers on particles."""
     count = features_VC.shape[0]
     edge_SC = features_VC.new_empty(count + 1, block.per_particle.outputs)
-    block.per_particle(features_VC, out=edge_SC[:count])
+    if operand_type(features_VC) == features_VC.dtype:
+        block.per_particle(features_VC, out=edge_SC[:count])
+    else:  # autocast has no product that writes where it is told
+        edge_SC[:count] = block.per_particle(features_VC)
     edge_SC[count] = 0
     if block.has_shortcut_layer:
         return ParticleParts(edge_SC, edge_SC, 2 * block.channels)
@@ -144,8 +148,8 @@ def edge_conv_kernel(
     """Return the features after the block, from one kernel that keeps edges out of the memory of the card."""
     from phaze_ee.kernels.edge_conv import edge_conv as kernel
 
-    assert block.kernel_layers is not None
-    return kernel(block.kernel_layers, *parts, neighbour_Vk)
+    layers = block.kernel_layers(operand_type(parts.edge_SC))
+    return kernel(layers, *parts, neighbour_Vk, tf32=torch.backends.cuda.matmul.allow_tf32)
 
 
 def edge_conv_gpu(

@@ -1,6 +1,6 @@
 """Weights of ParticleNet for inference: BatchNorm is folded into the layers, the first edge layer is split."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, final
 
@@ -24,7 +24,8 @@ class Affine:
     bias: Float[Tensor, " C_out"]
 
     def __call__(self, row_VC: Float[Tensor, "V C_in"], out: Tensor | None = None) -> Float[Tensor, "V C_out"]:
-        return torch.addmm(self.bias, row_VC, self.weight, out=out)
+        # Autocast rounds operands to a half precision; what is stored stays in that of the rows.
+        return torch.addmm(self.bias, row_VC, self.weight, out=out).to(row_VC.dtype)
 
     @property
     def inputs(self) -> int:
@@ -72,6 +73,7 @@ class FoldedEdgeConv:
     channels: int  # of the first layer
     per_particle: Affine
     per_edge: tuple[Affine, ...]
+    _kernel_layers: dict[torch.dtype, "EdgeLayers"] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def has_shortcut_layer(self) -> bool:
@@ -83,13 +85,21 @@ class FoldedEdgeConv:
         return max(1, _TOGETHER // (self.k * self.widest))
 
     @cached_property
-    def kernel_layers(self) -> "EdgeLayers | None":
-        """The layers on edges as the kernel for CUDA takes them; None: the block does not fit it. Needs Triton."""
+    def fits_kernel(self) -> bool:
+        """Whether the kernel for CUDA takes the block. Needs Triton."""
         from phaze_ee.kernels import edge_conv as kernel
 
-        if not kernel.fits([layer.weight for layer in self.per_edge], self.k):
-            return None
-        return kernel.stack_layers([(layer.weight, layer.bias) for layer in self.per_edge])
+        return kernel.fits([layer.weight for layer in self.per_edge], self.k)
+
+    def kernel_layers(self, dtype: torch.dtype) -> "EdgeLayers":
+        """Return the layers on edges as the kernel for CUDA takes them, with operands of a type. Needs Triton."""
+        from phaze_ee.kernels import edge_conv as kernel
+
+        if dtype not in self._kernel_layers:
+            self._kernel_layers[dtype] = kernel.stack_layers(
+                [(layer.weight, layer.bias) for layer in self.per_edge], dtype
+            )
+        return self._kernel_layers[dtype]
 
     @property
     def outputs(self) -> int:
