@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from phaze_ee.api import export_onnx, load, load_policy, read_jets
+    from phaze_ee.engine.audit import Audit
     from phaze_ee.engine.engine import Engine
     from phaze_ee.engine.event_budget import EventBudget
     from phaze_ee.engine.run import EngineResult
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "Audit": "phaze_ee.engine.audit",
     "Bundle": "phaze_ee.runtime.bundle",
     "Engine": "phaze_ee.engine.engine",
     "EngineResult": "phaze_ee.engine.run",
@@ -38,6 +40,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "Audit",
     "Bundle",
     "Engine",
     "EngineResult",

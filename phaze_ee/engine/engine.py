@@ -1,11 +1,12 @@
 """Inference in which each jet stops at the exit that its policy chooses."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal, TypeVar, final
 
 import torch
 from torch import Tensor
 
+from phaze_ee.engine.audit import Audit, Audited, ChunkAudit
 from phaze_ee.engine.dealing import deal
 from phaze_ee.engine.event_budget import EventBudget
 from phaze_ee.engine.run import ChunkRun, EngineResult, MacsTable, consecutive, run_full_model
@@ -19,6 +20,7 @@ from phaze_ee.types import Jets
 # The most jets that go through the tagger together: enough for those that stay after an exit to hide the cost of calls
 # (benchmarks/cascade.py), and few enough to balance threads.
 _CHUNK = 512
+_ANSWERS = 5  # fields of EngineResult without an audit
 _BACKENDS: dict[str, Callable[[Tagger], Tagger]] = {
     "auto": Tagger.fastest_form,
     "given": lambda tagger: tagger,
@@ -45,10 +47,12 @@ class Engine:
         backend: ``"auto"`` runs the form without padding if the network has one and is on the CPU, or on a CUDA device
             with Triton (:meth:`Tagger.fastest_form`), ``"native"`` the compiled form (:meth:`Tagger.native`),
             ``"given"`` the tagger as it is.
+        audit: with which probability jets that leave early go on to the full model; the result then has ``audit``. A
+            number is the rate of an :class:`Audit`.
 
     Raises:
-        UsageError: the policy does not fit the tagger's exits or the budget, ``threads`` or ``chunk_size`` is not
-            positive, the backend is unknown, or the network has no native form or it cannot be compiled.
+        UsageError: the policy does not fit the tagger's exits, the budget or the audit, ``threads`` or ``chunk_size``
+            is not positive, the backend is unknown, or the network has no native form or it cannot be compiled.
     """
 
     def __init__(
@@ -60,6 +64,7 @@ class Engine:
         chunk_size: int = _CHUNK,
         backend: Literal["auto", "given", "native"] = "auto",
         event_budget: EventBudget | None = None,
+        audit: Audit | float | None = None,
     ) -> None:
         if threads < 1 or chunk_size < 1:
             raise UsageError(f"threads = {threads} and chunk_size = {chunk_size}, but both must be at least 1")
@@ -70,36 +75,50 @@ class Engine:
         if event_budget is not None and not isinstance(policy, ThresholdPolicy):
             raise UsageError("an event budget needs a ThresholdPolicy, whose score says which jets go on first")
         self.event_budget = event_budget
+        self.audit = audit if audit is None or isinstance(audit, Audit) else Audit(audit)
+        _check_audit(self.audit, policy, event_budget)
         self.tagger = _BACKENDS[backend](tagger)
         self.policy = policy
         self.chunk_size = chunk_size
         self._macs = MacsTable(self.tagger, () if policy is None else policy.exits)
         self._team = ThreadTeam(threads)
 
-    def __call__(self, jets: Jets, event_N: Int[Tensor, " N"] | None = None) -> EngineResult:
+    def __call__(
+        self, jets: Jets, event_N: Int[Tensor, " N"] | None = None, *, draw_N: Float[Tensor, " N"] | None = None
+    ) -> EngineResult:
         """Return the answers for a batch of jets.
 
         Args:
             jets: the batch.
             event_N: the event of each jet, any integers; needed with an event budget, ignored otherwise.
+            draw_N: a random number in [0, 1) for each jet, which is audited if it is below the probability; needed with
+                an audit, ignored otherwise.
 
         Raises:
-            UsageError: the tagger is in training mode, or ``event_N`` is missing although there is an event budget.
+            UsageError: the tagger is in training mode, or ``event_N`` is missing although there is an event budget, or
+                ``draw_N`` although there is an audit; or ``draw_N`` is not one number in [0, 1) for each jet.
         """
         unit_N = torch.arange(len(jets)) if self.event_budget is None or event_N is None else consecutive(event_N)
         if self.event_budget is not None and event_N is None:
             raise UsageError("an engine with an event budget needs event_N, the event of each jet")
 
-        def run(chunk: Jets, chunk_unit_N: Tensor) -> tuple[Tensor, ...]:
+        device = jets.total_count_N.device
+        draws = None if self.audit is None else _checked_draws(draw_N, len(jets)).to(device)
+        units = unit_N.to(device)
+
+        def run(chunk: Jets, index_N: Tensor) -> tuple[Tensor, ...]:
             if self.policy is None:
                 return run_full_model(self.tagger, chunk, self._macs)
-            return ChunkRun(self.tagger, self.policy, chunk, self._macs, self.event_budget, chunk_unit_N).finish()
+            audit = None if self.audit is None or draws is None else ChunkAudit(self.audit, draws[index_N])
+            return ChunkRun(
+                self.tagger, self.policy, chunk, self._macs, self.event_budget, units[index_N], audit
+            ).finish()
 
         order_N, results = self._run_all(jets, unit_N, run)
         if len(results) == 1:  # the jets are in their order
-            return EngineResult(*results[0])
+            return _result(results[0])
         columns = [torch.cat(column) for column in zip(*results, strict=True)]
-        return EngineResult(*(_reordered(column, order_N) for column in columns))
+        return _result([_reordered(column, order_N) for column in columns])
 
     def every_exit(self, jets: Jets) -> Float[Tensor, "E N K"]:
         """Return the logits of every exit for every jet, the full model last; policy and temperatures have no effect.
@@ -130,7 +149,8 @@ class Engine:
     ) -> tuple[Int[Tensor, " N"], list[Result]]:
         """Run chunks of jets; return the indices of the jets in the order of the chunks, and the chunks' results.
 
-        ``unit_N`` is the unit of each jet, counted from 0; the jets of a unit stay together.
+        ``run`` gets a chunk and the indices of its jets. ``unit_N`` is the unit of each jet, counted from 0; the jets
+        of a unit stay together.
         """
         if self.tagger.training or self.tagger.backbone.training:
             raise UsageError("the tagger is in training mode; call tagger.eval() before it goes into an Engine")
@@ -138,10 +158,33 @@ class Engine:
         unit_N = unit_N.to(count_N.device)
         indices = deal(self.tagger, count_N, unit_N, self.chunk_size)
         if len(indices) == 1:  # all jets, in their order: nothing to select
-            return indices[0], self._team.map(run, [jets], [unit_N])
+            return indices[0], self._team.map(run, [jets], indices)
         order_N, chunks = torch.cat(indices), [jets.select(index_N) for index_N in indices]
-        units = [unit_N[index_N] for index_N in indices]
-        return order_N, self._team.map(run, chunks, units)
+        return order_N, self._team.map(run, chunks, indices)
+
+
+def _check_audit(audit: Audit | None, policy: ExitPolicy | None, event_budget: EventBudget | None) -> None:
+    if audit is None:
+        return
+    if policy is None:
+        raise UsageError("an audit needs a policy: without one every jet gets the full model")
+    if event_budget is not None:
+        raise UsageError("an audit and an event budget do not go together: audited jets would use up the budget")
+    if audit.near > 0 and not isinstance(policy, ThresholdPolicy):
+        raise UsageError("an audit near the threshold needs a ThresholdPolicy")
+
+
+def _checked_draws(draw_N: Tensor | None, jets: int) -> Tensor:
+    if draw_N is None:
+        raise UsageError("an engine with an audit needs draw_N, a random number in [0, 1) for each jet")
+    if draw_N.shape != (jets,) or not bool(((draw_N >= 0) & (draw_N < 1)).all()):
+        raise UsageError(f"draw_N is not {jets} random numbers in [0, 1), one for each jet; torch.rand makes them")
+    return draw_N.double()
+
+
+def _result(columns: Sequence[Tensor]) -> EngineResult:
+    answers, audited = columns[:_ANSWERS], columns[_ANSWERS:]
+    return EngineResult(*answers, audit=Audited(*audited) if audited else None)
 
 
 def _reordered(value_N: Tensor, order_N: Tensor) -> Tensor:

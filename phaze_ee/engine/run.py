@@ -1,12 +1,13 @@
 """One chunk of jets on its way through a tagger; each jet stops when it has its answer."""
 
 from collections.abc import Collection
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import final
 
 import torch
 from torch import Tensor
 
+from phaze_ee.engine.audit import Audited, ChunkAudit
 from phaze_ee.engine.event_budget import EventBudget
 from phaze_ee.exits.policies import ExitPolicy, ThresholdPolicy
 from phaze_ee.models.tagger import Tagger
@@ -68,6 +69,7 @@ class EngineResult:
         visited_NEK: the logits of every exit up to the one where the jet left, divided by the temperatures; the full
             model is the last. NaN at exits that were not evaluated and at those after the jet had left.
         refused_N: whether the event budget made the jet leave although the policy would have let it go on.
+        audit: the answers of the full model for audited jets; None without an audit.
     """
 
     logits_NK: Float[Tensor, "N K"]
@@ -75,10 +77,12 @@ class EngineResult:
     macs_N: Int[Tensor, " N"]
     visited_NEK: Float[Tensor, "N E K"]
     refused_N: Bool[Tensor, " N"]
+    audit: Audited | None = field(default=None, kw_only=True)
 
     def cpu(self) -> "EngineResult":
         """Return the answers in the memory of the CPU."""
-        return EngineResult(*(getattr(self, item.name).cpu() for item in fields(self)))
+        answers = (getattr(self, item.name).cpu() for item in fields(self) if not item.kw_only)
+        return EngineResult(*answers, audit=None if self.audit is None else self.audit.cpu())
 
 
 def run_full_model(tagger: Tagger, jets: Jets, macs: MacsTable) -> tuple[Tensor, ...]:
@@ -95,6 +99,8 @@ def run_full_model(tagger: Tagger, jets: Jets, macs: MacsTable) -> tuple[Tensor,
 class ChunkRun:
     """One chunk on its way through the tagger. A jet that has its answer is ``done``; it is dropped if that saves time.
 
+    An audited jet is done when it has the answer of the full model besides.
+
     Args:
         tagger: in evaluation mode.
         policy: decides where jets leave.
@@ -102,6 +108,7 @@ class ChunkRun:
         macs: the costs of the tagger's exits.
         event_budget: what the jets of an event may cost together; None: there is no limit.
         event_N: the event of each jet, any integers; ignored without a budget.
+        audit: which jets go on although they have an answer; None: no jet does.
     """
 
     def __init__(
@@ -112,35 +119,40 @@ class ChunkRun:
         macs: MacsTable,
         event_budget: EventBudget | None,
         event_N: Int[Tensor, " N"],
+        audit: ChunkAudit | None = None,
     ) -> None:
         count_N = jets.total_count_N
-        self.policy, self.event_budget = policy, event_budget
+        self.policy, self.event_budget, self.audit = policy, event_budget, audit
         self.event_N = event_N if event_budget is None else consecutive(event_N)
         self.walk = tagger.walk(jets, exits=policy.exits)
         self.count_N = count_N
         self.macs_EN = macs.of(jets)
         self.row_A = torch.arange(len(count_N), device=count_N.device)  # the jets, of N, that are still on the walk
-        self.done_N = torch.zeros_like(count_N, dtype=torch.bool)
+        self.answered_N = torch.zeros_like(count_N, dtype=torch.bool)
+        self.done_N = torch.zeros_like(self.answered_N)
         self.exit_index_N = torch.zeros_like(count_N)
         self.macs_N = torch.zeros_like(count_N)
         self.refused_N = torch.zeros_like(self.done_N)
         self.history: list[Tensor] = []
 
     def finish(self) -> tuple[Tensor, ...]:
-        """Walk until all jets have their answer; return the fields of :class:`EngineResult`."""
+        """Walk until all jets are done; return the fields of :class:`EngineResult`, then those of an audit."""
         exit_ = self._tempered(next(self.walk))
         logits_NK = exit_.logits_NK
         visited_NEK = logits_NK.new_full((len(logits_NK), len(self.macs_EN), logits_NK.shape[1]), torch.nan)
         while True:
-            waiting_A = ~self.done_N[self.row_A]
+            waiting_A = ~self.answered_N[self.row_A]
             visited_NEK[self.row_A[waiting_A], exit_.index] = exit_.logits_NK[waiting_A]
             self.macs_N[self.row_A] = self.macs_EN[exit_.index, self.row_A]
             answered_A = self._leaves(exit_, waiting_A) & waiting_A
             self.exit_index_N[self.row_A[answered_A]] = exit_.index
-            self.done_N[self.row_A[answered_A]] = True
-            if bool(self.done_N.all()):
+            self.answered_N[self.row_A[answered_A]] = True
+            undone_A = ~self.done_N[self.row_A]
+            self.done_N[self.row_A[answered_A & ~self._goes_on(exit_, answered_A)]] = True
+            if exit_.is_full_model or bool(self.done_N.all()):
                 logits_NK = visited_NEK[torch.arange(len(visited_NEK)), self.exit_index_N]
-                return logits_NK, self.exit_index_N, self.macs_N, visited_NEK, self.refused_N
+                answers = (logits_NK, self.exit_index_N, self.macs_N, visited_NEK, self.refused_N)
+                return answers if self.audit is None else (*answers, *self._audited(exit_, undone_A, self.audit))
             exit_ = self._tempered(self._next(exit_.index))
 
     def _tempered(self, exit_: Exit) -> Exit:
@@ -159,6 +171,27 @@ class ChunkRun:
             going_A = waiting_A & ~leaves_A
             leaves_A[going_A] = self._refused(exit_.index, self.policy.score(logits_EAK)[going_A], self.row_A[going_A])
         return leaves_A
+
+    def _goes_on(self, exit_: Exit, leaves_A: Bool[Tensor, " A"]) -> Bool[Tensor, " A"]:
+        """Return which of the jets that leave are audited."""
+        audited_A = torch.zeros_like(leaves_A)
+        if self.audit is not None and not exit_.is_full_model:
+            margin_A = exit_.logits_NK.new_full(leaves_A.shape, torch.inf)
+            if self.audit.audit.near > 0:
+                assert isinstance(self.policy, ThresholdPolicy)
+                margin_A = self.policy.score(torch.stack(self.history)) - self.policy.thresholds[exit_.index]
+            audited_A[leaves_A] = self.audit.goes_on(self.row_A[leaves_A], margin_A[leaves_A])
+        return audited_A
+
+    def _audited(self, exit_: Exit, undone_A: Bool[Tensor, " A"], audit: ChunkAudit) -> tuple[Tensor, ...]:
+        """Return the fields of :class:`Audited`; at the full model, jets that were not done before have its answer."""
+        full_NK = exit_.logits_NK.new_full((len(self.done_N), exit_.logits_NK.shape[1]), torch.nan)
+        if exit_.is_full_model:
+            full_NK[self.row_A[undone_A]] = exit_.logits_NK[undone_A]
+        alone_N = self.exit_index_N == len(self.macs_EN) - 1
+        weight_N = audit.weight_N.masked_fill(alone_N, 1.0)
+        after_N = self.macs_EN[-1] - self.macs_EN.gather(0, self.exit_index_N[None])[0]
+        return full_NK, weight_N, after_N * (weight_N > 0)
 
     def _refused(self, index: int, score_G: Tensor, row_G: Int[Tensor, " G"]) -> Bool[Tensor, " G"]:
         """Return which of the jets that want to go on after an exit must leave, as their event's budget is used."""

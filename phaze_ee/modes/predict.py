@@ -16,6 +16,7 @@ from phaze_ee.data.files import expand_patterns
 from phaze_ee.data.loaders import EVALUATION_ROWS, evaluation_loader
 from phaze_ee.data.row_spans import row_count
 from phaze_ee.data.schema import DataSchema
+from phaze_ee.engine.audit import Audit
 from phaze_ee.engine.engine import Engine
 from phaze_ee.engine.event_budget import EventBudget
 from phaze_ee.errors import UsageError
@@ -98,6 +99,7 @@ def _policy(session: Session) -> ExitPolicyFile | None:
 
 def _task(session: Session, policy: ExitPolicyFile | None) -> PredictionTask:
     request, model = session.request, session.model
+    audit = requested_audit(request, policy)
     if request.monitor is not None:
         _check_monitoring(request.monitor, session, policy)
     events = requested_events(request)
@@ -112,6 +114,7 @@ def _task(session: Session, policy: ExitPolicyFile | None) -> PredictionTask:
         exit_scores=request.exit_scores,
         monitored=None if reference is None else _digest(reference, "distributions"),
         event_budget=None if events is None else f"{request.event_budget} for {events.column or events.size}",
+        audit=None if audit is None else f"{audit.rate!r}, within {audit.near!r} all, seed {request.seed or 0}",
     )
     return PredictionTask(
         tagger=model.tagger,
@@ -120,6 +123,8 @@ def _task(session: Session, policy: ExitPolicyFile | None) -> PredictionTask:
         schema=schema,
         recipe=recipe,
         reference=reference,
+        audit=audit,
+        audit_seed=request.seed or 0,
         rows=EVALUATION_ROWS,
         threads=max(1, torch.get_num_threads() // (request.workers or 1)),
         device=str(session.device),
@@ -232,6 +237,25 @@ def requested_events(request: Request) -> Events | None:
     if request.event_size is not None and request.event_size < 1:
         raise UsageError(f"--event-size {request.event_size} is not a number of jets; give 1 or more")
     return Events(request.event_size, request.event_column)
+
+
+def requested_audit(request: Request, policy: ExitPolicyFile | None) -> Audit | None:
+    """Return which jets are audited; None without ``--audit``.
+
+    Raises:
+        UsageError: a number makes no sense, the flags do not go together, or there is no policy to audit.
+    """
+    if request.audit is None:
+        if request.audit_near is not None or request.seed is not None:
+            raise UsageError("--audit-near and --seed need an --audit RATE; give one")
+        return None
+    if request.event_budget is not None or request.max_exit is not None:
+        raise UsageError("--audit measures the policy alone; run it without --max-exit and --event-budget")
+    if (request.seed or 0) < 0:
+        raise UsageError(f"--seed {request.seed} is negative; give 0 or more")
+    if policy is None:
+        raise UsageError("--audit needs an exit policy, and there is none; run mode 'calibrate'")
+    return Audit(request.audit, request.audit_near or 0.0)
 
 
 def event_budget(amount: str, tagger: Tagger, schema: DataSchema, file: Path, threads: int) -> EventBudget:

@@ -33,7 +33,7 @@ _MODEL = "model.onnx"
 # A bundle holds one network and one policy, and runs in one process.
 _OF_PROJECTS = (
     *("project", "policy", "exit_scores", "max_exit", "event_budget", "event_size", "event_column", "monitor"),
-    *("workers", "scheduler", "trust"),
+    *("audit", "audit_near", "seed", "workers", "scheduler", "trust"),
 )
 
 

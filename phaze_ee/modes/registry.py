@@ -123,6 +123,13 @@ _PREDICT_FLAGS = (
     Flag("--event-budget", "cost limit of all jets of an event: 200M (MACs) or 5ms", {"metavar": "B"}),
     Flag("--event-size", "an event is N jets in a row", {"type": int, "metavar": "N"}),
     Flag("--event-column", "an event is the jets in a row with the same value", {"metavar": "NAME"}),
+    Flag("--audit", "share of the early jets that also get the full model", {"type": float, "metavar": "RATE"}),
+    Flag(
+        "--audit-near",
+        "audit all jets whose score is less than D above the threshold",
+        {"type": float, "metavar": "D"},
+    ),
+    Flag("--seed", "another seed audits other jets (default: 0)", {"type": int, "metavar": "N"}),
     Flag(
         "--monitor",
         "warn if the jets differ from the calibration jets (default significance: 0.001)",

@@ -39,6 +39,8 @@ class Request:
     event_size: int | None = None
     event_column: str | None = None
     max_exit: int | None = None
+    audit: float | None = None
+    audit_near: float | None = None
     ood: list[str] = field(default_factory=list)
     ood_data_config: str | None = None
     name: str | None = None

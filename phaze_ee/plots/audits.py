@@ -14,6 +14,8 @@ from phaze_ee.plots.style import PALETTE, exit_colour, hep_style, legend_below, 
 from phaze_ee.results.policy import DynamicResults, ExitRates, MassAudit, MassShape
 
 _SMALLEST = 1e-50  # smaller p-values are written as a limit
+_FEWEST_JETS = 10  # in a shape that is drawn
+_SHORTEST = 0.06  # bar that has room for its number
 
 
 @hep_style()
@@ -61,7 +63,7 @@ def _draw_rates(axes: Axes, rates: ExitRates, exits: Sequence[str]) -> None:
 
 @hep_style()
 def exit_histogram_figure(dynamic: DynamicResults) -> Figure:
-    """Draw one bar per class, divided by the exits where its jets leave; empty for a class without jets."""
+    """Draw one bar per class, divided by the exits where its jets leave, with numbers; empty without jets."""
     names = list(dynamic.policy.exits_per_class)
     counts_KE = np.array([dynamic.policy.exits_per_class[name] for name in names], dtype=float)
     share_KE = counts_KE / np.maximum(counts_KE.sum(axis=1, keepdims=True), 1)
@@ -77,6 +79,7 @@ def exit_histogram_figure(dynamic: DynamicResults) -> Figure:
             label=exit_title(exit_),
             height=0.75,
         )
+        _write_shares(axes, start_K, share_KE[:, index])
         start_K = start_K + share_KE[:, index]
     axes.set_xlim(0, 1)
     axes.invert_yaxis()
@@ -86,6 +89,13 @@ def exit_histogram_figure(dynamic: DynamicResults) -> Figure:
     legend_below(figure, axes, columns=4)
     simulation_label(axes, f"{dynamic.jets:,} jets, {dynamic.policy.score}")
     return figure
+
+
+def _write_shares(axes: Axes, start_K: npt.NDArray[np.float64], share_K: npt.NDArray[np.float64]) -> None:
+    for place, (start, share) in enumerate(zip(start_K, share_K, strict=True)):
+        if share >= _SHORTEST:
+            text, middle = f"{100 * share:.0f} %", start + share / 2
+            axes.text(middle, place, text, ha="center", va="center", color="white", fontsize="x-small")
 
 
 @hep_style()
@@ -119,6 +129,8 @@ def mass_shapes_figure(mass: MassAudit) -> Figure:
 def _divergence(shape: MassShape) -> str:
     if shape.divergence is None:
         return "no jet passes"
+    if shape.jets < _FEWEST_JETS:
+        return f"{shape.jets} jets pass, too few to draw"
     chance = f"random jets: {shape.floor:.3f}, 95 % below {shape.floor_95:.3f}"
     return f"{shape.jets:,} jets, JSD = {shape.divergence:.3f} ({chance})"
 
@@ -134,6 +146,9 @@ def _draw_shapes(
     shift: float,
 ) -> None:
     """Draw one shape with Poisson errors; ``shift`` (in bins) keeps the points of two shapes apart."""
+    if 0 < shape.jets < _FEWEST_JETS:
+        above.plot([], [], "o", color=colour, markersize=4.5, label=title)
+        return
     counts = np.array(shape.counts)
     centres = (edges[:-1] + edges[1:]) / 2 + shift * np.diff(edges)
     style: Any = {"fmt": "o", "color": colour, "markersize": 4.5, "linewidth": 1.2}

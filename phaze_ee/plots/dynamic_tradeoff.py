@@ -143,14 +143,24 @@ def _milliseconds(entries: Sequence[ExitLatency]) -> float | None:
 
 @hep_style()
 def accuracy_figure(project: DynamicProject, cost: Cost, series: Sequence[Series]) -> Figure:
-    """Draw the accuracy of each point with its error."""
+    """Draw the accuracy of each point with its error. The bounds, far above all curves, are written in the panel."""
     figure = Figure(figsize=(9, 7.5))
     axes = figure.add_subplot()
-    _draw(axes, series, lambda judged: Score(judged.accuracy, judged.accuracy_error))
+    bounds = {title for title, _ in _BOUNDS.values()}
+    drawn = [one for one in series if one.title not in bounds]
+    _draw(axes, drawn, lambda judged: Score(judged.accuracy, judged.accuracy_error))
+    notes = [_bound_note(one) for one in series if one.title in bounds and one.points]
+    axes.text(0.03, 0.97, "\n".join(notes), transform=axes.transAxes, va="top", fontsize="x-small", color=_EXIT_COLOUR)
     axes.set_ylabel("Accuracy")
     axes.yaxis.set_major_formatter(PercentFormatter(1.0))
     _finish(figure, [axes], project, cost)
     return figure
+
+
+def _bound_note(bound: Series) -> str:
+    (macs, judged), *_ = bound.points
+    accuracy, error = 100 * judged.accuracy, 100 * judged.accuracy_error
+    return f"{bound.title}: {accuracy:.1f} ± {error:.1f} % at {EngFormatter(places=2)(macs)} MACs"
 
 
 @hep_style()

@@ -24,25 +24,25 @@ def rejection_curve(curve: RocCurve, background_jets: int) -> tuple[NDArray[np.f
     return signal[enough], 1 / background[enough]
 
 
+def rejection_error(rejection: NDArray[np.float64], background_jets: int) -> NDArray[np.float64]:
+    """Return the binomial standard error of rejections R = 1/ε of N background jets: R √((1 − ε) / (ε N))."""
+    error: NDArray[np.float64] = rejection * np.sqrt((rejection - 1) / background_jets)
+    return error
+
+
 @hep_style()
 def roc_figure(evaluation: EvaluationResults) -> Figure:
-    """Draw one panel per signal class, one line per exit. ``evaluation`` must have ROC curves."""
+    """Draw one panel per signal class, one line per exit with its statistical error; needs ROC curves."""
     signals = list(dict.fromkeys(curve.signal for exit_ in evaluation.exits.values() for curve in exit_.roc_curves))
     columns = ceil(sqrt(len(signals)))
     rows = ceil(len(signals) / columns)
     side = 6.5 if len(signals) == 1 else 3.6
     figure = Figure(figsize=(columns * side, rows * side * 0.9 + 0.6))
-    panels = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
-    drawn = [
-        efficiency
-        for panel, signal in zip(panels.flat, signals, strict=False)
-        for efficiency in _draw_signal(panel, evaluation, signal)
-    ]
-    panels[0, 0].set_xlim(_lower_limit(drawn), 1)  # the panels share it
+    panels = figure.subplots(rows, columns, squeeze=False, sharey=True)
+    for panel, signal in zip(panels.flat, signals, strict=False):
+        panel.set_xlim(_lower_limit(_draw_signal(panel, evaluation, signal)), 1)
     for unused in panels.flat[len(signals) :]:
         unused.remove()
-    for lowest in panels.flat[max(0, len(signals) - columns) : len(signals)]:
-        lowest.tick_params(labelbottom=True)
     legend_below(figure, list(panels.flat[: len(signals)]), columns=3 if columns < 3 else 6)
     simulation_label(panels[0, 0], f"{evaluation.jets:,} jets", panels[0, -1])
     return figure
@@ -57,7 +57,10 @@ def _draw_signal(axes: Axes, evaluation: EvaluationResults, signal: str) -> list
                 background, jets = curve.background, evaluation.jets_per_class[curve.background]
                 efficiency, rejection = rejection_curve(curve, jets)
                 if len(efficiency) > 1:
-                    axes.plot(efficiency, rejection, color=exit_colour(name, index), label=exit_title(name))
+                    colour = exit_colour(name, index)
+                    axes.plot(efficiency, rejection, color=colour, label=exit_title(name))
+                    error = rejection_error(rejection, jets)
+                    axes.fill_between(efficiency, rejection - error, rejection + error, color=colour, alpha=0.12, lw=0)
                     begin.append(float(efficiency.min()))
                 else:  # only the end of every curve, where all jets pass
                     invisible.append(exit_title(name))

@@ -59,7 +59,9 @@ def prediction_columns(
     ``entry`` is the row in the file of jets, ``score_<class>`` the probability of the class at the exit where the jet
     left, ``<class>`` whether the jet is of that class (with labels only; all are false for a jet of no class). Then
     come the observers, ``exit_index`` (the full model is the last), ``exit_macs`` and, with ``exit_scores``,
-    ``<exit>_score_<class>``: NaN at exits that the jet did not reach. ``<class>`` is as :func:`column_stems` says.
+    ``<exit>_score_<class>``: NaN at exits that the jet did not reach. With an audit, ``audit_score_<class>`` is that of
+    the full model and ``audit_weight`` its weight, as :class:`phaze_ee.engine.audit.Audited` says. ``<class>`` is as
+    :func:`column_stems` says.
 
     Args:
         row_N: the row of each jet in its file.
@@ -78,6 +80,9 @@ def prediction_columns(
         exit_index_N=result.exit_index_N.numpy(),
         macs_N=result.macs_N.numpy(),
     )
+    if result.audit is not None:
+        columns |= _scores("audit_score", _probabilities(result.audit.logits_NK), column_stems(class_names).values())
+        columns["audit_weight"] = result.audit.weight_N.numpy()
     if exit_scores:
         for index, name in enumerate(exit_names(result.visited_NEK.shape[1])):
             score_NK = _probabilities(result.visited_NEK[:, index])
@@ -181,8 +186,14 @@ def check_observers(observers: Sequence[str], class_names: Sequence[str]) -> Non
 def _own_columns(class_names: Sequence[str], *, labelled: bool) -> dict[str, str]:
     """Return the columns that predict writes, and what they hold; without those of single exits."""
     stems = column_stems(class_names)
-    own = {"entry": "the row in the file", "exit_index": "the exit", "exit_macs": "the cost"}
+    own = {
+        "entry": "the row in the file",
+        "exit_index": "the exit",
+        "exit_macs": "the cost",
+        "audit_weight": "the weight of the audit",
+    }
     own |= {f"score_{stem}": f"the score of class {name}" for name, stem in stems.items()}
+    own |= {f"audit_score_{stem}": f"the full model's score of class {name}" for name, stem in stems.items()}
     return own | ({stem: f"whether a jet is of class {name}" for name, stem in stems.items()} if labelled else {})
 
 

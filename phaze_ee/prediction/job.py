@@ -16,6 +16,7 @@ from phaze_ee.data.row_spans import ahead, spans_of
 from phaze_ee.data.rows import RowReader, SpanJets
 from phaze_ee.data.schema import DataSchema
 from phaze_ee.data.table import Span
+from phaze_ee.engine.audit import Audit, AuditReport, draws
 from phaze_ee.engine.engine import Engine
 from phaze_ee.engine.event_budget import BudgetReport, EventBudget
 from phaze_ee.engine.run import EngineResult
@@ -46,6 +47,8 @@ class PredictionTask:
         reference: the distributions to compare with; None: the files are not monitored.
         events: tells which jets share ``event_budget``; None: there is no budget.
         event_budget: what the jets of an event may cost together.
+        audit: with which probability jets that leave early go on to the full model; None: none does.
+        audit_seed: decides which jets do.
         rows: rows of a file that are processed at a time. The costs of jets may depend on it, the answers do not.
         threads: the threads of the engine.
         device: the device that the network runs on.
@@ -58,6 +61,8 @@ class PredictionTask:
     reference: DriftReference | None = None
     events: Events | None = None
     event_budget: EventBudget | None = None
+    audit: Audit | None = None
+    audit_seed: int = 0
     rows: int = EVALUATION_ROWS
     threads: int = 1
     device: str = "cpu"
@@ -88,20 +93,26 @@ def predict_file(task: PredictionTask, job: FileJob, advance: Callable[[int], No
         DataError: the file cannot be used, or changes meanwhile.
         RunError: the output cannot be written, or the network's answer is not finite.
     """
-    return write_predictions(_FileRun(task, job.source), job, advance)
+    return write_predictions(_FileRun(task, job), job, advance)
 
 
 class _FileRun:
     """Runs the engine on one file, and counts exits, costs and events."""
 
-    def __init__(self, task: PredictionTask, source: Path) -> None:
-        self.task, self.source = task, source
+    def __init__(self, task: PredictionTask, job: FileJob) -> None:
+        self.task, self.source, self.size = task, job.source, job.input_file.size
+        source = job.source
         self.spans = spans_of(source, task.schema.weaver.treename, task.rows, as_packed=True) or [Span(source, 0, 0)]
         self.reader = RowReader.of_file(task.schema, source)
         self.engine = Engine(
-            task.tagger.to(task.device), task.policy, threads=task.threads, event_budget=task.event_budget
+            task.tagger.to(task.device),
+            task.policy,
+            threads=task.threads,
+            event_budget=task.event_budget,
+            audit=task.audit,
         )
         self.budget: BudgetReport | None = None
+        self.audit: AuditReport | None = None
         self.exits_E = np.zeros(len(task.tagger.exit_names), dtype=np.int64)
         self.macs = self.full_macs = self.unclassified = 0
         self.drift: DriftReference | None = None
@@ -127,7 +138,7 @@ class _FileRun:
         batch = rows.jets.batch()
         jets = batch.inputs.ragged().to(self.task.device)
         events = None if event_N is None else torch.from_numpy(event_N)
-        result = self.engine(jets, events).cpu()
+        result = self.engine(jets, events, draw_N=self._draws(rows.row_N)).cpu()
         check_answers(result.logits_NK.isfinite().all(dim=1).numpy(), rows.row_N, self.source)
         self._count(batch, result)
         if events is not None and self.task.event_budget is not None:
@@ -142,11 +153,20 @@ class _FileRun:
             exit_scores=self.task.recipe.exit_scores,
         )
 
+    def _draws(self, row_N: npt.NDArray[np.int64]) -> torch.Tensor | None:
+        """Return the random numbers of the audit, which belong to the rows of the file."""
+        if self.task.audit is None:
+            return None
+        return torch.from_numpy(draws(self.task.audit_seed, self.source.name, self.size, row_N))
+
     def _count(self, batch: JetBatch, result: EngineResult) -> None:
         self.exits_E += np.bincount(result.exit_index_N.numpy(), minlength=len(self.exits_E))
         self.unclassified += int((batch.label_N < 0).sum()) if self.reader.labelled else 0
         self.macs += int(result.macs_N.sum())
         self.full_macs += int(self.engine.tagger.exit_macs(batch.inputs.counts_NG, exits=())[-1].sum())
+        if result.audit is not None:
+            found = AuditReport.of(result.logits_NK, result.exit_index_N, len(self.exits_E) - 1, result.audit)
+            self.audit = found if self.audit is None else self.audit + found
         if self.task.reference is not None and self.task.policy is not None:
             logits_ENK = result.visited_NEK.transpose(0, 1)
             seen = self.task.reference.count(self.task.policy, logits_ENK, result.exit_index_N)
@@ -166,5 +186,6 @@ class _FileRun:
             full_macs=self.full_macs,
             drift=self.drift,
             budget=self.budget,
+            audit=self.audit,
             checksums=checksums,
         )

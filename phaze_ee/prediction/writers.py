@@ -14,6 +14,7 @@ from pydantic import Field, ValidationError
 
 from phaze_ee.data.sources import READ_ERRORS
 from phaze_ee.data.stamps import known_stamp
+from phaze_ee.engine.audit import AuditReport
 from phaze_ee.engine.event_budget import BudgetReport
 from phaze_ee.errors import UsageError
 from phaze_ee.exits.drift import DriftReference
@@ -53,6 +54,7 @@ class Recipe(Record):
         exit_scores: whether the scores at all exits are written.
         monitored: the reference that the files are compared with; None: they are not monitored.
         event_budget: the budget of events and the events; None: there is no budget.
+        audit: the rate and the seed of the audit; None: there is none.
     """
 
     model: str | None
@@ -61,6 +63,7 @@ class Recipe(Record):
     exit_scores: bool
     monitored: str | None
     event_budget: str | None = None
+    audit: str | None = None
 
 
 class Manifest(Record):
@@ -78,6 +81,7 @@ class Manifest(Record):
         full_macs: the multiply-accumulates of all jets in the full model.
         drift: the counts for monitoring; None: the file was not monitored.
         budget: what an event budget did; None: there was none.
+        audit: what an audit found; None: there was none.
         checksums: the CRC-32 of the numbers of each column; None in files of older versions, which are not checked.
     """
 
@@ -90,6 +94,7 @@ class Manifest(Record):
     full_macs: int
     drift: DriftReference | None = None
     budget: BudgetReport | None = None
+    audit: AuditReport | None = None
     checksums: dict[str, int] | None = None
     unclassified: int = 0
     bad: dict[str, int] = Field(default_factory=dict)
@@ -108,6 +113,7 @@ class Manifest(Record):
             "exit_scores": "another choice of --exit-scores",
             "monitored": "another choice of --monitor",
             "event_budget": "another budget of events, or other events",
+            "audit": "another choice of --audit, --audit-near or --seed",
         }
         different = [text for name, text in names.items() if getattr(self.recipe, name) != getattr(recipe, name)]
         return [*different, *(["another input file"] if self.input != input_file else [])]

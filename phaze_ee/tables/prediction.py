@@ -8,6 +8,7 @@ from pathlib import Path
 from rich.table import Table
 
 from phaze_ee.data.bad_values import said
+from phaze_ee.engine.audit import AuditReport
 from phaze_ee.engine.event_budget import BudgetReport
 from phaze_ee.exits.drift import ANSWER, DriftReport
 from phaze_ee.names import exit_title, quantity
@@ -38,6 +39,9 @@ def prediction_table(earlier: Sequence[Manifest], made: Sequence[Manifest], seco
     reports = [manifest.budget for manifest in manifests if manifest.budget is not None]
     if reports:
         _add_events(table, reports)
+    audits = [manifest.audit for manifest in manifests if manifest.audit is not None]
+    if audits:
+        _add_audit(table, reduce(add, audits), full)
     add_caption(table, OWN_PARTICLES)
     return table
 
@@ -50,6 +54,15 @@ def _add_events(table: Table, reports: Sequence[BudgetReport]) -> None:
         share = count / max(1, total.events)
         error = (share * (1 - share) / max(1, total.events)) ** 0.5
         table.add_row(text, f"{count:,}", in_percent(share, error))
+
+
+def _add_audit(table: Table, report: AuditReport, full_macs: int) -> None:
+    """Add the audit: its size, its cost, which is part of that above, and its estimate of what the exits change."""
+    table.add_section()
+    table.add_row("audited", f"{report.audited:,}", f"{100 * report.audited / max(1, report.left):.2f} % of early jets")
+    table.add_row("of the cost", "", f"{100 * report.macs / max(1, full_macs):.2f} %")
+    share = in_percent(report.share, report.share_error) if report.found else "none found"
+    table.add_row("other class", f"{report.found:,}", share)
 
 
 def prediction_notes(jobs: Sequence[FileJob], earlier: Sequence[Manifest], made: Sequence[Manifest]) -> list[str]:

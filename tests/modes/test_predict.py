@@ -196,7 +196,7 @@ def test_dask_gives_the_same_values(project: Project, tmp_path: Path, where: str
     write_policy(project, policy, every_exit(tmp_path / "val.root"))
     for number in range(3):
         write_jets(tmp_path / f"jets_{number}.root", np.arange(20 + number) % 2)
-    common = ("--files", tmp_path / "jets_*.root", "--exit-scores", "--monitor")
+    common = ("--files", tmp_path / "jets_*.root", "--exit-scores", "--monitor", "--audit", "0.5")
     assert predict(*common, "--output", tmp_path / "serial") == 0
     parallel = (*common, "--output", tmp_path / "parallel")
     if where == "a cluster":

@@ -1,5 +1,6 @@
 """The figures of the exit-bias audit, and where classes leave."""
 
+import numpy as np
 import pytest
 
 from phaze_ee.plots.audits import exit_histogram_figure, exit_rates_figure, mass_shapes_figure
@@ -13,6 +14,8 @@ def test_histogram_has_a_bar_a_class_that_adds_up() -> None:
     for index, total in enumerate((1, 1, 0)):  # the last class has no jets
         assert sum(bar.get_width() for bar in bars[index :: len(CLASSES)]) == pytest.approx(total)
     assert [label.get_text() for label in axes.get_yticklabels()] == ["QCD", "Hbb", "Hcc"]
+    widths = [f"{100 * bar.get_width():.0f} %" for bar in bars if bar.get_width() >= 0.06]
+    assert sorted(text.get_text() for text in axes.texts if "%" in text.get_text()) == sorted(widths) != []
 
 
 def test_rates_have_a_row_a_sample_and_a_column_an_observable() -> None:
@@ -29,10 +32,11 @@ def test_an_observable_that_one_sample_lacks_leaves_a_gap() -> None:
     assert len(exit_rates_figure(results.model_copy(update={"exit_rates": results.exit_rates[:3]})).axes) == 3
 
 
-@pytest.mark.parametrize(("passing", "text"), [(400, "JSD = 0.020"), (0, "no jet passes")])
+@pytest.mark.parametrize(("passing", "text"), [(400, "JSD = 0.020"), (0, "no jet passes"), (9, "9 jets pass, too few")])
 def test_mass_shapes_say_how_far_they_diverge(passing: int, text: str) -> None:
     figure = mass_shapes_figure(mass_audit(passing))
     labels = [label.get_text() for label in figure.legends[0].get_texts()]
     assert labels[0] == "no cut (10,000 jets)"
     assert all(text in label for label in labels[1:])
     assert figure.axes[1].get_xlabel() == "Soft-drop mass (GeV)"
+    assert any(np.size(line.get_xdata()) > 1 for line in figure.axes[0].get_lines()) == (passing > 9)

@@ -79,6 +79,9 @@ def test_accuracy_is_drawn_where_it_is() -> None:
     np.testing.assert_allclose(points(star), [(MACS[-1], 0.78)])
     np.testing.assert_allclose(points(curve), [(0.1 * n * MACS[-1], 0.6 + 0.02 * n) for n in (1, 3, 9)])
     assert axes.get_xscale() == "log"
+    note = axes.texts[0].get_text().splitlines()
+    assert [line.split(":")[0] for line in note] == ["oracle", "label-free oracle"]
+    assert not [line for line in axes.get_lines() if str(line.get_marker()) in ("v", "^")]
 
 
 def test_rejections_have_a_panel_each_and_limits_are_marked() -> None:

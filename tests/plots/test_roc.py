@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from phaze_ee.plots.roc import FEWEST_BACKGROUND_JETS, rejection_curve, roc_figure
+from phaze_ee.plots.roc import FEWEST_BACKGROUND_JETS, rejection_curve, rejection_error, roc_figure
 from phaze_ee.results.evaluation import EvaluationResults, RocCurve
 from tests.plots.drawn import line_named, points
 from tests.plots.examples import evaluation_results, roc_curve
@@ -17,6 +17,12 @@ def test_rejection_is_the_inverse_where_background_jets_are_enough() -> None:
     signal, rejection = rejection_curve(curve, background_jets=100)
     np.testing.assert_array_equal(signal, [0.4, 0.6, 1.0])
     np.testing.assert_allclose(rejection, [20, 2, 1])
+
+
+def test_the_error_of_a_rejection_is_binomial() -> None:
+    error = rejection_error(np.array([1.0, 2.0, 20.0]), 100)
+    efficiency, spread = 0.05, np.sqrt(0.05 * 0.95 / 100)
+    np.testing.assert_allclose(error, [0, 2 * np.sqrt(1 / 100), 20 * spread / efficiency])
 
 
 def test_one_panel_a_signal_and_one_line_an_exit() -> None:
