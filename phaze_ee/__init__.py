@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from phaze_ee.models.tagger import Tagger
     from phaze_ee.registry import register
     from phaze_ee.runtime.bundle import Bundle, load_bundle
-    from phaze_ee.types import JetInputs, RaggedJets
+    from phaze_ee.types import JetInputs, RaggedJets, with_globals
 
 __version__ = "0.1.0"
 
@@ -36,6 +36,7 @@ _HOMES = {
     "load_policy": "phaze_ee.api",
     "read_jets": "phaze_ee.api",
     "register": "phaze_ee.registry",
+    "with_globals": "phaze_ee.types",
 }
 
 __all__ = [
@@ -55,6 +56,7 @@ __all__ = [
     "load_policy",
     "read_jets",
     "register",
+    "with_globals",
 ]
 
 

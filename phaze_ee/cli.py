@@ -42,7 +42,8 @@ examples:
 
 phaze_ee -m MODE --help shows the flags of one mode.
 Projects are in ./phaze_ee/workspaces, or in $PHAZE_EE_WORKSPACES.
-Exit status: 0 done, 1 a run failed, 2 something to correct (see the message).
+Exit status: 0 done, 1 a run failed, 2 something to correct (see the message),
+3 monitor found a broken promise.
 """
 
 

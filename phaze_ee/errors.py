@@ -55,6 +55,12 @@ class NothingPassedError(RunError):
     """No policy keeps the target of a calibration. The other modes of a chain do not need one."""
 
 
+class BrokenPromiseError(PhazeError):
+    """Audits show that the promise of a policy is broken."""
+
+    exit_status = 3
+
+
 class PreemptedError(PhazeError):
     """A batch system stopped the run; the same command continues it."""
 

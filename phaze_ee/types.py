@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
+from phaze_ee.errors import UsageError
 from phaze_ee.names import ExitStage
 from phaze_ee.shapes import Bool, Float, Int
 
@@ -28,6 +29,17 @@ class Collections:
 
     particle_count_N: Int[Tensor, " N"]
     more: Mapping[str, Self]
+
+    def __post_init__(self) -> None:
+        for name, own in self.more.items():
+            if len(own) != len(self):
+                raise UsageError(
+                    f"there are {len(self):,} jets, and {len(own):,} in more[{name!r}]; give the same jets"
+                )
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """Return the number of jets."""
 
     @property
     def others(self) -> dict[str, Self]:
@@ -282,7 +294,20 @@ def globals_of(jets: Jets) -> Float[Tensor, "N G"] | None:
 
 
 def with_globals(jets: Jets, globals_NG: Float[Tensor, "N G"]) -> Jets:
-    """Return jets with G numbers for each jet itself."""
+    """Return jets with G numbers for each jet itself, standardised as the data configuration says.
+
+    Args:
+        jets: padded or not.
+        globals_NG: one row for each jet.
+
+    Raises:
+        UsageError: there is another number of rows.
+    """
+    if globals_NG.ndim != 2 or len(globals_NG) != len(jets):
+        raise UsageError(
+            f"{len(jets):,} jets need numbers of shape ({len(jets)}, G), and they have {tuple(globals_NG.shape)}; give "
+            "one row for each jet"
+        )
     one_N = torch.ones(len(jets), dtype=torch.long, device=globals_NG.device)
     own: Jets = RaggedJets(globals_NG[:, :0], globals_NG, None, one_N)
     return with_collections(jets, {**jets.more, GLOBALS: own if isinstance(jets, RaggedJets) else own.padded()})

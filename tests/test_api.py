@@ -26,6 +26,7 @@ SIGNATURES = {
     "load_policy": "(project, *, name, plugins)",
     "read_jets": "(source, files, *, batch_size, labelled)",
     "register": "(part)",
+    "with_globals": "(jets, globals_NG)",
     "Engine": "(tagger, policy, *, threads, chunk_size, backend, event_budget, audit, precision)",
     "EngineResult": "(logits_NK, exit_index_N, macs_N, visited_NEK, refused_N, *, audit)",
     "EventBudget": "(macs)",

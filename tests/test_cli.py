@@ -231,7 +231,7 @@ def test_an_unknown_operation_is_named_before_anything_runs(operations: str, unk
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["-m", "calibrate", "--files", "x.root"], "--files belongs to predict, not to calibrate"),
+        (["-m", "calibrate", "--files", "x.root"], "--files belongs to predict and monitor, not to calibrate"),
         (["-m", "predict", "--epsilon", "0.1"], "--epsilon belongs to calibrate, not to predict"),
         (["-m", "predict", "--ood", "x.root"], "--ood belongs to evaluate, not to predict"),
         (["-m", "train", "--exit-scores"], "--exit-scores belongs to predict, not to train"),

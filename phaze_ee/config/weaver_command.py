@@ -49,7 +49,7 @@ LEFT_OUT = {
     "data_config_test": "a model keeps the data configuration of its training",
     "data_split_num": "memory does not grow with the size of a file",
     "data_split_val": "memory does not grow with the size of a file",
-    "train_val_split": "validation needs files of its own",
+    "train_val_split": "beside --data-val it only limits the validation steps; here validation reads every jet once",
     "fetch_by_files": "jets are drawn from all files",
     "fetch_step": "jets are drawn from all files",
     "fetch_step_val": "validation reads every jet once",

@@ -21,6 +21,7 @@ Length = Annotated[int, Field(gt=0, strict=True)]  # weaver makes arrays of this
 Variable = Annotated[list[Any], Field(min_length=1, max_length=ENTRIES)]
 _MOST_BYTES, _MOST_VALUES = 20_000_000, 1_000_000  # far more than the histograms of a reweighting need
 _SHOWN = 40  # characters of a wrong value
+_REGRESSIONS = ("hybrid", "regression")  # labels of networks that predict numbers: those of forks of weaver
 _DEFAULTS: dict[str, Any] = {"center": None, "scale": 1, "min": -5, "max": 5, "pad_value": 0}  # weaver's
 
 
@@ -205,6 +206,11 @@ def _short(value: Any) -> str:
 def _label_problem(labels: Mapping[str, Any]) -> str:
     kind, value = labels.get("type"), labels.get("value")
     start = f"labels of type {kind!r} are not supported"
+    if kind in _REGRESSIONS:
+        return (
+            f"{start}: networks here classify, and predict no numbers such as the mass; give the classes alone, type: "
+            "simple, and keep the numbers as observers"
+        )
     if is_class_number(labels):
         return (
             f"{start} without the number of classes: set c.num_classes if {next(iter(value or ()))} is the number of "

@@ -1,5 +1,6 @@
 """``exit_policy.json``: a policy, the model it belongs to, its promise, and how the promise was tested."""
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Self
@@ -97,6 +98,12 @@ class ExitPolicyFile(Traced):
         return ThresholdPolicy(
             self.score, self.thresholds, self.temperatures, promise=statement, precision=self.precision
         )
+
+    @property
+    def decisions_hash(self) -> str:
+        """The SHA-256 of what decides where jets leave: score, thresholds and temperatures."""
+        text = self.model_dump_json(include={"score", "thresholds", "temperatures"})
+        return hashlib.sha256(text.encode()).hexdigest()
 
     @property
     def lets_jets_leave(self) -> bool:

@@ -227,7 +227,7 @@ class Tagger(nn.Module):
         if given != self.globals_count:
             raise UsageError(
                 f"{self.backbone.name} takes {self.globals_count or 'no'} numbers of the jet itself (*_globals), and "
-                f"the jets have {given or 'none'}; give with_globals(jets, …), or jets.particles() without them"
+                f"the jets have {given or 'none'}; give phaze_ee.with_globals(jets, …), or jets.particles() without"
             )
         if more and not self.backbone.collections:
             raise UsageError(

@@ -14,6 +14,7 @@ from phaze_ee.exits.calibrate import Calibration, Settings, calibrate
 from phaze_ee.exits.policy_file import ExitPolicyFile
 from phaze_ee.exits.promise import policy_file
 from phaze_ee.exits.targets import AccuracyDrop, Agreement, Budget, SignalEfficiency, Target
+from phaze_ee.models.precision import checked_precision
 from phaze_ee.modes.calibration_jets import calibration_batches, origin
 from phaze_ee.modes.console import counted, say, say_in_columns, show, show_details, show_notes
 from phaze_ee.modes.policies import DEFAULT, activate, check_policy_name, keep_failed, keep_policy, read_policy
@@ -41,15 +42,14 @@ def run(session: Session) -> None:
         say(f"Active: {session.project.policy(session.request.activate)}, copied to {session.project.exit_policy}")
         return
     _refuse_strays(session)
+    precision = checked_precision(session.options.precision, session.device)
     model, name = session.model, check_policy_name(session.request.name or DEFAULT)
     if not model.tagger.exit_stages:
         raise UsageError(f"project {session.project} has a network without exits; there is nothing to calibrate")
     target = _target(session.options, model.schema.class_names)
     files, batches, notes = calibration_batches(session)
     say(f"Model:  {session.project}, {model.title}")
-    answers = predict(
-        model.tagger, counted(batches), model.schema.class_names, session.device, session.options.precision
-    )
+    answers = predict(model.tagger, counted(batches), model.schema.class_names, session.device, precision)
     say(f"Jets:   {len(answers):,}, {origin(files, session)}")
     settings = _settings(session.options, target)
     result = calibrate(answers, settings)

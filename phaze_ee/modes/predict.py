@@ -35,7 +35,7 @@ from phaze_ee.prediction.events import Events
 from phaze_ee.prediction.job import PredictionTask, predict_file
 from phaze_ee.prediction.outputs import FileJob, finished, plan
 from phaze_ee.prediction.parallel import predict_files, require_dask
-from phaze_ee.prediction.writers import Manifest, Recipe
+from phaze_ee.prediction.writers import AuditRecipe, Manifest, Recipe
 from phaze_ee.results.base import Record
 from phaze_ee.tables.prediction import drift_lines, prediction_notes, prediction_table
 
@@ -117,7 +117,7 @@ def _task(session: Session, policy: ExitPolicyFile | None) -> PredictionTask:
         exit_scores=request.exit_scores,
         monitored=None if reference is None else _digest(reference, "distributions"),
         event_budget=None if events is None else f"{request.event_budget} for {events.column or events.size}",
-        audit=None if audit is None else f"{audit.rate!r}, within {audit.near!r} all, seed {request.seed or 0}",
+        audit=None if audit is None else AuditRecipe(rate=audit.rate, near=audit.near, seed=request.seed or 0),
         precision=precision,
     )
     return PredictionTask(
@@ -162,7 +162,7 @@ def _chosen(policy: ExitPolicyFile | None, exits: int, request: Request) -> Thre
 def _recipe_of(policy: ExitPolicyFile | None, max_exit: int | None) -> str | None:
     if policy is None and max_exit is None:
         return None
-    digest = "no policy" if policy is None else _digest(policy, "score", "thresholds", "temperatures")
+    digest = "no policy" if policy is None else policy.decisions_hash
     return digest if max_exit is None else f"{digest}, exit {max_exit} at most"
 
 

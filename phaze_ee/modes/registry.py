@@ -264,6 +264,15 @@ MODES: dict[str, Mode] = {
             chained=True,
         ),
         Mode(
+            "monitor",
+            "check on audited predictions whether a promise is kept",
+            (
+                Flag("--files", "predictions with an audit", {"nargs": "+", "metavar": "PATTERN"}, alone=True),
+                _POLICY,
+                _OUTPUT,
+            ),
+        ),
+        Mode(
             "export",
             "write one ONNX file with the exits inside, checked against the tagger (extra 'onnx')",
             _EXPORT_FLAGS,

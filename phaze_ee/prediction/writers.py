@@ -45,6 +45,14 @@ class InputFile(Record):
         return cls(path=str(path.absolute()), size=size, changed_ns=changed)
 
 
+class AuditRecipe(Record):
+    """The probabilities of an audit, as :class:`phaze_ee.engine.audit.Audit` has them, and its seed."""
+
+    rate: float
+    near: float
+    seed: int
+
+
 class Recipe(Record):
     """What predictions depend on besides the jets: plain values, or hashes.
 
@@ -55,7 +63,7 @@ class Recipe(Record):
         exit_scores: whether the scores at all exits are written.
         monitored: the reference that the files are compared with; None: they are not monitored.
         event_budget: the budget of events and the events; None: there is no budget.
-        audit: the rate and the seed of the audit; None: there is none.
+        audit: which jets are audited; None: none are.
         precision: of the products of the network.
     """
 
@@ -65,7 +73,7 @@ class Recipe(Record):
     exit_scores: bool
     monitored: str | None
     event_budget: str | None = None
-    audit: str | None = None
+    audit: AuditRecipe | None = None
     precision: Precision = "float32"
 
 
@@ -256,6 +264,18 @@ def read_manifest(path: Path) -> Manifest:
             f"{path} exists and was not written by mode predict of this version; choose another --output, or replace "
             "it with --overwrite"
         ) from error
+
+
+def read_column(path: Path, name: str) -> npt.NDArray[np.generic]:
+    """Return a column of a file of predictions.
+
+    Raises:
+        UsageError: it cannot be read.
+    """
+    try:
+        return _kind(path).read_column(path, name)
+    except READ_ERRORS as error:
+        raise UsageError(f"{path} has no column {name} that can be read; predict its jets again") from error
 
 
 def check_columns(path: Path, manifest: Manifest) -> None:

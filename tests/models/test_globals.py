@@ -17,7 +17,7 @@ from phaze_ee.models.heads import EXIT_HEADS
 from phaze_ee.models.particle_flow_network import ParticleFlowNetwork
 from phaze_ee.models.particle_net.padded import ParticleNet
 from phaze_ee.models.tagger import Tagger
-from phaze_ee.types import GLOBALS, Jets, RaggedJets, globals_of, with_globals
+from phaze_ee.types import GLOBALS, JetInputs, Jets, RaggedJets, globals_of, with_collections, with_globals
 from tests.jets import CHANNELS, CLASSES, random_jets, small_weaver_network
 from tests.models.merged_networks import FAMILIES, jets_with_vertices
 
@@ -178,8 +178,23 @@ def test_mistakes_are_told() -> None:
         tagger_for("one")(without)
     with pytest.raises(UsageError, match=r"takes no numbers of the jet itself .*, and the jets have 3"):
         tagger_for("one", numbers=0)(jets)
+    numbers = globals_of(jets)
+    assert numbers is not None
+    for wrong in (numbers[:4], torch.cat([numbers, numbers]), numbers[:, 0]):
+        with pytest.raises(UsageError, match=r"6 jets need numbers of shape \(6, G\), and they have \("):
+            with_globals(without, wrong)
     network = small_weaver_network()
     headless = ParticleNet(network)
     network.fc = nn.Identity()
     with pytest.raises(UsageError, match="ParticleNet has no place for numbers of the jet"):
         headless.take_globals(2)
+
+
+@pytest.mark.parametrize("count", [5, 7])
+def test_collections_of_other_jets_are_refused(count: int) -> None:
+    jets, others = random_jets(COUNTS), random_jets((4,) * count)
+    problem = rf"there are 6 jets, and {count} in more\['sv'\]; give the same jets"
+    with pytest.raises(UsageError, match=problem):
+        JetInputs(jets.points, jets.features, jets.vectors, jets.mask, more={"sv": others})
+    with pytest.raises(UsageError, match=problem):
+        with_collections(jets.ragged(), {"sv": others.ragged()})
