@@ -57,6 +57,7 @@ BEYOND_CONTRACT: dict[str, Any] = {
     "accumulate_batches": 4,
     "resume_interval": 100,
     "bad_values": "zero",
+    "precision": "tf32",
     "logger": "csv",
     "plugins": ["my_heads.py"],
     "trust_expressions": True,

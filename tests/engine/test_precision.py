@@ -67,7 +67,7 @@ def test_an_old_card(monkeypatch: pytest.MonkeyPatch) -> None:
     assert checked_precision("float16", CUDA) == "float16"
     for precision in ("tf32", "bfloat16"):
         with pytest.raises(UsageError, match="Tesla T4 is older: set precision to 'float32' or 'float16'"):
-            checked_precision(precision, CUDA)  # type: ignore[arg-type]
+            checked_precision(precision, CUDA)
 
 
 @pytest.mark.usefixtures("_same_settings")
