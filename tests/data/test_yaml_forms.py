@@ -84,10 +84,14 @@ def test_classes_have_the_names_of_the_data_configuration(tmp_path: Path) -> Non
     assert (named.class_names, named.labels) == (("one", "two"), LABELS[:2])
 
 
-def test_the_example_of_the_document() -> None:
+def test_the_examples_of_the_document() -> None:
     text = (Path(__file__).parents[2] / "docs" / "DATA.md").read_text(encoding="utf-8")
-    labels = yaml.safe_load(text.split("```yaml\n")[1].split("```")[0])["labels"]
-    assert DataSchema(usual_form(options(labels=labels))).class_names == ("light", "c", "b")
+    numbers, labels = (yaml.safe_load(part.split("```")[0]) for part in text.split("```yaml\n")[1:])
+    assert DataSchema(usual_form(options(**labels))).class_names == ("light", "c", "b")
+    inputs = {**options()["inputs"], **numbers["inputs"]}
+    found = DataSchema(usual_form(options(inputs=inputs))).globals
+    assert found is not None
+    assert found.feature_count == 2
 
 
 def test_a_number_that_is_no_class_is_named(tmp_path: Path) -> None:
