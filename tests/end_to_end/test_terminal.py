@@ -42,7 +42,9 @@ def in_terminal(*arguments: str) -> tuple[int, str]:
 
 
 def test_all_modes_run_in_a_terminal(folder: Path) -> None:
-    make_project(folder, f"c.train_files = [{str(folder / 'train.root')!r}]", "c.epochs = 1", "c.epsilon = 0.7")
+    make_project(
+        folder, f"c.train_files = [{str(folder / 'train.root')!r}]", "c.epochs = 1", "c.epsilon = 0.7", "c.seed = 3"
+    )
     write_jets(folder / "train.root", np.arange(40) % 2)
     status, shown = in_terminal("-m", "chain", "-p", "Tops", "small", "-o", MODES)
     assert status == 0, shown[-2000:]
