@@ -4,7 +4,6 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple, Self, final
 
@@ -12,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from phaze_ee.errors import DataError, UsageError
+from phaze_ee.installation import require
 
 Array = npt.NDArray[np.float32]
 
@@ -94,10 +94,7 @@ class Bundle:
             UsageError: onnxruntime is not installed, or the folder holds no exported tagger.
             DataError: a file of the folder has changed, or is of another tagger.
         """
-        if find_spec("onnxruntime") is None:
-            raise UsageError(
-                'load_bundle needs onnxruntime, which this environment lacks: pip install "phaze-ee[onnx]"'
-            )
+        require("onnxruntime", "load_bundle", '"phaze-ee[onnx]", or phaze-ee-runtime without torch')
         path = Path(folder)
         _check_files(path)
         groups = _groups(path / _INPUTS)
