@@ -97,7 +97,7 @@ def card(tagger: Tagger, policy: ThresholdPolicy | None, origin: Origin, checked
     """Return the model card, in Markdown."""
     sections = [
         ("What it is", _what(tagger, origin, one_jet=one_jet)),
-        ("When jets leave", _exits(tagger, policy)),
+        ("When jets leave", _exits(tagger, policy, origin.class_names)),
         ("What it promises", _promise(origin.promise)),
         ("On the calibration jets", _realised(origin.promise)),
         ("Checked", _checked(checked)),
@@ -118,7 +118,7 @@ def _what(tagger: Tagger, origin: Origin, *, one_jet: bool) -> Iterator[str]:
     yield "- `example.py`, `example.cpp`: run it. `SHA256SUMS`: checksums, for `sha256sum -c`."
 
 
-def _exits(tagger: Tagger, policy: ThresholdPolicy | None) -> Iterator[str]:
+def _exits(tagger: Tagger, policy: ThresholdPolicy | None, class_names: Sequence[str]) -> Iterator[str]:
     if policy is None:
         yield "Every jet gets the full model; the file has no exits."
         return
@@ -132,6 +132,12 @@ def _exits(tagger: Tagger, policy: ThresholdPolicy | None) -> Iterator[str]:
     if policy.temperatures is not None:
         yield ""
         yield f"Temperatures, the full model last: {', '.join(f'{value:.4g}' for value in policy.temperatures)}."
+    if (cascade := policy.cascade) is not None:
+        signal, background = (class_names[index] for index in (cascade.signal, cascade.background))
+        yield ""
+        yield f"Jets that leave early are rejected as {background}. One score for all jets is"
+        yield f"D = p({signal}) / (p({signal}) + p({background})) for those that reach exit_index {cascade.last};"
+        yield f"rejected jets have D − ({cascade.last} − exit_index), which is below 0. A cut on D alone would mix exits."
 
 
 def _promise(file: ExitPolicyFile | None) -> Iterator[str]:

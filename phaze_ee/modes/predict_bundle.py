@@ -133,6 +133,7 @@ def _recipe(bundle: Bundle, config: PlainConfig, request: Request) -> Recipe:
         data=_digest(read),
         exit_scores=False,
         monitored=None,
+        cascade=bundle.cascade is not None,
     )
 
 

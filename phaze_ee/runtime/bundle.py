@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from phaze_ee.errors import DataError, UsageError
 from phaze_ee.installation import require
+from phaze_ee.runtime.cascade import Cascade
 
 Array = npt.NDArray[np.float32]
 
@@ -72,6 +73,7 @@ class Bundle:
         groups: the inputs.
         one_jet: whether the file takes one jet per call; here any number of jets is taken.
         description: all texts of the file: thresholds, promise, hashes, versions.
+        cascade: how rejected jets are scored, if the policy only rejects background; None: it does not.
     """
 
     def __init__(self, session: Any, groups: Sequence[Group]) -> None:
@@ -80,6 +82,7 @@ class Bundle:
         self.description: dict[str, str] = dict(session.get_modelmeta().custom_metadata_map)
         self.classes: tuple[str, ...] = tuple(json.loads(self.description["classes"]))
         self.exits: tuple[str, ...] = tuple(json.loads(self.description["exits"]))
+        self.cascade = Cascade.of(*(json.loads(self.description.get(name, "null")) for name in ("score", "thresholds")))
         self.one_jet = session.get_inputs()[0].shape[0] == 1
 
     @classmethod
