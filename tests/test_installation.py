@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 import phaze_ee
 from phaze_ee import installation
@@ -41,6 +42,14 @@ def test_the_runtime_allows_the_same_versions() -> None:
     assert {line for own in runtime["optional-dependencies"].values() for line in own} <= {*whole["dependencies"]}
     assert runtime["requires-python"] == whole["requires-python"]
     assert runtime["scripts"] == whole["scripts"]
+
+
+def test_the_citation_is_of_this_version() -> None:
+    citation = yaml.safe_load((REPOSITORY / "CITATION.cff").read_text())
+    whole = project(REPOSITORY)["project"]
+    assert citation["version"] == phaze_ee.__version__ == whole["version"]
+    assert citation["license"] == whole["license"]
+    assert citation["repository-code"] in (REPOSITORY / "README.md").read_text()
 
 
 @pytest.mark.usefixtures("without_torch")
