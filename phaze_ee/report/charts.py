@@ -1,0 +1,227 @@
+"""The charts of a report, as data that the script of the page draws."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from html import escape
+from math import isfinite
+from typing import Any, final
+
+from phaze_ee.names import FULL_MODEL, POLICY, class_title, exit_title, observable_title
+from phaze_ee.plots.dynamic_tradeoff import Score
+from phaze_ee.plots.roc import FEWEST_BACKGROUND_JETS, rejection_curve, rejection_error
+from phaze_ee.plots.style import exit_colour
+from phaze_ee.report.markup import data_block
+from phaze_ee.results.evaluation import EvaluationResults, Rejection
+from phaze_ee.results.policy import DynamicResults, ExitRates, MassAudit
+from phaze_ee.results.project import ProjectResults
+from phaze_ee.results.training import TrainingHistory
+
+FEWEST_JETS = 10  # of a mass shape that is drawn
+_INK = "var(--ink)"  # black, or white on a dark page
+_SCORE_COLOURS = ("#3f90da", "#e76300", "#832db6", "#717581", "#a96b59")
+
+Point = tuple[float, float, float]  # x, y and the standard error of y
+
+
+@final
+@dataclass(frozen=True)
+class Axis:
+    """An axis: its title, and whether it is logarithmic or in percent."""
+
+    title: str
+    log: bool = False
+    percent: bool = False
+
+
+@final
+@dataclass(frozen=True)
+class Series:
+    """Points with a name and a colour of CSS, joined by a line or not."""
+
+    name: str
+    colour: str
+    points: Sequence[Point]
+    line: bool = True
+    dashed: bool = False
+
+
+@final
+@dataclass(frozen=True)
+class Chart:
+    """A chart; ``name`` is its id."""
+
+    name: str
+    title: str
+    x: Axis
+    y: Axis
+    series: Sequence[Series] = field(default=())
+
+    def html(self) -> str:
+        """Return the place of the chart in the page, with its data. Points that are not finite are left out."""
+        drawn = [one for one in map(self._drawable, self.series) if one["points"]]
+        if not drawn:
+            return f"<p>{escape(self.title)}: no point can be drawn.</p>"
+        data = {**asdict(self), "series": drawn}
+        return f'<figure class="chart" data-of="{self.name}-data"></figure>{data_block(f"{self.name}-data", data)}'
+
+    def _drawable(self, series: Series) -> dict[str, Any]:
+        points = [
+            point
+            for point in series.points
+            if all(map(isfinite, point)) and (point[0] > 0 or not self.x.log) and (point[1] > 0 or not self.y.log)
+        ]
+        return {**asdict(series), "points": points}
+
+
+def colour(name: str, index: int) -> str:
+    """Return the colour of an exit as in the figures; the full model has that of the text."""
+    return _INK if name == FULL_MODEL else exit_colour(name, index)
+
+
+def tradeoff(dynamic: DynamicResults) -> Chart:
+    """Return accuracy against cost: the curve of each score, the exits, and the policy."""
+    exits = list(dynamic.exits.items())
+    series = [
+        Series(curve.score, _SCORE_COLOURS[index % len(_SCORE_COLOURS)], _accuracies(curve.points))
+        for index, curve in enumerate(dynamic.curves)
+    ]
+    early = [exit_.all_leave for name, exit_ in exits if name != FULL_MODEL]
+    full = [exit_.all_leave for name, exit_ in exits if name == FULL_MODEL]
+    series += [
+        Series("all jets leave at one exit", "#94a4a2", _accuracies(early), line=False),
+        Series("full model", _INK, _accuracies(full), line=False),
+        Series("policy", exit_colour(POLICY, 0), _accuracies([dynamic.policy]), line=False),
+    ]
+    return Chart("tradeoff-chart", "Accuracy against cost", _share_axis(), Axis("Accuracy", percent=True), series)
+
+
+def comparison(projects: Sequence[ProjectResults]) -> Chart:
+    """Return accuracy against multiply-accumulates of the exits and the policies of projects."""
+    series = []
+    for index, project in enumerate(projects):
+        judged, shade = project.with_policy.exits, _SCORE_COLOURS[index % len(_SCORE_COLOURS)]
+        for names, title in (
+            ([n for n in judged if n != POLICY], "exits"),
+            ([n for n in judged if n == POLICY], "policy"),
+        ):
+            points = [(project.cost(n, "macs") / 1e6, judged[n].accuracy, judged[n].accuracy_error) for n in names]
+            series.append(Series(f"{project.name}, {title}", shade, points, line=title == "exits"))
+    axis = Axis("MACs (M), one padded jet", log=True)
+    return Chart("comparison-chart", "Accuracy against cost", axis, Axis("Accuracy", percent=True), series)
+
+
+def rejections(dynamic: DynamicResults) -> Chart | None:
+    """Return rejections against cost along the curve of the policy's score; None without a rejection."""
+    points = policy_curve(dynamic)
+    cuts = list(dict.fromkeys((one.signal, one.signal_efficiency) for point in points for one in point.rejections))
+    series = []
+    for index, (signal, efficiency) in enumerate(cuts):
+        found = [
+            (point.macs_share, one.value or 0.0, one.error or 0.0)
+            for point in points
+            for one in point.rejections
+            if (one.signal, one.signal_efficiency) == (signal, efficiency) and _is_certain(one)
+        ]
+        name = f"{class_title(signal)} at {efficiency:.0%}"
+        series.append(Series(name, exit_colour("exit", index), found))
+    title = f"Rejection against cost, from {FEWEST_BACKGROUND_JETS} background jets on"
+    return Chart("rejection-chart", title, _share_axis(), Axis("Rejection", log=True), series) if series else None
+
+
+def roc_charts(results: ProjectResults) -> list[Chart]:
+    """Return a chart of ROC curves for each signal class, with the policy. Few background jets are not drawn."""
+    judged = results.with_policy
+    signals = dict.fromkeys(curve.signal for exit_ in judged.exits.values() for curve in exit_.roc_curves)
+    return [_roc_chart(number, signal, judged) for number, signal in enumerate(signals)]
+
+
+def exit_rates(rates: Sequence[ExitRates]) -> list[Chart]:
+    """Return a chart for each observable and sample: the shares of the jets that leave at each exit."""
+    return [_rates_chart(number, one) for number, one in enumerate(rates)]
+
+
+def mass_shapes(audit: MassAudit) -> Chart:
+    """Return the background's mass before and after the cut. Shapes of fewer than 10 jets are not drawn."""
+    centres = [(low + high) / 2 for low, high in zip(audit.edges[:-1], audit.edges[1:], strict=True)]
+    counted = (
+        ("before the cut", "#94a4a2", audit.uncut_counts),
+        ("full model", _INK, audit.full_model.counts),
+        ("policy", exit_colour(POLICY, 0), audit.mixture.counts),
+    )
+    series = []
+    for name, shade, counts in counted:
+        total = sum(counts)
+        points = [(x, count / total, count**0.5 / total) for x, count in zip(centres, counts, strict=True) if total]
+        series.append(Series(name, shade, points if total >= FEWEST_JETS else []))
+    title = f"Mass of {class_title(audit.background)} jets"
+    axis = Axis(_observable(audit.observable))
+    return Chart("mass-chart", title, axis, Axis("Share of the jets", percent=True), series)
+
+
+def training(history: TrainingHistory) -> list[Chart]:
+    """Return loss and accuracy of each exit against the epoch: training dashed, validation solid."""
+    return [
+        Chart(f"training-{what}", title, Axis("Epoch"), Axis(title, percent=what == "accuracy"), _epochs(history, what))
+        for what, title in (("loss", history.exit_loss or "Loss"), ("accuracy", "Accuracy"))
+    ]
+
+
+def policy_curve(dynamic: DynamicResults) -> list[Any]:
+    """Return the points of the curve of the policy's score, with the policy, by rising cost."""
+    own = [point for curve in dynamic.curves if curve.score == dynamic.policy.score for point in curve.points]
+    return sorted([*own, dynamic.policy], key=lambda point: float(point.mean_macs))
+
+
+def _is_certain(rejection: Rejection) -> bool:
+    return rejection.value is not None and Score(rejection.value, rejection.error or 0.0).is_certain
+
+
+def _observable(name: str) -> str:
+    return observable_title(name).replace("$p_T$", "pT")  # the page has no mathematical type
+
+
+def _share_axis() -> Axis:
+    return Axis("MACs, share of the full model", percent=True)
+
+
+def _accuracies(points: Iterable[Any]) -> list[Point]:
+    return [(point.macs_share, point.accuracy, point.accuracy_error) for point in points]
+
+
+def _roc_chart(number: int, signal: str, judged: EvaluationResults) -> Chart:
+    series, background = [], ""
+    for index, (name, exit_) in enumerate(judged.exits.items()):
+        for curve in (curve for curve in exit_.roc_curves if curve.signal == signal):
+            background, jets = curve.background, judged.jets_per_class[curve.background]
+            efficiency, rejection = rejection_curve(curve, jets)
+            errors = rejection_error(rejection, jets)
+            points = list(zip(efficiency.tolist(), rejection.tolist(), errors.tolist(), strict=True))
+            series.append(Series(exit_title(name), colour(name, index), points))
+    x, y = (
+        Axis(f"{class_title(signal)} efficiency", percent=True),
+        Axis(f"{class_title(background)} rejection", log=True),
+    )
+    title = f"{class_title(signal)} against {class_title(background)}, from {FEWEST_BACKGROUND_JETS} background jets on"
+    return Chart(f"roc-{number}", title, x, y, series)
+
+
+def _rates_chart(number: int, rates: ExitRates) -> Chart:
+    last = len(rates.rates) - 1
+    series = []
+    for index, (shares, errors) in enumerate(zip(rates.rates, rates.errors, strict=True)):
+        name = FULL_MODEL if index == last else f"exit_{index}"
+        points = list(zip(rates.centres, shares, errors, strict=True))
+        series.append(Series(exit_title(name), colour(name, index), points))
+    title = f"Where jets leave: {class_title(rates.sample)}"
+    return Chart(f"rates-{number}", title, Axis(_observable(rates.observable)), Axis("Jets", percent=True), series)
+
+
+def _epochs(history: TrainingHistory, what: str) -> list[Series]:
+    series = []
+    for index, name in enumerate(history.exit_names):
+        for part, title in (("train", "training"), ("val", "validation")):
+            measured = [(record.epoch + 1, getattr(record, f"{part}_{what}")) for record in history.epochs]
+            points = [(float(epoch), float(values[index]), 0.0) for epoch, values in measured if values is not None]
+            label = f"{exit_title(name)}, {title}"
+            series.append(Series(label, colour(name, index), points, dashed=part == "train"))
+    return series
