@@ -1,23 +1,23 @@
 """The charts of a report, as data that the script of the page draws."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from html import escape
 from math import isfinite
 from typing import Any, final
 
 from phaze_ee.names import FULL_MODEL, POLICY, class_title, exit_title, observable_title
+from phaze_ee.plots.curves import Panel, loss_panels
 from phaze_ee.plots.dynamic_tradeoff import Score
 from phaze_ee.plots.roc import FEWEST_BACKGROUND_JETS, rejection_curve, rejection_error
 from phaze_ee.plots.style import exit_colour
-from phaze_ee.report.markup import data_block
+from phaze_ee.report.markup import INK, data_block
 from phaze_ee.results.evaluation import EvaluationResults, Rejection
 from phaze_ee.results.policy import DynamicResults, ExitRates, MassAudit
 from phaze_ee.results.project import ProjectResults
 from phaze_ee.results.training import TrainingHistory
 
 FEWEST_JETS = 10  # of a mass shape that is drawn
-_INK = "var(--ink)"  # black, or white on a dark page
 _SCORE_COLOURS = ("#3f90da", "#e76300", "#832db6", "#717581", "#a96b59")
 
 Point = tuple[float, float, float]  # x, y and the standard error of y
@@ -75,7 +75,7 @@ class Chart:
 
 def colour(name: str, index: int) -> str:
     """Return the colour of an exit as in the figures; the full model has that of the text."""
-    return _INK if name == FULL_MODEL else exit_colour(name, index)
+    return INK if name == FULL_MODEL else exit_colour(name, index)
 
 
 def tradeoff(dynamic: DynamicResults) -> Chart:
@@ -89,7 +89,7 @@ def tradeoff(dynamic: DynamicResults) -> Chart:
     full = [exit_.all_leave for name, exit_ in exits if name == FULL_MODEL]
     series += [
         Series("all jets leave at one exit", "#94a4a2", _accuracies(early), line=False),
-        Series("full model", _INK, _accuracies(full), line=False),
+        Series("full model", INK, _accuracies(full), line=False),
         Series("policy", exit_colour(POLICY, 0), _accuracies([dynamic.policy]), line=False),
     ]
     return Chart("tradeoff-chart", "Accuracy against cost", _share_axis(), Axis("Accuracy", percent=True), series)
@@ -145,7 +145,7 @@ def mass_shapes(audit: MassAudit) -> Chart:
     centres = [(low + high) / 2 for low, high in zip(audit.edges[:-1], audit.edges[1:], strict=True)]
     counted = (
         ("before the cut", "#94a4a2", audit.uncut_counts),
-        ("full model", _INK, audit.full_model.counts),
+        ("full model", INK, audit.full_model.counts),
         ("policy", exit_colour(POLICY, 0), audit.mixture.counts),
     )
     series = []
@@ -160,10 +160,8 @@ def mass_shapes(audit: MassAudit) -> Chart:
 
 def training(history: TrainingHistory) -> list[Chart]:
     """Return loss and accuracy of each exit against the epoch: training dashed, validation solid."""
-    return [
-        Chart(f"training-{what}", title, Axis("Epoch"), Axis(title, percent=what == "accuracy"), _epochs(history, what))
-        for what, title in (("loss", history.exit_loss or "Loss"), ("accuracy", "Accuracy"))
-    ]
+    panels = [*loss_panels(history), Panel("Accuracy", "accuracy", history.exit_names)]
+    return [_training_chart(number, panel, history) for number, panel in enumerate(panels)]
 
 
 def policy_curve(dynamic: DynamicResults) -> list[Any]:
@@ -216,12 +214,16 @@ def _rates_chart(number: int, rates: ExitRates) -> Chart:
     return Chart(f"rates-{number}", title, Axis(_observable(rates.observable)), Axis("Jets", percent=True), series)
 
 
-def _epochs(history: TrainingHistory, what: str) -> list[Series]:
-    series = []
-    for index, name in enumerate(history.exit_names):
-        for part, title in (("train", "training"), ("val", "validation")):
-            measured = [(record.epoch + 1, getattr(record, f"{part}_{what}")) for record in history.epochs]
-            points = [(float(epoch), float(values[index]), 0.0) for epoch, values in measured if values is not None]
-            label = f"{exit_title(name)}, {title}"
-            series.append(Series(label, colour(name, index), points, dashed=part == "train"))
-    return series
+def _training_chart(number: int, panel: Panel, history: TrainingHistory) -> Chart:
+    title = panel.title.replace("\n", " ")
+    series = [one for name in panel.exits for one in _epochs(history, name, panel.quantity)]
+    y = Axis(title, percent=panel.quantity == "accuracy")
+    return Chart(f"training-{number}", title, Axis("Epoch"), y, series)
+
+
+def _epochs(history: TrainingHistory, name: str, quantity: str) -> Iterator[Series]:
+    index = history.exit_names.index(name)
+    for part, title in (("train", "training"), ("val", "validation")):
+        measured = [(record.epoch + 1, getattr(record, f"{part}_{quantity}")) for record in history.epochs]
+        points = [(float(epoch), float(values[index]), 0.0) for epoch, values in measured if values is not None]
+        yield Series(f"{exit_title(name)}, {title}", colour(name, index), points, dashed=part == "train")

@@ -7,6 +7,10 @@ from typing import Any
 
 from markdown_it import MarkdownIt
 
+INK = "var(--ink)"  # the colour of the text: black, or white on a dark page
+_LEAST_WRITTEN = 0.08  # the share of a part that has room for its number
+_ON_INK = ";color:var(--paper);text-shadow:none"
+
 Row = Sequence[object]
 
 
@@ -86,12 +90,13 @@ def _cells(row: Row) -> str:
 
 
 def _bar(parts: Sequence[tuple[str, str, float]]) -> str:
-    drawn = "".join(
-        f'<i style="width:{100 * share:.2f}%;background:{colour}" title="{escape(f"{name}: {share:.1%}")}">'
-        f"{f'{share:.0%}' if share >= 0.08 else ''}</i>"
-        for name, colour, share in parts
-    )
-    return f'<div class="bar">{drawn}</div>'
+    return f'<div class="bar">{"".join(_part(*part) for part in parts)}</div>'
+
+
+def _part(name: str, colour: str, share: float) -> str:
+    style = f"width:{100 * share:.2f}%;background:{colour}{_ON_INK if colour == INK else ''}"
+    written = f"{share:.0%}" if share >= _LEAST_WRITTEN else ""
+    return f'<i style="{style}" title="{escape(f"{name}: {share:.1%}")}">{written}</i>'
 
 
 def _attribute(name: str, value: str) -> str:
