@@ -17,7 +17,7 @@ from phaze_ee.report.markup import (
 )
 from phaze_ee.report.slider import rejection_text
 from phaze_ee.results.evaluation import ExitEvaluation, Rejection
-from phaze_ee.results.policy import DynamicResults, MassAudit
+from phaze_ee.results.policy import DynamicResults, MassAudit, MassShape
 from phaze_ee.results.project import ProjectResults
 from phaze_ee.tables.style import UNKNOWN, number, with_error
 
@@ -114,16 +114,19 @@ def _audits(dynamic: DynamicResults) -> str:
 
 def _mass(audit: MassAudit) -> str:
     shapes = (("full model", audit.full_model), ("policy", audit.mixture))
-    rows = [
-        (name, f"{shape.jets:,}", number(shape.divergence, ".3f"), number(shape.floor_95, ".3f"),
-         number(shape.p_value, ".2g"))
-        for name, shape in shapes
-    ]  # fmt: skip
+    rows = [(name, f"{shape.jets:,}", *_tested(shape)) for name, shape in shapes]
     few = [name for name, shape in shapes if shape.jets < charts.FEWEST_JETS]
     note = f"Not drawn, for fewer than {charts.FEWEST_JETS} jets pass: {', '.join(few)}." if few else ""
     cut = f"Cut at {audit.signal_efficiency:.0%} {class_title(audit.signal)} efficiency."
     head = ("cut on", "jets that pass", "divergence", "of chance, 95 %", "p-value")
     return paragraph(f"{cut} {note}") + table(head, rows) + charts.mass_shapes(audit).html()
+
+
+def _tested(shape: MassShape) -> tuple[str, str, str]:
+    """Return divergence, that of chance and p-value; dashes for a shape of few jets."""
+    if shape.jets < charts.FEWEST_JETS:
+        return UNKNOWN, UNKNOWN, UNKNOWN
+    return number(shape.divergence, ".3f"), number(shape.floor_95, ".3f"), number(shape.p_value, ".2g")
 
 
 def _other_jets(content: Content) -> str:

@@ -159,7 +159,9 @@ def test_shapes_of_few_jets_are_not_drawn() -> None:
     reader = Reader(project_page(replace(given, results=results)))
     names = [one["name"] for one in json.loads(reader.blocks["mass-chart-data"])["series"]]
     assert names == ["before the cut", "full model"]
-    assert "Not drawn, for fewer than 10 jets pass: policy." in "".join(reader.text)
+    text = "".join(reader.text)
+    assert "Not drawn, for fewer than 10 jets pass: policy." in text
+    assert "policy9---" in text
 
 
 def test_a_comparison_has_the_promise_of_each_project_first() -> None:
