@@ -14,8 +14,10 @@ from phaze_ee.report.markup import (
     items,
     missing,
     paragraph,
+    percent,
     section,
     table,
+    tiles,
 )
 from phaze_ee.report.slider import slider
 from phaze_ee.results.base import Traced
@@ -32,7 +34,11 @@ def promise_chapter(content: Content) -> str:
         "promise",
         "Promise",
         _promise(content.promise, content),
-        *([no_policy(content)] if dynamic is None else _policy_parts(dynamic)),
+        *(
+            [no_policy(content)]
+            if content.results is None or dynamic is None
+            else _policy_parts(content.results, dynamic)
+        ),
     )
 
 
@@ -115,23 +121,21 @@ def _promise(promise: Promise | None, content: Content) -> str:
     return promise_box(promise)
 
 
-def _policy_parts(dynamic: DynamicResults) -> Iterator[str]:
+def _policy_parts(results: ProjectResults, dynamic: DynamicResults) -> Iterator[str]:
     policy = dynamic.policy
+    yield tiles(_headlines(results, dynamic))
     realised = [
         (risk.name.replace("_", " "), f"{100 * risk.epsilon:g} %", in_percent(risk.rate.value, risk.rate.error))
         for risk in policy.risks
     ]
     yield section(
         "outcome",
-        "What became of it",
+        "On the judged jets",
         table(("risk", "limit", f"on {dynamic.jets:,} judged jets"), realised) if realised else "",
         table(
             ("policy", "value"),
             [
                 ("score", policy.score),
-                ("accuracy", in_percent(policy.accuracy, policy.accuracy_error)),
-                ("accuracy below the full model", in_percent(policy.accuracy_drop, policy.accuracy_drop_error)),
-                ("MACs, share of the full model", f"{100 * policy.macs_share:.1f} %"),
                 ("jets with another class", in_percent(policy.disagreement.value, policy.disagreement.error)),
                 ("thresholds", ", ".join(f"{value:.4g}" for value in policy.thresholds)),
             ],
@@ -140,9 +144,26 @@ def _policy_parts(dynamic: DynamicResults) -> Iterator[str]:
     yield section("tradeoff", "Trade-off", charts.tradeoff(dynamic).html(), _bounds(dynamic), slider(dynamic))
 
 
+def _headlines(results: ProjectResults, dynamic: DynamicResults) -> Iterator[tuple[str, str]]:
+    policy, latency = dynamic.policy, results.benchmark.latency
+    yield percent(policy.macs_share), "of the full model's MACs"
+    if latency is not None and latency.gain is not None:
+        jets = quantity(latency.gain.batch_size, "jet")
+        yield f"{latency.gain.speed:.2f} ×", f"the full model's jets/s, in batches of {jets} on {latency.conditions}"
+    full = results.evaluation.exits[FULL_MODEL]
+    yield (
+        in_percent(policy.accuracy, policy.accuracy_error),
+        f"accuracy; the full model has {in_percent(full.accuracy, full.accuracy_error)}",
+    )
+    yield (
+        in_percent(policy.accuracy_drop, policy.accuracy_drop_error),
+        "accuracy below the full model, on the same jets",
+    )
+
+
 def _bounds(dynamic: DynamicResults) -> str:
     bounds = dynamic.bounds
-    oracle = f"{100 * bounds.oracle.accuracy:.1f} % at {100 * bounds.oracle.macs_share:.1f} % of the MACs"
+    oracle = f"{percent(bounds.oracle.accuracy)} at {percent(bounds.oracle.macs_share)} of the MACs"
     return paragraph(f"Not drawn: the oracle, which knows the true classes, reaches {oracle}.", "note")
 
 
@@ -168,23 +189,23 @@ def _placement(content: Content) -> str:
     if found is None:
         return missing("Not searched.", content.command("place"))
     rows = [
-        (title, ", ".join(map(str, point.exit_stages)) or "none", f"{100 * point.macs_share:.1f} %",
+        (title, ", ".join(map(str, point.exit_stages)) or "none", f"{percent(point.macs_share)}",
          in_percent(point.accuracy, point.accuracy_error))
         for title, point in (("recommended", found.recommended), ("full model", found.full_model))
     ]  # fmt: skip
-    return table(("placement", "exits after stages", "MACs of full", "accuracy"), rows)
+    head = ("placement", "exits after stages", "MACs of full", "accuracy")
+    return table(head, rows) + charts.placement(found).html()
 
 
 def _times(latency: LatencyReport) -> str:
     rows = [
         (exit_title(entry.name), f"{entry.batch_size:,}", f"{entry.jets_per_second:,.0f}", f"{entry.p50_ms:.3g}",
          f"{entry.p99_ms:.3g}", f"{entry.mean_macs / 1e6:,.1f}")
-        for entry in (*latency.entries, *latency.chosen)
+        for entry in sorted([*latency.entries, *latency.chosen], key=lambda entry: entry.batch_size)
     ]  # fmt: skip
-    where = f"{latency.device}, {quantity(latency.threads, 'thread')}, {latency.dtype}"
     jets = f"on average {latency.mean_multiplicity:.1f} particles a jet"
-    head = ("all jets leave at", "batch", "jets/s", "median (ms a jet)", "99 % (ms a jet)", "MACs (M)")
-    return paragraph(f"Measured on {where}; {jets}.") + table(head, rows)
+    head = ("answers of", "batch", "jets/s", "median (ms a jet)", "99 % (ms a jet)", "MACs (M)")
+    return paragraph(f"Measured on {latency.conditions}; {jets}.") + table(head, rows)
 
 
 def _jets(results: ProjectResults) -> str:

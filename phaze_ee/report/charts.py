@@ -6,18 +6,20 @@ from html import escape
 from math import isfinite
 from typing import Any, final
 
-from phaze_ee.names import FULL_MODEL, POLICY, class_title, exit_title, observable_title
+from phaze_ee.names import FULL_MODEL, POLICY, class_title, exit_title, observable_title, quantity
 from phaze_ee.plots.curves import Panel, loss_panels
 from phaze_ee.plots.dynamic_tradeoff import Score
 from phaze_ee.plots.roc import FEWEST_BACKGROUND_JETS, rejection_curve, rejection_error
 from phaze_ee.plots.style import exit_colour
 from phaze_ee.report.markup import INK, data_block
 from phaze_ee.results.evaluation import EvaluationResults, Rejection
+from phaze_ee.results.placement import PlacementResults
 from phaze_ee.results.policy import DynamicResults, ExitRates, MassAudit
 from phaze_ee.results.project import ProjectResults
 from phaze_ee.results.training import TrainingHistory
 
 FEWEST_JETS = 10  # of a mass shape that is drawn
+ENOUGH = f"where at least {FEWEST_BACKGROUND_JETS} background jets pass"
 _SCORE_COLOURS = ("#3f90da", "#e76300", "#832db6", "#717581", "#a96b59")
 
 Point = tuple[float, float, float]  # x, y and the standard error of y
@@ -36,13 +38,15 @@ class Axis:
 @final
 @dataclass(frozen=True)
 class Series:
-    """Points with a name and a colour of CSS, joined by a line or not."""
+    """Points with a name and a colour of CSS. A line may join them, and a band show their errors."""
 
     name: str
     colour: str
     points: Sequence[Point]
     line: bool = True
     dashed: bool = False
+    marked: bool = True
+    band: bool = True
 
 
 @final
@@ -79,10 +83,18 @@ def colour(name: str, index: int) -> str:
 
 
 def tradeoff(dynamic: DynamicResults) -> Chart:
-    """Return accuracy against cost: the curve of each score, the exits, and the policy."""
+    """Return accuracy against cost: the curve of each score, the exits, and the policy.
+
+    Only the policy's score has a band: the errors of the others are alike, because the jets are the same.
+    """
     exits = list(dynamic.exits.items())
     series = [
-        Series(curve.score, _SCORE_COLOURS[index % len(_SCORE_COLOURS)], _accuracies(curve.points))
+        Series(
+            curve.score,
+            _SCORE_COLOURS[index % len(_SCORE_COLOURS)],
+            _accuracies(curve.points),
+            band=curve.score == dynamic.policy.score,
+        )
         for index, curve in enumerate(dynamic.curves)
     ]
     early = [exit_.all_leave for name, exit_ in exits if name != FULL_MODEL]
@@ -122,9 +134,9 @@ def rejections(dynamic: DynamicResults) -> Chart | None:
             for one in point.rejections
             if (one.signal, one.signal_efficiency) == (signal, efficiency) and _is_certain(one)
         ]
-        name = f"{class_title(signal)} at {efficiency:.0%}"
+        name = f"{class_title(signal)} at {100 * efficiency:g} %"
         series.append(Series(name, exit_colour("exit", index), found))
-    title = f"Rejection against cost, from {FEWEST_BACKGROUND_JETS} background jets on"
+    title = f"Rejection against cost, {ENOUGH}"
     return Chart("rejection-chart", title, _share_axis(), Axis("Rejection", log=True), series) if series else None
 
 
@@ -158,6 +170,22 @@ def mass_shapes(audit: MassAudit) -> Chart:
     return Chart("mass-chart", title, axis, Axis("Share of the jets", percent=True), series)
 
 
+def placement(found: PlacementResults) -> Chart:
+    """Return accuracy against cost of the sets of exits that are best for their cost, and of the recommended one."""
+    best = [point for point in found.pareto if point.macs_share > 0]
+    counts = sorted({len(point.exit_stages) for point in best})
+    series = [Series("Pareto set", "#94a4a2", _accuracies(best), marked=False)]
+    for number, count in enumerate(counts):
+        points = _accuracies(point for point in best if len(point.exit_stages) == count)
+        title = quantity(count, "exit") if count else "no exit"
+        series.append(Series(title, _SCORE_COLOURS[number % len(_SCORE_COLOURS)], points, line=False))
+    series += [
+        Series("full model", INK, _accuracies([found.full_model]), line=False),
+        Series("recommended", exit_colour(POLICY, 0), _accuracies([found.recommended]), line=False),
+    ]
+    return Chart("placement-chart", "Sets of exits", _share_axis(), Axis("Accuracy", percent=True), series)
+
+
 def training(history: TrainingHistory) -> list[Chart]:
     """Return loss and accuracy of each exit against the epoch: training dashed, validation solid."""
     panels = [*loss_panels(history), Panel("Accuracy", "accuracy", history.exit_names)]
@@ -179,7 +207,7 @@ def _observable(name: str) -> str:
 
 
 def _share_axis() -> Axis:
-    return Axis("MACs, share of the full model", percent=True)
+    return Axis("MACs, share of the full model", log=True, percent=True)
 
 
 def _accuracies(points: Iterable[Any]) -> list[Point]:
@@ -194,12 +222,12 @@ def _roc_chart(number: int, signal: str, judged: EvaluationResults) -> Chart:
             efficiency, rejection = rejection_curve(curve, jets)
             errors = rejection_error(rejection, jets)
             points = list(zip(efficiency.tolist(), rejection.tolist(), errors.tolist(), strict=True))
-            series.append(Series(exit_title(name), colour(name, index), points))
+            series.append(Series(exit_title(name), colour(name, index), points, marked=False))
     x, y = (
         Axis(f"{class_title(signal)} efficiency", percent=True),
         Axis(f"{class_title(background)} rejection", log=True),
     )
-    title = f"{class_title(signal)} against {class_title(background)}, from {FEWEST_BACKGROUND_JETS} background jets on"
+    title = f"{class_title(signal)} against {class_title(background)}"
     return Chart(f"roc-{number}", title, x, y, series)
 
 

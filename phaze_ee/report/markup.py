@@ -14,6 +14,11 @@ _ON_INK = ";color:var(--paper);text-shadow:none"
 Row = Sequence[object]
 
 
+def percent(share: float) -> str:
+    """Return a share in percent with one decimal."""
+    return f"{100 * share:.1f} %"
+
+
 def paragraph(text: object, kind: str = "") -> str:
     """Return a paragraph of plain text."""
     return f"<p{_attribute('class', kind)}>{escape(str(text))}</p>"
@@ -31,14 +36,26 @@ def chapter(name: str, title: str, *parts: str) -> str:
 
 def table(head: Row, rows: Iterable[Row]) -> str:
     """Return a table; the first column is left-aligned, the others are right-aligned."""
-    titles = "".join(f'<th scope="col">{escape(str(cell))}</th>' for cell in head)
-    lines = "".join(f"<tr>{_cells(row)}</tr>" for row in rows)
-    return f'<div class="wide"><table><thead><tr>{titles}</tr></thead><tbody>{lines}</tbody></table></div>'
+    return _table(head, [[(escape(str(cell)), "") for cell in row] for row in rows])
 
 
-def bars(rows: Iterable[tuple[str, Sequence[tuple[str, str, float]]]]) -> str:
-    """Return stacked bars: for each row a title, and the name, the colour and the share of each part."""
-    return "".join(f'<div class="row"><span>{escape(title)}</span>{_bar(parts)}</div>' for title, parts in rows)
+def shares_table(head: Row, rows: Iterable[tuple[str, Sequence[float]]]) -> str:
+    """Return a table of shares from 0 to 1 in percent; the larger a share, the stronger its colour."""
+    return _table(head, [[(escape(title), ""), *map(_shaded, shares)] for title, shares in rows])
+
+
+def tiles(parts: Iterable[tuple[str, str]]) -> str:
+    """Return large figures, each with what it is."""
+    drawn = (f"<div><b>{escape(figure)}</b><span>{escape(meaning)}</span></div>" for figure, meaning in parts)
+    return f'<div class="tiles">{"".join(drawn)}</div>'
+
+
+def bars(rows: Sequence[tuple[str, Sequence[tuple[str, str, float]]]]) -> str:
+    """Return stacked bars: for each row a title, and the name, the colour and the share of each part; with a legend."""
+    drawn = "".join(f'<div class="row"><span>{escape(title)}</span>{_bar(parts)}</div>' for title, parts in rows)
+    colours = dict.fromkeys((name, colour) for _, parts in rows for name, colour, _ in parts)
+    names = (f'<span><b style="color:{colour}"></b>{escape(name)}</span>' for name, colour in colours)
+    return f'{drawn}<div class="legend">{"".join(names)}</div>'
 
 
 def grid(parts: Iterable[str]) -> str:
@@ -84,9 +101,22 @@ def data_block(name: str, data: Any) -> str:
     return f'<script type="application/json" id="{escape(name)}">{text}</script>'
 
 
-def _cells(row: Row) -> str:
-    first, *others = (escape(str(cell)) for cell in row)
-    return f'<th scope="row">{first}</th>{"".join(f"<td>{cell}</td>" for cell in others)}'
+def _table(head: Row, rows: Iterable[Sequence[tuple[str, str]]]) -> str:
+    """Return a table of cells, which are HTML, with their style."""
+    titles = "".join(f'<th scope="col">{escape(str(cell))}</th>' for cell in head)
+    lines = "".join(f"<tr>{_cells(row)}</tr>" for row in rows)
+    return f'<div class="wide"><table><thead><tr>{titles}</tr></thead><tbody>{lines}</tbody></table></div>'
+
+
+def _cells(row: Sequence[tuple[str, str]]) -> str:
+    (first, _), *others = row
+    cells = "".join(f"<td{_attribute('style', style)}>{cell}</td>" for cell, style in others)
+    return f'<th scope="row">{first}</th>{cells}'
+
+
+def _shaded(share: float) -> tuple[str, str]:
+    strength = round(60 * share)
+    return percent(share), f"background:color-mix(in srgb,var(--accent) {strength}%,transparent)" if strength else ""
 
 
 def _bar(parts: Sequence[tuple[str, str, float]]) -> str:
@@ -95,8 +125,8 @@ def _bar(parts: Sequence[tuple[str, str, float]]) -> str:
 
 def _part(name: str, colour: str, share: float) -> str:
     style = f"width:{100 * share:.2f}%;background:{colour}{_ON_INK if colour == INK else ''}"
-    written = f"{share:.0%}" if share >= _LEAST_WRITTEN else ""
-    return f'<i style="{style}" title="{escape(f"{name}: {share:.1%}")}">{written}</i>'
+    written = f"{100 * share:.0f} %" if share >= _LEAST_WRITTEN else ""
+    return f'<i style="{style}" title="{escape(f"{name}: {percent(share)}")}">{written}</i>'
 
 
 def _attribute(name: str, value: str) -> str:

@@ -1,7 +1,7 @@
 "use strict";
 // Draws the charts of the page from its data blocks, and moves along the curve of the policy. No network, no eval.
 (() => {
-  const SVG = "http://www.w3.org/2000/svg";
+  const SVG = "http://www.w3.org/2000/svg", ALONG_THE_SLIDER = ["tradeoff-chart", "rejection-chart"];
   const data = (id) => JSON.parse(document.getElementById(id).textContent);
   const charts = [];
 
@@ -68,7 +68,7 @@
     drawAxes(chart.svg, spec, x, y, frame);
     chart.places = [];
     for (const one of spec.series) drawSeries(chart, one, x, y, frame);
-    chart.x = x; chart.y = y;
+    Object.assign(chart, { x, y, frame });
     drawMark(chart);
   }
 
@@ -89,27 +89,40 @@
 
   function drawSeries(chart, one, x, y, frame) {
     const places = one.points.map((point) => ({ point, one, x: x.place(point[0]), y: y.place(point[1]) }));
+    const inside = (value) => {
+      const place = chart.spec.y.log && value <= 0 ? frame.bottom : y.place(value);
+      return Math.max(frame.top, Math.min(frame.bottom, place));
+    };
     if (one.line) {
+      if (one.band && one.points.some(([, , error]) => error > 0)) drawBand(chart, one, places, inside);
       const style = { fill: "none", stroke: one.colour, "stroke-width": 2, "stroke-dasharray": one.dashed ? "5 4" : "none" };
       element(chart.svg, "polyline", { ...style, points: places.map((place) => `${place.x},${place.y}`).join(" ") });
     }
-    for (const place of one.points.length > 60 ? [] : places) {
-      const [, value, error] = place.point, low = value - error;
-      if (error > 0) {
-        const end = chart.spec.y.log && low <= 0 ? frame.bottom : Math.min(frame.bottom, y.place(low));
-        const begin = Math.max(frame.top, y.place(value + error));
-        element(chart.svg, "line", { x1: place.x, x2: place.x, y1: begin, y2: end, stroke: one.colour, opacity: 0.5 });
+    for (const place of one.marked ? places : []) {
+      const [, value, error] = place.point;
+      if (error > 0 && !one.line) {
+        const bar = { x1: place.x, x2: place.x, y1: inside(value + error), y2: inside(value - error) };
+        element(chart.svg, "line", { ...bar, stroke: one.colour, opacity: 0.5 });
       }
       element(chart.svg, "circle", { cx: place.x, cy: place.y, r: one.line ? 2.5 : 5, style: `fill:${one.colour}` });
     }
     chart.places.push(...places);
   }
 
+  function drawBand(chart, one, places, inside) {
+    const side = (sign) => places.map(({ x, point: [, value, error] }) => `${x},${inside(value + sign * error)}`);
+    const band = { fill: one.colour, opacity: 0.13, points: [...side(1), ...side(-1).reverse()].join(" ") };
+    element(chart.svg, "polygon", band);
+  }
+
   function drawMark(chart) {
     chart.svg.querySelectorAll(".mark").forEach((old) => old.remove());
     if (!chart.mark) return;
-    const place = { cx: chart.x.place(chart.mark[0]), cy: chart.y.place(chart.mark[1]) };
-    element(chart.svg, "circle", { ...place, class: "mark", r: 9, fill: "none", stroke: "var(--accent)", "stroke-width": 3 });
+    const style = { class: "mark", fill: "none", stroke: "var(--accent)" }, x = chart.x.place(chart.mark.share);
+    const { top, bottom } = chart.frame;
+    element(chart.svg, "line", { ...style, "stroke-width": 1.5, "stroke-dasharray": "2 3", x1: x, x2: x, y1: top, y2: bottom });
+    if (chart.spec.name !== "tradeoff-chart") return;
+    element(chart.svg, "circle", { ...style, "stroke-width": 3, r: 9, cx: x, cy: chart.y.place(chart.mark.accuracy) });
   }
 
   function legend(figure, spec) {
@@ -152,8 +165,8 @@
     const point = points[slider.value], own = Number(slider.value) === policy;
     point.texts.forEach(([, text], number) => put(`slider-${number}`, text));
     put("slider-kind", own ? "This is the policy." : "These thresholds were not tested: they promise nothing.");
-    for (const chart of charts.filter((one) => one.spec.name === "tradeoff-chart")) {
-      chart.mark = [point.share, point.accuracy];
+    for (const chart of charts.filter((one) => ALONG_THE_SLIDER.includes(one.spec.name))) {
+      chart.mark = point;
       drawMark(chart);
     }
   }

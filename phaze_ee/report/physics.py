@@ -13,6 +13,7 @@ from phaze_ee.report.markup import (
     missing,
     paragraph,
     section,
+    shares_table,
     table,
 )
 from phaze_ee.report.slider import rejection_text
@@ -41,7 +42,8 @@ def _physics(results: ProjectResults, content: Content) -> Iterator[str]:
         "" if rejection is None else rejection.html(),
     )
     roc = charts.roc_charts(results)
-    yield section("roc", "ROC curves", grid(chart.html() for chart in roc) if roc else no_background(content))
+    drawn = paragraph(f"Drawn {charts.ENOUGH}; bands: statistical errors.", "note") + grid(one.html() for one in roc)
+    yield section("roc", "ROC curves", drawn if roc else no_background(content))
     yield section("confusion", "Confusion", *(_confusion(results, name) for name in (FULL_MODEL, POLICY)))
     yield section("calibration", "Calibration of probabilities", _calibration(results))
     yield section("audits", "Audits", no_policy(content) if dynamic is None else _audits(dynamic))
@@ -61,7 +63,7 @@ def _leaving(dynamic: DynamicResults) -> str:
 
 
 def _rejections(exits: dict[str, ExitEvaluation], cuts: Sequence[Rejection]) -> str:
-    head = [f"{class_title(cut.signal)}, {cut.signal_efficiency:.0%}" for cut in cuts]
+    head = [f"{class_title(cut.signal)}, {100 * cut.signal_efficiency:g}\u00a0%" for cut in cuts]
     rows = [(exit_title(name), *map(rejection_text, exit_.rejections)) for name, exit_ in exits.items()]
     background = paragraph(f"Background: {class_title(cuts[0].background)}, at each signal efficiency.", "note")
     return background + table(("answer of", *head), rows)
@@ -73,11 +75,11 @@ def _confusion(results: ProjectResults, name: str) -> str:
         return ""
     titles = [class_title(label) for label in results.evaluation.classes]
     rows = [
-        (title, *(f"{count / max(sum(row), 1):.1%}" for count in row))
+        (title, [count / max(sum(row), 1) for count in row])
         for title, row in zip(titles, exit_.confusion_matrix, strict=True)
     ]
     head = ("true class", *(f"as {title}" for title in titles))
-    return paragraph(f"{exit_title(name).capitalize()}: share of each true class.") + table(head, rows)
+    return paragraph(f"{exit_title(name).capitalize()}: share of each true class.") + shares_table(head, rows)
 
 
 def _calibration(results: ProjectResults) -> str:
@@ -117,7 +119,7 @@ def _mass(audit: MassAudit) -> str:
     rows = [(name, f"{shape.jets:,}", *_tested(shape)) for name, shape in shapes]
     few = [name for name, shape in shapes if shape.jets < charts.FEWEST_JETS]
     note = f"Not drawn, for fewer than {charts.FEWEST_JETS} jets pass: {', '.join(few)}." if few else ""
-    cut = f"Cut at {audit.signal_efficiency:.0%} {class_title(audit.signal)} efficiency."
+    cut = f"Cut at {100 * audit.signal_efficiency:g} % {class_title(audit.signal)} efficiency."
     head = ("cut on", "jets that pass", "divergence", "of chance, 95 %", "p-value")
     return paragraph(f"{cut} {note}") + table(head, rows) + charts.mass_shapes(audit).html()
 

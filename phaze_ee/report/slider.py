@@ -5,7 +5,7 @@ from typing import Any
 
 from phaze_ee.names import class_title, exit_title
 from phaze_ee.report.charts import policy_curve
-from phaze_ee.report.markup import data_block, paragraph
+from phaze_ee.report.markup import data_block, paragraph, percent
 from phaze_ee.results.evaluation import Rejection
 from phaze_ee.results.policy import CurvePoint, DynamicResults
 from phaze_ee.tables.style import UNKNOWN, in_percent, with_error
@@ -43,9 +43,9 @@ def _numbers(point: CurvePoint, exits: list[str]) -> dict[str, Any]:
     shares = zip(exits, point.exit_fractions, strict=True)
     texts = [
         ("thresholds", ", ".join(f"{value:.4g}" for value in point.thresholds)),
-        ("cost", f"{100 * point.macs_share:.1f} % of the full model's MACs"),
+        ("cost", f"{percent(point.macs_share)} of the full model's MACs"),
         ("accuracy", in_percent(point.accuracy, point.accuracy_error)),
-        ("jets leave at", ", ".join(f"{exit_title(name)} {share:.1%}" for name, share in shares)),
+        ("jets leave at", ", ".join(f"{exit_title(name)} {percent(share)}" for name, share in shares)),
         *((_cut(one), rejection_text(one)) for one in point.rejections),
     ]
     return {"share": point.macs_share, "accuracy": point.accuracy, "texts": texts}
@@ -53,4 +53,4 @@ def _numbers(point: CurvePoint, exits: list[str]) -> dict[str, Any]:
 
 def _cut(one: Rejection) -> str:
     signal, background = class_title(one.signal), class_title(one.background)
-    return f"{background} rejection at {one.signal_efficiency:.0%} {signal}"
+    return f"{background} rejection at {100 * one.signal_efficiency:g} % {signal}"

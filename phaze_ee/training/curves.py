@@ -76,7 +76,7 @@ def _log_options(logger: Logger, values: dict[str, Any]) -> None:
     logger.log_hyperparams(values)
     if isinstance(logger, TensorBoardLogger):  # so far in a YAML file only, because no value of a metric is known yet
         plain = {name: value if isinstance(value, bool | int | float) else str(value) for name, value in values.items()}
-        for part in hparams(plain, {_SHOWN_WITH_OPTIONS: 0.0}):  # uses the name alone
+        for part in hparams(plain, {_SHOWN_WITH_OPTIONS: 0.0}):  # type: ignore[no-untyped-call]  # uses the name
             logger.experiment.file_writer.add_summary(part)
 
 

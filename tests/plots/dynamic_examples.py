@@ -153,6 +153,7 @@ def timed_benchmark(with_policies: bool = True) -> BenchmarkResults:
     latency = LatencyReport(
         threads=1,
         device="cpu",
+        machine="Epyc 1",
         dtype="float32",
         mean_multiplicity=40,
         entries=entries,

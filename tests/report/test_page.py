@@ -115,8 +115,8 @@ def test_the_slider_has_the_stored_points_and_starts_at_the_policy() -> None:
     assert [point["share"] for point in data["points"]] == pytest.approx([0.1, 0.3, 0.4, 0.9])
     assert data["policy"] == 2
     assert dict(data["points"][2]["texts"])["thresholds"] == "0.5, 0.6, 0.7"
-    assert dict(data["points"][0]["texts"])["QCD rejection at 50% Hbb"] == "620 ± 62"
-    assert dict(data["points"][2]["texts"])["QCD rejection at 50% Hcc"] == "> 500 (68 %)"
+    assert dict(data["points"][0]["texts"])["QCD rejection at 50 % Hbb"] == "620 ± 62"
+    assert dict(data["points"][2]["texts"])["QCD rejection at 50 % Hcc"] == "> 500 (68 %)"
 
 
 def test_charts_hold_the_results() -> None:
