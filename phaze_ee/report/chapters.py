@@ -19,7 +19,7 @@ from phaze_ee.report.markup import (
     table,
     tiles,
 )
-from phaze_ee.report.slider import slider
+from phaze_ee.report.slider import slider, thresholds_text
 from phaze_ee.results.base import Traced
 from phaze_ee.results.benchmark import LatencyReport
 from phaze_ee.results.policy import DynamicResults
@@ -104,7 +104,14 @@ def comparison_chapter(projects: Sequence[ProjectResults]) -> str:
         if name in (FULL_MODEL, POLICY)
     ]
     head = ("project", "answer of", "accuracy", "AUC", "MACs (M)", "parameters")
-    return chapter("comparison", "Comparison", table(head, rows), charts.comparison(projects).html())
+    return chapter(
+        "comparison", "Comparison", table(head, rows), charts.comparison(projects).html(), _policies(projects)
+    )
+
+
+def _policies(projects: Sequence[ProjectResults]) -> str:
+    judged = [project for project in projects if project.dynamic is not None]
+    return charts.policies(judged).html() if judged else ""
 
 
 def promise_box(promise: Promise) -> str:
@@ -137,7 +144,7 @@ def _policy_parts(results: ProjectResults, dynamic: DynamicResults) -> Iterator[
             [
                 ("score", policy.score),
                 ("jets with another class", in_percent(policy.disagreement.value, policy.disagreement.error)),
-                ("thresholds", ", ".join(f"{value:.4g}" for value in policy.thresholds)),
+                ("thresholds", thresholds_text(policy.thresholds)),
             ],
         ),
     )

@@ -129,7 +129,7 @@
     const list = html(figure, "div", "legend");
     for (const one of spec.series) {
       const entry = html(list, "span");
-      html(entry, "b", one.dashed ? "dashed" : "").style.color = one.colour;
+      html(entry, "b", one.line ? (one.dashed ? "dashed" : "") : "dot").style.color = one.colour;
       entry.append(one.name);
     }
   }

@@ -1,6 +1,8 @@
 """A slider along the stored cost-accuracy curve of the policy's score."""
 
+from collections.abc import Sequence
 from html import escape
+from math import inf
 from typing import Any
 
 from phaze_ee.names import class_title, exit_title
@@ -32,6 +34,11 @@ def slider(dynamic: DynamicResults) -> str:
     )
 
 
+def thresholds_text(thresholds: Sequence[float]) -> str:
+    """Return thresholds in a line; no jet leaves where one is infinite."""
+    return ", ".join("never" if value == inf else f"{value:.4g}" for value in thresholds)
+
+
 def rejection_text(one: Rejection) -> str:
     """Return a rejection with its error, or its lower limit."""
     if one.value is not None:
@@ -42,7 +49,7 @@ def rejection_text(one: Rejection) -> str:
 def _numbers(point: CurvePoint, exits: list[str]) -> dict[str, Any]:
     shares = zip(exits, point.exit_fractions, strict=True)
     texts = [
-        ("thresholds", ", ".join(f"{value:.4g}" for value in point.thresholds)),
+        ("thresholds", thresholds_text(point.thresholds)),
         ("cost", f"{percent(point.macs_share)} of the full model's MACs"),
         ("accuracy", in_percent(point.accuracy, point.accuracy_error)),
         ("jets leave at", ", ".join(f"{exit_title(name)} {percent(share)}" for name, share in shares)),

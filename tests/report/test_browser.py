@@ -22,6 +22,8 @@ const slider = document.getElementById("slider");
 slider.value = 0;
 slider.dispatchEvent(new Event("input"));
 document.getElementById("theme").click();
+const svg = document.querySelector("figure svg"), box = svg.querySelector("circle").getBoundingClientRect();
+svg.dispatchEvent(new PointerEvent("pointermove", { clientX: box.x + 2, clientY: box.y + 2 }));
 </script></body>"""
 
 pytestmark = pytest.mark.skipif(not BROWSER, reason="needs Chromium")
@@ -50,10 +52,11 @@ def test_charts_are_drawn_without_errors(tmp_path: Path) -> None:
     assert document.count("<svg") == page.count('class="chart"')
     assert "NaN" not in document
     assert "This is the policy." in document
+    assert document.count('class="mark"') == 3  # a line in two charts, a ring in one
     assert cell(document, 1).startswith("40.0 %")
 
 
-def test_the_slider_and_the_switch_change_the_page(tmp_path: Path) -> None:
+def test_slider_switch_and_pointer_change_the_page(tmp_path: Path) -> None:
     page = re.sub(r"<meta http-equiv[^>]*>", "", project_page(content())).replace("</body>", MOVE)
     document, console = opened(page, tmp_path)
     assert console == []
@@ -61,6 +64,7 @@ def test_the_slider_and_the_switch_change_the_page(tmp_path: Path) -> None:
     assert cell(document, 1).startswith("10.0 %")
     assert cell(document, 2).startswith("62.0")
     assert "they promise nothing" in document
+    assert "confidence: MACs, share of the full model 10 %, Accuracy 62 % ± 0.4 %" in document
     assert re.search(r'<html[^>]*data-theme="(dark|light)"', document)
 
 

@@ -4,11 +4,13 @@ import json
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
+from math import inf
 
 import pytest
 
 from phaze_ee.report.content import Content, Promise
 from phaze_ee.report.page import comparison_page, project_page
+from phaze_ee.report.slider import thresholds_text
 from phaze_ee.results.project import ProjectResults
 from tests.plots.dynamic_examples import dynamic_results, timed_benchmark
 from tests.plots.examples import evaluation_results, training_history
@@ -173,3 +175,22 @@ def test_a_comparison_has_the_promise_of_each_project_first() -> None:
     names = [one["name"] for one in json.loads(reader.blocks["comparison-chart-data"])["series"]]
     assert names == ["mine, exits", "mine, policy", f"mine{EVIL}, exits", f"mine{EVIL}, policy"]
     assert "nothing is promised" in "".join(reader.text)
+    points = {one["name"]: one["points"] for one in json.loads(reader.blocks["policies-chart-data"])["series"]}
+    assert [len(points[f"mine, {name}"]) for name in ("confidence", "policy")] == [4, 1]
+
+
+def test_thresholds_where_no_jet_leaves() -> None:
+    assert thresholds_text([0.5, inf, -inf]) == "0.5, never, -inf"
+
+
+def test_the_policy_is_shown_in_three_figures_and_where_its_time_was_measured() -> None:
+    text = "".join(Reader(project_page(content())).text)
+    assert "40.0 %of the full model's MACs" in text
+    assert "2.50 ×the full model's jets/s, in batches of 256 jets on Epyc 1 (cpu), 1 thread, float32" in text
+
+
+def test_recommended_exits_are_in_the_chart_of_placements() -> None:
+    found = json.loads(Reader(project_page(content())).blocks["placement-chart-data"])
+    points = {one["name"]: one["points"] for one in found["series"]}
+    assert points["recommended"] == [pytest.approx((0.1 + 0.8 * 2 / 3, 0.59, 0.004))]
+    assert len(points["1 exit"]) == 3
