@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from html import escape
-from math import isfinite
+from math import isfinite, sqrt
 from typing import Any, final
 
 from phaze_ee.names import FULL_MODEL, POLICY, class_title, exit_title, observable_title, quantity
@@ -18,7 +18,7 @@ from phaze_ee.results.policy import DynamicResults, ExitRates, MassAudit
 from phaze_ee.results.project import ProjectResults
 from phaze_ee.results.training import TrainingHistory
 
-FEWEST_JETS = 10  # of a mass shape that is drawn
+FEWEST_JETS = 10  # of a mass shape, or of a bin of confidence, that is drawn
 ENOUGH = f"where at least {FEWEST_BACKGROUND_JETS} background jets pass"
 _SCORE_COLOURS = ("#3f90da", "#e76300", "#832db6", "#717581", "#a96b59")
 
@@ -158,6 +158,27 @@ def roc_charts(results: ProjectResults) -> list[Chart]:
     judged = results.with_policy
     signals = dict.fromkeys(curve.signal for exit_ in judged.exits.values() for curve in exit_.roc_curves)
     return [_roc_chart(number, signal, judged) for number, signal in enumerate(signals)]
+
+
+def reliability(judged: EvaluationResults) -> Chart | None:
+    """Return the share of correct answers against the confidence of the exits and the policy.
+
+    None if the results have no such bins. Bins of fewer than 10 jets are not drawn.
+    """
+    series = []
+    for index, (name, exit_) in enumerate(judged.exits.items()):
+        bins = [one for one in exit_.confidence_bins if one.jets >= FEWEST_JETS]
+        points = [(one.confidence, one.accuracy, sqrt(one.accuracy * (1 - one.accuracy) / one.jets)) for one in bins]
+        series.append(Series(exit_title(name), colour(name, index), points))
+    drawn = [x for one in series for x, _, _ in one.points]
+    if not drawn:
+        return None
+    ends = [(x, x, 0.0) for x in (min(drawn), max(drawn))]
+    series.append(Series("calibrated", "#94a4a2", ends, dashed=True, marked=False))
+    title = f"Correct answers, in bins of at least {FEWEST_JETS} jets"
+    return Chart(
+        "reliability-chart", title, Axis("Mean confidence", percent=True), Axis("Correct", percent=True), series
+    )
 
 
 def exit_rates(rates: Sequence[ExitRates]) -> list[Chart]:

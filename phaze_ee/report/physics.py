@@ -98,7 +98,9 @@ def _calibration(results: ProjectResults) -> str:
         policy = results.dynamic.policy.expected_calibration_error
         rows.append((exit_title(POLICY), UNKNOWN, number(policy, ".4f"), UNKNOWN, UNKNOWN))
     head = ("answer of", "ECE, all jets", "ECE after temperature", "ECE, jets that leave", "AUROC of errors")
-    return table(head, rows) + paragraph("ECE: expected calibration error, 0 at best.", "note")
+    note = "ECE: expected calibration error, 0 at best. Drawn without temperatures; the policy with them."
+    drawn = charts.reliability(results.with_policy)
+    return table(head, rows) + paragraph(note, "note") + ("" if drawn is None else drawn.html())
 
 
 def _audits(dynamic: DynamicResults) -> str:

@@ -179,6 +179,14 @@ def test_a_comparison_has_the_promise_of_each_project_first() -> None:
     assert [len(points[f"mine, {name}"]) for name in ("confidence", "policy")] == [4, 1]
 
 
+def test_bins_of_confidence_with_few_jets_are_not_drawn() -> None:
+    found = json.loads(Reader(project_page(content())).blocks["reliability-chart-data"])
+    points = {one["name"]: one["points"] for one in found["series"]}
+    assert [x for x, _, _ in points["exit 0"]] == [0.6, 0.9]
+    assert points["exit 0"][0][1:] == [pytest.approx(0.5), pytest.approx((0.25 / 600) ** 0.5)]
+    assert points["calibrated"] == [[0.6, 0.6, 0], [0.9, 0.9, 0]]
+
+
 def test_thresholds_where_no_jet_leaves() -> None:
     assert thresholds_text([0.5, inf, -inf]) == "0.5, never, -inf"
 
