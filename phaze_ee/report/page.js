@@ -74,9 +74,13 @@
 
   function drawAxes(svg, spec, x, y, frame) {
     const rule = { stroke: "var(--rule)", "stroke-width": 1 }, middle = { "text-anchor": "middle" };
+    let writtenTo = -Infinity; // where the last number ends
     for (const tick of x.ticks) {
       element(svg, "line", { ...rule, x1: x.place(tick), x2: x.place(tick), y1: frame.top, y2: frame.bottom });
-      element(svg, "text", { ...middle, x: x.place(tick), y: frame.bottom + 16 }, written(tick, spec.x));
+      const text = written(tick, spec.x), half = 3.6 * text.length + 3;
+      if (x.place(tick) - half < writtenTo) continue;
+      element(svg, "text", { ...middle, x: x.place(tick), y: frame.bottom + 16 }, text);
+      writtenTo = x.place(tick) + half;
     }
     for (const tick of y.ticks) {
       element(svg, "line", { ...rule, x1: frame.left, x2: frame.right, y1: y.place(tick), y2: y.place(tick) });
