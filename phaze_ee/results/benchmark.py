@@ -37,12 +37,14 @@ class ExitLatency(Record):
     """Times per jet if all jets leave at one exit: the wall time of a batch by its number of jets, in milliseconds.
 
     ``mean_macs`` are the MACs per jet that were spent, with each jet's own number of particles.
+    ``jets_per_second_error`` is the standard error from the spread of the batches; None in files of version 0.1.
     """
 
     name: str
     batch_size: int
     batches: int
     jets_per_second: float
+    jets_per_second_error: float | None = None
     p50_ms: float
     p95_ms: float
     p99_ms: float
@@ -64,7 +66,8 @@ class LatencyReport(Record):
     """Times of all exits at all batch sizes, and the conditions of the measurement.
 
     ``chosen`` are the times of the project's policy at all batch sizes. ``curves`` are the times of some policies of
-    its cost-accuracy curves at the largest batch size.
+    its cost-accuracy curves at the largest batch size. ``class_shares`` are the shares of the classes among the timed
+    jets, if the policy was calibrated for a class prior; None: those of the files.
     """
 
     threads: int
@@ -74,13 +77,15 @@ class LatencyReport(Record):
     entries: list[ExitLatency]
     chosen: list[PolicyLatency] = Field(default_factory=list)
     curves: list[PolicyLatency] = Field(default_factory=list)
+    class_shares: dict[str, float] | None = None
 
 
 class BenchmarkResults(ExitResultsFile[ExitBenchmark]):
     """``benchmark_results.json``. The data and the policy are those of the times.
 
     ``with_exits`` is the cost of the full model after all exits. ``flops_counter`` says how ``flops`` were counted.
-    Both are None in files of version 0.1, in which the full model is counted after all exits.
+    Both are None in files of version 0.1, in which the full model is counted after all exits. ``policy_accuracy`` is
+    that of dynamic_results.json; None without a judged policy.
     """
 
     project: str
@@ -91,4 +96,5 @@ class BenchmarkResults(ExitResultsFile[ExitBenchmark]):
     with_exits: NetworkCost | None = None
     flops_counter: str | None = None
     latency: LatencyReport | None = None
+    policy_accuracy: float | None = None
     notes: list[str] = Field(default_factory=list)

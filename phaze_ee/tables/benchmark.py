@@ -1,10 +1,12 @@
 """Tables of the costs and times of exits."""
 
+import math
+
 from rich.table import Table
 
 from phaze_ee.names import FULL_MODEL, POLICY, exit_title, quantity
 from phaze_ee.results.benchmark import BenchmarkResults, ExitLatency, LatencyReport
-from phaze_ee.tables.style import add_caption, empty_table, few, number
+from phaze_ee.tables.style import add_caption, empty_table, few, number, shares_title
 
 _TIMES = ["jets/s", "p50 (ms)", "p95 (ms)", "p99 (ms)"]
 
@@ -36,13 +38,30 @@ def cost_table(results: BenchmarkResults) -> Table:
             f"{entry.jets_per_second:,.0f}",
             f"{entry.jets_per_second / full.jets_per_second:.2f} ×",
             number(alone.get(entry.name), ".3f"),
-            number(None if known is None else known.accuracy, ".4f"),
+            number(results.policy_accuracy if known is None else known.accuracy, ".4f"),
             style="bold" if entry.name == POLICY else None,
         )
     add_caption(table, f"MACs: mean of the timed jets, with their own particles; jets/s: batches of {size}")
-    if latency.chosen:
+    if latency.class_shares is not None:
+        add_caption(table, f"Timed jets: {shares_title(latency.class_shares)} (class_prior); accuracy: all test jets")
+    elif latency.chosen:
         add_caption(table, "Timed on some jets; the policy's cost on all of them is that of evaluate")
     return table
+
+
+def speed_up(latency: LatencyReport) -> tuple[float, float]:
+    """Return jets/s of the policy, as a multiple of those of the full model, and its error; it must have been timed."""
+    policy, full = timed_pair(latency)
+    ratio = policy.jets_per_second / full.jets_per_second
+    relative = [(one.jets_per_second_error or 0.0) / one.jets_per_second for one in (policy, full)]
+    return ratio, ratio * math.hypot(*relative)
+
+
+def timed_pair(latency: LatencyReport) -> tuple[ExitLatency, ExitLatency]:
+    """Return the times of the policy and of the full model in the largest batches; the policy must have been timed."""
+    policy = max(latency.chosen, key=lambda entry: entry.batch_size)
+    size = policy.batch_size
+    return policy, next(one for one in latency.entries if (one.name, one.batch_size) == (FULL_MODEL, size))
 
 
 def cost_sentences(results: BenchmarkResults) -> list[str]:
@@ -58,8 +77,7 @@ def cost_sentences(results: BenchmarkResults) -> list[str]:
 def _gain(latency: LatencyReport | None) -> list[str]:
     if latency is None or not latency.chosen:
         return []
-    policy = max(latency.chosen, key=lambda entry: entry.batch_size)
-    full = next(one for one in latency.entries if (one.name, one.batch_size) == (FULL_MODEL, policy.batch_size))
+    policy, full = timed_pair(latency)
     speed, cost = policy.jets_per_second / full.jets_per_second, policy.mean_macs / full.mean_macs
     slower = "" if speed >= 1 else "; a network as small as this gains no time"
     return [
