@@ -41,7 +41,7 @@ STEMS = ("ZJetsToNuNu", "HToBB")  # the first two classes of the published netwo
 PT_STEPS = 200  # of ln(pt / GeV)
 ANGLE_STEPS = 2000  # of radians
 IMPACT_STEPS, IMPACT_SCALE = 40, 200  # of arcsinh(200 d / mm): relative far from 0, 0.0001 mm at 0
-ERROR_STEPS, ERROR_UNIT = 16, 1e-4  # of ln(error / 0.0001 mm); 0 where there is no error
+ERROR_STEPS = 10_000  # of an error in mm; the generator has these steps itself
 TYPES = ("isNeutralHadron", "isPhoton", "isChargedHadron", "isElectron", "isMuon")  # 1 to 5, times the charge
 JET_COLUMNS = ("jet_pt", "jet_eta", "jet_phi", "jet_energy", "jet_sdmass")
 LABELS = ("label_QCD", "label_Hbb")
@@ -81,16 +81,10 @@ def _particles(table: awkward.Array) -> dict[str, awkward.Array]:
         "phi": whole(ANGLE_STEPS * table.part_dphi),
         "d0": whole(IMPACT_STEPS * np.arcsinh(IMPACT_SCALE * table.part_d0val)),
         "dz": whole(IMPACT_STEPS * np.arcsinh(IMPACT_SCALE * table.part_dzval)),
-        "logd0err": whole(_error(table.part_d0err)),
-        "logdzerr": whole(_error(table.part_dzerr)),
+        "d0unc": whole(ERROR_STEPS * table.part_d0err),
+        "dzunc": whole(ERROR_STEPS * table.part_dzerr),
         "type": whole(code * awkward.where(table.part_charge < 0, -1, 1), np.int8),
     }
-
-
-def _error(error: awkward.Array) -> awkward.Array:
-    """Return steps from 1 on where there is an error, else 0."""
-    steps = ERROR_STEPS * np.log(awkward.where(error > 0, error, ERROR_UNIT) / ERROR_UNIT)
-    return awkward.where(error > 0, awkward.where(steps < 1, 1, steps), 0)
 
 
 def _jets(table: awkward.Array) -> dict[str, npt.NDArray[Any]]:

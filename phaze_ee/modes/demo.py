@@ -26,7 +26,7 @@ def run(session: Session) -> None:
     console.rule("done", align="left")
     _show_outcome(project)
     say(f"Model, scores, figures and configuration: {project.root}")
-    say(f"Next: {command('show', project)}, then your own jets: {command('new_project', Project('MyJets', 'first'))}")
+    say(f"Next: {command('show', project)}")
 
 
 def _show_outcome(project: Project) -> None:

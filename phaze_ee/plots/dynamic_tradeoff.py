@@ -22,7 +22,7 @@ from phaze_ee.results.project import ProjectResults
 Cost = Literal["macs", "time"]
 _COST_LABELS: dict[Cost, str] = {
     "macs": "Mean MACs per jet",
-    "time": "Median time per jet (ms), batches of {size}",
+    "time": "Median time per jet{jets} (ms), batches of {size}",
 }
 _BOUNDS = {"oracle": ("oracle", "v"), "label_free_oracle": ("label-free oracle", "^")}
 _EXIT_COLOUR = "0.35"
@@ -268,11 +268,12 @@ def _certain(one: Series, score: Callable[[Judged], Score | None]) -> list[tuple
 def _finish(figure: Figure, panels: Sequence[Axes], project: DynamicProject, cost: Cost, columns: int = 1) -> None:
     latency = project.benchmark.latency
     size = max((entry.batch_size for entry in latency.entries), default=0) if latency is not None else 0
+    jets = " of class_prior" if latency is not None and latency.class_shares is not None else ""
     for number, axes in enumerate(panels):
         axes.set_xscale("log")
         number_axis(axes.xaxis, EngFormatter() if cost == "macs" else StrMethodFormatter("{x:g}"), columns > 1)
         if number >= len(panels) - columns:
-            axes.set_xlabel(_COST_LABELS[cost].format(size=size))
+            axes.set_xlabel(_COST_LABELS[cost].format(size=size, jets=jets))
             axes.tick_params(labelbottom=True)
     legend_below(figure, panels, columns=3)
     simulation_label(panels[0], f"{project.dynamic.jets:,} jets", panels[columns - 1])

@@ -12,7 +12,7 @@ from phaze_ee.results.policy import RealisedFigures, RealisedRisk
 from phaze_ee.results.project import ProjectResults
 from phaze_ee.tables.benchmark import speed_up, timed_pair
 from phaze_ee.tables.evaluation import rejection_text
-from phaze_ee.tables.style import add_caption, empty_table, in_percent, shares_title, with_error
+from phaze_ee.tables.style import OWN_PARTICLES, add_caption, empty_table, in_percent, shares_title, with_error
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def headline_table(headline: Headline) -> Table:
     prior, full = headline.prior, headline.rejections[0]
     signal, background = class_title(full.signal), class_title(full.background)
     table = empty_table(
-        f"{signal} at {100 * full.signal_efficiency:g} % efficiency, among {shares_title(prior.class_shares or {})}",
+        f"{signal} at {100 * full.signal_efficiency:g} % efficiency; jets: {shares_title(prior.class_shares or {})}",
         ["full model", "with early exits"],
         first="",
     )
@@ -65,10 +65,11 @@ def headline_table(headline: Headline) -> Table:
     rates = (f"{entry.jets_per_second:,.0f}" for entry in (timed_full, timed))
     table.add_row(f"jets/s, measured, {quantity(headline.latency.threads, 'thread')}", *rates)
     table.add_row("  of the full model", "1 ×", f"{with_error(*speed_up(headline.latency))} ×", style="bold")
-    table.add_row(f"one {background} jet passes in", *map(rejection_text, headline.rejections))
+    table.add_row(f"{background} rejection", *map(rejection_text, headline.rejections))
     rate = headline.risk.rate
-    table.add_row(f"kept {signal} that is lost", "", in_percent(rate.value, rate.error))
-    add_caption(table, "On test jets, which nothing else used. Errors are standard errors.")
+    table.add_row(f"{signal} of the full model lost", "", in_percent(rate.value, rate.error))
+    add_caption(table, "On test jets, which nothing else used, with standard errors")
+    add_caption(table, OWN_PARTICLES)
     return table
 
 

@@ -144,7 +144,7 @@ def test_the_headline_has_cost_time_and_what_is_lost() -> None:
     table = headline_table(headline())
     lines = rendered(table)
     assert max(map(len, lines)) <= WIDTH
-    assert "Hbb at 50 % efficiency, among 99.9 % QCD, 0.1 % Hbb" in lines[0]
+    assert "Hbb at 50 % efficiency; jets: 99.9 % QCD, 0.1 % Hbb" in lines[0]
     cells = ["100 %", "5.00 ± 0.40 %", "1,000", "10,000", "1 ×", "10.00 ± 0.28 ×", "500 ± 100", "0.40 ± 0.20 %"]
     text = "\n".join(lines)
     assert [cell for cell in cells if cell not in text] == []
