@@ -3,7 +3,7 @@
 import itertools
 from contextlib import suppress
 
-from phaze_ee.config.template import DEMO_VALUES, render_demo
+from phaze_ee.config.template import render_demo
 from phaze_ee.errors import NothingPassedError
 from phaze_ee.modes import chain
 from phaze_ee.modes.console import console, say, say_in_columns, show
@@ -32,8 +32,8 @@ def run(session: Session) -> None:
 def _show_outcome(project: Project) -> None:
     """Print what the policy saves and whether its promise is kept; without a policy, the full model's accuracy."""
     current, active = read_current(project), read_active(project)
-    headline = Headline.of(current.static, str(DEMO_VALUES["signal"]))
-    if headline is None or active is None:
+    headline = None if active is None else Headline.of(current.static, active.target)
+    if active is None or headline is None:
         say_in_columns(f"Full model: {describe_results(current)}")
         return
     show(headline_table(headline))

@@ -44,7 +44,7 @@ def summary_table(
             continue
         name, exit_ = row
         cells = [with_error(exit_.accuracy, exit_.accuracy_error), number(exit_.roc_auc, ".4f")]
-        cells += [] if place is None else [rejection_text(exit_.rejections[place])]
+        cells += [] if place is None else [_rejection(exit_.rejections[place])]
         cells.append(number(None if exit_.mean_macs is None else exit_.mean_macs / 1e6, ".3f"))
         cells.append(UNKNOWN if exit_.macs_share is None else f"{100 * exit_.macs_share:.1f} %")
         table.add_row(name, *cells, style="bold" if name == POLICY else None)
@@ -102,14 +102,13 @@ def rejection_table(columns: Mapping[str, Sequence[Rejection]]) -> Table:
     )
     for row in zip(*columns.values(), strict=True):
         first = row[0]
-        table.add_row(class_title(first.signal), f"{100 * first.signal_efficiency:g} %", *map(rejection_text, row))
+        table.add_row(class_title(first.signal), f"{100 * first.signal_efficiency:g} %", *map(_rejection, row))
     if any(rejection.lower_limit is not None for column in columns.values() for rejection in column):
         add_caption(table, f"> : no {background} jet passes; limit at 68 % confidence")
     return table
 
 
-def rejection_text(rejection: Rejection) -> str:
-    """Return a rejection with its error, or its lower limit if no background jet passes."""
+def _rejection(rejection: Rejection) -> str:
     if rejection.value is not None and rejection.error is not None:
         return with_error(rejection.value, rejection.error)
     return UNKNOWN if rejection.lower_limit is None else f"> {rejection.lower_limit:.3g}"

@@ -1,17 +1,16 @@
 """What a project with a promise on a signal has reached, in one table and one sentence."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 from rich.table import Table
 
-from phaze_ee.names import FULL_MODEL, class_title, quantity
+from phaze_ee.names import class_title, quantity
 from phaze_ee.results.benchmark import LatencyReport
-from phaze_ee.results.evaluation import Rejection
 from phaze_ee.results.policy import RealisedFigures, RealisedRisk
 from phaze_ee.results.project import ProjectResults
 from phaze_ee.tables.benchmark import speed_up, timed_pair
-from phaze_ee.tables.evaluation import rejection_text
 from phaze_ee.tables.style import OWN_PARTICLES, add_caption, empty_table, in_percent, shares_title, with_error
 
 
@@ -20,42 +19,35 @@ class Headline:
     """The figures of the headline: of a policy on test jets, for a class prior.
 
     Attributes:
+        signal: the class whose efficiency is promised.
+        efficiency: of the full model for this class.
         prior: cost for the class prior.
         risk: how much of the kept signal is lost, with the limit that was promised.
-        rejections: of the background at the efficiency of the target, by the full model and by the policy.
         latency: times of full model and policy.
     """
 
+    signal: str
+    efficiency: float
     prior: RealisedFigures
     risk: RealisedRisk
-    rejections: tuple[Rejection, Rejection]
     latency: LatencyReport
 
     @classmethod
-    def of(cls, results: ProjectResults, signal: str) -> Self | None:
-        """Return the figures of a project; None if one of them is missing."""
+    def of(cls, results: ProjectResults, target: Mapping[str, Any]) -> Self | None:
+        """Return the figures of a project whose policy has this target; None if one of them is missing."""
         dynamic, latency = results.dynamic, results.benchmark.latency
-        if dynamic is None or dynamic.prior is None or dynamic.mixture is None or not dynamic.policy.risks:
+        if target["name"] != "signal_efficiency" or dynamic is None or latency is None or not latency.chosen:
             return None
-        if latency is None or not latency.chosen:
+        if dynamic.prior is None or not dynamic.policy.risks:
             return None
-        full = _rejection(results.evaluation.exits[FULL_MODEL].rejections, signal)
-        policy = _rejection(dynamic.mixture.rejections, signal)
-        if full is None or policy is None:
-            return None
-        return cls(dynamic.prior, dynamic.policy.risks[0], (full, policy), latency)
-
-
-def _rejection(rejections: list[Rejection], signal: str) -> Rejection | None:
-    return next((rejection for rejection in rejections if rejection.signal == signal), None)
+        return cls(target["signal"], target["efficiency"], dynamic.prior, dynamic.policy.risks[0], latency)
 
 
 def headline_table(headline: Headline) -> Table:
-    """Return cost, speed, rejection and lost signal of the full model and of the policy."""
-    prior, full = headline.prior, headline.rejections[0]
-    signal, background = class_title(full.signal), class_title(full.background)
+    """Return cost, speed and lost signal of the full model and of the policy."""
+    prior, signal, rate = headline.prior, class_title(headline.signal), headline.risk.rate
     table = empty_table(
-        f"{signal} at {100 * full.signal_efficiency:g} % efficiency; jets: {shares_title(prior.class_shares or {})}",
+        f"{signal} at {100 * headline.efficiency:g} % efficiency; jets: {shares_title(prior.class_shares or {})}",
         ["full model", "with early exits"],
         first="",
     )
@@ -65,9 +57,7 @@ def headline_table(headline: Headline) -> Table:
     rates = (f"{entry.jets_per_second:,.0f}" for entry in (timed_full, timed))
     table.add_row(f"jets/s, measured, {quantity(headline.latency.threads, 'thread')}", *rates)
     table.add_row("  of the full model", "1 ×", f"{with_error(*speed_up(headline.latency))} ×", style="bold")
-    table.add_row(f"{background} rejection", *map(rejection_text, headline.rejections))
-    rate = headline.risk.rate
-    table.add_row(f"{signal} of the full model lost", "", in_percent(rate.value, rate.error))
+    table.add_row(f"{signal} of the full model lost", "0 %", in_percent(rate.value, rate.error))
     add_caption(table, "On test jets, which nothing else used, with standard errors")
     add_caption(table, OWN_PARTICLES)
     return table
