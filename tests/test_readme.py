@@ -11,7 +11,7 @@ import uproot
 from phaze_ee.cli import parse
 from phaze_ee.config.load import load_options
 from phaze_ee.config.options import NetworkOptions
-from phaze_ee.config.template import SAMPLE_VALUES
+from phaze_ee.config.template import DEMO_VALUES
 from phaze_ee.data.loaders import evaluation_loader
 from phaze_ee.data.schema import DataSchema
 from phaze_ee.exits.policies import ThresholdPolicy
@@ -95,7 +95,7 @@ def demo_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
     for path in (project.config, project.best_model):
         path.parent.mkdir(parents=True)
     project.config.touch()
-    schema = DataSchema.load(ROOT / SAMPLE_VALUES["data_config"])
+    schema = DataSchema.load(ROOT / DEMO_VALUES["data_config"])
     options = NetworkOptions(conv_params=[(2, (4,))] * 3, fc_params=[(8, 0.1)])
     tagger = build_tagger(options, ROOT / options.network_file, schema.weaver)
     save_checkpoint(project.best_model, Checkpoint(tagger, {}, schema.options, "hash", 0, {}))
@@ -110,7 +110,7 @@ def test_the_python_example_runs(text: str, capsys: pytest.CaptureFixture[str]) 
     jets_that_left = re.search(r"jets that left at each exit: \[(.*)\]", capsys.readouterr().out)
     assert jets_that_left is not None
     counts = [int(count) for count in jets_that_left[1].split(",")]
-    assert (len(counts), sum(counts)) == (4, 1200)
+    assert (len(counts), sum(counts)) == (4, 6500)
 
 
 def test_the_data_yaml_reads_files_as_described(tmp_path: Path) -> None:

@@ -2,12 +2,13 @@
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from phaze_ee.data.jet_columns import JetColumns
@@ -17,10 +18,12 @@ from phaze_ee.data.schema import DataSchema
 from phaze_ee.engine.engine import Engine
 from phaze_ee.engine.run import EngineResult
 from phaze_ee.errors import DataError
+from phaze_ee.exits.costs import prior_weights
 from phaze_ee.exits.policies import ThresholdPolicy
 from phaze_ee.machine import Precision, device_name
 from phaze_ee.models.tagger import Tagger
 from phaze_ee.results.benchmark import ExitLatency, LatencyReport, PolicyLatency
+from phaze_ee.shapes import Int
 from phaze_ee.types import Jets
 
 BATCH_SIZES = (1, 16, 256)
@@ -156,12 +159,15 @@ def _wait(result: torch.Tensor) -> None:
 
 
 def _summary(timed: _Timed, size: int, watch: _Stopwatch, exit_count: int) -> ExitLatency:
-    p50, p95, p99 = np.percentile(np.asarray(watch.seconds) / size * 1e3, [50, 95, 99])
+    seconds = np.asarray(watch.seconds)
+    rate = size / float(seconds.mean())
+    p50, p95, p99 = np.percentile(seconds / size * 1e3, [50, 95, 99])
     latency = ExitLatency(
         name=timed.name,
         batch_size=size,
         batches=len(watch.seconds),
-        jets_per_second=size * len(watch.seconds) / sum(watch.seconds),
+        jets_per_second=rate,
+        jets_per_second_error=rate * float(seconds.std() / seconds.mean()) / math.sqrt(len(seconds)),
         p50_ms=float(p50),
         p95_ms=float(p95),
         p99_ms=float(p99),
@@ -181,18 +187,41 @@ def _summary(timed: _Timed, size: int, watch: _Stopwatch, exit_count: int) -> Ex
 _ROWS = 8  # read at a time; small, so that a few hundred jets come from many places
 
 
-def timed_jets(schema: DataSchema, files: Sequence[Path], count: int) -> Jets:
+def timed_jets(
+    schema: DataSchema, files: Sequence[Path], count: int, class_prior: Mapping[str, float] | None = None
+) -> Jets:
     """Return about ``count`` jets from evenly spaced places of the files, in random order, the same on every run.
 
     The first jets would be a biased sample: files often have a single class, and exits depend on the class.
 
+    Args:
+        schema: the data configuration.
+        files: the files.
+        count: number of jets.
+        class_prior: shares of the classes among the jets, which are repeated or left out for this; None: as in the
+            files.
+
     Raises:
-        DataError: a file cannot be used, or no jet from these places passes the selection.
+        DataError: a file cannot be used, no jet from these places passes the selection, or none is of a class that has
+            a share.
     """
     spans = split_into_spans(files, schema.weaver.treename, _ROWS)
     places = np.unique(np.linspace(0, len(spans) - 1, -(-count // _ROWS)).round().astype(int))
-    reader = RowReader(schema, training=False, labelled=False)
+    reader = RowReader(schema, training=False, labelled=class_prior is not None)
     jets = JetColumns.concatenate([reader.read(spans[place]).jets for place in places])
     if len(jets) == 0:
         raise DataError(f"none of the jets to be timed passes the selection {reader.selection!r} of the data config")
-    return jets.take(torch.from_numpy(np.random.default_rng(0).permutation(len(jets)))).batch().inputs
+    index_N = np.arange(len(jets))
+    if class_prior is not None:
+        index_N = _drawn(jets.label_N.numpy(), schema.class_names, class_prior, count)
+    return jets.take(torch.from_numpy(np.random.default_rng(0).permutation(index_N))).batch().inputs
+
+
+def _drawn(
+    label_N: Int[np.ndarray, " N"], class_names: Sequence[str], class_prior: Mapping[str, float], count: int
+) -> npt.NDArray[np.int64]:
+    """Return the indices of ``count`` jets with these shares of the classes, by systematic sampling."""
+    by_class_N = np.argsort(label_N, kind="stable")
+    share_N = prior_weights(label_N, class_names, class_prior)[by_class_N].cumsum() / len(label_N)
+    drawn: npt.NDArray[np.int64] = by_class_N[np.searchsorted(share_N, (np.arange(count) + 0.5) / count)]
+    return drawn

@@ -27,6 +27,25 @@ SAMPLE_VALUES: dict[str, Any] = {
     "seed": 1,
 }
 
+# Mode demo: H->bb against QCD, on 16,500 other bundled jets.
+DEMO_VALUES: dict[str, Any] = {
+    **SAMPLE_VALUES,
+    "data_config": "data_configs/SampleJets_Hbb.yaml",
+    "train_files": ["sample_jets/hbb/train/*.root"],
+    "val_files": ["sample_jets/hbb/val/*.root"],
+    "test_files": ["sample_jets/hbb/test/*.root"],
+    "background": "label_QCD",
+    "conv_params": [(12, (32, 32, 32)), (12, (48, 48, 48)), (12, (64, 64, 64))],
+    "epochs": 8,
+    "exit_target": "signal_efficiency",
+    "signal": "label_Hbb",
+    "signal_efficiency": 0.5,
+    "exit_form": "reject",
+    "epsilon": 0.01,
+    "class_prior": {"label_QCD": 0.999, "label_Hbb": 0.001},
+    "calibration_share": 0.8,
+}
+
 _HEADER = '''"""Configuration of project {project}.
 
 Every option is listed here with its value; an option that you delete has its default. File patterns and paths are
@@ -42,6 +61,11 @@ def set_config(c):
 SAMPLE_NOTE = """\
 For your own jets, change data_config and the three lists of files. For the full-size network, delete conv_params and
 fc_params. Options marked [sample] were chosen for the 3,600 bundled jets."""
+
+
+_DEMO_NOTE = """\
+H->bb against QCD, which is 999 of 1,000 jets. For your own jets, start with mode new_project. Options
+marked [demo] were chosen for the bundled jets of sample_jets/hbb."""
 
 
 def render_config(
@@ -73,6 +97,11 @@ def _option(name: str, field: Any, values: Mapping[str, Any], mark: str) -> str:
         note += f" [{mark}]" if field.is_required() else f" [{mark}; default {default!r}]"
     comment = textwrap.fill(note, 110, initial_indent="    # ", subsequent_indent="    #   ")
     return f"{comment}\n    c.{name} = {value!r}"
+
+
+def render_demo(project: str) -> str:
+    """Return the text of the configuration of mode demo."""
+    return render_config(project, DEMO_VALUES, _DEMO_NOTE, "demo")
 
 
 # All options except those of the network. The jets are the bundled ones until the user names others.

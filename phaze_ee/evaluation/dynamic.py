@@ -19,6 +19,7 @@ from phaze_ee.evaluation.rejection import DEFAULT_EFFICIENCY
 from phaze_ee.exits.answers import Answers, ExitIndex
 from phaze_ee.exits.policies import ThresholdPolicy
 from phaze_ee.exits.policy_file import CostCurve, ExitPolicyFile, KeptPolicy
+from phaze_ee.exits.promise import figures
 from phaze_ee.exits.targets import AnyTarget, SignalEfficiency
 from phaze_ee.names import short
 from phaze_ee.results.evaluation import EvaluationResults, ExitEvaluation
@@ -29,6 +30,7 @@ from phaze_ee.results.policy import (
     ExitRates,
     MassAudit,
     PolicyEvaluation,
+    RealisedFigures,
     RealisedRisk,
     ScoreCurve,
 )
@@ -70,12 +72,13 @@ def evaluate_dynamic(
         files=evaluation.files,
         policy=_policy_evaluation(answers, policy, policy_file.target, exit_index_N, background),
         mixture=_mixture(answers, policy, exit_index_N, background),
+        prior=None if _absent_of_prior(answers, policy_file) else _with_prior(answers, policy, policy_file),
         exits=behaviour,
         curves=[_score_curve(curve, answers, list(behaviour.values()), background) for curve in policy_file.curves],
         bounds=bounds(answers, background),
         exit_rates=_exit_rates(answers, exit_index_N, background),
         mass=mass if mass is not None and _passing(mass) else None,
-        notes=_notes(policy_file, evaluation, mass, _absent(answers, policy_file.target)),
+        notes=_notes(answers, policy_file, evaluation, mass),
     )
 
 
@@ -135,6 +138,12 @@ def _mixture(
     return found.model_copy(update={"mean_macs": macs, "macs_share": macs / answers.costs.mean_full})
 
 
+def _with_prior(answers: Answers, policy: ThresholdPolicy, policy_file: ExitPolicyFile) -> RealisedFigures | None:
+    """Return cost and accuracy for the class prior of the calibration; None without one."""
+    chosen = policy_file.realised.get("prior")
+    return None if chosen is None else figures(answers, policy, chosen.class_shares)
+
+
 def _curve_point(policy: ThresholdPolicy, answers: Answers, background: str | None) -> CurvePoint:
     point = operating_point(answers, answers.exit_index(policy), policy.exits, background)
     return CurvePoint(**dict(point), thresholds=list(policy.thresholds))
@@ -183,12 +192,21 @@ def _absent(answers: Answers, target: AnyTarget) -> list[str]:
     return [name for name in needed if not answers.of_class(name).any()]
 
 
+def _absent_of_prior(answers: Answers, policy_file: ExitPolicyFile) -> list[str]:
+    """Return the classes that have a share in the class prior of the calibration and no jets here."""
+    chosen = policy_file.realised.get("prior")
+    shares = {} if chosen is None else chosen.class_shares or {}
+    return [name for name, share in shares.items() if share and not answers.of_class(name).any()]
+
+
 def _notes(
-    policy_file: ExitPolicyFile, evaluation: EvaluationResults, mass: MassAudit | None, absent: Sequence[str]
+    answers: Answers, policy_file: ExitPolicyFile, evaluation: EvaluationResults, mass: MassAudit | None
 ) -> list[str]:
     notes = []
-    if absent:
+    if absent := _absent(answers, policy_file.target):
         notes.append(f"no realised risk of the policy's target: these files hold no jets of {', '.join(absent)}")
+    if absent := _absent_of_prior(answers, policy_file):
+        notes.append(f"no cost for class_prior: these files hold no jets of {', '.join(absent)}")
     if set(policy_file.calibration.files) & set(evaluation.files):
         notes.append("the policy was calibrated on jets of the same files: its figures are not those of new jets")
     if mass is None:

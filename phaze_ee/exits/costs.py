@@ -132,13 +132,13 @@ def prior_weights(
     if unknown:
         raise UsageError(f"class_prior names {', '.join(unknown)}; the classes are {', '.join(class_names)}")
     if (label_N < 0).any():
-        raise DataError("class_prior needs labelled calibration files, and some of these jets have no class")
+        raise DataError("class_prior needs labelled files, and some of these jets have no class")
     count_K = np.bincount(label_N, minlength=len(class_names))
     share_K = np.array([class_prior.get(name, 0.0) for name in class_names])
     share_K = share_K / share_K.sum()
     absent = [name for name, share, count in zip(class_names, share_K, count_K, strict=True) if share and not count]
     if absent:
-        raise DataError(f"class_prior gives {', '.join(absent)} a share, but the calibration files hold no such jets")
+        raise DataError(f"class_prior gives {', '.join(absent)} a share, but these files hold no such jets")
     weight_N: FloatArray = (share_K / np.maximum(count_K, 1) * len(label_N))[label_N]
     return weight_N
 

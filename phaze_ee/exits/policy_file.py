@@ -15,6 +15,7 @@ from phaze_ee.exits.scores import AnyExitScore
 from phaze_ee.exits.targets import AnyTarget
 from phaze_ee.machine import Precision
 from phaze_ee.results.base import Record, Traced
+from phaze_ee.results.policy import RealisedFigures
 
 
 class CostCurve(Record):
@@ -50,24 +51,6 @@ class Guarantee(Record):
     holds: bool
     statement: str
     risks: list[TestedRisk]
-
-
-class RealisedFigures(Record):
-    """Mean cost and accuracy on the jets that tested the policy, for one class prior; errors are standard errors.
-
-    ``class_shares`` is None for the shares that the classes have in the files. Costs are multiply-accumulates per jet.
-    Accuracies are None if a true class is unknown.
-    """
-
-    class_shares: dict[str, float] | None
-    macs: float
-    full_macs: float
-    cost_share: float
-    cost_share_error: float
-    accuracy: float | None
-    accuracy_error: float | None
-    full_accuracy: float | None
-    exit_shares: dict[str, float]
 
 
 class ExitPolicyFile(Traced):

@@ -10,10 +10,12 @@ from phaze_ee.exits.candidates import cost_curve
 from phaze_ee.exits.costs import prior_weights, weighted_mean, weighted_ratio
 from phaze_ee.exits.drift import DriftReference
 from phaze_ee.exits.fits import fit_gate
-from phaze_ee.exits.policy_file import CalibrationSample, CostCurve, ExitPolicyFile, Guarantee, RealisedFigures
+from phaze_ee.exits.policies import ThresholdPolicy
+from phaze_ee.exits.policy_file import CalibrationSample, CostCurve, ExitPolicyFile, Guarantee
 from phaze_ee.exits.scores import Confidence, ExitScore, Margin, NegativeEntropy, Patience
 from phaze_ee.exits.targets import AccuracyDrop, Agreement, Budget, SignalEfficiency, Target, wrong_answers
 from phaze_ee.results.base import Provenance
+from phaze_ee.results.policy import RealisedFigures
 
 _CURVE_SCORES: tuple[ExitScore, ...] = (Confidence(), NegativeEntropy(), Margin(), Patience())
 _CURVE_POINTS = 15
@@ -32,9 +34,9 @@ def policy_file(
         held_out_of_validation: whether the jets are a share of the validation files.
     """
     policy, shaping, testing = result.policy, result.shaping, result.testing
-    realised = {"files": figures(result, None)}
+    realised = {"files": figures(testing, policy, None)}
     if settings.class_prior is not None:
-        realised["prior"] = figures(result, settings.class_prior)
+        realised["prior"] = figures(testing, policy, settings.class_prior)
     return ExitPolicyFile(
         project=provenance.project,
         model=provenance.model,
@@ -79,21 +81,21 @@ def guarantee(result: Calibration, method: Method, delta: float) -> Guarantee:
     )
 
 
-def figures(result: Calibration, class_prior: Mapping[str, float] | None) -> RealisedFigures:
-    """Return mean cost and accuracy on the jets that tested the policy.
+def figures(answers: Answers, policy: ThresholdPolicy, class_prior: Mapping[str, float] | None) -> RealisedFigures:
+    """Return mean cost and accuracy of a policy.
 
     Args:
-        result: of the calibration.
+        answers: of all exits, with the temperatures of the policy.
+        policy: where the jets leave.
         class_prior: shares of the classes in the means; None: as the jets have them.
 
     Raises:
         DataError: a class of the prior has none of these jets, or a jet has no true class.
         UsageError: the prior names an unknown class.
     """
-    answers = result.testing
     weight_N = prior_weights(answers.label_N, answers.class_names, class_prior)
-    index_N = answers.exit_index(result.policy)
-    spent_N, full_N = answers.costs.spent(index_N, result.policy.exits), answers.costs.full_N
+    index_N = answers.exit_index(policy)
+    spent_N, full_N = answers.costs.spent(index_N, policy.exits), answers.costs.full_N
     share, share_error = weighted_ratio(spent_N, full_N, weight_N)
     full_macs = answers.costs.unit * weighted_mean(full_N, weight_N)[0]
     correct_N = at_exit(answers.correct_EN, index_N).astype(float)

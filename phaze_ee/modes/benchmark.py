@@ -22,6 +22,7 @@ from phaze_ee.modes.session import Session
 from phaze_ee.names import exit_title
 from phaze_ee.results.benchmark import BenchmarkResults, ExitBenchmark, LatencyReport, NetworkCost
 from phaze_ee.results.evaluation import EvaluationResults, ExitEvaluation
+from phaze_ee.results.policy import DynamicResults
 from phaze_ee.tables.benchmark import (
     benchmark_table,
     cost_sentences,
@@ -33,6 +34,7 @@ from phaze_ee.tables.benchmark import (
 
 _NEXT_TO_NOTHING = 0.01
 _TIMED_JETS = 512
+_TIMED_JETS_OF_PRIOR = 4096  # a class with a share of 0.1 % has some
 _SECONDS = 0.25  # for each exit, policy and batch size
 # How notes begin that explain the figures. They are printed with --details, and are always in the results.
 _EXPLAIN = ("MACs are", "weaver's counter", "Spent MACs")
@@ -61,6 +63,7 @@ def run(session: Session) -> None:
         with_exits=NetworkCost(flops=costs[-1].weaver_macs, macs=costs[-1].macs, params=costs[-1].parameters),
         flops_counter=COUNTER,
         latency=timed.report,
+        policy_accuracy=_policy_accuracy(session, timed),
         notes=[*notes, *timed.notes, *cost_notes([*costs[:-1], full])],
     )
     results.write(session.project.benchmark_results)
@@ -106,7 +109,10 @@ def _latency(session: Session, tagger: Tagger, schema: DataSchema, model_hash: s
     policy = policy_for(session.project, session.request.policy, model_hash, session.options.precision)
     try:
         files, schema = session.files(session.judged_files), testing_schema(session, schema)
-        inputs, data_hash = timed_jets(schema, files, _TIMED_JETS), fingerprint(files, schema)
+        prior = None if policy is None or "prior" not in policy.file.realised else policy.file.realised["prior"]
+        shares = None if prior is None else prior.class_shares
+        count = _TIMED_JETS if shares is None else _TIMED_JETS_OF_PRIOR
+        inputs, data_hash = timed_jets(schema, files, count, shares), fingerprint(files, schema)
     except (UsageError, DataError) as error:
         return _Timed(None, [f"no times were measured: {error}"])
     device = session.device
@@ -125,6 +131,7 @@ def _latency(session: Session, tagger: Tagger, schema: DataSchema, model_hash: s
         "engine when every jet leaves at that exit, or where the policy says. The full model is timed without the exit "
         "heads, unless its answer needs them (exit_link = 'boosted')."
     )
+    report = report.model_copy(update={"class_shares": shares})
     return _Timed(report, [spent], data_hash, None if policy is None else policy.hash)
 
 
@@ -147,6 +154,16 @@ def _evaluations(
     if evaluation.model_hash != model_hash or list(evaluation.exits) != list(exit_names):
         return {}, [f"{path} was made with another model and is not used: run mode 'evaluate', then this mode again"]
     return evaluation.exits, []
+
+
+def _policy_accuracy(session: Session, timed: _Timed) -> float | None:
+    """Return the accuracy of the timed policy, if it has been judged on the files of the timed jets."""
+    path = session.project.dynamic_results
+    if timed.policy_hash is None or not path.is_file():
+        return None
+    dynamic = DynamicResults.read(path, made_by="evaluate")
+    judged = (dynamic.policy_hash, dynamic.data_hash) == (timed.policy_hash, timed.data_hash)
+    return dynamic.policy.accuracy if judged else None
 
 
 def _exit_benchmark(cost: ExitCost, full: ExitCost, evaluation: ExitEvaluation | None) -> ExitBenchmark:

@@ -88,7 +88,8 @@ def _show(session: Session, results: EvaluationResults, dynamic: DynamicResults 
     details, policy = session.request.details, session.policy
     target = None if policy is None else policy.file.target
     signal = target.signal if isinstance(target, SignalEfficiency) else None
-    show(summary_table(results, None if dynamic is None else dynamic.mixture, signal))
+    mixture, prior = (None, None) if dynamic is None else (dynamic.mixture, dynamic.prior)
+    show(summary_table(results, mixture, signal, prior))
     show_details([evaluation_table(results), *rejection_tables(results)], wanted=details)
     show_notes(results.notes)
     if dynamic is None or policy is None:

@@ -1,5 +1,6 @@
 """Results of mode benchmark: what each exit costs."""
 
+import math
 from typing import NamedTuple
 
 from pydantic import Field
@@ -40,12 +41,14 @@ class ExitLatency(Record):
     """Times per jet if all jets leave at one exit: the wall time of a batch by its number of jets, in milliseconds.
 
     ``mean_macs`` are the MACs per jet that were spent, with each jet's own number of particles.
+    ``jets_per_second_error`` is the standard error from the spread of the batches; None in files of version 0.1.
     """
 
     name: str
     batch_size: int
     batches: int
     jets_per_second: float
+    jets_per_second_error: float | None = None
     p50_ms: float
     p95_ms: float
     p99_ms: float
@@ -64,11 +67,12 @@ class PolicyLatency(ExitLatency):
 
 
 class Gain(NamedTuple):
-    """What a policy saves: its jets/s and its MACs, as multiples of those of the full model."""
+    """What a policy saves: its jets/s, with their standard error, and its MACs, as multiples of the full model's."""
 
     batch_size: int
     speed: float
     macs_share: float
+    speed_error: float
 
 
 class LatencyReport(Record):
@@ -76,7 +80,8 @@ class LatencyReport(Record):
 
     ``machine`` is the name of the processor, or of the CUDA device; None in files of version 0.1.
     ``chosen`` are the times of the project's policy at all batch sizes. ``curves`` are the times of some policies of
-    its cost-accuracy curves at the largest batch size.
+    its cost-accuracy curves at the largest batch size. ``class_shares`` are the shares of the classes among the timed
+    jets, if the policy was calibrated for a class prior; None: those of the files.
     """
 
     threads: int
@@ -87,6 +92,7 @@ class LatencyReport(Record):
     entries: list[ExitLatency]
     chosen: list[PolicyLatency] = Field(default_factory=list)
     curves: list[PolicyLatency] = Field(default_factory=list)
+    class_shares: dict[str, float] | None = None
 
     @property
     def conditions(self) -> str:
@@ -95,21 +101,31 @@ class LatencyReport(Record):
         return f"{machine}, {quantity(self.threads, 'thread')}, {self.dtype}"
 
     @property
-    def gain(self) -> Gain | None:
-        """What the policy saves in the largest batches; None without a policy."""
+    def pair(self) -> tuple[PolicyLatency, ExitLatency] | None:
+        """The times of the policy and of the full model in the largest batches; None without a policy."""
         if not self.chosen:
             return None
         policy = max(self.chosen, key=lambda entry: entry.batch_size)
-        full = next(one for one in self.entries if (one.name, one.batch_size) == (FULL_MODEL, policy.batch_size))
+        wanted = FULL_MODEL, policy.batch_size
+        return policy, next(one for one in self.entries if (one.name, one.batch_size) == wanted)
+
+    @property
+    def gain(self) -> Gain | None:
+        """What the policy saves in the largest batches; None without a policy."""
+        if self.pair is None:
+            return None
+        policy, full = self.pair
         speed, share = policy.jets_per_second / full.jets_per_second, policy.mean_macs / full.mean_macs
-        return Gain(policy.batch_size, speed, share)
+        errors = [(one.jets_per_second_error or 0.0) / one.jets_per_second for one in (policy, full)]
+        return Gain(policy.batch_size, speed, share, speed * math.hypot(*errors))
 
 
 class BenchmarkResults(ExitResultsFile[ExitBenchmark]):
     """``benchmark_results.json``. The data and the policy are those of the times.
 
     ``with_exits`` is the cost of the full model after all exits. ``flops_counter`` says how ``flops`` were counted.
-    Both are None in files of version 0.1, in which the full model is counted after all exits.
+    Both are None in files of version 0.1, in which the full model is counted after all exits. ``policy_accuracy`` is
+    that of dynamic_results.json; None without a judged policy.
     """
 
     project: str
@@ -120,4 +136,5 @@ class BenchmarkResults(ExitResultsFile[ExitBenchmark]):
     with_exits: NetworkCost | None = None
     flops_counter: str | None = None
     latency: LatencyReport | None = None
+    policy_accuracy: float | None = None
     notes: list[str] = Field(default_factory=list)

@@ -159,11 +159,30 @@ class MassAudit(Record):
     mixture: MassShape
 
 
+class RealisedFigures(Record):
+    """Mean cost and accuracy of a policy on some jets, for one class prior; errors are standard errors.
+
+    ``class_shares`` is None for the shares that the classes have in the files. Costs are multiply-accumulates per jet.
+    Accuracies are None if a true class is unknown.
+    """
+
+    class_shares: dict[str, float] | None
+    macs: float
+    full_macs: float
+    cost_share: float
+    cost_share_error: float
+    accuracy: float | None
+    accuracy_error: float | None
+    full_accuracy: float | None
+    exit_shares: dict[str, float]
+
+
 class DynamicResults(Traced):
     """``dynamic_results.json``: a policy of the project on the judged jets, other policies and the bounds.
 
     ``exits`` are in the order of the network, the full model last. ``mixture`` evaluates the answers at the exits where
     the policy lets the jets leave, divided by its temperatures, like those of one exit; None in files of version 0.1.
+    ``prior`` has its cost and accuracy for the ``class_prior`` for which the policy was chosen; None without one.
     """
 
     project: str
@@ -173,6 +192,7 @@ class DynamicResults(Traced):
     files: list[str]
     policy: PolicyEvaluation
     mixture: ExitEvaluation | None = None
+    prior: RealisedFigures | None = None
     exits: dict[str, ExitBehaviour]
     curves: list[ScoreCurve]
     bounds: Bounds

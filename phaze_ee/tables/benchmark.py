@@ -4,7 +4,7 @@ from rich.table import Table
 
 from phaze_ee.names import FULL_MODEL, POLICY, exit_title, quantity
 from phaze_ee.results.benchmark import BenchmarkResults, ExitLatency, LatencyReport
-from phaze_ee.tables.style import add_caption, empty_table, few, number
+from phaze_ee.tables.style import add_caption, empty_table, few, number, shares_title
 
 _TIMES = ["jets/s", "p50 (ms)", "p95 (ms)", "p99 (ms)"]
 
@@ -36,11 +36,13 @@ def cost_table(results: BenchmarkResults) -> Table:
             f"{entry.jets_per_second:,.0f}",
             f"{entry.jets_per_second / full.jets_per_second:.2f} ×",
             number(alone.get(entry.name), ".3f"),
-            number(None if known is None else known.accuracy, ".4f"),
+            number(results.policy_accuracy if known is None else known.accuracy, ".4f"),
             style="bold" if entry.name == POLICY else None,
         )
     add_caption(table, f"MACs: mean of the timed jets, with their own particles; jets/s: batches of {size}")
-    if latency.chosen:
+    if latency.class_shares is not None:
+        add_caption(table, f"Timed jets: {shares_title(latency.class_shares)} (class_prior); accuracy: all test jets")
+    elif latency.chosen:
         add_caption(table, "Timed on some jets; the policy's cost on all of them is that of evaluate")
     if latency.machine is not None:
         add_caption(table, f"Machine: {latency.machine}")

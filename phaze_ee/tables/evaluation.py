@@ -6,18 +6,32 @@ from rich.table import Table
 
 from phaze_ee.names import POLICY, brief, class_title, exit_title
 from phaze_ee.results.evaluation import EvaluationResults, ExitEvaluation, Rejection
-from phaze_ee.tables.style import OWN_PARTICLES, UNKNOWN, add_caption, empty_table, few, number, with_error
+from phaze_ee.results.policy import RealisedFigures
+from phaze_ee.tables.style import (
+    OWN_PARTICLES,
+    UNKNOWN,
+    add_caption,
+    empty_table,
+    few,
+    in_percent,
+    number,
+    shares_title,
+    with_error,
+)
 
 _EXITS_PER_TABLE = 4
 
 
-def summary_table(results: EvaluationResults, policy: ExitEvaluation | None, signal: str | None) -> Table:
+def summary_table(
+    results: EvaluationResults, policy: ExitEvaluation | None, signal: str | None, prior: RealisedFigures | None = None
+) -> Table:
     """Return how accurate each exit, the full model and the policy are, and what they cost; at most 12 rows.
 
     Args:
         results: of the exits.
         policy: the answers by the policy; None without one.
         signal: the class whose rejection is shown; None: the first with rejections.
+        prior: cost and accuracy of the policy for ``class_prior``; None without one.
     """
     rows = {exit_title(name): exit_ for name, exit_ in results.exits.items()} | ({POLICY: policy} if policy else {})
     place = _shown_rejection(results, signal)
@@ -35,6 +49,9 @@ def summary_table(results: EvaluationResults, policy: ExitEvaluation | None, sig
         cells.append(UNKNOWN if exit_.macs_share is None else f"{100 * exit_.macs_share:.1f} %")
         table.add_row(name, *cells, style="bold" if name == POLICY else None)
     add_caption(table, OWN_PARTICLES)
+    if prior is not None:
+        share = in_percent(prior.cost_share, prior.cost_share_error)
+        add_caption(table, f"{POLICY} for class_prior ({shares_title(prior.class_shares or {})}): {share} of full")
     if rejection is not None:
         shown = [exit_.rejections[place or 0] for exit_ in results.exits.values()]
         few_pass = "; >: none passes, 68 % limit" if any(one.value is None for one in shown) else ""

@@ -4,9 +4,9 @@ import math
 
 from rich.table import Table
 
-from phaze_ee.exits.policy_file import ExitPolicyFile, RealisedFigures
+from phaze_ee.exits.policy_file import ExitPolicyFile
 from phaze_ee.names import FULL_MODEL, class_title, exit_title
-from phaze_ee.results.policy import DynamicResults, MassShape, OperatingPoint
+from phaze_ee.results.policy import DynamicResults, MassShape, OperatingPoint, RealisedFigures
 from phaze_ee.tables.evaluation import rejection_table
 from phaze_ee.tables.style import MOST_ROWS, OWN_PARTICLES, add_caption, empty_table, few, in_percent, with_error
 

@@ -6,7 +6,7 @@ import pytest
 from phaze_ee.benchmark.latency import timed_jets
 from phaze_ee.errors import DataError
 from tests.data.small import jet_columns, schema
-from tests.jetclass_files import write_root
+from tests.jetclass_files import LABELS, write_root
 
 COUNTS = (100, 60, 40)  # file n has jets of n + 1 particles
 
@@ -31,6 +31,18 @@ def test_jets_come_from_all_files_and_mixed(files: list[Path]) -> None:
 
 def test_fewer_jets_than_wanted_are_taken_once(files: list[Path]) -> None:
     assert len(timed_jets(schema(), files, 10_000)) == sum(COUNTS)
+
+
+def test_a_prior_gives_the_classes_their_shares(tmp_path: Path) -> None:
+    label_N = (np.arange(300) < 20).astype(int)
+    flags = {name: (label_N == index).astype(np.int32) for index, name in enumerate(LABELS)}
+    file = write_root(tmp_path / "jets.root", jet_columns(300, particles=label_N + 1) | flags)
+    prior = dict(zip(schema().class_names, (0.99, 0.01), strict=False))
+    particles = timed_jets(schema(), [file], 1000, prior).particle_count_N.numpy()
+    assert np.bincount(particles).tolist() == [0, 990, 10]
+    assert particles[:900].max() == 2
+    with pytest.raises(DataError, match="these files hold no such jets"):
+        timed_jets(schema(), [file], 100, {schema().class_names[-1]: 1.0})
 
 
 def test_a_selection_that_nothing_passes(files: list[Path]) -> None:

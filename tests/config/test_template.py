@@ -6,7 +6,7 @@ import pytest
 
 from phaze_ee.config.load import load_options
 from phaze_ee.config.options import Options
-from phaze_ee.config.template import SAMPLE_VALUES, render_config
+from phaze_ee.config.template import DEMO_VALUES, SAMPLE_VALUES, render_config, render_demo
 
 
 @pytest.fixture
@@ -18,6 +18,13 @@ def config(tmp_path: Path) -> Path:
 
 def test_it_loads_with_the_sample_values_and_the_defaults(config: Path) -> None:
     assert load_options(config) == Options(**SAMPLE_VALUES)
+
+
+def test_the_demo_has_a_configuration_of_its_own(tmp_path: Path) -> None:
+    path = tmp_path / "demo_config.py"
+    path.write_text(render_demo("demo/sample_jets_1"), encoding="utf-8")
+    assert load_options(path) == Options(**DEMO_VALUES)
+    assert max(map(len, path.read_text(encoding="utf-8").splitlines())) <= 120
 
 
 @pytest.mark.parametrize("name", Options.model_fields)

@@ -17,6 +17,7 @@ from phaze_ee.data.schema import DataSchema
 from phaze_ee.data.table import Span
 from phaze_ee.errors import DataError
 from phaze_ee.types import JetBatch, JetInputs, Jets, LoadedJets
+from phaze_ee.workspace import PACKAGE_ROOT
 from tests.data.small import LENGTH, OPTIONS, jet_columns, schema, weaver_inputs
 from tests.jetclass_files import jetclass_columns, random_jets, write_root
 from tests.modes.two_class_project import DATA_CONFIG, write_jets
@@ -70,7 +71,10 @@ def vertex_columns(counts: npt.NDArray[np.int64], seed: int = 0) -> dict[str, An
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
 def test_bundled_configurations(config: Path, tmp_path: Path) -> None:
-    path = write_root(tmp_path / "jets.root", awkward_columns(1))
+    if config.stem == "SampleJets_Hbb":  # which reads integers
+        path = PACKAGE_ROOT / "sample_jets" / "hbb" / "test" / "HToBB_000.root"
+    else:
+        path = write_root(tmp_path / "jets.root", awkward_columns(1))
     expected, batch, rows = both(path, DataSchema.load(config))
     assert isinstance(batch.inputs, LoadedJets)
     assert_same(expected, batch, rows)

@@ -1,6 +1,7 @@
 """The main job on the bundled sample jets, through the real command."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 import torch
 
 from phaze_ee.cli import main
+from phaze_ee.config.template import render_demo
 from phaze_ee.models.checkpoint import load_checkpoint
 from phaze_ee.modes import demo, plot
 from phaze_ee.modes.new_project import create_project
@@ -135,7 +137,8 @@ def test_the_demo_repeats_the_run_and_ends_with_the_table(
 ) -> None:
     """The same configuration and seed as the first project, in this process instead of one of its own."""
 
-    def create(project: Project) -> Project:
+    def create(project: Project, render: Callable[[str], str]) -> Project:
+        assert render is render_demo
         edit(create_project(project), **SMALL)
         return project
 
@@ -150,5 +153,5 @@ def test_the_demo_repeats_the_run_and_ends_with_the_table(
     assert [name for name in once if not torch.equal(once[name], twice[name])] == []
     score = content(project.benchmark_results)["full_model"]["accuracy"]
     ending = capsys.readouterr().out.split("done")[-1]
-    for shown in (f"{score:.4f}", project.plots / "figure.png", project.best_model, project.config):
+    for shown in (f"{score:.4f}", project.root, "phaze_ee -m show -p demo sample_jets_1"):
         assert str(shown) in ending

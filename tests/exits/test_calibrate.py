@@ -175,7 +175,7 @@ def test_a_seed_repeats_the_policy_and_another_does_not() -> None:
 def test_the_prior_weighs_costs_and_accuracies() -> None:
     result = calibrate(JETS, Settings(AccuracyDrop(epsilon=0.02)))
     jets, index_N = result.testing, result.testing.exit_index(result.policy)
-    qcd = figures(result, {"label_QCD": 2.0})
+    qcd = figures(jets, result.policy, {"label_QCD": 2.0})
     own_N = jets.label_N == 0
     cost_EN = jets.costs.all_heads_EN
     spent = at_exit(cost_EN, index_N)[own_N].mean() / cost_EN[-1][own_N].mean()
@@ -183,7 +183,7 @@ def test_the_prior_weighs_costs_and_accuracies() -> None:
     assert qcd.accuracy == pytest.approx(at_exit(jets.correct_EN, index_N)[own_N].mean())
     assert sum(qcd.exit_shares.values()) == pytest.approx(1.0)
     with pytest.raises(UsageError, match="class_prior names label_X"):
-        figures(result, {"label_X": 1.0})
+        figures(jets, result.policy, {"label_X": 1.0})
 
 
 def test_curves_rise_in_cost_and_end_at_the_full_model() -> None:

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from phaze_ee.errors import UsageError
@@ -13,10 +14,10 @@ from phaze_ee.modes import benchmark, evaluate, plot
 from phaze_ee.modes.request import Request
 from phaze_ee.modes.session import Session
 from phaze_ee.results.benchmark import BenchmarkResults
-from phaze_ee.results.policy import DynamicResults
+from phaze_ee.results.policy import DynamicResults, RealisedFigures
 from phaze_ee.workspace import Project
 from tests.modes.exit_policies import write_policy
-from tests.modes.two_class_project import JETS, make_project, request, save_best_model
+from tests.modes.two_class_project import JETS, make_project, request, save_best_model, write_jets
 from tests.plots.undrawn import write_nothing
 
 THRESHOLDS = (0.55, 0.55)
@@ -68,6 +69,48 @@ def test_policy_is_judged_timed_and_drawn(
         "macs_vs_accuracy", "macs_vs_rejection", "time_vs_accuracy", "time_vs_rejection", "exit_histogram",
         "exit_rates",
     } - ({"exit_rates"} if not dynamic.exit_rates else set())  # fmt: skip
+
+
+def test_a_policy_for_a_prior_is_judged_and_timed_for_it(
+    project: Project, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("phaze_ee.modes.benchmark._SECONDS", 0.0)
+    file = ExitPolicyFile.read(project.exit_policy, made_by="calibrate")
+    shares = {"is_qcd": 0.9, "is_top": 0.1}
+    figures = RealisedFigures(
+        class_shares=shares, macs=1.0, full_macs=2.0, cost_share=0.5, cost_share_error=0.1, accuracy=None,
+        accuracy_error=None, full_accuracy=None, exit_shares={},
+    )  # fmt: skip
+    file.model_copy(update={"realised": {"prior": figures}}).write(project.exit_policy)
+    for mode, module in (("evaluate", evaluate), ("benchmark", benchmark)):
+        module.run(Session.open(request(mode)))
+    dynamic, times = dynamic_of(project), BenchmarkResults.read(project.benchmark_results, made_by="benchmark")
+    assert dynamic.prior is not None
+    assert dynamic.prior.class_shares == shares
+    counts = np.array([dynamic.policy.exits_per_class[name] for name in shares])
+    expected = (np.array(list(shares.values()))[:, None] * counts / counts.sum(axis=1, keepdims=True)).sum(axis=0)
+    np.testing.assert_allclose(list(dynamic.prior.exit_shares.values()), expected)
+    assert times.latency is not None
+    assert (times.latency.class_shares, times.policy_accuracy) == (shares, dynamic.policy.accuracy)
+    assert "class_prior" in capsys.readouterr().out
+
+    dynamic.model_copy(update={"data_hash": "that of other jets"}).write(project.dynamic_results)
+    benchmark.run(Session.open(request("benchmark")))
+    assert BenchmarkResults.read(project.benchmark_results, made_by="benchmark").policy_accuracy is None
+
+
+def test_a_prior_with_a_class_that_has_no_test_jets(project: Project) -> None:
+    write_jets(project.root.parents[2] / "val.root", np.zeros(JETS, dtype=int))
+    file = ExitPolicyFile.read(project.exit_policy, made_by="calibrate")
+    figures = RealisedFigures(
+        class_shares={"is_top": 1.0}, macs=1.0, full_macs=2.0, cost_share=0.5, cost_share_error=0.1, accuracy=None,
+        accuracy_error=None, full_accuracy=None, exit_shares={},
+    )  # fmt: skip
+    file.model_copy(update={"realised": {"prior": figures}}).write(project.exit_policy)
+    evaluate.run(Session.open(request("evaluate")))
+    dynamic = dynamic_of(project)
+    assert dynamic.prior is None
+    assert "no cost for class_prior: these files hold no jets of is_top" in dynamic.notes
 
 
 def test_a_policy_of_another_model_is_left_out(project: Project, capsys: pytest.CaptureFixture[str]) -> None:

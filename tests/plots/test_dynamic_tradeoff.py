@@ -73,6 +73,23 @@ def test_figures_by_what_was_measured() -> None:
     ]  # fmt: skip
 
 
+def test_the_axis_says_of_which_jets_the_times_are() -> None:
+    times = timed_benchmark()
+    assert times.latency is not None
+    of_prior = times.model_copy(
+        update={"latency": times.latency.model_copy(update={"class_shares": {"label_QCD": 1.0}})}
+    )
+    labels = []
+    for benchmark in (times, of_prior):
+        project = DynamicProject(dynamic_results(), benchmark)
+        (axes,) = accuracy_figure(project, "time", list(cost_series(project, "time"))).axes
+        labels.append(axes.get_xlabel())
+    assert labels == [
+        f"Median time per jet (ms), batches of 256\n{times.latency.conditions}",
+        f"Median time per jet of class_prior (ms), batches of 256\n{times.latency.conditions}",
+    ]
+
+
 def test_accuracy_is_drawn_where_it_is() -> None:
     project = dynamic_project()
     axes = accuracy_figure(project, "macs", list(cost_series(project, "macs"))).axes[0]

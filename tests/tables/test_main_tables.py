@@ -8,10 +8,12 @@ from rich.table import Table
 from phaze_ee.names import exit_names
 from phaze_ee.results.benchmark import BenchmarkResults
 from phaze_ee.results.evaluation import EvaluationResults, Rejection
+from phaze_ee.results.policy import Fraction, RealisedFigures, RealisedRisk
 from phaze_ee.results.project import ProjectResults
 from phaze_ee.tables.benchmark import cost_sentences, cost_table
 from phaze_ee.tables.comparison import comparison_table
 from phaze_ee.tables.evaluation import summary_table
+from phaze_ee.tables.headline import Headline, headline_sentence, headline_table
 from phaze_ee.tables.policy import realised_lines
 from phaze_ee.tables.style import MOST_ROWS, WIDTH, few
 from phaze_ee.tables.training import training_table
@@ -97,6 +99,71 @@ def test_benchmark_says_whose_cost_the_policy_has() -> None:
     assert "that of evaluate" in str(cost_table(timed_benchmark()).caption)
     assert str(cost_table(timed_benchmark()).caption).endswith("Machine: Epyc 1")
     assert "that of evaluate" not in str(cost_table(timed_benchmark(with_policies=False)).caption)
+
+
+TARGET = {"name": "signal_efficiency", "signal": "label_Hbb", "efficiency": 0.5}
+
+
+def headline() -> Headline:
+    """Of a tagger that keeps its promise; the policy takes a tenth of the time."""
+    prior = RealisedFigures(
+        class_shares={"label_Hbb": 0.001, "label_QCD": 0.999}, macs=3e5, full_macs=6e6, cost_share=0.05,
+        cost_share_error=0.004, accuracy=0.95, accuracy_error=0.01, full_accuracy=0.96, exit_shares={},
+    )  # fmt: skip
+    judged, times = dynamic_results(), timed_benchmark()
+    assert times.latency is not None
+    risk = RealisedRisk(name="signal lost", epsilon=0.01, rate=Fraction(value=0.004, error=0.002, jets=1000))
+    policy = judged.policy.model_copy(update={"risks": [risk]})
+    slow, fast = ({"jets_per_second": rate, "jets_per_second_error": rate / 50} for rate in (1000.0, 10_000.0))
+    latency = times.latency.model_copy(
+        update={
+            "entries": [entry.model_copy(update=slow) for entry in times.latency.entries],
+            "chosen": [entry.model_copy(update=fast) for entry in times.latency.chosen],
+        }
+    )
+    results = ProjectResults(
+        "demo",
+        evaluation_results(),
+        times.model_copy(update={"latency": latency}),
+        judged.model_copy(update={"prior": prior, "policy": policy}),
+    )
+    found = Headline.of(results, TARGET)
+    assert found is not None
+    untimed = timed_benchmark(with_policies=False)
+    assert Headline.of(results, {"name": "accuracy_drop"}) is None
+    assert Headline.of(dataclasses.replace(results, dynamic=judged), TARGET) is None
+    assert Headline.of(dataclasses.replace(results, benchmark=untimed), TARGET) is None
+    return found
+
+
+def test_the_headline_has_cost_time_and_what_is_lost() -> None:
+    table = headline_table(headline())
+    lines = rendered(table)
+    assert max(map(len, lines)) <= WIDTH
+    assert "Hbb at 50 % efficiency; jets: 99.9 % QCD, 0.1 % Hbb" in lines[0]
+    cells = ["100 %", "5.00 ± 0.40 %", "1,000", "10,000", "1 ×", "10.00 ± 0.28 ×", "0.40 ± 0.20 %"]
+    text = "\n".join(lines)
+    assert [cell for cell in cells if cell not in text] == []
+
+
+def test_the_headline_says_whether_the_promise_is_kept() -> None:
+    kept = headline()
+    assert headline_sentence(kept, "at most 0.01 is lost") == (
+        "Promise kept: at most 0.01 is lost; found on 1,000 such test jets: 0.40 ± 0.20 % lost."
+    )
+    risk = kept.risk.model_copy(update={"epsilon": 0.003})
+    assert headline_sentence(dataclasses.replace(kept, risk=risk), "").startswith("Promise exceeded: ")
+
+
+def test_costs_for_a_class_prior_are_beside_those_of_the_files() -> None:
+    prior = headline().prior
+    table = summary_table(evaluation_results(), evaluation_results().exits["full_model"], None, prior)
+    assert "policy for class_prior (99.9 % QCD, 0.1 % Hbb): 5.00 ± 0.40 % of full" in str(table.caption)
+    assert max(map(len, rendered(table))) <= WIDTH
+    latency = headline().latency.model_copy(update={"class_shares": prior.class_shares})
+    times = timed_benchmark().model_copy(update={"latency": latency, "policy_accuracy": 0.9512})
+    assert "Timed jets: 99.9 % QCD, 0.1 % Hbb (class_prior)" in str(cost_table(times).caption)
+    assert row(cost_table(times), "policy").split()[-1] == "0.9512"
 
 
 def test_a_promise_is_kept_or_exceeded_by_some_errors() -> None:
