@@ -36,7 +36,7 @@ from phaze_ee.exits.answers import Answers, at_exit
 from phaze_ee.exits.calibrate import Calibration, Settings, calibrate, relative_answers
 from phaze_ee.exits.costs import ExitCosts, weighted_ratio
 from phaze_ee.exits.policies import ThresholdPolicy
-from phaze_ee.exits.targets import AccuracyDrop, Agreement, SignalEfficiency, Target
+from phaze_ee.exits.targets import AccuracyDrop, Agreement, NetAccuracyDrop, SignalEfficiency, Target
 from phaze_ee.models.checkpoint import load_checkpoint
 from phaze_ee.types import JetBatch, RaggedJets
 from phaze_ee.workspace import existing_project
@@ -92,6 +92,8 @@ def splits_table(jets: Answers, pair: Answers | None, arguments: argparse.Namesp
     rows: list[tuple[str, Target, Answers, int]] = [
         ("accuracy_drop 1 %", AccuracyDrop(epsilon=0.01), jets, count),
         ("accuracy_drop 2 %", AccuracyDrop(epsilon=0.02), jets, count),
+        ("net_accuracy_drop 0.5 %", NetAccuracyDrop(epsilon=0.005), jets, count),
+        ("net_accuracy_drop 1 %", NetAccuracyDrop(epsilon=0.01), jets, count),
         ("agreement 2 %", Agreement(epsilon=0.02), jets, count),
         ("agreement 5 %", Agreement(epsilon=0.05), jets, count),
         (f"{signal} 50 %, reject, 5 %", point(epsilon=0.05, efficiency=0.5, form="reject"), jets, count),

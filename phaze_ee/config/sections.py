@@ -153,11 +153,11 @@ class CalibrationOptions(Section):
     calibration_share: Fraction = Field(
         0.5, description="share of the validation jets that only calibrate uses, if calibration_files is empty"
     )
-    exit_target: Literal["accuracy_drop", "agreement", "signal_efficiency", "budget"] = Field(
+    exit_target: Literal["accuracy_drop", "net_accuracy_drop", "agreement", "signal_efficiency", "budget"] = Field(
         "accuracy_drop",
-        description="what is limited; accuracy_drop: correct answers that become wrong; agreement: answers that "
-        "change (needs no labels); signal_efficiency: signal jets lost at a working point; budget: the mean cost, at "
-        "the best accuracy",
+        description="what is limited; accuracy_drop: correct answers that become wrong; net_accuracy_drop: these "
+        "less wrong answers that become correct; agreement: answers that change (needs no labels); signal_efficiency: "
+        "signal jets lost at a working point; budget: the mean cost, at the best accuracy",
     )
     epsilon: OpenFraction = Field(0.01, description="largest probability of the loss that exit_target counts")
     delta: OpenFraction = Field(0.05, description="probability that the promise is broken")

@@ -89,11 +89,11 @@ def realised_risks(answers: Answers, target: AnyTarget, exit_index_N: ExitIndex)
     """Return the risks of a target as they are on these jets; a risk for which no jet counts is left out."""
     if _absent(answers, target):
         return []
-    observed = [(risk, *risk.observed(exit_index_N)) for risk in target.risks(answers.double())]
+    found = [(risk, risk.net_losses(exit_index_N)) for risk in target.risks(answers.double())]
     return [
-        RealisedRisk(name=risk.name, epsilon=risk.epsilon, rate=fraction(np.arange(jets) < lost))
-        for risk, lost, jets in observed
-        if jets
+        RealisedRisk(name=risk.name, epsilon=risk.epsilon, rate=Fraction(value=losses.mean, error=losses.error))
+        for risk, losses in found
+        if losses.jets
     ]
 
 

@@ -11,14 +11,16 @@ from typing import Literal, final
 
 import numpy as np
 
+from phaze_ee.errors import UsageError
 from phaze_ee.exits.answers import Answers, ExitIndex, check_finite
+from phaze_ee.exits.betting import NetLosses
 from phaze_ee.exits.bounds import binomial_p_value, jets_needed, last_conformal, last_passing, upper_bound
 from phaze_ee.exits.candidates import Candidate, candidates, cost_curve
 from phaze_ee.exits.costs import prior_weights
 from phaze_ee.exits.fits import fit_temperatures
 from phaze_ee.exits.policies import ThresholdPolicy
 from phaze_ee.exits.scores import ExitScore
-from phaze_ee.exits.targets import Budget, Risk, SignalEfficiency, Target, wrong_answers
+from phaze_ee.exits.targets import Budget, NetAccuracyDrop, Risk, SignalEfficiency, Target, wrong_answers
 from phaze_ee.machine import Precision
 from phaze_ee.results.base import Record
 
@@ -116,6 +118,10 @@ def calibrate(answers: Answers, settings: Settings) -> Calibration:
     """
     answers = relative_answers(answers, settings.class_prior)
     target, (shaping, testing) = settings.target, split(answers, settings.seed)
+    if isinstance(target, NetAccuracyDrop) and settings.method == "crc":
+        raise UsageError(
+            "exit_target = 'net_accuracy_drop' can fall from one policy to the next; use risk_control = 'ltt'"
+        )
     if isinstance(target, Budget):
         shaping = testing = answers  # nothing is promised, so no jets are kept for a test
     temperatures = fit_temperatures(shaping) if settings.temperatures and shaping.labelled else None
@@ -129,8 +135,7 @@ def calibrate(answers: Answers, settings: Settings) -> Calibration:
     else:
         policy, reason, more_jets = _tested(scores, shaping, testing, target, settings)
     policy = ThresholdPolicy(policy.score, policy.thresholds, temperatures)
-    index_N = testing.exit_index(policy)
-    risks = [_tested_risk(risk, index_N, settings.delta) for risk in target.risks(testing)]
+    risks = _observe(policy, (shaping, testing), (target.risks(shaping), target.risks(testing)), settings)
     return Calibration(policy, target, risks, reason, answers, shaping, testing, more_jets)
 
 
@@ -168,19 +173,26 @@ def _within_budget(scores: Sequence[ExitScore], answers: Answers, cost: float) -
 def _tested(
     scores: Sequence[ExitScore], shaping: Answers, testing: Answers, target: Target, settings: Settings
 ) -> tuple[ThresholdPolicy, str | None, int | None]:
-    sequence = candidates(scores, shaping, target.risks(shaping))
-    risks = target.risks(testing)
-    observed = [_observe(candidate, testing, risks) for candidate in sequence]
-    chosen = _choose(observed, risks, settings)
+    shaping_risks, risks = target.risks(shaping), target.risks(testing)
+    sequence = candidates(scores, shaping, shaping_risks)
+    observed = [_observe(one.policy, (shaping, testing), (shaping_risks, risks), settings) for one in sequence]
+    chosen = _choose(observed, settings)
     if chosen is not None:
         return sequence[chosen].policy, None, None
     full, jets = _full_model(scores[0], shaping), len(shaping) + len(testing)
     if not sequence:
         return full, _NOTHING_SAVES, None
     short = [
-        _Shortfall(risk.name, risk.epsilon, lost, count, jets, _needed(lost, count, risk, settings))
-        for (lost, count), risk in zip(observed[0], risks, strict=True)
-        if _choose([[(lost, count)]], [risk], settings) is None
+        _Shortfall(
+            tested.name,
+            tested.epsilon,
+            tested.lost,
+            tested.jets,
+            jets,
+            _needed(tested, risk, sequence[0], testing, settings),
+        )
+        for tested, risk in zip(observed[0], risks, strict=True)
+        if _choose([[tested]], settings) is None
     ]
     missing = [one.more_jets for one in short if one.more_jets is not None]
     return full, "; ".join(map(str, short)), max(missing) if len(missing) == len(short) else None
@@ -219,43 +231,56 @@ class _Shortfall:
         )
 
 
-def _needed(lost: int, count: int, risk: Risk, settings: Settings) -> int | None:
-    return jets_needed(lost / count, risk.epsilon, settings.delta) if count else None
+def _needed(tested: TestedRisk, risk: Risk, candidate: Candidate, testing: Answers, settings: Settings) -> int | None:
+    if not tested.jets:
+        return None
+    if risk.gained_EN is not None:
+        return risk.net_losses(testing.exit_index(candidate.policy)).jets_needed(risk.epsilon, settings.delta)
+    return jets_needed(tested.rate, risk.epsilon, settings.delta)
 
 
-def _observe(candidate: Candidate, answers: Answers, risks: Sequence[Risk]) -> list[tuple[int, int]]:
-    index_N = answers.exit_index(candidate.policy)
-    return [risk.observed(index_N) for risk in risks]
+def _observe(
+    policy: ThresholdPolicy,
+    parts: tuple[Answers, Answers],
+    risks: tuple[Sequence[Risk], Sequence[Risk]],
+    settings: Settings,
+) -> list[TestedRisk]:
+    """Test risks on the second part of the jets; the first part decides how much to bet on net losses."""
+    shaping_N, testing_N = (answers.exit_index(policy) for answers in parts)
+    return [
+        _tested_risk(risk, testing_N, before.net_losses(shaping_N), settings.delta)
+        for before, risk in zip(*risks, strict=True)
+    ]
 
 
-def _choose(observed: Sequence[Sequence[tuple[int, int]]], risks: Sequence[Risk], settings: Settings) -> int | None:
+def _choose(observed: Sequence[Sequence[TestedRisk]], settings: Settings) -> int | None:
     """Return the last policy for which all risks pass; one that is too high passes with a probability of at most δ."""
     if settings.method == "ltt":
-        p_values = (
-            max(binomial_p_value(lost, count, risk.epsilon) for (lost, count), risk in zip(row, risks, strict=True))
-            for row in observed
-        )
-        return last_passing(p_values, settings.delta)
-    columns = [[row[number] for row in observed] for number in range(len(risks))]
+        return last_passing((max(tested.p_value for tested in row) for row in observed), settings.delta)
     chosen = [
-        last_conformal([lost / max(count, 1) for lost, count in column], [count for _, count in column], risk.epsilon)
-        for column, risk in zip(columns, risks, strict=True)
+        last_conformal([tested.rate for tested in column], [tested.jets for tested in column], column[0].epsilon)
+        for column in zip(*observed, strict=True)
     ]
-    return None if None in chosen else min(index for index in chosen if index is not None)
+    return None if None in chosen else min((index for index in chosen if index is not None), default=None)
 
 
 def _full_model(score: ExitScore, answers: Answers) -> ThresholdPolicy:
     return ThresholdPolicy(score, [math.inf] * answers.exit_count)
 
 
-def _tested_risk(risk: Risk, index_N: ExitIndex, delta: float) -> TestedRisk:
+def _tested_risk(risk: Risk, index_N: ExitIndex, shaped: NetLosses, delta: float) -> TestedRisk:
     lost, count = risk.observed(index_N)
+    if risk.gained_EN is None:
+        upper_limit, p_value = upper_bound(lost, count, delta), binomial_p_value(lost, count, risk.epsilon)
+    else:
+        losses, bet = risk.net_losses(index_N), shaped.bet(count, delta)
+        upper_limit, p_value = losses.upper_limit(delta, bet), losses.p_value(risk.epsilon, bet)
     return TestedRisk(
         name=risk.name,
         epsilon=risk.epsilon,
         lost=lost,
         jets=count,
         rate=lost / max(count, 1),
-        upper_limit=upper_bound(lost, count, delta),
-        p_value=binomial_p_value(lost, count, risk.epsilon),
+        upper_limit=upper_limit,
+        p_value=p_value,
     )

@@ -12,7 +12,15 @@ from phaze_ee.exits.drift import DriftReference
 from phaze_ee.exits.fits import fit_gate
 from phaze_ee.exits.policy_file import CalibrationSample, CostCurve, ExitPolicyFile, Guarantee, RealisedFigures
 from phaze_ee.exits.scores import Confidence, ExitScore, Margin, NegativeEntropy, Patience
-from phaze_ee.exits.targets import AccuracyDrop, Agreement, Budget, SignalEfficiency, Target, wrong_answers
+from phaze_ee.exits.targets import (
+    AccuracyDrop,
+    Agreement,
+    Budget,
+    NetAccuracyDrop,
+    SignalEfficiency,
+    Target,
+    wrong_answers,
+)
 from phaze_ee.results.base import Provenance
 
 _CURVE_SCORES: tuple[ExitScore, ...] = (Confidence(), NegativeEntropy(), Margin(), Patience())
@@ -144,6 +152,8 @@ def _promised_risk(target: Target) -> str:
                 f"at most {target.epsilon:.3g} of all jets are right in the full model but wrong with early exits "
                 "(jets that become right do not offset them)"
             )
+        case NetAccuracyDrop():
+            return f"the accuracy is at most {target.epsilon:.3g} below that of the full model"
         case Agreement():
             return f"at most {target.epsilon:.3g} of the jets get another class than from the full model"
         case SignalEfficiency():

@@ -13,7 +13,7 @@ from phaze_ee.evaluation.answers import predict
 from phaze_ee.exits.calibrate import Calibration, Settings, calibrate
 from phaze_ee.exits.policy_file import ExitPolicyFile
 from phaze_ee.exits.promise import policy_file
-from phaze_ee.exits.targets import AccuracyDrop, Agreement, Budget, SignalEfficiency, Target
+from phaze_ee.exits.targets import AccuracyDrop, Agreement, Budget, NetAccuracyDrop, SignalEfficiency, Target
 from phaze_ee.models.precision import checked_precision
 from phaze_ee.modes.calibration_jets import calibration_batches, origin
 from phaze_ee.modes.console import counted, say, say_in_columns, show, show_details, show_notes
@@ -113,6 +113,8 @@ def _target(options: Options, class_names: Sequence[str]) -> Target:
     match options.exit_target:
         case "accuracy_drop":
             return AccuracyDrop(epsilon=options.epsilon)
+        case "net_accuracy_drop":
+            return NetAccuracyDrop(epsilon=options.epsilon)
         case "agreement":
             return Agreement(epsilon=options.epsilon)
         case "budget":

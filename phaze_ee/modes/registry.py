@@ -72,7 +72,7 @@ _TRAIN_FLAGS = (
 _CALIBRATE_FLAGS = (
     Flag(
         "--target",
-        "accuracy_drop, agreement, signal_efficiency or budget",
+        "accuracy_drop, net_accuracy_drop, agreement, signal_efficiency or budget",
         {"metavar": "TARGET"},
         option="exit_target",
     ),

@@ -105,7 +105,7 @@ BEYOND_CONTRACT: dict[str, Any] = {
     "fit_temperatures": False,
 }
 CHOICES = {
-    "exit_target": ["accuracy_drop", "agreement", "signal_efficiency", "budget"],
+    "exit_target": ["accuracy_drop", "net_accuracy_drop", "agreement", "signal_efficiency", "budget"],
     "risk_control": ["ltt", "crc"],
     "exit_form": ["reject", "two_sided"],
     "exit_loss_strategy": [f"{kind}_{way}" for kind in ("mimic", "target", "distill") for way in ("detached", "flow")],

@@ -1,0 +1,60 @@
+"""Bets against net losses: the test keeps its level, and agrees with its limit."""
+
+import math
+
+import numpy as np
+import pytest
+
+from phaze_ee.exits.betting import NetLosses
+
+DELTA = 0.05
+
+
+def drawn(lost: float, gained: float, jets: int, count: int) -> list[NetLosses]:
+    rows = np.random.default_rng(1).multinomial(jets, [lost, gained, 1 - lost - gained], size=count)
+    return [NetLosses(int(row[0]), int(row[1]), jets) for row in rows]
+
+
+@pytest.mark.parametrize(("lost", "gained"), [(0.01, 0.0), (0.03, 0.02), (0.4, 0.39)])
+def test_a_loss_at_the_limit_passes_with_at_most_the_probability_delta(lost: float, gained: float) -> None:
+    samples = drawn(lost, gained, 3000, 4000)
+    bet = samples[0].bet(3000, DELTA)
+    passed = np.mean([sample.p_value(lost - gained, bet) <= DELTA for sample in samples[1:]])
+    assert passed <= DELTA
+    assert passed > 0.002  # a test that never passes keeps every level
+
+
+def test_a_small_loss_is_seen_and_offset_jets_count() -> None:
+    samples = drawn(0.01, 0.009, 30_000, 400)
+    bet = samples[0].bet(30_000, DELTA)
+    assert np.mean([sample.p_value(0.005, bet) <= DELTA for sample in samples[1:]]) > 0.95
+
+
+def test_the_capital_is_the_product_of_the_jets() -> None:
+    losses, bet = NetLosses(lost=3, gained=2, jets=50), 0.3
+    loss_N = np.array([1] * 3 + [-1] * 2 + [0] * 45)
+    assert losses.p_value(0.1, bet) == pytest.approx(1 / np.prod(1 + bet * (0.1 - loss_N)))
+
+
+def test_the_limit_is_where_the_test_begins_to_pass() -> None:
+    losses = NetLosses(lost=30, gained=20, jets=5000)
+    bet = losses.bet(5000, DELTA)
+    limit = losses.upper_limit(DELTA, bet)
+    assert losses.p_value(limit + 1e-9, bet) <= DELTA < losses.p_value(limit - 1e-9, bet)
+    assert 0.002 < limit < 0.01
+
+
+def test_without_jets_nothing_is_shown() -> None:
+    nothing = NetLosses(0, 0, 0)
+    assert nothing.p_value(0.1, 0.4) == 1
+    assert nothing.upper_limit(DELTA, 0.4) == 1
+
+
+def test_the_number_of_jets_needed_is_enough_and_not_far_too_large() -> None:
+    pilot = NetLosses(lost=8, gained=4, jets=1000)
+    needed = pilot.jets_needed(0.01, DELTA)
+    assert needed is not None
+    for jets, passes in ((2.0 * needed, True), (0.5 * needed, False)):
+        later = NetLosses(math.ceil(0.008 * jets), math.floor(0.004 * jets), math.ceil(jets))
+        assert (later.p_value(0.01, pilot.bet(later.jets, DELTA)) <= DELTA) is passes
+    assert pilot.jets_needed(0.004, DELTA) is None
