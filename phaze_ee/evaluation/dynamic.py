@@ -23,6 +23,7 @@ from phaze_ee.exits.targets import AnyTarget, SignalEfficiency
 from phaze_ee.names import short
 from phaze_ee.results.evaluation import EvaluationResults, ExitEvaluation
 from phaze_ee.results.policy import (
+    Fraction,
     CurvePoint,
     DynamicResults,
     ExitBehaviour,
@@ -91,7 +92,9 @@ def realised_risks(answers: Answers, target: AnyTarget, exit_index_N: ExitIndex)
         return []
     found = [(risk, risk.net_losses(exit_index_N)) for risk in target.risks(answers.double())]
     return [
-        RealisedRisk(name=risk.name, epsilon=risk.epsilon, rate=Fraction(value=losses.mean, error=losses.error))
+        RealisedRisk(
+            name=risk.name, epsilon=risk.epsilon, rate=Fraction(value=losses.mean, error=losses.error, jets=losses.jets)
+        )
         for risk, losses in found
         if losses.jets
     ]
