@@ -23,11 +23,11 @@ from phaze_ee.exits.targets import AnyTarget, SignalEfficiency
 from phaze_ee.names import short
 from phaze_ee.results.evaluation import EvaluationResults, ExitEvaluation
 from phaze_ee.results.policy import (
-    Fraction,
     CurvePoint,
     DynamicResults,
     ExitBehaviour,
     ExitRates,
+    Fraction,
     MassAudit,
     PolicyEvaluation,
     RealisedRisk,
