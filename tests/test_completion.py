@@ -46,7 +46,7 @@ def offered(line: str, spaces: Path) -> list[str]:
         ("phaze_ee -m chain -p JetClass first -o train_ev", ["train_evaluate"]),
         (
             "phaze_ee -m calibrate --target ",
-            ["accuracy_drop", "agreement", "budget", "net_accuracy_drop", "signal_efficiency"],
+            ["accuracy_drop", "net_accuracy_drop", "agreement", "signal_efficiency", "budget"],
         ),
         ("phaze_ee -m calibrate --score w", ["window"]),
         ("phaze_ee -m predict --format ", ["root", "parquet"]),
