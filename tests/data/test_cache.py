@@ -186,9 +186,14 @@ def test_two_builds_of_one_cache_in_turns(files: list[Path], numbered: DataSchem
     assert content(build_cache(tmp_path, job, advance=build_too)) == others[0]
 
 
+def _build_in_small_pieces(root: Path, job: Job) -> None:
+    shards.BLOCK_JETS, build.SHARD_ROWS, build.TRAINING_ROWS, build.EVALUATION_ROWS = 4, 16, 5, 5  # of the fixture
+    build_cache(root, job)
+
+
 def test_two_processes_with_workers_build_one_cache(files: list[Path], tmp_path: Path) -> None:
     job = evaluation_job(files)
-    other = worker_context().Process(target=build_cache, args=(tmp_path / "both", job))  # in pieces of usual size
+    other = worker_context().Process(target=_build_in_small_pieces, args=(tmp_path / "both", job))
     other.start()
     while other.is_alive():
         cache = build_cache(tmp_path / "both", job)
