@@ -145,29 +145,59 @@ def _store(
 
 
 @triton.jit
+def _after_first(
+    part, weight, own, other, real, stride,
+    CHANNELS: tl.constexpr, EDGES: tl.constexpr, WIDTH: tl.constexpr, BLOCK: tl.constexpr,
+    TYPE: tl.constexpr, PRODUCT: tl.constexpr,
+):  # fmt: skip
+    """Gather both parts of the first layer, and multiply them by the weights of the second, without its bias."""
+    every = tl.arange(0, WIDTH)
+    total = tl.zeros([EDGES, WIDTH], tl.float32)
+    for begin in range(0, WIDTH, BLOCK):
+        some = begin + tl.arange(0, BLOCK)
+        read = real[:, None] & (some < CHANNELS)[None, :]
+        pair = tl.load(part + own[:, None] * stride + some[None, :], mask=read, other=0.0)
+        pair += tl.load(part + other[:, None] * stride + CHANNELS + some[None, :], mask=read, other=0.0)
+        into = tl.load(weight + some[:, None] * WIDTH + every[None, :])
+        total = tl.dot(_rectified(pair).to(TYPE), into, total, input_precision=PRODUCT)
+    return total
+
+
+@triton.jit
+def _block_of(before, weight, bias, some, WIDTH: tl.constexpr, PRODUCT: tl.constexpr):
+    """Return some outputs of a layer, with their bias."""
+    every = tl.arange(0, WIDTH)
+    out_of = tl.load(weight + every[:, None] * WIDTH + some[None, :])
+    return tl.dot(before, out_of, input_precision=PRODUCT) + tl.load(bias + some)[None, :]
+
+
+@triton.jit
+def _after_pair(
+    total, weight, bias,
+    EDGES: tl.constexpr, WIDTH: tl.constexpr, BLOCK: tl.constexpr, TYPE: tl.constexpr, PRODUCT: tl.constexpr,
+):  # fmt: skip
+    """Apply two layers, a block of the channels between them at a time."""
+    every = tl.arange(0, WIDTH)
+    before = _rectified(total).to(TYPE)
+    total = tl.zeros([EDGES, WIDTH], tl.float32)
+    second = weight + WIDTH * WIDTH
+    for begin in range(0, WIDTH, BLOCK):
+        some = begin + tl.arange(0, BLOCK)
+        middle = _block_of(before, weight, bias, some, WIDTH, PRODUCT)
+        into = tl.load(second + some[:, None] * WIDTH + every[None, :])
+        total = tl.dot(_rectified(middle).to(TYPE), into, total, input_precision=PRODUCT)
+    return total + tl.load(bias + WIDTH + every)[None, :]
+
+
+@triton.jit
 def _edge_conv(
-    part,
-    shortcut,
-    neighbours,
-    weight,
-    bias,
-    out,
-    particles,
-    part_stride,
-    shortcut_stride,
-    shortcut_column,
-    CHANNELS: tl.constexpr,
-    OUTPUTS: tl.constexpr,
-    LAYERS: tl.constexpr,
-    NEIGHBOURS: tl.constexpr,
-    SLOTS: tl.constexpr,
-    TOGETHER: tl.constexpr,
-    WIDTH: tl.constexpr,
-    BLOCK: tl.constexpr,
-    TYPE: tl.constexpr,
-    PRODUCT: tl.constexpr,
-):
-    edge = tl.arange(0, TOGETHER * SLOTS)
+    part, shortcut, neighbours, weight, bias, out, particles, part_stride, shortcut_stride, shortcut_column,
+    CHANNELS: tl.constexpr, OUTPUTS: tl.constexpr, LAYERS: tl.constexpr, NEIGHBOURS: tl.constexpr,
+    SLOTS: tl.constexpr, TOGETHER: tl.constexpr, WIDTH: tl.constexpr, BLOCK: tl.constexpr,
+    TYPE: tl.constexpr, PRODUCT: tl.constexpr,
+):  # fmt: skip
+    EDGES: tl.constexpr = TOGETHER * SLOTS
+    edge = tl.arange(0, EDGES)
     first = tl.program_id(0) * TOGETHER
     own = (first + edge // SLOTS).to(tl.int64)
     slot = edge % SLOTS
@@ -175,28 +205,13 @@ def _edge_conv(
     real = (own < particles) & (slot < NEIGHBOURS)
     other = tl.load(neighbours + own * NEIGHBOURS + slot, mask=real, other=0)
     every = tl.arange(0, WIDTH)
-    total = tl.zeros([TOGETHER * SLOTS, WIDTH], tl.float32)
-    for begin in range(0, WIDTH, BLOCK):
-        some = begin + tl.arange(0, BLOCK)
-        read = real[:, None] & (some < CHANNELS)[None, :]
-        pair = tl.load(part + own[:, None] * part_stride + some[None, :], mask=read, other=0.0)
-        pair += tl.load(part + other[:, None] * part_stride + CHANNELS + some[None, :], mask=read, other=0.0)
-        into = tl.load(weight + some[:, None] * WIDTH + every[None, :])
-        total = tl.dot(_rectified(pair).to(TYPE), into, total, input_precision=PRODUCT)
+    total = _after_first(part, weight, own, other, real, part_stride, CHANNELS, EDGES, WIDTH, BLOCK, TYPE, PRODUCT)
     total += tl.load(bias + every)[None, :]
     for double in tl.static_range((LAYERS - 1) // 2):
-        before = _rectified(total).to(TYPE)
-        total = tl.zeros([TOGETHER * SLOTS, WIDTH], tl.float32)
-        one = weight + (2 * double + 1) * WIDTH * WIDTH
-        two = one + WIDTH * WIDTH
-        for begin in range(0, WIDTH, BLOCK):
-            some = begin + tl.arange(0, BLOCK)
-            out_of = tl.load(one + every[:, None] * WIDTH + some[None, :])
-            middle = tl.dot(before, out_of, input_precision=PRODUCT)
-            middle += tl.load(bias + (2 * double + 1) * WIDTH + some)[None, :]
-            into = tl.load(two + some[:, None] * WIDTH + every[None, :])
-            total = tl.dot(_rectified(middle).to(TYPE), into, total, input_precision=PRODUCT)
-        total += tl.load(bias + (2 * double + 2) * WIDTH + every)[None, :]
+        layer = 2 * double + 1
+        total = _after_pair(
+            total, weight + layer * WIDTH * WIDTH, bias + layer * WIDTH, EDGES, WIDTH, BLOCK, TYPE, PRODUCT
+        )
     if LAYERS % 2 == 1:
         _store(
             total, real, shortcut, out, particle, particles, shortcut_stride, shortcut_column, every,
@@ -206,9 +221,9 @@ def _edge_conv(
         before = _rectified(total).to(TYPE)
         for begin in range(0, WIDTH, BLOCK):
             some = begin + tl.arange(0, BLOCK)
-            out_of = tl.load(weight + (LAYERS - 1) * WIDTH * WIDTH + every[:, None] * WIDTH + some[None, :])
-            last = tl.dot(before, out_of, input_precision=PRODUCT)
-            last += tl.load(bias + (LAYERS - 1) * WIDTH + some)[None, :]
+            last = _block_of(
+                before, weight + (LAYERS - 1) * WIDTH * WIDTH, bias + (LAYERS - 1) * WIDTH, some, WIDTH, PRODUCT
+            )
             _store(
                 last, real, shortcut, out, particle, particles, shortcut_stride, shortcut_column, some,
                 OUTPUTS, TOGETHER, SLOTS, BLOCK,

@@ -65,6 +65,7 @@ def run(session: Session) -> None:
     say(f"Model: {session.project}, {model.title}")
     say(f"Jets:  {_named(files)}")
     # First what fails most easily, before anything is written.
+    policy = session.policy
     ood_answers = None if ood is None else _predict(session, ood.schema, ood.files, labelled=False)
     schema = testing_schema(session, model.schema)
     answers = _predict(session, schema, files)
@@ -72,14 +73,14 @@ def run(session: Session) -> None:
     results.write(session.project.evaluation_results)
     written = [session.project.evaluation_results]
     dynamic = None
-    if session.policy is not None:
-        dynamic = evaluate_dynamic(answers, session.policy, session.background, results)
+    if policy is not None:
+        dynamic = evaluate_dynamic(answers, policy, session.background, results)
         dynamic.write(session.project.dynamic_results)
         written.append(session.project.dynamic_results)
     _show(session, results, dynamic)
     say_where(written, details=session.request.details)
     if ood is not None and ood_answers is not None:
-        _show_ood(session, evaluate_ood(answers, ood_answers, ood.files, session.policy, results))
+        _show_ood(session, evaluate_ood(answers, ood_answers, ood.files, policy, results))
 
 
 def _show(session: Session, results: EvaluationResults, dynamic: DynamicResults | None) -> None:

@@ -83,18 +83,9 @@ def _task_of(plugins: list[str], pickled: bytes) -> PredictionTask:
 
 
 def predict_file(task: PredictionTask, job: FileJob, advance: Callable[[int], None] = lambda rows: None) -> Manifest:
-    """Write the predictions for a file of jets, in their order. The output appears only when it is complete.
+    """Write the answers of an engine as :func:`write_predictions` does.
 
     While the engine works on some jets, a thread reads the next.
-
-    Args:
-        task: what to do.
-        job: the file, and the file for its predictions.
-        advance: called with the number of rows after each part.
-
-    Raises:
-        DataError: the file cannot be used, or changes meanwhile.
-        RunError: the output cannot be written, or the network's answer is not finite.
     """
     return write_predictions(_FileRun(task, job), job, advance)
 
@@ -155,6 +146,7 @@ class _FileRun:
             self.task.schema.class_names,
             labelled=self.reader.labelled,
             exit_scores=self.task.recipe.exit_scores,
+            cascade=None if self.task.policy is None else self.task.policy.cascade,
         )
 
     def _draws(self, row_N: npt.NDArray[np.int64]) -> torch.Tensor | None:

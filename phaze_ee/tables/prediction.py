@@ -43,6 +43,8 @@ def prediction_table(earlier: Sequence[Manifest], made: Sequence[Manifest], seco
     if audits:
         _add_audit(table, reduce(add, audits), full)
     add_caption(table, OWN_PARTICLES)
+    if made:
+        add_caption(table, "jets/s: all the time that the files took, with reading and writing")
     return table
 
 

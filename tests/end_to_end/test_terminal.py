@@ -43,7 +43,7 @@ def in_terminal(*arguments: str) -> tuple[int, str]:
 
 def test_all_modes_run_in_a_terminal(folder: Path) -> None:
     make_project(
-        folder, f"c.train_files = [{str(folder / 'train.root')!r}]", "c.epochs = 1", "c.epsilon = 0.7", "c.seed = 3"
+        folder, f"c.train_files = [{str(folder / 'train.root')!r}]", "c.epochs = 1", "c.epsilon = 0.4", "c.seed = 3"
     )
     write_jets(folder / "train.root", np.arange(40) % 2)
     status, shown = in_terminal("-m", "chain", "-p", "Tops", "small", "-o", MODES)
@@ -56,5 +56,5 @@ def test_all_modes_run_in_a_terminal(folder: Path) -> None:
     assert sum(set(line) == {"─"} for line in lines) == 6  # a table for each mode
     assert [line for line in lines if len(line) > 80 and "/" not in line] == []
     assert not any(line.startswith("epoch") and "val accuracy" in line for line in lines)
-    for said in ("Promise: at most 0.7 of", "promise kept on these jets", "With the policy: ", "--details shows all"):
+    for said in ("Promise: at most 0.4 of", "promise kept on these jets", "With the policy: ", "--details shows all"):
         assert said in shown

@@ -16,6 +16,7 @@ _ERROR = re.compile(r"phaze_ee: error: .+")
 _LOGGED = re.compile(r"(WARNING|INFO): .+|\s*")
 _TEMPORARY = re.compile(r"\..+\.\d+\.tmp[0-9a-f]+(\..*)?")
 _WRITERS = ("train", "convert", "chain", "retrofit", "sweep", "new_project")  # keep complete parts when they fail
+_FAILED = re.compile(r".*/results/policies/[^/]+\.failed\.json")
 
 Snapshot = Mapping[str, str]
 
@@ -78,7 +79,7 @@ def _refusal(attempt: Attempt, run: Run, before: Snapshot, after: Snapshot) -> s
     kept = {name for name in {*before, *after} if not name.startswith(tuple(attempt.scratch) or "\0")}
     changed = sorted(name for name in kept if before.get(name) != after.get(name))
     if "calibrate" in attempt.arguments:  # a calibration that keeps no promise is written beside the policies
-        changed = [name for name in changed if not name.endswith(".failed.json")]
+        changed = [name for name in changed if not _FAILED.fullmatch(name)]
     if changed and not set(_WRITERS) & set(attempt.arguments):
         return f"changed though it failed: {changed[0]}"
     return REFUSED

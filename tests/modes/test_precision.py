@@ -38,7 +38,9 @@ def test_a_cpu_has_float32_only(mode: str, project: Project, capsys: Capture) ->
 def test_a_policy_of_another_precision(mode: str, project: Project, capsys: Capture) -> None:
     file = ExitPolicyFile.read(project.exit_policy, made_by="calibrate")
     file.model_copy(update={"precision": "tf32"}).write(project.exit_policy)
+    before = {path: path.stat().st_mtime_ns for path in project.root.rglob("*.json")}
     assert main(["-m", mode, *NAMED]) == 2
+    assert {path: path.stat().st_mtime_ns for path in project.root.rglob("*.json")} == before, "nothing is written"
     printed = " ".join(capsys.readouterr().err.split())
     assert "exit_policy.json was calibrated with precision = 'tf32'" in printed
     assert "run mode 'calibrate' again with" in printed

@@ -61,6 +61,7 @@ def test_without_a_policy_every_jet_gets_the_full_model(
     printed = capsys.readouterr().out
     assert "no exit policy yet" in printed
     assert "c.test_files is empty" in printed
+    assert "jets/s: all the time that the files took" in printed
     assert max(len(line) for line in printed.splitlines() if str(tmp_path) not in line) <= 80
 
 

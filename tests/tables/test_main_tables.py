@@ -93,6 +93,11 @@ def test_what_the_policy_saves_is_said() -> None:
     assert size == "One jet padded to 128 particles: 533.72 M MACs in the full model (366,000 parameters)"
 
 
+def test_benchmark_says_whose_cost_the_policy_has() -> None:
+    assert "that of evaluate" in str(cost_table(timed_benchmark()).caption)
+    assert "that of evaluate" not in str(cost_table(timed_benchmark(with_policies=False)).caption)
+
+
 def test_a_promise_is_kept_or_exceeded_by_some_errors() -> None:
     (line,) = realised_lines(dynamic_results())
     assert line == (
