@@ -10,6 +10,8 @@ import math
 from dataclasses import dataclass
 from typing import final
 
+from phaze_ee.exits.bounds import least_jets
+
 # A bet of 1/2 can lose everything: if the limit is −1 and the loss is 1.
 _LARGEST_BET = 0.49
 _HALVINGS = 60
@@ -18,11 +20,14 @@ _HALVINGS = 60
 @final
 @dataclass(frozen=True)
 class NetLosses:
-    """Losses of ``jets`` jets: 1 for the ``lost``, −1 for the ``gained``, 0 for the others."""
+    """Losses of ``jets`` jets: 1 for the ``lost``, −1 for the ``gained``, 0 for the others.
 
-    lost: int
-    gained: int
-    jets: int
+    Numbers that are expected, not counted, need not be whole.
+    """
+
+    lost: float
+    gained: float
+    jets: float
 
     @property
     def mean(self) -> float:
@@ -33,7 +38,7 @@ class NetLosses:
         """The standard error of the mean loss."""
         return math.sqrt(max(0.0, (self.lost + self.gained) / self.jets - self.mean**2) / self.jets)
 
-    def bet(self, jets: int, delta: float) -> float:
+    def bet(self, jets: float, delta: float) -> float:
         """Return the part to bet on this many other jets, which best shows a difference at confidence 1 − δ.
 
         It is √(2·log(1/δ) / (n·σ²)) with the variance σ² of these losses, as in arXiv:2010.09686, section 3.2.
@@ -54,17 +59,24 @@ class NetLosses:
             low, high = (low, middle) if self._log_capital(middle, bet) >= math.log(1 / delta) else (middle, high)
         return high
 
-    def jets_needed(self, epsilon: float, delta: float) -> int | None:
-        """Return about how many jets would show a mean loss below ε at confidence 1 − δ, with losses at this rate.
+    def expected(self, jets: float) -> "NetLosses":
+        """Return what another number of jets is expected to lose and to gain at the same rates."""
+        factor = jets / self.jets
+        return NetLosses(self.lost * factor, self.gained * factor, jets)
 
-        Returns None if no number would, because the rate is not below ε.
+    def jets_needed(self, epsilon: float, delta: float) -> int | None:
+        """Return how many jets would show a mean loss below ε at confidence 1 − δ, with losses at these rates.
+
+        The bet is that of as many other jets with the same rates. Returns None if no number would, because the mean is
+        not below ε, or if more than 10⁹ jets are needed.
         """
-        distance = epsilon - (self.lost - self.gained) / self.jets
-        if distance <= 0:
+        if self.mean >= epsilon:
             return None
-        variance = (self.lost + self.gained) / self.jets
-        least = math.log(1 / delta) / math.log1p(_LARGEST_BET * distance)
-        return math.ceil(max(least, 2 * variance * math.log(1 / delta) / distance**2))
+        return least_jets(lambda jets: self.expected(jets).shows(epsilon, delta))
+
+    def shows(self, epsilon: float, delta: float) -> bool:
+        """Return whether these losses show a mean below ε, with the bet of as many other jets with the same rates."""
+        return self.p_value(epsilon, self.bet(self.jets, delta)) <= delta
 
     def _log_capital(self, mean: float, bet: float) -> float:
         rest = self.jets - self.lost - self.gained

@@ -1,7 +1,5 @@
 """Bets against net losses: the test keeps its level, and agrees with its limit."""
 
-import math
-
 import numpy as np
 import pytest
 
@@ -50,11 +48,21 @@ def test_without_jets_nothing_is_shown() -> None:
     assert nothing.upper_limit(DELTA, 0.4) == 1
 
 
-def test_the_number_of_jets_needed_is_enough_and_not_far_too_large() -> None:
-    pilot = NetLosses(lost=8, gained=4, jets=1000)
-    needed = pilot.jets_needed(0.01, DELTA)
+@pytest.mark.parametrize("pilot", [NetLosses(8, 4, 1000), NetLosses(0, 0, 50), NetLosses(30, 45, 900)])
+@pytest.mark.parametrize("delta", [0.05, 0.001])
+def test_the_number_of_jets_needed_is_the_least_one(pilot: NetLosses, delta: float) -> None:
+    needed = pilot.jets_needed(0.01, delta)
     assert needed is not None
-    for jets, passes in ((2.0 * needed, True), (0.5 * needed, False)):
-        later = NetLosses(math.ceil(0.008 * jets), math.floor(0.004 * jets), math.ceil(jets))
-        assert (later.p_value(0.01, pilot.bet(later.jets, DELTA)) <= DELTA) is passes
-    assert pilot.jets_needed(0.004, DELTA) is None
+    assert pilot.expected(needed).shows(0.01, delta)
+    assert not pilot.expected(needed - 1).shows(0.01, delta)
+
+
+def test_with_the_number_of_jets_needed_about_half_of_the_calibrations_pass() -> None:
+    needed = NetLosses(8, 4, 1000).jets_needed(0.01, DELTA)
+    assert needed is not None
+    later = drawn(0.008, 0.004, needed, 1000)
+    assert 0.4 < np.mean([losses.shows(0.01, DELTA) for losses in later]) < 0.6
+
+
+def test_no_number_of_jets_shows_a_mean_at_the_limit() -> None:
+    assert NetLosses(8, 4, 1000).jets_needed(0.004, DELTA) is None
