@@ -10,12 +10,12 @@ from torch import from_numpy
 from torch.special import entr
 
 from phaze_ee.exits.answers import Answers, ExitIndex
+from phaze_ee.names import MULTIPLICITY
 from phaze_ee.results.policy import ExitRates, MassAudit, MassShape
 from phaze_ee.shapes import Bool, Float, Int
 from phaze_ee.stats import chi_square, cramers_v
 
 MASS = "jet_sdmass"
-MULTIPLICITY = "jet_nparticles"
 OBSERVABLES = ("jet_pt", "jet_eta", MULTIPLICITY, MASS)
 _OBSERVABLE_BINS = 10
 _JETS_PER_BIN = 20

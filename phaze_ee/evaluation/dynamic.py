@@ -17,8 +17,9 @@ from phaze_ee.evaluation.operating_point import (
 )
 from phaze_ee.evaluation.rejection import DEFAULT_EFFICIENCY
 from phaze_ee.exits.answers import Answers, ExitIndex
+from phaze_ee.exits.conditions import ALL_JETS, promised
 from phaze_ee.exits.policies import ThresholdPolicy
-from phaze_ee.exits.policy_file import CostCurve, ExitPolicyFile, KeptPolicy
+from phaze_ee.exits.policy_file import CostCurve, ExitPolicyFile, Guarantee, KeptPolicy
 from phaze_ee.exits.targets import AnyTarget, SignalEfficiency
 from phaze_ee.names import short
 from phaze_ee.results.evaluation import EvaluationResults, ExitEvaluation
@@ -69,7 +70,7 @@ def evaluate_dynamic(
         classes=evaluation.classes,
         jets=evaluation.jets,
         files=evaluation.files,
-        policy=_policy_evaluation(answers, policy, policy_file.target, exit_index_N, background),
+        policy=_policy_evaluation(answers, policy, policy_file, exit_index_N, background),
         mixture=_mixture(answers, policy, exit_index_N, background),
         exits=behaviour,
         curves=[_score_curve(curve, answers, list(behaviour.values()), background) for curve in policy_file.curves],
@@ -86,14 +87,27 @@ def target_title(target: AnyTarget) -> str:
     return f"{target.name}: " + ", ".join(f"{name} {short(value)}" for name, value in values.items())
 
 
-def realised_risks(answers: Answers, target: AnyTarget, exit_index_N: ExitIndex) -> list[RealisedRisk]:
-    """Return the risks of a target as they are on these jets; a risk for which no jet counts is left out."""
+def realised_risks(
+    answers: Answers, target: AnyTarget, exit_index_N: ExitIndex, promise: Guarantee | None = None
+) -> list[RealisedRisk]:
+    """Return the risks of a target as they are on these jets; a risk for which no jet counts is left out.
+
+    Args:
+        answers: with the temperatures of the policy.
+        target: of the policy.
+        exit_index_N: where the jets leave.
+        promise: says for which parts of the jets the policy promises something; None: for all jets alone.
+    """
     if _absent(answers, target):
         return []
-    found = [(risk, risk.net_losses(exit_index_N)) for risk in target.risks(answers.double())]
+    conditions, untested = (ALL_JETS, []) if promise is None else (promise.conditions, promise.untested)
+    risks = promised(target, conditions, untested, answers.double())
+    found = [(risk, risk.net_losses(exit_index_N)) for risk in risks]
     return [
         RealisedRisk(
-            name=risk.name, epsilon=risk.epsilon, rate=Fraction(value=losses.mean, error=losses.error, jets=losses.jets)
+            name=risk.name,
+            epsilon=risk.epsilon,
+            rate=Fraction(value=losses.mean, error=losses.error, jets=round(losses.jets)),
         )
         for risk, losses in found
         if losses.jets
@@ -111,7 +125,7 @@ def working_point(answers: Answers, target: AnyTarget, background: str | None) -
 
 
 def _policy_evaluation(
-    answers: Answers, policy: ThresholdPolicy, target: AnyTarget, exit_index_N: ExitIndex, background: str | None
+    answers: Answers, policy: ThresholdPolicy, file: ExitPolicyFile, exit_index_N: ExitIndex, background: str | None
 ) -> PolicyEvaluation:
     logits_NK = answers.mixture(exit_index_N)
     class_N = logits_NK.argmax(axis=1)
@@ -120,12 +134,12 @@ def _policy_evaluation(
     return PolicyEvaluation(
         **dict(_curve_point(policy, answers, background)),
         score=policy.score.name,
-        target=target_title(target),
+        target=target_title(file.target),
         expected_calibration_error=expected_calibration_error(confidence(logits_NK), correct_N),
         accuracy_drop=float(lost_N.mean()),
         accuracy_drop_error=float(lost_N.std() / np.sqrt(len(lost_N))),
         disagreement=fraction(class_N != answers.class_EN[-1]),
-        risks=realised_risks(answers, target, exit_index_N),
+        risks=realised_risks(answers, file.target, exit_index_N, file.guarantee),
         exits_per_class=exits_per_class(answers, exit_index_N),
     )
 

@@ -1,7 +1,7 @@
 """Targets of a calibration: what a policy has to keep, as risks that stay below a limit."""
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Literal, final
 
 import numpy as np
@@ -31,8 +31,8 @@ class Risk:
         epsilon: the limit ε.
         counts_N: the jets that count. A jet that is lost counts as well.
         lost_EN: whether a jet is lost if it leaves at an exit.
-        gained_EN: whether a jet offsets one that is lost, if it leaves at an exit. None: no jet does. Else all jets
-            count.
+        gained_EN: whether a jet offsets one that is lost, if it leaves at an exit. None: no jet does.
+        leaving_only: whether jets that reach the full model do not count.
     """
 
     name: str
@@ -40,6 +40,21 @@ class Risk:
     counts_N: Bool[np.ndarray, " N"]
     lost_EN: Bool[np.ndarray, "E N"]
     gained_EN: Bool[np.ndarray, "E N"] | None = None
+    leaving_only: bool = False
+
+    def within(self, part: str, part_N: Bool[np.ndarray, " N"]) -> "Risk":
+        """Return the same risk for a part of the jets."""
+        return replace(
+            self,
+            name=f"{self.name}, {part}",
+            counts_N=self.counts_N & part_N,
+            lost_EN=self.lost_EN & part_N,
+            gained_EN=None if self.gained_EN is None else self.gained_EN & part_N,
+        )
+
+    def of_leaving(self) -> "Risk":
+        """Return the same risk among the jets that leave early. The full model must lose and gain no jet."""
+        return replace(self, name=f"{self.name} of those that leave", leaving_only=True)
 
     def observed(self, exit_index_N: ExitIndex) -> tuple[int, int]:
         """Return the number of jets that are lost, and of jets that count, if the jets leave at these exits.
@@ -48,7 +63,10 @@ class Risk:
         """
         lost_N = at_exit(self.lost_EN, exit_index_N)
         gained = 0 if self.gained_EN is None else int(at_exit(self.gained_EN, exit_index_N).sum())
-        return int(lost_N.sum()) - gained, int((lost_N | self.counts_N).sum())
+        counts_N = lost_N | self.counts_N
+        if self.leaving_only:
+            counts_N &= exit_index_N < len(self.lost_EN) - 1
+        return int(lost_N.sum()) - gained, int(counts_N.sum())
 
     def net_losses(self, exit_index_N: ExitIndex) -> NetLosses:
         """Return the losses in [−1, 1] if the jets leave at these exits."""
