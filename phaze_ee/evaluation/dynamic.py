@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from phaze_ee.evaluation.audits import MASS, WorkingPoint, audited_observables, exit_rates, mass_audit
+from phaze_ee.evaluation.efficiency import relative_efficiencies
 from phaze_ee.evaluation.metrics import evaluate_exit, expected_calibration_error
 from phaze_ee.evaluation.operating_point import (
     bounds,
@@ -76,6 +77,7 @@ def evaluate_dynamic(
         curves=[_score_curve(curve, answers, list(behaviour.values()), background) for curve in policy_file.curves],
         bounds=bounds(answers, background),
         exit_rates=_exit_rates(answers, exit_index_N, background),
+        efficiencies=relative_efficiencies(answers, exit_index_N, policy_file),
         mass=mass if mass is not None and _passing(mass) else None,
         notes=_notes(policy_file, evaluation, mass, _absent(answers, policy_file.target)),
     )
