@@ -223,7 +223,8 @@ def _risks(sample: Sample, settings: Settings) -> tuple[_Risks, list[Untested]]:
         jets, needed = int(risk.counts_N.sum()), worth_testing(risk, settings.delta)
         if jets < needed:
             more = math.ceil(needed / jets * len(sample.answers)) - len(sample.answers) if jets else None
-            untested.append(Untested(name=risk.name, jets=jets, needed=needed, more_jets=more))
+            part = risk.name.split(", ", 1)[1]
+            untested.append(Untested(name=risk.name, part=part, jets=jets, needed=needed, more_jets=more))
     names = {part.name for part in untested}
     kept = ([risk for risk in risks if risk.name not in names] for risks in (shaping, testing))
     return _Risks(*kept), untested
@@ -236,7 +237,11 @@ def _tested(
     whole = len(sample.target.risks(sample.shaping))
     if untested and len(risks.testing) == whole:
         most = max((part.more_jets for part in untested if part.more_jets is not None), default=None)
-        return full, f"no part has enough jets for a test: {'; '.join(map(str, untested))}", most
+        return (
+            full,
+            f"no part has enough jets for a test: {'; '.join(map(str, untested))}; add jets, or join parts",
+            most,
+        )
     sequence = policies(scores, sample, risks.shaping, settings)
     observed = [_observe(one.policy, sample, risks, settings.delta) for one in sequence]
     chosen = _choose(observed, settings)

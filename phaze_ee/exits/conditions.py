@@ -92,18 +92,19 @@ ALL_JETS = Conditions()
 class Untested(Record):
     """A part of the jets with too few that test the policy, so that nothing is promised there.
 
-    ``jets`` of those that test the policy count there, and ``needed`` would do: then the test passes if a quarter of
-    what is allowed is lost. With the same fractions this takes ``more_jets`` more calibration jets; None if there is
-    no jet to tell a fraction from.
+    ``name`` is that of the risk in the part. ``jets`` of those that test the policy count there, and ``needed`` would
+    do: then the test passes if a quarter of what is allowed is lost. With the same fractions this takes ``more_jets``
+    more calibration jets; None if there is no jet to tell a fraction from.
     """
 
     name: str
+    part: str
     jets: int
     needed: int
     more_jets: int | None
 
     def __str__(self) -> str:
-        return f"{self.name} ({self.jets:,} of {self.needed:,} jets)"
+        return f"{self.part} ({self.jets:,} of {self.needed:,} jets)"
 
 
 def bin_title(name: str, low: float, high: float) -> str:

@@ -96,13 +96,15 @@ def plan(answers: Answers, settings: Settings, sizes: Sequence[int] = SIZES) -> 
     thinned = sorted({round(index) for index in np.linspace(0, len(sequence) - 1, _POLICIES)})
     chosen = [sequence[index] for index in thinned]
     whole = len(sample.target.risks(sample.testing))
-    return [_planned(size, chosen, sample, (shaping, testing, whole), settings) for size in sizes]
+    share_SN = np.random.default_rng(settings.seed).dirichlet(np.ones(len(sample.testing)), size=_SIMULATIONS)
+    return [_planned(size, chosen, sample, share_SN, (shaping, testing, whole), settings) for size in sizes]
 
 
 def _planned(
     size: int,
     sequence: Sequence[Candidate],
     sample: Sample,
+    share_SN: Float[np.ndarray, "S N"],
     risks: tuple[Sequence[Risk], Sequence[Risk], int],
     settings: Settings,
 ) -> PlannedSize:
@@ -117,9 +119,7 @@ def _planned(
     if len(testing) > whole and not parts:
         return PlannedSize(size, 0.0, 1.0, 0)
     where = [tuple(part.exit_index(one.policy) for part in (sample.shaping, sample.testing)) for one in sequence]
-    rng = np.random.default_rng([settings.seed, size])
-    share_SN = rng.dirichlet(np.ones(len(sample.testing)), size=_SIMULATIONS)
-    drawn_SN = rng.multinomial(jets, share_SN).astype(float)
+    drawn_SN = np.random.default_rng(settings.seed).multinomial(jets, share_SN).astype(float)
     factor = SHAPING * size / len(sample.shaping)
     losses = [_simulated(before, risk, where, drawn_SN, factor) for before, risk in counted]
     cost = [

@@ -150,7 +150,8 @@ def _promise(result: Calibration, method: Method, delta: float, conditions: Cond
         confidence += " for all of these together (fixed sequence: a policy must pass every test)"
     parts = f", among all jets and in {conditions}" if conditions.divide else ""
     whole = f"{_promised_risk(result.target, conditions)}{parts}, {confidence}"
-    missing = f"; not promised for lack of jets: {'; '.join(map(str, result.untested))}" if result.untested else ""
+    without = ", ".join(dict.fromkeys(part.part for part in result.untested))
+    missing = f"; not promised for lack of jets: {without}" if without else ""
     return f"{whole}, for jets drawn as those of the calibration{missing}"
 
 

@@ -38,7 +38,7 @@ def show_plan(session: Session, settings: Settings, precision: Precision) -> Non
     if enough is None:
         raise NothingPassedError(
             f"not even {sizes[-1].jets:,} calibration jets would probably keep the target {target}: "
-            "allow a larger risk, or fewer parts"
+            "allow a larger risk or fewer parts, or give a larger pilot in c.val_files"
         )
     say_in_columns(
         f"Plan: about {enough.jets:,} calibration jets; a policy passes in {100 * enough.promised:.0f} % of the "

@@ -61,7 +61,7 @@ def risk_table(dynamic: DynamicResults) -> Table:
             table.add_row("…")
             continue
         rate = f"{with_error(risk.rate.value, risk.rate.error)} of {risk.rate.jets:,}"
-        table.add_row(risk.name, rate, f"{risk.epsilon:.4g}")
+        table.add_row(_short_name(risk.name, policy.risks[0].name), rate, f"{risk.epsilon:.4g}")
     table.add_row("accuracy lost", with_error(policy.accuracy_drop, policy.accuracy_drop_error), "")
     table.add_row("other class", with_error(policy.disagreement.value, policy.disagreement.error), "")
     over = dynamic.bounds.overthinking
@@ -219,7 +219,14 @@ def calibrated_risk_table(file: ExitPolicyFile) -> Table:
             continue
         values = (f"{value:.3g}" for value in (risk.epsilon, risk.rate, risk.upper_limit))
         allowed, rate, limit = values
-        table.add_row(risk.name, allowed, f"{risk.lost:,}", f"{risk.jets:,}", rate, limit)
+        table.add_row(
+            _short_name(risk.name, file.guarantee.risks[0].name),
+            allowed,
+            f"{risk.lost:,}",
+            f"{risk.jets:,}",
+            rate,
+            limit,
+        )
     return table
 
 
@@ -244,6 +251,11 @@ def calibrated_policy_table(file: ExitPolicyFile) -> Table:
     if math.inf in file.thresholds:
         add_caption(table, "threshold inf: no jet leaves there")
     return table
+
+
+def _short_name(name: str, first: str) -> str:
+    """Return the name of a risk in a part of the jets without that of the first risk, which is the one of all jets."""
+    return name.removeprefix(f"{first}, ")
 
 
 def _prior(name: str) -> str:
