@@ -111,7 +111,12 @@ _CALIBRATE_FLAGS = (
         {"action": "store_true"},
         option="promise_leaving",
     ),
-    Flag("--plan", "only say how many calibration jets it takes, from other validation jets", {"action": "store_true"}),
+    Flag(
+        "--plan",
+        "only say how many calibration jets it takes, from other validation jets",
+        {"action": "store_true"},
+        alone=True,
+    ),
     Flag("--name", "name of the policy (default: default)", {"metavar": "NAME"}),
     Flag("--activate", "make an earlier policy the active one, and do nothing else", {"metavar": "NAME"}),
     _PRECISION,
