@@ -11,14 +11,17 @@ from collections.abc import Callable, Iterable, Sequence
 _MOST_JETS = 10**9
 
 
-def binomial_p_value(losses: int, jets: int, epsilon: float) -> float:
-    """Return the exact p-value P(Binomial(n, ε) ≤ losses) of "the probability of a loss exceeds ε"; 1 for n = 0."""
+def binomial_p_value(losses: float, jets: float, epsilon: float) -> float:
+    """Return the exact p-value P(Binomial(n, ε) ≤ losses) of "the probability of a loss exceeds ε"; 1 for n = 0.
+
+    Numbers that are expected, not counted, need not be whole.
+    """
     from scipy.special import betaincc
 
     return 1.0 if losses >= jets else float(betaincc(losses + 1, jets - losses, epsilon))
 
 
-def upper_bound(losses: int, jets: int, delta: float) -> float:
+def upper_bound(losses: float, jets: float, delta: float) -> float:
     """Return the exact upper limit of the probability of a loss at confidence 1 − δ.
 
     It is the one-sided limit of Clopper and Pearson (Biometrika 26 (1934) 404).

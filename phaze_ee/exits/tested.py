@@ -3,7 +3,7 @@
 from typing import final
 
 from phaze_ee.exits.answers import ExitIndex
-from phaze_ee.exits.betting import NetLosses
+from phaze_ee.exits.betting import NetLosses, NetTest
 from phaze_ee.exits.bounds import binomial_p_value, jets_needed, upper_bound
 from phaze_ee.exits.targets import Risk
 from phaze_ee.results.base import Record
@@ -14,7 +14,10 @@ _ROOM = 0.25
 
 @final
 class TestedRisk(Record):
-    """A risk on the jets that tested the policy: ``lost`` of ``jets``, with an upper limit at confidence 1 − δ."""
+    """A risk on the jets that tested the policy: ``lost`` of ``jets``, with an upper limit at confidence 1 − δ.
+
+    Of net losses, ``lost`` is the difference of lost and gained jets. ``test`` says which test gave limit and p-value.
+    """
 
     name: str
     epsilon: float
@@ -23,6 +26,7 @@ class TestedRisk(Record):
     rate: float
     upper_limit: float
     p_value: float
+    test: NetTest = "binomial"
 
 
 def tested_risk(risk: Risk, index_N: ExitIndex, shaped: NetLosses, delta: float) -> TestedRisk:
@@ -31,15 +35,17 @@ def tested_risk(risk: Risk, index_N: ExitIndex, shaped: NetLosses, delta: float)
     Args:
         risk: on the jets that test the policy.
         index_N: where they leave.
-        shaped: the losses of the jets that shaped the policy, which decide how much to bet on net losses.
+        shaped: the losses of the jets that shaped the policy, which decide how net losses are tested.
         delta: 1 − the confidence of the upper limit.
     """
     losses = risk.net_losses(index_N)
     lost, count = risk.observed(index_N)
+    test: NetTest = "binomial"
     if risk.gained_EN is None:
         upper_limit = upper_bound(lost, count, delta)
     else:
-        upper_limit = losses.upper_limit(delta, shaped.bet(count, delta))
+        test = shaped.best_test(count, risk.epsilon, delta)
+        upper_limit = losses.upper_limit(delta, shaped.bet(count, delta), test)
     return TestedRisk(
         name=risk.name,
         epsilon=risk.epsilon,
@@ -48,6 +54,7 @@ def tested_risk(risk: Risk, index_N: ExitIndex, shaped: NetLosses, delta: float)
         rate=lost / max(count, 1),
         upper_limit=upper_limit,
         p_value=p_value(risk, losses, shaped, delta),
+        test=test,
     )
 
 
@@ -55,7 +62,8 @@ def p_value(risk: Risk, losses: NetLosses, shaped: NetLosses, delta: float) -> f
     """Return the p-value of "the risk is above its limit" for these losses."""
     if risk.gained_EN is None:
         return binomial_p_value(round(losses.lost), round(losses.jets), risk.epsilon)
-    return losses.p_value(risk.epsilon, shaped.bet(losses.jets, delta))
+    test = shaped.best_test(losses.jets, risk.epsilon, delta)
+    return losses.tested(test, risk.epsilon, shaped.bet(losses.jets, delta), delta)
 
 
 def needed_for(risk: Risk, losses: NetLosses, delta: float) -> int | None:

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.stats import binom, binomtest
 
 from phaze_ee.exits.betting import NetLosses
 
@@ -66,3 +67,36 @@ def test_with_the_number_of_jets_needed_about_half_of_the_calibrations_pass() ->
 
 def test_no_number_of_jets_shows_a_mean_at_the_limit() -> None:
     assert NetLosses(8, 4, 1000).jets_needed(0.004, DELTA) is None
+
+
+@pytest.mark.parametrize(("lost", "gained"), [(0.01, 0.0), (0.03, 0.02), (0.012, 0.01), (0.4, 0.39)])
+def test_the_conditional_test_keeps_its_level_too(lost: float, gained: float) -> None:
+    samples = drawn(lost, gained, 3000, 4000)
+    passed = np.mean([sample.conditional_p_value(lost - gained, DELTA) <= DELTA for sample in samples])
+    assert passed <= DELTA
+    assert passed > 0.0005
+
+
+def test_where_losses_cancel_the_conditional_test_takes_a_third_fewer_jets() -> None:
+    pilot = NetLosses(lost=100, gained=100, jets=12_000)
+    assert pilot.best_test(12_000, 0.002, DELTA) == "conditional"
+    needed = pilot.jets_needed(0.002, DELTA)
+    assert needed is not None
+    later = pilot.expected(needed)
+    assert later.p_value(0.002, pilot.bet(needed, DELTA)) > 2 * DELTA
+    assert NetLosses(14, 3, 12_000).best_test(12_000, 0.002, DELTA) == "binomial"
+    assert NetLosses(50, 13, 12_000).best_test(12_000, 0.005, DELTA) == "bet"
+
+
+def test_the_conditional_p_value_is_that_of_the_binomial_law() -> None:
+    share = binomtest(30, 1000).proportion_ci(1 - 2 * DELTA / 20).high
+    expected = DELTA / 20 + binom.cdf(17, 30, (1 + 0.01 / share) / 2)
+    assert NetLosses(17, 13, 1000).conditional_p_value(0.01, DELTA) == pytest.approx(expected)
+    assert NetLosses(0, 0, 10_000).conditional_p_value(0.01, DELTA) == pytest.approx(DELTA / 20)
+    assert NetLosses(3, 0, 100).conditional_p_value(0.0, DELTA) == 1
+
+
+def test_both_limits_are_where_their_test_begins_to_pass() -> None:
+    losses = NetLosses(lost=30, gained=28, jets=5000)
+    limit = losses.upper_limit(DELTA, 0.0, "conditional")
+    assert losses.conditional_p_value(limit + 1e-9, DELTA) <= DELTA < losses.conditional_p_value(limit - 1e-9, DELTA)
