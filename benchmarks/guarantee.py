@@ -1,7 +1,8 @@
 """Tests the promises of calibrations: risks over many random splits, and what three policies cost.
 
     python benchmarks/guarantee.py WORKSPACE/PROJECT --files FILE ... [--cascade-files FILE ...]
-        [--splits 200] [--calibration-jets 4000] [--signal label_Hbb] [--cache FOLDER]
+        [--splits 200] [--calibration-jets 4000] [--accuracy-jets N] [--only TEXT] [--signal label_Hbb]
+        [--cache FOLDER]
 
 PROJECT is a trained project with exits. Its network must not have seen the jets of FILE, which hold all classes. The
 cascade is calibrated on one half of --cascade-files (signal and background are enough) and evaluated on the other.
@@ -16,6 +17,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -34,15 +36,18 @@ from phaze_ee.data.schema import DataSchema
 from phaze_ee.evaluation.answers import predict
 from phaze_ee.exits.answers import Answers, at_exit
 from phaze_ee.exits.calibrate import Calibration, Settings, calibrate, relative_answers
+from phaze_ee.exits.conditions import ALL_JETS, Conditions, promised
 from phaze_ee.exits.costs import ExitCosts, weighted_ratio
 from phaze_ee.exits.policies import ThresholdPolicy
-from phaze_ee.exits.targets import AccuracyDrop, Agreement, SignalEfficiency, Target
+from phaze_ee.exits.targets import AccuracyDrop, Agreement, NetAccuracyDrop, SignalEfficiency, Target
 from phaze_ee.models.checkpoint import load_checkpoint
 from phaze_ee.types import JetBatch, RaggedJets
 from phaze_ee.workspace import existing_project
 
 DELTA = 0.05
 QCD_SHARE = 0.999
+OBSERVABLES = ("jet_pt", "jet_eta")
+PT_EDGES, ETA_EDGES = [500.0, 600.0, 800.0, 1000.0], [-2.0, -0.5, 0.5, 2.0]
 CONSOLE = Console(width=80)
 
 
@@ -55,23 +60,33 @@ def stored_answers(project: str, files: Sequence[Path], cache: Path) -> Answers:
     if not path.is_file():
         answers = predict(checkpoint.tagger, evaluation_loader(schema, files, batch_size=1000), schema.class_names)
         cache.mkdir(parents=True, exist_ok=True)
-        np.savez(path, logits=answers.logits_ENK, label=answers.label_N, count=answers.particle_count_N)
+        columns: dict[str, Any] = {"label": answers.label_N, "count": answers.particle_count_N}
+        columns |= {name: answers.observers[name] for name in OBSERVABLES}
+        np.savez(path, logits=answers.logits_ENK, **columns)
     stored = np.load(path)
     costs = ExitCosts.of(checkpoint.tagger.fastest_form(), stored["count"])
-    answers = Answers(stored["logits"], stored["label"], stored["count"], schema.class_names, costs)
+    observers = {name: stored[name] for name in OBSERVABLES}
+    answers = Answers(stored["logits"], stored["label"], stored["count"], schema.class_names, costs, observers)
     return relative_answers(answers, None)
 
 
-def over_splits(jets: Answers, target: Target, count: int, splits: int) -> list[str]:
-    """Return one row: how often the promise is broken, and the mean risk and cost."""
+def over_splits(jets: Answers, target: Target, count: int, splits: int, conditions: Conditions = ALL_JETS) -> list[str]:
+    """Return one row: how often the promise is broken, and the mean risk and cost.
+
+    The promise is broken if one of its risks is above its limit, in any part of the jets.
+    """
     risks: list[list[float]] = []
     costs, full = [], 0
     for split in range(splits):
         order = np.random.default_rng(split).permutation(len(jets))
-        result = calibrate(jets.select(order[:count]), Settings(target, delta=DELTA, seed=split))
+        settings = Settings(target, delta=DELTA, seed=split, conditions=conditions)
+        result = calibrate(jets.select(order[:count]), settings)
         others = jets.select(order[count:]).tempered(result.policy.temperatures)
         index_N = others.exit_index(result.policy)
-        observed = [(risk.observed(index_N), risk.epsilon) for risk in result.target.risks(others)]
+        observed = [
+            (risk.observed(index_N), risk.epsilon)
+            for risk in promised(result.target, conditions, result.untested, others)
+        ]
         risks.append([lost / max(of, 1) / epsilon for (lost, of), epsilon in observed])
         costs.append(others.costs.mean(index_N, result.policy.exits))
         full += result.reason is not None
@@ -89,24 +104,34 @@ def over_splits(jets: Answers, target: Target, count: int, splits: int) -> list[
 def splits_table(jets: Answers, pair: Answers | None, arguments: argparse.Namespace) -> Table:
     point = partial(SignalEfficiency, signal=arguments.signal, background="label_QCD", background_growth=0.5)
     count, signal = arguments.calibration_jets, arguments.signal.removeprefix("label_")
-    rows: list[tuple[str, Target, Answers, int]] = [
-        ("accuracy_drop 1 %", AccuracyDrop(epsilon=0.01), jets, count),
-        ("accuracy_drop 2 %", AccuracyDrop(epsilon=0.02), jets, count),
-        ("agreement 2 %", Agreement(epsilon=0.02), jets, count),
-        ("agreement 5 %", Agreement(epsilon=0.05), jets, count),
-        (f"{signal} 50 %, reject, 5 %", point(epsilon=0.05, efficiency=0.5, form="reject"), jets, count),
-        (f"{signal} 90 %, reject, 5 %", point(epsilon=0.05, efficiency=0.9, form="reject"), jets, count),
+    classes, leaving = Conditions(per_class=True), Conditions(leaving=True)
+    pt, eta = Conditions(bins={"jet_pt": PT_EDGES}), Conditions(bins={"jet_eta": ETA_EDGES})
+    rows: list[tuple[str, Target, Answers, int, Conditions]] = [
+        ("accuracy_drop 1 %", AccuracyDrop(epsilon=0.01), jets, count, ALL_JETS),
+        ("accuracy_drop 2 %", AccuracyDrop(epsilon=0.02), jets, count, ALL_JETS),
+        ("net_accuracy_drop 0.5 %", NetAccuracyDrop(epsilon=0.005), jets, count, ALL_JETS),
+        ("net_accuracy_drop 1 %", NetAccuracyDrop(epsilon=0.01), jets, count, ALL_JETS),
+        ("accuracy_drop 2 %, per class", AccuracyDrop(epsilon=0.02), jets, 2 * count, classes),
+        ("accuracy_drop 2 %, bins of pT", AccuracyDrop(epsilon=0.02), jets, 2 * count, pt),
+        ("net_accuracy_drop 2 %, bins of η", NetAccuracyDrop(epsilon=0.02), jets, 2 * count, eta),
+        ("agreement 2 %, of those that leave", Agreement(epsilon=0.02), jets, count, leaving),
+        ("agreement 2 %", Agreement(epsilon=0.02), jets, count, ALL_JETS),
+        ("agreement 5 %", Agreement(epsilon=0.05), jets, count, ALL_JETS),
+        (f"{signal} 50 %, reject, 5 %", point(epsilon=0.05, efficiency=0.5, form="reject"), jets, count, ALL_JETS),
+        (f"{signal} 90 %, reject, 5 %", point(epsilon=0.05, efficiency=0.9, form="reject"), jets, count, ALL_JETS),
     ]
     if pair is not None:
         both = point(epsilon=0.02, efficiency=0.99, form="two_sided")
-        rows.append((f"{signal} 99 %, two-sided, 2 %", both, pair, len(pair) // 2))
+        rows.append((f"{signal} 99 %, two-sided, 2 %", both, pair, len(pair) // 2, ALL_JETS))
     table = _table(
         f"{arguments.splits} random splits, δ = {DELTA}",
         ["jets", "broken", "allowed", "risk / ε", "cost, %", "full"],
         "",
     )
-    for name, target, sample, calibrating in rows:
-        table.add_row(name, f"{calibrating:,}", *over_splits(sample, target, calibrating, arguments.splits))
+    for name, target, sample, calibrating, conditions in rows:
+        if arguments.only in name:
+            row = over_splits(sample, target, calibrating, arguments.splits, conditions)
+            table.add_row(name, f"{calibrating:,}", *row)
     table.caption = (
         "jets: that calibrate, the others judge; broken: splits with a risk above ε;\nallowed: in 97.5 % of cases; "
         "risk / ε: mean; full: fell back to the full model"
@@ -147,9 +172,11 @@ def cascade(jets: Answers, signal: str) -> tuple[Calibration, list[str]]:
     ]
 
 
-def accuracy_row(jets: Answers, epsilon: float, score: str) -> list[str]:
-    first, second = halves(jets)
-    result = calibrate(first, Settings(AccuracyDrop(epsilon=epsilon), score=score, delta=DELTA))
+def accuracy_row(jets: Answers, target: Target, score: str, count: int) -> list[str]:
+    """Calibrate on the first ``count`` jets of a random order, and judge on the others."""
+    order = np.random.default_rng(0).permutation(len(jets))
+    first, second = jets.select(order[:count]), jets.select(order[count:])
+    result = calibrate(first, Settings(target, score=score, delta=DELTA))
     judged = second.tempered(result.policy.temperatures)
     index_N = judged.exit_index(result.policy)
     right_N = at_exit(judged.correct_EN, index_N).astype(float)
@@ -210,18 +237,24 @@ def main() -> None:
     parser.add_argument("--cascade-files", type=Path, nargs="+", default=[])
     parser.add_argument("--splits", type=int, default=200)
     parser.add_argument("--calibration-jets", type=int, default=4000)
+    parser.add_argument("--accuracy-jets", type=int, help="calibration jets of the table of accuracies (default: half)")
+    parser.add_argument("--only", default="", metavar="TEXT", help="splits of the targets with this in their name")
     parser.add_argument("--signal", default="label_Hbb")
     parser.add_argument("--cache", type=Path, default=Path("guarantee_cache"))
     parser.add_argument("--rounds", type=int, default=5)
     arguments = parser.parse_args()
     jets, pair = stored_answers(arguments.project, arguments.files, arguments.cache), None
+    count = arguments.accuracy_jets or len(jets) // 2
     accuracy = _table(
-        f"accuracy_drop, one half of {len(jets):,} jets calibrates, the other judges, in %",
+        f"{count:,} of {len(jets):,} jets calibrate, the others judge, in %",
         ["lost of tested", "made wrong", "accuracy lost", "cost of full"],
         "target",
     )
-    for epsilon, score in ((0.002, "confidence"), (0.002, "gate"), (0.01, "confidence"), (0.01, "gate")):
-        accuracy.add_row(f"≤ {100 * epsilon:g} %, {score}", *accuracy_row(jets, epsilon, score))
+    for epsilon in (0.002, 0.01):
+        for target in (AccuracyDrop(epsilon=epsilon), NetAccuracyDrop(epsilon=epsilon)):
+            for score in ("confidence", "gate"):
+                row = accuracy_row(jets, target, score, count)
+                accuracy.add_row(f"{target.name} {100 * epsilon:g} %, {score}", *row)
     CONSOLE.print(accuracy)
     if arguments.cascade_files:
         pair = stored_answers(arguments.project, arguments.cascade_files, arguments.cache)

@@ -5,11 +5,12 @@ from typing import Literal
 ExitStage = int | Literal["input"]
 FULL_MODEL = "full_model"
 POLICY = "policy"  # the policy among the exits, in figures and tables
+MULTIPLICITY = "jet_nparticles"
 CROSS_ENTROPY = "Cross-entropy"  # of figures
 _OBSERVABLES = {
     "jet_pt": "$p_T$ (GeV)",
     "jet_eta": "η",
-    "jet_nparticles": "Particles",
+    MULTIPLICITY: "Particles",
     "jet_sdmass": "Soft-drop mass (GeV)",
 }
 _OOD_SCORES = {"max_probability": "−max p"}

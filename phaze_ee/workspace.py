@@ -122,6 +122,11 @@ class Project:
         return self.results / "dynamic_results.json"
 
     @property
+    def efficiencies(self) -> Path:
+        """The folder of the efficiencies of the policy, in the formats of an analysis."""
+        return self.results / "efficiency"
+
+    @property
     def ood_results(self) -> Path:
         return self.results / "ood_results.json"
 

@@ -44,7 +44,10 @@ def offered(line: str, spaces: Path) -> list[str]:
         ("phaze_ee -p JetClass first -m train --fr", ["--fresh"]),
         ("phaze_ee -m compare -p JetClass all --projects first s", ["second"]),
         ("phaze_ee -m chain -p JetClass first -o train_ev", ["train_evaluate"]),
-        ("phaze_ee -m calibrate --target ", ["accuracy_drop", "agreement", "signal_efficiency", "budget"]),
+        (
+            "phaze_ee -m calibrate --target ",
+            ["accuracy_drop", "net_accuracy_drop", "agreement", "signal_efficiency", "budget"],
+        ),
         ("phaze_ee -m calibrate --score w", ["window"]),
         ("phaze_ee -m predict --format ", ["root", "parquet"]),
         ("phaze_ee -m train -p nowhere ", [""]),

@@ -14,6 +14,7 @@ from pydantic import (
     model_validator,
 )
 
+from phaze_ee.config.bins import Bins
 from phaze_ee.config.part_names import ExitLossStrategy, LinkName, ModelName, ScoreName
 from phaze_ee.errors import UsageError
 from phaze_ee.machine import Precision
@@ -153,11 +154,11 @@ class CalibrationOptions(Section):
     calibration_share: Fraction = Field(
         0.5, description="share of the validation jets that only calibrate uses, if calibration_files is empty"
     )
-    exit_target: Literal["accuracy_drop", "agreement", "signal_efficiency", "budget"] = Field(
+    exit_target: Literal["accuracy_drop", "net_accuracy_drop", "agreement", "signal_efficiency", "budget"] = Field(
         "accuracy_drop",
-        description="what is limited; accuracy_drop: correct answers that become wrong; agreement: answers that "
-        "change (needs no labels); signal_efficiency: signal jets lost at a working point; budget: the mean cost, at "
-        "the best accuracy",
+        description="what is limited; accuracy_drop: correct answers that become wrong; net_accuracy_drop: these "
+        "less wrong answers that become correct; agreement: answers that change (needs no labels); signal_efficiency: "
+        "signal jets lost at a working point; budget: the mean cost, at the best accuracy",
     )
     epsilon: OpenFraction = Field(0.01, description="largest probability of the loss that exit_target counts")
     delta: OpenFraction = Field(0.05, description="probability that the promise is broken")
@@ -184,6 +185,15 @@ class CalibrationOptions(Section):
         None,
         description="class fractions for which costs are minimised and reported, e.g. those of a trigger: "
         '{"label_QCD": 0.999, "label_Hbb": 0.001}; None: as in the files',
+    )
+    promise_per_class: bool = Field(False, description="the promise holds in each true class as well")
+    promise_bins: Bins = Field(
+        default_factory=dict,
+        description="the promise holds in each of these bins as well, by observable; jet_nparticles is always there, "
+        'others are branches of the files: {"jet_pt": [500, 600, 800]}',
+    )
+    promise_leaving: bool = Field(
+        False, description="epsilon is for the jets that leave early, among these alone, and not for all jets"
     )
     fit_temperatures: bool = Field(
         True,

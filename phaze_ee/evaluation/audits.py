@@ -10,12 +10,12 @@ from torch import from_numpy
 from torch.special import entr
 
 from phaze_ee.exits.answers import Answers, ExitIndex
+from phaze_ee.names import MULTIPLICITY
 from phaze_ee.results.policy import ExitRates, MassAudit, MassShape
 from phaze_ee.shapes import Bool, Float, Int
 from phaze_ee.stats import chi_square, cramers_v
 
 MASS = "jet_sdmass"
-MULTIPLICITY = "jet_nparticles"
 OBSERVABLES = ("jet_pt", "jet_eta", MULTIPLICITY, MASS)
 _OBSERVABLE_BINS = 10
 _JETS_PER_BIN = 20
@@ -63,7 +63,7 @@ def exit_rates(
     found = []
     for name, value_N in observables.items():
         used_N = chosen_N & np.isfinite(value_N)
-        edges = _quantile_edges(value_N[used_N])
+        edges = quantile_edges(value_N[used_N])
         if len(edges) > 2:
             found.append(_rates(name, sample, value_N[used_N], exit_index_N[used_N], exit_count, edges))
     return found
@@ -150,7 +150,8 @@ def divergences(counts_SB: Int[np.ndarray, "S B"], reference_B: Int[np.ndarray, 
     return np.maximum(found_S, 0)  # equal histograms may differ by rounding
 
 
-def _quantile_edges(value_N: Float[np.ndarray, " N"]) -> Float[np.ndarray, " B+1"]:
+def quantile_edges(value_N: Float[np.ndarray, " N"]) -> Float[np.ndarray, " B+1"]:
+    """Return the edges of at most 10 bins with about equal numbers of values, 20 or more; none with too few."""
     bins = min(_OBSERVABLE_BINS, len(value_N) // _JETS_PER_BIN)
     if bins < 2:
         return np.empty(0)

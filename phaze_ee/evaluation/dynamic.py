@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from phaze_ee.evaluation.audits import MASS, WorkingPoint, audited_observables, exit_rates, mass_audit
+from phaze_ee.evaluation.efficiency import relative_efficiencies
 from phaze_ee.evaluation.metrics import evaluate_exit, expected_calibration_error
 from phaze_ee.evaluation.operating_point import (
     bounds,
@@ -17,8 +18,9 @@ from phaze_ee.evaluation.operating_point import (
 )
 from phaze_ee.evaluation.rejection import DEFAULT_EFFICIENCY
 from phaze_ee.exits.answers import Answers, ExitIndex
+from phaze_ee.exits.conditions import ALL_JETS, promised
 from phaze_ee.exits.policies import ThresholdPolicy
-from phaze_ee.exits.policy_file import CostCurve, ExitPolicyFile, KeptPolicy
+from phaze_ee.exits.policy_file import CostCurve, ExitPolicyFile, Guarantee, KeptPolicy
 from phaze_ee.exits.promise import figures
 from phaze_ee.exits.targets import AnyTarget, SignalEfficiency
 from phaze_ee.names import short
@@ -28,6 +30,7 @@ from phaze_ee.results.policy import (
     DynamicResults,
     ExitBehaviour,
     ExitRates,
+    Fraction,
     MassAudit,
     PolicyEvaluation,
     RealisedFigures,
@@ -70,13 +73,14 @@ def evaluate_dynamic(
         classes=evaluation.classes,
         jets=evaluation.jets,
         files=evaluation.files,
-        policy=_policy_evaluation(answers, policy, policy_file.target, exit_index_N, background),
+        policy=_policy_evaluation(answers, policy, policy_file, exit_index_N, background),
         mixture=_mixture(answers, policy, exit_index_N, background),
         prior=None if _absent_of_prior(answers, policy_file) else _with_prior(answers, policy, policy_file),
         exits=behaviour,
         curves=[_score_curve(curve, answers, list(behaviour.values()), background) for curve in policy_file.curves],
         bounds=bounds(answers, background),
         exit_rates=_exit_rates(answers, exit_index_N, background),
+        efficiencies=relative_efficiencies(answers, exit_index_N, policy_file),
         mass=mass if mass is not None and _passing(mass) else None,
         notes=_notes(answers, policy_file, evaluation, mass),
     )
@@ -88,15 +92,30 @@ def target_title(target: AnyTarget) -> str:
     return f"{target.name}: " + ", ".join(f"{name} {short(value)}" for name, value in values.items())
 
 
-def realised_risks(answers: Answers, target: AnyTarget, exit_index_N: ExitIndex) -> list[RealisedRisk]:
-    """Return the risks of a target as they are on these jets; a risk for which no jet counts is left out."""
+def realised_risks(
+    answers: Answers, target: AnyTarget, exit_index_N: ExitIndex, promise: Guarantee | None = None
+) -> list[RealisedRisk]:
+    """Return the risks of a target as they are on these jets; a risk for which no jet counts is left out.
+
+    Args:
+        answers: with the temperatures of the policy.
+        target: of the policy.
+        exit_index_N: where the jets leave.
+        promise: says for which parts of the jets the policy promises something; None: for all jets alone.
+    """
     if _absent(answers, target):
         return []
-    observed = [(risk, *risk.observed(exit_index_N)) for risk in target.risks(answers.double())]
+    conditions, untested = (ALL_JETS, []) if promise is None else (promise.conditions, promise.untested)
+    risks = promised(target, conditions, untested, answers.double())
+    found = [(risk, risk.net_losses(exit_index_N)) for risk in risks]
     return [
-        RealisedRisk(name=risk.name, epsilon=risk.epsilon, rate=fraction(np.arange(jets) < lost))
-        for risk, lost, jets in observed
-        if jets
+        RealisedRisk(
+            name=risk.name,
+            epsilon=risk.epsilon,
+            rate=Fraction(value=losses.mean, error=losses.error, jets=round(losses.jets)),
+        )
+        for risk, losses in found
+        if losses.jets
     ]
 
 
@@ -111,7 +130,7 @@ def working_point(answers: Answers, target: AnyTarget, background: str | None) -
 
 
 def _policy_evaluation(
-    answers: Answers, policy: ThresholdPolicy, target: AnyTarget, exit_index_N: ExitIndex, background: str | None
+    answers: Answers, policy: ThresholdPolicy, file: ExitPolicyFile, exit_index_N: ExitIndex, background: str | None
 ) -> PolicyEvaluation:
     logits_NK = answers.mixture(exit_index_N)
     class_N = logits_NK.argmax(axis=1)
@@ -120,12 +139,12 @@ def _policy_evaluation(
     return PolicyEvaluation(
         **dict(_curve_point(policy, answers, background)),
         score=policy.score.name,
-        target=target_title(target),
+        target=target_title(file.target),
         expected_calibration_error=expected_calibration_error(confidence(logits_NK), correct_N),
         accuracy_drop=float(lost_N.mean()),
         accuracy_drop_error=float(lost_N.std() / np.sqrt(len(lost_N))),
         disagreement=fraction(class_N != answers.class_EN[-1]),
-        risks=realised_risks(answers, target, exit_index_N),
+        risks=realised_risks(answers, file.target, exit_index_N, file.guarantee),
         exits_per_class=exits_per_class(answers, exit_index_N),
     )
 

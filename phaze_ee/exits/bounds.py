@@ -5,20 +5,23 @@
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
-# jets_needed gives up above this number.
+# The search for a number of jets ends here.
 _MOST_JETS = 10**9
 
 
-def binomial_p_value(losses: int, jets: int, epsilon: float) -> float:
-    """Return the exact p-value P(Binomial(n, ε) ≤ losses) of "the probability of a loss exceeds ε"; 1 for n = 0."""
+def binomial_p_value(losses: float, jets: float, epsilon: float) -> float:
+    """Return the exact p-value P(Binomial(n, ε) ≤ losses) of "the probability of a loss exceeds ε"; 1 for n = 0.
+
+    Numbers that are expected, not counted, need not be whole.
+    """
     from scipy.special import betaincc
 
     return 1.0 if losses >= jets else float(betaincc(losses + 1, jets - losses, epsilon))
 
 
-def upper_bound(losses: int, jets: int, delta: float) -> float:
+def upper_bound(losses: float, jets: float, delta: float) -> float:
     """Return the exact upper limit of the probability of a loss at confidence 1 − δ.
 
     It is the one-sided limit of Clopper and Pearson (Biometrika 26 (1934) 404).
@@ -58,17 +61,24 @@ def jets_needed(rate: float, epsilon: float, delta: float) -> int | None:
 
     Returns None if no number would, because the rate is not below ε, or if more than 10⁹ jets are needed.
     """
+    if rate >= epsilon:
+        return None
+    return least_jets(lambda jets: binomial_p_value(math.ceil(jets * rate), jets, epsilon) <= delta)
+
+
+def least_jets(shows: Callable[[int], bool]) -> int | None:
+    """Return the least number of jets for which a test passes; None if it is above 10⁹.
+
+    Args:
+        shows: whether the test passes with a number of jets, and so with every larger number.
+    """
     high = 1
-    while not _shows(rate, high, epsilon, delta):
+    while not shows(high):
         high *= 2
-        if rate >= epsilon or high > _MOST_JETS:
+        if high > _MOST_JETS:
             return None
     low = high // 2
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (low, middle) if _shows(rate, middle, epsilon, delta) else (middle, high)
+        low, high = (low, middle) if shows(middle) else (middle, high)
     return high
-
-
-def _shows(rate: float, jets: int, epsilon: float, delta: float) -> bool:
-    return binomial_p_value(math.ceil(jets * rate), jets, epsilon) <= delta

@@ -11,35 +11,27 @@ from typing import Literal, final
 
 import numpy as np
 
-from phaze_ee.exits.answers import Answers, ExitIndex, check_finite
-from phaze_ee.exits.bounds import binomial_p_value, jets_needed, last_conformal, last_passing, upper_bound
+from phaze_ee.errors import UsageError
+from phaze_ee.exits.answers import Answers, check_finite
+from phaze_ee.exits.bounds import last_conformal, last_passing
 from phaze_ee.exits.candidates import Candidate, candidates, cost_curve
+from phaze_ee.exits.conditions import ALL_JETS, Conditions, Untested
 from phaze_ee.exits.costs import prior_weights
 from phaze_ee.exits.fits import fit_temperatures
 from phaze_ee.exits.policies import ThresholdPolicy
 from phaze_ee.exits.scores import ExitScore
-from phaze_ee.exits.targets import Budget, Risk, SignalEfficiency, Target, wrong_answers
+from phaze_ee.exits.targets import Budget, NetAccuracyDrop, Risk, SignalEfficiency, Target, wrong_answers
+from phaze_ee.exits.tested import TestedRisk, needed_for, p_value, tested_risk, worth_testing
 from phaze_ee.machine import Precision
-from phaze_ee.results.base import Record
 
 # The share of the jets that shape the policy; the others test it. A test of a small risk needs the larger part.
-_SHAPING = 0.4
+SHAPING = 0.4
 _BUDGET_POINTS = 200
+# The first policy that is tested among jets that leave should have a p-value of at most δ divided by this.
+_MARGIN = 5
 _NOTHING_SAVES = "no exit saves anything at a risk near the allowed one; train the exits longer, or allow a larger risk"
 
 Method = Literal["ltt", "crc"]
-
-
-class TestedRisk(Record):
-    """A risk on the jets that tested the policy: ``lost`` of ``jets``, with an upper limit at confidence 1 − δ."""
-
-    name: str
-    epsilon: float
-    lost: int
-    jets: int
-    rate: float
-    upper_limit: float
-    p_value: float
 
 
 @final
@@ -56,6 +48,7 @@ class Settings:
         seed: decides which jets shape the policy and which test it.
         class_prior: shares of the classes in mean costs; None: as the jets have them.
         precision: of the products that gave the answers; it is recorded.
+        conditions: the parts of the jets in each of which the target must be kept too.
     """
 
     target: Target
@@ -66,6 +59,7 @@ class Settings:
     seed: int = 0
     class_prior: Mapping[str, float] | None = None
     precision: Precision = "float32"
+    conditions: Conditions = ALL_JETS
 
 
 @final
@@ -82,6 +76,7 @@ class Calibration:
         answers: for all jets, in float64 and with costs as shares of the full model's mean.
         shaping: answers for the jets that shaped the policy, divided by the temperatures.
         testing: answers for the jets that tested it, divided by the temperatures.
+        untested: the parts of the jets that had too few of them for a test.
     """
 
     policy: ThresholdPolicy
@@ -92,6 +87,7 @@ class Calibration:
     shaping: Answers
     testing: Answers
     more_jets: int | None = None
+    untested: Sequence[Untested] = ()
 
 
 def calibrate(answers: Answers, settings: Settings) -> Calibration:
@@ -110,28 +106,68 @@ def calibrate(answers: Answers, settings: Settings) -> Calibration:
         settings: the target and how to reach it.
 
     Raises:
-        DataError: the target or the class prior needs true classes that are unknown, or a class that has no jets.
+        DataError: the target or the class prior needs true classes that are unknown, or a class that has no jets; an
+            observable of the conditions is unknown.
         RunError: a logit is not finite.
-        UsageError: the score does not suit the target, or the class prior names an unknown class.
+        UsageError: the score, the method or the conditions do not suit the target, or the class prior names an unknown
+            class.
     """
-    answers = relative_answers(answers, settings.class_prior)
-    target, (shaping, testing) = settings.target, split(answers, settings.seed)
-    if isinstance(target, Budget):
-        shaping = testing = answers  # nothing is promised, so no jets are kept for a test
-    temperatures = fit_temperatures(shaping) if settings.temperatures and shaping.labelled else None
-    shaping, testing = shaping.tempered(temperatures), testing.tempered(temperatures)
-    if isinstance(target, SignalEfficiency):
-        target = target.with_cut(shaping)
+    check(settings)
+    sample = prepared(relative_answers(answers, settings.class_prior), settings)
+    shaping, testing, target = sample.shaping, sample.testing, sample.target
     scores = target.scores(shaping, settings.score)
+    untested: list[Untested] = []
+    risks = _Risks((), ())
     if isinstance(target, Budget):
         policy, reason = _within_budget(scores, shaping, target.cost)
         more_jets = None
     else:
-        policy, reason, more_jets = _tested(scores, shaping, testing, target, settings)
-    policy = ThresholdPolicy(policy.score, policy.thresholds, temperatures)
-    index_N = testing.exit_index(policy)
-    risks = [_tested_risk(risk, index_N, settings.delta) for risk in target.risks(testing)]
-    return Calibration(policy, target, risks, reason, answers, shaping, testing, more_jets)
+        risks, untested = _risks(sample, settings)
+        policy, reason, more_jets = _tested(scores, sample, risks, untested, settings)
+    policy = ThresholdPolicy(policy.score, policy.thresholds, sample.temperatures)
+    observed = _observe(policy, sample, risks, settings.delta)
+    return Calibration(policy, target, observed, reason, sample.answers, shaping, testing, more_jets, untested)
+
+
+def check(settings: Settings) -> None:
+    """Check that target, method and conditions go together.
+
+    Raises:
+        UsageError: they do not.
+    """
+    settings.conditions.check(settings.target)
+    monotone = not isinstance(settings.target, NetAccuracyDrop) and not settings.conditions.leaving
+    if settings.method == "crc" and not monotone:
+        what = "promise_leaving" if settings.conditions.leaving else "exit_target = 'net_accuracy_drop'"
+        raise UsageError(f"{what} can fall from one policy to the next; use risk_control = 'ltt'")
+
+
+@final
+@dataclass(frozen=True)
+class Sample:
+    """Calibration jets in their two parts, divided by the temperatures, and the target with its cut."""
+
+    answers: Answers
+    shaping: Answers
+    testing: Answers
+    temperatures: Sequence[float] | None
+    target: Target
+
+
+def prepared(answers: Answers, settings: Settings) -> Sample:
+    """Divide jets into those that shape policies and those that test them, and fit temperatures and cut to the first.
+
+    Args:
+        answers: with relative costs (:func:`relative_answers`), without temperatures.
+        settings: of the calibration. With a budget nothing is promised, so all jets are in both parts.
+    """
+    target = settings.target
+    shaping, testing = (answers, answers) if isinstance(target, Budget) else split(answers, settings.seed)
+    temperatures = fit_temperatures(shaping) if settings.temperatures and shaping.labelled else None
+    shaping, testing = shaping.tempered(temperatures), testing.tempered(temperatures)
+    if isinstance(target, SignalEfficiency):
+        target = target.with_cut(shaping)
+    return Sample(answers, shaping, testing, temperatures, target)
 
 
 def relative_answers(answers: Answers, class_prior: Mapping[str, float] | None) -> Answers:
@@ -149,7 +185,7 @@ def relative_answers(answers: Answers, class_prior: Mapping[str, float] | None) 
 def split(answers: Answers, seed: int) -> tuple[Answers, Answers]:
     """Return the jets that shape policies (40 %) and those that test them, drawn at random."""
     order = np.random.default_rng(seed).permutation(len(answers))
-    count = round(_SHAPING * len(answers))
+    count = round(SHAPING * len(answers))
     return answers.select(np.sort(order[:count])), answers.select(np.sort(order[count:]))
 
 
@@ -165,25 +201,90 @@ def _within_budget(scores: Sequence[ExitScore], answers: Answers, cost: float) -
     return min(affordable, key=lambda candidate: candidate.risk).policy, None
 
 
+@final
+@dataclass(frozen=True)
+class _Risks:
+    """The same risks on the jets that shape policies and on those that test them."""
+
+    shaping: Sequence[Risk]
+    testing: Sequence[Risk]
+
+
+def _risks(sample: Sample, settings: Settings) -> tuple[_Risks, list[Untested]]:
+    """Return the risks that are tested, and the parts of the jets with too few of them.
+
+    The number of jets in a part decides, which is known before any of them tests a policy.
+    """
+    shaping, testing = (
+        settings.conditions.risks(sample.target.risks(answers), answers) for answers in (sample.shaping, sample.testing)
+    )
+    whole, untested = len(sample.target.risks(sample.testing)), []
+    for risk in testing[whole:]:
+        jets, needed = int(risk.counts_N.sum()), worth_testing(risk, settings.delta)
+        if jets < needed:
+            more = math.ceil(needed / jets * len(sample.answers)) - len(sample.answers) if jets else None
+            part = risk.name.split(", ", 1)[1]
+            untested.append(Untested(name=risk.name, part=part, jets=jets, needed=needed, more_jets=more))
+    names = {part.name for part in untested}
+    kept = ([risk for risk in risks if risk.name not in names] for risks in (shaping, testing))
+    return _Risks(*kept), untested
+
+
 def _tested(
-    scores: Sequence[ExitScore], shaping: Answers, testing: Answers, target: Target, settings: Settings
+    scores: Sequence[ExitScore], sample: Sample, risks: _Risks, untested: Sequence[Untested], settings: Settings
 ) -> tuple[ThresholdPolicy, str | None, int | None]:
-    sequence = candidates(scores, shaping, target.risks(shaping))
-    risks = target.risks(testing)
-    observed = [_observe(candidate, testing, risks) for candidate in sequence]
-    chosen = _choose(observed, risks, settings)
+    full, jets = _full_model(scores[0], sample.shaping), len(sample.answers)
+    whole = len(sample.target.risks(sample.shaping))
+    if untested and len(risks.testing) == whole:
+        most = max((part.more_jets for part in untested if part.more_jets is not None), default=None)
+        return (
+            full,
+            f"no part has enough jets for a test: {'; '.join(map(str, untested))}; add jets, or join parts",
+            most,
+        )
+    sequence = policies(scores, sample, risks.shaping, settings)
+    observed = [_observe(one.policy, sample, risks, settings.delta) for one in sequence]
+    chosen = _choose(observed, settings)
     if chosen is not None:
         return sequence[chosen].policy, None, None
-    full, jets = _full_model(scores[0], shaping), len(shaping) + len(testing)
     if not sequence:
         return full, _NOTHING_SAVES, None
+    index_N = sample.testing.exit_index(sequence[0].policy)
     short = [
-        _Shortfall(risk.name, risk.epsilon, lost, count, jets, _needed(lost, count, risk, settings))
-        for (lost, count), risk in zip(observed[0], risks, strict=True)
-        if _choose([[(lost, count)]], [risk], settings) is None
+        _Shortfall(
+            tested.name,
+            tested.epsilon,
+            tested.lost,
+            tested.jets,
+            jets,
+            needed_for(risk, risk.net_losses(index_N), settings.delta),
+        )
+        for tested, risk in zip(observed[0], risks.testing, strict=True)
+        if _choose([[tested]], settings) is None
     ]
     missing = [one.more_jets for one in short if one.more_jets is not None]
     return full, "; ".join(map(str, short)), max(missing) if len(missing) == len(short) else None
+
+
+def policies(scores: Sequence[ExitScore], sample: Sample, risks: Sequence[Risk], settings: Settings) -> list[Candidate]:
+    """Return the policies in the order in which they are tested, from the safest.
+
+    If only jets that leave count, the safest policies let too few leave for a test. Then the first is the one that the
+    jets which shape the policies show to be safe, if there were as many of them as of those that test.
+    """
+    sequence = candidates(scores, sample.shaping, risks)
+    if not settings.conditions.leaving:
+        return sequence
+    factor = len(sample.testing) / max(1, len(sample.shaping))
+
+    def expected(candidate: Candidate) -> float:
+        found = [risk.net_losses(sample.shaping.exit_index(candidate.policy)) for risk in risks]
+        later = [losses.expected(factor * losses.jets) if losses.jets else losses for losses in found]
+        return max(p_value(*values, settings.delta) for values in zip(risks, later, found, strict=True))
+
+    p_values = [expected(candidate) for candidate in sequence]
+    first = next((index for index, value in enumerate(p_values) if value <= settings.delta / _MARGIN), None)
+    return sequence[p_values.index(min(p_values)) if first is None and p_values else first or 0 :]
 
 
 @final
@@ -219,43 +320,25 @@ class _Shortfall:
         )
 
 
-def _needed(lost: int, count: int, risk: Risk, settings: Settings) -> int | None:
-    return jets_needed(lost / count, risk.epsilon, settings.delta) if count else None
+def _observe(policy: ThresholdPolicy, sample: Sample, risks: _Risks, delta: float) -> list[TestedRisk]:
+    """Test risks on the second part of the jets; the first part decides how much to bet on net losses."""
+    shaping_N, testing_N = (answers.exit_index(policy) for answers in (sample.shaping, sample.testing))
+    return [
+        tested_risk(risk, testing_N, before.net_losses(shaping_N), delta)
+        for before, risk in zip(risks.shaping, risks.testing, strict=True)
+    ]
 
 
-def _observe(candidate: Candidate, answers: Answers, risks: Sequence[Risk]) -> list[tuple[int, int]]:
-    index_N = answers.exit_index(candidate.policy)
-    return [risk.observed(index_N) for risk in risks]
-
-
-def _choose(observed: Sequence[Sequence[tuple[int, int]]], risks: Sequence[Risk], settings: Settings) -> int | None:
+def _choose(observed: Sequence[Sequence[TestedRisk]], settings: Settings) -> int | None:
     """Return the last policy for which all risks pass; one that is too high passes with a probability of at most δ."""
     if settings.method == "ltt":
-        p_values = (
-            max(binomial_p_value(lost, count, risk.epsilon) for (lost, count), risk in zip(row, risks, strict=True))
-            for row in observed
-        )
-        return last_passing(p_values, settings.delta)
-    columns = [[row[number] for row in observed] for number in range(len(risks))]
+        return last_passing((max(tested.p_value for tested in row) for row in observed), settings.delta)
     chosen = [
-        last_conformal([lost / max(count, 1) for lost, count in column], [count for _, count in column], risk.epsilon)
-        for column, risk in zip(columns, risks, strict=True)
+        last_conformal([tested.rate for tested in column], [tested.jets for tested in column], column[0].epsilon)
+        for column in zip(*observed, strict=True)
     ]
-    return None if None in chosen else min(index for index in chosen if index is not None)
+    return None if None in chosen else min((index for index in chosen if index is not None), default=None)
 
 
 def _full_model(score: ExitScore, answers: Answers) -> ThresholdPolicy:
     return ThresholdPolicy(score, [math.inf] * answers.exit_count)
-
-
-def _tested_risk(risk: Risk, index_N: ExitIndex, delta: float) -> TestedRisk:
-    lost, count = risk.observed(index_N)
-    return TestedRisk(
-        name=risk.name,
-        epsilon=risk.epsilon,
-        lost=lost,
-        jets=count,
-        rate=lost / max(count, 1),
-        upper_limit=upper_bound(lost, count, delta),
-        p_value=binomial_p_value(lost, count, risk.epsilon),
-    )

@@ -5,14 +5,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from phaze_ee.errors import UsageError
-from phaze_ee.exits.calibrate import TestedRisk
+from phaze_ee.exits.conditions import ALL_JETS, Conditions, Untested
 from phaze_ee.exits.drift import DriftReference
 from phaze_ee.exits.policies import ThresholdPolicy
 from phaze_ee.exits.scores import AnyExitScore
 from phaze_ee.exits.targets import AnyTarget
+from phaze_ee.exits.tested import TestedRisk
 from phaze_ee.machine import Precision
 from phaze_ee.results.base import Record, Traced
 from phaze_ee.results.policy import RealisedFigures
@@ -44,6 +45,9 @@ class Guarantee(Record):
     """The promise, in words as ``statement``, at confidence 1 − ``delta``.
 
     ``holds`` is False if nothing passed, so that the policy is the full model, or if the target promises nothing.
+    ``conditions`` are the parts of the jets for which it holds as well, without those in ``untested``, which had too
+    few jets. ``multiplicity`` says how several tests keep one δ: in ``fixed_sequence`` policies are tested from the
+    safest on, each must pass the tests of all parts, and the first that fails ends the sequence.
     """
 
     method: Literal["ltt", "crc", "none"]
@@ -51,6 +55,9 @@ class Guarantee(Record):
     holds: bool
     statement: str
     risks: list[TestedRisk]
+    multiplicity: Literal["fixed_sequence"] | None = None
+    conditions: Conditions = ALL_JETS
+    untested: list[Untested] = Field(default_factory=list)
 
 
 class ExitPolicyFile(Traced):

@@ -7,13 +7,22 @@ import torch
 from phaze_ee.exits.answers import Answers, at_exit
 from phaze_ee.exits.calibrate import Calibration, Method, Settings
 from phaze_ee.exits.candidates import cost_curve
+from phaze_ee.exits.conditions import ALL_JETS, Conditions
 from phaze_ee.exits.costs import prior_weights, weighted_mean, weighted_ratio
 from phaze_ee.exits.drift import DriftReference
 from phaze_ee.exits.fits import fit_gate
 from phaze_ee.exits.policies import ThresholdPolicy
 from phaze_ee.exits.policy_file import CalibrationSample, CostCurve, ExitPolicyFile, Guarantee
 from phaze_ee.exits.scores import Confidence, ExitScore, Margin, NegativeEntropy, Patience
-from phaze_ee.exits.targets import AccuracyDrop, Agreement, Budget, SignalEfficiency, Target, wrong_answers
+from phaze_ee.exits.targets import (
+    AccuracyDrop,
+    Agreement,
+    Budget,
+    NetAccuracyDrop,
+    SignalEfficiency,
+    Target,
+    wrong_answers,
+)
 from phaze_ee.results.base import Provenance
 from phaze_ee.results.policy import RealisedFigures
 
@@ -49,7 +58,7 @@ def policy_file(
         thresholds=list(policy.thresholds),
         temperatures=None if policy.temperatures is None else list(policy.temperatures),
         target=result.target,
-        guarantee=guarantee(result, settings.method, settings.delta),
+        guarantee=guarantee(result, settings.method, settings.delta, settings.conditions),
         calibration=CalibrationSample(
             files=[str(path) for path in provenance.files],
             held_out_of_validation=held_out_of_validation,
@@ -69,15 +78,18 @@ def policy_file(
     )
 
 
-def guarantee(result: Calibration, method: Method, delta: float) -> Guarantee:
+def guarantee(result: Calibration, method: Method, delta: float, conditions: Conditions = ALL_JETS) -> Guarantee:
     """Return the promise for jets from the same distribution as the calibration jets."""
     promises = not isinstance(result.target, Budget)
     return Guarantee(
         method=method if promises else "none",
         delta=delta,
         holds=promises and result.reason is None,
-        statement=_promise(result, method, delta),
+        statement=_promise(result, method, delta, conditions),
         risks=result.risks,
+        multiplicity="fixed_sequence" if promises and method == "ltt" else None,
+        conditions=conditions,
+        untested=list(result.untested),
     )
 
 
@@ -128,7 +140,7 @@ def cost_curves(answers: Answers) -> list[CostCurve]:
     ]
 
 
-def _promise(result: Calibration, method: Method, delta: float) -> str:
+def _promise(result: Calibration, method: Method, delta: float, conditions: Conditions) -> str:
     if result.reason is not None:
         return f"the policy is the full model: {result.reason}"
     if isinstance(result.target, Budget):
@@ -136,18 +148,29 @@ def _promise(result: Calibration, method: Method, delta: float) -> str:
             f"the best accuracy found at a mean cost of {result.target.cost:g} of the full model; nothing is promised"
         )
     confidence = f"with confidence {1 - delta:.4g}" if method == "ltt" else "in expectation over calibration samples"
-    return f"{_promised_risk(result.target)}, {confidence}, for jets drawn as those of the calibration"
+    if conditions.divide and method == "ltt":
+        confidence += " for all of these together (fixed sequence: a policy must pass every test)"
+    parts = f", among all jets and in {conditions}" if conditions.divide else ""
+    whole = f"{_promised_risk(result.target, conditions)}{parts}, {confidence}"
+    without = ", ".join(dict.fromkeys(part.part for part in result.untested))
+    missing = f"; not promised for lack of jets: {without}" if without else ""
+    return f"{whole}, for jets drawn as those of the calibration{missing}"
 
 
-def _promised_risk(target: Target) -> str:
+def _promised_risk(target: Target, conditions: Conditions) -> str:
+    jets = "the jets that leave early" if conditions.leaving else "all jets"
     match target:
         case AccuracyDrop():
             return (
-                f"at most {target.epsilon:.3g} of all jets are right in the full model but wrong with early exits "
+                f"at most {target.epsilon:.3g} of {jets} are right in the full model but wrong with early exits "
                 "(jets that become right do not offset them)"
             )
+        case NetAccuracyDrop():
+            where = " among the jets that leave early" if conditions.leaving else ""
+            return f"the accuracy is at most {target.epsilon:.3g} below that of the full model{where}"
         case Agreement():
-            return f"at most {target.epsilon:.3g} of the jets get another class than from the full model"
+            whose = jets if conditions.leaving else "the jets"
+            return f"at most {target.epsilon:.3g} of {whose} get another class than from the full model"
         case SignalEfficiency():
             growth = "none is added" if target.form == "reject" else f"at most {target.background_growth:.3g} is added"
             return (

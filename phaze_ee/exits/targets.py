@@ -1,7 +1,7 @@
 """Targets of a calibration: what a policy has to keep, as risks that stay below a limit."""
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Literal, final
 
 import numpy as np
@@ -10,6 +10,7 @@ from pydantic import Field
 
 from phaze_ee.errors import DataError, UsageError
 from phaze_ee.exits.answers import Answers, ExitIndex, at_exit
+from phaze_ee.exits.betting import NetLosses
 from phaze_ee.exits.fits import fit_gates
 from phaze_ee.exits.scores import ExitScore, Window, log_odds, make_score
 from phaze_ee.results.base import Record
@@ -30,22 +31,54 @@ class Risk:
         epsilon: the limit ε.
         counts_N: the jets that count. A jet that is lost counts as well.
         lost_EN: whether a jet is lost if it leaves at an exit.
+        gained_EN: whether a jet offsets one that is lost, if it leaves at an exit. None: no jet does.
+        leaving_only: whether jets that reach the full model do not count.
     """
 
     name: str
     epsilon: float
     counts_N: Bool[np.ndarray, " N"]
     lost_EN: Bool[np.ndarray, "E N"]
+    gained_EN: Bool[np.ndarray, "E N"] | None = None
+    leaving_only: bool = False
+
+    def within(self, part: str, part_N: Bool[np.ndarray, " N"]) -> "Risk":
+        """Return the same risk for a part of the jets."""
+        return replace(
+            self,
+            name=f"{self.name}, {part}",
+            counts_N=self.counts_N & part_N,
+            lost_EN=self.lost_EN & part_N,
+            gained_EN=None if self.gained_EN is None else self.gained_EN & part_N,
+        )
+
+    def of_leaving(self) -> "Risk":
+        """Return the same risk among the jets that leave early. The full model must lose and gain no jet."""
+        return replace(self, name=f"{self.name} of those that leave", leaving_only=True)
 
     def observed(self, exit_index_N: ExitIndex) -> tuple[int, int]:
-        """Return the number of jets that are lost, and of jets that count, if the jets leave at these exits."""
+        """Return the number of jets that are lost, and of jets that count, if the jets leave at these exits.
+
+        Gained jets are subtracted from the lost ones.
+        """
         lost_N = at_exit(self.lost_EN, exit_index_N)
-        return int(lost_N.sum()), int((lost_N | self.counts_N).sum())
+        gained = 0 if self.gained_EN is None else int(at_exit(self.gained_EN, exit_index_N).sum())
+        counts_N = lost_N | self.counts_N
+        if self.leaving_only:
+            counts_N &= exit_index_N < len(self.lost_EN) - 1
+        return int(lost_N.sum()) - gained, int(counts_N.sum())
+
+    def net_losses(self, exit_index_N: ExitIndex) -> NetLosses:
+        """Return the losses in [−1, 1] if the jets leave at these exits."""
+        net, jets = self.observed(exit_index_N)
+        lost = int(at_exit(self.lost_EN, exit_index_N).sum())
+        return NetLosses(lost=lost, gained=lost - net, jets=jets)
 
     @property
     def penalty_EN(self) -> Float[np.ndarray, "E N"]:
-        """What a jet adds to risk / ε if it is lost at an exit."""
-        return self.lost_EN / (self.epsilon * max(1, int(self.counts_N.sum())))
+        """What a jet adds to risk / ε if it leaves at an exit: above 0 if it is lost, below 0 if it is gained."""
+        loss_EN = self.lost_EN if self.gained_EN is None else self.lost_EN.astype(float) - self.gained_EN
+        return loss_EN / (self.epsilon * max(1, int(self.counts_N.sum())))
 
 
 class Target(Record, ABC):
@@ -96,6 +129,20 @@ class AccuracyDrop(Target):
         _needs_labels(answers, "exit_target = 'accuracy_drop'")
         correct_EN = answers.correct_EN
         return [Risk("jets made wrong", self.epsilon, np.ones(len(answers), dtype=bool), correct_EN[-1] & ~correct_EN)]
+
+
+@final
+class NetAccuracyDrop(Target):
+    """The accuracy falls by at most ε: jets that become wrong, less those that become right."""
+
+    name: Literal["net_accuracy_drop"] = "net_accuracy_drop"
+    epsilon: Share
+
+    def risks(self, answers: Answers) -> list[Risk]:
+        _needs_labels(answers, "exit_target = 'net_accuracy_drop'")
+        correct_EN = answers.correct_EN
+        lost_EN, gained_EN = correct_EN[-1] & ~correct_EN, ~correct_EN[-1] & correct_EN
+        return [Risk("accuracy lost", self.epsilon, np.ones(len(answers), dtype=bool), lost_EN, gained_EN)]
 
 
 @final
@@ -193,7 +240,9 @@ class Budget(Target):
         return []
 
 
-AnyTarget = Annotated[AccuracyDrop | Agreement | SignalEfficiency | Budget, Field(discriminator="name")]
+AnyTarget = Annotated[
+    AccuracyDrop | NetAccuracyDrop | Agreement | SignalEfficiency | Budget, Field(discriminator="name")
+]
 
 
 def wrong_answers(answers: Answers) -> Risk:

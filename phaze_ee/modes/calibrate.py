@@ -10,17 +10,19 @@ from phaze_ee.config.options import Options
 from phaze_ee.data.schema import choose_background
 from phaze_ee.errors import NothingPassedError, UsageError
 from phaze_ee.evaluation.answers import predict
-from phaze_ee.exits.calibrate import Calibration, Settings, calibrate
+from phaze_ee.exits.calibrate import Calibration, Settings, calibrate, check
+from phaze_ee.exits.conditions import Conditions
 from phaze_ee.exits.policy_file import ExitPolicyFile
 from phaze_ee.exits.promise import policy_file
-from phaze_ee.exits.targets import AccuracyDrop, Agreement, Budget, SignalEfficiency, Target
+from phaze_ee.exits.targets import AccuracyDrop, Agreement, Budget, NetAccuracyDrop, SignalEfficiency, Target
 from phaze_ee.models.precision import checked_precision
 from phaze_ee.modes.calibration_jets import calibration_batches, origin
+from phaze_ee.modes.calibration_plan import show_plan
 from phaze_ee.modes.console import counted, say, say_in_columns, show, show_details, show_notes
 from phaze_ee.modes.policies import DEFAULT, activate, check_policy_name, keep_failed, keep_policy, read_policy
 from phaze_ee.modes.session import Session
 from phaze_ee.names import class_title
-from phaze_ee.tables.policy import calibrated_policy_table, calibrated_risk_table, promise_line
+from phaze_ee.tables.policy import calibrated_policy_table, calibrated_risk_table, promise_line, untested_lines
 
 # Options that only one target uses.
 _TARGET_OPTIONS = {
@@ -33,6 +35,8 @@ _TARGET_OPTIONS = {
 
 def run(session: Session) -> None:
     """Fit a policy to the project's target, keep it under the name of ``--name``, and make it the active one.
+
+    With ``--plan``, only say how many calibration jets this takes.
 
     Raises:
         NothingPassedError: nothing passed. A good policy of the same model stays active.
@@ -47,11 +51,15 @@ def run(session: Session) -> None:
     if not model.tagger.exit_stages:
         raise UsageError(f"project {session.project} has a network without exits; there is nothing to calibrate")
     target = _target(session.options, model.schema.class_names)
+    settings = _settings(session.options, target)
+    check(settings)
+    if session.request.plan:
+        show_plan(session, settings, precision)
+        return
     files, batches, notes = calibration_batches(session)
     say(f"Model:  {session.project}, {model.title}")
     answers = predict(model.tagger, counted(batches), model.schema.class_names, session.device, precision)
     say(f"Jets:   {len(answers):,}, {origin(files, session)}")
-    settings = _settings(session.options, target)
     result = calibrate(answers, settings)
     provenance = session.provenance(files, [*model.notes, *notes])
     file = policy_file(result, settings, provenance, held_out_of_validation=not session.options.calibration_files)
@@ -67,6 +75,8 @@ def _show(session: Session, file: ExitPolicyFile, path: Path) -> None:
     show_details([calibrated_risk_table(file)] if file.guarantee.risks else [], wanted=session.request.details)
     show_notes(file.notes)
     say_in_columns(promise_line(file))
+    for line in untested_lines(file):
+        say_in_columns(line)
     say(f"Written: {path}, the active policy")
 
 
@@ -113,6 +123,8 @@ def _target(options: Options, class_names: Sequence[str]) -> Target:
     match options.exit_target:
         case "accuracy_drop":
             return AccuracyDrop(epsilon=options.epsilon)
+        case "net_accuracy_drop":
+            return NetAccuracyDrop(epsilon=options.epsilon)
         case "agreement":
             return Agreement(epsilon=options.epsilon)
         case "budget":
@@ -163,4 +175,7 @@ def _settings(options: Options, target: Target) -> Settings:
         seed=options.seed or 0,
         class_prior=options.class_prior,
         precision=options.precision,
+        conditions=Conditions(
+            per_class=options.promise_per_class, bins=options.promise_bins, leaving=options.promise_leaving
+        ),
     )

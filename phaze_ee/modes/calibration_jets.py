@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from phaze_ee.errors import UsageError
-from phaze_ee.modes.jets import calibration_schema, held_out_jets
+from phaze_ee.modes.jets import calibration_schema, held_out_jets, with_observables
 from phaze_ee.modes.session import Session
 from phaze_ee.types import JetBatch
 
@@ -22,8 +22,9 @@ def calibration_batches(session: Session) -> tuple[list[Path], Iterable[JetBatch
     files = session.files("val_files" if held_out else "calibration_files")
     _refuse_overlap(files, "train_files", session.files("train_files"))
     _refuse_overlap(files, "test_files", session.files("test_files") if options.test_files else [])
-    labelled = options.exit_target != "agreement"
-    loader = session.evaluation_jets(calibration_schema(session, model.schema), files, labelled=labelled)
+    labelled = options.exit_target != "agreement" or options.promise_per_class
+    schema = with_observables(calibration_schema(session, model.schema), options.promise_bins)
+    loader = session.evaluation_jets(schema, files, labelled=labelled)
     if not held_out:
         return files, loader, []
     return files, *held_out_jets(session, loader, model.schema, model.options)

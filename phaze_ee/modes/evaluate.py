@@ -8,6 +8,7 @@ from phaze_ee.data.files import expand_patterns
 from phaze_ee.data.schema import DataSchema, schema_with_inputs_of
 from phaze_ee.data.weaver_yaml import read_options
 from phaze_ee.errors import UsageError
+from phaze_ee.evaluation.analysis_files import write_efficiencies
 from phaze_ee.evaluation.answers import predict
 from phaze_ee.evaluation.dynamic import evaluate_dynamic
 from phaze_ee.evaluation.metrics import evaluate_exits
@@ -15,7 +16,7 @@ from phaze_ee.evaluation.ood import evaluate_ood
 from phaze_ee.exits.answers import Answers
 from phaze_ee.exits.targets import SignalEfficiency
 from phaze_ee.modes.console import counted, say, say_in_columns, say_where, show, show_details, show_notes
-from phaze_ee.modes.jets import overlap_with_training, testing_schema
+from phaze_ee.modes.jets import overlap_with_training, testing_schema, with_observables
 from phaze_ee.modes.session import Session
 from phaze_ee.results.evaluation import EvaluationResults
 from phaze_ee.results.ood import OODResults
@@ -68,7 +69,8 @@ def run(session: Session) -> None:
     policy = session.policy
     ood_answers = None if ood is None else _predict(session, ood.schema, ood.files, labelled=False)
     schema = testing_schema(session, model.schema)
-    answers = _predict(session, schema, files)
+    promised_in = {} if policy is None else policy.file.guarantee.conditions.bins
+    answers = _predict(session, with_observables(schema, promised_in), files)
     results = evaluate_exits(answers, session.background, session.provenance(files, [*model.notes, *notes], schema))
     results.write(session.project.evaluation_results)
     written = [session.project.evaluation_results]
@@ -77,6 +79,7 @@ def run(session: Session) -> None:
         dynamic = evaluate_dynamic(answers, policy, session.background, results)
         dynamic.write(session.project.dynamic_results)
         written.append(session.project.dynamic_results)
+        written += write_efficiencies(session.project.efficiencies, dynamic)
     _show(session, results, dynamic)
     say_where(written, details=session.request.details)
     if ood is not None and ood_answers is not None:

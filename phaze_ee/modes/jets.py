@@ -11,6 +11,7 @@ from phaze_ee.data.selections import ExtraSelections
 from phaze_ee.data.table import PLACE
 from phaze_ee.errors import UsageError
 from phaze_ee.modes.session import FileOption, Session
+from phaze_ee.names import MULTIPLICITY
 from phaze_ee.types import JetBatch
 
 
@@ -61,6 +62,13 @@ def validation_schema(session: Session, schema: DataSchema) -> DataSchema:
 def calibration_schema(session: Session, schema: DataSchema) -> DataSchema:
     """Return the schema that reads the jets of calibrate and place, with their places where these are needed."""
     return _placed(session, schema, testing_schema(session, schema))
+
+
+def with_observables(schema: DataSchema, names: Iterable[str]) -> DataSchema:
+    """Return the schema with these observables among the observers; the multiplicity is always known."""
+    own = list(schema.weaver.z_variables)
+    missing = [name for name in names if name != MULTIPLICITY and name not in own]
+    return schema.with_observers([*own, *missing]) if missing else schema
 
 
 def shares_validation_files(session: Session) -> bool:

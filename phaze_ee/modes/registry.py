@@ -72,7 +72,7 @@ _TRAIN_FLAGS = (
 _CALIBRATE_FLAGS = (
     Flag(
         "--target",
-        "accuracy_drop, agreement, signal_efficiency or budget",
+        "accuracy_drop, net_accuracy_drop, agreement, signal_efficiency or budget",
         {"metavar": "TARGET"},
         option="exit_target",
     ),
@@ -97,6 +97,25 @@ _CALIBRATE_FLAGS = (
         "budget: mean cost as a fraction of the full model's",
         {"type": float, "metavar": "C"},
         option="cost_budget",
+    ),
+    Flag("--per-class", "promise it in each class as well", {"action": "store_true"}, option="promise_per_class"),
+    Flag(
+        "--bins",
+        "promise it in bins as well: jet_pt:500,600,800",
+        {"nargs": "+", "metavar": "NAME:EDGES"},
+        option="promise_bins",
+    ),
+    Flag(
+        "--leaving",
+        "promise it among the jets that leave, not among all",
+        {"action": "store_true"},
+        option="promise_leaving",
+    ),
+    Flag(
+        "--plan",
+        "only say how many calibration jets it takes, from other validation jets",
+        {"action": "store_true"},
+        alone=True,
     ),
     Flag("--name", "name of the policy (default: default)", {"metavar": "NAME"}),
     Flag("--activate", "make an earlier policy the active one, and do nothing else", {"metavar": "NAME"}),

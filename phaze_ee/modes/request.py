@@ -46,6 +46,7 @@ class Request:
     name: str | None = None
     policy: str | None = None
     activate: str | None = None
+    plan: bool = False
     details: bool = False
     set: list[str] = field(default_factory=list)
     trials: int | None = None

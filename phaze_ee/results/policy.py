@@ -1,5 +1,7 @@
 """Results of a tagger with an exit policy: cost, accuracy, risks and audits."""
 
+from pydantic import Field
+
 from phaze_ee.results.base import Record, Traced
 from phaze_ee.results.evaluation import ExitEvaluation, Rejection
 
@@ -177,12 +179,37 @@ class RealisedFigures(Record):
     exit_shares: dict[str, float]
 
 
+class RelativeEfficiency(Record):
+    """How many jets the policy keeps of those that the full model keeps, in bins [edge, next edge) of an observable.
+
+    ``kept`` says in words what it means that a jet of ``sample`` is kept. Of the ``full_model`` jets that the full
+    model keeps in a bin, the policy keeps ``both``, and ``added`` others. ``efficiency`` is their ratio both/full_model
+    with the limits ``lower`` and ``upper`` of its central 68.3 % interval (Clopper and Pearson, Biometrika 26 (1934)
+    404). ``ratio`` is (both + added)/full_model; the error √(full_model − both + added)/full_model is that of paired
+    counts. A bin where the full model keeps no jet has None.
+    """
+
+    sample: str
+    kept: str
+    observable: str
+    edges: list[float]
+    full_model: list[int]
+    both: list[int]
+    added: list[int]
+    efficiency: list[float | None]
+    lower: list[float | None]
+    upper: list[float | None]
+    ratio: list[float | None]
+    ratio_error: list[float | None]
+
+
 class DynamicResults(Traced):
     """``dynamic_results.json``: a policy of the project on the judged jets, other policies and the bounds.
 
     ``exits`` are in the order of the network, the full model last. ``mixture`` evaluates the answers at the exits where
     the policy lets the jets leave, divided by its temperatures, like those of one exit; None in files of version 0.1.
     ``prior`` has its cost and accuracy for the ``class_prior`` for which the policy was chosen; None without one.
+    ``efficiencies`` relate the policy to the full model.
     """
 
     project: str
@@ -198,4 +225,5 @@ class DynamicResults(Traced):
     bounds: Bounds
     exit_rates: list[ExitRates]
     mass: MassAudit | None
+    efficiencies: list[RelativeEfficiency] = Field(default_factory=list)
     notes: list[str]

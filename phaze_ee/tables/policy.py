@@ -1,15 +1,18 @@
 """Tables of exit policies: calibrated, and judged on other jets."""
 
 import math
+from collections.abc import Sequence
 
 from rich.table import Table
 
+from phaze_ee.exits.plan import PlannedSize
 from phaze_ee.exits.policy_file import ExitPolicyFile
 from phaze_ee.names import FULL_MODEL, class_title, exit_title
-from phaze_ee.results.policy import DynamicResults, MassShape, OperatingPoint, RealisedFigures
+from phaze_ee.results.policy import DynamicResults, MassShape, OperatingPoint, RealisedFigures, RealisedRisk
 from phaze_ee.tables.evaluation import rejection_table
 from phaze_ee.tables.style import MOST_ROWS, OWN_PARTICLES, add_caption, empty_table, few, in_percent, with_error
 
+_MOST_RISKS = 4  # that are told one by one
 _FIGURES = 3  # rows of calibrated_policy_table after the exits
 
 
@@ -53,9 +56,12 @@ def risk_table(dynamic: DynamicResults) -> Table:
     """Return the risks of leaving early on the judged jets, and the limits of the target."""
     policy = dynamic.policy
     table = empty_table(policy.target, ["on these jets", "allowed"], first="against the full model")
-    for risk in policy.risks:
+    for risk in few(policy.risks):
+        if risk is None:
+            table.add_row("…")
+            continue
         rate = f"{with_error(risk.rate.value, risk.rate.error)} of {risk.rate.jets:,}"
-        table.add_row(risk.name, rate, f"{risk.epsilon:.4g}")
+        table.add_row(_short_name(risk.name, policy.risks[0].name), rate, f"{risk.epsilon:.4g}")
     table.add_row("accuracy lost", with_error(policy.accuracy_drop, policy.accuracy_drop_error), "")
     table.add_row("other class", with_error(policy.disagreement.value, policy.disagreement.error), "")
     over = dynamic.bounds.overthinking
@@ -154,26 +160,52 @@ def _divergence(shape: MassShape) -> list[str]:
 
 
 def realised_lines(dynamic: DynamicResults) -> list[str]:
-    """Return one line per risk of the target: its rate on the judged jets, and whether it is within the promise."""
-    lines = []
-    for risk in dynamic.policy.risks:
-        rate, limit = risk.rate, risk.epsilon
-        excess = (rate.value - limit) / rate.error if rate.error else 0.0
-        verdict = "promise kept" if rate.value <= limit else f"promise exceeded by {excess:.1f} standard errors"
-        counted = f"{with_error(rate.value, rate.error)} of {rate.jets:,} jets"
-        lines.append(f"{verdict} on these jets: {risk.name} {counted}, allowed {limit:.3g}")
-    return lines
+    """Return one line per risk of the target: its rate on the judged jets, and whether it is within the promise.
+
+    Of more than four risks, only those that exceed the promise have a line, and the last line counts the others.
+    """
+    risks = dynamic.policy.risks
+    if len(risks) <= _MOST_RISKS:
+        return [_realised_line(risk) for risk in risks]
+    exceeded = [risk for risk in risks if risk.rate.value > risk.epsilon]
+    kept = f"promise kept on these jets: {len(risks) - len(exceeded)} of {len(risks)} risks; --details shows all"
+    return [*map(_realised_line, exceeded), kept]
+
+
+def _realised_line(risk: RealisedRisk) -> str:
+    rate, limit = risk.rate, risk.epsilon
+    excess = (rate.value - limit) / rate.error if rate.error else 0.0
+    verdict = "promise kept" if rate.value <= limit else f"promise exceeded by {excess:.1f} standard errors"
+    counted = f"{with_error(rate.value, rate.error)} of {rate.jets:,} jets"
+    return f"{verdict} on these jets: {risk.name} {counted}, allowed {limit:.3g}"
 
 
 def promise_line(file: ExitPolicyFile) -> str:
-    """Return the promise of a calibration as one sentence, with what its test counted."""
-    if not file.guarantee.risks:
+    """Return the promise of a calibration as one sentence, with what its test counted.
+
+    Of more than four risks, the one with the highest limit is named.
+    """
+    risks = file.guarantee.risks
+    if not risks:
         return f"Promise: {file.guarantee.statement}"
+    shown = risks if len(risks) <= _MOST_RISKS else [max(risks, key=lambda risk: risk.upper_limit / risk.epsilon)]
     tested = "; ".join(
-        f"{risk.name}: {risk.lost:,} of {risk.jets:,} jets, at most {risk.upper_limit:.3g}"
-        for risk in file.guarantee.risks
+        f"{risk.name}: {risk.lost:,} of {risk.jets:,} jets, at most {risk.upper_limit:.3g}" for risk in shown
     )
-    return f"Promise: {file.guarantee.statement} (test: {tested})"
+    more = f"; {len(risks) - 1} other risks are lower, --details shows them" if len(shown) < len(risks) else ""
+    return f"Promise: {file.guarantee.statement} (test: {tested}{more})"
+
+
+def untested_lines(file: ExitPolicyFile) -> list[str]:
+    """Return one line per part of the jets that had too few for a test, with what it would take; at most 12."""
+    lines = []
+    for part in few(file.guarantee.untested):
+        if part is None:
+            lines.append("…")
+            continue
+        more = "" if part.more_jets is None else f", which takes about {part.more_jets:,} more calibration jets"
+        lines.append(f"Not promised: {part.name}: {part.jets:,} jets test it and {part.needed:,} would do{more}")
+    return lines
 
 
 def calibrated_risk_table(file: ExitPolicyFile) -> Table:
@@ -181,10 +213,20 @@ def calibrated_risk_table(file: ExitPolicyFile) -> Table:
     confidence = f"{1 - file.guarantee.delta:.4g}"
     columns = ["allowed", "lost", "of jets", "observed", f"limit at {confidence}"]
     table = empty_table(f"{file.project}: {file.target.name}, score {file.score.name}", columns, first="risk")
-    for risk in file.guarantee.risks:
+    for risk in few(file.guarantee.risks):
+        if risk is None:
+            table.add_row("…")
+            continue
         values = (f"{value:.3g}" for value in (risk.epsilon, risk.rate, risk.upper_limit))
         allowed, rate, limit = values
-        table.add_row(risk.name, allowed, f"{risk.lost:,}", f"{risk.jets:,}", rate, limit)
+        table.add_row(
+            _short_name(risk.name, file.guarantee.risks[0].name),
+            allowed,
+            f"{risk.lost:,}",
+            f"{risk.jets:,}",
+            rate,
+            limit,
+        )
     return table
 
 
@@ -211,6 +253,11 @@ def calibrated_policy_table(file: ExitPolicyFile) -> Table:
     return table
 
 
+def _short_name(name: str, first: str) -> str:
+    """Return the name of a risk in a part of the jets without that of the first risk, which is the one of all jets."""
+    return name.removeprefix(f"{first}, ")
+
+
 def _prior(name: str) -> str:
     return {"files": "files' mix", "prior": "class_prior"}[name]
 
@@ -227,3 +274,14 @@ def _accuracy(figures: RealisedFigures) -> str:
 
 def _full_accuracy(figures: RealisedFigures) -> str:
     return "not read" if figures.full_accuracy is None else f"{figures.full_accuracy:.4f}"
+
+
+def plan_table(title: str, sizes: Sequence[PlannedSize], *, divided: bool) -> Table:
+    """Return what each number of calibration jets is expected to give; ``divided``: in parts of the jets as well."""
+    columns = ["a policy passes", "cost of full", *(["parts tested"] if divided else [])]
+    table = empty_table(title, columns, first="calibration jets")
+    for size in sizes:
+        parts = [str(size.parts)] if divided else []
+        table.add_row(f"{size.jets:,}", f"{100 * size.promised:.0f} %", f"{100 * size.cost:.1f} %", *parts)
+    add_caption(table, "cost of full: mean; that of the full model where no policy passes")
+    return table

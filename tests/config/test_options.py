@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from phaze_ee.config.options import SECTIONS, Options
+from phaze_ee.config.sections import CalibrationOptions
 from phaze_ee.errors import UsageError
 
 FILES: dict[str, Any] = {"train_files": ["a.root"], "val_files": ["b.root"]}
@@ -95,6 +96,9 @@ BEYOND_CONTRACT: dict[str, Any] = {
     "epsilon": 0.002,
     "delta": 0.1,
     "risk_control": "crc",
+    "promise_per_class": True,
+    "promise_bins": {"jet_pt": [500.0, 600.0]},
+    "promise_leaving": True,
     "exit_score": "margin",
     "signal": "label_Hbb",
     "signal_efficiency": 0.99,
@@ -105,7 +109,7 @@ BEYOND_CONTRACT: dict[str, Any] = {
     "fit_temperatures": False,
 }
 CHOICES = {
-    "exit_target": ["accuracy_drop", "agreement", "signal_efficiency", "budget"],
+    "exit_target": ["accuracy_drop", "net_accuracy_drop", "agreement", "signal_efficiency", "budget"],
     "risk_control": ["ltt", "crc"],
     "exit_form": ["reject", "two_sided"],
     "exit_loss_strategy": [f"{kind}_{way}" for kind in ("mimic", "target", "distill") for way in ("detached", "flow")],
@@ -308,3 +312,24 @@ def test_distillation_takes_a_share_and_a_positive_temperature() -> None:
 def test_no_other_name_is_accepted(name: str) -> None:
     with pytest.raises(ValidationError):
         options(**{name: 1})
+
+
+@pytest.mark.parametrize(
+    ("bins", "message"),
+    [
+        (["jet_pt"], "'jet_pt' names no bins; give an observable and rising edges, such as jet_pt:500,600,800"),
+        (["jet_pt:500,x"], "'jet_pt:500,x' names no bins"),
+        (["jet_pt:1,2", "jet_pt:3,4"], "jet_pt has bins twice"),
+        (["jet_pt:600,500"], r"must be two or more rising numbers, not \[600, 500\]"),
+        ({"jet_pt": [500.0, 500.0]}, "must be two or more rising numbers"),
+        ({"jet_pt": [500.0, float("nan")]}, "must be two or more rising numbers"),
+    ],
+)
+def test_bins_that_are_none(bins: object, message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        CalibrationOptions.model_validate({"promise_bins": bins})
+
+
+def test_bins_as_on_the_command_line() -> None:
+    options = CalibrationOptions.model_validate({"promise_bins": ["jet_pt:500,600,800", "jet_eta:-1,1"]})
+    assert options.promise_bins == {"jet_pt": [500.0, 600.0, 800.0], "jet_eta": [-1.0, 1.0]}

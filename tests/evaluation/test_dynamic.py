@@ -15,7 +15,7 @@ from phaze_ee.exits.answers import Answers
 from phaze_ee.exits.drift import DriftReference
 from phaze_ee.exits.policy_file import CalibrationSample, CostCurve, ExitPolicyFile, Guarantee, KeptPolicy
 from phaze_ee.exits.scores import Confidence, Margin
-from phaze_ee.exits.targets import AccuracyDrop, Agreement, AnyTarget, Budget, SignalEfficiency
+from phaze_ee.exits.targets import AccuracyDrop, Agreement, AnyTarget, Budget, NetAccuracyDrop, SignalEfficiency
 from phaze_ee.names import exit_names
 from phaze_ee.results.evaluation import EvaluationResults
 from phaze_ee.results.policy import DynamicResults
@@ -117,6 +117,13 @@ def test_realised_risks_are_those_of_the_target() -> None:
     drop = judged(answers, policy_file(everywhere)).policy
     assert drop.risks[0].rate.value == pytest.approx((right_EN[-1] & ~right_EN[0]).mean())
     assert drop.accuracy_drop == pytest.approx(right_EN[-1].mean() - right_EN[0].mean())
+
+    # The first exit is better than a full model whose answers are those of another jet: its net loss is below 0.
+    worse = replace(answers, logits_ENK=np.stack([*answers.logits_ENK[:2], np.roll(answers.logits_ENK[-1], 1, axis=0)]))
+    gain = right_EN[0].mean() - worse.correct_EN[-1].mean()
+    (net,) = judged(worse, policy_file(everywhere, NetAccuracyDrop(epsilon=0.1))).policy.risks
+    assert net.rate.value == pytest.approx(-gain)
+    assert net.rate.value < -3 * net.rate.error < 0
 
     other = judged(answers, policy_file(everywhere, Agreement(epsilon=0.1))).policy
     assert other.risks[0].rate == other.disagreement

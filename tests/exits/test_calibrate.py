@@ -15,7 +15,15 @@ from phaze_ee.exits.calibrate import Calibration, Settings, calibrate
 from phaze_ee.exits.candidates import cost_curve
 from phaze_ee.exits.promise import figures, guarantee
 from phaze_ee.exits.scores import log_odds, make_score
-from phaze_ee.exits.targets import AccuracyDrop, Agreement, Budget, SignalEfficiency, Target, wrong_answers
+from phaze_ee.exits.targets import (
+    AccuracyDrop,
+    Agreement,
+    Budget,
+    NetAccuracyDrop,
+    SignalEfficiency,
+    Target,
+    wrong_answers,
+)
 from tests.exits.synthetic import SHARPNESS, synthetic_answers
 
 JETS = synthetic_answers(4000)
@@ -29,6 +37,7 @@ WORKING_POINT: dict[str, Any] = {
 }
 TARGETS: dict[str, Target] = {
     "accuracy_drop": AccuracyDrop(epsilon=0.02),
+    "net_accuracy_drop": NetAccuracyDrop(epsilon=0.02),
     "agreement": Agreement(epsilon=0.02),
     "reject": SignalEfficiency(form="reject", **WORKING_POINT),
     "two_sided": SignalEfficiency(form="two_sided", **WORKING_POINT | {"efficiency": 0.9}),
@@ -44,6 +53,10 @@ def cost_of(result: Calibration, jets: Answers) -> float:
 @pytest.mark.parametrize("method", ["ltt", "crc"])
 def test_something_is_saved_and_the_risk_is_kept_on_other_jets(target: Target, method: Any) -> None:
     two_sided = target is TARGETS["two_sided"]
+    if method == "crc" and isinstance(target, NetAccuracyDrop):
+        with pytest.raises(UsageError, match="use risk_control = 'ltt'"):
+            calibrate(JETS, Settings(target, method=method))
+        return
     result = calibrate(HARD_JETS if two_sided else JETS, Settings(target, method=method))
     assert result.reason is None
     others = synthetic_answers(20_000, 2, (0.8, 1.6, 2.4) if two_sided else SHARPNESS)

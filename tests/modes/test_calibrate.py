@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from phaze_ee.errors import DataError, RunError, UsageError
+from phaze_ee.errors import DataError, NothingPassedError, RunError, UsageError
 from phaze_ee.exits.policy_file import ExitPolicyFile
-from phaze_ee.modes import calibrate
+from phaze_ee.modes import calibrate, evaluate
 from phaze_ee.modes.session import Session
+from phaze_ee.results.policy import DynamicResults
 from phaze_ee.workspace import Project
 from tests.modes.two_class_project import make_project, request, save_best_model, write_jets
 
@@ -157,3 +158,54 @@ def test_costs_are_shares_of_the_full_model_without_exits(folder: Path) -> None:
     with pytest.raises(RunError):  # nothing passes
         run(exit_target="accuracy_drop", epsilon=0.0001)
     assert policy_of(project).realised["files"].cost_share == pytest.approx(1.0)
+
+
+def test_a_promise_in_bins_is_recorded_and_told(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    project = trained_project(folder)
+    run(exit_target="agreement", epsilon=0.3, promise_bins=["jet_nparticles:5,20", "jet_id:0,150,290,300"])
+    promise = policy_of(project).guarantee
+    assert promise.conditions.bins == {"jet_nparticles": [5, 20], "jet_id": [0, 150, 290, 300]}
+    assert [risk.name.partition(", ")[2] for risk in promise.risks] == [
+        "", "jet_nparticles 5 to 20", "jet_id 0 to 150", "jet_id 150 to 290",
+    ]  # fmt: skip
+    (untested,) = promise.untested
+    assert (untested.part, promise.multiplicity) == ("jet_id 290 to 300", "fixed_sequence")
+    printed = capsys.readouterr().out
+    assert f"290 to 300: {untested.jets} jets test it and {untested.needed} would do" in printed
+    assert max(map(len, (line for line in printed.splitlines() if str(folder) not in line))) <= 80
+    evaluate.run(Session.open(request("evaluate")))
+    dynamic = DynamicResults.read(project.dynamic_results, made_by="evaluate")
+    assert [risk.name for risk in dynamic.policy.risks] == [
+        "other answers", "other answers, jet_nparticles 5 to 20", "other answers, jet_id 0 to 150",
+    ]  # fmt: skip
+    assert (project.efficiencies / "is_top_jet_id.yaml").is_file()
+
+
+def test_an_observable_that_is_not_there(folder: Path) -> None:
+    trained_project(folder)
+    with pytest.raises(DataError, match="has no branch jet_mass"):
+        run(exit_target="agreement", epsilon=0.3, promise_bins=["jet_mass:0,100"])
+
+
+def test_each_class_needs_labels_also_where_the_target_does_not(folder: Path) -> None:
+    project = trained_project(folder)
+    run(exit_target="agreement", epsilon=0.4, promise_per_class=True)
+    assert [risk.name for risk in policy_of(project).guarantee.risks[1:]] == [
+        "other answers, is_qcd",
+        "other answers, is_top",
+    ]
+
+
+def test_a_plan_uses_other_jets_and_writes_nothing(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    project = trained_project(folder)
+    write_jets(folder / "val.root", np.arange(400) % 2)
+    session = Session.open(replace(request("calibrate"), plan=True, flags={"exit_target": "agreement", "epsilon": 0.3}))
+    calibrate.run(session)
+    printed = capsys.readouterr().out
+    assert "Pilot:  400 validation jets that calibrate does not use" in printed
+    assert "Plan: about " in printed
+    assert max(map(len, printed.splitlines())) <= 80
+    assert not project.exit_policy.is_file()
+    hopeless = {"exit_target": "agreement", "epsilon": 0.0001}
+    with pytest.raises(NothingPassedError, match="no exit saves anything at a risk near"):
+        calibrate.run(Session.open(replace(request("calibrate"), plan=True, flags=hopeless)))
