@@ -2,6 +2,7 @@
 
 from pydantic import Field
 
+from phaze_ee.machine import Precision
 from phaze_ee.results.base import ExitResultsFile, Record
 
 
@@ -60,11 +61,23 @@ class PolicyLatency(ExitLatency):
     exit_fractions: list[float]
 
 
+class PrecisionLatency(Record):
+    """The full model in one precision of its products, on the timed jets, and how far it is from float64.
+
+    ``largest_difference`` is that of a logit. ``same_class`` is the share of jets with the same class as in float64.
+    """
+
+    precision: Precision
+    jets_per_second: float
+    largest_difference: float
+    same_class: float
+
+
 class LatencyReport(Record):
     """Times of all exits at all batch sizes, and the conditions of the measurement.
 
     ``chosen`` are the times of the project's policy at all batch sizes. ``curves`` are the times of some policies of
-    its cost-accuracy curves at the largest batch size.
+    its cost-accuracy curves at the largest batch size. ``precisions`` are those of the device; empty in older files.
     """
 
     threads: int
@@ -74,6 +87,7 @@ class LatencyReport(Record):
     entries: list[ExitLatency]
     chosen: list[PolicyLatency] = Field(default_factory=list)
     curves: list[PolicyLatency] = Field(default_factory=list)
+    precisions: list[PrecisionLatency] = Field(default_factory=list)
 
 
 class BenchmarkResults(ExitResultsFile[ExitBenchmark]):

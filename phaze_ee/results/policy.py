@@ -1,5 +1,6 @@
 """Results of a tagger with an exit policy: cost, accuracy, risks and audits."""
 
+from phaze_ee.machine import Precision
 from phaze_ee.results.base import Record, Traced
 from phaze_ee.results.evaluation import ExitEvaluation, Rejection
 
@@ -164,10 +165,12 @@ class DynamicResults(Traced):
 
     ``exits`` are in the order of the network, the full model last. ``mixture`` evaluates the answers at the exits where
     the policy lets the jets leave, divided by its temperatures, like those of one exit; None in files of version 0.1.
+    ``precision`` is that of the products of the network, for the policy and all curves; None in older files.
     """
 
     project: str
     model: str
+    precision: Precision | None = None
     classes: list[str]
     jets: int
     files: list[str]
