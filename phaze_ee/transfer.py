@@ -4,13 +4,38 @@ A batch of ragged jets is four tensors or more, and each transfer of its own cos
 copy for which the host waits.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import accumulate
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
+Change = Callable[[Tensor], Tensor]
+Moved = TypeVar("Moved")
+
 _ALIGNMENT = 256  # bytes, as torch aligns what it allocates on a device
+
+
+def moved(change_all: Callable[[Change], Moved], device: torch.device, *, non_blocking: bool = False) -> Moved:
+    """Return what holds tensors with all of them on a device: in one transfer where that gains.
+
+    Args:
+        change_all: the ``map`` of what holds the tensors. It applies a function to each, always in the same order.
+        device: where to.
+        non_blocking: as for ``Tensor.to``, where each tensor has a transfer of its own.
+    """
+    tensors: list[Tensor] = []
+
+    def note(tensor: Tensor) -> Tensor:
+        tensors.append(tensor)
+        return tensor
+
+    change_all(note)
+    if not gains(tensors, device):
+        return change_all(lambda tensor: tensor.to(device, non_blocking=non_blocking))
+    parts = iter(in_one_transfer(tensors, device))
+    return change_all(lambda tensor: next(parts))
 
 
 def in_one_transfer(tensors: Sequence[Tensor], device: torch.device) -> list[Tensor]:

@@ -17,7 +17,7 @@ from torch.nn.functional import pad
 from phaze_ee.errors import UsageError
 from phaze_ee.names import ExitStage
 from phaze_ee.shapes import Bool, Float, Int
-from phaze_ee.transfer import gains, in_one_transfer
+from phaze_ee.transfer import moved
 
 GLOBALS = "globals"  # the entry of ``more`` that holds numbers of the jet itself: the features of one "particle"
 
@@ -67,12 +67,7 @@ class Collections:
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Self:
         """Return the jets on a device. They go to a CUDA device in one transfer, for which the host does not wait."""
-        tensors: list[Tensor] = []
-        self.map(lambda tensor: tensors.append(tensor) or tensor)  # type: ignore[func-returns-value]
-        if not gains(tensors, torch.device(device)):
-            return self.map(lambda tensor: tensor.to(device, non_blocking=non_blocking))
-        moved = iter(in_one_transfer(tensors, torch.device(device)))
-        return self.map(lambda tensor: next(moved))
+        return moved(self.map, torch.device(device), non_blocking=non_blocking)
 
     def map(self, change: Callable[[Tensor], Tensor]) -> Self:
         """Return the jets with ``change`` applied to every tensor, those of further collections included."""

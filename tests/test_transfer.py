@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from phaze_ee import transfer
 from phaze_ee.transfer import gains, in_one_transfer
 from phaze_ee.types import RaggedJets, with_globals
 from tests.jets import random_jets
@@ -72,7 +71,7 @@ def test_nothing_is_no_error() -> None:
 
 def test_jets_without_padding_need_one_transfer(monkeypatch: pytest.MonkeyPatch) -> None:
     """The device without memory takes the place of a card: what it gets is counted."""
-    monkeypatch.setattr("phaze_ee.types.gains", lambda tensors, device: True)
+    monkeypatch.setattr("phaze_ee.transfer.gains", lambda tensors, device: True)
     jets = ragged()
     with Transfers() as transfers:
         moved = jets.to("meta")
@@ -87,7 +86,7 @@ def test_it_is_for_a_card_and_for_pageable_memory(monkeypatch: pytest.MonkeyPatc
     assert not gains(tensors, torch.device("cpu"))
     assert not gains(tensors[:1], CUDA)
     assert not gains([tensors[0].to("meta"), tensors[1]], CUDA)
-    monkeypatch.setattr(transfer.Tensor, "is_pinned", lambda tensor: True)
+    monkeypatch.setattr(Tensor, "is_pinned", lambda tensor: True)
     assert not gains(tensors, CUDA), "a loader has put them into page-locked memory"
 
 
