@@ -1,12 +1,12 @@
 """Measures ParticleNet and Particle Transformer on a GPU, beside weaver-core, in at most four minutes.
 
-python benchmarks/gpu.py [--batch 2048] [--sections …] [--shared FOLDER] [--end-to-end]
+python benchmarks/gpu.py [--batch 2048] [--sections …] [--shared FOLDER]
 python benchmarks/gpu.py --device cpu --tiny      # tries every section; its numbers mean nothing
 
 It runs from a source tree, with torch, Triton, NumPy, weaver-core and pydantic installed. Jets have the multiplicities
 of JetClass; a folder with real jets and published weights is used where it is found. Rivals run in the same process:
 weaver's modules on jets cut to the longest one, eager and with torch.compile. Each row is appended to
-benchmarks/gpu_ledger.jsonl. What fails is a line with the reason. --end-to-end needs the whole package.
+benchmarks/gpu_ledger.jsonl. What fails is a line with the reason.
 """
 
 import argparse

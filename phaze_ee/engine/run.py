@@ -142,6 +142,7 @@ class ChunkRun:
         self.event_N = event_N if event_budget is None else consecutive(event_N)
         self.walk = tagger.walk(jets, exits=policy.exits)
         self.count_N = count_N
+        self.waiting_costs = count_N.is_cuda
         self.macs_EN = macs.of(jets)
         self.row_A = torch.arange(len(count_N), device=count_N.device)  # the jets, of N, that are still on the walk
         self.answered_N = torch.zeros_like(count_N, dtype=torch.bool)
@@ -242,6 +243,8 @@ class ChunkRun:
     def _ahead(self, index: int) -> Ahead:
         """Return what is ahead after an exit. This is the one place between stages where the device is waited for."""
         done_A, count_A = self.done_N[self.row_A], self.count_N[self.row_A]
+        if not self.waiting_costs and bool(done_A.all()):
+            return Ahead(0, False)
         ahead_A = (self.macs_EN[-1] - self.macs_EN[index])[self.row_A]
         sums = torch.stack([(~done_A).sum(), (count_A * ~done_A).sum(), (ahead_A * done_A).sum()])
         staying, particles, saved = sums.tolist()

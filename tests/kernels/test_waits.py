@@ -72,6 +72,7 @@ def test_an_exit_waits_once_to_decide_and_once_to_drop(
     policy = ThresholdPolicy("confidence", [float(median) if cut == "median" else float(cut) for cut in thresholds])
     macs = MacsTable(tagger, policy.exits)
     run = ChunkRun(tagger, policy, jets, macs, None, jets.particle_count_N)  # looks costs up
+    run.waiting_costs = True
     with Waits() as waits:
         run.finish()
     assert waits.names == expected
