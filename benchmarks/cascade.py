@@ -20,12 +20,12 @@ import torch
 from rich import box
 from rich.console import Console
 from rich.table import Table
-from torch import Tensor
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.engine import Rivals, race
+from benchmarks.gpu_sections.exits import leaving
 from phaze_ee.data.loaders import evaluation_loader
 from phaze_ee.data.schema import DataSchema
 from phaze_ee.engine.engine import Engine
@@ -48,17 +48,6 @@ def background_jets(schema: DataSchema, files: Sequence[Path], label: int, count
     if len(index_N) == 0:
         raise SystemExit(f"the files hold no {schema.class_names[label]}")
     return batch.inputs.ragged().select(index_N[torch.arange(count) % len(index_N)])
-
-
-def leaving(shares: Sequence[float], window: Window, logits_ENK: Tensor) -> ThresholdPolicy:
-    """Return thresholds at which these fractions of the jets that reach each exit leave there."""
-    here_N = torch.ones(logits_ENK.shape[1], dtype=torch.bool)
-    thresholds = []
-    for share, logits_NK in zip(shares, logits_ENK, strict=False):
-        score_N = window(logits_NK[None])
-        thresholds.append(float(score_N[here_N].quantile(1 - share)))
-        here_N &= score_N < thresholds[-1]
-    return ThresholdPolicy(window, thresholds)
 
 
 def make_rivals(

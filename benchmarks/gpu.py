@@ -1,165 +1,86 @@
-"""Measures training and inference on a GPU: jets per second and memory, for each precision and with compiled stages.
+"""Measures ParticleNet and Particle Transformer on a GPU, beside weaver-core, in at most four minutes.
 
-python benchmarks/gpu.py [--batch 512] [--rounds 20] [--device cuda] [--networks ParticleNet …]
+python benchmarks/gpu.py [--batch 2048] [--sections …] [--shared FOLDER]
+python benchmarks/gpu.py --device cpu --tiny      # tries every section; its numbers mean nothing
 
-ParticleNet and Particle Transformer of full size, with exits after stages, on random jets of 30 to 128 particles with
-17 inputs. A round is a step with Ranger, or the answers of all exits. The median counts, without the rounds that
-compile. "x" is relative to fp32 for the same network and work. ParticleNet is measured without padding too, which on
-CUDA needs Triton.
+It runs from a source tree, with torch, Triton, NumPy, weaver-core and pydantic installed. Jets have the multiplicities
+of JetClass; a folder with real jets and published weights is used where it is found. Rivals run in the same process:
+weaver's modules on jets cut to the longest one, eager and with torch.compile. Each row is appended to
+benchmarks/gpu_ledger.jsonl. What fails is a line with the reason.
 """
 
 import argparse
-import statistics
 import sys
-import time
-from collections.abc import Callable
-from contextlib import nullcontext
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-import torch
-from rich import box
-from rich.console import Console
-from rich.table import Table
+from benchmarks.gpu_sections.rows import SECTIONS, Row, about, append, bar_table, bars, line, table
+from benchmarks.gpu_sections.worker import collect, python_command, work
 
-from phaze_ee.config.options import Options
-from phaze_ee.data.schema import DataSchema
-from phaze_ee.models.build import build_tagger
-from phaze_ee.training.module import TaggerModule
-from phaze_ee.training.optim import build_optimizer
-from phaze_ee.types import JetBatch
-from tests.jets import random_jets
-
-NETWORKS = ("ParticleNet", "ParticleTransformer")
-WARM_UP = 5
-CHANNELS, LENGTH, SHORTEST = 17, 128, 30
+LEDGER = ROOT / "benchmarks" / "gpu_ledger.jsonl"
+_BUSY_GB = 2.0  # that others take of the memory of a card
+_GIGABYTE = 1e9
 
 
-@dataclass(frozen=True)
-class Way:
-    """A precision, and whether stages are compiled."""
-
-    name: str
-    dtype: torch.dtype | None = None
-    compiled: bool = False
-    packed: bool = False
-
-
-PACKED = Way("fp32, packed", packed=True)
-WAYS = (
-    Way("fp32"),
-    PACKED,
-    Way("fp16 AMP", torch.float16),
-    Way("bf16", torch.bfloat16),
-    Way("fp32, compiled", compiled=True),
-    Way("bf16, compiled", torch.bfloat16, compiled=True),
-)
-CPU_WAYS = (WAYS[0], WAYS[4], PACKED)
+def parse(given: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--batch", type=int, help="jets in a batch (default 2048; 16 with --tiny)")
+    parser.add_argument("--rounds", type=int, help="timed calls (default 15; 1 with --tiny)")
+    parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
+    parser.add_argument("--tiny", action="store_true", help="small networks and batches, to try every section")
+    parser.add_argument("--shared", help="a folder with data/jetclass_real_dev.npz and weights/ParticleNet_kin.pt")
+    parser.add_argument("--ledger", type=Path, help=f"default on a card: {LEDGER.relative_to(ROOT)}; on a CPU: none")
+    parser.add_argument("--sections", nargs="+", choices=SECTIONS, default=list(SECTIONS), metavar="SECTION")
+    parser.add_argument("--worker", nargs="+", help=argparse.SUPPRESS)
+    arguments = parser.parse_args(given)
+    arguments.batch = arguments.batch or (16 if arguments.tiny else 2048)
+    arguments.rounds = arguments.rounds or (1 if arguments.tiny else 15)
+    if arguments.shared is None:
+        places = (folder / "shared" for folder in (ROOT, ROOT.parent))
+        arguments.shared = next((str(place) for place in places if (place / "data").is_dir()), None)
+    return arguments
 
 
-def module_of(network: str, way: Way, device: torch.device) -> TaggerModule:
-    options = Options(train_files=["-"], val_files=["-"], model_name=network, zero_epochs=0, beta_max=1.0)  # type: ignore[arg-type]
-    schema = DataSchema.load(ROOT / "data_configs" / "JetClass_ParT_full.yaml")
-    torch.manual_seed(0)
-    tagger = build_tagger(options, ROOT / options.network_file, schema.weaver).to(device)
-    tagger = tagger.fastest_form() if way.packed else tagger
-    if way.compiled:
-        tagger.backbone.stage = torch.compile(tagger.backbone.stage)  # type: ignore[method-assign]
-    return TaggerModule(tagger, options, options, total_steps=1000)
+def card_or_reason(device: str) -> tuple[str | None, str]:
+    """Return the name of the card, and what to know about it; no name: nothing can be measured."""
+    import torch
 
-
-def batch_of(size: int, device: torch.device) -> JetBatch:
-    draw = torch.Generator().manual_seed(1)
-    counts = torch.randint(SHORTEST, LENGTH + 1, (size,), generator=draw)
-    inputs = random_jets(counts.tolist(), length=LENGTH, channels=CHANNELS, dtype=torch.float32)
-    return JetBatch(inputs.to(device), torch.randint(0, 10, (size,), generator=draw).to(device))
-
-
-def training(module: TaggerModule, batch: JetBatch, way: Way, device: torch.device) -> Callable[[], None]:
-    optimizer, _ = build_optimizer(module.tagger, module.training_options, 1000)
-    scaler = torch.amp.GradScaler(device.type, enabled=way.dtype == torch.float16)
-    module.train()
-
-    def step() -> None:
-        optimizer.zero_grad()
-        with autocast(way, device):
-            loss = module.terms(batch).total
-        scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
-        scaler.step(optimizer)
-        scaler.update()
-
-    return step
-
-
-def inference(module: TaggerModule, batch: JetBatch, way: Way, device: torch.device) -> Callable[[], None]:
-    module.eval()
-
-    def answers() -> None:
-        with torch.inference_mode(), autocast(way, device):
-            module.tagger(batch.inputs)
-
-    return answers
-
-
-def autocast(way: Way, device: torch.device) -> Any:
-    return nullcontext() if way.dtype is None else torch.autocast(device.type, dtype=way.dtype)
-
-
-def measured(work: Callable[[], None], rounds: int, device: torch.device) -> tuple[float, float]:
-    """Return the median time of a round in seconds, and the peak memory in GB (0 on the CPU)."""
-    seconds = []
-    on_gpu = device.type == "cuda"
-    for number in range(WARM_UP + rounds):
-        if number == WARM_UP and on_gpu:
-            torch.cuda.reset_peak_memory_stats()
-        begin = time.perf_counter()
-        work()
-        if on_gpu:
-            torch.cuda.synchronize()
-        seconds.append(time.perf_counter() - begin)
-    return statistics.median(seconds[WARM_UP:]), torch.cuda.max_memory_allocated() / 1e9 if on_gpu else 0.0
-
-
-def add_rows(table: Table, network: str, size: int, rounds: int, device: torch.device) -> None:
-    batch = batch_of(size, device)
-    for kind in (training, inference):
-        reference = 0.0
-        for way in CPU_WAYS if device.type == "cpu" else WAYS:
-            if way.packed and network != "ParticleNet":
-                continue  # it has no such form
-            torch._dynamo.reset()
-            try:
-                work = kind(module_of(network, way, device), batch, way, device)
-                seconds, memory = measured(work, rounds, device)
-            except (RuntimeError, NotImplementedError) as error:  # out of memory, or no compiler for this network
-                table.add_row(network, kind.__name__, way.name, "fails", "", type(error).__name__)
-                continue
-            reference = reference or seconds
-            cells = (f"{size / seconds:,.0f}", f"{reference / seconds:.2f}", f"{memory:.1f}")
-            table.add_row(network, kind.__name__, way.name, *cells)
+    if device == "cpu":
+        return "CPU", "a trial on the CPU: its numbers mean nothing"
+    if not torch.cuda.is_available():
+        return None, "no CUDA device is here, or this torch has no CUDA: nothing is measured"
+    free, total = torch.cuda.mem_get_info()
+    used = (total - free) / _GIGABYTE
+    busy = f"others use {used:.1f} GB of this card: times may be too long" if used > _BUSY_GB else ""
+    return torch.cuda.get_device_name(), busy
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--batch", type=int, default=512)
-    parser.add_argument("--rounds", type=int, default=20)
-    parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
-    parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=NETWORKS)
-    arguments = parser.parse_args()
-    if arguments.device == "cuda" and not torch.cuda.is_available():
-        print("no CUDA here: nothing is measured")
+    arguments = parse()
+    if arguments.worker:
+        work(arguments, arguments.worker)
         return
-    device = torch.device(arguments.device)
-    name = torch.cuda.get_device_name() if device.type == "cuda" else "CPU"
-    table = Table(*("network", "work", "how", "jets/s", "x", "GB"), title=f"{name}, batch {arguments.batch}")
-    table.box = box.SIMPLE_HEAD
-    for network in arguments.networks:
-        add_rows(table, network, arguments.batch, arguments.rounds, device)
-    Console(width=80).print(table)
+    card, note = card_or_reason(arguments.device)
+    if card is None:
+        raise SystemExit(note)
+    common = about(card, ROOT)
+    jets = f"real jets and published weights of {arguments.shared}" if arguments.shared else "random jets and weights"
+    print(", ".join(f"{name} {value}" for name, value in common.items()), f"\n{jets}", f"\n{note}" * bool(note))
+    ledger = arguments.ledger or (LEDGER if arguments.device == "cuda" else None)
+    rows: list[Row] = []
+
+    def show(row: Row) -> None:
+        rows.append(row)
+        print(line(row), file=sys.stderr, flush=True)
+        if ledger is not None:
+            append(ledger, [row], common)
+
+    given = [f"--{name}={getattr(arguments, name)}" for name in ("batch", "rounds", "device")]
+    given += ["--tiny"] * arguments.tiny + [f"--shared={arguments.shared}"] * bool(arguments.shared)
+    collect(python_command(Path(__file__), given), arguments.sections, show)
+    print(table(rows), bar_table(bars(rows)), sep="\n\n")
 
 
 if __name__ == "__main__":

@@ -5,17 +5,21 @@ torch on use, so that the command line may ask for its rank without waiting for 
 """
 
 import ctypes
+import logging
 import os
 import platform
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from phaze_ee.errors import UsageError
+from phaze_ee.errors import UsageError, one_line
 
 if TYPE_CHECKING:
     from torch import Tensor, device
     from torch.distributed.distributed_c10d import Store
+
+_log = logging.getLogger(__name__)
+_FREE_SHARE = 0.5  # of a card's memory; a program that uses less of it seldom uses much of its time
 
 Precision = Literal["float32", "tf32", "float16", "bfloat16"]  # of the operands of products; sums are in float32
 
@@ -149,12 +153,39 @@ def _store() -> "tuple[Store, int]":
 def resolve_device(wanted: Literal["auto", "cuda", "cpu"]) -> "device":
     """Return the device of the option ``device``; ``auto`` means CUDA where PyTorch finds a CUDA device.
 
+    A warning says so if other programs take most of the card's memory.
+
     Raises:
-        UsageError: CUDA is wanted, but PyTorch finds no CUDA device.
+        UsageError: CUDA is wanted, but PyTorch finds no CUDA device; or the card cannot be used.
     """
     import torch
 
     available = torch.cuda.is_available()
     if wanted == "cuda" and not available:
         raise UsageError("device = 'cuda', but PyTorch finds no CUDA device here; set device to 'auto' or 'cpu'")
-    return torch.device("cuda" if available and wanted != "cpu" else "cpu")
+    if not available or wanted == "cpu":
+        return torch.device("cpu")
+    _check_card()
+    return torch.device("cuda")
+
+
+def _check_card() -> None:
+    """Look at the memory of this process's card, which also shows whether the card can be used at all."""
+    import torch
+
+    local = int(os.environ.get("LOCAL_RANK", "0"))
+    index = local if local < torch.cuda.device_count() else 0  # a scheduler may show each process its own card alone
+    try:
+        free, total = torch.cuda.mem_get_info(index)
+    except RuntimeError as error:  # for example a card that belongs to one process alone
+        raise UsageError(
+            f"CUDA device {index} cannot be used ({one_line(error)}); wait until it is free, choose another one with "
+            "CUDA_VISIBLE_DEVICES, or set device to 'cpu'"
+        ) from error
+    if free < _FREE_SHARE * total:
+        _log.warning(
+            "Other programs use %.1f of %.1f GB of CUDA device %d: it is slower, and its memory may run out",
+            (total - free) / 1e9,
+            total / 1e9,
+            index,
+        )

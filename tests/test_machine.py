@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.multiprocessing.spawn import spawn
 
+from phaze_ee.errors import UsageError
 from phaze_ee.machine import (
     joined,
     launched_by_torchrun,
@@ -16,6 +17,7 @@ from phaze_ee.machine import (
     process_index,
     processes_per_machine,
     rank,
+    resolve_device,
     summed,
     world_size,
 )
@@ -134,3 +136,29 @@ def test_torchrun_says_which_process_this_is(monkeypatch: pytest.MonkeyPatch) ->
         2,
         True,
     )
+
+
+def test_a_card_that_cannot_be_used_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def busy(index: int) -> tuple[int, int]:
+        raise RuntimeError("CUDA error: all CUDA-capable devices are busy or unavailable\nCUDA kernel errors might be")
+
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 4)
+    monkeypatch.setattr("torch.cuda.mem_get_info", busy)
+    monkeypatch.setenv("LOCAL_RANK", "2")
+    with pytest.raises(UsageError, match=r"CUDA device 2 cannot be used .*busy.*CUDA_VISIBLE_DEVICES") as caught:
+        resolve_device("auto")
+    assert "\n" not in str(caught.value)
+    assert resolve_device("cpu").type == "cpu"
+
+
+@pytest.mark.parametrize(("free", "said"), [(10, 1), (79, 0)])
+def test_a_card_that_others_use_is_named(
+    free: int, said: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
+    monkeypatch.setenv("LOCAL_RANK", "3")  # of four processes that have one card each
+    monkeypatch.setattr("torch.cuda.mem_get_info", lambda index: (free * 10**9, 80 * 10**9))
+    assert resolve_device("auto").type == "cuda"
+    assert caplog.text.count(f"Other programs use {80 - free}.0 of 80.0 GB of CUDA device 0") == said

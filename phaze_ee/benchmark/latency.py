@@ -148,6 +148,14 @@ def _measure_batch_size(
     return [_summary(one, size, watch, len(tagger.exit_names)) for one, watch in zip(timed, watches, strict=True)]
 
 
+def rate_of(engine: Engine, jets: Jets, seconds: float) -> float:
+    """Return the jets per second of an engine that gets all jets at once, again and again for some time."""
+    watch = _Stopwatch(engine, batches=1)
+    while watch.needs_more(seconds):
+        watch.run(jets)
+    return len(jets) * len(watch.seconds) / sum(watch.seconds)
+
+
 def _batch(jets: Jets, number: int, size: int) -> Jets:
     index_N = torch.arange(number * size, (number + 1) * size, device=jets.particle_count_N.device)
     return jets.select(index_N % len(jets))

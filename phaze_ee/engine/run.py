@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, fields, replace
-from typing import final
+from typing import NamedTuple, final
 
 import torch
 from torch import Tensor
@@ -98,9 +98,19 @@ def run_full_model(tagger: Tagger, jets: Jets, macs: MacsTable, precision: Preci
     return exit_.logits_NK, exit_index_N, macs_EN[-1], visited_NEK, torch.zeros_like(exit_index_N, dtype=torch.bool)
 
 
+class Ahead(NamedTuple):
+    """How many jets are not done after an exit, and whether to drop the others saves time."""
+
+    staying: int
+    dropping_pays: bool
+
+
 @final
 class ChunkRun:
     """One chunk on its way through the tagger. A jet that has its answer is ``done``; it is dropped if that saves time.
+
+    On a CUDA device the host waits once after each exit, to know how many jets stay, and once more where others are
+    dropped; an audit and an event budget wait more often.
 
     An audited jet is done when it has the answer of the full model besides.
 
@@ -132,6 +142,7 @@ class ChunkRun:
         self.event_N = event_N if event_budget is None else consecutive(event_N)
         self.walk = tagger.walk(jets, exits=policy.exits)
         self.count_N = count_N
+        self.waiting_costs = count_N.is_cuda
         self.macs_EN = macs.of(jets)
         self.row_A = torch.arange(len(count_N), device=count_N.device)  # the jets, of N, that are still on the walk
         self.answered_N = torch.zeros_like(count_N, dtype=torch.bool)
@@ -147,19 +158,28 @@ class ChunkRun:
         logits_NK = exit_.logits_NK
         visited_NEK = logits_NK.new_full((len(logits_NK), len(self.macs_EN), logits_NK.shape[1]), torch.nan)
         while True:
-            waiting_A = ~self.answered_N[self.row_A]
-            visited_NEK[self.row_A[waiting_A], exit_.index] = exit_.logits_NK[waiting_A]
-            self.macs_N[self.row_A] = self.macs_EN[exit_.index, self.row_A]
-            answered_A = self._leaves(exit_, waiting_A) & waiting_A
-            self.exit_index_N[self.row_A[answered_A]] = exit_.index
-            self.answered_N[self.row_A[answered_A]] = True
             undone_A = ~self.done_N[self.row_A]
-            self.done_N[self.row_A[answered_A & ~self._goes_on(exit_, answered_A)]] = True
-            if exit_.is_full_model or bool(self.done_N.all()):
+            self._answer(exit_, visited_NEK[:, exit_.index])
+            ahead = Ahead(0, False) if exit_.is_full_model else self._ahead(exit_.index)
+            if not ahead.staying:
                 logits_NK = visited_NEK[torch.arange(len(visited_NEK)), self.exit_index_N]
                 answers = (logits_NK, self.exit_index_N, self.macs_N, visited_NEK, self.refused_N)
                 return answers if self.audit is None else (*answers, *self._audited(exit_, undone_A, self.audit))
-            exit_ = self._tempered(self._next(exit_.index))
+            exit_ = self._tempered(self._next(ahead))
+
+    def _answer(self, exit_: Exit, visited_NK: Float[Tensor, "N K"]) -> None:
+        """Record the answers of an exit. No mask is an index here: the host would wait for the device."""
+        answered_A = self.answered_N[self.row_A]
+        self._put(visited_NK, torch.where(answered_A[:, None], visited_NK[self.row_A], exit_.logits_NK))
+        self._put(self.macs_N, self.macs_EN[exit_.index][self.row_A])
+        now_A = self._leaves(exit_, ~answered_A) & ~answered_A
+        self._put(self.exit_index_N, torch.where(now_A, exit_.index, self.exit_index_N[self.row_A]))
+        self._put(self.answered_N, answered_A | now_A)
+        finished_A = now_A if self.audit is None else now_A & ~self._goes_on(exit_, now_A, self.audit)
+        self._put(self.done_N, self.done_N[self.row_A] | finished_A)
+
+    def _put(self, value_N: Tensor, value_A: Tensor) -> None:
+        value_N.index_copy_(0, self.row_A, value_A)
 
     def _tempered(self, exit_: Exit) -> Exit:
         temperatures = self.policy.temperatures
@@ -178,15 +198,15 @@ class ChunkRun:
             leaves_A[going_A] = self._refused(exit_.index, self.policy.score(logits_EAK)[going_A], self.row_A[going_A])
         return leaves_A
 
-    def _goes_on(self, exit_: Exit, leaves_A: Bool[Tensor, " A"]) -> Bool[Tensor, " A"]:
+    def _goes_on(self, exit_: Exit, leaves_A: Bool[Tensor, " A"], audit: ChunkAudit) -> Bool[Tensor, " A"]:
         """Return which of the jets that leave are audited."""
         audited_A = torch.zeros_like(leaves_A)
-        if self.audit is not None and not exit_.is_full_model:
+        if not exit_.is_full_model:
             margin_A = exit_.logits_NK.new_full(leaves_A.shape, torch.inf)
-            if self.audit.audit.near > 0:
+            if audit.audit.near > 0:
                 assert isinstance(self.policy, ThresholdPolicy)
                 margin_A = self.policy.score(torch.stack(self.history)) - self.policy.thresholds[exit_.index]
-            audited_A[leaves_A] = self.audit.goes_on(self.row_A[leaves_A], margin_A[leaves_A])
+            audited_A[leaves_A] = audit.goes_on(self.row_A[leaves_A], margin_A[leaves_A])
         return audited_A
 
     def _audited(self, exit_: Exit, undone_A: Bool[Tensor, " A"], audit: ChunkAudit) -> tuple[Tensor, ...]:
@@ -209,23 +229,28 @@ class ChunkRun:
         self.refused_N[row_G] = self.event_budget.refused(score_G, self.event_N[row_G], step_G, spent_U)
         return self.refused_N[row_G]
 
-    def _next(self, index: int) -> Exit:
-        done_A = self.done_N[self.row_A]
-        if not self._dropping_pays(index, done_A):
+    def _next(self, ahead: Ahead) -> Exit:
+        if not ahead.dropping_pays:
             return self._advance(lambda: next(self.walk))
-        self.row_A = self.row_A[~done_A]
-        self.history = [logits_NK[~done_A] for logits_NK in self.history]
-        return self._advance(lambda: self.walk.send(~done_A))
+        keep_A = self.done_N[self.row_A].argsort(stable=True)[: ahead.staying]
+        self.row_A = self.row_A[keep_A]
+        self.history = [logits_NK[keep_A] for logits_NK in self.history]
+        return self._advance(lambda: self.walk.send(keep_A))
 
     def _advance(self, step: Callable[[], Exit]) -> Exit:
         return _advance(step, self.precision, self.count_N.device)
 
-    def _dropping_pays(self, index: int, done_A: Bool[Tensor, " A"]) -> bool:
-        if self.event_budget is not None:
-            return bool(done_A.any())  # work on a jet that has its answer would count against its event
+    def _ahead(self, index: int) -> Ahead:
+        """Return what is ahead after an exit. This is the one place between stages where the device is waited for."""
+        done_A, count_A = self.done_N[self.row_A], self.count_N[self.row_A]
+        if not self.waiting_costs and bool(done_A.all()):
+            return Ahead(0, False)
         ahead_A = (self.macs_EN[-1] - self.macs_EN[index])[self.row_A]
-        staying = int(self.count_N[self.row_A][~done_A].sum())
-        return int(ahead_A[done_A].sum()) > _SELECT_MACS + _SELECT_MACS_PER_PARTICLE * staying
+        sums = torch.stack([(~done_A).sum(), (count_A * ~done_A).sum(), (ahead_A * done_A).sum()])
+        staying, particles, saved = sums.tolist()
+        if self.event_budget is not None:  # work on a jet that has its answer would count against its event
+            return Ahead(staying, staying < len(done_A))
+        return Ahead(staying, saved > _SELECT_MACS + _SELECT_MACS_PER_PARTICLE * particles)
 
 
 def _advance(step: Callable[[], Exit], precision: Precision, device: torch.device) -> Exit:

@@ -70,6 +70,7 @@ def evaluate_dynamic(
         data_hash=evaluation.data_hash,
         history_hash=evaluation.history_hash,
         policy_hash=kept.hash,
+        precision=evaluation.precision,
         classes=evaluation.classes,
         jets=evaluation.jets,
         files=evaluation.files,

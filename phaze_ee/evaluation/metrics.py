@@ -47,6 +47,7 @@ def evaluate_exits(answers: Answers, background: str | None, provenance: Provena
         model_hash=provenance.model_hash,
         data_hash=provenance.data_hash,
         history_hash=provenance.history_hash,
+        precision=provenance.precision,
         classes=list(answers.class_names),
         jets=len(answers),
         jets_per_class=answers.jets_per_class,

@@ -242,7 +242,7 @@ class PackedState(State):
 def pool_rows(row_VC: Float[Tensor, "V C"], layout: JetLayout, kind: Literal["sum", "mean", "max"]) -> Tensor:
     """Reduce the particles of each jet; a jet without particles gives zeros."""
     if kind == "max":  # for this, embedding_bag takes five times as long as a scatter
-        jet_VC = torch.repeat_interleave(layout.count_N)[:, None].expand_as(row_VC)
+        jet_VC = torch.repeat_interleave(layout.count_N, output_size=len(row_VC))[:, None].expand_as(row_VC)
         zero_NC = row_VC.new_zeros(len(layout), row_VC.shape[1])
         return zero_NC.scatter_reduce(0, jet_VC, row_VC, "amax", include_self=False)
     particle_V = torch.arange(len(row_VC), device=row_VC.device)
@@ -282,7 +282,8 @@ class GlobalsState(State):
         return beside(self.particles.pool(kind), self.globals_NG)
 
     def rows(self) -> Float[Tensor, "V C"]:
-        return beside(self.particles.rows(), self.globals_NG.repeat_interleave(self.counts(), dim=0))
+        row_VC = self.particles.rows()
+        return beside(row_VC, self.globals_NG.repeat_interleave(self.counts(), dim=0, output_size=len(row_VC)))
 
     def counts(self) -> Int[Tensor, " N"]:
         return self.particles.counts()

@@ -8,6 +8,7 @@ import torch
 
 from phaze_ee.benchmark.cost import COUNTER, UNIT, ExitCost, exit_costs, full_model_cost
 from phaze_ee.benchmark.latency import measure_latency, timed_jets
+from phaze_ee.benchmark.precisions import compare_precisions
 from phaze_ee.data.files import fingerprint
 from phaze_ee.data.schema import DataSchema
 from phaze_ee.errors import DataError, UsageError
@@ -30,6 +31,7 @@ from phaze_ee.tables.benchmark import (
     curve_latency_table,
     head_table,
     latency_table,
+    precision_table,
 )
 
 _NEXT_TO_NOTHING = 0.01
@@ -76,6 +78,8 @@ def _show(session: Session, results: BenchmarkResults) -> None:
     """Print one table of costs and times, and what the policy saves; with ``--details`` all tables."""
     latency, details = results.latency, session.request.details
     show(benchmark_table(results) if latency is None else cost_table(results))
+    if latency is not None and (details or len(latency.precisions) > 1):
+        show(precision_table(latency))
     if details and latency is not None:
         curves = [curve_latency_table(latency)] if latency.curves else []
         show_details([benchmark_table(results), latency_table(latency), *curves], wanted=True)
@@ -117,15 +121,18 @@ def _latency(session: Session, tagger: Tagger, schema: DataSchema, model_hash: s
         return _Timed(None, [f"no times were measured: {error}"])
     device = session.device
     precision = checked_precision(session.options.precision, device)
+    form, jets = tagger.to(device).fastest_form(), inputs.to(device).ragged()
     report = measure_latency(
-        tagger.to(device).fastest_form(),
-        inputs.to(device).ragged(),
+        form,
+        jets,
         policy=None if policy is None else policy.file.policy(),
         curves=[] if policy is None else _some_points(policy.file),
         threads=torch.get_num_threads(),
         seconds=_SECONDS,
         precision=precision,
     )
+    precisions = compare_precisions(form, jets, threads=torch.get_num_threads(), seconds=_SECONDS)
+    report = report.model_copy(update={"precisions": precisions})
     spent = (
         "Spent MACs are those of the form that runs, with each jet's own number of particles. Times are those of the "
         "engine when every jet leaves at that exit, or where the policy says. The full model is timed without the exit "
@@ -138,7 +145,7 @@ def _latency(session: Session, tagger: Tagger, schema: DataSchema, model_hash: s
 def _some_points(policy_file: ExitPolicyFile) -> list[ThresholdPolicy]:
     """Return a few policies of each cost-accuracy curve, evenly spaced from the cheapest to the most expensive."""
     return [
-        ThresholdPolicy(curve.score, curve.thresholds[place], policy_file.temperatures)
+        ThresholdPolicy(curve.score, curve.thresholds[place], policy_file.temperatures, precision=policy_file.precision)
         for curve in policy_file.curves
         for place in np.unique(np.linspace(0, len(curve.thresholds) - 1, _CURVE_POINTS).round().astype(int))
     ]
@@ -153,6 +160,11 @@ def _evaluations(
     evaluation = EvaluationResults.read(path, made_by="evaluate")
     if evaluation.model_hash != model_hash or list(evaluation.exits) != list(exit_names):
         return {}, [f"{path} was made with another model and is not used: run mode 'evaluate', then this mode again"]
+    if evaluation.precision not in (None, session.options.precision):
+        return {}, [
+            f"{path} was made with precision = {evaluation.precision!r} and is not used: run mode 'evaluate', then "
+            "this mode again"
+        ]
     return evaluation.exits, []
 
 

@@ -6,6 +6,7 @@ import json
 import re
 import time
 from collections.abc import Iterator, Sequence
+from copy import deepcopy
 from pathlib import Path
 
 import torch
@@ -24,7 +25,6 @@ from phaze_ee.exits.drift import compare
 from phaze_ee.exits.policies import ThresholdPolicy
 from phaze_ee.exits.policy_file import ExitPolicyFile
 from phaze_ee.models.precision import checked_precision
-from phaze_ee.models.tagger import Tagger
 from phaze_ee.modes.console import JetRate, console, say, say_in_columns, show, show_notes
 from phaze_ee.modes.jets import testing_schema
 from phaze_ee.modes.policies import read_policy
@@ -69,7 +69,7 @@ def run(session: Session) -> None:
     if forced:
         notes.append("the promise of the policy does not cover jets that leave because of --max-exit or --event-budget")
     if request.event_budget is not None:
-        budget = event_budget(request.event_budget, task.tagger, task.schema, files[0], task.threads)
+        budget = event_budget(request.event_budget, task, files[0])
         task = dataclasses.replace(task, event_budget=budget)
     folder = request.output or session.project.predictions
     remove_abandoned(folder)
@@ -265,8 +265,10 @@ def requested_audit(request: Request, policy: ExitPolicyFile | None) -> Audit | 
     return Audit(request.audit, request.audit_near or 0.0)
 
 
-def event_budget(amount: str, tagger: Tagger, schema: DataSchema, file: Path, threads: int) -> EventBudget:
-    """Return the budget in multiply-accumulates (MACs). Milliseconds are converted by timing the full model.
+def event_budget(amount: str, task: PredictionTask, file: Path) -> EventBudget:
+    """Return the budget in multiply-accumulates (MACs).
+
+    Milliseconds are converted by timing the full model on the device, and with the threads and precision, of the task.
 
     Raises:
         UsageError: the amount cannot be read, or is not positive.
@@ -277,18 +279,19 @@ def event_budget(amount: str, tagger: Tagger, schema: DataSchema, file: Path, th
     number, unit = float(match[1]), match[2]
     if unit != "ms":
         return EventBudget(number * _FACTORS[unit])
-    rate = _macs_per_ms(tagger, schema, file, threads)
+    rate = _macs_per_ms(task, file)
     console.print(
         f"Budget: {amount} = {number * rate / 1e6:.3g} M MACs (the full model does {rate / 1e6:.3g} M MACs per ms)"
     )
     return EventBudget(number * rate)
 
 
-def _macs_per_ms(tagger: Tagger, schema: DataSchema, file: Path, threads: int) -> float:
-    jets = next(iter(evaluation_loader(schema, [file], batch_size=_TIMED_JETS, labelled=False))).inputs.ragged()
-    engine = Engine(tagger, threads=threads)
+def _macs_per_ms(task: PredictionTask, file: Path) -> float:
+    jets = next(iter(evaluation_loader(task.schema, [file], batch_size=_TIMED_JETS, labelled=False))).inputs.ragged()
+    engine = Engine(deepcopy(task.tagger).to(task.device), threads=task.threads, precision=task.precision)
+    jets = jets.to(task.device)
     macs = float(engine(jets).macs_N.sum())  # the first call warms up
     start = time.perf_counter()
     for _ in range(_ROUNDS):
-        engine(jets)
+        engine(jets).cpu()
     return macs * _ROUNDS / (1e3 * (time.perf_counter() - start))

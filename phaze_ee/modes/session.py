@@ -222,10 +222,8 @@ class Session:
         from phaze_ee.results.base import Provenance
 
         model = self.model
-        data_hash = fingerprint(files, schema or model.schema)
-        return Provenance(
-            str(self.project), model.source, model.hash, files, notes, data_hash, self.project.history_hash
-        )
+        jets = (files, notes, fingerprint(files, schema or model.schema), self.project.history_hash)
+        return Provenance(str(self.project), model.source, model.hash, *jets, self.options.precision)
 
     @cached_property
     def background(self) -> str | None:

@@ -18,6 +18,7 @@ from pydantic import (
 
 from phaze_ee.atomic import remove_abandoned, replacing
 from phaze_ee.errors import UsageError
+from phaze_ee.machine import Precision
 from phaze_ee.names import FULL_MODEL
 
 SCHEMA_VERSION: Literal[1] = 1
@@ -45,6 +46,7 @@ class Provenance:
         notes: what a reader of the results should know.
         data_hash: the hash of the data configuration and of the names, sizes and times of the files; None if unknown.
         history_hash: the hash of the training history of the project; None without one.
+        precision: of the products of the network; None if unknown.
     """
 
     project: str
@@ -54,6 +56,7 @@ class Provenance:
     notes: Sequence[str] = ()
     data_hash: str | None = None
     history_hash: str | None = None
+    precision: Precision | None = None
 
 
 class ResultsFile(Record):

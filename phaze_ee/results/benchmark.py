@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from pydantic import Field
 
+from phaze_ee.machine import Precision
 from phaze_ee.names import FULL_MODEL, quantity
 from phaze_ee.results.base import ExitResultsFile, Record
 
@@ -75,13 +76,26 @@ class Gain(NamedTuple):
     speed_error: float
 
 
+class PrecisionLatency(Record):
+    """The full model in one precision of its products, on the timed jets, and how far it is from float64.
+
+    ``largest_difference`` is that of a logit. ``same_class`` is the share of jets with the same class as in float64.
+    """
+
+    precision: Precision
+    jets_per_second: float
+    largest_difference: float
+    same_class: float
+
+
 class LatencyReport(Record):
     """Times of all exits at all batch sizes, and the conditions of the measurement.
 
     ``machine`` is the name of the processor, or of the CUDA device; None in files of version 0.1.
     ``chosen`` are the times of the project's policy at all batch sizes. ``curves`` are the times of some policies of
     its cost-accuracy curves at the largest batch size. ``class_shares`` are the shares of the classes among the timed
-    jets, if the policy was calibrated for a class prior; None: those of the files.
+    jets, if the policy was calibrated for a class prior; None: those of the files. ``precisions`` are those of the
+    device; empty in older files.
     """
 
     threads: int
@@ -93,6 +107,7 @@ class LatencyReport(Record):
     chosen: list[PolicyLatency] = Field(default_factory=list)
     curves: list[PolicyLatency] = Field(default_factory=list)
     class_shares: dict[str, float] | None = None
+    precisions: list[PrecisionLatency] = Field(default_factory=list)
 
     @property
     def conditions(self) -> str:

@@ -2,6 +2,7 @@
 
 from pydantic import Field
 
+from phaze_ee.machine import Precision
 from phaze_ee.results.base import ExitResultsFile, Record
 
 
@@ -63,7 +64,10 @@ class ExitEvaluation(Record):
 
 
 class EvaluationResults(ExitResultsFile[ExitEvaluation]):
-    """``evaluation_results.json``. Exits are in the order of the network, the full model last."""
+    """``evaluation_results.json``. Exits are in the order of the network, the full model last.
+
+    ``precision`` is that of the products of the network; None in older files.
+    """
 
     project: str
     model: str
@@ -72,3 +76,4 @@ class EvaluationResults(ExitResultsFile[ExitEvaluation]):
     jets_per_class: dict[str, int]
     files: list[str]
     notes: list[str] = Field(default_factory=list)
+    precision: Precision | None = None

@@ -2,6 +2,7 @@
 
 from pydantic import Field
 
+from phaze_ee.machine import Precision
 from phaze_ee.results.base import Record, Traced
 from phaze_ee.results.evaluation import ExitEvaluation, Rejection
 
@@ -210,10 +211,12 @@ class DynamicResults(Traced):
     the policy lets the jets leave, divided by its temperatures, like those of one exit; None in files of version 0.1.
     ``prior`` has its cost and accuracy for the ``class_prior`` for which the policy was chosen; None without one.
     ``efficiencies`` relate the policy to the full model.
+    ``precision`` is that of the products of the network, for the policy and all curves; None in older files.
     """
 
     project: str
     model: str
+    precision: Precision | None = None
     classes: list[str]
     jets: int
     files: list[str]

@@ -114,6 +114,16 @@ def latency_table(latency: LatencyReport) -> Table:
     return table
 
 
+def precision_table(latency: LatencyReport) -> Table:
+    """Return rate and exactness of the full model in each precision of the device."""
+    table = empty_table("the full model, by precision", ["jets/s", "logits differ by", "same class"], first="precision")
+    for one in latency.precisions:
+        same = f"{100 * one.same_class:.2f} %"
+        table.add_row(one.precision, f"{one.jets_per_second:,.0f}", f"{one.largest_difference:.1e}", same)
+    add_caption(table, "Largest difference of a logit, and share of equal classes, against float64")
+    return table
+
+
 def curve_latency_table(latency: LatencyReport) -> Table:
     """Return the measured times of some policies of each cost-accuracy curve, in batches of one size."""
     full = latency.entries[-1]  # in the largest batches, as the curves

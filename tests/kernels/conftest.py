@@ -9,3 +9,11 @@ def device() -> torch.device:
     """The device of the kernels. Modules with kernels import Triton: import them in tests, not at the top."""
     pytest.importorskip("triton", reason="needs Triton")
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+@pytest.fixture
+def on_card(monkeypatch: pytest.MonkeyPatch, device: torch.device) -> torch.device:
+    """The device, with kernels even where it is the CPU."""
+    for user in ("particle_net.neighbours", "particle_net.edge_conv", "tagger"):
+        monkeypatch.setattr(f"phaze_ee.models.{user}.runs_kernels", lambda tensor: True)
+    return device

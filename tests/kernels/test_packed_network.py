@@ -24,14 +24,6 @@ def float32(jets: JetInputs) -> JetInputs:
     return jets.map(lambda tensor: tensor.float() if tensor.is_floating_point() else tensor)
 
 
-@pytest.fixture
-def on_card(monkeypatch: pytest.MonkeyPatch, device: torch.device) -> torch.device:
-    """The device, with kernels even where it is the CPU."""
-    for user in ("particle_net.neighbours", "particle_net.edge_conv", "tagger"):
-        monkeypatch.setattr(f"phaze_ee.models.{user}.runs_kernels", lambda tensor: True)
-    return device
-
-
 @pytest.mark.parametrize("changes", CHANGES.values(), ids=CHANGES.keys())
 def test_every_exit_is_weavers(changes: dict[str, Any], on_card: torch.device) -> None:
     tagger, jets = small_tagger(**changes), random_jets(COUNTS)
