@@ -1,6 +1,6 @@
 """Measures how often the drift alarm notices shifted jets, and how often it gives a false alarm.
 
-    python benchmarks/drift.py WORKSPACE/PROJECT --files FILE … [--other NAME FILE …] … [--jets 300] [--cache FOLDER]
+    python benchmarks/drift.py WORKSPACE/PROJECT --files FILE … [--other NAME FILE …] … [--jets 2000] [--cache FOLDER]
 
 PROJECT is a trained project with exits. Each FILE holds jets of one class that the network has not seen; the files of
 --other hold the same classes from other generator settings. The first --jets of each file are used. The shifts are made
@@ -8,8 +8,10 @@ from FILE: a tenth of all particles is dropped; the momentum of each particle is
 given angle in η and φ. The momentum of the jet is the sum over these particles. Two thirds of the jets of FILE leave
 early by confidence, a third at each of two exits.
 
-First table: over random splits of FILE, the rate of any alarm for each significance. Second table: the rate of an alarm
-at significance 0.001, by the number of jets, against a reference of half of FILE.
+Reference and streams are drawn from the jets of FILE, or from the shifted ones, with replacement; the jets of FILE
+choose the bins. A stream comes in eight files of equal size. The alarm is compared with chi-squared tests of the same
+histograms (Bonferroni): at one look, at the end, and at all eight looks, for which they are not valid. First table:
+false alarms. Second: how often there is an alarm, by the number of jets in the stream and in the reference.
 """
 
 import argparse
@@ -18,10 +20,11 @@ import math
 import re
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Self
 
 import awkward as ak
 import numpy as np
@@ -38,15 +41,21 @@ from phaze_ee.data.rows import RowReader
 from phaze_ee.data.schema import DataSchema
 from phaze_ee.data.table import Span
 from phaze_ee.engine.engine import Engine
-from phaze_ee.exits.drift import DriftReference, compare
+from phaze_ee.exits.drift import DriftReference
+from phaze_ee.exits.evidence import DriftEvidence
+from phaze_ee.exits.observables import OBSERVABLES, input_observables
 from phaze_ee.exits.policies import ThresholdPolicy, exit_index
 from phaze_ee.models.checkpoint import Checkpoint, load_checkpoint
+from phaze_ee.prediction.drift_report import judged
 from phaze_ee.tables.style import empty_table
 from phaze_ee.workspace import existing_project
 
-SIGNIFICANCE = 1e-3
-SPLITS = 400
-SAMPLES = (250, 1000, 2500, 7500)
+LEVELS = (0.1, 0.01, 0.001)
+LOOKS = 8
+FALSE_STREAMS, STREAMS = 300, 20
+FALSE_JETS = 8_000
+SAMPLES = (1_000, 10_000, 100_000)
+REFERENCES = (10_000,)
 Shift = Callable[[ak.Array, np.random.Generator], ak.Array]
 
 
@@ -99,42 +108,83 @@ def write_shifted(source: Path, target: Path, treename: str, shift: Shift, rows:
         file[treename].extend(arrays)
 
 
-def answers(checkpoint: Checkpoint, files: Sequence[Path], shift: Shift, jets: int) -> Tensor:
-    """Return the logits of every exit for the first jets of each file, shifted."""
+@dataclass(frozen=True)
+class Jets:
+    """What the network answers for N jets, and observables of their inputs."""
+
+    logits_ENK: Tensor
+    inputs: Mapping[str, Tensor]
+
+    def select(self, index_N: Tensor) -> Self:
+        return type(self)(
+            self.logits_ENK[:, index_N], {name: value_N[index_N] for name, value_N in self.inputs.items()}
+        )
+
+
+def answers(checkpoint: Checkpoint, files: Sequence[Path], shift: Shift, jets: int) -> Jets:
+    """Return the answers for the first jets of each file, shifted."""
     schema = DataSchema.from_options(checkpoint.data_options)
     reader, engine = RowReader(schema, training=False), Engine(checkpoint.tagger, threads=torch.get_num_threads())
-    parts = []
+    logits, inputs = [], []
     with tempfile.TemporaryDirectory() as folder:
         for path in files:
             target = Path(folder) / path.name
             write_shifted(path, target, schema.weaver.treename, shift, slice(jets))
             span = Span(target, 0, row_count(target, schema.weaver.treename))
-            parts.append(engine.every_exit(reader.read(span).jets.batch().inputs))
-    return torch.cat(parts, dim=1)
+            batch = reader.read(span).jets.batch().inputs
+            logits.append(engine.every_exit(batch))
+            inputs.append(input_observables(batch))
+    return Jets(torch.cat(logits, dim=1), {name: torch.cat([part[name] for part in inputs]) for name in inputs[0]})
 
 
-def cached(path: Path | None, make: Callable[[], Tensor]) -> Tensor:
-    if path is None or not path.is_file():
-        made = make()
-        if path is not None:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            np.save(path, made.numpy())
-        return made
-    return torch.from_numpy(np.load(path))
+def cached(path: Path | None, make: Callable[[], Jets]) -> Jets:
+    if path is not None and path.is_file():
+        stored = np.load(path)
+        inputs = {name: torch.from_numpy(stored[name]) for name in OBSERVABLES if name in stored}
+        return Jets(torch.from_numpy(stored["logits"]), inputs)
+    made = make()
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        columns = {name: value_N.numpy() for name, value_N in made.inputs.items()}
+        np.savez(path, allow_pickle=False, logits=made.logits_ENK.numpy(), **columns)
+    return made
+
+
+@dataclass(frozen=True)
+class Alarms:
+    """The smallest levels at which there is an alarm in one stream."""
+
+    evidence: float
+    chi_squared_end: float
+    chi_squared_any: float
 
 
 class Monitor:
-    """A reference from some jets, and the alarms that others raise."""
+    """Compares streams of jets with a reference, both drawn from samples of jets."""
 
-    def __init__(self, policy: ThresholdPolicy, logits_ENK: Tensor, class_names: Sequence[str]) -> None:
-        self.policy = policy
-        self.reference = DriftReference.of(policy, logits_ENK, exit_index(policy, logits_ENK), class_names)
+    def __init__(self, policy: ThresholdPolicy, jets: Jets, class_names: Sequence[str], seed: int) -> None:
+        self.policy, self.same, self.random = policy, jets, torch.Generator().manual_seed(seed)
+        own = jets.logits_ENK
+        self.bins = DriftReference.of(policy, own, exit_index(policy, own), class_names, jets.inputs)
 
-    def least_p_value(self, logits_ENK: Tensor) -> float:
-        """Return the smallest p-value times the number of tests. An alarm means that it is below the significance."""
-        seen = self.reference.count(self.policy, logits_ENK, exit_index(self.policy, logits_ENK))
-        tests = compare(self.reference, seen, SIGNIFICANCE).tests
-        return min((test.p_value for test in tests), default=1.0) * len(tests)
+    def drawn(self, jets: Jets, count: int) -> DriftReference:
+        index_N = torch.randint(jets.logits_ENK.shape[1], (count,), generator=self.random)
+        chosen = jets.select(index_N)
+        own = chosen.logits_ENK
+        return self.bins.count(self.policy, own, exit_index(self.policy, own), chosen.inputs)
+
+    def alarms(self, jets: Jets, count: int, reference_jets: int) -> Alarms:
+        """Return when there are alarms in a stream of these jets."""
+        reference = self.drawn(self.same, reference_jets)
+        state, observed = DriftEvidence.begin(reference), reference.empty
+        key, single = int(torch.randint(2**60, (1,), generator=self.random)), []
+        for _ in range(LOOKS):
+            block = self.drawn(jets, count // LOOKS)
+            state, observed = state.having(block, str(key)), observed + block
+            tests = judged(reference, observed, state, 1.0)
+            single.append(min(test.p_value for test in tests) * sum(test.degrees_of_freedom > 0 for test in tests))
+        evidence = min(10**-test.largest / test.share for test in tests)
+        return Alarms(evidence, single[-1], min(single))
 
 
 def thirds(logits_ENK: Tensor) -> ThresholdPolicy:
@@ -149,41 +199,38 @@ def thirds(logits_ENK: Tensor) -> ThresholdPolicy:
     return ThresholdPolicy("confidence", thresholds)
 
 
-def false_alarms(policy: ThresholdPolicy, logits_ENK: Tensor, names: Sequence[str]) -> dict[float, float]:
-    rng = torch.Generator().manual_seed(0)
-    half = logits_ENK.shape[1] // 2
-    least = []
-    for _ in range(SPLITS):
-        order = torch.randperm(logits_ENK.shape[1], generator=rng)
-        monitor = Monitor(policy, logits_ENK[:, order[:half]], names)
-        least.append(monitor.least_p_value(logits_ENK[:, order[half:]]))
-    return {level: float(np.mean(np.array(least) < level)) for level in (0.1, 0.05, 0.01, 0.001)}
+def one_class_twice(same: Jets, jets: int) -> Jets:
+    """Return all jets, and those of the first file again."""
+    index_N = torch.arange(same.logits_ENK.shape[1])
+    return same.select(torch.cat([index_N, index_N[:jets]]))
 
 
-def powers(monitor: Monitor, logits_ENK: Tensor) -> list[float]:
-    rng = torch.Generator().manual_seed(0)
-    rates = []
-    for count in SAMPLES:
-        draws = (torch.randperm(logits_ENK.shape[1], generator=rng)[:count] for _ in range(SPLITS // 4))
-        rates.append(float(np.mean([monitor.least_p_value(logits_ENK[:, draw]) < SIGNIFICANCE for draw in draws])))
-    return rates
-
-
-def one_class_twice(logits_ENK: Tensor, index_N: Tensor, jets: int) -> Tensor:
-    """Return the jets with these indices, those of the first file twice."""
-    return logits_ENK[:, torch.cat([index_N, index_N[index_N < jets]])]
-
-
-def show(false: dict[float, float], rates: dict[str, list[float]]) -> None:
-    console = Console(width=80)
-    table = empty_table(f"Any alarm in {SPLITS} random splits of the same jets", ["in splits"], first="significance")
-    for level, rate in false.items():
-        table.add_row(f"{level:g}", f"{100 * rate:.2f} %")
+def show_false_alarms(console: Console, monitor: Monitor) -> None:
+    streams = [monitor.alarms(monitor.same, FALSE_JETS, FALSE_JETS) for _ in range(FALSE_STREAMS)]
+    title = f"False alarms in {FALSE_STREAMS} streams of {FALSE_JETS:,} jets, {LOOKS} looks"
+    table = empty_table(title, ["alarm", "χ², at the end", "χ², at any look"], first="significance")
+    for level in LEVELS:
+        rows = (
+            np.mean([getattr(one, name) < level for one in streams])
+            for name in ("evidence", "chi_squared_end", "chi_squared_any")
+        )
+        table.add_row(f"{level:g}", *(f"{100 * rate:.1f} %" for rate in rows))
     console.print(table)
-    columns = [f"{count:,} jets" for count in SAMPLES]
-    table = empty_table(f"How often there is an alarm at significance {SIGNIFICANCE:g}", columns, first="jets")
-    for name, row in rates.items():
-        table.add_row(name, *(f"{100 * rate:.0f} %" for rate in row))
+
+
+def show_powers(console: Console, monitor: Monitor, samples: Mapping[str, Jets], reference_jets: int) -> None:
+    level = LEVELS[-1]
+    title = f"Alarms at significance {level:g}, and χ² at the end; reference of {reference_jets:,} jets"
+    table = empty_table(title, [f"{count:,} jets" for count in SAMPLES], first="jets")
+    for name, jets in samples.items():
+        row = []
+        for count in SAMPLES:
+            streams = [monitor.alarms(jets, count, reference_jets) for _ in range(STREAMS)]
+            ours, rival = (
+                np.mean([getattr(one, key) < level for one in streams]) for key in ("evidence", "chi_squared_end")
+            )
+            row.append(f"{100 * ours:.0f}, {100 * rival:.0f} %")
+        table.add_row(name, *row)
     console.print(table)
 
 
@@ -192,36 +239,30 @@ def main() -> None:
     parser.add_argument("project", metavar="WORKSPACE/PROJECT")
     parser.add_argument("--files", type=Path, nargs="+", required=True)
     parser.add_argument("--other", nargs="+", action="append", default=[], metavar="NAME FILE")
-    parser.add_argument("--jets", type=int, default=300)
+    parser.add_argument("--jets", type=int, default=2000)
     parser.add_argument("--cache", type=Path, help="keep the answers of the network here")
     arguments = parser.parse_args()
     logging.disable(logging.WARNING)
     checkpoint = load_checkpoint(existing_project(*arguments.project.split("/")).best_model)
-    samples: dict[str, tuple[Sequence[Path], Shift]] = {
+    sources: dict[str, tuple[Sequence[Path], Shift]] = {
         "the same": (arguments.files, unchanged),
         "10 % of particles dropped": (arguments.files, drop_particles),
+        "smeared by 10 %": (arguments.files, partial(smear_momenta, 0.1, 0.0)),
         "smeared by 10 %, 0.01 rad": (arguments.files, partial(smear_momenta, 0.1, 0.01)),
         "smeared by 10 %, 0.03 rad": (arguments.files, partial(smear_momenta, 0.1, 0.03)),
         **{name: ([Path(file) for file in files], unchanged) for name, *files in arguments.other},
     }
-    logits: dict[str, Any] = {}
-    for name, (files, shift) in samples.items():
-        path = arguments.cache / (re.sub(r"\W+", "_", name) + ".npy") if arguments.cache else None
-        logits[name] = cached(path, partial(answers, checkpoint, files, shift, arguments.jets))
-    same_ENK = logits.pop("the same")
+    samples: dict[str, Jets] = {}
+    for name, (files, shift) in sources.items():
+        path = arguments.cache / (re.sub(r"\W+", "_", name) + ".npz") if arguments.cache else None
+        samples[name] = cached(path, partial(answers, checkpoint, files, shift, arguments.jets))
+    same = samples["the same"]
+    samples["one class twice as often"] = one_class_twice(same, arguments.jets)
     names = DataSchema.from_options(checkpoint.data_options).class_names
-    policy = thirds(same_ENK)
-    half = torch.randperm(same_ENK.shape[1], generator=torch.Generator().manual_seed(1)).chunk(2)
-    monitor = Monitor(policy, same_ENK[:, half[0]], names)
-    # No jet of the reference is compared with it, shifted or not.
-    shifted = [name for name, (files, _) in samples.items() if files is arguments.files and name in logits]
-    logits |= {name: logits[name][:, half[1]] for name in shifted}
-    logits = {
-        "the same": same_ENK[:, half[1]],
-        **logits,
-        "one class twice as often": one_class_twice(same_ENK, half[1], arguments.jets),
-    }
-    show(false_alarms(policy, same_ENK, names), {name: powers(monitor, value) for name, value in logits.items()})
+    monitor, console = Monitor(thirds(same.logits_ENK), same, names, seed=0), Console(width=80)
+    show_false_alarms(console, monitor)
+    for reference_jets in REFERENCES:
+        show_powers(console, monitor, samples, reference_jets)
 
 
 if __name__ == "__main__":

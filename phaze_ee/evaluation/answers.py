@@ -12,6 +12,7 @@ from phaze_ee.engine.engine import Engine
 from phaze_ee.errors import DataError
 from phaze_ee.exits.answers import Answers
 from phaze_ee.exits.costs import ExitCosts
+from phaze_ee.exits.observables import input_observables
 from phaze_ee.machine import Precision
 from phaze_ee.models.tagger import Tagger
 from phaze_ee.types import JetBatch
@@ -42,6 +43,7 @@ def predict(
     labels: list[npt.NDArray[np.int64]] = []
     counts: list[npt.NDArray[np.int64]] = []
     observers: list[dict[str, npt.NDArray[np.generic]]] = []
+    inputs: list[dict[str, npt.NDArray[np.generic]]] = []
     with evaluation_mode(tagger):
         engine = Engine(tagger, threads=torch.get_num_threads(), precision=precision)
         for batch in batches:
@@ -50,6 +52,7 @@ def predict(
             labels.append(batch.label_N.cpu().numpy())
             counts.append(batch.inputs.counts_NG.cpu().numpy())
             observers.append(batch.observers)
+            inputs.append({name: value_N.cpu().numpy() for name, value_N in input_observables(batch.inputs).items()})
     if sum(map(len, labels)) == 0:
         raise DataError("the files hold no jet that passes the selection; check the files and 'selection' in the YAML")
     counts_NG = np.concatenate(counts)
@@ -59,8 +62,13 @@ def predict(
         particle_count_N=counts_NG.sum(axis=1),
         class_names=tuple(class_names),
         costs=ExitCosts.of(engine.tagger, counts_NG),
-        observers={name: np.concatenate([columns[name] for columns in observers]) for name in observers[0]},
+        observers=_joined(observers),
+        inputs=_joined(inputs),
     )
+
+
+def _joined(parts: Sequence[dict[str, npt.NDArray[np.generic]]]) -> dict[str, npt.NDArray[np.generic]]:
+    return {name: np.concatenate([columns[name] for columns in parts]) for name in parts[0]}
 
 
 @contextmanager

@@ -31,6 +31,7 @@ class Answers:
         class_names: the K classes, in the order of the logits.
         costs: what it costs to let the jets leave at each exit.
         observers: other columns of the data configuration, by name, with one value per jet.
+        inputs: observables of the inputs (:func:`phaze_ee.exits.observables.input_observables`).
     """
 
     logits_ENK: Float[np.ndarray, "E N K"]
@@ -39,6 +40,7 @@ class Answers:
     class_names: tuple[str, ...]
     costs: ExitCosts
     observers: Mapping[str, npt.NDArray[np.generic]] = field(default_factory=dict)
+    inputs: Mapping[str, npt.NDArray[np.generic]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.label_N)
@@ -95,6 +97,7 @@ class Answers:
             particle_count_N=self.particle_count_N[index_N],
             costs=self.costs.select(index_N),
             observers={name: column[index_N] for name, column in self.observers.items()},
+            inputs={name: column[index_N] for name, column in self.inputs.items()},
         )
 
     def with_exits(self, exits: Sequence[int]) -> Self:

@@ -1,9 +1,9 @@
-"""Whether new jets differ from the calibration jets of a policy, as far as the exits can tell.
+"""Histograms of jets, by which new jets are compared with the calibration jets of a policy.
 
 A promise holds for jets from the same distribution as the calibration jets. Labels are not needed to notice that jets
-differ: the exits where they leave, the exit scores and the answers are enough. Each of these is a histogram in fixed
-bins, and Pearson's chi-square test of homogeneity compares two of them. torch is imported on use: the counts are read
-where it is not installed.
+differ: the exits where they leave, the exit scores, the answers and the inputs are enough. Each of these is a histogram
+in fixed bins; :mod:`phaze_ee.exits.evidence` tests them. torch is imported on use: the counts are read where it is not
+installed.
 """
 
 import math
@@ -15,10 +15,10 @@ import numpy.typing as npt
 from pydantic import Field, model_validator
 
 from phaze_ee.errors import UsageError
+from phaze_ee.exits.observables import OBSERVABLES
 from phaze_ee.names import exit_names
-from phaze_ee.results.base import Record, ResultsFile
+from phaze_ee.results.base import Record
 from phaze_ee.shapes import Float, Int
-from phaze_ee.stats import chi_square
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -30,10 +30,6 @@ _BINS = 20
 # Values are rounded before they are binned. Otherwise rounding errors of the network could move jets across an edge
 # if many have the same value, such as a confidence of 1.
 _DECIMALS = 6
-# Bins are merged until this many jets are expected in each, in both samples. With fewer, the chi-square distribution is
-# a poor approximation.
-_LEAST_EXPECTED = 10
-_SHOWN = 3
 
 
 class Distribution(Record):
@@ -57,11 +53,11 @@ class Distribution(Record):
 
 @final
 class DriftReference(Record):
-    """Histograms of what the exits did with a sample of jets, the calibration jets or others in the same bins.
+    """Histograms of what the exits did with a sample of jets, and of the inputs: calibration jets, or others.
 
     There are histograms of the exit where jets leave; of the assigned class, and the probability of each class; for
-    each exit with a finite threshold, of the scores of jets that reach it; and for each assigned class, of the exit
-    where its jets leave.
+    each exit with a finite threshold, of the scores of jets that reach it; for each assigned class, of the exit where
+    its jets leave; and of each observable of the inputs. Those of older policies have no inputs.
     """
 
     distributions: dict[str, Distribution]
@@ -78,6 +74,7 @@ class DriftReference(Record):
         logits_ENK: "Float[Tensor, 'E N K']",
         exit_index_N: "Int[Tensor, ' N']",
         class_names: Sequence[str],
+        inputs: "Mapping[str, Tensor] | None" = None,
     ) -> Self:
         """Count jets in bins that are chosen so that each holds about the same number of these jets.
 
@@ -87,28 +84,49 @@ class DriftReference(Record):
                 where a jet left are not used.
             exit_index_N: the exit where each jet left.
             class_names: the K classes.
+            inputs: observables of the inputs of the jets (:func:`phaze_ee.exits.observables.input_observables`).
         """
-        values = _values(policy, logits_ENK, exit_index_N, class_names)
-        labels: dict[str, Sequence[str]] = {name: exit_names(len(logits_ENK)) for name in values if _of_exits(name)}
+        values = _values(policy, logits_ENK, exit_index_N, class_names) | dict(inputs or {})
+        labels: dict[str, Sequence[str]] = {name: exit_names(len(logits_ENK)) for name in values if of_exits(name)}
         labels[ANSWER] = class_names
-        empty = {name: _empty(value_N, labels.get(name, ())) for name, value_N in values.items()}
-        return cls(distributions=empty).count(policy, logits_ENK, exit_index_N)
+        bins = {name: _bins(value_N, labels.get(name, ())) for name, value_N in values.items()}
+        return cls(distributions=bins).count(policy, logits_ENK, exit_index_N, inputs)
 
     def count(
-        self, policy: "ThresholdPolicy", logits_ENK: "Float[Tensor, 'E N K']", exit_index_N: "Int[Tensor, ' N']"
+        self,
+        policy: "ThresholdPolicy",
+        logits_ENK: "Float[Tensor, 'E N K']",
+        exit_index_N: "Int[Tensor, ' N']",
+        inputs: "Mapping[str, Tensor] | None" = None,
     ) -> Self:
         """Count other jets in the same bins, with the arguments of :meth:`of`.
 
+        Observables that these histograms lack are left out.
+
         Raises:
-            UsageError: the histograms are of another policy or of other classes.
+            UsageError: the histograms are of another policy or of other classes, or of an observable that is missing.
         """
         classes = self.distributions[ANSWER].labels if ANSWER in self.distributions else []
-        values = _values(policy, logits_ENK, exit_index_N, classes)
+        known = {name: value_N for name, value_N in (inputs or {}).items() if name in self.distributions}
+        values = _values(policy, logits_ENK, exit_index_N, classes) | known
         if values.keys() != self.distributions.keys():
             other = min(values.keys() ^ self.distributions.keys())
             raise UsageError(f"the reference for --monitor does not fit the policy ({other!r}); run mode 'calibrate'")
         counted = {name: _count(own, values[name]) for name, own in self.distributions.items()}
         return type(self)(distributions=counted)
+
+    @property
+    def empty(self) -> "DriftReference":
+        """The same bins without jets."""
+        emptied = {
+            name: own.model_copy(update={"counts": [0] * len(own.counts)}) for name, own in self.distributions.items()
+        }
+        return DriftReference(distributions=emptied)
+
+    @property
+    def untested(self) -> list[str]:
+        """The observables of the inputs that have no histogram."""
+        return [name for name in OBSERVABLES if name not in self.distributions]
 
     def __add__(self, other: "DriftReference") -> "DriftReference":
         """Return the sum of two samples that are counted in the same bins."""
@@ -119,81 +137,8 @@ class DriftReference(Record):
         return DriftReference(distributions=both)
 
 
-class DriftTest(Record):
-    """A chi-square test of one distribution.
-
-    ``alarm`` is True if ``p_value`` is below the significance divided by the number of tests. ``change`` tells in words
-    what changed.
-    """
-
-    name: str
-    chi_square: float
-    degrees_of_freedom: int
-    p_value: float
-    alarm: bool
-    change: str
-
-
-class DriftReport(ResultsFile):
-    """``drift.json``: the tests, and the histograms of the observed jets.
-
-    ``significance`` is the probability of any alarm if nothing changed.
-    """
-
-    significance: float
-    reference_jets: int
-    jets: int
-    tests: list[DriftTest]
-    observed: DriftReference
-
-    @property
-    def alarms(self) -> list[DriftTest]:
-        """The tests that raised an alarm."""
-        return [test for test in self.tests if test.alarm]
-
-    @property
-    def only_class_prior(self) -> bool:
-        """Whether a change of the class prior alone may explain the alarms.
-
-        That is so if the assigned classes changed, but jets with the same assigned class leave as before.
-        """
-        names = {test.name for test in self.alarms}
-        return ANSWER in names and not any(_of_exits(name) and name != EXIT for name in names)
-
-
-def compare(reference: DriftReference, observed: DriftReference, significance: float) -> DriftReport:
-    """Test every distribution for which both samples have enough jets.
-
-    Args:
-        reference: counts of the calibration jets.
-        observed: counts of other jets in the same bins.
-        significance: the probability of any alarm if both samples come from the same distribution. The p-values of
-            single tests are compared with a fraction of it (Bonferroni).
-    """
-    tables = {
-        name: table
-        for name, own in reference.distributions.items()
-        if (table := _merged(np.array([own.counts, observed.distributions[name].counts]))).shape[1] > 1
-    }
-    tests = []
-    for name, table in tables.items():
-        result = chi_square(table)
-        tests.append(
-            DriftTest(
-                name=name,
-                chi_square=result.statistic,
-                degrees_of_freedom=result.degrees_of_freedom,
-                p_value=result.p_value,
-                alarm=result.p_value < significance / len(tables),
-                change=_change(reference.distributions[name], observed.distributions[name]),
-            )
-        )
-    return DriftReport(
-        significance=significance, reference_jets=reference.jets, jets=observed.jets, tests=tests, observed=observed
-    )
-
-
-def _of_exits(name: str) -> bool:
+def of_exits(name: str) -> bool:
+    """Return whether a distribution is one of exits."""
     return name == EXIT or name.startswith(f"{EXIT} of ")
 
 
@@ -202,7 +147,7 @@ def _values(
     logits_ENK: "Float[Tensor, 'E N K']",
     exit_index_N: "Int[Tensor, ' N']",
     class_names: Sequence[str],
-) -> "Mapping[str, Tensor]":
+) -> "dict[str, Tensor]":
     """Return the values that each distribution is filled with."""
     import torch
 
@@ -218,7 +163,7 @@ def _values(
     return values | {f"{EXIT} of {name}": exit_index_N[answer_N == index] for index, name in enumerate(class_names)}
 
 
-def _empty(value_N: "Tensor", labels: Sequence[str]) -> Distribution:
+def _bins(value_N: "Tensor", labels: Sequence[str]) -> Distribution:
     if labels:
         edges = np.arange(1, len(labels)) - 0.5
     else:
@@ -227,37 +172,11 @@ def _empty(value_N: "Tensor", labels: Sequence[str]) -> Distribution:
     return Distribution(edges=edges.tolist(), counts=[0] * (len(edges) + 1), labels=list(labels))
 
 
-def _count(empty: Distribution, value_N: "Tensor") -> Distribution:
-    bin_N = np.searchsorted(empty.edges, _rounded(value_N), side="right")
-    return empty.model_copy(update={"counts": np.bincount(bin_N, minlength=len(empty.counts)).tolist()})
+def _count(bins: Distribution, value_N: "Tensor") -> Distribution:
+    bin_N = np.searchsorted(bins.edges, _rounded(value_N), side="right")
+    return bins.model_copy(update={"counts": np.bincount(bin_N, minlength=len(bins.counts)).tolist()})
 
 
 def _rounded(value_N: "Tensor") -> Float[np.ndarray, " N"]:
     rounded_N: npt.NDArray[np.float64] = np.round(np.nan_to_num(value_N.double().cpu().numpy()), _DECIMALS)
     return rounded_N
-
-
-def _merged(table_2B: Int[np.ndarray, "2 B"]) -> Int[np.ndarray, "2 B"]:
-    """Merge neighbouring bins until enough jets are expected in each; no bin is left if a sample is too small."""
-    smaller = table_2B.sum(axis=1).min() / max(1, table_2B.sum())
-    merged: list[npt.NDArray[np.int64]] = []
-    open_2 = np.zeros(2, dtype=np.int64)
-    for column_2 in table_2B.T:
-        open_2 = open_2 + column_2
-        if open_2.sum() * smaller >= _LEAST_EXPECTED:
-            merged.append(open_2)
-            open_2 = np.zeros(2, dtype=np.int64)
-    if merged:
-        merged[-1] = merged[-1] + open_2
-    return np.stack(merged, axis=1) if merged else np.empty((2, 0), dtype=np.int64)
-
-
-def _change(reference: Distribution, observed: Distribution) -> str:
-    before_B, after_B = (np.array(own.counts) / max(1, sum(own.counts)) for own in (reference, observed))
-    if not reference.labels:
-        middle_B = before_B.cumsum() - before_B / 2
-        return f"the mean jet lies at {after_B @ middle_B:.1%} of the reference (50% if nothing changed)"
-    error_B = np.sqrt(before_B / max(1, sum(reference.counts)) + before_B / max(1, sum(observed.counts))) + 1e-12
-    largest = np.argsort(-np.abs(after_B - before_B) / error_B)[:_SHOWN]
-    moved = [bin_ for bin_ in largest if before_B[bin_] != after_B[bin_]]
-    return ", ".join(f"{reference.labels[bin_]} {before_B[bin_]:.2%} → {after_B[bin_]:.2%}" for bin_ in moved)

@@ -70,9 +70,7 @@ def policy_file(
         ),
         realised=realised,
         curves=cost_curves(shaping),
-        reference=DriftReference.of(
-            policy, testing.tensor_ENK, torch.from_numpy(testing.exit_index(policy)), testing.class_names
-        ),
+        reference=_reference(result),
         notes=list(provenance.notes),
         precision=settings.precision,
     )
@@ -138,6 +136,22 @@ def cost_curves(answers: Answers) -> list[CostCurve]:
         CostCurve(score=score, thresholds=[list(candidate.policy.thresholds) for candidate in curve])
         for score, curve in curves
     ]
+
+
+def _reference(result: Calibration) -> DriftReference:
+    """Return the histograms of the jets that tested the policy, in bins that the other jets chose.
+
+    So the bins do not depend on the jets that are counted in them, and the tests for drift are exact.
+    """
+    policy, shaping, testing = result.policy, result.shaping, result.testing
+
+    def seen(answers: Answers) -> tuple[torch.Tensor, torch.Tensor, dict[str, torch.Tensor]]:
+        inputs = {name: torch.from_numpy(value_N) for name, value_N in answers.inputs.items()}
+        return answers.tensor_ENK, torch.from_numpy(answers.exit_index(policy)), inputs
+
+    logits_ENK, index_N, inputs = seen(shaping)
+    bins = DriftReference.of(policy, logits_ENK, index_N, shaping.class_names, inputs)
+    return bins.count(policy, *seen(testing))
 
 
 def _promise(result: Calibration, method: Method, delta: float, conditions: Conditions) -> str:

@@ -11,9 +11,10 @@ import math
 from typing import Self
 
 import numpy as np
+import numpy.typing as npt
 
 from phaze_ee.results.base import Record
-from phaze_ee.shapes import Float
+from phaze_ee.shapes import Float, Int
 
 # The parts of the largest possible bet. Small ones find small differences.
 _BETS = np.geomspace(1e-3, 0.99, 40)
@@ -51,21 +52,15 @@ class SeenLosses(Record):
             share: the share m.
             factor: as if this many times the jets had been seen.
         """
-        return self._log_capital(share, _BETS * self.rate / share, factor)
+        return self._log_capital(share, factor, above=True)
 
     def log_capital_below(self, share: float, factor: float = 1.0) -> float:
         """Return the logarithm of a capital that grows if less than this share is lost."""
-        return self._log_capital(share, -_BETS * self.rate / (1 - share), factor)
+        return self._log_capital(share, factor, above=False)
 
-    def _log_capital(self, share: float, bet_B: Float[np.ndarray, " B"], factor: float) -> float:
-        log_B = np.zeros_like(bet_B)
-        for weight, jets, lost in (
-            (1.0, self.certain, self.certain_lost),
-            (1 / self.rate, self.drawn, self.drawn_lost),
-        ):
-            log_B += lost * np.log1p(bet_B * weight * (1 - share))
-            log_B += (jets - lost) * np.log1p(-bet_B * weight * share)
-        return float(np.logaddexp.reduce(factor * log_B) - math.log(len(log_B)))
+    def _log_capital(self, share: float, factor: float, *, above: bool) -> float:
+        seen_4 = np.array([self.certain, self.certain_lost, self.drawn, self.drawn_lost])
+        return float(log_capital(seen_4, self.rate, share, factor, above=above))
 
     def interval(self, delta: float) -> tuple[float, float]:
         """Return limits that hold the share at all looks together with a probability of at least 1 − δ."""
@@ -91,3 +86,25 @@ class SeenLosses(Record):
             if factor > _MOST_FACTOR:
                 return None
         return math.ceil((factor - 1) * self.drawn) if self.drawn else None
+
+
+def log_capital(
+    seen_X4: Int[np.ndarray, "... 4"], rate: float, share: float, factor: float = 1.0, *, above: bool
+) -> Float[np.ndarray, "..."]:
+    """Return the logarithms of capitals that grow if more than a share is lost, or less.
+
+    Args:
+        seen_X4: jets seen for certain, those of them that are lost, jets drawn, and those of them that are lost.
+        rate: the probability with which jets are drawn.
+        share: the share.
+        factor: as if this many times the jets had been seen.
+        above: bet that more is lost; False: less.
+    """
+    bet_B = _BETS * rate / share if above else -_BETS * rate / (1 - share)
+    certain_X1, certain_lost_X1, drawn_X1, drawn_lost_X1 = np.moveaxis(seen_X4, -1, 0)[..., None]
+    log_XB = np.zeros(bet_B.shape)
+    for weight, jets_X1, lost_X1 in ((1.0, certain_X1, certain_lost_X1), (1 / rate, drawn_X1, drawn_lost_X1)):
+        log_XB = log_XB + lost_X1 * np.log1p(bet_B * weight * (1 - share))
+        log_XB = log_XB + (jets_X1 - lost_X1) * np.log1p(-bet_B * weight * share)
+    log_X: npt.NDArray[np.float64] = np.logaddexp.reduce(factor * log_XB, axis=-1)
+    return log_X - math.log(len(bet_B))

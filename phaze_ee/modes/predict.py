@@ -21,7 +21,7 @@ from phaze_ee.engine.audit import Audit
 from phaze_ee.engine.engine import Engine
 from phaze_ee.engine.event_budget import EventBudget
 from phaze_ee.errors import UsageError
-from phaze_ee.exits.drift import compare
+from phaze_ee.exits.drift import DriftReference
 from phaze_ee.exits.policies import ThresholdPolicy
 from phaze_ee.exits.policy_file import ExitPolicyFile
 from phaze_ee.models.precision import checked_precision
@@ -31,12 +31,12 @@ from phaze_ee.modes.policies import read_policy
 from phaze_ee.modes.request import Request
 from phaze_ee.modes.session import Session
 from phaze_ee.prediction.columns import check_classes, check_observers, renamed_classes
+from phaze_ee.prediction.drift_report import DriftReport, earlier_report, reference_hash
 from phaze_ee.prediction.events import Events
 from phaze_ee.prediction.job import PredictionTask, predict_file
 from phaze_ee.prediction.outputs import FileJob, finished, plan
 from phaze_ee.prediction.parallel import predict_files, require_dask
 from phaze_ee.prediction.writers import AuditRecipe, Manifest, Recipe
-from phaze_ee.results.base import Record
 from phaze_ee.tables.prediction import drift_lines, prediction_notes, prediction_table
 
 _AMOUNT = re.compile(r"(\d+(?:\.\d*)?(?:[eE][+-]?\d+)?)\s*(k|M|G|ms)")
@@ -72,6 +72,9 @@ def run(session: Session) -> None:
         budget = event_budget(request.event_budget, task, files[0])
         task = dataclasses.replace(task, event_budget=budget)
     folder = request.output or session.project.predictions
+    drift = None
+    if task.reference is not None:
+        drift = earlier_report(folder / "drift.json", task.reference, replace=request.overwrite)
     remove_abandoned(folder)
     jobs = plan(files, folder, request.format)
     done = [] if request.overwrite else [(job, finished(job, task.recipe)) for job in jobs]
@@ -83,8 +86,10 @@ def run(session: Session) -> None:
     notes += renamed_classes(model.schema.class_names)
     show_notes([*model.notes, *notes, *prediction_notes(jobs, list(earlier.values()), made)])
     say(f"Written: {folder}")
-    if request.monitor is not None:
-        _monitor(task, [*earlier.values(), *made], request.monitor, folder / "drift.json")
+    if task.reference is not None and drift is not None:
+        manifests = {manifest.input: manifest for manifest in [*earlier.values(), *made]}
+        ordered = [manifests[job.input_file] for job in jobs]
+        _monitor(task.reference, drift, ordered, request, folder / "drift.json")
 
 
 def _policy(session: Session) -> ExitPolicyFile | None:
@@ -116,7 +121,7 @@ def _task(session: Session, policy: ExitPolicyFile | None) -> PredictionTask:
         policy=_recipe_of(policy, request.max_exit),
         data=hashlib.sha256(json.dumps(schema.options, sort_keys=True).encode()).hexdigest(),
         exit_scores=request.exit_scores,
-        monitored=None if reference is None else _digest(reference, "distributions"),
+        monitored=None if reference is None else reference_hash(reference),
         event_budget=None if events is None else f"{request.event_budget} for {events.column or events.size}",
         audit=None if audit is None else AuditRecipe(rate=audit.rate, near=audit.near, seed=request.seed or 0),
         precision=precision,
@@ -178,10 +183,6 @@ def _check_monitoring(significance: float, session: Session, policy: ExitPolicyF
         )
 
 
-def _digest(record: Record, *fields: str) -> str:
-    return hashlib.sha256(record.model_dump_json(include=set(fields)).encode()).hexdigest()
-
-
 def _files(session: Session) -> tuple[list[Path], list[str]]:
     if session.request.files:
         return expand_patterns("--files", session.request.files, session.project.root), []
@@ -215,13 +216,19 @@ def _predicted(task: PredictionTask, jobs: Sequence[FileJob], request: Request) 
                 yield manifest
 
 
-def _monitor(task: PredictionTask, manifests: Sequence[Manifest], significance: float, path: Path) -> None:
-    seen = [manifest.drift for manifest in manifests if manifest.drift is not None]
-    assert task.reference is not None
-    report = compare(task.reference, sum(seen[1:], start=seen[0]), significance)
-    replaced = path.is_file()
+def _monitor(
+    reference: DriftReference,
+    drift: tuple[DriftReport, bool],
+    manifests: Sequence[Manifest],
+    request: Request,
+    path: Path,
+) -> None:
+    """Add the files to ``drift.json``, and say what all files so far show."""
+    before, replaced = drift
+    assert request.monitor is not None
+    report = before.having(reference, manifests, request.monitor)
     report.write(path)
-    for line in drift_lines(report):
+    for line in drift_lines(report, len(report.files) - len(before.files)):
         say_in_columns(line)
     if replaced:
         say(f"Note: {path} of an earlier run was replaced")

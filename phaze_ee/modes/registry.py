@@ -287,6 +287,7 @@ MODES: dict[str, Mode] = {
             "check on audited predictions whether a promise is kept",
             (
                 Flag("--files", "predictions with an audit", {"nargs": "+", "metavar": "PATTERN"}, alone=True),
+                Flag("--by", "watch each value of a column apart, such as a run or an era", {"metavar": "COLUMN"}),
                 _POLICY,
                 _OUTPUT,
             ),

@@ -41,6 +41,7 @@ class Request:
     max_exit: int | None = None
     audit: float | None = None
     audit_near: float | None = None
+    by: str | None = None
     ood: list[str] = field(default_factory=list)
     ood_data_config: str | None = None
     name: str | None = None

@@ -21,6 +21,7 @@ from phaze_ee.engine.engine import Engine
 from phaze_ee.engine.event_budget import BudgetReport, EventBudget
 from phaze_ee.engine.run import EngineResult
 from phaze_ee.exits.drift import DriftReference
+from phaze_ee.exits.observables import input_observables
 from phaze_ee.exits.policies import ThresholdPolicy
 from phaze_ee.machine import Precision
 from phaze_ee.models.tagger import Tagger
@@ -165,7 +166,8 @@ class _FileRun:
             self.audit = found if self.audit is None else self.audit + found
         if self.task.reference is not None and self.task.policy is not None:
             logits_ENK = result.visited_NEK.transpose(0, 1)
-            seen = self.task.reference.count(self.task.policy, logits_ENK, result.exit_index_N)
+            inputs = input_observables(batch.inputs)
+            seen = self.task.reference.count(self.task.policy, logits_ENK, result.exit_index_N, inputs)
             self.drift = seen if self.drift is None else self.drift + seen
 
     def manifest(self, job: FileJob, checksums: dict[str, int]) -> Manifest:

@@ -2,6 +2,7 @@
 
 from rich.table import Table
 
+from phaze_ee.exits.sequence import SeenLosses
 from phaze_ee.names import quantity
 from phaze_ee.prediction.watched import MonitorResults
 from phaze_ee.tables.style import empty_table, few
@@ -10,32 +11,58 @@ from phaze_ee.tables.style import empty_table, few
 def monitor_table(results: MonitorResults) -> Table:
     """Return the estimate and its limits after each file; many files are shortened."""
     totals = results.totals
-    table = empty_table(
-        f"Share of jets with another class, limit {100 * results.epsilon:g} %",
-        ["jets", "audited", "found", "share", f"at {100 * (1 - results.delta):g} % always"],
-        first="files",
-    )
+    table = _empty(results, f"at {100 * (1 - results.delta):g} % always", "files")
     for look in few(range(1, len(totals) + 1)):
         if look is None:
             table.add_row("…")
-            continue
-        losses = totals[look - 1]
-        low, high = losses.interval(results.delta)
-        found, audited = losses.drawn_lost + losses.certain_lost, losses.drawn
-        share, limits = f"{100 * losses.share:.2f} %", f"{100 * low:.2f} to {100 * high:.2f} %"
-        table.add_row(f"{look:,}", f"{losses.jets:,}", f"{audited:,}", f"{found:,}", share, limits)
+        else:
+            table.add_row(f"{look:,}", *_cells(totals[look - 1], results.delta))
     return table
+
+
+def monitor_table_by(results: MonitorResults) -> Table:
+    """Return the estimate and its limits now, for each value of the column; many values are shortened."""
+    table = _empty(results, f"together {100 * (1 - results.delta):g} %", str(results.by))
+    sequences = results.sequences
+    for value in few(list(sequences)):
+        if value is None:
+            table.add_row("…")
+        else:
+            totals, delta = sequences[value]
+            table.add_row(value, *_cells(totals[-1], delta))
+    return table
+
+
+def _empty(results: MonitorResults, limits: str, first: str) -> Table:
+    what = "jets with another class" if results.selection is None else "selected jets that the exits reject"
+    title = f"Share of {what}, limit {100 * results.epsilon:g} %"
+    return empty_table(title, ["jets", "audited", "found", "share", limits], first=first)
+
+
+def _cells(losses: SeenLosses, delta: float) -> list[str]:
+    low, high = losses.interval(delta)
+    found = losses.drawn_lost + losses.certain_lost
+    share, limits = f"{100 * losses.share:.2f} %", f"{100 * low:.2f} to {100 * high:.2f} %"
+    return [f"{losses.jets:,}", f"{losses.drawn:,}", f"{found:,}", share, limits]
 
 
 def monitor_sentences(results: MonitorResults) -> list[str]:
     """Return the verdict, and what it rests on."""
     sentences = [f"Verdict: {results.verdict}"]
     losses = results.totals[-1]
-    if results.verdict == "not known yet" and (results.exact or losses.share < results.epsilon):
+    if results.verdict == "not known yet" and results.by is None and (results.exact or losses.share < results.epsilon):
         more = losses.jets_until_known(results.epsilon, results.delta)
         if more is not None:
             sentences[0] += f": about {quantity(more, 'more audited jet')} decide at this rate"
-    if not results.exact:
+    if results.by is not None:
+        sentences += [f"  {value}: {results.verdict_of(value)}" for value in results.sequences]
+    if results.selection is not None:
+        sentences.append(
+            "Note:    without labels, signal and background among the jets that the full model selects are not told "
+            "apart; if a part f of these jets is signal, at most the share divided by f of it is lost. A larger share "
+            "does not show that the promise is broken"
+        )
+    elif not results.exact:
         sentences.append(
             "Note:    a jet that is made wrong gets another class, so the promised risk is at most this share; without "
             "labels a larger share does not show that the promise is broken"

@@ -1,5 +1,6 @@
 """The table, notes and drift warnings of mode predict."""
 
+import math
 from collections.abc import Sequence
 from functools import reduce
 from operator import add
@@ -10,8 +11,10 @@ from rich.table import Table
 from phaze_ee.data.bad_values import said
 from phaze_ee.engine.audit import AuditReport
 from phaze_ee.engine.event_budget import BudgetReport
-from phaze_ee.exits.drift import ANSWER, DriftReport
+from phaze_ee.exits.drift import ANSWER
+from phaze_ee.exits.observables import MULTIPLICITY
 from phaze_ee.names import exit_title, quantity
+from phaze_ee.prediction.drift_report import DriftReport, DriftTest
 from phaze_ee.prediction.outputs import FileJob
 from phaze_ee.prediction.writers import Manifest
 from phaze_ee.tables.style import OWN_PARTICLES, add_caption, empty_table, in_percent
@@ -95,18 +98,38 @@ def _renamed(jobs: Sequence[FileJob]) -> str:
     return f"{len(jobs)} files share a name, so outputs carry more of the path: {source} → {jobs[0].output.name}"
 
 
-def drift_lines(report: DriftReport) -> list[str]:
-    """Return the result of the drift tests, with one line per alarm."""
+def drift_lines(report: DriftReport, new_files: int) -> list[str]:
+    """Return the result of the drift tests, with one line per alarm.
+
+    Args:
+        report: of all files so far.
+        new_files: how many of them are new.
+    """
     sample = f"{report.jets:,} jets against {report.reference_jets:,} of the calibration"
-    level = f"significance {report.significance:g} for {len(report.tests)} tests together"
-    if not report.alarms:
-        return [f"Drift:  no alarm: {sample}, {level}"]
-    lines = [
-        f"WARNING: these jets differ from the calibration jets, so that its promise may not hold: {sample}, {level}"
-    ]
-    lines += [f"  {test.name}: p = {test.p_value:.1g}; {test.change}" for test in report.alarms]
-    if report.only_class_prior:
-        lines.append("  jets with the same answer leave as before: perhaps only the shares of the classes changed")
-    elif any(test.name == ANSWER for test in report.alarms):
-        lines.append("  the answers changed too: other shares of the classes also raise these alarms")
+    looks = f"{quantity(len(report.files), 'file')}, {new_files:,} new"
+    level = (
+        f"the {len(report.tests)} tests give a false alarm, at any number of looks, with a probability of at most "
+        f"{report.significance:g}"
+    )
+    lines = [f"Drift:  no alarm: {sample} ({looks}); {level}"]
+    if report.alarms:
+        lines = [
+            "WARNING: these jets differ from the calibration jets, so that its promise may not hold: "
+            f"{sample} ({looks}); {level}"
+        ]
+        lines += [f"  {_alarm(test)}" for test in report.alarms]
+        if report.only_class_prior:
+            lines.append("  jets with the same answer leave as before: perhaps only the shares of the classes changed")
+        elif any(test.name == ANSWER for test in report.alarms):
+            lines.append("  the answers changed too: other shares of the classes also raise these alarms")
+    untested = report.observed.untested
+    if MULTIPLICITY in untested:
+        lines.append("Not tested: the inputs; the policy is of an earlier version, and calibrate adds them")
+    elif untested:
+        lines.append(f"Not tested: {', '.join(untested)}; the data configuration has no four-momenta")
     return lines
+
+
+def _alarm(test: DriftTest) -> str:
+    least = -math.log10(test.share)
+    return f"{test.name}: evidence 10^{test.largest:.1f}, alarm from 10^{least:.1f}; {test.change}"

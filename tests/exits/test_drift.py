@@ -7,8 +7,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from phaze_ee.exits.drift import ANSWER, EXIT, DriftReference, DriftReport, compare
+from phaze_ee.errors import UsageError
+from phaze_ee.exits.drift import ANSWER, EXIT, DriftReference
+from phaze_ee.exits.evidence import DriftEvidence
+from phaze_ee.exits.observables import FRACTIONS, JET_PT, MULTIPLICITY, OBSERVABLES, input_observables
 from phaze_ee.exits.policies import ThresholdPolicy, exit_index
+from phaze_ee.prediction.drift_report import DriftReport, judged, no_jets_yet
+from phaze_ee.types import RaggedJets
 
 CLASSES = ("label_QCD", "label_Hbb", "label_Tbqq")
 POLICY = ThresholdPolicy("confidence", [0.8, math.inf, 0.6])
@@ -27,22 +32,32 @@ def reference(logits_ENK: Tensor, policy: ThresholdPolicy = POLICY) -> DriftRefe
     return DriftReference.of(policy, logits_ENK, exit_index(policy, logits_ENK), CLASSES)
 
 
-def judged(known: DriftReference, logits_ENK: Tensor, significance: float = 1e-3) -> DriftReport:
-    return compare(known, known.count(POLICY, logits_ENK, exit_index(POLICY, logits_ENK)), significance)
+def looked(
+    known: DriftReference, logits_ENK: Tensor, significance: float = 1e-3, policy: ThresholdPolicy = POLICY
+) -> DriftReport:
+    """The report after one look."""
+    observed = known.count(policy, logits_ENK, exit_index(policy, logits_ENK))
+    state = DriftEvidence.begin(known).having(observed, "a file")
+    update = {"jets": observed.jets, "observed": observed, "state": state}
+    tests = judged(known, observed, state, significance)
+    return no_jets_yet(known).model_copy(update={**update, "tests": tests, "significance": significance})
 
 
-def test_false_alarms_come_as_often_as_the_significance_says() -> None:
+def test_p_values_of_one_look_are_below_a_level_as_often_as_it_says() -> None:
     everything_ENK = logits(6000, seed=0)
     random = torch.Generator().manual_seed(1)
-    alarms = 0
+    below = 0
     for _ in range(200):
         order = torch.randperm(6000, generator=random)
-        alarms += bool(judged(reference(everything_ENK[:, order[:3000]]), everything_ENK[:, order[3000:]], 0.1).alarms)
-    assert 3 <= alarms <= 32, "at most 10 % of 200, within three standard deviations; Bonferroni errs on the safe side"
+        known, other_ENK = reference(everything_ENK[:, order[:3000]]), everything_ENK[:, order[3000:]]
+        observed = known.count(POLICY, other_ENK, exit_index(POLICY, other_ENK))
+        tests = judged(known, observed, DriftEvidence.begin(known), 0.1)
+        below += any(test.p_value < 0.1 / len(tests) for test in tests)
+    assert 3 <= below <= 32, "at most 10 % of 200, within three standard deviations; Bonferroni errs on the safe side"
 
 
 def test_answers_that_are_less_sure_raise_an_alarm() -> None:
-    report = judged(reference(logits(4000, seed=1)), logits(4000, seed=2, scale=0.9))
+    report = looked(reference(logits(4000, seed=1)), logits(4000, seed=2, scale=0.9))
     assert {"exit", "confidence at exit_0"} <= {test.name for test in report.alarms}
     assert not report.only_class_prior
     change = next(test.change for test in report.tests if test.name == "confidence at exit_0")
@@ -53,7 +68,7 @@ def test_another_class_prior_is_told_as_such() -> None:
     separated = ThresholdPolicy("confidence", [0.8, math.inf, 0.6])
     sure_ENK, other_ENK = (8 * logits(3000, seed=3, prior=prior) for prior in ((1.0, 1.0, 1.0), (1.0, 2.0, 1.0)))
     known = reference(sure_ENK, separated)
-    report = compare(known, known.count(separated, other_ENK, exit_index(separated, other_ENK)), 1e-3)
+    report = looked(known, other_ENK, policy=separated)
     assert ANSWER in {test.name for test in report.alarms}
     assert report.only_class_prior
     assert "label_Hbb" in next(test.change for test in report.alarms if test.name == ANSWER)
@@ -80,22 +95,24 @@ def test_files_add_up() -> None:
 def test_it_can_be_stored() -> None:
     known = reference(logits(300, seed=6))
     assert DriftReference.model_validate_json(known.model_dump_json()) == known
-    report = judged(known, logits(300, seed=7))
+    report = looked(known, logits(300, seed=7))
     assert DriftReport.model_validate_json(report.model_dump_json()) == report
 
 
 def test_a_score_that_most_jets_share_is_stable_under_rounding() -> None:
     logits_ENK = 30 * logits(2000, seed=8)
     moved_ENK = logits_ENK * (1 + 1e-6)
-    assert not judged(reference(logits_ENK), moved_ENK, 0.5).alarms
+    assert not looked(reference(logits_ENK), moved_ENK, 0.5).alarms
 
 
 @pytest.mark.parametrize("jets", [0, 1, 15])
 def test_too_few_jets_are_no_ground_for_an_alarm(jets: int) -> None:
-    report = judged(reference(logits(2000, seed=9)), logits(jets, seed=10, scale=0.1))
+    known = reference(logits(2000, seed=9))
+    report = looked(known, logits(jets, seed=10))
     assert report.jets == jets
     assert not report.alarms
-    assert judged(reference(logits(jets, seed=10)), logits(100, seed=11)).reference_jets == jets
+    assert all(test.p_value == 1 for test in looked(known, logits(jets, seed=10, scale=0.1)).tests)
+    assert looked(reference(logits(jets, seed=10)), logits(100, seed=11)).reference_jets == jets
 
 
 def test_a_policy_that_offers_no_exit() -> None:
@@ -104,3 +121,39 @@ def test_a_policy_that_offers_no_exit() -> None:
     assert known.distributions[EXIT].counts == [0, 0, 0, 500]
     assert not any(" at exit_" in name for name in known.distributions)
     assert np.sum(known.distributions[ANSWER].counts) == 500
+
+
+def momenta(*pt: float) -> Tensor:
+    return torch.tensor([[value, 0.0, 0.0, value] for value in pt])
+
+
+def test_the_observables_of_the_inputs() -> None:
+    count_N = torch.tensor([4, 0, 1])
+    vectors_V4 = momenta(1.0, 5.0, 2.0, 2.0, 3.0)
+    vectors_V4[1] = torch.tensor([0.0, 5.0, 0.0, 5.0])
+    jets = RaggedJets(torch.zeros(5, 2), torch.zeros(5, 1), vectors_V4, count_N)
+    seen = input_observables(jets)
+    assert list(seen) == list(OBSERVABLES)
+    assert seen[MULTIPLICITY].tolist() == [4, 0, 1]
+    assert seen[JET_PT].tolist() == pytest.approx([50**0.5, 0, 3])
+    fractions = [seen[name].tolist() for name in FRACTIONS]
+    assert fractions == [[0.5, 0, 1], [0.2, 0, 0], [0.2, 0, 0]]
+    padded = input_observables(jets.padded())
+    assert {name: value_N.tolist() for name, value_N in padded.items()} == {
+        name: value_N.tolist() for name, value_N in seen.items()
+    }
+    assert list(input_observables(jets.without_vectors())) == [MULTIPLICITY]
+
+
+def test_inputs_have_half_of_the_significance() -> None:
+    logits_ENK = logits(600, seed=13)
+    inputs = {MULTIPLICITY: torch.arange(600) % 50}
+    known = DriftReference.of(POLICY, logits_ENK, exit_index(POLICY, logits_ENK), CLASSES, inputs)
+    assert known.untested == [JET_PT, *FRACTIONS]
+    other = known.count(POLICY, logits_ENK, exit_index(POLICY, logits_ENK), {MULTIPLICITY: inputs[MULTIPLICITY] + 10})
+    tests = judged(known, other, DriftEvidence.begin(known).having(other, "a file"), 0.02)
+    assert [test.name for test in tests if test.alarm] == [MULTIPLICITY]
+    assert sum(test.share for test in tests) == pytest.approx(0.02)
+    assert {test.name: test.share for test in tests}[MULTIPLICITY] == 0.01
+    with pytest.raises(UsageError, match=r"does not fit the policy \('multiplicity'\)"):
+        known.count(POLICY, logits_ENK, exit_index(POLICY, logits_ENK))

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from phaze_ee.errors import DataError, NothingPassedError, RunError, UsageError
+from phaze_ee.exits.observables import FRACTIONS, JET_PT
 from phaze_ee.exits.policy_file import ExitPolicyFile
 from phaze_ee.modes import calibrate, evaluate
 from phaze_ee.modes.session import Session
@@ -54,6 +55,7 @@ def test_the_policy_file_holds_what_was_asked_and_what_was_found(
     assert file.model_hash == Session.open(request("calibrate")).model.hash
     assert sum(file.realised["files"].exit_shares.values()) == pytest.approx(1.0)
     assert file.reference.jets == 180
+    assert file.reference.untested == [JET_PT, *FRACTIONS], "the data configuration has no four-momenta"
     assert [curve.score.name for curve in file.curves] == ["confidence", "entropy", "margin", "patience", "gate"]
     printed = [line for line in capsys.readouterr().out.splitlines() if str(folder) not in line]
     assert max(map(len, printed)) <= 80

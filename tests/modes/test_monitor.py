@@ -9,10 +9,11 @@ import pytest
 from phaze_ee.cli import main
 from phaze_ee.exits.policies import ThresholdPolicy
 from phaze_ee.exits.policy_file import ExitPolicyFile, Guarantee
-from phaze_ee.exits.targets import AccuracyDrop, Agreement, AnyTarget
+from phaze_ee.exits.targets import AccuracyDrop, Agreement, AnyTarget, SignalEfficiency
+from phaze_ee.prediction.watched import MonitorResults
 from phaze_ee.workspace import Project
 from tests.modes.exit_policies import write_policy
-from tests.modes.predicting import columns_of, notes, predict
+from tests.modes.predicting import columns_of, notes, predict, rewrite
 from tests.modes.test_predict import halves
 from tests.modes.two_class_project import save_best_model, write_jets
 
@@ -83,6 +84,82 @@ def test_a_promise_that_is_broken(project: Project, tmp_path: Path, target: AnyT
         assert status == 0
         assert "Verdict: not known yet\n" in printed.out  # and no number of jets, which would not help
         assert "without labels a larger share does not show" in notes(printed.out)
+
+
+def test_the_selection_of_a_cut(project: Project, tmp_path: Path, capsys: Capture) -> None:
+    write_jets(tmp_path / "jets.root", np.arange(600) % 2)
+    policy = halves(tmp_path / "val.root")
+    promise(project, policy, Agreement(epsilon=0.5))
+    assert predict("--audit", "0.5", "--files", tmp_path / "jets.root") == 0
+    columns = columns_of(project.predictions / "jets.root")
+    own_N, full_N = (
+        np.log(columns[f"{prefix}score_is_top"] / columns[f"{prefix}score_is_qcd"]) for prefix in ("", "audit_")
+    )
+    weight_N = columns["audit_weight"]
+    drawn_N = weight_N == 2
+    cuts = np.quantile(own_N[drawn_N], np.linspace(0.02, 0.98, 49))
+    shares = [
+        (own_N < cut)[drawn_N & (full_N >= cut)].mean() if (drawn_N & (full_N >= cut)).any() else 1 for cut in cuts
+    ]
+    cut = float(cuts[np.abs(np.array(shares) - 0.3).argmin()])  # the exits reject about this share of the selected jets
+    target = SignalEfficiency(
+        epsilon=0.95,
+        signal="is_top",
+        background="is_qcd",
+        efficiency=0.5,
+        background_growth=0.5,
+        form="reject",
+        cut=cut,
+    )
+    promise(project, policy, target)
+    capsys.readouterr()
+    assert monitor("--files", project.predictions / "jets.root") == 0
+    printed = notes(capsys.readouterr().out)
+    assert "Verdict: kept so far for the selection" in printed
+    assert "if a part f of these jets is signal, at most the share divided by f of it is lost" in printed
+    state = json.loads((project.results / "monitor.json").read_text())
+    kept_N, lost_N = (weight_N > 0) & (full_N >= cut), own_N < cut
+    assert state["files"][0]["losses"] == {
+        "rate": 0.5,
+        "jets": 600,
+        "certain": int((kept_N & (weight_N == 1)).sum()),
+        "certain_lost": int((kept_N & (weight_N == 1) & lost_N).sum()),
+        "drawn": int((kept_N & (weight_N == 2)).sum()),
+        "drawn_lost": int((kept_N & (weight_N == 2) & lost_N).sum()),
+    }
+    assert state["files"][0]["losses"]["drawn_lost"] > 0
+
+
+def test_values_of_a_column_are_watched_apart(project: Project, tmp_path: Path, capsys: Capture) -> None:
+    promise(project, ThresholdPolicy("confidence", [0.0, 0.0]), Agreement(epsilon=0.2))
+    for number in range(2):
+        write_jets(tmp_path / f"jets_{number}.root", np.arange(400) % 2)
+        rewrite(
+            tmp_path / f"jets_{number}.root", tmp_path / f"run_{number}.root", jet_id=np.arange(400) // 200 + number
+        )
+    assert predict("--audit", "1", "--files", tmp_path / "run_*.root") == 0
+    capsys.readouterr()
+    assert monitor("--by", "jet_id", "--files", project.predictions / "run_*.root") == 3
+    printed = capsys.readouterr().out
+    assert "Verdict: broken" in printed
+    assert max(len(line) for line in printed.splitlines() if str(tmp_path) not in line) <= 80
+    results = MonitorResults.read(project.results / "monitor.json", made_by="monitor")
+    sequences = results.sequences
+    assert {value: [losses.jets for losses in seen] for value, (seen, _) in sequences.items()} == {
+        "0": [200],
+        "1": [200, 400],
+        "2": [200],
+    }
+    assert [delta for _, delta in sequences.values()] == pytest.approx([0.05 / 2, 0.05 / 6, 0.05 / 12])
+    assert [results.verdict_of(value) for value in sequences] == ["broken"] * 3
+    for by, message in (("entry", "watches the values of jet_id, not those of --by entry"), ("evt", "not those of")):
+        assert monitor("--by", by, "--files", project.predictions / "run_*.root") == 2
+        assert message in notes(capsys.readouterr().err)
+    other = ("--output", tmp_path / "other", "--files", project.predictions / "run_0.root")
+    assert monitor("--by", "evt", *other) == 2
+    assert "has no column evt for --by; predict its jets again with --observers evt" in notes(capsys.readouterr().err)
+    assert monitor("--by", "score_is_top", *other) == 2
+    assert "give --by a column of at most" in notes(capsys.readouterr().err)
 
 
 def test_what_cannot_be_watched(project: Project, audited: Path, tmp_path: Path, capsys: Capture) -> None:

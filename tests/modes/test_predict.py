@@ -15,7 +15,7 @@ from phaze_ee.exits.policies import ThresholdPolicy, exit_index
 from phaze_ee.prediction.writers import read_manifest
 from phaze_ee.workspace import Project
 from tests.modes.exit_policies import write_policy
-from tests.modes.predicting import columns_of, every_exit, predict
+from tests.modes.predicting import columns_of, every_exit, notes, predict
 from tests.modes.two_class_project import JETS, save_best_model, write_jets
 
 SCORES = ["score_is_qcd", "score_is_top"]
@@ -168,9 +168,40 @@ def test_monitoring_adds_up_over_files_and_runs(
     printed = capsys.readouterr().out
     assert "WARNING: these jets differ from the calibration jets" in printed
     assert "440 jets against 40 of the calibration" in printed
+    assert "2 files, 1 new" in notes(printed)
     report = json.loads((project.predictions / "drift.json").read_text(encoding="utf-8"))
     assert report["jets"] == 440
     assert any(test["alarm"] for test in report["tests"])
+    assert predict("--monitor", "0.01", "--files", tmp_path / "val.root", "--overwrite") == 0
+    assert "2 files, 0 new" in notes(capsys.readouterr().out)
+    again = json.loads((project.predictions / "drift.json").read_text(encoding="utf-8"))
+    assert again == report, "a file that comes twice counts once, and an alarm stays"
+
+
+def test_reports_that_monitoring_cannot_add_to(
+    project: Project, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    state = project.predictions / "drift.json"
+    write_policy(project, halves(tmp_path / "val.root"))
+    assert predict("--monitor") == 0
+    printed = notes(capsys.readouterr().out)
+    assert "Not tested: the inputs; the policy is of an earlier version, and calibrate adds them" in printed
+    whole = state.read_text(encoding="utf-8")
+    state.write_text(whole[:-50], encoding="utf-8")
+    assert predict("--monitor") == 2
+    assert "drift.json is damaged, and was kept; move it away" in capsys.readouterr().err
+    assert state.read_text(encoding="utf-8") == whole[:-50]
+    report = json.loads(whole)
+    other = report | {"reference": "of another policy"}
+    state.write_text(json.dumps(other), encoding="utf-8")
+    assert predict("--monitor") == 2
+    assert "drift.json compares with the calibration jets of another policy" in capsys.readouterr().err
+    older = {name: value for name, value in report.items() if name not in ("reference", "files", "state")}
+    for content, flags in ((older, []), (other, ["--overwrite"])):
+        state.write_text(json.dumps(content), encoding="utf-8")
+        assert predict("--monitor", *flags) == 0
+        assert "of an earlier run was replaced" in notes(capsys.readouterr().out)
+        assert json.loads(state.read_text(encoding="utf-8")) == report
 
 
 def write_shifted(path: Path, count: int) -> None:
