@@ -8,7 +8,6 @@ In float64, weaver resolves the differences and finds the same ones. In float32,
 and the choice of weaver depends on the implementation of ``torch.topk``.
 """
 
-from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -34,7 +33,9 @@ def edge_conv_training(
     edges = WeightedRows(edge_EC, neighbour_VC.index_select(0, padding_R), weight_R)
     for index, (convolution, norm) in enumerate(zip(block.convs, block.bns, strict=True)):
         edges = normalise(edges if index == 0 else edges.linear(convolution.weight.flatten(1)), norm, relu=True)
-    mean_VC = edges.row_EC.view(*neighbour_Vk.shape, edges.row_EC.shape[1]).mean(dim=1)
+    edge_VkC = edges.row_EC.view(*neighbour_Vk.shape, edges.row_EC.shape[1])
+    # Under autocast edges have half precision, and particles that of the inputs.
+    mean_VC = edge_VkC.mean(dim=1, dtype=state.features_VC.dtype)
     if block.sc is None:
         return (state.features_VC + mean_VC).relu()
     return (layer_training(block.sc, block.sc_bn, state.features_VC, state) + mean_VC).relu()
@@ -45,7 +46,7 @@ def layer_training(
 ) -> Float[Tensor, "V C"]:
     """Apply a convolution and its BatchNorm to all particles, whose padded slots are zero."""
     padding = len(state) * state.length - len(row_VC)
-    rows = WeightedRows(row_VC, row_VC.new_zeros(1, row_VC.shape[1]), row_VC.new_tensor([padding]))
+    rows = WeightedRows(row_VC, row_VC.new_zeros(1, row_VC.shape[1]), row_VC.new_full((1,), padding))
     return normalise(rows.linear(convolution.weight.flatten(1)), norm).row_EC
 
 
@@ -59,28 +60,32 @@ def normalise_slots(
     return normalise(rows, norm).row_EC.view(jets, slots, channels).transpose(1, 2)
 
 
-def _padding_edges(state: PackedState, k: int) -> tuple[Int[Tensor, " R"], Float[Tensor, " R"]]:
-    """Return the distinct edges of padded slots, by their neighbour, and the number of times that each occurs.
-
-    Neighbour V is padding.
-    """
-    particle_count = len(state.features_VC)
-    pieces = list(_edges_to_particles(state, k))
-    particle_R = torch.cat([torch.empty_like(state.layout.count_N[:0]), *(particle for particle, _ in pieces)])
-    weights = [weight for particle, weight in pieces for _ in range(len(particle))]
-    to_padding = k * (len(state) * state.length - particle_count) - sum(weights)
-    return pad(particle_R, (0, 1), value=particle_count), state.features_VC.new_tensor([*weights, to_padding])
-
-
 @torch.no_grad()
-def _edges_to_particles(state: PackedState, k: int) -> Iterator[tuple[Int[Tensor, " R"], int]]:
-    total_V = state.coordinates_VD.sum(dim=1)
-    jets = zip(state.layout.offset_N.tolist(), state.layout.count_N.tolist(), strict=True)
-    for offset, count in jets:
-        padding = state.length - count
-        if 1 <= padding <= k:
-            nearest = total_V[offset : offset + count].topk(k + 1 - padding, sorted=False).indices
-            yield nearest + offset, padding
+def padded_slots(state: PackedState, k: int) -> tuple[Int[Tensor, "N k"], Int[Tensor, " N"]]:
+    """Return the k neighbours of a padded slot of each jet, and the number of padded slots of each jet.
+
+    All padded slots of a jet have the same neighbours. Neighbour V is padding. The shapes do not depend on values, so
+    nothing waits for the device.
+    """
+    particles = len(state.features_VC)
+    padding_N = state.length - state.layout.count_N
+    slot_P = torch.arange(state.length, device=padding_N.device)
+    valid_NP = slot_P < state.layout.count_N[:, None]
+    row_NP = (state.layout.offset_N[:, None] + slot_P).where(valid_NP, particles)
+    total_S = pad(state.coordinates_VD.sum(dim=1), (0, 1), value=-float("inf"))
+    first_Nk = total_S.index_select(0, row_NP.flatten()).view_as(row_NP).topk(k, dim=1).indices
+    seen_Nk = (slot_P[:k] < k + 1 - padding_N[:, None]) & (padding_N[:, None] > 0)
+    return row_NP.gather(1, first_Nk).where(seen_Nk, particles), padding_N
+
+
+def _padding_edges(state: PackedState, k: int) -> tuple[Int[Tensor, " R"], Float[Tensor, " R"]]:
+    """Return the distinct edges of padded slots, by their neighbour, and the number of times that each occurs."""
+    neighbour_Nk, padding_N = padded_slots(state, k)
+    seen_Nk = neighbour_Nk < len(state.features_VC)
+    weight_R = padding_N[:, None].expand_as(neighbour_Nk)[seen_Nk]
+    to_padding = k * (len(state) * state.length - len(state.features_VC)) - weight_R.sum()
+    particle_R = pad(neighbour_Nk[seen_Nk], (0, 1), value=len(state.features_VC))
+    return particle_R, torch.cat([weight_R, to_padding[None]]).to(state.features_VC.dtype)
 
 
 class _GatherAdd(torch.autograd.Function):
