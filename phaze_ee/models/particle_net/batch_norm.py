@@ -20,8 +20,13 @@ class WeightedRows(NamedTuple):
     weight_R: Float[Tensor, " R"]
 
     def linear(self, weight: Tensor) -> Self:
-        """Apply a layer without bias to all rows."""
-        return self._replace(row_EC=linear(self.row_EC, weight), extra_RC=linear(self.extra_RC, weight))
+        """Apply a layer without bias to all rows. Extra rows are never of half precision.
+
+        Their gradients are large by their weights, and would overflow.
+        """
+        with torch.autocast(weight.device.type, enabled=False):
+            extra_RC = linear(widened(self.extra_RC), weight)
+        return self._replace(row_EC=linear(self.row_EC, weight), extra_RC=extra_RC)
 
 
 class Statistics(NamedTuple):
@@ -78,6 +83,20 @@ def of_all_processes(own: Statistics) -> Statistics:
     return Statistics(all_mean_C.to(mean_C), all_variance_C.to(mean_C), total_C[0].to(mean_C))
 
 
+def gradient_factors(
+    statistics: Statistics, scale_C: Tensor, d_scale_shift_2C: Float[Tensor, "2 C"], epsilon: float
+) -> tuple[Float[Tensor, " C"], Float[Tensor, " C"], Float[Tensor, " C"]]:
+    """Return factors of the gradient of a row z: direct · gradient of y + weight of the row · (slope · z + offset).
+
+    The second part is that through μ and σ² of all processes; each process must call this.
+    """
+    mean_C, variance_C, total = statistics
+    direct_C = scale_C * torch.rsqrt(variance_C + epsilon)
+    all_d_scale_C, all_d_shift_C = summed(d_scale_shift_2C)
+    slope_C = -direct_C * all_d_scale_C / (total * (variance_C + epsilon).sqrt())
+    return direct_C, slope_C, -direct_C * all_d_shift_C / total - slope_C * mean_C
+
+
 @final
 class _WeightedBatchNorm(torch.autograd.Function):
     """y = γ (z − μ)/√(σ² + ε) + β on all rows, with weighted μ and σ². Kernels of ATen handle the rows of weight 1."""
@@ -123,11 +142,9 @@ class _WeightedBatchNorm(torch.autograd.Function):
                 strict=True,
             )
         )
-        # The gradient through μ and σ² is linear in each row: slope · z + offset, times the weight of the row.
-        direct_C = scale_C * torch.rsqrt(variance_C + ctx.epsilon)
-        all_d_scale_C, all_d_shift_C = summed(torch.stack([d_scale_C, d_shift_C]))
-        slope_C = -direct_C * all_d_scale_C / (count * (variance_C + ctx.epsilon).sqrt())
-        offset_C = -direct_C * all_d_shift_C / count - slope_C * mean_C
+        direct_C, slope_C, offset_C = gradient_factors(
+            Statistics(mean_C, variance_C, count), scale_C, torch.stack([d_scale_C, d_shift_C]), ctx.epsilon
+        )
         d_row_EC = torch.addcmul(offset_C, row_EC, slope_C).addcmul_(gradients[0], direct_C)
         d_extra_RC = weight_R[:, None] * torch.addcmul(offset_C, extra_RC, slope_C) + gradients[1] * direct_C
         return d_row_EC, d_extra_RC, None, d_scale_C, d_shift_C, None, None

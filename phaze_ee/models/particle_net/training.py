@@ -1,11 +1,6 @@
 """Differentiable layers of ParticleNet on particles without padding, with the BatchNorm statistics of weaver.
 
-weaver normalises over padded slots too. Their features are zero, so all edges between padded slots are the same vector,
-and one extra row with a weight represents them. The exception is a jet with 1 ≤ q ≤ k padded slots. There, each padded
-slot has only q − 1 others as neighbours, and k + 1 − q real particles: those nearest to the point (s, s, …), s = 1e9,
-where weaver puts padding. For large s these are the particles with the largest sum of coordinates, which are used here.
-In float64, weaver resolves the differences and finds the same ones. In float32, all distances round to the same number,
-and the choice of weaver depends on the implementation of ``torch.topk``.
+``padding.py`` says which edges padded slots have; one extra row with a weight represents equal ones.
 """
 
 from typing import Any
@@ -17,6 +12,9 @@ from torch.nn.functional import linear, pad
 from weaver.nn.model.ParticleNet import EdgeConvBlock
 
 from phaze_ee.models.particle_net.batch_norm import WeightedRows, normalise
+from phaze_ee.models.particle_net.fused import fits_kernels, fused_mean
+from phaze_ee.models.particle_net.padding import padded_slots
+from phaze_ee.models.precision import widened
 from phaze_ee.models.states import PackedState
 from phaze_ee.shapes import Float, Int
 
@@ -28,17 +26,24 @@ def edge_conv_training(
     own_weight, difference_weight = block.convs[0].weight.flatten(1).chunk(2, dim=1)
     own_VC = linear(state.features_VC, own_weight - difference_weight)
     neighbour_VC = pad(linear(state.features_VC, difference_weight), (0, 0, 0, 1))
+    mean_over_edges = fused_mean if fits_kernels(block, own_VC) else _mean_over_edges
+    mean_VC = mean_over_edges(block, own_VC, neighbour_VC, neighbour_Vk, state)
+    if block.sc is None:
+        return (state.features_VC + mean_VC).relu()
+    return (layer_training(block.sc, block.sc_bn, state.features_VC, state) + mean_VC).relu()
+
+
+def _mean_over_edges(
+    block: EdgeConvBlock, own_VC: Tensor, neighbour_VC: Tensor, neighbour_Vk: Tensor, state: PackedState
+) -> Float[Tensor, "V C"]:
     padding_R, weight_R = _padding_edges(state, block.k)
     edge_EC = _GatherAdd.apply(own_VC, neighbour_VC, neighbour_Vk)  # type: ignore[no-untyped-call]
-    edges = WeightedRows(edge_EC, neighbour_VC.index_select(0, padding_R), weight_R)
+    edges = WeightedRows(edge_EC, widened(neighbour_VC.index_select(0, padding_R)), weight_R)
     for index, (convolution, norm) in enumerate(zip(block.convs, block.bns, strict=True)):
         edges = normalise(edges if index == 0 else edges.linear(convolution.weight.flatten(1)), norm, relu=True)
     edge_VkC = edges.row_EC.view(*neighbour_Vk.shape, edges.row_EC.shape[1])
     # Under autocast edges have half precision, and particles that of the inputs.
-    mean_VC = edge_VkC.mean(dim=1, dtype=state.features_VC.dtype)
-    if block.sc is None:
-        return (state.features_VC + mean_VC).relu()
-    return (layer_training(block.sc, block.sc_bn, state.features_VC, state) + mean_VC).relu()
+    return edge_VkC.mean(dim=1, dtype=state.features_VC.dtype)
 
 
 def layer_training(
@@ -58,24 +63,6 @@ def normalise_slots(
     rows = WeightedRows(slot_SC, slot_SC.new_zeros(1, slot_SC.shape[1]), slot_SC.new_zeros(1))
     jets, channels, slots = features_NCP.shape
     return normalise(rows, norm).row_EC.view(jets, slots, channels).transpose(1, 2)
-
-
-@torch.no_grad()
-def padded_slots(state: PackedState, k: int) -> tuple[Int[Tensor, "N k"], Int[Tensor, " N"]]:
-    """Return the k neighbours of a padded slot of each jet, and the number of padded slots of each jet.
-
-    All padded slots of a jet have the same neighbours. Neighbour V is padding. The shapes do not depend on values, so
-    nothing waits for the device.
-    """
-    particles = len(state.features_VC)
-    padding_N = state.length - state.layout.count_N
-    slot_P = torch.arange(state.length, device=padding_N.device)
-    valid_NP = slot_P < state.layout.count_N[:, None]
-    row_NP = (state.layout.offset_N[:, None] + slot_P).where(valid_NP, particles)
-    total_S = pad(state.coordinates_VD.sum(dim=1), (0, 1), value=-float("inf"))
-    first_Nk = total_S.index_select(0, row_NP.flatten()).view_as(row_NP).topk(k, dim=1).indices
-    seen_Nk = (slot_P[:k] < k + 1 - padding_N[:, None]) & (padding_N[:, None] > 0)
-    return row_NP.gather(1, first_Nk).where(seen_Nk, particles), padding_N
 
 
 def _padding_edges(state: PackedState, k: int) -> tuple[Int[Tensor, " R"], Float[Tensor, " R"]]:
