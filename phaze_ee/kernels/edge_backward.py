@@ -24,7 +24,9 @@ from phaze_ee.kernels.edge_numbers import (
 from phaze_ee.shapes import Float
 
 _BLOCK = 32  # channels of a layer that are multiplied at once
-_SQUARE = 128  # rows and columns of weights whose gradient a program adds up
+# Rows and columns of weights whose gradient a program adds up: in half precision, and in float32, which takes twice
+# the shared memory.
+_SQUARE, _FLOAT32_SQUARE = 128, 64
 _SPLITS = 256  # programs that share the edges of a gradient of weights
 _EDGES_OF_WEIGHTS = 64  # of a step of such a program
 _ROWS = 8  # particles of a program that adds up edges
@@ -46,7 +48,7 @@ def last_gradient_sums(
     """
     particles, channels = d_mean_VC.shape
     count, width = particles * edges.neighbour_Uk.shape[1], width_of(channels)
-    sums_T2C = constant_6C.new_empty(triton.cdiv(count, tile_of(width)), 2, channels)
+    sums_T2C = constant_6C.new_empty(triton.cdiv(count, tile_of(width, edges.own_UC.dtype, backward=True)), 2, channels)
     if count:
         launch: Any = _last_gradient_sums[(len(sums_T2C),)]
         launch(
@@ -55,7 +57,7 @@ def last_gradient_sums(
             constant=constant_6C,
             given=d_mean_VC,
             sums_out=sums_T2C,
-            EDGES=tile_of(width),
+            EDGES=tile_of(width, edges.own_UC.dtype, backward=True),
             WIDTH=width,
             num_warps=warps_of(width),
             **edges.arguments(stored, channels),
@@ -85,7 +87,7 @@ def layer_before(
     count, (outputs, inputs) = edges.neighbour_Uk.numel(), weight_CC.shape
     width = width_of(inputs)
     out_EC = edges.own_UC.new_empty(count, inputs)
-    sums_T2C = constants[0].new_empty(triton.cdiv(count, tile_of(width)), 2, inputs)
+    sums_T2C = constants[0].new_empty(triton.cdiv(count, tile_of(width, edges.own_UC.dtype, backward=True)), 2, inputs)
     launch: Any = _layer_before[(len(sums_T2C),)]
     launch(
         edges=count,
@@ -99,7 +101,7 @@ def layer_before(
         sums_out=sums_T2C,
         OUTPUTS=outputs,
         LAST=last,
-        EDGES=tile_of(width),
+        EDGES=tile_of(width, edges.own_UC.dtype, backward=True),
         WIDTH=width,
         BLOCK=min(_BLOCK, width_of(outputs)),
         TYPE=TYPES[out_EC.dtype],
@@ -121,7 +123,8 @@ def weight_gradient(
 ) -> Float[Tensor, "C_out C_in"]:
     """Return the gradient of the weights of a layer; the arguments are those of :func:`layer_before`."""
     count, inputs, outputs = edges.neighbour_Uk.numel(), constants[0].shape[1], constants[1].shape[1]
-    rows, columns = (min(_SQUARE, width_of(channels)) for channels in (outputs, inputs))
+    most = _SQUARE if edges.own_UC.element_size() == 2 else _FLOAT32_SQUARE
+    rows, columns = (min(most, width_of(channels)) for channels in (outputs, inputs))
     splits = min(_SPLITS, triton.cdiv(count, _EDGES_OF_WEIGHTS))
     out_SCC = constants[0].new_empty(splits, outputs, inputs)
     launch: Any = _weight_gradient[(splits, triton.cdiv(outputs, rows), triton.cdiv(inputs, columns))]
