@@ -290,7 +290,7 @@ class HardwareOptions(Section):
     )
     pin_memory: bool = Field(
         True,
-        description="on CUDA, a thread pads the next batch in page-locked memory while the GPU works on this one; no "
+        description="on CUDA, a thread copies the next batch to page-locked memory while the GPU works on this one; no "
         "effect on the CPU",
     )
     feature_cache_gb: NonNegativeFloat = Field(

@@ -67,7 +67,7 @@ class TileStatistics(NamedTuple):
 
 def width_of(channels: int) -> int:
     """Return the columns of a tile that holds all channels."""
-    return max(16, triton.next_power_of_2(channels))
+    return max(16, int(triton.next_power_of_2(channels)))
 
 
 def tile_of(width: int, dtype: torch.dtype, *, backward: bool = False) -> int:

@@ -4,11 +4,14 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import pad
+from torch.utils._python_dispatch import TorchDispatchMode
+from weaver.nn.model.ParticleNet import EdgeConvBlock
 
 from phaze_ee.models.particle_net import batch_norm, fused, training
 from phaze_ee.models.particle_net.packed import PackedParticleNet
+from phaze_ee.models.particle_net.padding import padded_slots
 from phaze_ee.models.particle_net.training import edge_conv_training
 from phaze_ee.models.states import JetLayout, PackedState
 from tests.jets import small_weaver_network
@@ -59,7 +62,7 @@ def test_more_neighbours_than_particles(fuses: torch.device, monkeypatch: pytest
     assert_same(packed, padded)
 
 
-def block_and_state(*channels: int, dtype: torch.dtype = torch.float64) -> tuple[nn.Module, PackedState, Tensor]:
+def block_and_state(*channels: int, dtype: torch.dtype = torch.float64) -> tuple[EdgeConvBlock, PackedState, Tensor]:
     """A block with k = 3 on three jets in 6 slots, and their neighbours."""
     network = PackedParticleNet(small_weaver_network(conv_params=[(3, channels)])).train()
     draw = torch.Generator().manual_seed(1)
@@ -69,7 +72,8 @@ def block_and_state(*channels: int, dtype: torch.dtype = torch.float64) -> tuple
     neighbour_Vk = torch.randint(5, (9, 3), generator=draw)
     neighbour_Vk[5:] = neighbour_Vk[5:] % 4 + 5
     neighbour_Vk[0, 0] = 9
-    return network.core.edge_convs[0].to(dtype), state, neighbour_Vk
+    block: EdgeConvBlock = network.core.edge_convs[0].to(dtype)
+    return block, state, neighbour_Vk
 
 
 @pytest.mark.parametrize("channels", [(5,), (2, 5, 3)])
@@ -77,7 +81,7 @@ def test_gradients_are_those_of_differences(channels: tuple[int, ...], fuses: to
     block, state, neighbour_Vk = block_and_state(*channels)
     parameters = [value for norm in block.bns for value in (norm.weight, norm.bias)]
     matrices = [layer.weight.flatten(1) for layer in block.convs[1:]]
-    slot_Nk, padding_N = fused.padded_slots(state, 3)
+    slot_Nk, padding_N = padded_slots(state, 3)
     neighbour_Uk = torch.cat([neighbour_Vk, slot_Nk])
     weight_U = torch.cat([torch.ones(9, dtype=torch.long), padding_N])
     draw = torch.Generator().manual_seed(2)
@@ -153,3 +157,31 @@ def test_what_is_not_fused(device: torch.device, monkeypatch: pytest.MonkeyPatch
     assert not fused.fits_kernels(block, own_VC.double())
     assert not fused.fits_kernels(block_and_state(8, 257)[0], own_VC)
     assert not fused.fits_kernels(block.eval(), own_VC)
+
+
+class Waits(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Writes down operations whose result decides a shape or a branch on the host, which waits for the device."""
+
+    WAITING = ("_local_scalar_dense", "nonzero", "masked_select", "unique", "bincount", "repeat_interleave.Tensor")
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.found: list[str] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = str(func)
+        indices = args[1] if name.startswith(("aten.index.", "aten.index_put")) else []
+        masks = [index for index in indices if index is not None and index.dtype == torch.bool]
+        if any(waiting in name for waiting in self.WAITING) or masks:
+            self.found.append(name)
+        return func(*args, **(kwargs or {}))
+
+
+def test_nothing_waits_for_the_device(fuses: torch.device) -> None:
+    block, state, neighbour_Vk = block_and_state(4, 4, dtype=torch.float32)
+    with Waits() as waits:
+        edge_conv_training(block, state, neighbour_Vk).sum().backward()  # type: ignore[no-untyped-call]
+    assert waits.found == []
+    with waits:
+        training._padding_edges(state, 3)
+    assert waits.found, "it does see them"
