@@ -63,7 +63,13 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOMES[name]), name)
+    try:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    except ModuleNotFoundError:
+        from phaze_ee.installation import require_all
+
+        require_all(f"phaze_ee.{name}")
+        raise
 
 
 def __dir__() -> list[str]:

@@ -23,6 +23,7 @@ from phaze_ee.errors import (
     is_out_of_memory,
     shortened,
 )
+from phaze_ee.installation import require_all
 from phaze_ee.machine import rank
 from phaze_ee.modes.mode import Flag, Mode
 from phaze_ee.modes.registry import MODES, chained_modes, flags_of
@@ -194,6 +195,8 @@ def _request(values: dict[str, Any], flags: Iterable[Flag]) -> Request:
 def run(request: Request) -> None:
     """Run one mode; its module and the heavy libraries are imported only now."""
     mode = MODES[request.mode]
+    if mode.needs_project(request):
+        require_all(f"mode {mode.name!r}")
     session = Session.open(request)
     if mode.configured and mode.needs_project(request):
         _ = session.options  # errors in a configuration show at once, not after seconds of imports

@@ -6,7 +6,9 @@ torch on use, so that the command line may ask for its rank without waiting for 
 
 import ctypes
 import os
+import platform
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from phaze_ee.errors import UsageError
@@ -16,6 +18,16 @@ if TYPE_CHECKING:
     from torch.distributed.distributed_c10d import Store
 
 Precision = Literal["float32", "tf32", "float16", "bfloat16"]  # of the operands of products; sums are in float32
+
+
+def processor() -> str:
+    """Return the name of the processor where the system tells it, else its architecture."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(named, platform.processor() or platform.machine())
 
 
 def core_count() -> int:

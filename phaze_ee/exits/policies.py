@@ -16,6 +16,7 @@ from phaze_ee.errors import UsageError
 from phaze_ee.exits.scores import ExitScore, make_score
 from phaze_ee.machine import Precision
 from phaze_ee.names import short
+from phaze_ee.runtime.cascade import Cascade
 from phaze_ee.shapes import Bool, Float, Int
 
 
@@ -90,6 +91,11 @@ class ThresholdPolicy(ExitPolicy):
         numbers = {"thresholds": self.thresholds, "temperatures": self.temperatures or ()}
         parts = [f"{name} {', '.join(map(short, values))}" for name, values in numbers.items() if values]
         return f"<{'; '.join([f'{type(self).__name__} {self.score.name}', *parts, self.promise or 'no promise'])}>"
+
+    @property
+    def cascade(self) -> Cascade | None:
+        """How rejected jets are scored, if the policy only rejects background (form ``reject``); None: it does not."""
+        return Cascade.of(self.score.model_dump(), self.thresholds)
 
     def capped(self, exit_: int) -> "ThresholdPolicy":
         """Return the same policy, except that every jet that reaches an exit leaves there. It promises nothing.

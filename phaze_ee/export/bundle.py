@@ -19,6 +19,7 @@ from phaze_ee.export import snippets
 from phaze_ee.export.card import Origin, card, metadata, texts_for_predict
 from phaze_ee.export.check import Checked, Comparison, odd_jets
 from phaze_ee.export.model import FileForm, stages_of, write_model
+from phaze_ee.export.timing import timed
 from phaze_ee.input_groups import InputCollection
 from phaze_ee.models.tagger import Tagger
 from phaze_ee.types import JetBatch, JetInputs, RaggedJets
@@ -74,13 +75,15 @@ def write_bundle(folder: Path, export: Export) -> Checked:
     form = FileForm(export.schema.groups, export.one_jet, export.opset, metadata=texts, more=_more(export.schema))
     model = write_model(export.tagger, export.policy, form)
     content = model.SerializeToString()
-    checked = _check(content, export, form)
+    batches = [batch.inputs for batch in _first(export.jets, _CHECKED_ALONE if export.one_jet else _CHECKED_JETS)]
+    checked = _check(content, export, form, batches)
+    timing = timed(content, _full_model(export, form), batches, form.inputs, form.more)
     with replacing_folder(folder) as temporary:
         (temporary / MODEL).write_bytes(content)
         channels = {value.name: value.type.tensor_type.shape.dim[1].dim_value for value in model.graph.input}
         write_preprocessing(export.schema.weaver, list(channels), temporary / INPUTS)
         texts_of = {
-            "card.md": card(export.tagger, export.policy, export.origin, checked, one_jet=export.one_jet),
+            "card.md": card(export.tagger, export.policy, export.origin, checked, timing, one_jet=export.one_jet),
             "example.py": snippets.PYTHON,
             "example.cpp": snippets.cpp(channels),
         }
@@ -115,7 +118,15 @@ def checked_policy(policy: ExitPolicy | None) -> ThresholdPolicy | None:
     )
 
 
-def _check(content: bytes, export: Export, form: FileForm) -> Checked:
+def _full_model(export: Export, form: FileForm) -> bytes | None:
+    """Return the file without exits, to compare costs with; None: the file has none itself."""
+    if export.policy is None:
+        return None
+    content: bytes = write_model(export.tagger, None, form).SerializeToString()
+    return content
+
+
+def _check(content: bytes, export: Export, form: FileForm, batches: list[JetInputs | RaggedJets]) -> Checked:
     tagger, stages = export.tagger, stages_of(export.tagger)
 
     def write(other: Tagger) -> bytes:
@@ -124,7 +135,6 @@ def _check(content: bytes, export: Export, form: FileForm) -> Checked:
         return content
 
     comparison = Comparison(tagger, export.policy, write, form.inputs, form.more, alone=stages.answers_depend_on_batch)
-    batches = [batch.inputs for batch in _first(export.jets, _CHECKED_ALONE if export.one_jet else _CHECKED_JETS)]
     pool = _pool(batches, export.schema)
     padded = (batch.padded() for batch in batches)
     with torch.no_grad():

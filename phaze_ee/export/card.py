@@ -17,12 +17,21 @@ from phaze_ee.engine.engine import Engine
 from phaze_ee.exits.policies import ThresholdPolicy
 from phaze_ee.exits.policy_file import ExitPolicyFile
 from phaze_ee.export.check import Checked
+from phaze_ee.export.timing import Timing
+from phaze_ee.machine import processor
 from phaze_ee.models.tagger import Tagger
 from phaze_ee.names import class_title, exit_title, quantity
 
 FORMAT = "1"
 _VERSION = version("phaze-ee")
 UNSTATED = "not stated"
+_HOME = "https://github.com/PRAkTIKal24/PHAZE-EE"
+_PAPERS = {
+    "ParticleNet": "ParticleNet, arXiv:1902.08570",
+    "ParticleTransformer": "Particle Transformer, arXiv:2202.03772",
+    "ParticleNeXt": "ParticleNeXt, which builds on ParticleNet, arXiv:1902.08570",
+    "PFN": "Energy Flow Networks, arXiv:1810.05165",
+}
 
 
 @final
@@ -93,15 +102,25 @@ def texts_for_predict(tagger: Tagger, policy: ThresholdPolicy | None, schema: Da
     return {"macs": json.dumps(macs), "bad_values": schema.bad_values}
 
 
-def card(tagger: Tagger, policy: ThresholdPolicy | None, origin: Origin, checked: Checked, *, one_jet: bool) -> str:
+def card(
+    tagger: Tagger,
+    policy: ThresholdPolicy | None,
+    origin: Origin,
+    checked: Checked,
+    timing: Timing | None,
+    *,
+    one_jet: bool,
+) -> str:
     """Return the model card, in Markdown."""
     sections = [
         ("What it is", _what(tagger, origin, one_jet=one_jet)),
-        ("When jets leave", _exits(tagger, policy)),
+        ("When jets leave", _exits(tagger, policy, origin.class_names)),
         ("What it promises", _promise(origin.promise)),
         ("On the calibration jets", _realised(origin.promise)),
+        ("Cost on the machine of the export", _cost(timing)),
         ("Checked", _checked(checked)),
         ("Provenance", _provenance(origin)),
+        ("How to cite", _citation(tagger)),
     ]
     parts = [f"# {tagger.backbone.name} with {quantity(len(tagger.exit_stages), 'exit')}"]
     parts += [f"## {title}\n\n" + "\n".join(lines) for title, text in sections if (lines := list(text))]
@@ -118,7 +137,7 @@ def _what(tagger: Tagger, origin: Origin, *, one_jet: bool) -> Iterator[str]:
     yield "- `example.py`, `example.cpp`: run it. `SHA256SUMS`: checksums, for `sha256sum -c`."
 
 
-def _exits(tagger: Tagger, policy: ThresholdPolicy | None) -> Iterator[str]:
+def _exits(tagger: Tagger, policy: ThresholdPolicy | None, class_names: Sequence[str]) -> Iterator[str]:
     if policy is None:
         yield "Every jet gets the full model; the file has no exits."
         return
@@ -132,6 +151,12 @@ def _exits(tagger: Tagger, policy: ThresholdPolicy | None) -> Iterator[str]:
     if policy.temperatures is not None:
         yield ""
         yield f"Temperatures, the full model last: {', '.join(f'{value:.4g}' for value in policy.temperatures)}."
+    if (cascade := policy.cascade) is not None:
+        signal, background = (class_names[index] for index in (cascade.signal, cascade.background))
+        yield ""
+        yield f"Jets that leave early are rejected as {background}. One score for all jets is"
+        yield f"D = p({signal}) / (p({signal}) + p({background})) for those that reach exit_index {cascade.last};"
+        yield f"rejected jets have D − ({cascade.last} − exit_index), which is below 0. A cut on D alone mixes exits."
 
 
 def _promise(file: ExitPolicyFile | None) -> Iterator[str]:
@@ -158,6 +183,30 @@ def _realised(file: ExitPolicyFile | None) -> Iterator[str]:
     yield f"- jets that leave: {shares}"
 
 
+def _cost(timing: Timing | None) -> Iterator[str]:
+    if timing is None:
+        return
+    yield f"Measured with one thread and one jet per call, on {quantity(timing.jets, 'jet')}, evenly from"
+    yield f"{timing.among:,} of the project, each with its own number of particles ({processor()}, ONNX Runtime"
+    yield f"{onnxruntime.__version__}):"
+    yield ""
+    yield f"- this file: {timing.with_exits:.3g} ms per jet"
+    if timing.without is not None:
+        share = 100 * timing.with_exits / timing.without
+        yield f"- the full model, as a file without exits: {timing.without:.3g} ms per jet"
+        yield f"- with exits: {share:.0f} % of that time"
+    yield ""
+    yield "Other jets leave at other exits: a stream of background costs less than a mix of all classes."
+
+
+def _citation(tagger: Tagger) -> Iterator[str]:
+    yield f"- PHAZE-EE {_VERSION}: {_HOME} (`CITATION.cff` there)"
+    if (paper := _PAPERS.get(tagger.backbone.name)) is not None:
+        yield f"- the network: {paper}"
+    yield "- weaver-core: https://github.com/hqucms/weaver-core"
+    yield "- the jets and, if they were trained elsewhere, the weights: as their authors ask"
+
+
 def _checked(checked: Checked) -> Iterator[str]:
     yield f"The file was run on {checked.jets:,} jets and compared with the tagger: every exit is the same, and no"
     yield f"probability differs by more than {checked.difference:.1e} (ONNX Runtime {onnxruntime.__version__})."
@@ -172,4 +221,3 @@ def _provenance(origin: Origin) -> Iterator[str]:
     yield f"- weights: {origin.model}, SHA-256 {origin.model_hash or 'unknown'}"
     yield f"- licence of the weights: {origin.licence}"
     yield f"- made by phaze_ee {_VERSION} with onnx {onnx.__version__}, torch {torch.__version__}, {platform.machine()}"
-    yield "- cite: PHAZE-EE, and the papers of the network and of the jets that it was trained on"

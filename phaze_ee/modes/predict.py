@@ -110,6 +110,7 @@ def _task(session: Session, policy: ExitPolicyFile | None) -> PredictionTask:
         testing_schema(session, model.schema), request.observers, None if events is None else events.column
     )
     reference = policy.reference if policy is not None and request.monitor is not None else None
+    chosen = _chosen(policy, len(model.tagger.exit_stages), request)
     recipe = Recipe(
         model=model.hash,
         policy=_recipe_of(policy, request.max_exit),
@@ -119,10 +120,11 @@ def _task(session: Session, policy: ExitPolicyFile | None) -> PredictionTask:
         event_budget=None if events is None else f"{request.event_budget} for {events.column or events.size}",
         audit=None if audit is None else AuditRecipe(rate=audit.rate, near=audit.near, seed=request.seed or 0),
         precision=precision,
+        cascade=chosen is not None and chosen.cascade is not None,
     )
     return PredictionTask(
         tagger=model.tagger,
-        policy=_chosen(policy, len(model.tagger.exit_stages), request),
+        policy=chosen,
         events=events,
         schema=schema,
         recipe=recipe,

@@ -18,6 +18,7 @@ from phaze_ee.data.files import expand_patterns
 from phaze_ee.data.plain_config import PlainConfig
 from phaze_ee.data.row_spans import row_count
 from phaze_ee.errors import DataError, UsageError
+from phaze_ee.installation import require
 from phaze_ee.modes.console import JetRate, console, say, say_in_columns, show, show_notes
 from phaze_ee.modes.request import Request
 from phaze_ee.modes.session import Session
@@ -80,6 +81,8 @@ def _check_flags(request: Request) -> None:
         )
     if not request.files:
         raise UsageError("predict of a --bundle needs --files: the files of jets")
+    if request.format == "parquet":
+        require("pyarrow", "--format parquet", "pyarrow")
 
 
 def _task(bundle: Bundle, request: Request) -> BundleTask:
@@ -130,6 +133,7 @@ def _recipe(bundle: Bundle, config: PlainConfig, request: Request) -> Recipe:
         data=_digest(read),
         exit_scores=False,
         monitored=None,
+        cascade=bundle.cascade is not None,
     )
 
 

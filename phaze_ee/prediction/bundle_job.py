@@ -160,6 +160,7 @@ class _BundleRun:
             observers=part.observers,
             exit_index_N=result.exit_index_N,
             macs_N=macs_N,
+            cascade=self.task.bundle.cascade,
         )
 
     def _answers(self, variables: Mapping[str, Particles], jets: int) -> tuple[BundleResult, npt.NDArray[np.int64]]:

@@ -12,12 +12,13 @@ import numpy.typing as npt
 from phaze_ee.errors import UsageError
 from phaze_ee.names import class_title, exit_names
 from phaze_ee.prediction.writers import Columns
-from phaze_ee.shapes import Float, Int
+from phaze_ee.shapes import Bool, Float, Int
 
 if TYPE_CHECKING:
     import torch
 
     from phaze_ee.engine.run import EngineResult
+    from phaze_ee.runtime.cascade import Cascade
     from phaze_ee.types import JetBatch
 
 _WORDS = {
@@ -53,11 +54,13 @@ def prediction_columns(
     *,
     labelled: bool,
     exit_scores: bool,
+    cascade: "Cascade | None" = None,
 ) -> Columns:
     """Return the columns to write for some jets, in their order.
 
     ``entry`` is the row in the file of jets, ``score_<class>`` the probability of the class at the exit where the jet
-    left, ``<class>`` whether the jet is of that class (with labels only; all are false for a jet of no class). Then
+    left, ``<class>`` whether the jet is of that class (with labels only; all are false for a jet of no class). Where
+    background is rejected early, ``cascade_score_<signal>`` is as :class:`phaze_ee.runtime.cascade.Cascade` says. Then
     come the observers, ``exit_index`` (the full model is the last), ``exit_macs`` and, with ``exit_scores``,
     ``<exit>_score_<class>``: NaN at exits that the jet did not reach. With an audit, ``audit_score_<class>`` is that of
     the full model and ``audit_weight`` its weight, as :class:`phaze_ee.engine.audit.Audited` says. ``<class>`` is as
@@ -70,6 +73,7 @@ def prediction_columns(
         class_names: the K classes in the order of the logits.
         labelled: write the classes of the jets.
         exit_scores: write the probabilities at all exits.
+        cascade: how rejected jets are scored; None: the policy does not only reject.
     """
     columns = answer_columns(
         row_N,
@@ -79,6 +83,8 @@ def prediction_columns(
         observers=batch.observers,
         exit_index_N=result.exit_index_N.numpy(),
         macs_N=result.macs_N.numpy(),
+        cascade=cascade,
+        refused_N=result.refused_N.numpy(),
     )
     if result.audit is not None:
         columns |= _scores("audit_score", _probabilities(result.audit.logits_NK), column_stems(class_names).values())
@@ -99,6 +105,8 @@ def answer_columns(
     observers: Columns,
     exit_index_N: Int[np.ndarray, " N"],
     macs_N: Int[np.ndarray, " N"] | None,
+    cascade: "Cascade | None",
+    refused_N: Bool[np.ndarray, " N"] | None = None,
 ) -> dict[str, npt.NDArray[np.generic]]:
     """Return the columns of :func:`prediction_columns` without those of single exits.
 
@@ -110,10 +118,14 @@ def answer_columns(
         observers: the columns to copy.
         exit_index_N: the exit where each jet left.
         macs_N: the cost of each jet; None: it is not known, and there is no such column.
+        cascade: how rejected jets are scored; None: there is no such column.
+        refused_N: the jets that left because a budget ran out; None: there are none.
     """
     columns: dict[str, npt.NDArray[np.generic]] = {"entry": row_N}
-    stems = column_stems(class_names).values()
+    stems = list(column_stems(class_names).values())
     columns |= _scores("score", score_NK, stems)
+    if cascade is not None:
+        columns[f"cascade_score_{stems[cascade.signal]}"] = cascade.scores(score_NK, exit_index_N, refused_N)
     if label_N is not None:
         columns |= {stem: label_N == index for index, stem in enumerate(stems)}
     columns |= observers
@@ -193,6 +205,7 @@ def _own_columns(class_names: Sequence[str], *, labelled: bool) -> dict[str, str
         "audit_weight": "the weight of the audit",
     }
     own |= {f"score_{stem}": f"the score of class {name}" for name, stem in stems.items()}
+    own |= {f"cascade_score_{stem}": f"the score of class {name} in a cascade" for name, stem in stems.items()}
     own |= {f"audit_score_{stem}": f"the full model's score of class {name}" for name, stem in stems.items()}
     return own | ({stem: f"whether a jet is of class {name}" for name, stem in stems.items()} if labelled else {})
 

@@ -146,6 +146,7 @@ class _FileRun:
             self.task.schema.class_names,
             labelled=self.reader.labelled,
             exit_scores=self.task.recipe.exit_scores,
+            cascade=None if self.task.policy is None else self.task.policy.cascade,
         )
 
     def _draws(self, row_N: npt.NDArray[np.int64]) -> torch.Tensor | None:

@@ -65,6 +65,7 @@ class Recipe(Record):
         event_budget: the budget of events and the events; None: there is no budget.
         audit: which jets are audited; None: none are.
         precision: of the products of the network.
+        cascade: whether the score of a cascade is written.
     """
 
     model: str | None
@@ -75,6 +76,7 @@ class Recipe(Record):
     event_budget: str | None = None
     audit: AuditRecipe | None = None
     precision: Precision = "float32"
+    cascade: bool = False
 
 
 class Manifest(Record):
@@ -125,6 +127,8 @@ class Manifest(Record):
             "monitored": "another choice of --monitor",
             "event_budget": "another budget of events, or other events",
             "audit": "another choice of --audit, --audit-near or --seed",
+            "precision": "another precision",
+            "cascade": "an older version that writes no cascade_score",
         }
         different = [text for name, text in names.items() if getattr(self.recipe, name) != getattr(recipe, name)]
         return [*different, *(["another input file"] if self.input != input_file else [])]

@@ -4,7 +4,6 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple, Self, final
 
@@ -12,6 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from phaze_ee.errors import DataError, UsageError
+from phaze_ee.installation import require
+from phaze_ee.runtime.cascade import Cascade
 
 Array = npt.NDArray[np.float32]
 
@@ -72,6 +73,7 @@ class Bundle:
         groups: the inputs.
         one_jet: whether the file takes one jet per call; here any number of jets is taken.
         description: all texts of the file: thresholds, promise, hashes, versions.
+        cascade: how rejected jets are scored, if the policy only rejects background; None: it does not.
     """
 
     def __init__(self, session: Any, groups: Sequence[Group]) -> None:
@@ -80,6 +82,7 @@ class Bundle:
         self.description: dict[str, str] = dict(session.get_modelmeta().custom_metadata_map)
         self.classes: tuple[str, ...] = tuple(json.loads(self.description["classes"]))
         self.exits: tuple[str, ...] = tuple(json.loads(self.description["exits"]))
+        self.cascade = Cascade.of(*(json.loads(self.description.get(name, "null")) for name in ("score", "thresholds")))
         self.one_jet = session.get_inputs()[0].shape[0] == 1
 
     @classmethod
@@ -94,10 +97,7 @@ class Bundle:
             UsageError: onnxruntime is not installed, or the folder holds no exported tagger.
             DataError: a file of the folder has changed, or is of another tagger.
         """
-        if find_spec("onnxruntime") is None:
-            raise UsageError(
-                'load_bundle needs onnxruntime, which this environment lacks: pip install "phaze-ee[onnx]"'
-            )
+        require("onnxruntime", "load_bundle", '"phaze-ee[onnx]", or phaze-ee-runtime without torch')
         path = Path(folder)
         _check_files(path)
         groups = _groups(path / _INPUTS)

@@ -53,6 +53,19 @@ def test_the_folder_has_all_that_goes_with_the_file(project: Project, tmp_path: 
     assert "licence of the weights: CC0" in card
     assert "score (margin)" in card
     assert str(tmp_path) not in card
+    assert "one jet per call, on 40 jets, evenly from" in card
+    assert "- with exits: " in card
+    assert f"PHAZE-EE {phaze_ee.__version__}: https://github.com/" in card
+    assert "arXiv:1902.08570" in card
+
+
+def test_without_jets_or_exits_the_card_has_no_such_cost(project: Project, tmp_path: Path) -> None:
+    bare = phaze_ee.export_onnx(project.best_model, tmp_path / "bare")
+    assert "ms per jet" not in (bare / "card.md").read_text()
+    full = exported(project, tmp_path / "full", policy=None)
+    card = (full / "card.md").read_text()
+    assert "this file: " in card
+    assert "without exits: " not in card
 
 
 def test_the_file_says_what_it_is(project: Project, tmp_path: Path) -> None:

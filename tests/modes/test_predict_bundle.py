@@ -14,6 +14,7 @@ from phaze_ee.cli import main
 from phaze_ee.data.loaders import evaluation_loader
 from phaze_ee.engine.engine import Engine
 from phaze_ee.exits.policies import ThresholdPolicy
+from phaze_ee.exits.scores import Window
 from phaze_ee.modes.session import Session
 from phaze_ee.prediction.writers import read_manifest
 from phaze_ee.workspace import Project
@@ -61,7 +62,7 @@ def assert_same(found: Path, expected: Path) -> None:
         assert ours[name].dtype == column.dtype, name
         if name == "exit_macs":  # an engine goes on with jets of a small network where dropping them takes longer
             assert (ours[name] <= column).all()
-        elif name.startswith("score_"):
+        elif name.startswith(("score_", "cascade_score_")):
             np.testing.assert_allclose(ours[name], column, atol=5e-6)
         else:
             np.testing.assert_array_equal(ours[name], column, err_msg=name)
@@ -90,6 +91,32 @@ def test_the_answers_are_those_of_the_project(
     costs_EN = Engine(trained.tagger).tagger.exit_macs(counts_N).numpy()
     columns = columns_of(tmp_path / "out" / "lists.root")
     np.testing.assert_array_equal(columns["exit_macs"], costs_EN[columns["exit_index"], np.arange(60)])
+
+
+def test_rejected_jets_lie_below_all_others_in_both(project: Project, tmp_path: Path) -> None:
+    logits_ENK = every_exit(tmp_path / "val.root")
+    odds_EN = logits_ENK[..., 1] - logits_ENK[..., 0]
+    cut = odds_EN[-1].median().item()
+    farthest = [(cut - row.quantile(0.3)).clamp(min=0.0).item() for row in odds_EN[:2]]
+    write_policy(project, ThresholdPolicy(Window(signal=1, background=0, cut=cut), farthest))
+    assert main(["-m", "export", "-p", "Tops", "small"]) == 0
+    lists_of_jets(tmp_path / "lists.root")
+    files = ("--files", tmp_path / "val.root", tmp_path / "lists.root")
+    assert predict(*files) == 0
+    assert run(project.export, *files, "--output", tmp_path / "out") == 0
+    for name in ("val", "lists"):
+        assert_same(tmp_path / "out" / f"{name}.root", project.predictions / f"{name}.root")
+    columns = columns_of(tmp_path / "out" / "val.root")
+    score_N, stays_N = columns["cascade_score_is_top"], columns["exit_index"] == 2
+    assert 0 < stays_N.sum() < len(stays_N)
+    assert score_N[~stays_N].max() < 0 <= score_N[stays_N].min()
+    np.testing.assert_allclose(score_N[stays_N], columns["score_is_top"][stays_N], atol=1e-6)
+    budget = ("--event-budget", "1k", "--event-size", "4", "--output", tmp_path / "budget")
+    assert predict("--files", tmp_path / "val.root", *budget) == 0
+    stopped = columns_of(tmp_path / "budget" / "val.root")
+    assert (stopped["exit_index"] == 0).all()  # the policy rejects some of them, the budget stops the others
+    np.testing.assert_array_equal(stopped["cascade_score_is_top"] < 0, columns["exit_index"] == 0)
+    assert "rejected jets have" in " ".join((project.export / "card.md").read_text().split())
 
 
 def test_finished_files_are_skipped_and_others_are_not_replaced(

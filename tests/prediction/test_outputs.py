@@ -1,6 +1,7 @@
 """Names of outputs: short where that is enough, and never one for two files."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 from phaze_ee.errors import DataError, UsageError
 from phaze_ee.prediction import outputs
 from phaze_ee.prediction.outputs import plan
+from phaze_ee.prediction.writers import InputFile, Manifest, Recipe
 
 
 def names(folder: Path, *files: str) -> list[str]:
@@ -47,3 +49,19 @@ def test_different_files_have_different_outputs(parts: tuple[str, ...]) -> None:
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"no\.root does not exist"):
         plan([tmp_path / "no.root"], tmp_path, "parquet")
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"cascade": True}, "an older version that writes no cascade_score"),
+        ({"precision": "bfloat16"}, "another precision"),
+    ],
+)
+def test_what_changes_the_columns_is_named(tmp_path: Path, changed: dict[str, Any], words: str) -> None:
+    (tmp_path / "a.root").touch()
+    read = InputFile.of(tmp_path / "a.root")
+    recipe = Recipe(model="m", policy=None, data="d", exit_scores=False, monitored=None)
+    made = Manifest(recipe=recipe, input=read, rows=0, labelled=False, exits={}, macs=0, full_macs=0)
+    assert made.differences(recipe, read) == []
+    assert made.differences(recipe.model_copy(update=changed), read) == [words]
