@@ -290,17 +290,17 @@ class HardwareOptions(Section):
     use_ddp: bool = Field(False, description="one process per GPU, started by torchrun")
     use_packed: bool = Field(
         True,
-        description="on the CPU, train without padding if the network can: faster, with the same results up to "
-        "rounding",
+        description="train without padding if the network can: faster, with the same results up to rounding. On CUDA "
+        "it needs Triton and an A100, H100 or later card of a data centre",
     )
     use_compile: bool = Field(
         False,
         description="torch.compile the stages of a network that trains with padding. The first steps take minutes; "
-        "benchmarks/gpu.py measures the gain. No effect with use_packed on the CPU, with a note",
+        "benchmarks/gpu.py measures the gain. No effect where use_packed has an effect, with a note",
     )
     pin_memory: bool = Field(
         True,
-        description="on CUDA, a thread pads the next batch in page-locked memory while the GPU works on this one; no "
+        description="on CUDA, a thread copies the next batch to page-locked memory while the GPU works on this one; no "
         "effect on the CPU",
     )
     feature_cache_gb: NonNegativeFloat = Field(

@@ -20,7 +20,12 @@ def runs_kernels(tensor: Tensor) -> bool:
     They need a CUDA device of a data centre, from A100 on, and Triton. Modules with kernels import Triton, so they are
     imported after this has returned True.
     """
-    return tensor.is_cuda and triton_available() and is_large(torch.cuda.get_device_capability(tensor.device))
+    return has_kernels(tensor.device)
+
+
+def has_kernels(device: torch.device) -> bool:
+    """Return whether the kernels of this package run on a device, as :func:`runs_kernels` does for a tensor."""
+    return device.type == "cuda" and triton_available() and is_large(torch.cuda.get_device_capability(device))
 
 
 @cache

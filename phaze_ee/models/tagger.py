@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from phaze_ee.errors import UsageError
-from phaze_ee.kernels.availability import runs_kernels
+from phaze_ee.kernels.availability import has_kernels
 from phaze_ee.models.backbone import Backbone, Stages
 from phaze_ee.models.heads import DEFAULT_SHAPE, EXIT_HEADS, ExitHead, HeadShape
 from phaze_ee.models.links import EXIT_LINKS, ExitLink, Memory
@@ -92,12 +92,17 @@ class Tagger(nn.Module):
         """
         return self.with_backbone(self.backbone.packed())
 
-    def fastest_form(self) -> "Tagger":
+    def fastest_form(self, device: torch.device | None = None) -> "Tagger":
         """Return the packed form, if the backbone has one and its device has fast code for it; else the tagger itself.
 
-        That is the CPU, or a CUDA device with Triton.
+        That is the CPU, or a CUDA device with Triton. It holds for inference and for training: the packed form stores
+        no padding, so it takes less memory than the padded one in both.
+
+        Args:
+            device: where the tagger will run; None: where its parameters are.
         """
-        is_fast = all(value.device.type == "cpu" or runs_kernels(value) for value in self.backbone.parameters())
+        devices = {value.device for value in self.backbone.parameters()} if device is None else {device}
+        is_fast = all(one.type == "cpu" or has_kernels(one) for one in devices)
         return self.packed() if self.backbone.has_packed_form and is_fast else self
 
     def native(self) -> "Tagger":

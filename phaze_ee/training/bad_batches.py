@@ -21,6 +21,29 @@ class _Skipped(Exception):  # noqa: N818 - no error: it ends the step of an opti
 
 
 @final
+class HostFlag:
+    """A truth value that a device computes, copied to the host without waiting for the device.
+
+    Args:
+        flag: the value, a tensor without dimensions.
+    """
+
+    def __init__(self, flag: Tensor) -> None:
+        self._copied: torch.cuda.Event | None = None
+        self._flag = flag
+        if flag.is_cuda:
+            self._flag = torch.empty_like(flag, device="cpu", pin_memory=True).copy_(flag, non_blocking=True)
+            self._copied = torch.cuda.Event()  # type: ignore[no-untyped-call]
+            self._copied.record()
+
+    def read(self) -> bool:
+        """Return the value; wait until the device has computed it, not for later work of the device."""
+        if self._copied is not None:
+            self._copied.synchronize()
+        return bool(self._flag)
+
+
+@final
 class BadBatches:
     """Skips a few batches: the optimiser takes no step, and running statistics do not change.
 
@@ -41,16 +64,18 @@ class BadBatches:
         self._skip = False
         yield
 
-    def skip(self, module: nn.Module, where: str) -> bool:
-        """Restore the buffers and skip the last batch; return False if no more batches may be skipped."""
-        if self.count == self.most:
-            return False
+    @property
+    def may_skip(self) -> bool:
+        """Whether one more batch may be skipped."""
+        return self.count < self.most
+
+    def skip(self, module: nn.Module, where: str) -> None:
+        """Restore the buffers and skip the last batch; one more must be allowed."""
         self.count += 1
         for buffer, before in zip(module.buffers(), self._before, strict=True):
             buffer.copy_(before)
         _log.warning("the loss is not finite in %s; the batch is skipped (%d of %d)", where, self.count, self.most)
         self._skip = True
-        return True
 
     def wrapped(self, closure: Callable[[], Any] | None) -> Callable[[], Any] | None:
         """Return the closure for the optimiser, such that it ends the step if the batch is skipped."""

@@ -46,7 +46,7 @@ def find_lr(
     """
     assert options.seed is not None
     seed_everything(options.seed, workers=True, verbose=False)
-    working = tagger.fastest_form() if options.use_packed and device.type == "cpu" else tagger
+    working = tagger.fastest_form(device) if options.use_packed else tagger
     module = TaggerModule(working, options, options, total_steps=STEPS)
     with quiet_lightning(), _bar_on_terminals_only(), tempfile.TemporaryDirectory() as folder:
         trainer = Trainer(

@@ -17,7 +17,7 @@ from phaze_ee.config.options import ExitOptions, TrainingOptions
 from phaze_ee.errors import RunError
 from phaze_ee.models.tagger import Tagger
 from phaze_ee.shapes import Float
-from phaze_ee.training.bad_batches import BadBatches, save_batch
+from phaze_ee.training.bad_batches import BadBatches, HostFlag, save_batch
 from phaze_ee.training.losses import TargetLoss, beta_at, make_loss
 from phaze_ee.training.optim import build_optimizer
 from phaze_ee.types import JetBatch
@@ -101,6 +101,7 @@ class TaggerModule(LightningModule):
         self.answer_loss = TargetLoss(options, detach=True)
         self.frozen = False
         self.so_far = RunningMeans()  # over this epoch
+        self._unchecked: tuple[HostFlag, Terms, JetBatch, int] | None = None  # the last batch, until its backward pass
         self._earlier: RunningMeans | None = None  # before an interruption in this epoch, until logged
         if options.freeze_backbone:
             self._freeze_backbone()
@@ -156,18 +157,27 @@ class TaggerModule(LightningModule):
         return Terms(
             loss_E=torch.cat([exit_losses, full_loss[None]]).detach(),
             accuracy_E=(logits_ENK.argmax(dim=-1) == batch.label_N).float().mean(dim=-1),
-            total=full_loss + (exit_losses * exit_losses.new_tensor(self.beta)).sum(),
+            # Numbers, not a tensor: the host would wait for the device to copy it there.
+            total=sum((beta * loss for beta, loss in zip(self.beta, exit_losses, strict=False)), start=full_loss),
         )
 
     def training_step(self, batch: JetBatch, batch_idx: int) -> Tensor | None:
         with self.bad_batches.guarding(self.tagger):
             terms = self.terms(batch)
-        if not torch.isfinite(terms.total):
-            if self.bad_batches.skip(self.tagger, f"epoch {self.current_epoch + 1}, batch {batch_idx + 1}"):
-                return None
-            self._stop(terms, batch, batch_idx)
+        finite = HostFlag(torch.isfinite(terms.total))
+        if self.bad_batches.may_skip and not finite.read():
+            self.bad_batches.skip(self.tagger, f"epoch {self.current_epoch + 1}, batch {batch_idx + 1}")
+            return None
+        self._unchecked = (finite, terms, batch, batch_idx)
         self._record("train", terms, len(batch))
         return terms.total
+
+    def on_after_backward(self) -> None:
+        # The device works on the backward pass while the host waits for the loss, before the optimiser's step.
+        if self._unchecked is not None:
+            (finite, terms, batch, batch_idx), self._unchecked = self._unchecked, None
+            if not finite.read():
+                self._stop(terms, batch, batch_idx)
 
     def validation_step(self, batch: JetBatch, batch_idx: int) -> None:
         self._record("val", self.terms(batch), len(batch))

@@ -99,7 +99,7 @@ def train(
     """
     assert options.seed is not None
     seed_everything(options.seed, workers=True, verbose=False)
-    working = tagger.fastest_form() if options.use_packed and device.type == "cpu" else tagger
+    working = tagger.fastest_form(device) if options.use_packed else tagger
     with (
         _features(working, loaders, options, outputs, device, console) as (walked, walked_loaders),
         _compiled(walked, options, console, padded=walked is tagger),

@@ -14,6 +14,7 @@ def device() -> torch.device:
 @pytest.fixture
 def on_card(monkeypatch: pytest.MonkeyPatch, device: torch.device) -> torch.device:
     """The device, with kernels even where it is the CPU."""
-    for user in ("particle_net.neighbours", "particle_net.edge_conv", "tagger"):
+    for user in ("particle_net.neighbours", "particle_net.edge_conv"):
         monkeypatch.setattr(f"phaze_ee.models.{user}.runs_kernels", lambda tensor: True)
+    monkeypatch.setattr("phaze_ee.models.tagger.has_kernels", lambda device: True)
     return device

@@ -1,36 +1,25 @@
-"""What needs a GPU: mixed precision in training, and evaluation there against the CPU."""
+"""What needs a GPU: the answers, a training step and whole trainings there against those of the CPU."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
+from phaze_ee.registry import loss_strategies
 from phaze_ee.results.training import TrainingHistory
-from phaze_ee.training.resume import find_resume_point
 from tests.jets import labelled_batch, small_tagger
-from tests.training.interrupted import EPOCHS, run
+from tests.training.test_run import run
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
 
-
-@pytest.mark.parametrize("dtype", ["fp16", "bf16"])
-@pytest.mark.parametrize("optimizer", ["ranger", "adamw"])
-def test_mixed_precision_learns(tmp_path: Path, dtype: str, optimizer: str) -> None:
-    if dtype == "bf16" and not torch.cuda.is_bf16_supported():
-        pytest.skip("this GPU has no bf16")
-    run(tmp_path, {"device": "cuda", "use_amp": True, "amp_dtype": dtype, "optimizer": optimizer})
-    epochs = TrainingHistory.read(tmp_path / "history.json", "train").epochs
-    assert len(epochs) == EPOCHS
-    assert epochs[-1].train_total_loss < epochs[0].train_total_loss
-
-
-def test_a_state_holds_the_scale_of_the_loss(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("phaze_ee.training.run.forget", lambda path: None)
-    run(tmp_path, {"device": "cuda", "use_amp": True})
-    point = find_resume_point(tmp_path / "resume.ckpt")
-    assert point is not None
-    content = torch.load(point.path, map_location="cpu", weights_only=True)
-    assert content["MixedPrecision"]["scale"] > 0
+FLOAT32: dict[str, Any] = {"use_amp": False, "optimizer": "adamw", "lr": 1e-4, "zero_epochs": 0, "dropout": 0.0}
+WAYS: dict[str, dict[str, Any]] = {
+    **{strategy: {"exit_loss_strategy": strategy} for strategy in loss_strategies()},
+    "disjoint": {"training_regime": "disjoint", "exit_loss_strategy": "target_detached", "zero_epochs": 1},
+    "frozen": {"freeze_backbone": True, "exit_loss_strategy": "target_detached", "exit_head": "deep_sets"},
+    "clipping, averaging, accumulation": {"gradient_clip": 0.5, "ema_decay": 0.9, "accumulate_batches": 2},
+}
 
 
 def test_answers_on_the_gpu_are_those_of_the_cpu() -> None:
@@ -53,3 +42,15 @@ def test_a_training_step_without_padding_is_that_of_the_cpu() -> None:
         gradients.append([value.grad.cpu() for value in tagger.parameters() if value.grad is not None])
     torch.testing.assert_close(losses[1], losses[0], rtol=1e-9, atol=1e-9)
     torch.testing.assert_close(gradients[1], gradients[0], rtol=1e-7, atol=1e-9)
+
+
+@pytest.mark.parametrize("changes", WAYS.values(), ids=WAYS.keys())
+def test_a_training_on_the_gpu_has_the_losses_of_the_cpu(tmp_path: Path, changes: dict[str, Any]) -> None:
+    losses = []
+    for device, use_packed in (("cpu", True), ("cuda", True), ("cuda", False)):
+        folder = tmp_path / f"{device}{use_packed}"
+        run(folder, **{**FLOAT32, **changes}, device=device, use_packed=use_packed)
+        history = TrainingHistory.read(folder / "history.json", "train")
+        losses.append([epoch.train_total_loss for epoch in history.epochs])
+    assert losses[1] == pytest.approx(losses[0], rel=1e-3)
+    assert losses[2] == pytest.approx(losses[0], rel=1e-3)

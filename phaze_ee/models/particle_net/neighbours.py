@@ -6,6 +6,7 @@ from torch.nn.functional import pad
 
 from phaze_ee.compiled import has_numba
 from phaze_ee.kernels.availability import runs_kernels
+from phaze_ee.models.precision import widened
 from phaze_ee.models.states import JetGroup, JetLayout
 from phaze_ee.shapes import Float, Int
 
@@ -25,6 +26,7 @@ def nearest_neighbours(coordinates_VD: Float[Tensor, "V D"], layout: JetLayout, 
     neighbour, depending on the padding. Here a particle is never its own neighbour, so the answer does not depend on
     the order of the particles.
     """
+    coordinates_VD = widened(coordinates_VD)
     if runs_kernels(coordinates_VD) and coordinates_VD.dtype in _KERNEL_TYPES:
         from phaze_ee.kernels import neighbours as kernel
 
@@ -51,7 +53,8 @@ def _in_group(coordinates_VD: Tensor, group: JetGroup, k: int) -> Int[Tensor, "R
     coordinates_GMD = coordinates_VD.index_select(0, group.row_GM.flatten()).view(*group.row_GM.shape, -1)
     square_GM = coordinates_GMD.square().sum(dim=-1).masked_fill_(~group.valid_GM, _INFINITY)
     # |x_i − x_j|² without |x_i|², which is the same for all j.
-    distance_GMM = torch.baddbmm(square_GM[:, None], coordinates_GMD, coordinates_GMD.transpose(1, 2), alpha=-2)
+    with torch.autocast(coordinates_VD.device.type, enabled=False):
+        distance_GMM = torch.baddbmm(square_GM[:, None], coordinates_GMD, coordinates_GMD.transpose(1, 2), alpha=-2)
     distance_GMM.diagonal(dim1=1, dim2=2).fill_(_INFINITY)
     found = min(k, distance_GMM.shape[-1])
     distance_RM = distance_GMM.flatten(0, 1).index_select(0, group.slot_R)

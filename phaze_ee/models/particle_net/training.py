@@ -1,14 +1,8 @@
 """Differentiable layers of ParticleNet on particles without padding, with the BatchNorm statistics of weaver.
 
-weaver normalises over padded slots too. Their features are zero, so all edges between padded slots are the same vector,
-and one extra row with a weight represents them. The exception is a jet with 1 ≤ q ≤ k padded slots. There, each padded
-slot has only q − 1 others as neighbours, and k + 1 − q real particles: those nearest to the point (s, s, …), s = 1e9,
-where weaver puts padding. For large s these are the particles with the largest sum of coordinates, which are used here.
-In float64, weaver resolves the differences and finds the same ones. In float32, all distances round to the same number,
-and the choice of weaver depends on the implementation of ``torch.topk``.
+``padding.py`` says which edges padded slots have; one extra row with a weight represents equal ones.
 """
 
-from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -18,6 +12,9 @@ from torch.nn.functional import linear, pad
 from weaver.nn.model.ParticleNet import EdgeConvBlock
 
 from phaze_ee.models.particle_net.batch_norm import WeightedRows, normalise
+from phaze_ee.models.particle_net.fused import fits_kernels, fused_mean
+from phaze_ee.models.particle_net.padding import padded_slots
+from phaze_ee.models.precision import widened
 from phaze_ee.models.states import PackedState
 from phaze_ee.shapes import Float, Int
 
@@ -29,15 +26,24 @@ def edge_conv_training(
     own_weight, difference_weight = block.convs[0].weight.flatten(1).chunk(2, dim=1)
     own_VC = linear(state.features_VC, own_weight - difference_weight)
     neighbour_VC = pad(linear(state.features_VC, difference_weight), (0, 0, 0, 1))
-    padding_R, weight_R = _padding_edges(state, block.k)
-    edge_EC = _GatherAdd.apply(own_VC, neighbour_VC, neighbour_Vk)  # type: ignore[no-untyped-call]
-    edges = WeightedRows(edge_EC, neighbour_VC.index_select(0, padding_R), weight_R)
-    for index, (convolution, norm) in enumerate(zip(block.convs, block.bns, strict=True)):
-        edges = normalise(edges if index == 0 else edges.linear(convolution.weight.flatten(1)), norm, relu=True)
-    mean_VC = edges.row_EC.view(*neighbour_Vk.shape, edges.row_EC.shape[1]).mean(dim=1)
+    mean_over_edges = fused_mean if fits_kernels(block, own_VC) else _mean_over_edges
+    mean_VC = mean_over_edges(block, own_VC, neighbour_VC, neighbour_Vk, state)
     if block.sc is None:
         return (state.features_VC + mean_VC).relu()
     return (layer_training(block.sc, block.sc_bn, state.features_VC, state) + mean_VC).relu()
+
+
+def _mean_over_edges(
+    block: EdgeConvBlock, own_VC: Tensor, neighbour_VC: Tensor, neighbour_Vk: Tensor, state: PackedState
+) -> Float[Tensor, "V C"]:
+    padding_R, weight_R = _padding_edges(state, block.k)
+    edge_EC = _GatherAdd.apply(own_VC, neighbour_VC, neighbour_Vk)  # type: ignore[no-untyped-call]
+    edges = WeightedRows(edge_EC, widened(neighbour_VC.index_select(0, padding_R)), weight_R)
+    for index, (convolution, norm) in enumerate(zip(block.convs, block.bns, strict=True)):
+        edges = normalise(edges if index == 0 else edges.linear(convolution.weight.flatten(1)), norm, relu=True)
+    edge_VkC = edges.row_EC.view(*neighbour_Vk.shape, edges.row_EC.shape[1])
+    # Under autocast edges have half precision, and particles that of the inputs.
+    return edge_VkC.mean(dim=1, dtype=state.features_VC.dtype)
 
 
 def layer_training(
@@ -45,7 +51,7 @@ def layer_training(
 ) -> Float[Tensor, "V C"]:
     """Apply a convolution and its BatchNorm to all particles, whose padded slots are zero."""
     padding = len(state) * state.length - len(row_VC)
-    rows = WeightedRows(row_VC, row_VC.new_zeros(1, row_VC.shape[1]), row_VC.new_tensor([padding]))
+    rows = WeightedRows(row_VC, row_VC.new_zeros(1, row_VC.shape[1]), row_VC.new_full((1,), padding))
     return normalise(rows.linear(convolution.weight.flatten(1)), norm).row_EC
 
 
@@ -60,27 +66,13 @@ def normalise_slots(
 
 
 def _padding_edges(state: PackedState, k: int) -> tuple[Int[Tensor, " R"], Float[Tensor, " R"]]:
-    """Return the distinct edges of padded slots, by their neighbour, and the number of times that each occurs.
-
-    Neighbour V is padding.
-    """
-    particle_count = len(state.features_VC)
-    pieces = list(_edges_to_particles(state, k))
-    particle_R = torch.cat([torch.empty_like(state.layout.count_N[:0]), *(particle for particle, _ in pieces)])
-    weights = [weight for particle, weight in pieces for _ in range(len(particle))]
-    to_padding = k * (len(state) * state.length - particle_count) - sum(weights)
-    return pad(particle_R, (0, 1), value=particle_count), state.features_VC.new_tensor([*weights, to_padding])
-
-
-@torch.no_grad()
-def _edges_to_particles(state: PackedState, k: int) -> Iterator[tuple[Int[Tensor, " R"], int]]:
-    total_V = state.coordinates_VD.sum(dim=1)
-    jets = zip(state.layout.offset_N.tolist(), state.layout.count_N.tolist(), strict=True)
-    for offset, count in jets:
-        padding = state.length - count
-        if 1 <= padding <= k:
-            nearest = total_V[offset : offset + count].topk(k + 1 - padding, sorted=False).indices
-            yield nearest + offset, padding
+    """Return the distinct edges of padded slots, by their neighbour, and the number of times that each occurs."""
+    neighbour_Nk, padding_N = padded_slots(state, k)
+    seen_Nk = neighbour_Nk < len(state.features_VC)
+    weight_R = padding_N[:, None].expand_as(neighbour_Nk)[seen_Nk]
+    to_padding = k * (len(state) * state.length - len(state.features_VC)) - weight_R.sum()
+    particle_R = pad(neighbour_Nk[seen_Nk], (0, 1), value=len(state.features_VC))
+    return particle_R, torch.cat([weight_R, to_padding[None]]).to(state.features_VC.dtype)
 
 
 class _GatherAdd(torch.autograd.Function):

@@ -27,7 +27,9 @@ CHANGES: dict[str, dict[str, Any]] = {
 
 
 def tagger_in_training(*, packed: bool, trim: bool = False, **changes: Any) -> Tagger:
-    tagger = Tagger(ParticleNet(small_weaver_network(trim=trim, **changes)), ["input", 0, 1, 2], HEADS).double()
+    backbone = ParticleNet(small_weaver_network(trim=trim, **changes))
+    stages = ("input", *range(len(backbone.stage_channels)))
+    tagger = Tagger(backbone, stages, HEADS[: len(stages)]).double()
     torch.manual_seed(5)
     for parameter in tagger.heads.parameters():
         torch.nn.init.normal_(parameter, std=0.3)

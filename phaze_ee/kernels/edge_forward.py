@@ -1,0 +1,242 @@
+"""The edges of an EdgeConv block in training, forward: normalise, ReLU, product and statistics in one kernel.
+
+The statistics of a layer are those of all edges, so a layer ends where its normalisation begins. Its kernel reads the
+numbers of the layer before once and writes its own once. It adds up the statistics of each tile of edges; torch joins
+those of the tiles. The first layer is gathered wherever it is needed and never stored.
+"""
+
+from typing import Any, NamedTuple
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from phaze_ee.kernels.edge_numbers import normalised, number, rectified, store_statistics
+from phaze_ee.shapes import Float, Int
+
+MOST_CHANNELS = 256
+TYPES = {torch.float64: tl.float64, torch.float32: tl.float32, torch.float16: tl.float16, torch.bfloat16: tl.bfloat16}
+_BLOCK = 32  # channels of a layer that are multiplied at once
+
+
+class Edges(NamedTuple):
+    """The first layer of the edges of U particles: V real ones, then a padded slot of each jet."""
+
+    own_UC: Float[Tensor, "U C"]  # zero for padded slots
+    other_SC: Float[Tensor, "V+1 C"]  # row V is padding, and zero
+    neighbour_Uk: Int[Tensor, "U k"]
+    weight_U: Float[Tensor, " U"]  # how often each counts in statistics; in the type of sums
+
+    @property
+    def sums(self) -> torch.dtype:
+        """The type of sums: float64 for numbers in float64, else float32."""
+        return torch.float64 if self.own_UC.dtype == torch.float64 else torch.float32
+
+    def arguments(self, stored: Tensor | None, channels: int) -> dict[str, Any]:
+        """Return what the kernels need to read the numbers of a layer; None: the first layer."""
+        return {
+            "own": self.own_UC,
+            "other": self.other_SC,
+            "stored": self.own_UC if stored is None else stored,
+            "neighbours": self.neighbour_Uk,
+            "weight": self.weight_U,
+            "K": self.neighbour_Uk.shape[1],
+            "CHANNELS": channels,
+            "GATHERED": stored is None,
+            "SUM": TYPES[self.sums],
+        }
+
+
+class TileStatistics(NamedTuple):
+    """Weighted sums over the edges of T tiles."""
+
+    mean_TC: Float[Tensor, "T C"]
+    square_TC: Float[Tensor, "T C"]  # sum of the squares of the differences to the mean of the tile
+    total_T: Float[Tensor, " T"]
+
+    def joined(self) -> tuple[Float[Tensor, " C"], Float[Tensor, " C"], Float[Tensor, ""]]:
+        """Return mean, biased variance and sum of weights of all edges."""
+        total_T1, mean_TC = self.total_T.double()[:, None], self.mean_TC.double()
+        total = total_T1.sum()
+        mean_C = (total_T1 * mean_TC).sum(dim=0) / total
+        square_TC = self.square_TC.double() + total_T1 * (mean_TC - mean_C).square()
+        kind = self.mean_TC.dtype
+        return mean_C.to(kind), (square_TC.sum(dim=0) / total).to(kind), total.to(kind)
+
+
+def width_of(channels: int) -> int:
+    """Return the columns of a tile that holds all channels."""
+    return max(16, int(triton.next_power_of_2(channels)))
+
+
+def tile_of(width: int, dtype: torch.dtype, *, backward: bool = False) -> int:
+    """Return the edges of a tile, such that its numbers stay in registers: it has fewer in float32 and backward.
+
+    The compiler reports what does not (checked for compute capability 8.0 and 9.0).
+    """
+    if backward or dtype not in (torch.float16, torch.bfloat16):
+        return 32 if width > 128 and dtype not in (torch.float16, torch.bfloat16) else 64
+    return 128 if width <= 128 else 64
+
+
+def warps_of(width: int) -> int:
+    """Return the warps of a program."""
+    return 4 if width <= 64 else 8
+
+
+def product_of(dtype: torch.dtype) -> str:
+    """Return the precision of a product, as torch has it."""
+    return "tf32" if dtype == torch.float32 and torch.backends.cuda.matmul.allow_tf32 else "ieee"
+
+
+def first_statistics(edges: Edges) -> TileStatistics:
+    """Return the statistics of the first layer."""
+    count, channels = edges.neighbour_Uk.numel(), edges.own_UC.shape[1]
+    width = width_of(channels)
+    statistics = _empty_statistics(edges, triton.cdiv(count, tile_of(width, edges.own_UC.dtype)), channels)
+    launch: Any = _first_statistics[(len(statistics.total_T),)]
+    launch(
+        edges=count,
+        mean_out=statistics.mean_TC,
+        square_out=statistics.square_TC,
+        total_out=statistics.total_T,
+        EDGES=tile_of(width, edges.own_UC.dtype),
+        WIDTH=width,
+        num_warps=warps_of(width),
+        **edges.arguments(None, channels),
+    )
+    return statistics
+
+
+def next_layer(
+    edges: Edges,
+    stored: Float[Tensor, "E C_in"] | None,
+    constant_6C: Float[Tensor, "6 C_in"],
+    weight_CC: Float[Tensor, "C_out C_in"],
+) -> tuple[Float[Tensor, "E C_out"], TileStatistics]:
+    """Return the numbers of a layer and their statistics.
+
+    Args:
+        edges: the first layer.
+        stored: the numbers of the layer before; None: it is the first.
+        constant_6C: scale and shift of its normalisation, in the first two rows.
+        weight_CC: the weights of the layer, in the type of the operands.
+    """
+    count, (outputs, inputs) = edges.neighbour_Uk.numel(), weight_CC.shape
+    width = width_of(outputs)
+    out_EC = edges.own_UC.new_empty(count, outputs)
+    statistics = _empty_statistics(edges, triton.cdiv(count, tile_of(width, edges.own_UC.dtype)), outputs)
+    launch: Any = _next_layer[(len(statistics.total_T),)]
+    launch(
+        edges=count,
+        constant=constant_6C,
+        matrix=weight_CC,
+        out=out_EC,
+        mean_out=statistics.mean_TC,
+        square_out=statistics.square_TC,
+        total_out=statistics.total_T,
+        OUTPUTS=outputs,
+        EDGES=tile_of(width, edges.own_UC.dtype),
+        WIDTH=width,
+        BLOCK=min(_BLOCK, width_of(inputs)),
+        TYPE=TYPES[out_EC.dtype],
+        PRODUCT=product_of(out_EC.dtype),
+        num_warps=warps_of(width),
+        num_stages=2,
+        **edges.arguments(stored, inputs),
+    )
+    return out_EC, statistics
+
+
+def mean_over_neighbours(
+    edges: Edges, stored: Float[Tensor, "E C"] | None, constant_6C: Float[Tensor, "6 C"], particles: int
+) -> Float[Tensor, "V C"]:
+    """Return the mean over the k neighbours of the first V particles, after normalisation and ReLU.
+
+    It has the type of sums.
+
+    Args:
+        edges: the first layer.
+        stored: the numbers of the last layer; None: it is the first.
+        constant_6C: scale and shift of its normalisation, in the first two rows.
+        particles: V.
+    """
+    channels = constant_6C.shape[1]
+    width, together = width_of(channels), 16
+    out_VC = constant_6C.new_empty(particles, channels)
+    if particles:
+        launch: Any = _mean_over_neighbours[(triton.cdiv(particles, together),)]
+        launch(
+            particles=particles,
+            constant=constant_6C,
+            out=out_VC,
+            TOGETHER=together,
+            WIDTH=width,
+            num_warps=warps_of(width),
+            **edges.arguments(stored, channels),
+        )
+    return out_VC
+
+
+def _empty_statistics(edges: Edges, tiles: int, channels: int) -> TileStatistics:
+    mean_TC, square_TC = edges.own_UC.new_empty(2, tiles, channels, dtype=edges.sums)
+    return TileStatistics(mean_TC, square_TC, edges.weight_U.new_empty(tiles))
+
+
+@triton.jit
+def _first_statistics(
+    own, other, stored, neighbours, weight, edges, mean_out, square_out, total_out,
+    K: tl.constexpr, CHANNELS: tl.constexpr, GATHERED: tl.constexpr, SUM: tl.constexpr,
+    EDGES: tl.constexpr, WIDTH: tl.constexpr,
+):  # fmt: skip
+    tile = tl.program_id(0).to(tl.int64)
+    edge = tile * EDGES + tl.arange(0, EDGES)
+    channel = tl.arange(0, WIDTH)
+    real = edge < edges
+    found = number(own, other, stored, neighbours, edge, channel, real, K, CHANNELS, GATHERED, SUM)
+    store_statistics(found, weight, edge, channel, real, tile, mean_out, square_out, total_out, K, CHANNELS)
+
+
+@triton.jit
+def _next_layer(
+    own, other, stored, neighbours, weight, edges, constant, matrix, out, mean_out, square_out, total_out,
+    K: tl.constexpr, CHANNELS: tl.constexpr, GATHERED: tl.constexpr, SUM: tl.constexpr,
+    OUTPUTS: tl.constexpr, EDGES: tl.constexpr, WIDTH: tl.constexpr, BLOCK: tl.constexpr,
+    TYPE: tl.constexpr, PRODUCT: tl.constexpr,
+):  # fmt: skip
+    tile = tl.program_id(0).to(tl.int64)
+    edge = tile * EDGES + tl.arange(0, EDGES)
+    real = edge < edges
+    every = tl.arange(0, WIDTH)
+    total = tl.zeros([EDGES, WIDTH], SUM)
+    for begin in range(0, CHANNELS, BLOCK):
+        some = begin + tl.arange(0, BLOCK)
+        found = number(own, other, stored, neighbours, edge, some, real, K, CHANNELS, GATHERED, SUM)
+        before = rectified(normalised(found, constant, some, CHANNELS)).to(TYPE)
+        read = (some < CHANNELS)[:, None] & (every < OUTPUTS)[None, :]
+        into = tl.load(matrix + every[None, :] * CHANNELS + some[:, None], mask=read, other=0.0)
+        total = tl.dot(before, into, total, input_precision=PRODUCT, out_dtype=SUM)
+    rounded = total.to(TYPE)
+    written = real[:, None] & (every < OUTPUTS)[None, :]
+    tl.store(out + edge[:, None] * OUTPUTS + every[None, :], rounded, mask=written)
+    store_statistics(rounded.to(SUM), weight, edge, every, real, tile, mean_out, square_out, total_out, K, OUTPUTS)
+
+
+@triton.jit
+def _mean_over_neighbours(
+    own, other, stored, neighbours, weight, particles, constant, out,
+    K: tl.constexpr, CHANNELS: tl.constexpr, GATHERED: tl.constexpr, SUM: tl.constexpr,
+    TOGETHER: tl.constexpr, WIDTH: tl.constexpr,
+):  # fmt: skip
+    particle = tl.program_id(0).to(tl.int64) * TOGETHER + tl.arange(0, TOGETHER)
+    channel = tl.arange(0, WIDTH)
+    real = particle < particles
+    total = tl.zeros([TOGETHER, WIDTH], SUM)
+    for slot in range(K):
+        found = number(
+            own, other, stored, neighbours, particle * K + slot, channel, real, K, CHANNELS, GATHERED, SUM
+        )  # fmt: skip
+        total += rectified(normalised(found, constant, channel, CHANNELS))
+    written = real[:, None] & (channel < CHANNELS)[None, :]
+    tl.store(out + particle[:, None] * CHANNELS + channel[None, :], total / K, mask=written)

@@ -1,0 +1,106 @@
+"""What the kernels of a training share: the numbers of edges, their gradients, and sums over a tile of edges.
+
+An edge of U particles with k neighbours each is a row e of U·k; its particle is e // k. The first layer is not stored:
+its number is the sum of the particle's own part and the neighbour's part.
+"""
+
+import triton
+import triton.language as tl
+
+
+@triton.jit
+def number(
+    own, other, stored, neighbours, edge, channel, real,
+    K: tl.constexpr, CHANNELS: tl.constexpr, GATHERED: tl.constexpr, SUM: tl.constexpr,
+):  # fmt: skip
+    """Return numbers of a layer before its normalisation, (edges, channels); zero where there is no edge."""
+    read = real[:, None] & (channel < CHANNELS)[None, :]
+    if GATHERED:
+        neighbour = tl.load(neighbours + edge, mask=real, other=0)
+        found = tl.load(own + (edge // K)[:, None] * CHANNELS + channel[None, :], mask=read, other=0.0).to(SUM)
+        found += tl.load(other + neighbour[:, None] * CHANNELS + channel[None, :], mask=read, other=0.0).to(SUM)
+    else:
+        found = tl.load(stored + edge[:, None] * CHANNELS + channel[None, :], mask=read, other=0.0).to(SUM)
+    return found
+
+
+@triton.jit
+def per_channel(constant, row, channel, CHANNELS: tl.constexpr):
+    """Return a row of constants of each channel, (1, channels)."""
+    return tl.load(constant + row * CHANNELS + channel, mask=channel < CHANNELS, other=0.0)[None, :]
+
+
+@triton.jit
+def normalised(found, constant, channel, CHANNELS: tl.constexpr):
+    """Return scale · number + shift, before the ReLU."""
+    return found * per_channel(constant, 0, channel, CHANNELS) + per_channel(constant, 1, channel, CHANNELS)
+
+
+@triton.jit
+def rectified(found):
+    """Return the ReLU. NaN stays NaN."""
+    return tl.where(found < 0, 0.0, found)
+
+
+@triton.jit
+def gradient(
+    found, constant, given, edge, channel, real, particles,
+    K: tl.constexpr, CHANNELS: tl.constexpr, LAST: tl.constexpr, SUM: tl.constexpr,
+):  # fmt: skip
+    """Return the gradient of normalised numbers, before the ReLU.
+
+    For the last layer, ``given`` is that of the mean over the k neighbours of each real particle. Edges of padded slots
+    have none. For other layers it is that of edges, and holds the ReLU already.
+    """
+    inside = channel < CHANNELS
+    if LAST:
+        particle = edge // K
+        read = (real & (particle < particles))[:, None] & inside[None, :]
+        one = tl.load(given + particle[:, None] * CHANNELS + channel[None, :], mask=read, other=0.0).to(SUM)
+        one = tl.where(normalised(found, constant, channel, CHANNELS) > 0, one / K, 0.0)
+    else:
+        read = real[:, None] & inside[None, :]
+        one = tl.load(given + edge[:, None] * CHANNELS + channel[None, :], mask=read, other=0.0).to(SUM)
+    return one
+
+
+@triton.jit
+def through_normalisation(
+    found, after, constant, weight, edge, channel, real, K: tl.constexpr, CHANNELS: tl.constexpr
+):  # fmt: skip
+    """Return the gradient of numbers: that after the normalisation, and those through its mean and variance."""
+    counted = tl.load(weight + edge // K, mask=real, other=0.0)
+    return summed_through_normalisation(counted[:, None] * found, after, counted, constant, channel, CHANNELS)
+
+
+@triton.jit
+def summed_through_normalisation(found, after, counted, constant, channel, CHANNELS: tl.constexpr):
+    """Return the same for sums over edges of weight · number, of gradients after the normalisation, and of weights."""
+    direct, slope = per_channel(constant, 2, channel, CHANNELS), per_channel(constant, 3, channel, CHANNELS)
+    return direct * after + slope * found + counted[:, None] * per_channel(constant, 4, channel, CHANNELS)
+
+
+@triton.jit
+def store_statistics(
+    found, weight, edge, channel, real, tile, mean_out, square_out, total_out,
+    K: tl.constexpr, CHANNELS: tl.constexpr,
+):  # fmt: skip
+    """Store the weighted mean of a tile, the sum of squares of the differences to it, and the sum of weights."""
+    counted = tl.load(weight + edge // K, mask=real, other=0.0)
+    total = tl.sum(counted, axis=0)
+    mean = tl.sum(counted[:, None] * found, axis=0) / tl.where(total > 0, total, 1.0)
+    difference = found - mean[None, :]
+    square = tl.sum(counted[:, None] * difference * difference, axis=0)
+    stored = tile * CHANNELS + channel
+    tl.store(mean_out + stored, mean, mask=channel < CHANNELS)
+    tl.store(square_out + stored, square, mask=channel < CHANNELS)
+    tl.store(total_out + tile, total)
+
+
+@triton.jit
+def store_gradient_sums(found, after, constant, channel, tile, sums_out, CHANNELS: tl.constexpr):
+    """Store the sum of gradients of a tile, and that of gradients times differences to the mean."""
+    difference = found - per_channel(constant, 5, channel, CHANNELS)
+    stored = 2 * tile * CHANNELS + channel
+    tl.store(sums_out + stored, tl.sum(after, axis=0), mask=channel < CHANNELS)
+    tl.store(sums_out + stored + CHANNELS, tl.sum(after * difference, axis=0), mask=channel < CHANNELS)
