@@ -71,6 +71,7 @@ class EngineResult:
         visited_NEK: the logits of every exit up to the one where the jet left, divided by the temperatures; the full
             model is the last. NaN at exits that were not evaluated and at those after the jet had left.
         refused_N: whether the event budget made the jet leave although the policy would have let it go on.
+        value_NR: what is predicted for the R targets at that exit, in their own units; R = 0 without targets.
         audit: the answers of the full model for audited jets; None without an audit.
     """
 
@@ -79,6 +80,7 @@ class EngineResult:
     macs_N: Int[Tensor, " N"]
     visited_NEK: Float[Tensor, "N E K"]
     refused_N: Bool[Tensor, " N"]
+    value_NR: Float[Tensor, "N R"] = field(default_factory=lambda: torch.empty(0, 0))
     audit: Audited | None = field(default=None, kw_only=True)
 
     def cpu(self) -> "EngineResult":
@@ -95,7 +97,8 @@ def run_full_model(tagger: Tagger, jets: Jets, macs: MacsTable, precision: Preci
     visited_NEK = exit_.logits_NK.new_full((len(jets), len(macs_EN), exit_.logits_NK.shape[1]), torch.nan)
     visited_NEK[:, exit_.index] = exit_.logits_NK
     exit_index_N = torch.full_like(macs_EN[-1], exit_.index)
-    return exit_.logits_NK, exit_index_N, macs_EN[-1], visited_NEK, torch.zeros_like(exit_index_N, dtype=torch.bool)
+    refused_N = torch.zeros_like(exit_index_N, dtype=torch.bool)
+    return exit_.logits_NK, exit_index_N, macs_EN[-1], visited_NEK, refused_N, _values(exit_)
 
 
 @final
@@ -139,6 +142,7 @@ class ChunkRun:
         self.exit_index_N = torch.zeros_like(count_N)
         self.macs_N = torch.zeros_like(count_N)
         self.refused_N = torch.zeros_like(self.done_N)
+        self.value_NR: Tensor | None = None
         self.history: list[Tensor] = []
 
     def finish(self) -> tuple[Tensor, ...]:
@@ -152,18 +156,28 @@ class ChunkRun:
             self.macs_N[self.row_A] = self.macs_EN[exit_.index, self.row_A]
             answered_A = self._leaves(exit_, waiting_A) & waiting_A
             self.exit_index_N[self.row_A[answered_A]] = exit_.index
+            self._keep_values(exit_, answered_A)
             self.answered_N[self.row_A[answered_A]] = True
             undone_A = ~self.done_N[self.row_A]
             self.done_N[self.row_A[answered_A & ~self._goes_on(exit_, answered_A)]] = True
             if exit_.is_full_model or bool(self.done_N.all()):
                 logits_NK = visited_NEK[torch.arange(len(visited_NEK)), self.exit_index_N]
-                answers = (logits_NK, self.exit_index_N, self.macs_N, visited_NEK, self.refused_N)
+                value_NR = logits_NK[:, :0] if self.value_NR is None else self.value_NR
+                answers = (logits_NK, self.exit_index_N, self.macs_N, visited_NEK, self.refused_N, value_NR)
                 return answers if self.audit is None else (*answers, *self._audited(exit_, undone_A, self.audit))
             exit_ = self._tempered(self._next(exit_.index))
 
     def _tempered(self, exit_: Exit) -> Exit:
         temperatures = self.policy.temperatures
         return exit_ if temperatures is None else replace(exit_, logits_NK=exit_.logits_NK / temperatures[exit_.index])
+
+    def _keep_values(self, exit_: Exit, answered_A: Bool[Tensor, " A"]) -> None:
+        """Keep what is predicted for the targets of the jets that leave at an exit."""
+        if exit_.value_NR is None:
+            return
+        if self.value_NR is None:
+            self.value_NR = exit_.value_NR.new_full((len(self.done_N), exit_.value_NR.shape[1]), torch.nan)
+        self.value_NR[self.row_A[answered_A]] = exit_.value_NR[answered_A]
 
     def _leaves(self, exit_: Exit, waiting_A: Bool[Tensor, " A"]) -> Bool[Tensor, " A"]:
         if exit_.is_full_model:
@@ -234,6 +248,11 @@ def _advance(step: Callable[[], Exit], precision: Precision, device: torch.devic
         exit_ = step()
     logits_NK = widened(exit_.logits_NK)
     return exit_ if logits_NK is exit_.logits_NK else replace(exit_, logits_NK=logits_NK)
+
+
+def _values(exit_: Exit) -> Float[Tensor, "N R"]:
+    """Return what an exit predicts for the targets; R = 0 without targets."""
+    return exit_.logits_NK[:, :0] if exit_.value_NR is None else exit_.value_NR
 
 
 def consecutive(event_N: Int[Tensor, " N"]) -> Int[Tensor, " N"]:

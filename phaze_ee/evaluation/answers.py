@@ -10,7 +10,7 @@ from torch import nn
 
 from phaze_ee.engine.engine import Engine
 from phaze_ee.errors import DataError
-from phaze_ee.exits.answers import Answers
+from phaze_ee.exits.answers import Answers, Predictions, check_finite
 from phaze_ee.exits.costs import ExitCosts
 from phaze_ee.machine import Precision
 from phaze_ee.models.tagger import Tagger
@@ -23,6 +23,8 @@ def predict(
     class_names: Sequence[str],
     device: torch.device | str = "cpu",
     precision: Precision = "float32",
+    *,
+    targets: Sequence[str] = (),
 ) -> Answers:
     """Return the answers of every exit for every jet, in input order.
 
@@ -33,23 +35,28 @@ def predict(
         class_names: the K classes, in the order of the logits.
         device: where the network runs.
         precision: as for :class:`phaze_ee.engine.engine.Engine`.
+        targets: the names of the targets of a regression.
 
     Raises:
         DataError: there are no jets.
+        RunError: a prediction of a target is not finite.
     """
     tagger.to(device)
     logits: list[npt.NDArray[np.float32]] = []
     labels: list[npt.NDArray[np.int64]] = []
     counts: list[npt.NDArray[np.int64]] = []
     observers: list[dict[str, npt.NDArray[np.generic]]] = []
+    values: list[tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]] = []
     with evaluation_mode(tagger):
         engine = Engine(tagger, threads=torch.get_num_threads(), precision=precision)
         for batch in batches:
-            logits_ENK = engine.every_exit(batch.inputs.to(device, non_blocking=True))
+            logits_ENK, value_ENR = engine.every_answer(batch.inputs.to(device, non_blocking=True))
             logits.append(logits_ENK.float().cpu().numpy())
             labels.append(batch.label_N.cpu().numpy())
             counts.append(batch.inputs.counts_NG.cpu().numpy())
             observers.append(batch.observers)
+            if batch.target_NR is not None:
+                values.append((value_ENR.float().cpu().numpy(), batch.target_NR.numpy()))
     if sum(map(len, labels)) == 0:
         raise DataError("the files hold no jet that passes the selection; check the files and 'selection' in the YAML")
     counts_NG = np.concatenate(counts)
@@ -60,7 +67,16 @@ def predict(
         class_names=tuple(class_names),
         costs=ExitCosts.of(engine.tagger, counts_NG),
         observers={name: np.concatenate([columns[name] for columns in observers]) for name in observers[0]},
+        predictions=_predictions(values, targets) if values and targets else None,
     )
+
+
+def _predictions(
+    values: Sequence[tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]], names: Sequence[str]
+) -> Predictions:
+    value_ENR = np.concatenate([value_ENR for value_ENR, _ in values], axis=1)
+    check_finite(value_ENR)
+    return Predictions(tuple(names), value_ENR, np.concatenate([target_NR for _, target_NR in values]))
 
 
 @contextmanager
