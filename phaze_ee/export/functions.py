@@ -10,7 +10,7 @@ from torch import Tensor
 from phaze_ee.errors import UsageError
 from phaze_ee.export.operations import OPERATIONS, binary, power, reduce, square, where, writes
 from phaze_ee.export.shaping import cat, chunk, reshape
-from phaze_ee.export.values import Scaled, Value, as_value, node
+from phaze_ee.export.values import Scaled, Transposed, Value, as_value, node
 
 __all__ = ["OPERATIONS"]
 
@@ -52,7 +52,10 @@ def gemm(bias: Tensor | None, x: Value, weight: Tensor, out: None = None) -> Val
     if bias is None:
         return matmul(x, weight)
     factors = as_value(x, weight), as_value(x, bias)
-    return node(x.graph, "Gemm", x, *factors, shape=(x.shape[0], weight.shape[1]))
+    shape = x.shape[0], weight.shape[1]
+    if isinstance(x, Transposed):
+        return node(x.graph, "Gemm", x.column_CV, *factors, shape=shape, transA=1)
+    return node(x.graph, "Gemm", x, *factors, shape=shape)
 
 
 @writes("linear")

@@ -14,7 +14,7 @@ from phaze_ee.export.operations import binary, cast, reduce, shape_of
 from phaze_ee.export.shaping import cat, permute, reshape
 from phaze_ee.export.stages import FileStages
 from phaze_ee.export.states import FileState, ManyJets, OneJet
-from phaze_ee.export.values import Later, Value, constant, integers, node
+from phaze_ee.export.values import Later, Transposed, Value, constant, integers, node
 
 _CHANNELS = {"points": 2, "vectors": 4, "mask": 1}
 
@@ -78,16 +78,17 @@ def _collection(
 def _one_jet(values: Mapping[str, Value], mask: Value) -> FileState:
     valid_P = cast(reshape(mask, -1), torch.bool)
 
-    def rows(value: Value) -> Value:
-        real = node(value.graph, "Compress", value, valid_P, shape=value.shape, axis=2)
-        return reshape(permute(real, 0, 2, 1), -1, value.shape[1] or 0)
+    def columns(value: Value) -> Value:
+        channels = value.shape[1] or 0
+        slot_CP = reshape(value, channels, -1)
+        return node(value.graph, "Compress", slot_CP, valid_P, shape=(channels, None), axis=1)
 
     others = {
-        kind: Later(value, (None, value.shape[1]), partial(rows, value))
+        kind: Transposed(Later(value, (value.shape[1], None), partial(columns, value)))
         for kind, value in values.items()
         if kind != "features"
     }
-    features_VC = rows(values["features"])
+    feature_CV = columns(values["features"])
 
     def slots() -> Value:
         # One empty slot more: a jet may have none.
@@ -95,8 +96,8 @@ def _one_jet(values: Mapping[str, Value], mask: Value) -> FileState:
             "Add", _last(cat([cast(valid_P, torch.int64), integers(mask.graph, 0)]), 0), integers(mask.graph, 1)
         )
 
-    count = shape_of(features_VC, 0, 1)
-    return FileState(features_VC, OneJet(count, Later(count, (1,), slots)), others)
+    count = shape_of(feature_CV, 1, 2)
+    return FileState(Transposed(feature_CV), OneJet(count, Later(count, (1,), slots)), others)
 
 
 def _many_jets(values: Mapping[str, Value], mask: Value) -> FileState:

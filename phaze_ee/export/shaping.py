@@ -9,7 +9,7 @@ import torch
 
 from phaze_ee.errors import UsageError
 from phaze_ee.export.operations import without, writes
-from phaze_ee.export.values import Scaled, Stacked, Value, as_value, integers, node
+from phaze_ee.export.values import Scaled, Stacked, Transposed, Value, as_value, integers, node
 
 
 @writes("unbind")
@@ -75,6 +75,8 @@ def transpose(x: Value, first: int, second: int) -> Value:
 @writes("permute")
 def permute(x: Value, *order: int) -> Value:
     """Write the dimensions in another order."""
+    if isinstance(x, Transposed) and order == (1, 0):
+        return x.column_CV
     return node(x.graph, "Transpose", x, shape=tuple(x.shape[axis] for axis in order), perm=list(order))
 
 

@@ -154,6 +154,15 @@ class Later(Value):
         return self._name
 
 
+class Transposed(Later):
+    """Rows (V, C) that the file has as columns (C, V), which a product of matrices takes as they are."""
+
+    def __init__(self, column_CV: Value) -> None:
+        channels, count = column_CV.shape
+        super().__init__(column_CV, (count, channels), lambda: written("permute")(column_CV, 1, 0))
+        self.column_CV = column_CV
+
+
 class Stacked(Later):
     """Values side by side along a new first dimension."""
 

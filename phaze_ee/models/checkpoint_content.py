@@ -66,19 +66,13 @@ class _Content(BaseModel):
 def read_plain(path: Path) -> tuple[dict[str, Any], str]:
     """Return what torch wrote into a file, and the SHA-256 of the file, both from the same bytes.
 
-    Only tensors and plain values are read. torch itself does not compare the checksums of its files; they are compared
-    here.
+    Only tensors and plain values are read.
 
     Raises:
         OSError: the file cannot be read; or another of ``READ_ERRORS``: it is damaged, or holds other objects.
     """
     data = path.read_bytes()
-    if zipfile.is_zipfile(io.BytesIO(data)):
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            damaged = archive.testzip()
-        if damaged is not None:
-            raise zipfile.BadZipFile(f"the checksum of {damaged} is wrong")
-    content = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    content = torch.load(io.BytesIO(_checked(data)), map_location="cpu", weights_only=True)
     if not isinstance(content, dict):
         raise TypeError("it holds no weights")
     return content, hashlib.sha256(data).hexdigest()
@@ -133,6 +127,26 @@ def read_tagger(path: Path) -> tuple[dict[str, Any], str]:
 def is_tagger(content: Mapping[str, Any]) -> bool:
     """Whether :func:`phaze_ee.models.checkpoint.save_checkpoint` wrote this content. Weaver writes only the weights."""
     return content.get("format") == FORMAT
+
+
+def _checked(data: bytes) -> bytes:
+    """Return an archive with the same entries, written anew after each checksum was compared.
+
+    torch compares no checksums, and its reader takes more from the table of contents than zipfile does: an entry whose
+    damaged attributes say that it is a folder is memory that nobody wrote. So torch reads only archives made here.
+    """
+    if not zipfile.is_zipfile(io.BytesIO(data)):
+        return data  # a plain pickle, which torch refuses or reads without an archive
+    checked = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(data)) as old, zipfile.ZipFile(checked, "w") as new:
+        if damaged := old.testzip():
+            raise zipfile.BadZipFile(f"the checksum of {damaged} is wrong")
+        names = old.namelist()
+        if len(set(names)) < len(names):
+            raise zipfile.BadZipFile("an entry is there twice")
+        for name in names:
+            new.writestr(name, old.read(name))
+    return checked.getvalue()
 
 
 def _check_types(content: Mapping[str, Any], path: Path) -> None:

@@ -6,6 +6,8 @@
 //   consumer LIBRARY JETS ROUNDS FOLDER…    the folders in turn, ROUNDS times: a line per folder, microseconds of CPU a jet
 //
 // A folder holds model.onnx and preprocess.json. FOLDER:trim pads no jet beyond 17 particles, instead of var_length.
+// FOLDER:fcc is as strict as FCCAnalyses: the session says which inputs there are and in which order, the file may
+// describe no others, and min_length or max_length are errors.
 // JETS: the names of the variables in one line, then for each jet an int32 with its particles and float32 values, one
 // variable after the other.
 #include <dlfcn.h>
@@ -32,7 +34,7 @@ struct Base {
 };
 enum Place {
   kErrorMessage = 2, kCreateEnv = 3, kCreateSession = 7, kRun = 9, kCreateOptions = 10, kOptimization = 23,
-  kIntraThreads = 24, kInterThreads = 25, kOutputCount = 31, kOutputName = 37, kTensorOn = 49, kData = 51,
+  kIntraThreads = 24, kInterThreads = 25, kInputCount = 30, kOutputCount = 31, kInputName = 36, kOutputName = 37, kTensorOn = 49, kData = 51,
   kElementCount = 64, kShapeOf = 65, kCpuMemory = 69, kAllocator = 78, kReleaseValue = 96, kReleaseShape = 99
 };
 static const void *const *functions;
@@ -90,11 +92,13 @@ struct File {
   bool trim;
   std::vector<double> seconds;
 
-  File(const std::string &folder, bool trim, const std::vector<std::string> &names, void *env) : trim(trim) {
+  File(const std::string &folder, const std::string &kind, const std::vector<std::string> &names, void *env) : trim(kind == "trim") {
     std::ifstream in(folder + "/preprocess.json");
     const Json json = parse(in);
     for (const Json &name : json.members.at("input_names").items) {
       const Json &described = json.members.at(name.text);
+      if (kind == "fcc" && (described.members.count("min_length") || described.members.count("max_length")))
+        throw std::runtime_error("an input has no fixed length: " + name.text);
       Group group{name.text, size_t(described.members.at("var_length").number), {}};
       for (const Json &variable : described.members.at("var_names").items) {
         const auto found = std::find(names.begin(), names.end(), variable.text);
@@ -112,15 +116,33 @@ struct File {
     check(kInterThreads, options, 1);
     check(kOptimization, options, 99);
     check(kCreateSession, env, (folder + "/model.onnx").c_str(), options, &session);
+    outputs = names_of(kOutputCount, kOutputName);
+    if (kind == "fcc") as_in_session(names_of(kInputCount, kInputName));
+  }
+
+  std::vector<std::string> names_of(Place count_of, Place name_of) const {
     size_t count = 0;
-    check(kOutputCount, session, &count);
+    check(count_of, session, &count);
     void *allocator = nullptr;
     check(kAllocator, &allocator);
+    std::vector<std::string> found;
     for (size_t index = 0; index < count; ++index) {
       char *name = nullptr;
-      check(kOutputName, session, index, allocator, &name);
-      outputs.push_back(name);
+      check(name_of, session, index, allocator, &name);
+      found.push_back(name);
     }
+    return found;
+  }
+
+  void as_in_session(const std::vector<std::string> &inputs) {
+    std::vector<Group> ordered;
+    for (const std::string &input : inputs) {
+      const auto found = std::find_if(groups.begin(), groups.end(), [&](const Group &group) { return group.name == input; });
+      if (found == groups.end()) throw std::runtime_error("preprocess.json does not describe the input " + input);
+      ordered.push_back(*found);
+    }
+    if (ordered.size() < groups.size()) throw std::runtime_error("preprocess.json describes an input that the file lacks");
+    groups = ordered;
   }
 
   // The values of a group as the producers make them: centred, scaled, limited; padded or cut to the length.
@@ -205,8 +227,8 @@ int main(int argc, char **argv) try {
   std::vector<File> files;
   for (int index = 4; index < argc; ++index) {
     const std::string spec = argv[index];
-    const size_t colon = spec.rfind(":trim");
-    files.emplace_back(spec.substr(0, colon), colon != std::string::npos, names, env);
+    const size_t colon = spec.rfind(':');
+    files.emplace_back(spec.substr(0, colon), colon == std::string::npos ? "" : spec.substr(colon + 1), names, env);
   }
   const int rounds = std::atoi(argv[3]);
   for (const Jet &jet : jets) {

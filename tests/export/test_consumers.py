@@ -80,16 +80,36 @@ def padded(jets: Sequence[npt.NDArray[np.float32]]) -> JetInputs:
     return JetInputs(tensors["points"], tensors["features"], None, tensors["mask"])
 
 
+@pytest.mark.parametrize("user", ["", ":fcc"])
 @pytest.mark.parametrize("library", libraries())
-def test_cpp_prints_the_digits_of_python(consumer: Path, folder: Path, tmp_path: Path, library: str) -> None:
+def test_cpp_prints_the_digits_of_python(consumer: Path, folder: Path, tmp_path: Path, library: str, user: str) -> None:
     jets = raw_jets(COUNTS)
-    command: list[str | Path] = [consumer, library, write_raw(tmp_path / "jets.bin", jets), "0", folder]
+    command: list[str | Path] = [consumer, library, write_raw(tmp_path / "jets.bin", jets), "0", f"{folder}{user}"]
     printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
     scores_NK, index_N = FileSession((folder / "model.onnx").read_bytes(), NAMES)(padded(jets))
     found = np.array([line.split() for line in printed], np.float32)
     np.testing.assert_array_equal(found[:, -1], index_N)
     np.testing.assert_allclose(found[:, :-1], scores_NK, rtol=0, atol=0 if library == libraries()[0] else 1e-6)
     assert len(set(index_N.tolist())) == 3
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [('"var_length": 16', '"min_length": 16, "max_length": 16, "var_length": 16', "has no fixed length"),
+     ('"pf_mask"', '"pf_masks"', "does not describe the input pf_mask")],
+)  # fmt: skip
+def test_what_fcc_analyses_refuses(
+    consumer: Path, folder: Path, tmp_path: Path, old: str, new: str, message: str
+) -> None:
+    """So that the test above can fail: the program is as strict with other files."""
+    described = folder / "preprocess.json"
+    text = described.read_text()
+    assert old in text
+    described.write_text(text.replace(old, new))
+    command: list[str | Path] = [consumer, libraries()[0], write_raw(tmp_path / "jets.bin", raw_jets((3,))), "0"]
+    done = subprocess.run([*command, f"{folder}:fcc"], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert message in done.stderr
 
 
 def test_a_hundred_thousand_calls_leak_nothing(consumer: Path, folder: Path, tmp_path: Path) -> None:

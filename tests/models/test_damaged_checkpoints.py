@@ -3,6 +3,7 @@
 import copy
 import random
 import re
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from tests.jets import small_tagger
 Key = tuple[str | int, ...]
 MUTATIONS = 100
 VALUES: list[Any] = [None, True, 0, -1, 3.5, float("nan"), "x", "", b"b", [], [1], ["a"], {}, {"a": 1}, {1: 2}, (1, 2)]
+ATTRIBUTES, FOLDER = 38, 0x10  # in a table of contents of zip: place in an entry, and bit
 TENSORS: list[Any] = [torch.zeros(2), torch.zeros(2, dtype=torch.cfloat), torch.zeros(2, device="meta")]
 
 
@@ -121,6 +123,23 @@ def test_a_flipped_bit_in_a_weight(path: Path) -> None:
     for load in (load_checkpoint, lambda damaged: load_weights(tagger, damaged)):
         with pytest.raises(CheckpointError, match=r"cannot be read: .*the checksum of .* is wrong"):
             load(path)
+
+
+def test_an_entry_that_claims_to_be_a_folder(path: Path) -> None:
+    """torch itself reads such a weight as memory that nobody has written; its bytes and its checksum are right."""
+    whole = bytearray(path.read_bytes())
+    wanted = load_checkpoint(path).tagger.state_dict()
+    for place in [match.start() for match in re.finditer(b"PK\x01\x02", whole)]:
+        whole[place + ATTRIBUTES] |= FOLDER
+    path.write_bytes(whole)
+    torch.testing.assert_close(load_checkpoint(path).tagger.state_dict(), wanted, rtol=0, atol=0)
+
+
+def test_an_entry_that_is_there_twice(path: Path) -> None:
+    with zipfile.ZipFile(path, "a") as archive, pytest.warns(UserWarning, match="Duplicate name"):
+        archive.writestr(archive.namelist()[0], b"another")
+    with pytest.raises(CheckpointError, match="an entry is there twice"):
+        load_checkpoint(path)
 
 
 @pytest.mark.parametrize(
