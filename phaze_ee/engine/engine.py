@@ -22,7 +22,7 @@ from phaze_ee.types import Jets
 # The most jets that go through the tagger together: enough for those that stay after an exit to hide the cost of calls
 # (benchmarks/cascade.py), and few enough to balance threads.
 _CHUNK = 512
-_ANSWERS = 6  # fields of EngineResult without an audit
+_ANSWERS = 5  # fields of EngineResult without those that are keywords
 _BACKENDS: dict[str, Callable[[Tagger], Tagger]] = {
     "auto": Tagger.fastest_form,
     "given": lambda tagger: tagger,
@@ -217,8 +217,8 @@ def _checked_draws(draw_N: Tensor | None, jets: int) -> Tensor:
 
 
 def _result(columns: Sequence[Tensor]) -> EngineResult:
-    answers, audited = columns[:_ANSWERS], columns[_ANSWERS:]
-    return EngineResult(*answers, audit=Audited(*audited) if audited else None)
+    answers, value_NR, *audited = columns[:_ANSWERS], *columns[_ANSWERS:]
+    return EngineResult(*answers, audit=Audited(*audited) if audited else None, value_NR=value_NR)
 
 
 def _reordered(value_N: Tensor, order_N: Tensor) -> Tensor:

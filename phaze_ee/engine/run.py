@@ -71,8 +71,8 @@ class EngineResult:
         visited_NEK: the logits of every exit up to the one where the jet left, divided by the temperatures; the full
             model is the last. NaN at exits that were not evaluated and at those after the jet had left.
         refused_N: whether the event budget made the jet leave although the policy would have let it go on.
-        value_NR: what is predicted for the R targets at that exit, in their own units; R = 0 without targets.
         audit: the answers of the full model for audited jets; None without an audit.
+        value_NR: what is predicted for the R targets where each jet left, in their own units; R = 0 without targets.
     """
 
     logits_NK: Float[Tensor, "N K"]
@@ -80,17 +80,18 @@ class EngineResult:
     macs_N: Int[Tensor, " N"]
     visited_NEK: Float[Tensor, "N E K"]
     refused_N: Bool[Tensor, " N"]
-    value_NR: Float[Tensor, "N R"] = field(default_factory=lambda: torch.empty(0, 0))
     audit: Audited | None = field(default=None, kw_only=True)
+    value_NR: Float[Tensor, "N R"] = field(default_factory=lambda: torch.empty(0, 0), kw_only=True)
 
     def cpu(self) -> "EngineResult":
         """Return the answers in the memory of the CPU."""
         answers = (getattr(self, item.name).cpu() for item in fields(self) if not item.kw_only)
-        return EngineResult(*answers, audit=None if self.audit is None else self.audit.cpu())
+        audit = None if self.audit is None else self.audit.cpu()
+        return EngineResult(*answers, audit=audit, value_NR=self.value_NR.cpu())
 
 
 def run_full_model(tagger: Tagger, jets: Jets, macs: MacsTable, precision: Precision = "float32") -> tuple[Tensor, ...]:
-    """Return the fields of :class:`EngineResult` for jets that all get the full model; no exit is evaluated."""
+    """Return the fields of :class:`EngineResult`, ``value_NR`` last, for jets that all get the full model."""
     walk = tagger.walk(jets, exits=())
     exit_ = _advance(lambda: next(walk), precision, jets.total_count_N.device)
     macs_EN = macs.of(jets)
@@ -146,7 +147,7 @@ class ChunkRun:
         self.history: list[Tensor] = []
 
     def finish(self) -> tuple[Tensor, ...]:
-        """Walk until all jets are done; return the fields of :class:`EngineResult`, then those of an audit."""
+        """Walk until all jets are done; return the fields of :class:`EngineResult`, ``value_NR`` and those of an audit."""
         exit_ = self._tempered(self._advance(lambda: next(self.walk)))
         logits_NK = exit_.logits_NK
         visited_NEK = logits_NK.new_full((len(logits_NK), len(self.macs_EN), logits_NK.shape[1]), torch.nan)

@@ -62,8 +62,8 @@ def prediction_columns(
     ``entry`` is the row in the file of jets, ``score_<class>`` the probability of the class at the exit where the jet
     left, ``<class>`` whether the jet is of that class (with labels only; all are false for a jet of no class). Where
     background is rejected early, ``cascade_score_<signal>`` is as :class:`phaze_ee.runtime.cascade.Cascade` says. Then
-    come the observers, ``exit_index`` (the full model is the last) and ``exit_macs``. ``predicted_<target>`` is what the
-    exit where the jet left predicts for a target, in the target's own units. With ``exit_scores``,
+    come the observers, ``exit_index`` (the full model is the last) and ``exit_macs``. ``predicted_<target>`` is what
+    the exit where the jet left predicts for a target, in the target's own units. With ``exit_scores``,
     ``<exit>_score_<class>`` follow: NaN at exits that the jet did not reach. With an audit, ``audit_score_<class>`` is
     that of the full model and ``audit_weight`` its weight, as :class:`phaze_ee.engine.audit.Audited` says. ``<class>``
     and ``<target>`` are as :func:`column_stems` says.
