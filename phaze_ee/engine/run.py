@@ -147,7 +147,7 @@ class ChunkRun:
         self.history: list[Tensor] = []
 
     def finish(self) -> tuple[Tensor, ...]:
-        """Walk until all jets are done; return the fields of :class:`EngineResult`, ``value_NR`` and those of an audit."""
+        """Walk until all jets are done; return the fields of :class:`EngineResult`, values and those of an audit."""
         exit_ = self._tempered(self._advance(lambda: next(self.walk)))
         logits_NK = exit_.logits_NK
         visited_NEK = logits_NK.new_full((len(logits_NK), len(self.macs_EN), logits_NK.shape[1]), torch.nan)

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 from weaver.utils.data.config import DataConfig
@@ -14,8 +15,8 @@ from phaze_ee.data.rows import RowReader
 from phaze_ee.data.schema import DataSchema, standardisation
 from phaze_ee.data.table import Span
 from phaze_ee.errors import DataError
-from tests.data.small import OPTIONS, jet_columns, options, schema, write_root, write_yaml
-from tests.jetclass_files import LABELS
+from tests.data.small import OPTIONS, jet_columns, options, schema, write_yaml
+from tests.jetclass_files import LABELS, write_root
 
 SCALES = {"mass": {"center": 0.0, "spread": 1.0}, "sum": {"center": 0.0, "spread": 1.0}}
 TARGETS = {"sum": "jet_mass + jet_index", "mass": "jet_mass"}
@@ -25,8 +26,9 @@ def labels(targets: Any = TARGETS, **more: Any) -> dict[str, Any]:
     return {"type": "simple", "value": list(LABELS), "targets": targets, **more}
 
 
-def mass_of(index_N: np.ndarray) -> np.ndarray:
-    return (80 + 10 * np.sin(index_N)).astype(np.float32)
+def mass_of(index_N: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+    mass_N: npt.NDArray[np.float32] = (80 + 10 * np.sin(index_N)).astype(np.float32)
+    return mass_N
 
 
 def write_jets(path: Path, count: int = 40, first: int = 0, **changes: Any) -> Path:
