@@ -172,15 +172,30 @@ class Backbone(Stages[StateT]):
 
     @classmethod
     def of_record(cls, record: Mapping[str, Any]) -> Self:
-        """Build the architecture of a checkpoint, with fresh weights."""
+        """Build the architecture of a checkpoint, with fresh weights.
+
+        Raises:
+            UsageError: the network that was built is not the one that was recorded. A constructor may take a value of
+                another type or an unknown name in silence, and build something else.
+        """
         backbone = cls.from_arguments({name: value for name, value in record.items() if name != _GLOBALS})
         if record.get(_GLOBALS):
             backbone.take_globals(int(record[_GLOBALS]))
+        for name, value in backbone.record.items():
+            if name in record and plain(record[name]) != plain(value):
+                raise UsageError(f"{cls.name} has no {name} = {record[name]!r}: that builds {value!r}")
         return backbone
 
     def modern_names(self, weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         """Return weights of a file that weaver wrote, under the names that weaver gives them today."""
         return weights
+
+
+def plain(value: Any) -> Any:
+    """Return tuples as lists, also inside of others: both are the same argument."""
+    if isinstance(value, Mapping):
+        return {key: plain(item) for key, item in value.items()}
+    return [plain(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def _first_linear(layers: nn.Module | None) -> nn.Linear | None:

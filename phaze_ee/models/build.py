@@ -13,7 +13,7 @@ from weaver.utils.data.config import DataConfig
 from phaze_ee.config.options import NetworkOptions
 from phaze_ee.errors import USER_CODE_ERRORS, UsageError, one_line
 from phaze_ee.input_groups import input_collections, jet_globals, targets_in
-from phaze_ee.models.backbone import BACKBONES, Backbone
+from phaze_ee.models.backbone import BACKBONES, Backbone, plain
 from phaze_ee.models.heads import HeadShape
 from phaze_ee.models.network_file import collection_channels
 from phaze_ee.models.tagger import Tagger
@@ -183,7 +183,7 @@ def _make_model(path: Path, data_config: DataConfig, keywords: Mapping[str, Any]
 def _report_ignored(wanted: Mapping[str, Any], backbone: Backbone[Any], source: Path) -> None:
     built = backbone.arguments
     for key, value in wanted.items():
-        if key in built and _plain(value) != _plain(built[key]) and not _asks_for(backbone, key, value):
+        if key in built and plain(value) != plain(built[key]) and not _asks_for(backbone, key, value):
             _log.warning(
                 "%s sets %s = %s itself; the option %s = %s has no effect", source, key, built[key], key, value
             )
@@ -197,8 +197,4 @@ def _asks_for(backbone: Backbone[Any], key: str, value: Any) -> bool:
             arguments = type(backbone).from_arguments({**built, key: value}).arguments
     except (*USER_CODE_ERRORS, UsageError):
         return False
-    return {name: _plain(item) for name, item in arguments.items()} == built
-
-
-def _plain(value: Any) -> Any:
-    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
+    return bool(plain(arguments) == plain(built))

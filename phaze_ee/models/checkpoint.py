@@ -6,6 +6,7 @@ effect on evaluation.
 
 import io
 import logging
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -16,7 +17,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from torch import Tensor
 
 from phaze_ee.atomic import replacing
-from phaze_ee.errors import CheckpointError, UsageError, is_out_of_memory, one_line
+from phaze_ee.errors import USER_CODE_ERRORS, CheckpointError, UsageError, is_out_of_memory, one_line
 from phaze_ee.models.backbone import BACKBONES, Backbone
 from phaze_ee.models.bounded import BoundedTensors
 from phaze_ee.models.checkpoint_content import FORMAT, READ_ERRORS, RECORD_KEYS, VERSION, is_tagger, read, read_tagger
@@ -107,7 +108,9 @@ def load_checkpoint(
 def _built(content: Mapping[str, Any], path: Path) -> Tagger:
     """Build the network that a checkpoint describes, with fresh weights."""
     try:
-        with BoundedTensors(content["state_dict"].values()):
+        with warnings.catch_warnings(), BoundedTensors(content["state_dict"].values()):
+            # Layers without channels, which are refused below with their own message.
+            warnings.filterwarnings("ignore", message="Initializing zero-element tensors")
             return Tagger(
                 BACKBONES[content["backbone"]].of_record(content["arguments"]),
                 content["exit_stages"],
@@ -116,7 +119,7 @@ def _built(content: Mapping[str, Any], path: Path) -> Tagger:
                 link=content["exit_link"],
                 targets=content["targets"],
             )
-    except (*READ_ERRORS, UsageError, CheckpointError) as error:
+    except (*READ_ERRORS, *USER_CODE_ERRORS, UsageError, CheckpointError) as error:
         if is_out_of_memory(error):
             raise
         raise CheckpointError(

@@ -1,6 +1,7 @@
 """Checkpoints with damaged bytes, or with contents of other types: one line with the file, never a wrong weight."""
 
 import copy
+import itertools
 import random
 import re
 import zipfile
@@ -12,14 +13,17 @@ import pytest
 import torch
 
 from phaze_ee.data.schema import DataSchema
+from phaze_ee.engine.engine import Engine
 from phaze_ee.errors import CheckpointError, PhazeError
 from phaze_ee.models.checkpoint import Checkpoint, load_checkpoint, load_weights, save_checkpoint
 from tests.data.small import options
 from tests.jets import small_tagger
+from tests.models.test_globals import jets_for, tagger_for
 
 Key = tuple[str | int, ...]
 MUTATIONS = 100
 VALUES: list[Any] = [None, True, 0, -1, 3.5, float("nan"), "x", "", b"b", [], [1], ["a"], {}, {"a": 1}, {1: 2}, (1, 2)]
+OTHERS: tuple[Any, ...] = (None, "x", b"x", {"a": 1}, 1e300)
 ATTRIBUTES, FOLDER = 38, 0x10  # in a table of contents of zip: place in an entry, and bit
 TENSORS: list[Any] = [torch.zeros(2), torch.zeros(2, dtype=torch.cfloat), torch.zeros(2, device="meta")]
 
@@ -156,6 +160,25 @@ def test_sizes_that_the_weights_cannot_fill(path: Path, key: str, value: dict[st
     torch.save({**content, "exit_head": "mlp", key: {**content[key], **value}}, path)
     with pytest.raises(CheckpointError, match="it describes a larger network than its weights can fill"):
         load_checkpoint(path)
+
+
+@pytest.mark.parametrize("name", ["ParticleTransformer", "ParticleNeXt", "PFN", "one"])
+def test_an_argument_of_another_kind_is_refused_or_changes_nothing(tmp_path: Path, name: str) -> None:
+    """weaver's constructors take many in silence, such as activation = "x", which is a ReLU."""
+    tagger, jets = tagger_for(name, numbers=0), jets_for(name)[0]
+    save_checkpoint(tmp_path / "model.pt", Checkpoint(tagger, {}, options(), "hash", 4, {}))
+    content = torch.load(tmp_path / "model.pt", weights_only=True)
+    wanted_NK = Engine(tagger)(jets).logits_NK
+    refused = 0
+    for key, value in itertools.product(sorted(content["arguments"]), OTHERS):
+        torch.save({**content, "arguments": {**content["arguments"], key: value}}, tmp_path / "model.pt")
+        try:
+            loaded = load_checkpoint(tmp_path / "model.pt").tagger.double()
+        except CheckpointError:
+            refused += 1
+        else:
+            torch.testing.assert_close(Engine(loaded)(jets).logits_NK, wanted_NK)
+    assert refused > 3 * len(content["arguments"])
 
 
 @pytest.mark.parametrize("neighbours", [0, -0.0, 2.5, -3, "4", None])
