@@ -30,6 +30,13 @@ def processor() -> str:
     return next(named, platform.processor() or platform.machine())
 
 
+def device_name(used: "device") -> str:
+    """Return the name of the CUDA device, or of the processor."""
+    import torch
+
+    return str(torch.cuda.get_device_name(used)) if used.type == "cuda" else processor()
+
+
 def core_count() -> int:
     """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)

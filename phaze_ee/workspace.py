@@ -102,6 +102,10 @@ class Project:
         return self.root / "output" / "plots"
 
     @property
+    def report(self) -> Path:
+        return self.root / "output" / "report.html"
+
+    @property
     def results(self) -> Path:
         return self.root / "output" / "results"
 

@@ -18,7 +18,7 @@ from phaze_ee.engine.engine import Engine
 from phaze_ee.engine.run import EngineResult
 from phaze_ee.errors import DataError
 from phaze_ee.exits.policies import ThresholdPolicy
-from phaze_ee.machine import Precision
+from phaze_ee.machine import Precision, device_name
 from phaze_ee.models.tagger import Tagger
 from phaze_ee.results.benchmark import ExitLatency, LatencyReport, PolicyLatency
 from phaze_ee.types import Jets
@@ -76,6 +76,7 @@ def measure_latency(
     return LatencyReport(
         threads=threads,
         device=str(parameter.device),
+        machine=device_name(parameter.device),
         dtype=str(parameter.dtype).removeprefix("torch.") if precision == "float32" else precision,
         mean_multiplicity=float(jets.total_count_N.double().mean()),
         entries=[entry for entry in entries if not isinstance(entry, PolicyLatency)],

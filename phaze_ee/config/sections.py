@@ -327,9 +327,9 @@ class LoggingOptions(Section):
     )
     logger: Literal["tensorboard", "csv", "wandb", "mlflow", "comet"] | None = Field(
         "tensorboard",
-        description="where losses, accuracies and β of a training go; csv: output/logs/csv; mlflow: "
-        "$MLFLOW_TRACKING_URI, else output/logs/mlruns; wandb, comet: as their own settings say, e.g. offline; these "
-        "three need an extra of that name; None: nowhere",
+        description="where losses, accuracies, learning rate, β and options of a training go; csv: output/logs/csv; "
+        "mlflow: $MLFLOW_TRACKING_URI, else output/logs/mlruns; wandb, comet: as their own settings say, e.g. offline; "
+        "these three need an extra of that name; None: nowhere",
     )
     tensorboard: bool = Field(
         True, description="write TensorBoard logs to output/logs/train; False: as logger = None, for that logger"

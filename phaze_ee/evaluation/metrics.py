@@ -11,7 +11,7 @@ from phaze_ee.evaluation.regression import evaluate_targets
 from phaze_ee.evaluation.rejection import Discrimination, discriminate, rejection_at, thinned, working_points
 from phaze_ee.exits.answers import Answers, check_finite
 from phaze_ee.results.base import Provenance
-from phaze_ee.results.evaluation import EvaluationResults, ExitEvaluation, Rejection
+from phaze_ee.results.evaluation import ConfidenceBin, EvaluationResults, ExitEvaluation, Rejection
 from phaze_ee.shapes import Bool, Float, Int
 from phaze_ee.stats import roc_area
 
@@ -93,6 +93,7 @@ def evaluate_exit(
     probability_NK = np.exp(log_probability_NK)
     predicted_N = logits_NK.argmax(axis=1)
     correct_N = predicted_N == label_N
+    confidence_N = probability_NK.max(axis=1)
     accuracy = float(correct_N.mean())
     rejections, curves = against_background(double_NK, label_N, class_names, background)
     return ExitEvaluation(
@@ -100,7 +101,8 @@ def evaluate_exit(
         accuracy_error=float(np.sqrt(accuracy * (1 - accuracy) / len(label_N))),
         roc_auc=one_vs_one_auc(probability_NK, label_N),
         loss=float(-np.take_along_axis(log_probability_NK, label_N[:, None], axis=1).mean()),
-        expected_calibration_error=expected_calibration_error(probability_NK.max(axis=1), correct_N),
+        expected_calibration_error=expected_calibration_error(confidence_N, correct_N),
+        confidence_bins=confidence_bins(confidence_N, correct_N),
         confusion_matrix=_confusion_matrix(label_N, predicted_N, len(class_names)).tolist(),
         rejections=rejections,
         roc_curves=[thinned(curve) for curve in curves],
@@ -114,9 +116,24 @@ def expected_calibration_error(confidence_N: Float[np.ndarray, " N"], correct_N:
     closed above: (0, 1/15], …, (14/15, 1]. The error is the mean over the bins, weighted by the number of jets, of
     |fraction of correct jets - mean confidence|. Empty bins add nothing.
     """
-    bin_N = np.clip(np.ceil(confidence_N * _CONFIDENCE_BINS).astype(np.int64) - 1, 0, _CONFIDENCE_BINS - 1)
-    gap_per_bin = np.bincount(bin_N, weights=correct_N - confidence_N, minlength=_CONFIDENCE_BINS)
+    gap_per_bin = np.bincount(_bin(confidence_N), weights=correct_N - confidence_N)
     return float(np.abs(gap_per_bin).sum() / len(confidence_N))
+
+
+def confidence_bins(confidence_N: Float[np.ndarray, " N"], correct_N: Bool[np.ndarray, " N"]) -> list[ConfidenceBin]:
+    """Return the bins of :func:`expected_calibration_error` that have jets, by rising confidence."""
+    bin_N = _bin(confidence_N)
+    counts, *sums = (np.bincount(bin_N, weights=weight_N) for weight_N in (None, confidence_N, correct_N))
+    return [
+        ConfidenceBin(jets=count, confidence=confidence / count, accuracy=correct / count)
+        for count, confidence, correct in zip(counts.tolist(), *(one.tolist() for one in sums), strict=True)
+        if count
+    ]
+
+
+def _bin(confidence_N: Float[np.ndarray, " N"]) -> Labels:
+    bin_N: Labels = np.clip(np.ceil(confidence_N * _CONFIDENCE_BINS).astype(np.int64) - 1, 0, _CONFIDENCE_BINS - 1)
+    return bin_N
 
 
 def one_vs_one_auc(probability_NK: Float[np.ndarray, "N K"], label_N: Labels) -> float | None:

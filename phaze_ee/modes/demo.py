@@ -13,7 +13,7 @@ from phaze_ee.modes.show import describe_results
 from phaze_ee.tables.benchmark import cost_sentences
 from phaze_ee.workspace import Project
 
-_OPERATIONS = "train_calibrate_evaluate_benchmark_predict_plot"
+_OPERATIONS = "train_calibrate_evaluate_benchmark_predict_plot_report"
 _FIRST_FIGURE = "macs_vs_accuracy"
 
 
@@ -29,6 +29,7 @@ def run(session: Session) -> None:
     say(f"plots   {figures[0]}")
     if len(figures) > 1:
         say(f"        and {len(figures) - 1} more in {project.plots}")
+    say(f"report  {project.report}")
     say(f"scores  {project.predictions}")
     say(f"model   {project.best_model}")
     say(f"config  {project.config}")

@@ -297,6 +297,12 @@ MODES: dict[str, Mode] = {
             "compare several projects in figures and a table",
             (Flag("--projects", "projects to compare (default: all with results)", _PROJECTS), _DETAILS),
         ),
+        Mode(
+            "report",
+            "write one HTML page on a project, or a comparison",
+            (Flag("--projects", "other projects to compare with", _PROJECTS), _POLICY),
+            chained=True,
+        ),
         Mode("chain", "run several modes in a row, see -o", _CHAIN_FLAGS, preemptible=True),
         Mode(
             "sweep",

@@ -31,12 +31,16 @@ def loss_figure(history: TrainingHistory, evaluated: Mapping[str, float] | None 
         history: of a training.
         evaluated: cross-entropies of mode evaluate by the names of the exits, drawn after the last epoch.
     """
+    return _curves(history, loss_panels(history), evaluated)
+
+
+def loss_panels(history: TrainingHistory) -> list[Panel]:
+    """Return one panel if all losses are cross-entropies, else one of the full model and one of the exits."""
     exits = history.exit_names
     title = history.exit_loss or _EARLIER.get(history.exit_loss_strategy.split("_")[0], CROSS_ENTROPY)
     if title == CROSS_ENTROPY or len(exits) == 1:
-        return _curves(history, [Panel(CROSS_ENTROPY, "loss", exits)], evaluated)
-    panels = [Panel(CROSS_ENTROPY, "loss", exits[-1:]), Panel(f"Exit loss:\n{title}", "loss", exits[:-1])]
-    return _curves(history, panels, evaluated)
+        return [Panel(CROSS_ENTROPY, "loss", exits)]
+    return [Panel(CROSS_ENTROPY, "loss", exits[-1:]), Panel(f"Exit loss:\n{title}", "loss", exits[:-1])]
 
 
 def accuracy_figure(history: TrainingHistory) -> Figure:

@@ -26,6 +26,7 @@ _COST_LABELS: dict[Cost, str] = {
 }
 _BOUNDS = {"oracle": ("oracle", "v"), "label_free_oracle": ("label-free oracle", "^")}
 _EXIT_COLOUR = "0.35"
+_CURVE = "-"  # the line of a score's curve
 _RIVAL_MARKERS = "Pps8hHdX"
 
 
@@ -54,7 +55,7 @@ class Score(NamedTuple):
 
 
 class Series(NamedTuple):
-    """A title, points by rising cost, and how they are drawn."""
+    """A title, points by rising cost, and how they are drawn; ``band``: with a band of errors."""
 
     title: str
     points: list[tuple[float, Judged]]
@@ -62,6 +63,7 @@ class Series(NamedTuple):
     marker: str
     line: str = ""
     size: float = 7.0
+    band: bool = False
 
 
 @dataclass(frozen=True)
@@ -90,11 +92,15 @@ def _costs(project: DynamicProject) -> list[Cost]:
 
 
 def cost_series(project: DynamicProject, cost: Cost) -> Iterator[Series]:
-    """Yield all series; what has no cost of this kind, as an oracle has no time, is left out."""
+    """Yield all series; what has no cost of this kind, as an oracle has no time, is left out.
+
+    Of the curves, only that of the policy's score has a band: the errors of the others are alike, for the same jets.
+    """
     dynamic, latency = project.dynamic, project.benchmark.latency
+    chosen = dynamic.policy.score
     for index, curve in enumerate(dynamic.curves):
         found = [(_policy_cost(cost, point, curve.score, latency), point) for point in curve.points]
-        yield Series(curve.score, _known(found), PALETTE[index % len(PALETTE)], "o", "-", 4.5)
+        yield Series(curve.score, _known(found), PALETTE[index % len(PALETTE)], "o", _CURVE, 4.5, curve.score == chosen)
     alone = {name: exit_.all_leave for name, exit_ in dynamic.exits.items()}
     exits = _known([(_exit_cost(cost, name, point, latency), point) for name, point in alone.items()])
     yield Series("all jets leave at one exit", exits[:-1], _EXIT_COLOUR, "s", ":", 7)
@@ -104,8 +110,8 @@ def cost_series(project: DynamicProject, cost: Cost) -> Iterator[Series]:
             bound: OperatingPoint = getattr(dynamic.bounds, name)
             yield Series(title, [(bound.mean_macs, bound)], _EXIT_COLOUR, marker, "", 9)
     policy = dynamic.policy
-    chosen = _known([(_policy_cost(cost, policy, policy.score, latency), policy)])
-    yield Series(f"policy ({policy.score})", chosen, "black", "D", "", 9)
+    own = _known([(_policy_cost(cost, policy, chosen, latency), policy)])
+    yield Series(f"policy ({chosen})", own, "black", "D", "", 9)
     for index, rival in enumerate(project.rivals):
         static = _known([(_rival_cost(cost, rival), rival.evaluation.exits[FULL_MODEL])])
         marker = _RIVAL_MARKERS[index % len(_RIVAL_MARKERS)]
@@ -185,7 +191,7 @@ def rejection_figure(project: DynamicProject, cost: Cost, series: Sequence[Serie
         signal, background = class_title(rejection.signal), class_title(rejection.background)
         axes.set_ylabel(f"{background} rejection")
         title = f"{signal}, {100 * rejection.signal_efficiency:g} %"
-        curves = [one for one in series if one.line == "-" and one.points]
+        curves = [one for one in series if one.line == _CURVE and one.points]
         if curves and not any(_certain(one, score) for one in curves):
             title += f"\nno curve: fewer than {FEWEST_BACKGROUND_JETS}\n{background} jets pass"
         axes.text(0.04, 0.95, title, transform=axes.transAxes, va="top")
@@ -252,7 +258,15 @@ def _draw(axes: Axes, series: Sequence[Series], score: Callable[[Judged], Score 
             markeredgewidth=0.5,
             label=one.title,
         )
+        if one.band:
+            _draw_band(axes, values, one.colour)
     return limited
+
+
+def _draw_band(axes: Axes, values: Sequence[tuple[float, Score]], colour: str) -> None:
+    ends = sorted((cost, found.value - found.error, found.value + found.error) for cost, found in values)
+    costs, low, high = zip(*ends, strict=True)
+    axes.fill_between(costs, low, high, color=colour, alpha=0.15, linewidth=0)
 
 
 def _scored(one: Series, score: Callable[[Judged], Score | None]) -> list[tuple[float, Score]]:
@@ -267,12 +281,15 @@ def _certain(one: Series, score: Callable[[Judged], Score | None]) -> list[tuple
 
 def _finish(figure: Figure, panels: Sequence[Axes], project: DynamicProject, cost: Cost, columns: int = 1) -> None:
     latency = project.benchmark.latency
-    size = max((entry.batch_size for entry in latency.entries), default=0) if latency is not None else 0
+    label = _COST_LABELS[cost]
+    if cost == "time" and latency is not None:
+        size = max(entry.batch_size for entry in latency.entries)
+        label = f"{label.format(size=size)}\n{latency.conditions}"
     for number, axes in enumerate(panels):
         axes.set_xscale("log")
         number_axis(axes.xaxis, EngFormatter() if cost == "macs" else StrMethodFormatter("{x:g}"), columns > 1)
         if number >= len(panels) - columns:
-            axes.set_xlabel(_COST_LABELS[cost].format(size=size))
+            axes.set_xlabel(label)
             axes.tick_params(labelbottom=True)
     legend_below(figure, panels, columns=3)
     simulation_label(panels[0], f"{project.dynamic.jets:,} jets", panels[columns - 1])

@@ -4,50 +4,57 @@ from collections.abc import Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import FuncFormatter, PercentFormatter
 
-from phaze_ee.names import ExitStage
+from phaze_ee.names import ExitStage, quantity
+from phaze_ee.plots.dynamic_tradeoff import number_axis
+from phaze_ee.plots.labels import place_labels
 from phaze_ee.plots.style import PALETTE, hep_style, legend_below, simulation_label
 from phaze_ee.results.placement import PlacementPoint, PlacementResults
 
 
 @hep_style()
 def placement_figure(results: PlacementResults) -> Figure:
-    """Draw a thin line for each set of exits, coloured by the number of exits, and the Pareto set as steps.
+    """Draw the points of all sets of exits, coloured by the number of exits, and the Pareto set as steps with errors.
 
-    The star is the full model, the ring the recommended placement. The band reaches epsilon below the full model.
+    The star is the full model, the ring the recommended placement. The band reaches epsilon below the full model; it
+    does not widen the axis. Labels name the sets of the Pareto set, each where it begins.
     """
     figure = Figure(figsize=(9, 7.5))
     axes = figure.add_subplot()
-    for points in sorted(results.curves, key=lambda points: -len(points[0].exit_stages)):
-        exits = len(points[0].exit_stages)
-        axes.plot(
-            *_line([*points, results.full_model]), "o-", color=_colour(exits), markersize=3, linewidth=0.9, alpha=0.7,
-            zorder=2,
-        )  # fmt: skip
     for exits in sorted({len(points[0].exit_stages) for points in results.curves}):
-        axes.plot([], [], "o-", color=_colour(exits), markersize=4, label=f"{exits} exit" + "s" * (exits > 1))
+        points = [point for curve in results.curves for point in curve if len(point.exit_stages) == exits]
+        axes.plot(*_line(points), "o", color=_colour(exits), markersize=4, zorder=2, label=quantity(exits, "exit"))
     _mark_best(axes, results)
     axes.set_xlabel("Mean MACs per jet, share of the full model")
     axes.set_ylabel("Accuracy")
-    for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_formatter(PercentFormatter(1.0))
+    axes.set_xscale("log")
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+    number_axis(axes.xaxis, FuncFormatter(lambda share, _: f"{100 * share:g}%"))
+    _mark_epsilon(axes, results)
     legend_below(figure, axes, columns=3)
     simulation_label(axes, f"{results.judging_jets:,} jets")
+    first = {tuple(point.exit_stages): point for point in reversed(results.pareto)}
+    place_labels(axes, list(zip(*_line(list(first.values())), strict=True)), [_named(stages) for stages in first])
     return figure
 
 
 def _mark_best(axes: Axes, results: PlacementResults) -> None:
-    full, chosen = results.full_model, results.recommended
-    axes.axhspan(
-        full.accuracy - results.epsilon, full.accuracy, color="0.9", zorder=0, label=f"within ε = {results.epsilon:g}"
-    )
-    axes.plot(*_line(results.pareto), color="0.25", drawstyle="steps-post", linewidth=1.8, zorder=3, label="Pareto set")
+    full, chosen, best = results.full_model, results.recommended, results.pareto
+    axes.plot(*_line(best), color="0.25", drawstyle="steps-post", linewidth=1.5, zorder=3, label="Pareto set")
+    errors = [point.accuracy_error for point in best]
+    axes.errorbar(*_line(best), errors, fmt="none", ecolor="0.25", elinewidth=0.8, alpha=0.5, zorder=1)
     axes.plot(*_line([full]), "*", color="black", markersize=17, markeredgecolor="white", zorder=4, label="full model")
     axes.plot(
         *_line([chosen]), "o", markersize=13, markerfacecolor="none", markeredgecolor="black", markeredgewidth=2,
         zorder=5, label=f"recommended: {_named(chosen.exit_stages)}",
     )  # fmt: skip
+
+
+def _mark_epsilon(axes: Axes, results: PlacementResults) -> None:
+    limits, full = axes.get_ylim(), results.full_model.accuracy
+    axes.axhspan(full - results.epsilon, full, color="0.92", zorder=0, label=f"within ε = {results.epsilon:g}")
+    axes.set_ylim(limits)
 
 
 def _named(stages: Sequence[ExitStage]) -> str:

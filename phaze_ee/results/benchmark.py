@@ -1,7 +1,10 @@
 """Results of mode benchmark: what each exit costs."""
 
+from typing import NamedTuple
+
 from pydantic import Field
 
+from phaze_ee.names import FULL_MODEL, quantity
 from phaze_ee.results.base import ExitResultsFile, Record
 
 
@@ -60,20 +63,46 @@ class PolicyLatency(ExitLatency):
     exit_fractions: list[float]
 
 
+class Gain(NamedTuple):
+    """What a policy saves: its jets/s and its MACs, as multiples of those of the full model."""
+
+    batch_size: int
+    speed: float
+    macs_share: float
+
+
 class LatencyReport(Record):
     """Times of all exits at all batch sizes, and the conditions of the measurement.
 
+    ``machine`` is the name of the processor, or of the CUDA device; None in files of version 0.1.
     ``chosen`` are the times of the project's policy at all batch sizes. ``curves`` are the times of some policies of
     its cost-accuracy curves at the largest batch size.
     """
 
     threads: int
     device: str
+    machine: str | None = None
     dtype: str
     mean_multiplicity: float
     entries: list[ExitLatency]
     chosen: list[PolicyLatency] = Field(default_factory=list)
     curves: list[PolicyLatency] = Field(default_factory=list)
+
+    @property
+    def conditions(self) -> str:
+        """Where the times were measured, in words."""
+        machine = self.device if self.machine is None else f"{self.machine} ({self.device})"
+        return f"{machine}, {quantity(self.threads, 'thread')}, {self.dtype}"
+
+    @property
+    def gain(self) -> Gain | None:
+        """What the policy saves in the largest batches; None without a policy."""
+        if not self.chosen:
+            return None
+        policy = max(self.chosen, key=lambda entry: entry.batch_size)
+        full = next(one for one in self.entries if (one.name, one.batch_size) == (FULL_MODEL, policy.batch_size))
+        speed, share = policy.jets_per_second / full.jets_per_second, policy.mean_macs / full.mean_macs
+        return Gain(policy.batch_size, speed, share)
 
 
 class BenchmarkResults(ExitResultsFile[ExitBenchmark]):

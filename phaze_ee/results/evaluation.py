@@ -49,13 +49,25 @@ class TargetEvaluation(Record):
     response_resolution_error: float | None
 
 
+class ConfidenceBin(Record):
+    """Jets of about the same confidence, the probability of the assigned class.
+
+    ``confidence`` is its mean, ``accuracy`` the share of correct jets.
+    """
+
+    jets: int
+    confidence: float
+    accuracy: float
+
+
 class ExitEvaluation(Record):
     """How one exit performs on a data set. ``confusion_matrix[true][predicted]`` counts jets.
 
     ``loss`` is the mean cross-entropy in nats. It and ``expected_calibration_error`` are those of the logits without
     temperatures. ``mean_macs`` are multiply-accumulates per jet, each with its own number of particles, if all jets
     leave here and this head alone is evaluated. ``macs_share`` is their ratio to the full model without heads. Both are
-    None in files of version 0.1. ``targets`` are those of a regression; None: there are none.
+    None in files of version 0.1, in which ``confidence_bins`` is empty. ``targets`` are those of a regression; None: there
+    are none.
     """
 
     accuracy: float
@@ -63,6 +75,7 @@ class ExitEvaluation(Record):
     roc_auc: float | None
     loss: float
     expected_calibration_error: float
+    confidence_bins: list[ConfidenceBin] = Field(default_factory=list)
     confusion_matrix: list[list[int]]
     rejections: list[Rejection]
     roc_curves: list[RocCurve]

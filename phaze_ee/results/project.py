@@ -1,6 +1,7 @@
 """The results of one project side by side: its exits, its policy, and what they cost."""
 
 from dataclasses import dataclass
+from math import inf
 from typing import Literal
 
 from phaze_ee.names import POLICY
@@ -31,11 +32,14 @@ class ProjectResults:
         """Return the cost of an exit for one padded jet.
 
         That of the policy is the mean over the exits where the judged jets leave; its parameters are all that it needs.
+        An exit that it never offers counts too, unless it offers none: then it costs as much as the full model.
         """
         if name != POLICY:
             return float(getattr(self.benchmark.exits[name], cost))
         assert self.dynamic is not None
         *early, last = self.benchmark.exits.values()
+        if set(self.dynamic.policy.thresholds) <= {inf}:
+            return float(getattr(last, cost))
         passed = self.benchmark.with_exits or last  # the policy passes the exits on the way
         costs: list[float] = [getattr(exit_, cost) for exit_ in (*early, passed)]
         shares = list(zip(self.dynamic.policy.exit_fractions, costs, strict=True))

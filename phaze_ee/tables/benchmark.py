@@ -42,6 +42,8 @@ def cost_table(results: BenchmarkResults) -> Table:
     add_caption(table, f"MACs: mean of the timed jets, with their own particles; jets/s: batches of {size}")
     if latency.chosen:
         add_caption(table, "Timed on some jets; the policy's cost on all of them is that of evaluate")
+    if latency.machine is not None:
+        add_caption(table, f"Machine: {latency.machine}")
     return table
 
 
@@ -56,14 +58,13 @@ def cost_sentences(results: BenchmarkResults) -> list[str]:
 
 
 def _gain(latency: LatencyReport | None) -> list[str]:
-    if latency is None or not latency.chosen:
+    gain = None if latency is None else latency.gain
+    if gain is None:
         return []
-    policy = max(latency.chosen, key=lambda entry: entry.batch_size)
-    full = next(one for one in latency.entries if (one.name, one.batch_size) == (FULL_MODEL, policy.batch_size))
-    speed, cost = policy.jets_per_second / full.jets_per_second, policy.mean_macs / full.mean_macs
-    slower = "" if speed >= 1 else "; a network as small as this gains no time"
+    slower = "" if gain.speed >= 1 else "; a network as small as this gains no time"
     return [
-        f"With the policy: {speed:.2f} times the jets/s of the full model at {100 * cost:.1f} % of its MACs{slower}"
+        f"With the policy: {gain.speed:.2f} times the jets/s of the full model at {100 * gain.macs_share:.1f} % of its "
+        f"MACs{slower}"
     ]
 
 

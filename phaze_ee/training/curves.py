@@ -6,15 +6,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from lightning.pytorch.loggers import CometLogger, CSVLogger, Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
+from lightning.pytorch.utilities import rank_zero_only
 from tensorboard.summary.writer.event_file_writer import _AsyncWriterThread
+from torch.utils.tensorboard.summary import hparams
 
 from phaze_ee.config.options import LoggingOptions
 from phaze_ee.errors import RunError, UsageError, one_line
 
 # The module that a logger needs. The extra has the name of the logger.
 _MODULES = {"wandb": "wandb", "mlflow": "mlflow", "comet": "comet_ml"}
+_SHOWN_WITH_OPTIONS = "val/accuracy/full_model"  # in TensorBoard's table of options
 
 
 def logger_name(options: LoggingOptions) -> str | None:
@@ -25,7 +29,7 @@ def logger_name(options: LoggingOptions) -> str | None:
 def open_logger(options: LoggingOptions, folder: Path, project: str, hidden_from: int | None) -> Logger | None:
     """Return the logger of a training, opened, so that a place without write access is noticed at once.
 
-    TensorBoard continues the curves of a training that is resumed. The other loggers start a new run, and get the
+    TensorBoard continues the curves of a training that is resumed. The other loggers start a new run. All get the
     options as hyperparameters.
 
     Args:
@@ -45,8 +49,7 @@ def open_logger(options: LoggingOptions, folder: Path, project: str, hidden_from
     with reporting_lost_curves(options, folder):
         logger = _made(name, folder, project, hidden_from)
         assert getattr(logger, "experiment", None) is not None  # opens the file or the run
-        if name != "tensorboard":
-            logger.log_hyperparams(options.model_dump(mode="json"))
+        _log_options(logger, options.model_dump(mode="json"))
     return logger
 
 
@@ -65,7 +68,16 @@ def _made(name: str, folder: Path, project: str, hidden_from: int | None) -> Log
         case "comet":
             return CometLogger(project=workspace, name=own, offline_directory=str(folder))
         case _:
-            return TensorBoardLogger(folder, "train", version="", purge_step=hidden_from)
+            return TensorBoardLogger(folder, "train", version="", default_hp_metric=False, purge_step=hidden_from)
+
+
+@rank_zero_only
+def _log_options(logger: Logger, values: dict[str, Any]) -> None:
+    logger.log_hyperparams(values)
+    if isinstance(logger, TensorBoardLogger):  # so far in a YAML file only, because no value of a metric is known yet
+        plain = {name: value if isinstance(value, bool | int | float) else str(value) for name, value in values.items()}
+        for part in hparams(plain, {_SHOWN_WITH_OPTIONS: 0.0}):  # type: ignore[no-untyped-call]  # uses the name
+            logger.experiment.file_writer.add_summary(part)
 
 
 def _require(name: str) -> None:

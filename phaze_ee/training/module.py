@@ -192,7 +192,8 @@ class TaggerModule(LightningModule):
             values |= {f"{stage}/loss/{name}": loss, f"{stage}/accuracy/{name}": accuracy}
         if stage == "train":
             steps = {f"{name}_step": value for name, value in values.items()}
-            self.log_dict(steps, on_step=True, on_epoch=False, batch_size=jets)
+            rate = self.trainer.optimizers[0].param_groups[0]["lr"]  # the same in all groups
+            self.log_dict({**steps, "lr": rate}, on_step=True, on_epoch=False, batch_size=jets)
             self.so_far.add(values, jets)
             if self._earlier is not None:
                 self._log_mean(self._earlier.means, self._earlier.jets)

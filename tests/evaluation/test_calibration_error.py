@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from phaze_ee.evaluation.metrics import expected_calibration_error
+from phaze_ee.evaluation.metrics import confidence_bins, expected_calibration_error
 
 
 def test_hand_made_bins() -> None:
@@ -30,3 +30,10 @@ def test_bins_are_closed_above() -> None:
 @pytest.mark.parametrize(("correct", "expected"), [(True, 0.0), (False, 1.0)])
 def test_full_confidence_of_a_single_jet(correct: bool, expected: float) -> None:
     assert expected_calibration_error(np.array([1.0]), np.array([correct])) == expected
+
+
+def test_bins_of_confidence_that_have_jets() -> None:
+    found = confidence_bins(np.array([0.95, 0.3, 0.99, 0.32]), np.array([True, False, True, True]))
+    assert [one.jets for one in found] == [2, 2]
+    assert [one.confidence for one in found] == pytest.approx([0.31, 0.97])
+    assert [one.accuracy for one in found] == pytest.approx([0.5, 1.0])

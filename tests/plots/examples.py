@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from phaze_ee.results.benchmark import BenchmarkResults, ExitBenchmark
-from phaze_ee.results.evaluation import EvaluationResults, ExitEvaluation, RocCurve
+from phaze_ee.results.evaluation import ConfidenceBin, EvaluationResults, ExitEvaluation, RocCurve
 from phaze_ee.results.project import ProjectResults
 from phaze_ee.results.training import EpochRecord, TrainingHistory
 
@@ -49,6 +49,10 @@ def _exit_evaluation(accuracy: float, labels: list[str], per_class: int, auc: fl
         roc_auc=None if auc is None else auc + 0.1 * accuracy,
         loss=1 - accuracy,
         expected_calibration_error=0.02,
+        confidence_bins=[
+            ConfidenceBin(jets=jets, confidence=confidence, accuracy=confidence - 0.1)
+            for jets, confidence in ((5, 0.4), (600, 0.6), (900, 0.9))
+        ],
         confusion_matrix=np.random.default_rng(1).poisson(shares * per_class).tolist(),
         rejections=[],
         roc_curves=[roc_curve(signal, labels[0], 1 + 4 * accuracy, per_class) for signal in labels[1:]],

@@ -3,6 +3,7 @@ from typing import cast
 
 import numpy as np
 import pytest
+from matplotlib.collections import FillBetweenPolyCollection
 from matplotlib.figure import Figure
 
 from phaze_ee.plots.dynamic_tradeoff import (
@@ -97,6 +98,24 @@ def test_rejections_have_a_panel_each_and_limits_are_marked() -> None:
     low, high = hbb.get_ylim()
     assert 0.8 <= low < 550
     assert np.log10(high / low) < 1  # by the values, whatever the errors
+
+
+def test_the_curve_of_the_policys_score_has_a_band_of_errors() -> None:
+    project = dynamic_project()
+    series = list(cost_series(project, "macs"))
+    axes = accuracy_figure(project, "macs", series).axes[0]
+    (band,) = (one for one in axes.collections if isinstance(one, FillBetweenPolyCollection))
+    own = project.dynamic.curves[0].points
+    ends = {(one.mean_macs, one.accuracy + sign * one.accuracy_error) for one in own for sign in (-1, 1)}
+    assert ends <= set(map(tuple, np.asarray(band.get_paths()[0].vertices, dtype=float).tolist()))
+    hbb, _ = rejection_figure(project, "macs", series).axes
+    assert len([one for one in hbb.collections if isinstance(one, FillBetweenPolyCollection)]) == 1
+
+
+def test_times_name_machine_and_threads() -> None:
+    project = dynamic_project()
+    axes = accuracy_figure(project, "time", list(cost_series(project, "time"))).axes[0]
+    assert axes.get_xlabel().splitlines()[1] == "Epyc 1 (cpu), 1 thread, float32"
 
 
 def test_a_panel_without_curves_says_why() -> None:

@@ -1,6 +1,7 @@
 import dataclasses
 from collections.abc import Sequence
 from itertools import combinations
+from math import inf
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 
+from phaze_ee.names import FULL_MODEL, POLICY
 from phaze_ee.plots.style import hep_style
 from phaze_ee.plots.tradeoff import (
     TRADEOFFS,
@@ -21,7 +23,7 @@ from phaze_ee.plots.tradeoff import (
     tradeoff_points,
 )
 from phaze_ee.results.benchmark import ExitBenchmark
-from phaze_ee.results.project import ProjectResults
+from phaze_ee.results.project import Cost, ProjectResults
 from tests.plots.drawn import line_named, points
 from tests.plots.dynamic_examples import dynamic_results
 from tests.plots.examples import MACS, benchmark_results, evaluation_results, project_results
@@ -92,6 +94,22 @@ def test_comparison_enlarges_all_full_models() -> None:
     left, right = figure.axes[1].get_xlim()
     assert low < 0.768 < 0.781 < high < 0.8
     assert MACS[1] < left < MACS[2] < MACS[3] < right
+
+
+def test_the_enlarged_window_stays_in_the_panel() -> None:
+    far = [(0.58, 0.57, 0.6, 0.61), (0.26, 0.25, 0.26, 0.36)]
+    whole, near = tradeoff_figure([project_results(f"p{i}", a) for i, a in enumerate(far)], "macs", "accuracy").axes
+    low, high = whole.get_ylim()
+    assert low <= near.get_ylim()[0] < 0.36 < 0.61 < near.get_ylim()[1] <= high
+
+
+def test_a_policy_that_offers_no_exit_costs_as_much_as_the_full_model() -> None:
+    dynamic = dynamic_results()
+    idle = {"thresholds": [inf] * 3, "exit_fractions": [0.0, 0.0, 0.0, 1.0]}
+    none = dynamic.model_copy(update={"policy": dynamic.policy.model_copy(update=idle)})
+    project = ProjectResults("mine", evaluation_results(ACCURACIES), benchmark_results(), none)
+    costs: list[Cost] = ["macs", "flops", "params"]
+    assert all(project.cost(POLICY, cost) == project.cost(FULL_MODEL, cost) for cost in costs)
 
 
 def test_labels_of_exits_do_not_overlap() -> None:

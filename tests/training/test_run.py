@@ -212,15 +212,25 @@ def test_history_holds_the_beta_of_each_epoch(tmp_path: Path) -> None:
     assert [epoch.beta[0] for epoch in history.epochs] == [0.0, 0.5, 1.0]
 
 
-def test_tensorboard_has_every_loss_accuracy_and_beta(tmp_path: Path) -> None:
+def test_tensorboard_has_every_loss_accuracy_rate_and_option(tmp_path: Path) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
-    run(tmp_path, tensorboard=True, log_interval=1)
+    run(tmp_path, tensorboard=True, log_interval=1, lr=0.01, lr_schedule="cosine")
     events = EventAccumulator(str(tmp_path / "logs" / "train")).Reload()
     tags = set(events.Tags()["scalars"])
     for name in ("exit_0", "exit_1", "exit_2", "full_model"):
         assert {f"train/loss/{name}", f"train/loss/{name}_step", f"val/loss/{name}", f"val/accuracy/{name}"} <= tags
     assert {"beta/exit_0", "beta/exit_1", "beta/exit_2"} <= tags
+    assert "hp_metric" not in tags
+    rates = [point.value for point in events.Scalars("lr")]
+    assert rates[0] == pytest.approx(0.01)
+    assert rates == sorted(rates, reverse=True)
+    assert rates[-1] < 0.01
+    started = HParamsPluginData.FromString(events.SummaryMetadata("_hparams_/session_start_info").plugin_data.content)
+    options = started.session_start_info.hparams
+    assert options["lr"].number_value == 0.01
+    assert options["exit_stages"].string_value == "[0, 1, 2]"
 
 
 def test_a_loss_that_is_not_finite_stops_with_the_reason(tmp_path: Path) -> None:

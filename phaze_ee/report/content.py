@@ -1,0 +1,58 @@
+"""What a report is made from: the results of one project, and texts about it."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import final
+
+from phaze_ee.results.ood import OODResults
+from phaze_ee.results.placement import PlacementResults
+from phaze_ee.results.project import ProjectResults
+from phaze_ee.results.training import TrainingHistory
+
+
+@final
+@dataclass(frozen=True)
+class Promise:
+    """The promise of the policy that the report shows.
+
+    Attributes:
+        statement: the promise in words.
+        holds: whether it was tested and passed.
+        target: the kind of target.
+        jets: the number of calibration jets.
+    """
+
+    statement: str
+    holds: bool
+    target: str
+    jets: int
+
+
+@final
+@dataclass(frozen=True)
+class Content:
+    """The content of a project's report. What is None has not been made, or is of another model.
+
+    Attributes:
+        title: the project.
+        command: returns the command line that runs a mode on the project.
+        results: evaluation, benchmark and judged policy.
+        promise: of the policy.
+        ood: how well exits notice jets of another kind.
+        placement: of mode place.
+        history: of the training.
+        card: the model card of the export, in Markdown.
+        configuration: the text of the project's configuration.
+        left_out: what is left out, and why.
+    """
+
+    title: str
+    command: Callable[[str], str]
+    results: ProjectResults | None = None
+    promise: Promise | None = None
+    ood: OODResults | None = None
+    placement: PlacementResults | None = None
+    history: TrainingHistory | None = None
+    card: str | None = None
+    configuration: str = ""
+    left_out: Sequence[str] = ()
