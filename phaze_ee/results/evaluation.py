@@ -66,8 +66,8 @@ class ExitEvaluation(Record):
     ``loss`` is the mean cross-entropy in nats. It and ``expected_calibration_error`` are those of the logits without
     temperatures. ``mean_macs`` are multiply-accumulates per jet, each with its own number of particles, if all jets
     leave here and this head alone is evaluated. ``macs_share`` is their ratio to the full model without heads. Both are
-    None in files of version 0.1, in which ``confidence_bins`` is empty. ``targets`` are those of a regression; None: there
-    are none.
+    None in files of version 0.1, in which ``confidence_bins`` is empty. ``targets`` are those of a regression; None:
+    there are none.
     """
 
     accuracy: float
