@@ -104,3 +104,9 @@ def _collection(config: DataConfig, name: str, groups: Mapping[str, str], origin
     length = lengths[groups["features"]]
     name = _split(groups["features"])[0] if name == "*" else name
     return InputCollection(name, ordered, length, channels["features"], sum(channels.values()))
+
+
+def targets_in(config: DataConfig) -> dict[str, str]:
+    """Return the expression of each number that is predicted beside the class, by name; usually there are none."""
+    given: Mapping[str, str] = config.options["labels"].get("targets") or {}
+    return dict(given)

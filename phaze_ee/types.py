@@ -364,12 +364,14 @@ class Exit:
         logits_NK: the answer.
         trained_NK: the logits that the loss acts on. They differ from the answer if a link with parameters of its own
             makes the answer from several exits.
+        value_NR: what is predicted for the R targets, in their own units; None: the tagger has no targets.
     """
 
     index: int
     stage: ExitStage | None
     logits_NK: Float[Tensor, "N K"]
     trained_NK: Float[Tensor, "N K"]
+    value_NR: Float[Tensor, "N R"] | None = None
 
     @property
     def is_full_model(self) -> bool:
@@ -383,11 +385,13 @@ class JetBatch:
 
     ``label_N`` is -1 where the files do not name the class. The inputs are ragged, except where real particles are not
     the first of their jet: where the mask of the data configuration leaves some out, or counts padding as real.
+    ``target_NR`` are the targets of a regression; None: there are none, or they were not read.
     """
 
     inputs: Jets
     label_N: Int[Tensor, " N"]
     observers: dict[str, npt.NDArray[np.generic]] = field(default_factory=dict)
+    target_NR: Float[Tensor, "N R"] | None = None
 
     def __len__(self) -> int:
         return len(self.inputs)

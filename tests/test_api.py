@@ -28,11 +28,11 @@ SIGNATURES = {
     "register": "(part)",
     "with_globals": "(jets, globals_NG)",
     "Engine": "(tagger, policy, *, threads, chunk_size, backend, event_budget, audit, precision)",
-    "EngineResult": "(logits_NK, exit_index_N, macs_N, visited_NEK, refused_N, *, audit)",
+    "EngineResult": "(logits_NK, exit_index_N, macs_N, visited_NEK, refused_N, *, audit, value_NR)",
     "EventBudget": "(macs)",
     "JetInputs": "(points, features, vectors, mask, *, more)",
     "RaggedJets": "(points_V2, features_VC, vectors_V4, particle_count_N, *, more)",
-    "Tagger": "(backbone, exit_stages, exit_head, heads, *, head_shape, link)",
+    "Tagger": "(backbone, exit_stages, exit_head, heads, *, head_shape, link, targets)",
     "ThresholdPolicy": "(score, thresholds, temperatures, *, promise, precision)",
 }
 

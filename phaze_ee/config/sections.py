@@ -242,6 +242,11 @@ class ExitOptions(Section):
         [0.3, 0.5, 1.0],
         description="weight of the loss of each exit at the end of the training: one number per exit, or one for all",
     )
+    regression_loss_weight: PositiveFloat = Field(
+        1.0,
+        description="weight of the loss of labels.targets, log cosh of the standardised difference, beside the "
+        "cross-entropy of the full model and beside the loss of each exit; without targets it has no effect",
+    )
     beta_schedule: Literal["linear", "cosine", "switch"] = Field(
         "linear",
         description="how beta rises after zero_epochs; switch: at once. switch is the default with freeze_backbone, "

@@ -48,7 +48,8 @@ def take(batch: JetBatch, index_N: Tensor) -> JetBatch:
     """Return the jets that an index names."""
     # as numpy: an index tensor with one element would pick a scalar instead of a column of one
     observers = {name: column[index_N.numpy()] for name, column in batch.observers.items()}
-    return JetBatch(batch.inputs.select(index_N), batch.label_N[index_N], observers)
+    target_NR = None if batch.target_NR is None else batch.target_NR[index_N]
+    return JetBatch(batch.inputs.select(index_N), batch.label_N[index_N], observers, target_NR)
 
 
 def recut(parts: Iterable[_Part], sizes: Iterable[int]) -> Iterator[JetColumns]:

@@ -13,6 +13,7 @@ from weaver.utils.data.config import DataConfig
 
 from phaze_ee.compiled import compiled
 from phaze_ee.data.schema import DataSchema
+from phaze_ee.data.targets import TARGET
 from phaze_ee.input_groups import InputCollection
 from phaze_ee.shapes import Float, Int
 from phaze_ee.types import (
@@ -218,7 +219,8 @@ class ParticleColumns:
 class JetColumns:
     """Jets on their way through the loaders: the particles of each collection, classes and observers.
 
-    ``label_N`` is -1 where the class is unknown.
+    ``label_N`` is -1 where the class is unknown. Targets are among the observers, under names that begin with
+    :data:`phaze_ee.data.targets.TARGET`.
     """
 
     collections: tuple[ParticleColumns, ...]
@@ -267,7 +269,12 @@ class JetColumns:
         if others:
             names = [particles.layout.collection for particles in self.collections[1:]]
             first = with_collections(first, dict(zip(names, others, strict=True)))
-        return JetBatch(first, self.label_N, self.observers)
+        targets = [name for name in self.observers if name.startswith(TARGET)]
+        if not targets:
+            return JetBatch(first, self.label_N, self.observers)
+        target_NR = torch.from_numpy(np.stack([self.observers[name] for name in targets], axis=1))
+        observers = {name: column for name, column in self.observers.items() if name not in targets}
+        return JetBatch(first, self.label_N, observers, target_NR)
 
 
 def interleave(rows: Sequence[Float[np.ndarray, " V"]], output_VC: Float[np.ndarray, "V C"]) -> None:

@@ -29,6 +29,7 @@ from phaze_ee.data.table import (
     numbers_of,
     selected_table,
 )
+from phaze_ee.data.targets import TARGET, targets_of_jets
 from phaze_ee.data.weights import jet_weights, weight_names
 from phaze_ee.errors import DataError
 from phaze_ee.input_groups import InputCollection
@@ -120,11 +121,11 @@ class RowReader:
         """Return the selected jets of some rows, in file order.
 
         Raises:
-            DataError: the file cannot be read or lacks a branch, an expression fails, labels are not one-hot, or an
-                input is not one finite number per real particle.
+            DataError: the file cannot be read or lacks a branch, an expression fails, labels are not one-hot, an input
+                is not one finite number per real particle, or a target not one finite number.
         """
         names = {*self.config.preprocess_params, *self._side_names}
-        labels = label_variables(self.schema.labels) if self.labelled else set()
+        labels = label_variables([*self.schema.labels, *self._targets.values()]) if self.labelled else set()
         table = self._table(span, names, columns_for(self.config, labels)[0])
         table["_label_"] = self._classes(table, span.path)
         names_of_each = [layout.variables for layout in self.layouts if not layout.is_globals]
@@ -164,7 +165,7 @@ class RowReader:
 
     def _columns(self, table: ak.Array, lists: list[Lists] | None, path: Path) -> JetColumns:
         label_N = torch.from_numpy(ak.to_numpy(table["_label_"]))
-        observers = self._observers(table, path)
+        observers = {**self._observers(table, path), **self._target_columns(table, path)}
         numbers = [] if self.schema.globals is None else [_of_jets(table, self.config, self.layouts[-1].variables)]
         parts = self._padded(table) if lists is None else map(self._standardised, lists, self.schema.collections)
         particles = [
@@ -188,6 +189,17 @@ class RowReader:
     def _observers(self, table: ak.Array, path: Path) -> dict[str, npt.NDArray[np.generic]]:
         kind = "observer" if self.config.observer_names else "monitor variable"
         return {name: one_number_a_jet(table[name], f"{kind} {name}", path) for name in self.config.z_variables}
+
+    @property
+    def _targets(self) -> Mapping[str, str]:
+        """The targets that are read: scores need none."""
+        return self.schema.targets if self.labelled and not self.lenient else {}
+
+    def _target_columns(self, table: ak.Array, path: Path) -> dict[str, npt.NDArray[np.generic]]:
+        if not self._targets:
+            return {}
+        values = targets_of_jets(self.config, self._targets, table, path)
+        return {f"{TARGET}{name}": value_N for name, value_N in values.items()}
 
 
 class _Rows(NamedTuple):

@@ -15,12 +15,13 @@ from weaver.utils.data.preprocess import AutoStandardizer
 from phaze_ee.data.bad_values import BadValues, without_nan
 from phaze_ee.data.stamps import unchanged
 from phaze_ee.data.table import check_finite, training_tables
+from phaze_ee.data.targets import target_scales
 from phaze_ee.data.weaver_yaml import check_options, read_options, texts_in
 from phaze_ee.data.weights import reweighting
 from phaze_ee.data.weights_section import plain_weights
 from phaze_ee.data.yaml_forms import is_class_number, usual_form
 from phaze_ee.errors import DataError, UsageError
-from phaze_ee.input_groups import InputCollection, input_collections, jet_globals
+from phaze_ee.input_groups import InputCollection, input_collections, jet_globals, targets_in
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +37,7 @@ class DataSchema:
         weaver: weaver's own object for it.
         class_names: the name of each class, in the order of the network's outputs: its label, or that of labels.names.
         labels: the label of each class: an expression that is 1 for its jets, and 0 for others.
+        targets: the expression of each number that is predicted beside the class, by name; usually none.
         collections: the collections of a jet: particles, and others such as secondary vertices.
         globals: the numbers of the jet itself among the inputs; None: there are none.
         groups: the input group (a name of the YAML) of each kind of the first collection.
@@ -73,6 +75,7 @@ class DataSchema:
         self.weaver = _weaver_config(self.options, origin)
         self.labels: tuple[str, ...] = tuple(self.weaver.label_value)
         self.class_names: tuple[str, ...] = tuple(self.options["labels"].get("names") or self.labels)
+        self.targets = targets_in(self.weaver)
         self.collections = input_collections(self.weaver, origin)
         self.globals = jet_globals(self.weaver, origin)
         self.groups = self.collections[0].groups
@@ -139,8 +142,18 @@ class DataSchema:
 
     @property
     def needs_standardisation(self) -> bool:
+        """Whether centres and scales of inputs or targets must still be computed from training files."""
+        return self.needs_target_scales or self.needs_input_scales
+
+    @property
+    def needs_input_scales(self) -> bool:
         """Whether centres and scales marked ``auto`` must still be computed from training files."""
         return any(params["center"] == "auto" for params in self.weaver.preprocess_params.values())
+
+    @property
+    def needs_target_scales(self) -> bool:
+        """Whether center and spread of the targets must still be computed from training files."""
+        return bool(self.targets) and not self.options["labels"].get("target_scales")
 
     @property
     def needs_reweighting(self) -> bool:
@@ -311,7 +324,10 @@ def resolved_sections(schema: DataSchema, files: Sequence[Path], selection: str 
         DataError: a file cannot be used.
     """
     resolved: dict[str, Any] = {}
-    if schema.needs_standardisation:
+    if schema.needs_target_scales:
+        scales = target_scales(schema.weaver, schema.targets, files)
+        resolved["labels"] = {**schema.options["labels"], "target_scales": scales}
+    if schema.needs_input_scales:
         params = standardisation(schema.weaver, files, schema.bad_values)
         resolved["preprocess"] = {**(schema.options.get("preprocess") or {}), "params": params}
     if schema.needs_reweighting:

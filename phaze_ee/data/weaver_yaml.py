@@ -56,10 +56,19 @@ class _InputGroup(_Section):
     vars: list[str | Variable] = Field(min_length=1)
 
 
+class _TargetScale(_Section):
+    """What a target is standardised with: (value - center) / spread."""
+
+    center: FiniteFloat
+    spread: Annotated[FiniteFloat, Field(gt=0)]
+
+
 class _Labels(_Section):
     type: Literal["simple"]
     value: list[str] = Field(min_length=2)
     names: list[str] | None = None  # of the classes; otherwise the texts of ``value``
+    targets: dict[str, str] | None = None  # numbers that are predicted too, by name
+    target_scales: dict[str, _TargetScale] | None = None
 
 
 class _WeaverYaml(_Section):
@@ -168,6 +177,12 @@ def _check_labels(labels: Mapping[str, Any], origin: str) -> None:
         raise DataError(f"{origin}: labels name a class twice; name each class once")
     if names is not None and len(names) != len(values):
         raise DataError(f"{origin}: labels.names has {len(names)} names for {len(values)} classes; name each class")
+    targets, scales = labels.get("targets") or {}, labels.get("target_scales")
+    if scales is not None and set(scales) != set(targets):
+        raise DataError(f"{origin}: labels.target_scales must have center and spread of each target, or be left out")
+    both = sorted(set(targets) & {*values, *(names or ())})
+    if both:
+        raise DataError(f"{origin}: {both[0]} is a class and a target; rename the target in labels.targets")
 
 
 def _check_variables(origin: str, variables: Sequence[str | list[Any]], parameters: Mapping[str, Any] | None) -> None:
@@ -208,8 +223,8 @@ def _label_problem(labels: Mapping[str, Any]) -> str:
     start = f"labels of type {kind!r} are not supported"
     if kind in _REGRESSIONS:
         return (
-            f"{start}: networks here classify, and predict no numbers such as the mass; give the classes alone, type: "
-            "simple, and keep the numbers as observers"
+            f"{start} in this form: networks here classify, and may predict numbers beside the class; write type: "
+            "simple, value: [one-hot labels], targets: {name: expression}"
         )
     if is_class_number(labels):
         return (
@@ -230,9 +245,10 @@ def _expressions(options: Mapping[str, Any]) -> dict[str, str]:
     sections = {name: options.get(name) for name in ("selection", "test_time_selection")}
     weights = options.get("weights") or {}
     labels = {f"label {value}": value for value in options["labels"]["value"]}
+    targets = {f"target {name}": text for name, text in (options["labels"].get("targets") or {}).items()}
     base = {"reweight_basewgt": weights.get("reweight_basewgt")}
     factors = {f"weight {branch}": branch for branch in weights.get("weight_branches", [])}
-    every = {**sections, **(options.get("new_variables") or {}), **labels, **base, **factors}
+    every = {**sections, **(options.get("new_variables") or {}), **labels, **targets, **base, **factors}
     return {name: expression for name, expression in every.items() if expression}
 
 

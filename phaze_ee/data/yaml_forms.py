@@ -3,8 +3,12 @@
 weaver takes keys without a value, ``pad_mode`` in upper case, numbers that YAML reads as text (``1e-3``) and entries of
 a variable after the sixth, which it ignores. Labels of type ``custom`` with one value are whole numbers there: the
 number of the class. Here they become one label for each class.
+
+Forks of weaver have labels of type ``hybrid``, classes and numbers to predict. They become classes with ``targets``
+where the section says which entries are the classes and which the numbers.
 """
 
+import re
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
@@ -12,6 +16,10 @@ from typing import Any
 from phaze_ee.errors import DataError
 
 ENTRIES = 6  # of a variable: name, center, scale, min, max, pad_value
+# Keys of labels of type hybrid, alone or as value_cls.
+_CLASSES = re.compile(r"(value_)?(cls|class|classes|classification)")
+_OF_TARGETS = ("targets", "target_scales")
+_TARGETS = re.compile(r"(value_)?(reg|regression|target|targets)")
 
 
 def usual_form(
@@ -36,6 +44,8 @@ def usual_form(
     params = usual.get("preprocess", {}).get("params") if isinstance(usual.get("preprocess"), Mapping) else None
     if isinstance(params, Mapping):
         usual["preprocess"]["params"] = {name: _usual_padding(own) for name, own in params.items()}
+    if isinstance(usual.get("labels"), Mapping):
+        usual["labels"] = _with_targets(_without_hybrid(usual["labels"]))
     if is_class_number(usual.get("labels")):
         _name_classes(usual, class_count, origin)
     return usual
@@ -50,6 +60,30 @@ def is_class_number(labels: Any) -> bool:
         and len(value) == 1
         and all(isinstance(part, str) for pair in value.items() for part in pair)
     )
+
+
+def _without_hybrid(labels: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return labels of type ``hybrid`` as classes with targets, where their keys say what is what; else as they are."""
+    if labels.get("type") != "hybrid":
+        return labels
+    value = labels.get("value")
+    parts = value if isinstance(value, Mapping) else {key: part for key, part in labels.items() if key != "type"}
+    classes = [part for key, part in parts.items() if _CLASSES.fullmatch(str(key))]
+    targets = [part for key, part in parts.items() if _TARGETS.fullmatch(str(key))]
+    if len(parts) != 2 or len(classes) != 1 or len(targets) != 1 or not isinstance(classes[0], list):
+        return labels
+    return {"type": "simple", "value": classes[0], "targets": targets[0]}
+
+
+def _with_targets(labels: Mapping[str, Any]) -> dict[str, Any]:
+    """Return labels with ``targets`` as a mapping from names to expressions, in alphabetical order."""
+    targets = labels.get("targets")
+    if isinstance(targets, list) and all(isinstance(name, str) for name in targets):
+        targets = {name: name for name in targets}
+    if isinstance(targets, Mapping) and all(isinstance(name, str) for name in targets):
+        targets = dict(sorted(targets.items()))
+    kept = {name: part for name, part in labels.items() if name != "targets"}
+    return {**kept, "targets": targets} if targets else kept
 
 
 def _without_empty(section: Mapping[str, Any]) -> dict[str, Any]:
@@ -100,4 +134,6 @@ def _name_classes(options: dict[str, Any], class_count: int | None, origin: str)
     if expression != key:  # as weaver, which ignores a new variable of that name
         options["new_variables"] = {**(options.get("new_variables") or {}), key: expression}
     names = [f"{key}_{number}" for number in range(count)] if names is None else names
-    options["labels"] = {"type": "simple", "value": [f"{key} == {number}" for number in range(count)], "names": names}
+    kept = {name: part for name, part in labels.items() if name in _OF_TARGETS}
+    value = [f"{key} == {number}" for number in range(count)]
+    options["labels"] = {"type": "simple", "value": value, "names": names, **kept}

@@ -22,7 +22,7 @@ from phaze_ee.types import Jets
 # The most jets that go through the tagger together: enough for those that stay after an exit to hide the cost of calls
 # (benchmarks/cascade.py), and few enough to balance threads.
 _CHUNK = 512
-_ANSWERS = 5  # fields of EngineResult without an audit
+_ANSWERS = 5  # fields of EngineResult without those that are keywords
 _BACKENDS: dict[str, Callable[[Tagger], Tagger]] = {
     "auto": Tagger.fastest_form,
     "given": lambda tagger: tagger,
@@ -140,13 +140,26 @@ class Engine:
         Raises:
             UsageError: the tagger is in training mode.
         """
+        return self.every_answer(jets)[0]
 
-        def run(chunk: Jets) -> Tensor:
+    def every_answer(self, jets: Jets) -> tuple[Float[Tensor, "E N K"], Float[Tensor, "E N R"]]:
+        """Return :meth:`every_exit`, and what each exit predicts for the R targets; R = 0 without targets.
+
+        Raises:
+            UsageError: the tagger is in training mode.
+        """
+
+        def run(chunk: Jets) -> tuple[Tensor, Tensor]:
             with half_products(self.precision, chunk.total_count_N.device):
-                return widened(self.tagger(chunk))
+                logits_ENK, value_ENR = self.tagger.every_answer(chunk)
+                return widened(logits_ENK), widened(value_ENR)
 
         order_N, results = self.in_chunks(jets, run)
-        return _reordered(torch.cat(results, dim=1).transpose(0, 1), order_N).transpose(0, 1)
+        logits_ENK, value_ENR = (
+            _reordered(torch.cat(parts, dim=1).transpose(0, 1), order_N).transpose(0, 1)
+            for parts in zip(*results, strict=True)
+        )
+        return logits_ENK, value_ENR
 
     def in_chunks(self, jets: Jets, run: Callable[[Jets], Result]) -> tuple[Int[Tensor, " N"], list[Result]]:
         """Run a function of the caller on chunks of a batch, on the engine's threads.
@@ -204,8 +217,8 @@ def _checked_draws(draw_N: Tensor | None, jets: int) -> Tensor:
 
 
 def _result(columns: Sequence[Tensor]) -> EngineResult:
-    answers, audited = columns[:_ANSWERS], columns[_ANSWERS:]
-    return EngineResult(*answers, audit=Audited(*audited) if audited else None)
+    answers, value_NR, *audited = columns[:_ANSWERS], *columns[_ANSWERS:]
+    return EngineResult(*answers, audit=Audited(*audited) if audited else None, value_NR=value_NR)
 
 
 def _reordered(value_N: Tensor, order_N: Tensor) -> Tensor:

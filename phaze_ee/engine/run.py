@@ -72,6 +72,7 @@ class EngineResult:
             model is the last. NaN at exits that were not evaluated and at those after the jet had left.
         refused_N: whether the event budget made the jet leave although the policy would have let it go on.
         audit: the answers of the full model for audited jets; None without an audit.
+        value_NR: what is predicted for the R targets where each jet left, in their own units; R = 0 without targets.
     """
 
     logits_NK: Float[Tensor, "N K"]
@@ -80,22 +81,25 @@ class EngineResult:
     visited_NEK: Float[Tensor, "N E K"]
     refused_N: Bool[Tensor, " N"]
     audit: Audited | None = field(default=None, kw_only=True)
+    value_NR: Float[Tensor, "N R"] = field(default_factory=lambda: torch.empty(0, 0), kw_only=True)
 
     def cpu(self) -> "EngineResult":
         """Return the answers in the memory of the CPU."""
         answers = (getattr(self, item.name).cpu() for item in fields(self) if not item.kw_only)
-        return EngineResult(*answers, audit=None if self.audit is None else self.audit.cpu())
+        audit = None if self.audit is None else self.audit.cpu()
+        return EngineResult(*answers, audit=audit, value_NR=self.value_NR.cpu())
 
 
 def run_full_model(tagger: Tagger, jets: Jets, macs: MacsTable, precision: Precision = "float32") -> tuple[Tensor, ...]:
-    """Return the fields of :class:`EngineResult` for jets that all get the full model; no exit is evaluated."""
+    """Return the fields of :class:`EngineResult`, ``value_NR`` last, for jets that all get the full model."""
     walk = tagger.walk(jets, exits=())
     exit_ = _advance(lambda: next(walk), precision, jets.total_count_N.device)
     macs_EN = macs.of(jets)
     visited_NEK = exit_.logits_NK.new_full((len(jets), len(macs_EN), exit_.logits_NK.shape[1]), torch.nan)
     visited_NEK[:, exit_.index] = exit_.logits_NK
     exit_index_N = torch.full_like(macs_EN[-1], exit_.index)
-    return exit_.logits_NK, exit_index_N, macs_EN[-1], visited_NEK, torch.zeros_like(exit_index_N, dtype=torch.bool)
+    refused_N = torch.zeros_like(exit_index_N, dtype=torch.bool)
+    return exit_.logits_NK, exit_index_N, macs_EN[-1], visited_NEK, refused_N, _values(exit_)
 
 
 class Ahead(NamedTuple):
@@ -150,10 +154,11 @@ class ChunkRun:
         self.exit_index_N = torch.zeros_like(count_N)
         self.macs_N = torch.zeros_like(count_N)
         self.refused_N = torch.zeros_like(self.done_N)
+        self.value_NR: Tensor | None = None
         self.history: list[Tensor] = []
 
     def finish(self) -> tuple[Tensor, ...]:
-        """Walk until all jets are done; return the fields of :class:`EngineResult`, then those of an audit."""
+        """Walk until all jets are done; return the fields of :class:`EngineResult`, values and those of an audit."""
         exit_ = self._tempered(self._advance(lambda: next(self.walk)))
         logits_NK = exit_.logits_NK
         visited_NEK = logits_NK.new_full((len(logits_NK), len(self.macs_EN), logits_NK.shape[1]), torch.nan)
@@ -163,7 +168,8 @@ class ChunkRun:
             ahead = Ahead(0, False) if exit_.is_full_model else self._ahead(exit_.index)
             if not ahead.staying:
                 logits_NK = visited_NEK[torch.arange(len(visited_NEK)), self.exit_index_N]
-                answers = (logits_NK, self.exit_index_N, self.macs_N, visited_NEK, self.refused_N)
+                value_NR = logits_NK[:, :0] if self.value_NR is None else self.value_NR
+                answers = (logits_NK, self.exit_index_N, self.macs_N, visited_NEK, self.refused_N, value_NR)
                 return answers if self.audit is None else (*answers, *self._audited(exit_, undone_A, self.audit))
             exit_ = self._tempered(self._next(ahead))
 
@@ -174,6 +180,7 @@ class ChunkRun:
         self._put(self.macs_N, self.macs_EN[exit_.index][self.row_A])
         now_A = self._leaves(exit_, ~answered_A) & ~answered_A
         self._put(self.exit_index_N, torch.where(now_A, exit_.index, self.exit_index_N[self.row_A]))
+        self._keep_values(exit_, now_A)
         self._put(self.answered_N, answered_A | now_A)
         finished_A = now_A if self.audit is None else now_A & ~self._goes_on(exit_, now_A, self.audit)
         self._put(self.done_N, self.done_N[self.row_A] | finished_A)
@@ -184,6 +191,14 @@ class ChunkRun:
     def _tempered(self, exit_: Exit) -> Exit:
         temperatures = self.policy.temperatures
         return exit_ if temperatures is None else replace(exit_, logits_NK=exit_.logits_NK / temperatures[exit_.index])
+
+    def _keep_values(self, exit_: Exit, answered_A: Bool[Tensor, " A"]) -> None:
+        """Keep what is predicted for the targets of the jets that leave at an exit."""
+        if exit_.value_NR is None:
+            return
+        if self.value_NR is None:
+            self.value_NR = exit_.value_NR.new_full((len(self.done_N), exit_.value_NR.shape[1]), torch.nan)
+        self._put(self.value_NR, torch.where(answered_A[:, None], exit_.value_NR, self.value_NR[self.row_A]))
 
     def _leaves(self, exit_: Exit, waiting_A: Bool[Tensor, " A"]) -> Bool[Tensor, " A"]:
         if exit_.is_full_model:
@@ -259,6 +274,11 @@ def _advance(step: Callable[[], Exit], precision: Precision, device: torch.devic
         exit_ = step()
     logits_NK = widened(exit_.logits_NK)
     return exit_ if logits_NK is exit_.logits_NK else replace(exit_, logits_NK=logits_NK)
+
+
+def _values(exit_: Exit) -> Float[Tensor, "N R"]:
+    """Return what an exit predicts for the targets; R = 0 without targets."""
+    return exit_.logits_NK[:, :0] if exit_.value_NR is None else exit_.value_NR
 
 
 def consecutive(event_N: Int[Tensor, " N"]) -> Int[Tensor, " N"]:

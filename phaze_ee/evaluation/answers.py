@@ -10,7 +10,7 @@ from torch import nn
 
 from phaze_ee.engine.engine import Engine
 from phaze_ee.errors import DataError
-from phaze_ee.exits.answers import Answers
+from phaze_ee.exits.answers import Answers, Predictions, check_finite
 from phaze_ee.exits.costs import ExitCosts
 from phaze_ee.exits.observables import input_observables
 from phaze_ee.machine import Precision
@@ -24,6 +24,8 @@ def predict(
     class_names: Sequence[str],
     device: torch.device | str = "cpu",
     precision: Precision = "float32",
+    *,
+    targets: Sequence[str] = (),
 ) -> Answers:
     """Return the answers of every exit for every jet, in input order.
 
@@ -34,9 +36,11 @@ def predict(
         class_names: the K classes, in the order of the logits.
         device: where the network runs.
         precision: as for :class:`phaze_ee.engine.engine.Engine`.
+        targets: the names of the targets of a regression.
 
     Raises:
         DataError: there are no jets.
+        RunError: a prediction of a target is not finite.
     """
     tagger.to(device)
     logits: list[npt.NDArray[np.float32]] = []
@@ -44,15 +48,18 @@ def predict(
     counts: list[npt.NDArray[np.int64]] = []
     observers: list[dict[str, npt.NDArray[np.generic]]] = []
     inputs: list[dict[str, npt.NDArray[np.generic]]] = []
+    values: list[tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]] = []
     with evaluation_mode(tagger):
         engine = Engine(tagger, threads=torch.get_num_threads(), precision=precision)
         for batch in batches:
-            logits_ENK = engine.every_exit(batch.inputs.to(device, non_blocking=True))
+            logits_ENK, value_ENR = engine.every_answer(batch.inputs.to(device, non_blocking=True))
             logits.append(logits_ENK.float().cpu().numpy())
             labels.append(batch.label_N.cpu().numpy())
             counts.append(batch.inputs.counts_NG.cpu().numpy())
             observers.append(batch.observers)
             inputs.append({name: value_N.cpu().numpy() for name, value_N in input_observables(batch.inputs).items()})
+            if batch.target_NR is not None:
+                values.append((value_ENR.float().cpu().numpy(), batch.target_NR.numpy()))
     if sum(map(len, labels)) == 0:
         raise DataError("the files hold no jet that passes the selection; check the files and 'selection' in the YAML")
     counts_NG = np.concatenate(counts)
@@ -64,11 +71,20 @@ def predict(
         costs=ExitCosts.of(engine.tagger, counts_NG),
         observers=_joined(observers),
         inputs=_joined(inputs),
+        predictions=_predictions(values, targets) if values and targets else None,
     )
 
 
 def _joined(parts: Sequence[dict[str, npt.NDArray[np.generic]]]) -> dict[str, npt.NDArray[np.generic]]:
     return {name: np.concatenate([columns[name] for columns in parts]) for name in parts[0]}
+
+
+def _predictions(
+    values: Sequence[tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]], names: Sequence[str]
+) -> Predictions:
+    value_ENR = np.concatenate([value_ENR for value_ENR, _ in values], axis=1)
+    check_finite(value_ENR)
+    return Predictions(tuple(names), value_ENR, np.concatenate([target_NR for _, target_NR in values]))
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from phaze_ee.evaluation.operating_point import (
     fraction,
     operating_point,
 )
+from phaze_ee.evaluation.regression import evaluate_targets
 from phaze_ee.evaluation.rejection import DEFAULT_EFFICIENCY
 from phaze_ee.exits.answers import Answers, ExitIndex
 from phaze_ee.exits.conditions import ALL_JETS, promised
@@ -155,7 +156,10 @@ def _mixture(
 ) -> ExitEvaluation:
     macs = answers.costs.mean(exit_index_N, policy.exits)
     found = evaluate_exit(answers.mixture(exit_index_N), answers.label_N, answers.class_names, background)
-    return found.model_copy(update={"mean_macs": macs, "macs_share": macs / answers.costs.mean_full})
+    targets = evaluate_targets(answers.predictions, exit_index_N)
+    return found.model_copy(
+        update={"mean_macs": macs, "macs_share": macs / answers.costs.mean_full, "targets": targets}
+    )
 
 
 def _with_prior(answers: Answers, policy: ThresholdPolicy, policy_file: ExitPolicyFile) -> RealisedFigures | None:

@@ -7,6 +7,7 @@ import numpy as np
 
 from phaze_ee.data.schema import choose_background
 from phaze_ee.errors import DataError
+from phaze_ee.evaluation.regression import evaluate_targets
 from phaze_ee.evaluation.rejection import Discrimination, discriminate, rejection_at, thinned, working_points
 from phaze_ee.exits.answers import Answers, check_finite
 from phaze_ee.results.base import Provenance
@@ -36,7 +37,10 @@ def evaluate_exits(answers: Answers, background: str | None, provenance: Provena
     background = choose_background(answers.class_names, background)
     exits = {
         name: evaluate_exit(answers.logits_ENK[index], answers.label_N, answers.class_names, background).model_copy(
-            update=cost_of_exit(answers, index)
+            update={
+                **cost_of_exit(answers, index),
+                "targets": evaluate_targets(answers.predictions, answers.all_at(index)),
+            }
         )
         for index, name in enumerate(answers.exit_names)
     }

@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from phaze_ee.evaluation.metrics import against_background, expected_calibration_error
+from phaze_ee.evaluation.regression import evaluate_targets
 from phaze_ee.exits.answers import Answers, ExitIndex
 from phaze_ee.results.policy import Bounds, ExitBehaviour, Fraction, OperatingPoint
 from phaze_ee.shapes import Bool, Float
@@ -91,6 +92,7 @@ def exit_behaviour(answers: Answers, exit_: int, exit_index_N: ExitIndex, backgr
         ),
         failure_auroc=(None if correct_N.all() or not correct_N.any() else roc_area(correct_N, confidence_N)),
         change_of_mind=None if is_full_model else fraction(class_EN[exit_] != class_EN[exit_ + 1]),
+        leaving_targets=evaluate_targets(answers.predictions, exit_index_N, leaves_N),
     )
 
 

@@ -21,6 +21,30 @@ ExitIndex = Int[np.ndarray, " N"]
 
 @final
 @dataclass(frozen=True)
+class Predictions:
+    """What all exits predict for R targets of N jets, and the targets themselves, in their own units.
+
+    Attributes:
+        names: the targets.
+        value_ENR: what each exit predicts, the full model last.
+        target_NR: the true values.
+    """
+
+    names: tuple[str, ...]
+    value_ENR: Float[np.ndarray, "E N R"]
+    target_NR: Float[np.ndarray, "N R"]
+
+    def select(self, index_N: Int[np.ndarray, " N"]) -> Self:
+        """Return the predictions for the jets with these indices."""
+        return replace(self, value_ENR=np.take(self.value_ENR, index_N, axis=1), target_NR=self.target_NR[index_N])
+
+    def with_exits(self, kept: Sequence[int]) -> Self:
+        """Return the predictions of these exits alone."""
+        return replace(self, value_ENR=self.value_ENR[kept])
+
+
+@final
+@dataclass(frozen=True)
 class Answers:
     """The logits of all exits for N jets, the full model last, and what is known about these jets.
 
@@ -32,6 +56,7 @@ class Answers:
         costs: what it costs to let the jets leave at each exit.
         observers: other columns of the data configuration, by name, with one value per jet.
         inputs: observables of the inputs (:func:`phaze_ee.exits.observables.input_observables`).
+        predictions: of the targets of a regression; None: there are none, or the targets were not read.
     """
 
     logits_ENK: Float[np.ndarray, "E N K"]
@@ -41,6 +66,7 @@ class Answers:
     costs: ExitCosts
     observers: Mapping[str, npt.NDArray[np.generic]] = field(default_factory=dict)
     inputs: Mapping[str, npt.NDArray[np.generic]] = field(default_factory=dict)
+    predictions: Predictions | None = None
 
     def __len__(self) -> int:
         return len(self.label_N)
@@ -98,12 +124,16 @@ class Answers:
             costs=self.costs.select(index_N),
             observers={name: column[index_N] for name, column in self.observers.items()},
             inputs={name: column[index_N] for name, column in self.inputs.items()},
+            predictions=None if self.predictions is None else self.predictions.select(index_N),
         )
 
     def with_exits(self, exits: Sequence[int]) -> Self:
         """Return the answers of a tagger that has only these exits, which must be independent of each other."""
         kept = [*exits, self.exit_count]
-        return replace(self, logits_ENK=self.logits_ENK[kept], costs=self.costs.with_exits(exits))
+        predictions = None if self.predictions is None else self.predictions.with_exits(kept)
+        return replace(
+            self, logits_ENK=self.logits_ENK[kept], costs=self.costs.with_exits(exits), predictions=predictions
+        )
 
     def double(self) -> Self:
         """Return the answers with logits in float64."""

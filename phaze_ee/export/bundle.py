@@ -69,6 +69,11 @@ def write_bundle(folder: Path, export: Export) -> Checked:
             f"{export.schema.globals.groups['features']} (numbers of the jet itself) cannot be written to a file yet; "
             "export a tagger without them, or run this one by phaze_ee.load"
         )
+    if export.tagger.target_count:
+        raise UsageError(
+            f"the targets {', '.join(export.schema.targets)} (labels.targets) cannot be written to a file yet; export "
+            "a tagger without them, or run this one by phaze_ee.load"
+        )
     remove_abandoned(folder.parent)
     texts = metadata(export.tagger, export.policy, export.origin)
     texts |= texts_for_predict(export.tagger, export.policy, export.schema)

@@ -1,5 +1,6 @@
 """From a configuration to a tagger: a network file of weaver builds the network, and this module adds the exits."""
 
+import copy
 import logging
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -11,7 +12,7 @@ from weaver.utils.data.config import DataConfig
 
 from phaze_ee.config.options import NetworkOptions
 from phaze_ee.errors import USER_CODE_ERRORS, UsageError, one_line
-from phaze_ee.input_groups import input_collections, jet_globals
+from phaze_ee.input_groups import input_collections, jet_globals, targets_in
 from phaze_ee.models.backbone import BACKBONES, Backbone, plain
 from phaze_ee.models.heads import HeadShape
 from phaze_ee.models.network_file import collection_channels
@@ -61,19 +62,43 @@ def build_tagger(options: NetworkOptions, network_config: Path, data_config: Dat
             f"{network_config} registers the backbone {backbone.name!r} for this command alone; name the file in "
             "c.plugins too, so that all modes know the network"
         )
-    if options.num_classes is not None and options.num_classes != backbone.num_classes:
+    targets = len(targets_in(data_config))
+    _check_outputs(backbone, network_config, data_config, targets)
+    classes = backbone.num_classes - targets
+    if options.num_classes is not None and options.num_classes != classes:
         raise UsageError(
             f"num_classes = {options.num_classes}, but {network_config} with this data_config builds a network for "
-            f"{backbone.num_classes} classes; correct num_classes or remove it"
+            f"{classes} classes; correct num_classes or remove it"
         )
     _report_ignored(keywords, backbone, network_config)
-    return Tagger(
+    tagger = Tagger(
         backbone,
         options.stages_with_exit(len(backbone.stage_channels)),
         options.exit_head,
         head_shape=HeadShape(options.exit_head_width, options.exit_head_depth),
         link=options.exit_link,
+        targets=targets,
     )
+    _set_scales(tagger, data_config)
+    return tagger
+
+
+def _set_scales(tagger: Tagger, data_config: DataConfig) -> None:
+    """Give the tagger center and spread of its targets, where these are known already."""
+    scales = data_config.options["labels"].get("target_scales")
+    if tagger.targets is not None and scales is not None:
+        own = [scales[name] for name in targets_in(data_config)]
+        tagger.targets.set_scales([scale["center"] for scale in own], [scale["spread"] for scale in own])
+
+
+def _check_outputs(backbone: Backbone[Any], network_config: Path, data_config: DataConfig, targets: int) -> None:
+    """Refuse a network without outputs for the targets. Its file must take their number from the data_config."""
+    classes = len(data_config.label_value)
+    if targets and backbone.num_classes != classes + targets:
+        raise UsageError(
+            f"{network_config} builds a network with {backbone.num_classes} outputs, and the data_config has {classes} "
+            f"classes and {targets} of labels.targets; let it make len(data_config.label_value) outputs"
+        )
 
 
 def _check_collections(backbone: Backbone[Any], network_config: Path, data_config: DataConfig) -> None:
@@ -95,11 +120,15 @@ def _described(collections: Sequence[str]) -> str:
 
 
 def build_network(options: NetworkOptions, network_config: Path, data_config: DataConfig) -> nn.Module:
-    """Return the network that the network file builds, as weaver calls it.
+    """Return the network that the network file builds, as weaver calls it. Targets count as classes for it.
 
     Raises:
         UsageError: the file cannot be run.
     """
+    targets = list(targets_in(data_config).values())
+    if targets:
+        labels = {"type": "simple", "value": [*data_config.label_value, *targets]}
+        data_config = DataConfig(print_info=False, **copy.deepcopy({**data_config.options, "labels": labels}))
     return _make_model(network_config, data_config, _keywords(options))
 
 

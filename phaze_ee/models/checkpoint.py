@@ -63,6 +63,7 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         "exit_head_shape": asdict(tagger.head_shape),
         "exit_link": tagger.link.name,
         "plugins": [plugin.model_dump() for plugin in plugins_of(tagger)],
+        **({"targets": tagger.target_count} if tagger.target_count else {}),
         "state_dict": tagger.state_dict(),
         "options": checkpoint.options,
         "data_options": checkpoint.data_options,
@@ -116,6 +117,7 @@ def _built(content: Mapping[str, Any], path: Path) -> Tagger:
                 content["exit_head"],
                 head_shape=HeadShape(**content["exit_head_shape"]),
                 link=content["exit_link"],
+                targets=content["targets"],
             )
     except (*READ_ERRORS, *USER_CODE_ERRORS, UsageError, CheckpointError) as error:
         if is_out_of_memory(error):
@@ -147,6 +149,7 @@ def load_weights(tagger: Tagger, path: Path) -> str:
         CheckpointError: the file is missing or unreadable, or holds weights of another architecture.
     """
     content, digest = read(path)
+    _check_targets(tagger, content, path)
     if is_tagger(content):
         weights = _weights(content, path)
         if _exit_shapes(weights) == _exit_shapes(tagger.state_dict()):
@@ -156,8 +159,21 @@ def load_weights(tagger: Tagger, path: Path) -> str:
             "%s has other exits than this network: only its backbone is used, and the exits start with initial weights",
             path,
         )
+        if tagger.targets is not None:
+            _load(tagger.targets, {f"{name}_R": weights[f"targets.{name}_R"] for name in ("center", "spread")}, path)
     _load_backbone(tagger.architecture, content, path)
     return digest
+
+
+def _check_targets(tagger: Tagger, content: Mapping[str, Any], path: Path) -> None:
+    """Refuse weights whose last outputs are not the targets of the network, in a known scale."""
+    found = content.get("targets", 0) if is_tagger(content) else 0
+    if found != tagger.target_count:
+        described = f"has {found or 'no'} targets" if is_tagger(content) else "is weaver's and says nothing of targets"
+        raise CheckpointError(
+            f"checkpoint {path} {described}, and labels.targets of the data_config has {tagger.target_count or 'none'}"
+            "; make the targets those of its training"
+        )
 
 
 def load_backbone(backbone: Backbone[Any], path: Path) -> None:

@@ -9,10 +9,10 @@ import zipfile
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor
 
 from phaze_ee.errors import CheckpointError
@@ -22,7 +22,7 @@ VERSION = 1
 _NETWORK_KEYS = ("backbone", "arguments", "exit_stages", "exit_head", "state_dict")
 RECORD_KEYS = ("options", "data_options", "data_hash", "epoch", "metrics", "versions")
 # What older checkpoints lack: their heads had the default shape and answered for themselves, without plug-ins.
-_DEFAULTS: Mapping[str, Any] = {"exit_head_shape": {}, "exit_link": "independent", "plugins": ()}
+_DEFAULTS: Mapping[str, Any] = {"exit_head_shape": {}, "exit_link": "independent", "plugins": (), "targets": 0}
 
 # What torch raises for damaged files and other files (found by cutting files and changing bytes).
 READ_ERRORS = (
@@ -53,6 +53,7 @@ class _Content(BaseModel):
     exit_head: str | list[str]
     exit_head_shape: dict[str, int]
     exit_link: str
+    targets: Annotated[int, Field(ge=0)]
     state_dict: dict[str, Tensor]
     options: dict[str, Any]
     data_options: dict[str, Any]

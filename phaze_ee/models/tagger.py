@@ -11,6 +11,7 @@ from phaze_ee.kernels.availability import has_kernels
 from phaze_ee.models.backbone import Backbone, Stages
 from phaze_ee.models.heads import DEFAULT_SHAPE, EXIT_HEADS, ExitHead, HeadShape
 from phaze_ee.models.links import EXIT_LINKS, ExitLink, Memory
+from phaze_ee.models.outputs import TargetOutputs
 from phaze_ee.models.states import GlobalsState
 from phaze_ee.names import ExitStage, exit_names
 from phaze_ee.registry import unknown, unknown_head
@@ -32,6 +33,8 @@ class Tagger(nn.Module):
         head_shape: width and depth of new heads.
         link: how an exit uses the answers of earlier exits, a name in :data:`phaze_ee.models.links.EXIT_LINKS`; or the
             link of another tagger, to share it.
+        targets: the number of numbers R that network and heads predict beside the logits, as their last outputs; or the
+            ``targets`` of another tagger, to share them. Links and policies act on the logits alone.
 
     Raises:
         UsageError: a stage does not exist, is repeated or is out of order; a head or link is unknown; or the number of
@@ -47,9 +50,11 @@ class Tagger(nn.Module):
         *,
         head_shape: HeadShape = DEFAULT_SHAPE,
         link: str | ExitLink = "independent",
+        targets: int | TargetOutputs | None = None,
     ) -> None:
         super().__init__()
         self.backbone = backbone
+        self.targets = TargetOutputs(targets) if isinstance(targets, int) and targets else targets or None
         self.globals_count = backbone.globals_count
         self.exit_stages = check_exit_stages(exit_stages, len(backbone.stage_channels))
         self.head_names = check_head_names(exit_head, len(self.exit_stages))
@@ -66,11 +71,21 @@ class Tagger(nn.Module):
     def _fresh_link(self, name: str) -> ExitLink:
         if name not in EXIT_LINKS:
             raise UsageError(unknown("exit_link", name))
-        return EXIT_LINKS[name](len(self.exit_stages), self.backbone.num_classes)
+        return EXIT_LINKS[name](len(self.exit_stages), self.class_count)
 
     def _channels(self, stage: ExitStage) -> int:
         own = self.backbone.input_channels if stage == "input" else self.backbone.stage_channels[stage]
         return own + self.globals_count
+
+    @property
+    def target_count(self) -> int:
+        """The number of targets R."""
+        return 0 if self.targets is None else self.targets.count
+
+    @property
+    def class_count(self) -> int:
+        """The number of classes K."""
+        return self.backbone.num_classes - self.target_count
 
     @property
     def exit_names(self) -> tuple[str, ...]:
@@ -116,7 +131,13 @@ class Tagger(nn.Module):
     def with_backbone(self, backbone: Stages[Any]) -> "Tagger":
         """Return a tagger on another backbone with the same stages. It shares the exits with this tagger."""
         twin = Tagger(
-            backbone, self.exit_stages, self.head_names, self.heads, head_shape=self.head_shape, link=self.link
+            backbone,
+            self.exit_stages,
+            self.head_names,
+            self.heads,
+            head_shape=self.head_shape,
+            link=self.link,
+            targets=self.targets,
         )
         twin.training = self.training
         return twin
@@ -203,8 +224,9 @@ class Tagger(nn.Module):
                 state, memory = state.select(keep_N), tuple(tensor[keep_N] for tensor in memory)
                 if len(state) == 0:
                     return
-        logits_NK = self.link.full_model(self._readout(state), memory)
-        yield Exit(len(self.exit_stages), None, logits_NK, logits_NK)
+        own_NK, value_NR = self._split(self._readout(state))
+        logits_NK = self.link.full_model(own_NK, memory)
+        yield Exit(len(self.exit_stages), None, logits_NK, logits_NK, value_NR)
 
     def _embed(self, inputs: Jets) -> Any:
         if not self.globals_count:
@@ -218,7 +240,7 @@ class Tagger(nn.Module):
             return GlobalsState(self.backbone.stage(stage, state.particles), state.globals_NG)
         return self.backbone.stage(stage, state)
 
-    def _readout(self, state: Any) -> Float[Tensor, "N K"]:
+    def _readout(self, state: Any) -> Float[Tensor, "N K+R"]:
         if isinstance(state, GlobalsState):
             logits: Tensor = cast(Any, self.backbone).readout(state.particles, state.globals_NG)
             return logits
@@ -248,13 +270,24 @@ class Tagger(nn.Module):
             yield stage, index_at.get(stage)
 
     def _exit(self, index: int, state: State, memory: Memory) -> tuple[Exit, Memory]:
-        logits_NK = self.heads[index](self.link.before_head(index, state))
+        logits_NK, value_NR = self._split(self.heads[index](self.link.before_head(index, state)))
         linked = self.link(index, logits_NK, memory)
-        return Exit(index, self.exit_stages[index], linked.logits_NK, linked.trained_NK), linked.memory
+        return Exit(index, self.exit_stages[index], linked.logits_NK, linked.trained_NK, value_NR), linked.memory
+
+    def _split(self, output_NO: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Return the logits, and the values of the targets where there are any."""
+        return (output_NO, None) if self.targets is None else self.targets(output_NO)
 
     def forward(self, inputs: Jets, *, detach: bool = False) -> Float[Tensor, "E N K"]:
         """Return the logits of every exit, the full model last."""
         return torch.stack([exit_.logits_NK for exit_ in self.walk(inputs, detach=detach)])
+
+    def every_answer(self, inputs: Jets) -> tuple[Float[Tensor, "E N K"], Float[Tensor, "E N R"]]:
+        """Return the logits and the values of every exit, the full model last; R = 0 without targets."""
+        exits = list(self.walk(inputs))
+        logits_ENK = torch.stack([exit_.logits_NK for exit_ in exits])
+        values = [exit_.value_NR for exit_ in exits if exit_.value_NR is not None]
+        return logits_ENK, torch.stack(values) if values else logits_ENK[:, :, :0]
 
 
 def check_exit_stages(exit_stages: Sequence[ExitStage], stage_count: int) -> tuple[ExitStage, ...]:

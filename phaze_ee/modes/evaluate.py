@@ -24,6 +24,7 @@ from phaze_ee.results.policy import DynamicResults
 from phaze_ee.tables.evaluation import evaluation_table, rejection_tables, summary_table
 from phaze_ee.tables.ood import auroc_table, leaving_table
 from phaze_ee.tables.policy import dynamic_tables, realised_lines
+from phaze_ee.tables.regression import target_tables
 from phaze_ee.workspace import find_file
 
 
@@ -93,6 +94,8 @@ def _show(session: Session, results: EvaluationResults, dynamic: DynamicResults 
     signal = target.signal if isinstance(target, SignalEfficiency) else None
     mixture, prior = (None, None) if dynamic is None else (dynamic.mixture, dynamic.prior)
     show(summary_table(results, mixture, signal, prior))
+    for table in target_tables(results, mixture):
+        show(table)
     show_details([evaluation_table(results), *rejection_tables(results)], wanted=details)
     show_notes(results.notes)
     if dynamic is None or policy is None:
@@ -125,4 +128,11 @@ def _named(files: Sequence[Path]) -> str:
 def _predict(session: Session, schema: DataSchema, files: Sequence[Path], *, labelled: bool = True) -> Answers:
     model = session.model
     batches = counted(session.evaluation_jets(schema, files, labelled=labelled))
-    return predict(model.tagger, batches, model.schema.class_names, session.device, session.options.precision)
+    return predict(
+        model.tagger,
+        batches,
+        model.schema.class_names,
+        session.device,
+        session.options.precision,
+        targets=tuple(model.schema.targets),
+    )

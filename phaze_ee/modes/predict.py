@@ -153,8 +153,8 @@ def _with_observers(schema: DataSchema, chosen: Sequence[str] | None, event_colu
     names += [event_column] if event_column is not None and event_column not in names else []
     # A label is written as such, and a file need not have it.
     written = [name for name in names if name == event_column or name not in {*schema.labels} & {*schema.class_names}]
-    check_classes(schema.class_names)
-    check_observers(written, schema.class_names)
+    check_classes(schema.class_names, tuple(schema.targets))
+    check_observers(written, schema.class_names, tuple(schema.targets))
     return schema if written == list(schema.weaver.z_variables) else schema.with_observers(written)
 
 

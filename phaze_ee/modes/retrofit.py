@@ -4,6 +4,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from pydantic import ValidationError
 from rich.table import Table
@@ -44,9 +46,9 @@ def show_proof(session: Session) -> None:
     schema, tagger = session.model.schema, session.model.tagger
     original, weaver = _original(session, schema)
     best = _predict(session, schema, tagger)
-    before = _predict(session, schema, Tagger(original, []).eval())
+    before = _predict(session, schema, Tagger(original, [], targets=tagger.targets).eval())
     tensors = _check_tensors(tagger.architecture, original)
-    different = int((best.logits_ENK[-1] != before.logits_ENK[-1]).any(axis=1).sum())
+    different = int((_full_model(best) != _full_model(before)).any(axis=1).sum())
     if different:
         raise RunError(
             f"the full model of {session.project.best_model} gives other answers than {session.options.init_from} for "
@@ -97,7 +99,13 @@ def _as_weaver(jets: JetInputs, schema: DataSchema) -> list[Tensor]:
 
 def _predict(session: Session, schema: DataSchema, tagger: Tagger) -> Answers:
     batches = counted(validation_jets(session, schema))
-    return predict(tagger, batches, schema.class_names, session.device)
+    return predict(tagger, batches, schema.class_names, session.device, targets=tuple(schema.targets))
+
+
+def _full_model(answers: Answers) -> npt.NDArray[np.floating[Any]]:
+    """Return the logits of the full model, and beside them what it predicts for targets."""
+    values = [] if answers.predictions is None else [answers.predictions.value_ENR[-1]]
+    return np.concatenate([answers.logits_ENK[-1], *values], axis=1)
 
 
 def _check_tensors(backbone: Backbone[Any], original: Backbone[Any]) -> int:

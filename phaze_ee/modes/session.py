@@ -168,7 +168,7 @@ class Session:
         for count in (2, 3):  # a network file that does not set their number follows the data configuration
             schema = DataSchema.load(path, trusted=options.trust_expressions, class_count=partial(int, count))
             network = build_network(options, network_file, schema.weaver)
-            found.add(adopt(network, str(network_file)).num_classes)
+            found.add(adopt(network, str(network_file)).num_classes - len(schema.targets))
         return found.pop() if len(found) == 1 else None
 
     @cached_property
@@ -386,13 +386,13 @@ class Session:
 
 def _check_fit(tagger: "Tagger", schema: "DataSchema", path: Path) -> None:
     """Refuse a checkpoint whose data configuration does not give what its network reads."""
-    network, classes = tagger.backbone, len(schema.class_names)
+    network = tagger.backbone
     taken = list(network.collections.values()) or [network.input_channels]
     taken += [network.globals_count] if network.globals_count else []
-    given = [own.feature_count for own in schema.inputs]
-    if (given, classes) != (taken, network.num_classes):
+    own = (" + ".join(map(str, taken)), tagger.class_count, tagger.target_count)
+    stored = (" + ".join(str(one.feature_count) for one in schema.inputs), len(schema.class_names), len(schema.targets))
+    if stored != own:
         raise CheckpointError(
-            f"{path} is a damaged checkpoint: its network reads {' + '.join(map(str, taken))} features and has "
-            f"{network.num_classes} classes, its data config has {' + '.join(map(str, given))} and {classes}; give "
-            "another file"
+            f"{path} is a damaged checkpoint: its network reads {own[0]} features and has {own[1]} classes, its data "
+            f"config has {stored[0]} and {stored[1]} (targets: {own[2]} and {stored[2]}); give another file"
         )

@@ -129,8 +129,10 @@ def prepare(session: Session, point: ResumePoint | None = None) -> PreparedTrain
 
 def _check_names(schema: DataSchema) -> None:
     """Refuse names that predict could not tell apart, before hours are spent on the training."""
-    check_classes(schema.class_names)
-    check_observers([name for name in schema.weaver.z_variables if name not in schema.labels], schema.class_names)
+    targets = tuple(schema.targets)
+    check_classes(schema.class_names, targets)
+    observers = [name for name in schema.weaver.z_variables if name not in schema.labels]
+    check_observers(observers, schema.class_names, targets)
 
 
 def _train(session: Session, point: ResumePoint | None) -> None:

@@ -55,16 +55,18 @@ def prediction_columns(
     labelled: bool,
     exit_scores: bool,
     cascade: "Cascade | None" = None,
+    targets: Sequence[str] = (),
 ) -> Columns:
     """Return the columns to write for some jets, in their order.
 
     ``entry`` is the row in the file of jets, ``score_<class>`` the probability of the class at the exit where the jet
     left, ``<class>`` whether the jet is of that class (with labels only; all are false for a jet of no class). Where
     background is rejected early, ``cascade_score_<signal>`` is as :class:`phaze_ee.runtime.cascade.Cascade` says. Then
-    come the observers, ``exit_index`` (the full model is the last), ``exit_macs`` and, with ``exit_scores``,
-    ``<exit>_score_<class>``: NaN at exits that the jet did not reach. With an audit, ``audit_score_<class>`` is that of
-    the full model and ``audit_weight`` its weight, as :class:`phaze_ee.engine.audit.Audited` says. ``<class>`` is as
-    :func:`column_stems` says.
+    come the observers, ``exit_index`` (the full model is the last) and ``exit_macs``. ``predicted_<target>`` is what
+    the exit where the jet left predicts for a target, in the target's own units. With ``exit_scores``,
+    ``<exit>_score_<class>`` follow: NaN at exits that the jet did not reach. With an audit, ``audit_score_<class>`` is
+    that of the full model and ``audit_weight`` its weight, as :class:`phaze_ee.engine.audit.Audited` says. ``<class>``
+    and ``<target>`` are as :func:`column_stems` says.
 
     Args:
         row_N: the row of each jet in its file.
@@ -74,6 +76,7 @@ def prediction_columns(
         labelled: write the classes of the jets.
         exit_scores: write the probabilities at all exits.
         cascade: how rejected jets are scored; None: the policy does not only reject.
+        targets: the R targets, in the order of the values.
     """
     columns = answer_columns(
         row_N,
@@ -86,6 +89,8 @@ def prediction_columns(
         cascade=cascade,
         refused_N=result.refused_N.numpy(),
     )
+    for index, name in enumerate(target_columns(targets)):
+        columns[name] = result.value_NR[:, index].float().numpy()
     if result.audit is not None:
         columns |= _scores("audit_score", _probabilities(result.audit.logits_NK), column_stems(class_names).values())
         columns["audit_weight"] = result.audit.weight_N.numpy()
@@ -133,6 +138,11 @@ def answer_columns(
     return columns if macs_N is None else columns | {"exit_macs": macs_N}
 
 
+def target_columns(targets: Sequence[str]) -> list[str]:
+    """Return the column of each target: ``predicted_<target>``, where the name ends as :func:`column_stems` says."""
+    return [f"predicted_{stem}" for stem in column_stems(targets).values()]
+
+
 def column_stems(class_names: Sequence[str]) -> dict[str, str]:
     """Return how the columns of each class end: ``score_<stem>`` and so on. All stems differ.
 
@@ -157,7 +167,7 @@ def renamed_classes(class_names: Sequence[str]) -> list[str]:
     return [f"the columns of class {name!r} end with {stem}" for name, stem in stems.items() if stem != _plain(name)]
 
 
-def check_classes(class_names: Sequence[str]) -> None:
+def check_classes(class_names: Sequence[str], targets: Sequence[str] = ()) -> None:
     """Refuse classes that would share a column with something else, or a title in tables and figures.
 
     Raises:
@@ -171,7 +181,7 @@ def check_classes(class_names: Sequence[str]) -> None:
                 f"classes {other} and {name} would both be called {class_title(name)} in tables; rename one by "
                 "labels.names in the data config"
             )
-    own = _own_columns(class_names, labelled=False)
+    own = _own_columns(class_names, targets, labelled=False)
     for name, stem in column_stems(class_names).items():
         if (meaning := _meaning(stem, own)) is not None:
             raise UsageError(
@@ -180,13 +190,13 @@ def check_classes(class_names: Sequence[str]) -> None:
             )
 
 
-def check_observers(observers: Sequence[str], class_names: Sequence[str]) -> None:
+def check_observers(observers: Sequence[str], class_names: Sequence[str], targets: Sequence[str] = ()) -> None:
     """Refuse observers that have the name of a column of predictions.
 
     Raises:
         UsageError: an observer has such a name.
     """
-    own = _own_columns(class_names, labelled=True)
+    own = _own_columns(class_names, targets, labelled=True)
     for name in observers:
         if (meaning := _meaning(name, own)) is not None:
             raise UsageError(
@@ -195,7 +205,7 @@ def check_observers(observers: Sequence[str], class_names: Sequence[str]) -> Non
             )
 
 
-def _own_columns(class_names: Sequence[str], *, labelled: bool) -> dict[str, str]:
+def _own_columns(class_names: Sequence[str], targets: Sequence[str], *, labelled: bool) -> dict[str, str]:
     """Return the columns that predict writes, and what they hold; without those of single exits."""
     stems = column_stems(class_names)
     own = {
@@ -207,6 +217,7 @@ def _own_columns(class_names: Sequence[str], *, labelled: bool) -> dict[str, str
     own |= {f"score_{stem}": f"the score of class {name}" for name, stem in stems.items()}
     own |= {f"cascade_score_{stem}": f"the score of class {name} in a cascade" for name, stem in stems.items()}
     own |= {f"audit_score_{stem}": f"the full model's score of class {name}" for name, stem in stems.items()}
+    own |= {column: f"the prediction for {name}" for name, column in zip(targets, target_columns(targets), strict=True)}
     return own | ({stem: f"whether a jet is of class {name}" for name, stem in stems.items()} if labelled else {})
 
 

@@ -135,7 +135,8 @@ class _FileRun:
         jets = batch.inputs.ragged().to(self.task.device)
         events = None if event_N is None else torch.from_numpy(event_N)
         result = self.engine(jets, events, draw_N=self._draws(rows.row_N)).cpu()
-        check_answers(result.logits_NK.isfinite().all(dim=1).numpy(), rows.row_N, self.source)
+        finite_N = result.logits_NK.isfinite().all(dim=1) & result.value_NR.isfinite().all(dim=1)
+        check_answers(finite_N.numpy(), rows.row_N, self.source)
         self._count(batch, result)
         if events is not None and self.task.event_budget is not None:
             report = BudgetReport.of(events, result.macs_N, result.refused_N, self.task.event_budget)
@@ -148,6 +149,7 @@ class _FileRun:
             labelled=self.reader.labelled,
             exit_scores=self.task.recipe.exit_scores,
             cascade=None if self.task.policy is None else self.task.policy.cascade,
+            targets=tuple(self.task.schema.targets),
         )
 
     def _draws(self, row_N: npt.NDArray[np.int64]) -> torch.Tensor | None:

@@ -30,6 +30,26 @@ class RocCurve(Record):
     background_efficiency: list[float]
 
 
+class TargetEvaluation(Record):
+    """How close predictions come to a target of a regression, in the units of the target.
+
+    ``bias`` is the median of prediction - target, ``resolution`` half of the span from its 16 % to its 84 % quantile.
+    ``response`` and ``response_resolution`` are the same for prediction / target; None unless all targets are positive.
+    ``target_spread`` is half of that span of the target itself. Errors are standard errors from order statistics.
+    """
+
+    jets: int
+    target_spread: float
+    bias: float
+    bias_error: float
+    resolution: float
+    resolution_error: float
+    response: float | None
+    response_error: float | None
+    response_resolution: float | None
+    response_resolution_error: float | None
+
+
 class ConfidenceBin(Record):
     """Jets of about the same confidence, the probability of the assigned class.
 
@@ -47,7 +67,8 @@ class ExitEvaluation(Record):
     ``loss`` is the mean cross-entropy in nats. It and ``expected_calibration_error`` are those of the logits without
     temperatures. ``mean_macs`` are multiply-accumulates per jet, each with its own number of particles, if all jets
     leave here and this head alone is evaluated. ``macs_share`` is their ratio to the full model without heads. Both are
-    None in files of version 0.1, in which ``confidence_bins`` is empty.
+    None in files of version 0.1, in which ``confidence_bins`` is empty. ``targets`` are those of a regression; None:
+    there are none.
     """
 
     accuracy: float
@@ -61,6 +82,7 @@ class ExitEvaluation(Record):
     roc_curves: list[RocCurve]
     mean_macs: float | None = None
     macs_share: float | None = None
+    targets: dict[str, TargetEvaluation] | None = None
 
 
 class EvaluationResults(ExitResultsFile[ExitEvaluation]):

@@ -4,7 +4,7 @@ from pydantic import Field
 
 from phaze_ee.machine import Precision
 from phaze_ee.results.base import Record, Traced
-from phaze_ee.results.evaluation import ExitEvaluation, Rejection
+from phaze_ee.results.evaluation import ExitEvaluation, Rejection, TargetEvaluation
 
 
 class Fraction(Record):
@@ -84,6 +84,7 @@ class ExitBehaviour(Record):
     and for those that leave here by the policy (None: no jets). ``failure_auroc`` is the area under the ROC curve of
     the confidence for telling correct answers from wrong ones (None: all are correct, or all are wrong).
     ``change_of_mind`` is the share of jets that the next exit assigns to another class (None for the full model).
+    ``leaving_targets`` compares predictions with targets for the jets that leave here (None: no targets, or no jets).
     """
 
     all_leave: OperatingPoint
@@ -92,6 +93,7 @@ class ExitBehaviour(Record):
     leaving_calibration_error: float | None
     failure_auroc: float | None
     change_of_mind: Fraction | None
+    leaving_targets: dict[str, TargetEvaluation] | None = None
 
 
 class Bounds(Record):

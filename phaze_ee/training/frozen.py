@@ -33,6 +33,7 @@ class FeatureBatch:
 
     inputs: FrozenJets
     label_N: Int[Tensor, " N"]
+    target_NR: Float[Tensor, "N R"] | None = None
 
     def __len__(self) -> int:
         return len(self.inputs)
@@ -50,15 +51,17 @@ class Features:
     columns: tuple[Float[Tensor, "V _"], ...]
     first_N: Int[Tensor, " N"]
     count_N: Int[Tensor, " N"]
-    logits_NK: Float[Tensor, "N K"]
+    logits_NK: Float[Tensor, "N K"]  # and the outputs for targets
     label_N: Int[Tensor, " N"]
+    target_NR: Float[Tensor, "N R"] | None
 
     def batch(self, index_N: Int[Tensor, " N"]) -> FeatureBatch:
         """Return the jets at some positions."""
         count_N = self.count_N[index_N]
         row_V = ragged_rows(self.first_N[index_N], count_N)
         rows = tuple(column_VC.index_select(0, row_V) for column_VC in self.columns)
-        return FeatureBatch(FrozenJets(rows, count_N, self.logits_NK[index_N]), self.label_N[index_N])
+        target_NR = None if self.target_NR is None else self.target_NR[index_N]
+        return FeatureBatch(FrozenJets(rows, count_N, self.logits_NK[index_N]), self.label_N[index_N], target_NR)
 
 
 class FeatureFiles:
@@ -82,7 +85,8 @@ class FeatureFiles:
         files = (TemporaryFile(dir=folder, buffering=0) for _ in tagger.exit_stages)  # noqa: SIM115 - the stack closes
         self._files = list(map(self._stack.enter_context, files))
         self._channels = [1] * len(self._files)
-        self._parts: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []  # as the last four of Features
+        self._parts: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []  # first_N, count_N, … of Features
+        self._targets: list[Tensor] = []
         self._particles = 0
 
     def __enter__(self) -> Self:
@@ -115,6 +119,7 @@ class FeatureFiles:
         first_N = (self._particles + written_N.cumsum(0) - written_N)[jet_N]
         logits_NK = torch.cat([logits_NK for *_, logits_NK in chunks]).cpu()[jet_N]
         self._parts.append((first_N, count_N, logits_NK, batch.label_N.cpu()))
+        self._targets += [] if batch.target_NR is None else [batch.target_NR.cpu()]
         self._particles += int(count_N.sum())
 
     def _walk(self, jets: Jets) -> list[Tensor]:
@@ -136,7 +141,8 @@ class FeatureFiles:
         columns = tuple(map(self._map, self._files, self._channels))
         first_N, count_N, logits_NK, label_N = map(torch.cat, zip(*self._parts, strict=True))
         tagger = self.tagger.with_backbone(FrozenBackbone(self.tagger.backbone, self.tagger.exit_stages))
-        return Features(tagger, columns, first_N, count_N, logits_NK, label_N)
+        target_NR = torch.cat(self._targets) if self._targets else None
+        return Features(tagger, columns, first_N, count_N, logits_NK, label_N, target_NR)
 
     def _map(self, file: IO[bytes], channels: int) -> Float[Tensor, "V _"]:
         if self._particles == 0:

@@ -146,4 +146,9 @@ def pinned(
         loader: the batches.
         pin: copies a tensor to page-locked memory.
     """
-    return MadeAhead(loader, lambda batch: replace(batch, inputs=batch.inputs.map(pin), label_N=pin(batch.label_N)))
+
+    def made(batch: JetBatch) -> JetBatch:
+        target_NR = None if batch.target_NR is None else pin(batch.target_NR)
+        return replace(batch, inputs=batch.inputs.map(pin), label_N=pin(batch.label_N), target_NR=target_NR)
+
+    return MadeAhead(loader, made)

@@ -7,7 +7,7 @@ from typing import ClassVar, final
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy, kl_div, mse_loss
+from torch.nn.functional import cross_entropy, kl_div, mse_loss, softplus
 
 from phaze_ee.config.options import ExitOptions
 from phaze_ee.names import CROSS_ENTROPY
@@ -127,6 +127,17 @@ class DistillLoss(ExitLoss):
             for exit_NK, log_p_NK in zip(logits_ENK[:-1], log_p_ENK[:-1], strict=True)
         ]
         return _stack(losses, logits_ENK)
+
+
+def regression_loss(
+    value_NR: Float[Tensor, "N R"], target_NR: Float[Tensor, "N R"], spread_R: Float[Tensor, " R"]
+) -> Float[Tensor, ""]:
+    """Return the mean of log cosh((value - target) / spread) over jets and targets.
+
+    It is quadratic near 0 and linear for outliers. weaver's regression mode leaves the loss to the network file.
+    """
+    scaled_NR = (value_NR - target_NR) / spread_R
+    return (scaled_NR + softplus(-2.0 * scaled_NR) - math.log(2.0)).mean()
 
 
 def beta_at(

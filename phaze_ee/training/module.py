@@ -1,6 +1,6 @@
 """The Lightning module: a tagger, the loss of the full model, and the losses of its exits."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
@@ -18,9 +18,9 @@ from phaze_ee.errors import RunError
 from phaze_ee.models.tagger import Tagger
 from phaze_ee.shapes import Float
 from phaze_ee.training.bad_batches import BadBatches, HostFlag, save_batch
-from phaze_ee.training.losses import TargetLoss, beta_at, make_loss
+from phaze_ee.training.losses import TargetLoss, beta_at, make_loss, regression_loss
 from phaze_ee.training.optim import build_optimizer
-from phaze_ee.types import JetBatch
+from phaze_ee.types import Exit, JetBatch
 
 
 @final
@@ -68,6 +68,8 @@ class Terms:
 
 class TaggerModule(LightningModule):
     """Minimises CE(full model) + Σ β_k(epoch) × exit loss_k.
+
+    With targets, each of these losses has ``regression_loss_weight`` times that of the targets added.
 
     With ``freeze_backbone``, and in the second phase of the regime ``disjoint``, the first term is a constant and the
     backbone stays in evaluation mode. So the statistics of normalisations do not change, and a packed backbone runs as
@@ -143,7 +145,8 @@ class TaggerModule(LightningModule):
     def loss_title(self) -> str:
         """What the loss of an exit is, in words."""
         answers = " + CE of the linked answer" if self.tagger.link.trains_answers else ""
-        return f"{self.exit_loss.title}{answers}"
+        weight = self.exit_options.regression_loss_weight
+        return f"{self.exit_loss.title}{answers}" + (f" + {weight:g}·log cosh" if self.tagger.target_count else "")
 
     def terms(self, batch: JetBatch) -> Terms:
         """Run the network on a batch and return its losses and accuracies."""
@@ -154,12 +157,23 @@ class TaggerModule(LightningModule):
         if self.tagger.link.trains_answers:
             exit_losses = exit_losses + self.answer_loss(logits_ENK, batch.label_N)
         full_loss = cross_entropy(trained_ENK[-1], batch.label_N)
+        if self.tagger.targets is not None and batch.target_NR is not None:
+            regression_E = self._regression(exits, batch.target_NR, self.tagger.targets.spread_R)
+            exit_losses, full_loss = exit_losses + regression_E[:-1], full_loss + regression_E[-1]
         return Terms(
             loss_E=torch.cat([exit_losses, full_loss[None]]).detach(),
             accuracy_E=(logits_ENK.argmax(dim=-1) == batch.label_N).float().mean(dim=-1),
             # Numbers, not a tensor: the host would wait for the device to copy it there.
             total=sum((beta * loss for beta, loss in zip(self.beta, exit_losses, strict=False)), start=full_loss),
         )
+
+    def _regression(
+        self, exits: Sequence[Exit], target_NR: Float[Tensor, "N R"], spread_R: Float[Tensor, " R"]
+    ) -> Float[Tensor, " E"]:
+        """Return the weighted loss of the targets at each exit, the full model last."""
+        values = [exit_.value_NR for exit_ in exits if exit_.value_NR is not None]
+        losses = torch.stack([regression_loss(value_NR, target_NR, spread_R) for value_NR in values])
+        return self.exit_options.regression_loss_weight * losses
 
     def training_step(self, batch: JetBatch, batch_idx: int) -> Tensor | None:
         with self.bad_batches.guarding(self.tagger):
@@ -285,4 +299,5 @@ class TaggerModule(LightningModule):
 
     def transfer_batch_to_device(self, batch: JetBatch, device: torch.device, dataloader_idx: int) -> JetBatch:
         inputs, label_N = batch.inputs.to(device, non_blocking=True), batch.label_N.to(device, non_blocking=True)
-        return replace(batch, inputs=inputs, label_N=label_N)
+        target_NR = None if batch.target_NR is None else batch.target_NR.to(device, non_blocking=True)
+        return replace(batch, inputs=inputs, label_N=label_N, target_NR=target_NR)

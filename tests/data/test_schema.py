@@ -52,8 +52,8 @@ def inputs(**groups: Any) -> dict[str, Any]:
         ({"labels": None}, "'labels' is missing"),
         ({"labels": {"type": "custom", "value": {"y": "jet_pt"}}}, "labels of type 'custom' are not supported"),
         (
-            {"labels": {"type": "hybrid", "value": {"cls": ["label_a", "label_b"], "reg": {"mass": "jet_mass"}}}},
-            "labels of type 'hybrid' are not supported: .* give the classes alone, type: simple, .* as observers",
+            {"labels": {"type": "hybrid", "value": {"a": ["label_a", "label_b"], "b": {"mass": "jet_mass"}}}},
+            r"labels of type 'hybrid' are not supported in this form: .* write type: simple, .* targets: {name: expr",
         ),
         ({"labels": {"type": "custom", "value": {"y": "a", "z": "b"}}}, r"one value, .* \(found: y, z\)"),
         ({"labels": {"type": "simple", "value": ["a", "b"], "names": ["a"]}}, "names has 1 names for 2 classes"),

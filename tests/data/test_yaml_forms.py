@@ -86,12 +86,13 @@ def test_classes_have_the_names_of_the_data_configuration(tmp_path: Path) -> Non
 
 def test_the_examples_of_the_document() -> None:
     text = (Path(__file__).parents[2] / "docs" / "DATA.md").read_text(encoding="utf-8")
-    numbers, labels = (yaml.safe_load(part.split("```")[0]) for part in text.split("```yaml\n")[1:])
+    numbers, labels, targets = (yaml.safe_load(part.split("```")[0]) for part in text.split("```yaml\n")[1:])
     assert DataSchema(usual_form(options(**labels))).class_names == ("light", "c", "b")
     inputs = {**options()["inputs"], **numbers["inputs"]}
     found = DataSchema(usual_form(options(inputs=inputs))).globals
     assert found is not None
     assert found.feature_count == 2
+    assert DataSchema(usual_form(options(**targets))).targets == {"log_pt": "np.log(jet_pt)", "mass": "jet_sdmass"}
 
 
 def test_a_number_that_is_no_class_is_named(tmp_path: Path) -> None:
