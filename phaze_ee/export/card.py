@@ -17,10 +17,12 @@ from phaze_ee.engine.engine import Engine
 from phaze_ee.exits.policies import ThresholdPolicy
 from phaze_ee.exits.policy_file import ExitPolicyFile
 from phaze_ee.export.check import Checked
+from phaze_ee.export.judged import judged_lines
 from phaze_ee.export.timing import Timing
 from phaze_ee.machine import processor
 from phaze_ee.models.tagger import Tagger
 from phaze_ee.names import class_title, exit_title, quantity
+from phaze_ee.results.policy import DynamicResults
 
 FORMAT = "1"
 _VERSION = version("phaze-ee")
@@ -46,6 +48,7 @@ class Origin:
         class_names: the classes.
         promise: the policy file, if the policy comes from one.
         licence: of the weights.
+        judged: the policy on the test jets; None: it was not judged, or is another one.
     """
 
     model: str
@@ -54,6 +57,7 @@ class Origin:
     class_names: Sequence[str]
     promise: ExitPolicyFile | None = None
     licence: str = UNSTATED
+    judged: DynamicResults | None = None
 
 
 def metadata(tagger: Tagger, policy: ThresholdPolicy | None, origin: Origin) -> dict[str, str]:
@@ -117,6 +121,7 @@ def card(
         ("When jets leave", _exits(tagger, policy, origin.class_names)),
         ("What it promises", _promise(origin.promise)),
         ("On the calibration jets", _realised(origin.promise)),
+        ("On test jets", judged_lines(origin.judged)),
         ("Cost on the machine of the export", _cost(timing)),
         ("Checked", _checked(checked)),
         ("Provenance", _provenance(origin)),

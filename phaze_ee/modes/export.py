@@ -1,13 +1,15 @@
 """Mode export: write the trained network, with its exits and their thresholds, as one ONNX file."""
 
 from phaze_ee.errors import UsageError
-from phaze_ee.exits.policy_file import ExitPolicyFile
+from phaze_ee.exits.policy_file import KeptPolicy
 from phaze_ee.export import require_onnx
 from phaze_ee.modes.console import say, say_in_columns, show_notes
+from phaze_ee.modes.current import command
 from phaze_ee.modes.jets import testing_schema
 from phaze_ee.modes.policies import read_policy
 from phaze_ee.modes.session import Session
 from phaze_ee.names import quantity
+from phaze_ee.results.policy import DynamicResults
 
 
 def run(session: Session) -> None:
@@ -26,7 +28,8 @@ def run(session: Session) -> None:
 
     request, model = session.request, session.model
     say(f"Model:  {model.source}")
-    promise = _policy(session)
+    policy = _policy(session)
+    promise, judged = None if policy is None else policy.file, _judged(session, policy)
     origin = Origin(
         f"{session.project}, {model.source.rpartition('/')[2]}",
         model.hash,
@@ -34,6 +37,7 @@ def run(session: Session) -> None:
         model.schema.class_names,
         promise,
         request.licence or UNSTATED,
+        judged,
     )
     export = Export(
         model.tagger,
@@ -50,11 +54,23 @@ def run(session: Session) -> None:
     say(f"File:   {size:.2f} MB, {'one jet' if request.one_jet else 'any number of jets'} per call")
     say(f"Check:  {checked.jets:,} jets, the same exits as the tagger, probabilities within {checked.difference:.1e}")
     by_rounding = f"{quantity(checked.by_rounding, 'jet')} differed by more, in single precision only, see card.md"
-    show_notes([*model.notes, *([by_rounding] if checked.by_rounding else [])])
+    notes = [by_rounding] if checked.by_rounding else []
+    if policy is not None and judged is None:
+        notes.append(f"card.md has no figures of test jets; for these run {command('evaluate', session.project)} first")
+    show_notes([*model.notes, *notes])
     say(f"Written: {folder}")
 
 
-def _policy(session: Session) -> ExitPolicyFile | None:
+def _judged(session: Session, policy: KeptPolicy | None) -> DynamicResults | None:
+    """Return what evaluate found for the policy that is exported; None: it has not run since the calibration."""
+    path = session.project.dynamic_results
+    if policy is None or not path.is_file():
+        return None
+    found = DynamicResults.read(path, made_by="evaluate")
+    return found if (found.model_hash, found.policy_hash) == (session.model.hash, policy.hash) else None
+
+
+def _policy(session: Session) -> KeptPolicy | None:
     request = session.request
     if request.no_policy:
         if request.policy is not None:
@@ -73,4 +89,4 @@ def _policy(session: Session) -> ExitPolicyFile | None:
             "float32: run mode 'calibrate' again with precision 'float32'"
         )
     say_in_columns(f"Policy: {kept.name}: {kept.file.guarantee.statement}")
-    return kept.file
+    return kept

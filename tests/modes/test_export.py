@@ -9,6 +9,8 @@ import pytest
 
 import phaze_ee
 from phaze_ee import cli
+from phaze_ee.export.judged import judged_lines
+from phaze_ee.results.policy import DynamicResults, RelativeEfficiency
 from phaze_ee.workspace import Project
 from tests.modes.exit_policies import write_policy
 from tests.modes.two_class_project import make_project, save_best_model
@@ -36,6 +38,32 @@ def test_the_policy_of_the_project_is_in_the_file(project: Project, capsys: pyte
     assert "jets, the same exits as the tagger, probabilities within" in output
     assert f"Written: {project.export}" in output
     assert json.loads(texts(project.export)["thresholds"]) == [0.05, 0.04]
+
+
+def test_the_card_has_what_evaluate_found_for_this_policy(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
+    write_policy(project, phaze_ee.ThresholdPolicy("margin", [0.05, 0.04]))
+    assert cli.main(("-m", "evaluate", "-p", "Tops", "small")) == 0
+    assert cli.main(COMMAND) == 0
+    assert "no figures of test jets" not in capsys.readouterr().out
+    judged = DynamicResults.read(project.dynamic_results, made_by="evaluate")
+    card = (project.export / "card.md").read_text()
+    assert f"- accuracy: {100 * judged.policy.accuracy:.2f} ± {100 * judged.policy.accuracy_error:.2f} %" in card
+    assert f"{100 * -judged.policy.accuracy_drop:.2f} ± " in card
+    kept = RelativeEfficiency(
+        sample="label_top", kept="above the cut", observable="jet_pt", edges=[500, 600, 800], full_model=[1200, 0],
+        both=[1188, 0], added=[0, 0], efficiency=[0.99, None], lower=[0.986, None], upper=[0.993, None],
+        ratio=[0.99, None], ratio_error=[0.003, None],
+    )  # fmt: skip
+    lines = list(judged_lines(judged.model_copy(update={"efficiencies": [kept]})))
+    assert "| 500 to 600 | 1,200 | 99.00 (+0.30 −0.40) % |" in lines
+    assert "| 600 to 800 | 0 | – |" in lines
+
+    write_policy(project, phaze_ee.ThresholdPolicy("margin", [0.5, 0.4]))
+    assert cli.main(COMMAND) == 0
+    assert "card.md has no figures of test jets; for these run phaze_ee -m evaluate -p Tops small first" in " ".join(
+        capsys.readouterr().out.split()
+    )
+    assert "On test jets" not in (project.export / "card.md").read_text()
 
 
 def test_a_named_policy_and_one_jet(project: Project, tmp_path: Path) -> None:
