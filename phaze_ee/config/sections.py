@@ -192,13 +192,9 @@ class CalibrationOptions(Section):
         description="the promise holds in each of these bins as well, by observable; jet_nparticles is always there, "
         'others are branches of the files: {"jet_pt": [500, 600, 800]}',
     )
-    promise_leaving: bool = Field(
-        False, description="epsilon is for the jets that leave early, among these alone, and not for all jets"
-    )
+    promise_leaving: bool = Field(False, description="epsilon is for the jets that leave early, among these alone")
     fit_temperatures: bool = Field(
-        True,
-        description="divide the logits of each exit by a fitted temperature, so that the scores of different exits "
-        "are comparable",
+        True, description="divide the logits of each exit by a temperature, so that scores of different exits compare"
     )
 
     @model_validator(mode="after")
@@ -244,8 +240,8 @@ class ExitOptions(Section):
     )
     regression_loss_weight: PositiveFloat = Field(
         1.0,
-        description="weight of the loss of labels.targets, log cosh of the standardised difference, beside the "
-        "cross-entropy of the full model and beside the loss of each exit; without targets it has no effect",
+        description="weight of the loss of labels.targets (log cosh of the standardised difference) beside those of "
+        "full model and exits; without targets it has no effect",
     )
     beta_schedule: Literal["linear", "cosine", "switch"] = Field(
         "linear",

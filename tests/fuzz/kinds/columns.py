@@ -155,7 +155,10 @@ def _hdf5(path: Path, content: Mapping[str, Column]) -> None:
             kind = np.dtype(ak.type(ak.flatten(column, axis=None)).content.primitive)
             lists = file.create_dataset(name, (len(column),), dtype=h5py.vlen_dtype(kind))
             for row, values in enumerate(column):
-                lists[row] = ak.to_numpy(values)
+                numbers = ak.to_numpy(values)
+                if isinstance(numbers, np.ma.MaskedArray) or numbers.ndim != 1:
+                    raise TypeError(f"h5py cannot write this row of {name}: {numbers!r}")  # it ends the process
+                lists[row] = numbers.astype(kind)
 
 
 _WRITERS: Mapping[str, Callable[[Path, Mapping[str, Column]], None]] = {"root": _root, "parquet": _parquet, "h5": _hdf5}
