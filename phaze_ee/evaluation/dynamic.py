@@ -6,7 +6,7 @@ import numpy as np
 
 from phaze_ee.evaluation.audits import MASS, WorkingPoint, audited_observables, exit_rates, mass_audit
 from phaze_ee.evaluation.efficiency import relative_efficiencies
-from phaze_ee.evaluation.metrics import evaluate_exit, expected_calibration_error
+from phaze_ee.evaluation.metrics import against_full, evaluate_exit, expected_calibration_error
 from phaze_ee.evaluation.operating_point import (
     bounds,
     confidence,
@@ -155,10 +155,12 @@ def _mixture(
     answers: Answers, policy: ThresholdPolicy, exit_index_N: ExitIndex, background: str | None
 ) -> ExitEvaluation:
     macs = answers.costs.mean(exit_index_N, policy.exits)
-    found = evaluate_exit(answers.mixture(exit_index_N), answers.label_N, answers.class_names, background)
+    logits_NK = answers.mixture(exit_index_N)
+    found = evaluate_exit(logits_NK, answers.label_N, answers.class_names, background)
+    compared = against_full(logits_NK.argmax(axis=1) == answers.label_N, answers.correct_EN[-1])
     targets = evaluate_targets(answers.predictions, exit_index_N)
     return found.model_copy(
-        update={"mean_macs": macs, "macs_share": macs / answers.costs.mean_full, "targets": targets}
+        update={"mean_macs": macs, "macs_share": macs / answers.costs.mean_full, "targets": targets, **compared}
     )
 
 

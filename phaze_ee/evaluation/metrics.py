@@ -10,6 +10,7 @@ from phaze_ee.errors import DataError
 from phaze_ee.evaluation.regression import evaluate_targets
 from phaze_ee.evaluation.rejection import Discrimination, discriminate, rejection_at, thinned, working_points
 from phaze_ee.exits.answers import Answers, check_finite
+from phaze_ee.paired import PairedCounts
 from phaze_ee.results.base import Provenance
 from phaze_ee.results.evaluation import ConfidenceBin, EvaluationResults, ExitEvaluation, Rejection
 from phaze_ee.shapes import Bool, Float, Int
@@ -35,10 +36,12 @@ def evaluate_exits(answers: Answers, background: str | None, provenance: Provena
         UsageError: ``background`` is not a class.
     """
     background = choose_background(answers.class_names, background)
+    correct_EN = answers.correct_EN
     exits = {
         name: evaluate_exit(answers.logits_ENK[index], answers.label_N, answers.class_names, background).model_copy(
             update={
                 **cost_of_exit(answers, index),
+                **against_full(correct_EN[index], correct_EN[-1]),
                 "targets": evaluate_targets(answers.predictions, answers.all_at(index)),
             }
         )
@@ -65,6 +68,12 @@ def cost_of_exit(answers: Answers, exit_: int) -> dict[str, float]:
     heads = () if exit_ == answers.exit_count else (exit_,)
     macs = answers.costs.mean(answers.all_at(exit_), heads)
     return {"mean_macs": macs, "macs_share": macs / answers.costs.mean_full}
+
+
+def against_full(right_N: Bool[np.ndarray, " N"], full_N: Bool[np.ndarray, " N"]) -> dict[str, int]:
+    """Return ``right_only_here`` and ``right_only_in_full``, from whether an answer and the full model are right."""
+    counts = PairedCounts.of(right_N, full_N)
+    return {"right_only_here": counts.gained, "right_only_in_full": counts.lost}
 
 
 def evaluate_exit(

@@ -23,6 +23,7 @@ from phaze_ee.results.ood import OODResults
 from phaze_ee.results.policy import DynamicResults
 from phaze_ee.tables.evaluation import evaluation_table, rejection_tables, summary_table
 from phaze_ee.tables.ood import auroc_table, leaving_table
+from phaze_ee.tables.paired import paired_table
 from phaze_ee.tables.policy import dynamic_tables, realised_lines
 from phaze_ee.tables.regression import target_tables
 from phaze_ee.workspace import find_file
@@ -94,7 +95,8 @@ def _show(session: Session, results: EvaluationResults, dynamic: DynamicResults 
     signal = target.signal if isinstance(target, SignalEfficiency) else None
     mixture, prior = (None, None) if dynamic is None else (dynamic.mixture, dynamic.prior)
     show(summary_table(results, mixture, signal, prior))
-    for table in target_tables(results, mixture):
+    paired = paired_table(results, mixture)
+    for table in [*([] if paired is None else [paired]), *target_tables(results, mixture)]:
         show(table)
     show_details([evaluation_table(results), *rejection_tables(results)], wanted=details)
     show_notes(results.notes)

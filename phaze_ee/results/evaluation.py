@@ -68,7 +68,8 @@ class ExitEvaluation(Record):
     temperatures. ``mean_macs`` are multiply-accumulates per jet, each with its own number of particles, if all jets
     leave here and this head alone is evaluated. ``macs_share`` is their ratio to the full model without heads. Both are
     None in files of version 0.1, in which ``confidence_bins`` is empty. ``targets`` are those of a regression; None:
-    there are none.
+    there are none. ``right_only_here`` counts jets that are right here and wrong in the full model,
+    ``right_only_in_full`` the opposite; None in older files.
     """
 
     accuracy: float
@@ -83,6 +84,8 @@ class ExitEvaluation(Record):
     mean_macs: float | None = None
     macs_share: float | None = None
     targets: dict[str, TargetEvaluation] | None = None
+    right_only_here: int | None = None
+    right_only_in_full: int | None = None
 
 
 class EvaluationResults(ExitResultsFile[ExitEvaluation]):

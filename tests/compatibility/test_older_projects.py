@@ -42,6 +42,12 @@ def test_evaluation_gives_the_same_figures() -> None:
         assert after.exits[name].accuracy == pytest.approx(exit_.accuracy, abs=2e-3)
         assert after.exits[name].roc_auc == pytest.approx(exit_.roc_auc, abs=1e-5)
         assert after.exits[name].loss == pytest.approx(exit_.loss, abs=1e-5)
+        assert exit_.right_only_here is None
+        here, in_full = after.exits[name].right_only_here, after.exits[name].right_only_in_full
+        assert here is not None
+        assert in_full is not None
+        better = after.exits[name].accuracy - after.exits["full_model"].accuracy
+        assert here - in_full == pytest.approx(after.jets * better)
     assert project.dynamic_results.is_file()  # the policy is still that of the model
 
 

@@ -11,12 +11,14 @@ import torch
 from phaze_ee.engine.engine import Engine
 from phaze_ee.evaluation.answers import predict
 from phaze_ee.evaluation.dynamic import evaluate_dynamic
+from phaze_ee.evaluation.metrics import evaluate_exits
 from phaze_ee.exits.answers import Answers
 from phaze_ee.exits.drift import DriftReference
 from phaze_ee.exits.policy_file import CalibrationSample, CostCurve, ExitPolicyFile, Guarantee, KeptPolicy
 from phaze_ee.exits.scores import Confidence, Margin
 from phaze_ee.exits.targets import AccuracyDrop, Agreement, AnyTarget, Budget, NetAccuracyDrop, SignalEfficiency
 from phaze_ee.names import exit_names
+from phaze_ee.results.base import Provenance
 from phaze_ee.results.evaluation import EvaluationResults
 from phaze_ee.results.policy import DynamicResults
 from tests.evaluation.answers import CLASSES, random_answers
@@ -191,3 +193,29 @@ def test_calibration_of_the_mixture_follows_the_temperatures() -> None:
     warm = judged(answers, policy_file(temperatures=[1.5] * 3))
     assert cold.policy.expected_calibration_error > 2 * warm.policy.expected_calibration_error
     assert set(cold.exits) == {"exit_0", "exit_1", "full_model"}
+
+
+def test_jets_that_the_policy_alone_or_the_full_model_alone_has_right_are_counted() -> None:
+    answers = random_answers(400)
+    file = policy_file(temperatures=[2.0, 0.5, 1.5])
+    results = judged(answers, file)
+    policy, mixture = file.policy(), results.mixture
+    assert mixture is not None
+    tempered = answers.tempered(policy.temperatures)
+    class_N = tempered.mixture(tempered.exit_index(policy)).argmax(axis=1)
+    pairs = list(zip(class_N == answers.label_N, answers.correct_EN[-1], strict=True))
+    assert mixture.right_only_here == pairs.count((True, False)) > 0
+    assert mixture.right_only_in_full == pairs.count((False, True)) > 0
+    assert mixture.right_only_in_full - mixture.right_only_here == pytest.approx(400 * results.policy.accuracy_drop)
+
+
+def test_jets_that_an_exit_alone_has_right_are_counted() -> None:
+    answers = random_answers(400)
+    found = evaluate_exits(answers, None, Provenance("W/p", "best_model.pt", None, ()))
+    for exit_, correct_N in zip(found.exits.values(), answers.correct_EN, strict=True):
+        pairs = list(zip(correct_N, answers.correct_EN[-1], strict=True))
+        assert (exit_.right_only_here, exit_.right_only_in_full) == (
+            pairs.count((True, False)), pairs.count((False, True)),
+        )  # fmt: skip
+    assert found.exits["full_model"].right_only_here == 0
+    assert found.exits["exit_0"].right_only_here
