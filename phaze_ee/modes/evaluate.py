@@ -23,7 +23,7 @@ from phaze_ee.results.ood import OODResults
 from phaze_ee.results.policy import DynamicResults
 from phaze_ee.tables.evaluation import evaluation_table, rejection_tables, summary_table
 from phaze_ee.tables.ood import auroc_table, leaving_table
-from phaze_ee.tables.paired import paired_table
+from phaze_ee.tables.paired import paired_sentence, paired_table
 from phaze_ee.tables.policy import dynamic_tables, realised_lines
 from phaze_ee.tables.regression import target_tables
 from phaze_ee.workspace import find_file
@@ -95,10 +95,11 @@ def _show(session: Session, results: EvaluationResults, dynamic: DynamicResults 
     signal = target.signal if isinstance(target, SignalEfficiency) else None
     mixture, prior = (None, None) if dynamic is None else (dynamic.mixture, dynamic.prior)
     show(summary_table(results, mixture, signal, prior))
-    paired = paired_table(results, mixture)
-    for table in [*([] if paired is None else [paired]), *target_tables(results, mixture)]:
+    for table in target_tables(results, mixture):
         show(table)
-    show_details([evaluation_table(results), *rejection_tables(results)], wanted=details)
+    paired = paired_table(results, mixture)
+    more = [] if paired is None else [paired]
+    show_details([*more, evaluation_table(results), *rejection_tables(results)], wanted=details)
     show_notes(results.notes)
     if dynamic is None or policy is None:
         return
@@ -106,6 +107,8 @@ def _show(session: Session, results: EvaluationResults, dynamic: DynamicResults 
     show_notes(dynamic.notes)
     for line in realised_lines(dynamic) or [policy.file.guarantee.statement]:
         say_in_columns(f"Policy {policy.name}: {line}")
+    if difference := paired_sentence(dynamic):
+        say_in_columns(f"Policy {policy.name}: {difference}")
 
 
 def _show_ood(session: Session, results: OODResults) -> None:

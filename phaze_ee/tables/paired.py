@@ -5,6 +5,7 @@ from rich.table import Table
 from phaze_ee.names import FULL_MODEL, POLICY, exit_title
 from phaze_ee.paired import SIGNIFICANCE, PairedCounts, significant
 from phaze_ee.results.evaluation import EvaluationResults, ExitEvaluation
+from phaze_ee.results.policy import DynamicResults
 from phaze_ee.tables.style import UNKNOWN, add_caption, empty_table, few, with_error
 
 
@@ -39,6 +40,18 @@ def paired_table(results: EvaluationResults, policy: ExitEvaluation | None) -> T
         found = "*:" if any(stars.values()) else "none is"
         add_caption(table, f"{found} significant at {100 * SIGNIFICANCE:g} % (McNemar's exact test{of_many})")
     return table
+
+
+def paired_sentence(dynamic: DynamicResults) -> str | None:
+    """Return by how much the policy is better than the full model; None: the file of results is older."""
+    count = None if dynamic.mixture is None else _counts(dynamic.mixture, dynamic.jets)
+    if count is None:
+        return None
+    found = "significant" if significant([count.p_value])[0] else "not significant"
+    return (
+        f"accuracy minus that of the full model, on the same jets: {_points(count)} pp "
+        f"({found} at {100 * SIGNIFICANCE:g} %, McNemar)"
+    )
 
 
 def _counts(exit_: ExitEvaluation, jets: int) -> PairedCounts | None:
