@@ -78,6 +78,7 @@ def _log_options(logger: Logger, values: dict[str, Any]) -> None:
         plain = {name: value if isinstance(value, bool | int | float) else str(value) for name, value in values.items()}
         for part in hparams(plain, {_SHOWN_WITH_OPTIONS: 0.0}):  # type: ignore[no-untyped-call]  # uses the name
             logger.experiment.file_writer.add_summary(part)
+        logger.experiment.flush()  # a thread writes; a full disk must show while its errors are waited for
 
 
 def _require(name: str) -> None:

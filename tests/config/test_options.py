@@ -99,6 +99,7 @@ BEYOND_CONTRACT: dict[str, Any] = {
     "promise_per_class": True,
     "promise_bins": {"jet_pt": [500.0, 600.0]},
     "promise_leaving": True,
+    "regression_loss_weight": 2.0,
     "exit_score": "margin",
     "signal": "label_Hbb",
     "signal_efficiency": 0.99,
