@@ -3,6 +3,7 @@
 import copy
 import io
 import logging
+import operator
 import random
 import signal
 from collections.abc import Callable, Iterator, Mapping
@@ -289,7 +290,8 @@ def _set_random_state(state: Mapping[str, Any]) -> None:
     version, internal, gauss = state["python"]
     random.setstate((version, tuple(internal), gauss))
     kind, keys, *rest = state["numpy"]
-    np.random.set_state((kind, np.array(keys, dtype=np.uint32), *rest))  # noqa: NPY002
+    whole = [operator.index(key) for key in keys]  # NumPy would cast other numbers with no more than a warning
+    np.random.set_state((kind, np.array(whole, dtype=np.uint32), *rest))  # noqa: NPY002
     torch.set_rng_state(state["torch"])
     if state["cuda"]:
         torch.cuda.set_rng_state_all(state["cuda"])

@@ -162,9 +162,14 @@ def _other_settings(content: dict[str, Any]) -> None:
     del content["optimizer_states"][0]["param_groups"][0]["betas"]
 
 
+def _random_numbers(content: dict[str, Any]) -> None:
+    content["phaze_ee"]["random"][0]["numpy"] = torch.full((8, 8), torch.nan)
+
+
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
+        (_random_numbers, "only integer tensors of a single element can be converted to an index"),
         (_done, "says this epoch was validated, and has no accuracies of it"),
         (_short_buffer, "its settings of the optimiser are not those of this optimiser"),
         (_other_settings, "its settings of the optimiser are not those of this optimiser"),
