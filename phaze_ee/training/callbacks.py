@@ -8,6 +8,7 @@ from statistics import fmean
 from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
+from pydantic import BaseModel, ConfigDict, Field
 
 from phaze_ee.errors import RunError
 from phaze_ee.models.checkpoint import Checkpoint, save_checkpoint
@@ -17,7 +18,17 @@ from phaze_ee.training.optim import AveragedWeights
 
 MakeCheckpoint = Callable[[TaggerModule, int, dict[str, float]], Checkpoint]
 _LATEST = "latest_model.pt"
-_KEPT = ("best_accuracy", "best_epoch", "improved_epoch", "_earlier")  # saved and restored with the training
+
+
+class _Kept(BaseModel):
+    """What :class:`Checkpoints` saves and restores with the training."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    best_accuracy: float
+    best_epoch: int | None
+    improved_epoch: int | None
+    earlier: dict[str, int] | None = Field(alias="_earlier")
 
 
 class Checkpoints(Callback):
@@ -57,11 +68,11 @@ class Checkpoints(Callback):
         self._earlier: dict[str, int] | None = None  # names and modification times; None: the training has not begun
 
     def state_dict(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in _KEPT}
+        return {field.alias or name: getattr(self, field.alias or name) for name, field in _Kept.model_fields.items()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        for name in _KEPT:
-            setattr(self, name, state_dict[name])
+        for name, value in _Kept.model_validate(state_dict).model_dump(by_alias=True).items():
+            setattr(self, name, value)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self._earlier is None:

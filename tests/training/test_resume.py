@@ -166,9 +166,15 @@ def _random_numbers(content: dict[str, Any]) -> None:
     content["phaze_ee"]["random"][0]["numpy"] = torch.full((8, 8), torch.nan)
 
 
+def _earlier_files(content: dict[str, Any]) -> None:
+    own = next(state for state in content["callbacks"].values() if "_earlier" in state)
+    own["_earlier"] = 255
+
+
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
+        (_earlier_files, "_earlier Input should be a valid dictionary"),
         (_random_numbers, "only integer tensors of a single element can be converted to an index"),
         (_done, "says this epoch was validated, and has no accuracies of it"),
         (_short_buffer, "its settings of the optimiser are not those of this optimiser"),
