@@ -45,6 +45,15 @@ class _Own(BaseModel):
     run: dict[str, Any]
 
 
+class _Optimizer(BaseModel):
+    """The state of an optimiser."""
+
+    model_config = _TYPES
+
+    state: dict[Any, Any]
+    param_groups: list[dict[str, Any]]
+
+
 class _State(BaseModel):
     """A checkpoint of Lightning with our own part."""
 
@@ -52,7 +61,7 @@ class _State(BaseModel):
 
     global_step: int
     state_dict: dict[str, Tensor]
-    optimizer_states: list[dict[str, Any]]
+    optimizer_states: list[_Optimizer]
     lr_schedulers: list[dict[str, Any]]
     loops: dict[str, Any]
     own: _Own = Field(alias=_KEY)

@@ -189,3 +189,11 @@ def test_a_state_that_training_cannot_go_on_from(
     torch.save(content, tmp_path / "resume.ckpt")
     assert finish(start(tmp_path)) in (1, 2)
     assert problem in (tmp_path / "error").read_text()
+
+
+def test_groups_of_an_optimiser_that_are_no_list_are_noticed_at_once(killed: Path, tmp_path: Path) -> None:
+    content = torch.load(killed / "resume.ckpt", weights_only=True)
+    content["optimizer_states"][0]["param_groups"] = torch.zeros(2)
+    torch.save(content, tmp_path / "resume.ckpt")
+    assert find_resume_point(killed / "resume.ckpt") is not None
+    assert find_resume_point(tmp_path / "resume.ckpt") is None
