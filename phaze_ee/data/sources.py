@@ -19,6 +19,7 @@ import uproot
 
 from phaze_ee.data.hdf5_content import other_content
 from phaze_ee.data.hdf5_heaps import check_heaps
+from phaze_ee.data.parquet_content import check_chunks
 from phaze_ee.data.remote import SCHEME, RemoteFile
 from phaze_ee.data.root_files import RNTUPLE, Unpacked, checked, chosen_tree, cluster_offsets
 from phaze_ee.data.stamps import known_stamp, missing
@@ -156,6 +157,7 @@ class ParquetSource(Source):
             elif seen < stop:
                 groups.append(index)
             seen += rows
+        check_chunks(self._path, self._file, groups)
         table = self._file.read_row_groups(groups, columns=list(columns)).slice(start - skipped, stop - start)
         # weaver's padding reads an array's content from its first element, so the array must not be a slice.
         return ak.to_packed(ak.from_arrow(_without_nulls(table, self._path)))

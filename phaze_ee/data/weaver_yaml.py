@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
+from pydantic_core import PydanticCustomError
 
 from phaze_ee.data.evaluation import names_in
 from phaze_ee.data.expressions import check_expression, parse_expression
@@ -20,9 +21,21 @@ from phaze_ee.errors import DataError
 Length = Annotated[int, Field(gt=0, strict=True)]  # weaver makes arrays of this size, so 8.5 is refused
 Variable = Annotated[list[Any], Field(min_length=1, max_length=ENTRIES)]
 _MOST_BYTES, _MOST_VALUES = 20_000_000, 1_000_000  # far more than the histograms of a reweighting need
+_LARGEST = 3.4028234663852886e38  # of single precision
 _SHOWN = 40  # characters of a wrong value
 _REGRESSIONS = ("hybrid", "regression")  # labels of networks that predict numbers: those of forks of weaver
 _DEFAULTS: dict[str, Any] = {"center": None, "scale": 1, "min": -5, "max": 5, "pad_value": 0}  # weaver's
+
+
+def _single(value: float) -> float:
+    """Refuse numbers that only double precision holds: weaver standardises in single precision."""
+    if math.isfinite(value) and abs(value) > _LARGEST:
+        raise PydanticCustomError("single", "Input should fit single precision (at most 3.4e38, or .inf for no limit)")
+    return value
+
+
+_Single = Annotated[FiniteFloat, AfterValidator(_single)]
+_Limit = Annotated[float, Field(ge=-math.inf), AfterValidator(_single)]  # may be infinite; NaN is ruled out
 
 
 class _Section(BaseModel):
@@ -32,11 +45,11 @@ class _Section(BaseModel):
 class _Standardisation(_Section):
     """How a variable is standardised: (value - center) * scale, clipped to min … max."""
 
-    center: FiniteFloat | Literal["auto"] | None
-    scale: FiniteFloat
-    min: Annotated[float, Field(ge=-math.inf)]  # rules out NaN
-    max: Annotated[float, Field(ge=-math.inf)]
-    pad_value: FiniteFloat
+    center: _Single | Literal["auto"] | None
+    scale: _Single
+    min: _Limit
+    max: _Limit
+    pad_value: _Single
 
 
 class _Parameters(_Standardisation):

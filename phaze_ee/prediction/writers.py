@@ -12,6 +12,7 @@ import numpy.typing as npt
 import uproot
 from pydantic import Field, ValidationError
 
+from phaze_ee.data.parquet_content import check_chunks
 from phaze_ee.data.sources import READ_ERRORS
 from phaze_ee.data.stamps import known_stamp
 from phaze_ee.engine.audit import AuditReport
@@ -238,7 +239,9 @@ class ParquetWriter(PredictionWriter):
     def read_column(path: Path, name: str) -> npt.NDArray[np.generic]:
         import pyarrow.parquet
 
-        column: npt.NDArray[np.generic] = pyarrow.parquet.read_table(path, columns=[name])[name].to_numpy()
+        with pyarrow.parquet.ParquetFile(path) as file:
+            check_chunks(path, file, range(file.num_row_groups))
+            column: npt.NDArray[np.generic] = file.read(columns=[name])[name].to_numpy()
         return column
 
 

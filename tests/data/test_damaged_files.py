@@ -138,3 +138,22 @@ def test_lack_of_memory_is_no_damage(tmp_path: Path) -> None:
         raise MemoryError
     with pytest.raises(pyarrow.ArrowMemoryError), open_source(tmp_path / "zlib.root"):
         raise pyarrow.ArrowMemoryError("malloc of size 8 failed")
+
+
+def test_a_parquet_chunk_of_another_type_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "jets.parquet"
+    FILES["snappy.parquet"](path)
+    whole, found = path.read_bytes(), set()
+    for place in range(len(whole) - 600, len(whole) - 8):  # the table of contents
+        path.write_bytes(whole[:place] + b"\x7e" + whole[place + 1 :])
+        if type_of_a_chunk(path) == "UNKNOWN":
+            found.add(read_or_error(path))  # pyarrow alone would end the process
+    assert any("has UNKNOWN numbers in column jet_pt, which holds" in str(message) for message in found)
+
+
+def type_of_a_chunk(path: Path) -> str | None:
+    try:
+        metadata = pyarrow.parquet.read_metadata(path)
+        return str(metadata.row_group(0).column(metadata.num_columns - 1).physical_type)
+    except (pyarrow.ArrowException, OSError, IndexError):
+        return None

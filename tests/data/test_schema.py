@@ -78,6 +78,10 @@ def inputs(**groups: Any) -> dict[str, Any]:
         ({"inputs": inputs(pf_mask={"length": 12, "vars": [[None]]})}, "None is not the name of a variable"),
         ({"inputs": inputs(pf_mask={"length": 12, "vars": [["x", 0, "a"]]})}, "scale of x cannot be used: .* number"),
         ({"inputs": inputs(pf_mask={"length": 12, "vars": [["x", float("nan")]]})}, "center of x cannot .* finite"),
+        (
+            {"inputs": inputs(pf_mask={"length": 12, "vars": [["x", 0, 1, -1e99]]})},
+            "min of x cannot be used: .* single precision .* or .inf for no limit",
+        ),
         ({"preprocess": {"params": {}}}, "preprocess.params has no entry for part_deta"),
         (
             {"preprocess": {"params": {"part_deta": {"length": 12}}}},
