@@ -144,19 +144,28 @@ def earlier_report(path: Path, reference: DriftReference, *, replace: bool) -> t
     """
     if not path.exists():
         return no_jets_yet(reference), False
+    damaged = f"{path} is damaged, and was kept; move it away, then run again: predictions that are done stay"
     try:
         report = DriftReport.read(path, made_by="predict")
     except UsageError as error:
-        raise UsageError(
-            f"{path} is damaged, and was kept; move it away, then run again: predictions that are done stay"
-        ) from error
+        raise UsageError(damaged) from error
     if report.reference is None or (replace and report.reference != reference_hash(reference)):
         return no_jets_yet(reference), True
     if report.reference != reference_hash(reference):
         raise UsageError(
             f"{path} compares with the calibration jets of another policy; choose another --output, or move it away"
         )
+    if not _adds_up(report, reference):
+        raise UsageError(damaged)
     return report, False
+
+
+def _adds_up(report: DriftReport, reference: DriftReference) -> bool:
+    """Return whether a report has the histograms of its reference."""
+    bins = {name: len(own.counts) for name, own in reference.distributions.items()}
+    observed = {name: len(own.counts) for name, own in report.observed.distributions.items()}
+    tallies = {} if report.state is None else report.state.now.tallies
+    return observed == bins == {name: len(tally.counts) for name, tally in tallies.items()}
 
 
 def reference_hash(reference: DriftReference) -> str:

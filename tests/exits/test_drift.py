@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 from torch import Tensor
 
 from phaze_ee.errors import UsageError
@@ -157,3 +158,21 @@ def test_inputs_have_half_of_the_significance() -> None:
     assert {test.name: test.share for test in tests}[MULTIPLICITY] == 0.01
     with pytest.raises(UsageError, match=r"does not fit the policy \('multiplicity'\)"):
         known.count(POLICY, logits_ENK, exit_index(POLICY, logits_ENK))
+
+
+def test_counts_that_no_sample_has_are_refused() -> None:
+    known = reference(logits(100, seed=1))
+    content = known.model_dump()
+    content["distributions"]["exit"]["counts"][0] = 2**60
+    with pytest.raises(ValidationError, match="less than or equal to"):
+        DriftReference.model_validate(content)
+
+
+def test_billions_of_jets() -> None:
+    known = reference(logits(4000, seed=1))
+    content = known.model_dump()
+    for own in content["distributions"].values():
+        own["counts"] = [count * 10**10 for count in own["counts"]]
+    many = DriftReference.model_validate(content)
+    evidence = DriftEvidence.begin(many).having(many, "jets.root").evidence
+    assert all(math.isfinite(value) and value < 0 for value in evidence.values())
