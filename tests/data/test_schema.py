@@ -139,7 +139,7 @@ def test_two_classes_from_expressions() -> None:
     [
         (
             {"labels": {"type": "simple", "value": ("a", "b")}},
-            r"stranger: labels.value \(tuple\) is no list or mapping",
+            r"stranger: labels.value \(tuple\) is no list",
         ),
         ({"inputs": inputs(pf_mask={"length": 12, "vars": [{"x"}]})}, r"vars.0 \(set\) is no list or mapping"),
     ],
