@@ -92,25 +92,29 @@ class DriftReport(ResultsFile):
     def having(self, reference: DriftReference, manifests: Sequence[Manifest], significance: float) -> Self:
         """Return the report with further files; those that were seen before count once.
 
+        The new files are one block of jets. Files that come together are often sorted, by class for example, and their
+        order says nothing about the time when the jets were taken.
+
         Args:
             reference: what the report began with.
             manifests: of the files, which were monitored.
             significance: the probability of any alarm.
         """
         assert self.state is not None
-        state, observed, files = self.state, self.observed, dict.fromkeys(self.files)
-        for manifest in manifests:
-            if manifest.drift is not None and manifest.input not in files:
-                name = f"{Path(manifest.input.path).name}/{manifest.input.size}"
-                state, observed = state.having(manifest.drift, name), observed + manifest.drift
-                files[manifest.input] = None
+        state, observed = self.state, self.observed
+        counted = {own.input: own.drift for own in manifests if own.drift is not None}
+        new = {file: drift for file, drift in counted.items() if file not in self.files}
+        if new:
+            block = sum(new.values(), start=reference.empty)
+            names = (f"{Path(file.path).name}/{file.size}" for file in new)
+            state, observed = state.having(block, "/".join(names)), observed + block
         return self.model_copy(
             update={
                 "significance": significance,
                 "jets": observed.jets,
                 "tests": judged(reference, observed, state, significance),
                 "observed": observed,
-                "files": list(files),
+                "files": [*self.files, *new],
                 "state": state,
             }
         )

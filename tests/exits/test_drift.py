@@ -1,6 +1,8 @@
 """The drift alarm: silent on the same distribution, loud on another, and adding up over files."""
 
 import math
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from phaze_ee.exits.evidence import DriftEvidence
 from phaze_ee.exits.observables import FRACTIONS, JET_PT, MULTIPLICITY, OBSERVABLES, input_observables
 from phaze_ee.exits.policies import ThresholdPolicy, exit_index
 from phaze_ee.prediction.drift_report import DriftReport, judged, no_jets_yet
+from phaze_ee.prediction.writers import InputFile
 from phaze_ee.types import RaggedJets
 
 CLASSES = ("label_QCD", "label_Hbb", "label_Tbqq")
@@ -91,6 +94,25 @@ def test_files_add_up() -> None:
     first, *others = (known.count(POLICY, part, exit_index(POLICY, part)) for part in parts)
     assert sum(others, start=first) == known
     assert known.jets == 700
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_files_of_one_class_each_are_no_change_if_they_come_together(*, together: bool) -> None:
+    known, other_ENK = reference(logits(4000, seed=1)), logits(4000, seed=2)
+    answer_N = other_ENK[-1].argmax(dim=1)
+    files = [manifest(known, other_ENK[:, answer_N == label], f"{label}.root") for label in range(3)]
+    report = no_jets_yet(known)
+    for some in [files] if together else [[file] for file in files]:
+        report = report.having(known, some, 1e-3)
+    assert report.jets == 4000
+    assert [file.path for file in report.files] == ["0.root", "1.root", "2.root"]
+    assert bool(report.alarms) is not together
+    assert report.having(known, files, 1e-3) == report, "files that come again count once"
+
+
+def manifest(known: DriftReference, logits_ENK: Tensor, name: str) -> Any:
+    drift = known.count(POLICY, logits_ENK, exit_index(POLICY, logits_ENK))
+    return SimpleNamespace(drift=drift, input=InputFile(path=name, size=1, changed_ns=0))
 
 
 def test_it_can_be_stored() -> None:
