@@ -73,9 +73,9 @@ class DriftReference(Record):
         return self
 
     @property
-    def bins(self) -> dict[str, int]:
-        """The number of bins of each histogram."""
-        return {name: len(own.counts) for name, own in self.distributions.items()}
+    def edges(self) -> dict[str, list[float]]:
+        """The edges of each histogram's bins."""
+        return {name: own.edges for name, own in self.distributions.items()}
 
     @property
     def jets(self) -> int:

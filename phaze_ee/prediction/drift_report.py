@@ -108,7 +108,7 @@ class DriftReport(ResultsFile):
         counted = {own.input: own.drift for own in manifests if own.drift is not None}
         new = {file: drift for file, drift in counted.items() if file not in self.files}
         for file, drift in new.items():
-            if drift.bins != reference.bins:
+            if drift.edges != reference.edges:
                 raise UsageError(
                     f"the predictions for {file.path} have other histograms than the policy; run again with --overwrite"
                 )
@@ -175,7 +175,9 @@ def earlier_report(path: Path, reference: DriftReference, *, replace: bool) -> t
 def _adds_up(report: DriftReport, reference: DriftReference) -> bool:
     """Return whether a report has the histograms of its reference."""
     tallies = {} if report.state is None else report.state.now.tallies
-    return report.observed.bins == reference.bins == {name: len(tally.counts) for name, tally in tallies.items()}
+    bins = {name: len(own.counts) for name, own in reference.distributions.items()}
+    added = {name: len(tally.counts) for name, tally in tallies.items()}
+    return report.observed.edges == reference.edges and added == bins
 
 
 def reference_hash(reference: DriftReference) -> str:
