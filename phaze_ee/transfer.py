@@ -6,13 +6,23 @@ copy for which the host waits.
 
 from collections.abc import Callable, Sequence
 from itertools import accumulate
-from typing import TypeVar
+from typing import Generic, Protocol, Self, TypeVar, final
 
 import torch
 from torch import Tensor
 
 Change = Callable[[Tensor], Tensor]
 Moved = TypeVar("Moved")
+
+
+class Movable(Protocol):
+    """What holds tensors, such as a batch of jets."""
+
+    def map(self, change: Change) -> Self:
+        """Return a copy with ``change`` applied to each tensor, always in the same order."""
+
+
+MovableT = TypeVar("MovableT", bound=Movable)
 
 _ALIGNMENT = 256  # bytes, as torch aligns what it allocates on a device
 
@@ -61,6 +71,37 @@ def gains(tensors: Sequence[Tensor], device: torch.device) -> bool:
         and len(tensors) > 1
         and all(tensor.device.type == "cpu" and not tensor.is_pinned() for tensor in tensors)
     )
+
+
+@final
+class Sender(Generic[MovableT]):
+    """Copies batches to a CUDA device on a stream of its own, while the device computes with earlier ones.
+
+    Args:
+        device: with an index, because each thread has a current device of its own.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._device, self._stream = device, torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+
+    def send(self, batch: MovableT) -> tuple[MovableT, torch.cuda.Event]:
+        """Begin to copy a batch, from any thread; return it with the event of its arrival."""
+        with torch.cuda.stream(self._stream):
+            return moved(batch.map, self._device, non_blocking=True), self._stream.record_event()
+
+    def receive(self, sent: tuple[MovableT, torch.cuda.Event]) -> MovableT:
+        """Return a sent batch, for which the current stream waits, not the host."""
+        batch, arrived = sent
+        current = torch.cuda.current_stream(self._device)
+        current.wait_event(arrived)
+
+        def use(tensor: Tensor) -> Tensor:
+            tensor.record_stream(
+                current
+            )  # its memory belongs to the other stream, which must not take it back too soon
+            return tensor
+
+        return batch.map(use)
 
 
 def _part(buffer: Tensor, like: Tensor, begin: int) -> Tensor:

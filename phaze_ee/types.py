@@ -395,3 +395,8 @@ class JetBatch:
 
     def __len__(self) -> int:
         return len(self.inputs)
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> Self:
+        """Return the batch with ``change`` applied to every tensor; observers stay."""
+        target_NR = None if self.target_NR is None else change(self.target_NR)
+        return replace(self, inputs=self.inputs.map(change), label_N=change(self.label_N), target_NR=target_NR)

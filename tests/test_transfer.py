@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from phaze_ee.transfer import gains, in_one_transfer
-from phaze_ee.types import RaggedJets, with_globals
+from phaze_ee.transfer import Sender, gains, in_one_transfer, moved
+from phaze_ee.types import JetBatch, Jets, RaggedJets, with_globals
 from tests.jets import random_jets
 
 CUDA = torch.device("cuda")
@@ -24,7 +24,7 @@ def ragged(counts: tuple[int, ...] = (5, 1, 0, 12)) -> RaggedJets:
     return jets
 
 
-def tensors_of(jets: RaggedJets) -> list[Tensor]:
+def tensors_of(jets: Jets) -> list[Tensor]:
     found: list[Tensor] = []
 
     def note(tensor: Tensor) -> Tensor:
@@ -52,17 +52,17 @@ class Transfers(TorchDispatchMode):  # type: ignore[no-untyped-call]
 def test_numbers_types_and_shapes_stay() -> None:
     tensors = [*tensors_of(ragged()), torch.tensor(3), torch.tensor([True, False]), torch.empty(0, 2)]
     found = in_one_transfer(tensors, torch.device("cpu"))
-    for moved, tensor in zip(found, tensors, strict=True):
-        assert (moved.dtype, moved.shape) == (tensor.dtype, tensor.shape)
-        assert torch.equal(moved, tensor)
-        assert moved.data_ptr() % moved.element_size() == 0
-    assert len({moved.untyped_storage().data_ptr() for moved in found}) == 1
+    for part, tensor in zip(found, tensors, strict=True):
+        assert (part.dtype, part.shape) == (tensor.dtype, tensor.shape)
+        assert torch.equal(part, tensor)
+        assert part.data_ptr() % part.element_size() == 0
+    assert len({part.untyped_storage().data_ptr() for part in found}) == 1
 
 
 def test_a_transposed_tensor_is_copied_right() -> None:
     tensor = torch.arange(6.0).view(2, 3).T
-    (moved,) = in_one_transfer([tensor], torch.device("cpu"))
-    assert torch.equal(moved, tensor)
+    (part,) = in_one_transfer([tensor], torch.device("cpu"))
+    assert torch.equal(part, tensor)
 
 
 def test_nothing_is_no_error() -> None:
@@ -74,9 +74,9 @@ def test_jets_without_padding_need_one_transfer(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr("phaze_ee.transfer.gains", lambda tensors, device: True)
     jets = ragged()
     with Transfers() as transfers:
-        moved = jets.to("meta")
+        there = jets.to("meta")
     assert transfers.count == 1
-    for found, tensor in zip(tensors_of(moved), tensors_of(jets), strict=True):
+    for found, tensor in zip(tensors_of(there), tensors_of(jets), strict=True):
         assert (found.device.type, found.dtype, found.shape) == ("meta", tensor.dtype, tensor.shape)
 
 
@@ -93,7 +93,32 @@ def test_it_is_for_a_card_and_for_pageable_memory(monkeypatch: pytest.MonkeyPatc
 @needs_cuda
 def test_a_card_gets_the_same_jets() -> None:
     jets = ragged()
-    moved = jets.to("cuda")
-    for found, tensor in zip(tensors_of(moved), tensors_of(jets), strict=True):
+    there = jets.to("cuda")
+    for found, tensor in zip(tensors_of(there), tensors_of(jets), strict=True):
         assert found.is_cuda
         assert torch.equal(found.cpu(), tensor)
+
+
+def test_a_batch_needs_one_transfer_with_its_labels_and_targets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("phaze_ee.transfer.gains", lambda tensors, device: True)
+    batch = JetBatch(ragged(), torch.arange(4), {}, torch.randn(4, 2))
+    with Transfers() as transfers:
+        sent = moved(batch.map, torch.device("meta"))
+    assert transfers.count == 1
+    assert sent.target_NR is not None
+    assert {sent.label_N.device.type, sent.target_NR.device.type, sent.inputs.particle_count_N.device.type} == {"meta"}
+
+
+@needs_cuda
+def test_a_sender_copies_beside_what_the_card_computes() -> None:
+    device = torch.device("cuda", torch.cuda.current_device())
+    sender = Sender[JetBatch](device)
+    work = torch.randn(4096, 4096, device=device)
+    batches = [JetBatch(ragged((5, number, 12)), torch.arange(3)) for number in range(20)]
+    for batch in batches:
+        for _ in range(5):
+            work = (work @ work).clamp(-1, 1)
+        found = sender.receive(sender.send(batch))
+        torch.testing.assert_close(found.label_N.cpu(), batch.label_N)
+        for there, here in zip(tensors_of(found.inputs), tensors_of(batch.inputs), strict=True):
+            assert torch.equal(there.cpu(), here)

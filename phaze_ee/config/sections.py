@@ -301,8 +301,8 @@ class HardwareOptions(Section):
     )
     pin_memory: bool = Field(
         True,
-        description="on CUDA, a thread copies the next batch to page-locked memory while the GPU works on this one; no "
-        "effect on the CPU",
+        description="on CUDA, a thread makes the next batch, and copies it to the GPU from page-locked memory, while "
+        "the GPU works on this one; no effect on the CPU",
     )
     feature_cache_gb: NonNegativeFloat = Field(
         20.0,

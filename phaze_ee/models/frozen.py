@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal, Self, final
 
-import torch
 from torch import Tensor, nn
 
 from phaze_ee.models.backbone import Stages
@@ -32,11 +31,9 @@ class FrozenJets:
     def __len__(self) -> int:
         return len(self.particle_count_N)
 
-    def to(self, device: torch.device | str, non_blocking: bool = False) -> "FrozenJets":
-        def move(tensor: Tensor) -> Tensor:
-            return tensor.to(device, non_blocking=non_blocking)
-
-        return FrozenJets(tuple(map(move, self.rows)), move(self.particle_count_N), move(self.logits_NK))
+    def map(self, change: Callable[[Tensor], Tensor]) -> "FrozenJets":
+        """Return the jets with ``change`` applied to every tensor."""
+        return FrozenJets(tuple(map(change, self.rows)), change(self.particle_count_N), change(self.logits_NK))
 
 
 @final

@@ -103,7 +103,9 @@ class Checkpoints(Callback):
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         if isinstance(exception, KeyboardInterrupt) and trainer.is_global_zero:
-            checkpoint = self.make(_tagger_module(pl_module), trainer.current_epoch, epoch_metrics(trainer))
+            module = _tagger_module(pl_module)
+            so_far = {name: float(value) for name, value in module.so_far.means.items()} if module.so_far.jets else {}
+            checkpoint = self.make(module, trainer.current_epoch, {**epoch_metrics(trainer), **so_far})
             self._save_latest(checkpoint)
 
     def _save_latest(self, checkpoint: Checkpoint) -> None:

@@ -1,9 +1,9 @@
 """Features of a frozen backbone: computed once, kept in files, and looked up in every epoch."""
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO, Self, final
@@ -37,6 +37,11 @@ class FeatureBatch:
 
     def __len__(self) -> int:
         return len(self.inputs)
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> Self:
+        """Return the batch with ``change`` applied to every tensor."""
+        target_NR = None if self.target_NR is None else change(self.target_NR)
+        return replace(self, inputs=self.inputs.map(change), label_N=change(self.label_N), target_NR=target_NR)
 
 
 @final
@@ -188,7 +193,7 @@ def with_frozen_features(
             f"{time.monotonic() - start:.0f} s, computed once",
             soft_wrap=True,
         )
-        train = MadeAhead(numbers, lambda batch: features.batch(batch.label_N))
+        train = MadeAhead(numbers, lambda batches: ahead(features.batch(batch.label_N) for batch in batches))
         yield features.tagger, Feed(train, _StoredBatches(features, len(files) - sum(sizes), sizes))
 
 

@@ -1,13 +1,14 @@
-"""Batches of a training: epochs of a chosen length, and batches that a thread makes ahead."""
+"""Batches of a training: epochs of a chosen length, batches that a thread makes ahead, and sends to a device."""
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
-from typing import Generic, Protocol, TypeVar, final
+from dataclasses import dataclass
+from typing import Any, Generic, Protocol, TypeVar, final
 
-from torch import Tensor
+import torch
 
 from phaze_ee.config.options import TrainingOptions
 from phaze_ee.data.row_spans import ahead
+from phaze_ee.transfer import Sender
 from phaze_ee.types import JetBatch
 
 BatchT = TypeVar("BatchT")
@@ -115,15 +116,15 @@ def with_epoch_length(loader: TrainingBatches, options: TrainingOptions, process
 
 @final
 class MadeAhead(Generic[BatchT, BatchT_co]):
-    """The batches of a loader, each changed by ``make``. A thread makes the next while the current one is used.
+    """The batches of a loader, each walk changed by ``walk``, which makes the next batch ahead.
 
     Args:
         loader: its epochs are kept.
-        make: called with each batch.
+        walk: takes the batches of an epoch, and yields as many.
     """
 
-    def __init__(self, loader: EpochBatches[BatchT], make: Callable[[BatchT], BatchT_co]) -> None:
-        self._loader, self._make = loader, make
+    def __init__(self, loader: EpochBatches[BatchT], walk: Callable[[Iterable[BatchT]], Iterator[BatchT_co]]) -> None:
+        self._loader, self._walk = loader, walk
         self.jet_count = loader.jet_count
 
     def __len__(self) -> int:
@@ -134,21 +135,41 @@ class MadeAhead(Generic[BatchT, BatchT_co]):
         self._loader.set_epoch(epoch, first_batch)
 
     def __iter__(self) -> Iterator[BatchT_co]:
-        return ahead(map(self._make, self._loader))
+        return self._walk(self._loader)
 
 
-def pinned(
-    loader: EpochBatches[JetBatch], pin: Callable[[Tensor], Tensor] = Tensor.pin_memory
-) -> MadeAhead[JetBatch, JetBatch]:
-    """Return the loader with batches in page-locked memory, from which a GPU copies them while it computes.
+class Sends(Protocol):
+    """Sends batches to a device, see :class:`phaze_ee.transfer.Sender`."""
+
+    def send(self, batch: JetBatch) -> Any:
+        """Begin to copy a batch, in a thread."""
+
+    def receive(self, sent: Any) -> JetBatch:
+        """Return the batch on the device."""
+
+
+def _sender() -> Sends:
+    return Sender[JetBatch](torch.device("cuda", torch.cuda.current_device()))
+
+
+@final
+@dataclass(frozen=True)
+class Sent:
+    """Batches on the CUDA device of this process. A thread makes and sends the next while the current one is used.
 
     Args:
-        loader: the batches.
-        pin: copies a tensor to page-locked memory.
+        batches: on the CPU.
+        sender: makes what sends the batches of a walk, in the thread for which Lightning has chosen the device.
     """
 
-    def made(batch: JetBatch) -> JetBatch:
-        target_NR = None if batch.target_NR is None else pin(batch.target_NR)
-        return replace(batch, inputs=batch.inputs.map(pin), label_N=pin(batch.label_N), target_NR=target_NR)
+    batches: Iterable[JetBatch]
+    sender: Callable[[], Sends] = _sender
 
-    return MadeAhead(loader, made)
+    def __iter__(self) -> Iterator[JetBatch]:
+        sender = self.sender()
+        return map(sender.receive, ahead(map(sender.send, self.batches)))
+
+
+def sent(feed: Feed[JetBatch], sender: Callable[[], Sends] = _sender) -> Feed[JetBatch]:
+    """Return the batches of a training and those of its validation, all :class:`Sent`."""
+    return Feed(MadeAhead(feed.train, lambda batches: iter(Sent(batches, sender))), Sent(feed.val, sender))

@@ -1,7 +1,7 @@
 """The Lightning module: a tagger, the loss of the full model, and the losses of its exits."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 from typing import Any, Literal, Self, final
@@ -20,32 +20,30 @@ from phaze_ee.shapes import Float
 from phaze_ee.training.bad_batches import BadBatches, HostFlag, save_batch
 from phaze_ee.training.losses import TargetLoss, beta_at, make_loss, regression_loss
 from phaze_ee.training.optim import build_optimizer
+from phaze_ee.transfer import moved
 from phaze_ee.types import Exit, JetBatch
 
 
 @final
 @dataclass
 class RunningMeans:
-    """The sums of some values over jets, and the number of jets."""
+    """The sums of some values over jets, and the number of jets. Sums stay on their device until they are read."""
 
     jets: int = 0
-    sums: dict[str, float | Tensor] = field(default_factory=dict)  # tensors stay on their device until they are read
+    sums: dict[str, Float[Tensor, ""]] = field(default_factory=dict)
 
-    def add(self, values: Mapping[str, float | Tensor], jets: int) -> None:
+    def add(self, values: Mapping[str, Float[Tensor, ""]], jets: int) -> None:
         """Add the mean values over some jets."""
         self.jets += jets
-        for name, value in values.items():
-            added = value.double() if isinstance(value, Tensor) else value
-            self.sums[name] = self.sums.get(name, 0.0) + added * jets
+        added = torch.stack(list(values.values())).double() * jets
+        if self.sums:
+            added += torch.stack(list(self.sums.values())).to(added.device)
+        self.sums = dict(zip(values, added.unbind(), strict=True))
 
     @property
-    def means(self) -> dict[str, float | Tensor]:
+    def means(self) -> dict[str, Float[Tensor, ""]]:
         """The mean of each value over all jets; there must be some."""
         return {name: value / self.jets for name, value in self.sums.items()}
-
-    def copy(self) -> Self:
-        """Return the same sums, which later additions to this object do not change."""
-        return type(self)(self.jets, dict(self.sums))
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state as plain values."""
@@ -54,7 +52,8 @@ class RunningMeans:
     @classmethod
     def from_state_dict(cls, state: Mapping[str, Any]) -> Self:
         """Return the sums of :meth:`state_dict`."""
-        return cls(state["jets"], dict(state["sums"]))
+        sums = {name: torch.tensor(value, dtype=torch.float64) for name, value in state["sums"].items()}
+        return cls(state["jets"], sums)
 
 
 @dataclass(frozen=True)
@@ -103,8 +102,9 @@ class TaggerModule(LightningModule):
         self.answer_loss = TargetLoss(options, detach=True)
         self.frozen = False
         self.so_far = RunningMeans()  # over this epoch
+        self._validated = RunningMeans()
         self._unchecked: tuple[HostFlag, Terms, JetBatch, int] | None = None  # the last batch, until its backward pass
-        self._earlier: RunningMeans | None = None  # before an interruption in this epoch, until logged
+        self.latest: dict[str, Float[Tensor, ""]] = {}  # of the last training batch
         if options.freeze_backbone:
             self._freeze_backbone()
 
@@ -183,7 +183,8 @@ class TaggerModule(LightningModule):
             self.bad_batches.skip(self.tagger, f"epoch {self.current_epoch + 1}, batch {batch_idx + 1}")
             return None
         self._unchecked = (finite, terms, batch, batch_idx)
-        self._record("train", terms, len(batch))
+        self.latest = self._values("train", terms)
+        self.so_far.add(self.latest, len(batch))
         return terms.total
 
     def on_after_backward(self) -> None:
@@ -194,28 +195,38 @@ class TaggerModule(LightningModule):
                 self._stop(terms, batch, batch_idx)
 
     def validation_step(self, batch: JetBatch, batch_idx: int) -> None:
-        self._record("val", self.terms(batch), len(batch))
+        self._validated.add(self._values("val", self.terms(batch)), len(batch))
 
-    def _record(self, stage: Literal["train", "val"], terms: Terms, jets: int) -> None:
-        values: dict[str, float | Tensor] = {f"{stage}/total_loss": terms.total.detach()}
+    def _values(self, stage: Literal["train", "val"], terms: Terms) -> dict[str, Float[Tensor, ""]]:
+        values = {f"{stage}/total_loss": terms.total.detach()}
         for name, loss, accuracy in zip(self.tagger.exit_names, terms.loss_E, terms.accuracy_E, strict=True):
             values |= {f"{stage}/loss/{name}": loss, f"{stage}/accuracy/{name}": accuracy}
-        if stage == "train":
-            steps = {f"{name}_step": value for name, value in values.items()}
-            rate = self.trainer.optimizers[0].param_groups[0]["lr"]  # the same in all groups
-            self.log_dict({**steps, "lr": rate}, on_step=True, on_epoch=False, batch_size=jets)
-            self.so_far.add(values, jets)
-            if self._earlier is not None:
-                self._log_mean(self._earlier.means, self._earlier.jets)
-                self._earlier = None
-        self._log_mean(values, jets)
+        return values
 
-    def _log_mean(self, values: Mapping[str, float | Tensor], jets: int) -> None:
-        self.log_dict(dict(values), on_step=False, on_epoch=True, batch_size=jets, sync_dist=True)
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        # Lightning's log does some work on the device for each value. Numbers that are no tensors it copies there, for
+        # which the host waits. So values are given to it only where it writes them, and at the end of an epoch.
+        if self.latest and self.trainer._logger_connector.should_update_logs:
+            steps = {f"{name}_step": value for name, value in self.latest.items()}
+            rate = self.trainer.optimizers[0].param_groups[0]["lr"]  # the same in all groups
+            self.log_dict({**steps, "lr": rate}, on_step=True, on_epoch=False, batch_size=len(batch))
+        if self.trainer.is_last_batch and self.so_far.jets:
+            self._log_means(self.so_far)
+
+    def on_validation_epoch_start(self) -> None:
+        self._validated = RunningMeans()
+
+    def on_validation_epoch_end(self) -> None:
+        if self._validated.jets:
+            self._log_means(self._validated)
+
+    def _log_means(self, found: RunningMeans) -> None:
+        means = {name: value.float() for name, value in found.means.items()}
+        self.log_dict(means, on_step=False, on_epoch=True, batch_size=found.jets, sync_dist=True)
 
     def go_on_from(self, earlier: RunningMeans) -> None:
         """Continue the means of the current epoch from those before an interruption."""
-        self._earlier, self.so_far = earlier, earlier.copy()
+        self.so_far = earlier
 
     def optimizer_step(
         self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Callable[[], Any] | None = None
@@ -244,7 +255,7 @@ class TaggerModule(LightningModule):
             self._freeze_backbone()
             # A new optimiser, for the exits only: Lookahead in the old one would still move frozen weights.
             self.trainer.strategy.setup_optimizers(self.trainer)
-        self._earlier, self.so_far = None, RunningMeans()
+        self.so_far = RunningMeans()
         loader: Any = self.trainer.train_dataloader
         loader.set_epoch(self.current_epoch)
         self.log_dict({f"beta/{name}": beta for name, beta in zip(self.tagger.exit_names, self.beta, strict=False)})
@@ -298,6 +309,4 @@ class TaggerModule(LightningModule):
                 clip_grad_norm_(list(part), limit)
 
     def transfer_batch_to_device(self, batch: JetBatch, device: torch.device, dataloader_idx: int) -> JetBatch:
-        inputs, label_N = batch.inputs.to(device, non_blocking=True), batch.label_N.to(device, non_blocking=True)
-        target_NR = None if batch.target_NR is None else batch.target_NR.to(device, non_blocking=True)
-        return replace(batch, inputs=inputs, label_N=label_N, target_NR=target_NR)
+        return moved(batch.map, device, non_blocking=True)  # nothing moves if a thread has sent the batch

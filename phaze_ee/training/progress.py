@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from phaze_ee.training.callbacks import epoch_metrics
+from phaze_ee.training.module import TaggerModule
 
 _SHORTEST = 0.1  # seconds between two updates of the bar; reading a loss waits for the GPU
 _MINUTE, _HOUR = 60, 3600
@@ -80,14 +81,14 @@ class TrainingProgress(Callback):
             if now - self._updated >= _SHORTEST:
                 self._updated = now
                 description = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
-                state = f"{self._measured(trainer)}{self._validated} {self._speed(batch_idx):.0f} jets/s"
+                state = f"{self._measured(pl_module)}{self._validated} {self._speed(batch_idx):.0f} jets/s"
                 self._bar.update(self._task, completed=done, description=description, state=state)
         elif done % self.log_interval == 0:
             speed = self._speed(batch_idx)
             left = (self._total(trainer) - done) * self.jets_per_batch / max(speed, 1e-9)
             place = f"epoch {trainer.current_epoch + 1:>3}/{trainer.max_epochs}  batch {batch_idx + 1}"
             self.console.print(
-                f"{place}/{self.batches_per_epoch}  {self._measured(trainer)}  {speed:,.0f} jets/s  "
+                f"{place}/{self.batches_per_epoch}  {self._measured(pl_module)}  {speed:,.0f} jets/s  "
                 f"{duration(left)} left",
                 soft_wrap=True,
             )
@@ -115,9 +116,9 @@ class TrainingProgress(Callback):
     def _total(self, trainer: Trainer) -> int:
         return self.batches_per_epoch * (trainer.max_epochs or 0)
 
-    def _measured(self, trainer: Trainer) -> str:
-        metrics = trainer.callback_metrics
-        loss, accuracy = (float(metrics[f"train/{name}_step"]) for name in (self.loss_name, "accuracy/full_model"))
+    def _measured(self, module: LightningModule) -> str:
+        assert isinstance(module, TaggerModule)
+        loss, accuracy = (float(module.latest[f"train/{name}"]) for name in (self.loss_name, "accuracy/full_model"))
         return f"{self.loss_title} {loss:.3f} acc {accuracy:.2f}"
 
     def _speed(self, batch_idx: int) -> float:

@@ -29,7 +29,7 @@ from phaze_ee.training.lightning import (
     reporting_lost_processes,
     strategy,
 )
-from phaze_ee.training.loaders import Feed, Loaders, pinned
+from phaze_ee.training.loaders import Feed, Loaders, sent
 from phaze_ee.training.module import TaggerModule
 from phaze_ee.training.optim import AveragedWeights
 from phaze_ee.training.progress import TrainingProgress
@@ -108,7 +108,7 @@ def train(
         module = TaggerModule(walked, options, options, total_steps=steps, bad_batch=outputs.models / "bad_batch.pt")
         if point is not None:
             walked_loaders.train.set_epoch(point.epoch, point.batch)
-        batches = _pinned(loaders, options, device) if walked_loaders is loaders else walked_loaders
+        batches = _sent(loaders, options, device) if walked_loaders is loaders else walked_loaders
         return _fit(module, working, batches, options, outputs, data, device, console, point)
 
 
@@ -131,8 +131,8 @@ def _compiled(tagger: Tagger, options: Options, console: Console, *, padded: boo
     return compiled_stages(tagger) if options.use_compile and padded else nullcontext()
 
 
-def _pinned(loaders: Loaders, options: Options, device: torch.device) -> Feed[JetBatch]:
-    return Feed(pinned(loaders.train), loaders.val) if device.type == "cuda" and options.pin_memory else loaders
+def _sent(loaders: Loaders, options: Options, device: torch.device) -> Feed[JetBatch]:
+    return sent(loaders) if device.type == "cuda" and options.pin_memory else loaders
 
 
 def _fit(

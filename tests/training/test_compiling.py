@@ -3,6 +3,8 @@
 import io
 from functools import partial
 from pathlib import Path
+from threading import get_ident
+from time import sleep
 from typing import Any
 
 import pytest
@@ -14,7 +16,8 @@ from phaze_ee.errors import RunError
 from phaze_ee.models.tagger import Tagger
 from phaze_ee.results.training import TrainingHistory
 from phaze_ee.training.lightning import compiled_stages
-from phaze_ee.training.loaders import pinned
+from phaze_ee.training.loaders import Feed, Sent, sent
+from phaze_ee.types import JetBatch
 from tests.jets import labelled_batch, small_tagger
 from tests.training.loader import ListLoader
 from tests.training.test_run import run
@@ -67,17 +70,40 @@ def test_torchs_own_compiler_gives_the_same_answers() -> None:
     torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9)
 
 
-def test_a_thread_pins_the_batches_of_an_epoch_in_order() -> None:
+class Threads:
+    """Sends batches nowhere, and notes the threads that send and receive them."""
+
+    def __init__(self) -> None:
+        self.sent: list[tuple[int, int]] = []
+
+    def send(self, batch: JetBatch) -> JetBatch:
+        self.sent.append((get_ident(), batch.label_N.data_ptr()))
+        return batch
+
+    def receive(self, batch: JetBatch) -> JetBatch:
+        assert get_ident() not in {thread for thread, _ in self.sent}, "a thread of its own sends"
+        return batch
+
+
+def test_a_thread_sends_the_batches_of_an_epoch_in_order() -> None:
     batches = [labelled_batch(4, seed=seed) for seed in range(3)]
-    moved: list[int] = []
+    sender = Threads()
+    feed = sent(Feed(ListLoader(batches), batches), lambda: sender)
+    feed.train.set_epoch(0, 1)
+    assert len(feed.train) == 3
+    labels = [batch.label_N.data_ptr() for batch in batches]
+    for walked, expected in ((feed.train, labels[1:]), (feed.val, labels)):
+        sender.sent.clear()
+        assert [batch.label_N.data_ptr() for batch in walked] == expected
+        assert [label for _, label in sender.sent] == expected
 
-    def pin(tensor: Tensor) -> Tensor:
-        moved.append(tensor.data_ptr())
-        return tensor
 
-    loader = pinned(ListLoader(batches), pin)
-    loader.set_epoch(0, 1)
-    found = list(loader)
-    assert len(loader) == 3
-    assert [batch.label_N.data_ptr() for batch in found] == [batch.label_N.data_ptr() for batch in batches[1:]]
-    assert set(moved) >= {batch.inputs.padded().features.data_ptr() for batch in batches[1:]}
+def test_the_next_batch_is_sent_before_it_is_asked_for() -> None:
+    sender, batches = Threads(), [labelled_batch(4, seed=seed) for seed in range(3)]
+    walk = iter(Sent(batches, lambda: sender))
+    next(walk)
+    for _ in range(100):
+        if len(sender.sent) == 2:
+            break
+        sleep(0.05)
+    assert len(sender.sent) == 2
