@@ -1,6 +1,8 @@
 """Measures ParticleNet and Particle Transformer on a GPU, beside weaver-core, in at most four minutes.
 
 python benchmarks/gpu.py [--batch 2048] [--sections …] [--shared FOLDER]
+python benchmarks/gpu.py --end-to-end             # train from the cache, as a share of the bare step
+python benchmarks/gpu.py --sections launches      # what CUDA graphs could gain
 python benchmarks/gpu.py --device cpu --tiny      # tries every section; its numbers mean nothing
 
 It runs from a source tree, with torch, Triton, NumPy, weaver-core and pydantic installed. Jets have the multiplicities
@@ -16,7 +18,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.gpu_sections.rows import SECTIONS, Row, about, append, bar_table, bars, line, table
+from benchmarks.gpu_sections.rows import MORE_SECTIONS, SECTIONS, Row, about, append, bar_table, bars, line, table
 from benchmarks.gpu_sections.worker import collect, python_command, work
 
 LEDGER = ROOT / "benchmarks" / "gpu_ledger.jsonl"
@@ -32,7 +34,13 @@ def parse(given: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--tiny", action="store_true", help="small networks and batches, to try every section")
     parser.add_argument("--shared", help="a folder with data/jetclass_real_dev.npz and weights/ParticleNet_kin.pt")
     parser.add_argument("--ledger", type=Path, help=f"default on a card: {LEDGER.relative_to(ROOT)}; on a CPU: none")
-    parser.add_argument("--sections", nargs="+", choices=SECTIONS, default=list(SECTIONS), metavar="SECTION")
+    parser.add_argument(
+        "--sections", nargs="+", choices=SECTIONS | MORE_SECTIONS, default=list(SECTIONS), metavar="SECTION"
+    )
+    parser.add_argument(
+        "--end-to-end", action="store_const", const=["end to end"], dest="sections",
+        help="measure train, from the cache to the step, beside the bare step; it needs all libraries of the package",
+    )  # fmt: skip
     parser.add_argument("--worker", nargs="+", help=argparse.SUPPRESS)
     arguments = parser.parse_args(given)
     arguments.batch = arguments.batch or (16 if arguments.tiny else 2048)

@@ -19,8 +19,11 @@ SECTIONS = {
     "inference ParT": 35,
     "training ParT": 40,
 }
+# Measured if they are named, within the same total.
+MORE_SECTIONS = {"end to end": 170, "launches": 40}
 TOTAL = 240
 OURS, COMPILED, EAGER = "phaze_ee", "weaver compiled", "weaver eager"
+LOADER, STEP, TRAIN = "cache to batches", f"{OURS}, bare step", f"{OURS}, train"
 _PACKAGES = ("torch", "triton", "numpy", "weaver-core")
 Key = tuple[str, str, str]  # section, rival and precision
 _NAME, _PRECISION = 20, 9
@@ -32,7 +35,7 @@ class Row:
     """One measurement, or why there is none.
 
     Attributes:
-        section: a name of :data:`SECTIONS`.
+        section: a name of :data:`SECTIONS` or :data:`MORE_SECTIONS`.
         who: a rival and its form.
         precision: of the operands of products.
         batch: jets in a call.
@@ -90,7 +93,17 @@ def bars(rows: Sequence[Row]) -> list[Bar]:
     def faster(key: Key, other: Key) -> float | None:
         return _over(rate(key), rate(other))
 
+    share = [
+        Bar(
+            "train end to end / bare step",
+            0.85,
+            faster((row.section, TRAIN, row.precision), (row.section, STEP, row.precision)),
+        )
+        for row in rows
+        if row.who == TRAIN
+    ]
     return [
+        *share,
         Bar("ParticleNet float32 / weaver eager float32", 4, faster((net, OURS, "float32"), eager)),
         Bar("ParticleNet float16 / weaver compiled bf16", 5, faster((net, OURS, "float16"), compiled)),
         Bar("ParticleNet float16, jets/s", 500_000, rate((net, OURS, "float16"))),

@@ -21,7 +21,7 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO
 
-from benchmarks.gpu_sections.rows import SECTIONS, TOTAL, Row, row_from
+from benchmarks.gpu_sections.rows import MORE_SECTIONS, SECTIONS, TOTAL, Row, row_from
 
 _BEGIN = "begin"
 _START = 60  # seconds that a process may take to import torch and to find the card
@@ -32,7 +32,7 @@ def collect(program: Sequence[str], sections: Sequence[str], show: Callable[[Row
 
     Args:
         program: a command that runs the sections named after it, as :func:`work` does.
-        sections: names of :data:`SECTIONS`.
+        sections: names of :data:`SECTIONS` and :data:`MORE_SECTIONS`.
         show: called with each row as soon as it is there.
     """
     end, left = time.monotonic() + TOTAL, list(sections)
@@ -63,7 +63,7 @@ def _one_process(program: Sequence[str], sections: list[str], end: float, show: 
                 values = json.loads(line)
                 if _BEGIN in values:
                     left = sections[sections.index(values[_BEGIN]) + 1 :]
-                    limit = SECTIONS[values[_BEGIN]]
+                    limit = (SECTIONS | MORE_SECTIONS)[values[_BEGIN]]
                     deadline = min(end, time.monotonic() + limit)
                 else:
                     show(row_from(values))
@@ -121,7 +121,7 @@ def _measurements(arguments: argparse.Namespace) -> dict[str, Callable[[str], It
     import torch
 
     import phaze_ee.models  # first, so that weaver's networks are imported without torch's compiler  # noqa: F401
-    from benchmarks.gpu_sections import card, exits, inference, training
+    from benchmarks.gpu_sections import card, end_to_end, exits, inference, launches, training
     from benchmarks.gpu_sections.parts import Setting
 
     if arguments.tiny:
@@ -136,6 +136,8 @@ def _measurements(arguments: argparse.Namespace) -> dict[str, Callable[[str], It
         "latency": partial(exits.latency_rows, setting),
         "inference ParT": partial(inference.rows, setting, network="ParT"),
         "training ParT": partial(training.rows, setting, network="ParT"),
+        "end to end": partial(end_to_end.rows, setting),
+        "launches": partial(launches.rows, setting),
     }
 
 

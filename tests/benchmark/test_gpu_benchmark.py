@@ -1,13 +1,27 @@
 """``benchmarks/gpu.py`` as far as a CPU allows: every section runs, and what fails is a line with the reason."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from benchmarks.gpu_sections.rows import SECTIONS, Row, about, append, bar_table, bars, line, one_line, table
+from benchmarks.gpu_sections.rows import (
+    LOADER,
+    SECTIONS,
+    STEP,
+    TRAIN,
+    Row,
+    about,
+    append,
+    bar_table,
+    bars,
+    line,
+    one_line,
+    table,
+)
 from benchmarks.gpu_sections.worker import collect
 from tests.test_imports import NOT_NEEDED
 
@@ -112,6 +126,21 @@ def test_bars_are_ratios_of_rows() -> None:
         "weaver compiled / training, memory": 4.0,
         "one jet, full model / weaver eager": 2.5,
     }
+
+
+def test_what_is_measured_on_demand_runs_and_has_a_share() -> None:
+    command = [sys.executable, "benchmarks/gpu.py", "--device=cpu", "--tiny", "--shared=", "--end-to-end"]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=True)
+    shown = result.stdout.splitlines()
+    for who in (LOADER, STEP, TRAIN):
+        assert any(re.fullmatch(rf"{who} +float32 +\d+ +[\d,]+ *", text) for text in shown), result.stdout
+    assert any(re.match(r"train end to end / bare step +0.85 +[\d.]+  (reached|missed)", text) for text in shown)
+
+
+def test_the_share_of_a_training_is_that_of_its_bare_step() -> None:
+    rates = {LOADER: 900.0, STEP: 100.0, TRAIN: 90.0}
+    found = bars([Row("end to end", who, "bfloat16", 16, rate) for who, rate in rates.items()])
+    assert [bar.measured for bar in found if bar.title == "train end to end / bare step"] == [0.9]
 
 
 def test_the_table_of_bars_says_what_is_missing() -> None:

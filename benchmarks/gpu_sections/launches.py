@@ -1,0 +1,62 @@
+"""How much of the time of a call is launches of kernels: the full model as it is, and replayed as a CUDA graph.
+
+A graph has fixed sizes, so this one is of the very jets that it is captured with: what a graph could gain at most,
+against larger chunks. On a CPU there are no graphs, and the second row is a plain call.
+"""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+
+import torch
+
+from benchmarks.gpu_sections.parts import Sample, Setting
+from benchmarks.gpu_sections.rows import OURS, Row
+from benchmarks.gpu_sections.timing import WARM_UP, attempt, measured, memory_in_use, products
+from phaze_ee.machine import Precision
+
+_SIZES = (16, 256, 2048, 8192)
+_PRECISION: Precision = "float16"
+
+
+def rows(setting: Setting, section: str) -> Iterator[Row]:
+    """Yield the rates of the full model for several sizes of a call."""
+    precision: Precision = _PRECISION if setting.device.type == "cuda" else "float32"
+    for size in _SIZES[:1] if setting.tiny else _SIZES:
+        jets = setting.jets(size)
+        for who, prepare in ((f"{OURS}, launched", _as_it_is), (f"{OURS}, graph", _captured)):
+            yield attempt(section, who, precision, partial(_row, setting, section, who, precision, jets, prepare))
+
+
+def _row(
+    setting: Setting,
+    section: str,
+    who: str,
+    precision: Precision,
+    jets: Sample,
+    prepare: Callable[[Callable[[], object]], Callable[[], object]],
+) -> Row:
+    before = memory_in_use(setting.device)
+    tagger = setting.tagger("ParticleNet", ()).fastest_form()
+    with torch.inference_mode(), products(precision, setting.device):
+        work = prepare(partial(tagger, jets.ragged))
+        seconds, memory = measured(work, setting.rounds, setting.device, before=before)
+    return Row(section, who, precision, len(jets), len(jets) / seconds, memory)
+
+
+def _as_it_is(work: Callable[[], object]) -> Callable[[], object]:
+    return work
+
+
+def _captured(work: Callable[[], object]) -> Callable[[], object]:
+    if not torch.cuda.is_available():
+        return work
+    stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        for _ in range(WARM_UP):
+            work()
+    torch.cuda.current_stream().wait_stream(stream)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        work()
+    return graph.replay
