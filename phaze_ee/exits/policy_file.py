@@ -1,6 +1,7 @@
 """``exit_policy.json``: a policy, the model it belongs to, its promise, and how the promise was tested."""
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Self
@@ -184,6 +185,11 @@ class ExitPolicyFile(Traced):
                 f"{path} was calibrated with precision = {self.precision!r}, and its thresholds do not hold with "
                 f"{precision!r}: set precision to {self.precision!r}, or run mode 'calibrate' again with {precision!r}"
             )
+
+
+def steps_hash(steps: Sequence[str]) -> str:
+    """Return one hash of the hashes of a calibrated policy and of all safer ones."""
+    return hashlib.sha256("\n".join(steps).encode()).hexdigest()
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,9 @@ capital K(m) = Π (1 + λ·w·(loss − m)) exceeds 1/δ at any time with a prob
 is the capital process of Waudby-Smith and Ramdas (arXiv:2010.09686, section 4). Here λ does not depend on the jets, and
 the capital is the mean over a grid of λ, so it does not depend on the order of the jets between two looks.
 
-Jets may change at any time. So a capital that grows if too many jets are lost is divided among bets that begin before the
-first look and after each later one (:mod:`phaze_ee.exits.starts`). If each jet is lost with a probability of at most m,
-whatever the jets before it were, the sum exceeds 1/δ at any look with a probability of at most δ.
+Jets may change at any time. So a capital that grows if too many jets are lost is divided among bets that begin before
+the first look and after each later one (:mod:`phaze_ee.exits.starts`). If each jet is lost with a probability of at
+most m, whatever the jets before it were, the sum exceeds 1/δ at any look with a probability of at most δ.
 """
 
 import math
@@ -86,9 +86,10 @@ class SeenLosses(Record):
 
         Returns None if more than a million times as many are needed, or if none was drawn.
         """
-        capital = self.log_capital_below if self.share < epsilon else self.log_capital_above
+        below = self.share < epsilon
+        capital, limit = (self.log_capital_below, 1 / delta) if below else (self.log_capital_above, 2 / delta)
         factor = 1.0
-        while capital(epsilon, factor) < math.log(1 / delta):
+        while capital(epsilon, factor) < math.log(limit):
             factor *= 1.05
             if factor > _MOST_FACTOR:
                 return None
@@ -132,13 +133,18 @@ def log_evidence(seen_LX4: Int[np.ndarray, "L ... 4"], rate: float, share: float
         share: the share.
     """
     total_LX4 = np.concatenate([np.zeros_like(seen_LX4[:1]), seen_LX4]).cumsum(axis=0)
-    log_LX = np.zeros(seen_LX4.shape[:-1])
-    for look in range(1, len(seen_LX4) + 1):
-        starts = kept_starts(look)
-        log_SX = log_capital(total_LX4[look] - total_LX4[starts], rate, share, above=True)
-        log_shares_S = np.log([share_of(start) for start in starts])
-        log_LX[look - 1] = np.logaddexp.reduce(log_SX.T + log_shares_S, axis=-1).T
-    return log_LX
+    looks = range(1, len(total_LX4))
+    log_LX = [log_evidence_now(total_LX4[: look + 1], rate, share) for look in looks]
+    return np.array(log_LX).reshape(seen_LX4.shape[:-1])
+
+
+def log_evidence_now(total_LX4: Int[np.ndarray, "L ... 4"], rate: float, share: float) -> Float[np.ndarray, "..."]:
+    """Return what :func:`log_evidence` has after the last look, from what was seen up to each look; the first is 0."""
+    starts = kept_starts(len(total_LX4) - 1)
+    log_SX = log_capital(total_LX4[-1] - total_LX4[starts], rate, share, above=True)
+    part_S = np.array([share_of(start) for start in starts]).reshape(-1, *[1] * (log_SX.ndim - 1))
+    log_X: npt.NDArray[np.float64] = np.logaddexp.reduce(log_SX + np.log(part_S), axis=0)
+    return log_X
 
 
 def counts_of(losses: Sequence[SeenLosses]) -> Int[np.ndarray, "L 4"]:

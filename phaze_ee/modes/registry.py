@@ -288,6 +288,11 @@ MODES: dict[str, Mode] = {
             (
                 Flag("--files", "predictions with an audit", {"nargs": "+", "metavar": "PATTERN"}, alone=True),
                 Flag("--by", "watch each value of a column apart, such as a run or an era", {"metavar": "COLUMN"}),
+                Flag(
+                    "--adapt",
+                    "move to a safer policy, NAME.adapted, when too many jets are lost",
+                    {"action": "store_true"},
+                ),
                 _POLICY,
                 _OUTPUT,
             ),

@@ -42,6 +42,7 @@ class Request:
     audit: float | None = None
     audit_near: float | None = None
     by: str | None = None
+    adapt: bool = False
     ood: list[str] = field(default_factory=list)
     ood_data_config: str | None = None
     name: str | None = None

@@ -67,6 +67,7 @@ class Recipe(Record):
         audit: which jets are audited; None: none are.
         precision: of the products of the network.
         cascade: whether the score of a cascade is written.
+        steps: the policy's calibrated form and the safer ones, together; None: what those would lose is not written.
     """
 
     model: str | None
@@ -78,6 +79,7 @@ class Recipe(Record):
     audit: AuditRecipe | None = None
     precision: Precision = "float32"
     cascade: bool = False
+    steps: str | None = None
 
 
 class Manifest(Record):
@@ -130,6 +132,7 @@ class Manifest(Record):
             "audit": "another choice of --audit, --audit-near or --seed",
             "precision": "another precision",
             "cascade": "an older version that writes no cascade_score",
+            "steps": "other safer policies, or an older version that writes no audit_lost",
         }
         different = [text for name, text in names.items() if getattr(self.recipe, name) != getattr(recipe, name)]
         return [*different, *(["another input file"] if self.input != input_file else [])]

@@ -1,6 +1,7 @@
 """The safer policies to which a calibrated one can move."""
 
 import math
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -35,7 +36,7 @@ def test_safer_policies_are_slower_and_passed_the_same_tests(target: Target) -> 
     for policy, risks in result.safer:
         assert policy.temperatures == result.policy.temperatures
         assert all(risk.p_value <= 0.05 for risk in risks)
-    for before, after in zip(policies[:-1], policies[1:], strict=True):
+    for before, after in pairwise(policies):
         assert set(after.exits or ()) <= set(before.exits or ())
 
 
