@@ -50,7 +50,7 @@ def next_step(
     """
     steps = np.arange(largest_XR.shape[-1])
     own_X1 = np.asarray(step_X)[..., None]
-    broken_XR = largest_XR >= -np.log([share_of_step(step, delta) for step in steps])
+    broken_XR = largest_XR >= -np.log([share_of_step(step, delta) for step in range(len(steps))])
     seen_XR4 = _since_change(total_LXR4, own_X1, rate, epsilon)
     lost_XR, jets_XR = (seen_XR4[..., place] + seen_XR4[..., place + 2] / rate for place in (1, 0))
     fit_XR = (steps > own_X1) & ~broken_XR & (lost_XR <= epsilon * jets_XR)

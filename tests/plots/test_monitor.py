@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 from matplotlib.collections import FillBetweenPolyCollection
 
@@ -28,11 +29,8 @@ def test_estimates_limits_promise_and_moves_are_drawn() -> None:
     estimates = [points(line) for line in axes.get_lines() if line.get_label() == "estimate"]
     assert estimates == [[(look.jets, look.share) for look in part] for part in (FIRST, SECOND)]
     bands = [child for child in axes.get_children() if isinstance(child, FillBetweenPolyCollection)]
-    assert {(float(x), float(y)) for x, y in bands[0].get_paths()[0].vertices} >= {
-        (1000, 0.03),
-        (2000, 0.015),
-        (2000, 0),
-    }
+    corners = np.asarray(bands[0].get_paths()[0].vertices).tolist()
+    assert all(corner in corners for corner in ([1000, 0.03], [2000, 0.015], [2000, 0]))
     assert {y for _, y in points(line_named(axes, "promised: ≤ 2 %"))} == {0.02}
     assert {x for x, _ in points(line_named(axes, "move to a safer policy"))} == {2000}
     assert "step 3" in " ".join(text.get_text() for text in axes.texts)
@@ -44,7 +42,8 @@ def test_values_of_a_column_are_points_with_names() -> None:
     values = {"Run3_A": (FIRST[0], "not known yet"), "Run3_B": (Look(500, 0.09, 0.04, 0.15), "broken")}
     figure = monitor_figure(watched(by="era", values=values, parts=[FIRST], moves=[], verdict="broken"))
     axes = figure.axes[0]
-    assert points(axes.containers[1].lines[0]) == [(1, 0.09)]
+    lines = [line for line in axes.get_lines() if points(line) == [(1, 0.09)]]
+    assert len(lines) == 1
     assert [container.get_label() for container in axes.containers] == ["not known yet", "broken"]
     figure.draw_without_rendering()
     assert [label.get_text() for label in axes.get_xticklabels() if label.get_text()] == ["Run3_A", "Run3_B"]
