@@ -2,14 +2,14 @@
 
     python benchmarks/audited.py FILE.root … [--jets 1000000] [--rate 0.02] [--folder FOLDER]
 
-The files are JetClass-like. Of the jets of each file, 45 % train a small ParticleNet with exits, 30 % calibrate a policy
-of target ``agreement``, and the others are repeated with momenta scaled by 0.85 to 1.15, file by file, until there are
-enough. Modes predict (with the audit) and monitor read them in rounds of 100,000, by the real commands. Then predict
-audits every jet, which tells the truth: the class that the full model gives to each. Jets and predictions of a round are
-removed after it, so that neither memory nor disk grows with their number.
+The files are JetClass-like. Of the jets of each file, 45 % train a small ParticleNet with exits, 30 % calibrate a
+policy of target ``agreement``, and the others are repeated with momenta scaled by 0.85 to 1.15, file by file, until
+there are enough. Modes predict (with the audit) and monitor read them in rounds of 100,000, by the real commands. Then
+predict audits every jet, which tells the truth: the class that the full model gives to each. Jets and predictions of a
+round are removed after it, so that neither memory nor disk grows with their number.
 
-Printed are cost, share of other classes and accuracy lost to the exits: as the audit estimates them with its weights, and
-as they are. The error is that of the audit. ``--folder`` keeps the project, which is trained only if it is not there.
+Printed are cost, share of other classes and accuracy lost to the exits: as the audit estimates them with its weights,
+and as they are. The error is that of the audit. ``--folder`` keeps the project; it is trained only if it is not there.
 """
 
 import argparse
@@ -150,9 +150,7 @@ def compare(sums: Sums, audited: Path, whole: Path) -> None:
     sums.add("accuracy lost", lost_N, (full_N == label_N).astype(int) - (own_N == label_N))
 
 
-OPTION_CLASSES = [
-    f"label_{name}" for name in ("QCD", "Hbb", "Hcc", "Hgg", "H4q", "Hqql", "Zqq", "Wqq", "Tbqq", "Tbl")
-]
+OPTION_CLASSES = [f"label_{name}" for name in ("QCD", "Hbb", "Hcc", "Hgg", "H4q", "Hqql", "Zqq", "Wqq", "Tbqq", "Tbl")]
 
 
 def main() -> None:

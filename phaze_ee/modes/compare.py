@@ -8,7 +8,7 @@ from pathlib import Path
 
 from phaze_ee.atomic import replacing
 from phaze_ee.errors import UsageError
-from phaze_ee.modes.console import say, show, show_notes
+from phaze_ee.modes.console import say, say_written, show, show_notes
 from phaze_ee.modes.current import CurrentResults, read_current
 from phaze_ee.modes.plot import check_classes, say_what_is_missing, set_aside, write_figures
 from phaze_ee.modes.session import Session
@@ -127,4 +127,4 @@ def _write_summary(path: Path, projects: Sequence[ProjectResults]) -> None:
                 policy = project.dynamic.policy_hash if project.dynamic is not None and name == POLICY else None
                 hashes = (project.evaluation.model_hash, policy)
                 writer.writerow((project.name, name, *scores, *costs, exit_.mean_macs, *hashes))
-    say(f"Written: {path}")
+    say_written(path)

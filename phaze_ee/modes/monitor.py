@@ -6,7 +6,7 @@ from phaze_ee.data.files import expand_patterns
 from phaze_ee.errors import BrokenPromiseError, UsageError
 from phaze_ee.exits.policy_file import KeptPolicy
 from phaze_ee.exits.targets import AccuracyDrop, Agreement, AnyTarget, Budget, SignalEfficiency
-from phaze_ee.modes.console import say, say_in_columns, show
+from phaze_ee.modes.console import say, say_in_columns, say_written, show
 from phaze_ee.modes.moved_policy import LOG, check_can_move, log_moves, write_moved
 from phaze_ee.modes.policies import read_policy
 from phaze_ee.modes.request import Request
@@ -51,9 +51,9 @@ def run(session: Session) -> None:
         write_moved(project, kept, results.step)
         log_moves(path.with_name(LOG), kept, results.moves[len(before.moves) :])
     results.write(path)
-    say(f"Written: {path}")
+    say_written(path)
     for figure in save(monitor_figure(watched(results)), path.with_suffix("")):
-        say(f"Written: {figure}")
+        say_written(figure)
     if results.verdict == "broken":
         raise BrokenPromiseError(
             f"the promise of policy {kept.name} is broken on these jets; calibrate again with jets like them, or "

@@ -10,7 +10,7 @@ from phaze_ee.atomic import replacing
 from phaze_ee.errors import UsageError
 from phaze_ee.exits.policy_file import ExitPolicyFile, KeptPolicy
 from phaze_ee.exits.targets import Agreement
-from phaze_ee.modes.console import say, say_in_columns
+from phaze_ee.modes.console import say, say_in_columns, say_written
 from phaze_ee.modes.policies import ADAPTED, activate, active_name
 from phaze_ee.names import quantity, short
 from phaze_ee.prediction.watched import Move
@@ -68,7 +68,7 @@ def write_moved(project: Project, kept: KeptPolicy, step: int) -> None:
     kept.file.moved(max(step, kept.file.step), calibrated_name(kept)).write(path)
     if active:
         activate(project, name)
-    say(f"Written: {path}{', the active policy' if active else ''}")
+    say_written(path, ", the active policy" if active else "")
 
 
 def log_moves(path: Path, kept: KeptPolicy, moves: Sequence[Move]) -> None:
@@ -89,7 +89,7 @@ def log_moves(path: Path, kept: KeptPolicy, moves: Sequence[Move]) -> None:
     if new:
         with replacing(path) as temporary:
             temporary.write_text("\n".join([*lines, *map(json.dumps, new)]) + "\n", encoding="utf-8")
-        say(f"Logged:  {path}")
+        say_written(path)
 
 
 def _said(file: ExitPolicyFile, move: Move) -> str:

@@ -90,7 +90,8 @@ def test_the_policy_stands_beside_the_exits_with_one_convention_of_macs() -> Non
 
 
 def test_what_the_policy_saves_is_said() -> None:
-    saves, size = cost_sentences(timed_benchmark())
+    saves, size = cost_sentences(timed_benchmark(), sizes=True)
+    assert cost_sentences(timed_benchmark(), sizes=False) == [saves]
     assert saves == "With the policy: 2.50 times the jets/s of the full model at 100.0 % of its MACs"
     assert size == "One jet padded to 128 particles: 533.72 M MACs in the full model (366,000 parameters)"
 
