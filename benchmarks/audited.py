@@ -3,7 +3,7 @@
     python benchmarks/audited.py FILE.root … [--jets 1000000] [--rate 0.02] [--folder FOLDER]
 
 The files are JetClass-like. Of the jets of each file, 45 % train a small ParticleNet with exits, 30 % calibrate a
-policy of target ``agreement``, and the others are repeated with momenta scaled by 0.85 to 1.15, file by file, until
+policy of target ``agreement``, and the others are repeated with momenta scaled by 0.85 to 1.15, copy by copy, until
 there are enough. Modes predict (with the audit) and monitor read them in rounds of 100,000, by the real commands. Then
 predict audits every jet, which tells the truth: the class that the full model gives to each. Jets and predictions of a
 round are removed after it, so that neither memory nor disk grows with their number.
@@ -22,11 +22,11 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 
 import awkward as ak
 import numpy as np
+import uproot
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
@@ -39,15 +39,15 @@ from phaze_ee.prediction.columns import column_stems
 from phaze_ee.prediction.writers import read_column
 
 TREE, SCALES = "tree", (0.85, 1.15)
-ROUND = 100_000
+ROUND, FILE = 100_000, 20_000
 PARTS = {"train": (0.0, 0.36), "val": (0.36, 0.45), "calibrate": (0.45, 0.75), "stream": (0.75, 1.0)}
 OPTIONS = {
     "data_config": "data_configs/JetClass_full.yaml",
-    "conv_params": [(8, (16, 16, 16)), (8, (32, 32, 32))],
-    "fc_params": [(32, 0.1)],
+    "conv_params": [(6, (8, 8)), (6, (16, 16))],
+    "fc_params": [(32, 0.0)],
     "exit_stages": ["input", 0],
     "beta_max": [1.0, 1.0],
-    "epochs": 6,
+    "epochs": 8,
     "exit_target": "agreement",
     "epsilon": 0.05,
     "device": "cpu",
@@ -78,7 +78,7 @@ class Sums:
         return f"{name:<22} {100 * share:7.3f} ± {100 * error:.3f} %  true {100 * true:7.3f} %  {pull:+.1f} errors"
 
 
-def scaled(factor: float, jets: ak.Array, random: np.random.Generator) -> ak.Array:
+def scaled(factor: float, jets: ak.Array) -> ak.Array:
     """Return jets with all momenta and energies times a factor."""
     axes = ("px", "py", "pz", "energy")
     for name in [*(f"part_{axis}" for axis in axes), "jet_pt", "jet_energy"]:
@@ -111,20 +111,24 @@ def prepare(files: Sequence[Path], folder: Path) -> None:
 
 
 def rounds(folder: Path, jets: int) -> Iterator[Path]:
-    """Yield folders of about 100,000 jets each; every file has another scale."""
-    sources = sorted((folder / "stream").glob("*.root"))
-    counts = {path: row_count(path, TREE) for path in sources}
-    scales = np.random.default_rng(2).uniform(*SCALES, size=10**6)
+    """Yield folders of about 100,000 jets each, in files of about 20,000; every copy of the jets has another scale."""
+    sources = [uproot.open(path)[TREE] for path in sorted((folder / "stream").glob("*.root"))]
+    names = [name for name in sources[0].keys() if name != "npart"]  # noqa: SIM118 - no mapping
+    jets_N = ak.concatenate([source.arrays(names, library="ak") for source in sources])
+    scales = iter(np.random.default_rng(2).uniform(*SCALES, size=10**6))
+    copies = max(1, round(FILE / len(jets_N)))
     done = number = 0
     while done < jets:
         target = folder / "jets"
         target.mkdir()
-        start = done
-        while done < min(jets, start + ROUND):
-            source = sources[number % len(sources)]
-            shift = partial(scaled, scales[number])
-            write_shifted(source, target / f"jets_{number:06d}.root", TREE, shift, slice(None))
-            done, number = done + counts[source], number + 1
+        for _ in range(min(ROUND, jets - done) // (copies * len(jets_N)) or 1):
+            with uproot.recreate(target / f"jets_{number:06d}.root", compression=uproot.ZSTD(1)) as file:
+                types = {name: str(jets_N[name].type.content) for name in names}
+                file.mktree(TREE, types, counter_name=lambda _: "npart")
+                for _ in range(copies):
+                    copy = scaled(next(scales), ak.copy(jets_N))
+                    file[TREE].extend({name: copy[name] for name in names})
+            done, number = done + copies * len(jets_N), number + 1
         yield target
         shutil.rmtree(target)
 
@@ -136,7 +140,8 @@ def compare(sums: Sums, audited: Path, whole: Path) -> None:
     stems = list(column_stems(classes).values())
 
     def answer(path: Path, prefix: str) -> np.ndarray:
-        return np.stack([read_column(path, f"{prefix}_{stem}") for stem in stems], axis=1).argmax(axis=1)
+        class_N: np.ndarray = np.stack([read_column(path, f"{prefix}_{stem}") for stem in stems], axis=1).argmax(axis=1)
+        return class_N
 
     label_N = np.stack([read_column(audited, stem) for stem in stems], axis=1).argmax(axis=1)
     weight_N = read_column(audited, "audit_weight")

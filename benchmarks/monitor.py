@@ -4,7 +4,7 @@
 
 LOGITS is a file that ``benchmarks/drift.py --cache`` wrote. Two thirds of its jets leave early by confidence. A stream
 draws jets from it with replacement; the jets that leave are audited with the given probability, or, in the rows "near",
-for certain if their score is near the threshold (the nearest tenth). There are 200 looks at equal distances. The share
+for certain if their score is near the threshold (the nearest tenth). There are 100 looks at equal distances. The share
 of jets with another class than from the full model is that of LOGITS, times a factor that the row names; the limit ε is
 the share itself, so that "no change" is the worst case of a promise that is kept. δ = 5 %. Only the numbers of jets of
 each kind matter, so that they are drawn instead of the jets.
@@ -42,7 +42,7 @@ from phaze_ee.exits.sequence import SeenLosses, log_capital, log_evidence, log_e
 from phaze_ee.exits.starts import share_of
 from phaze_ee.tables.style import empty_table
 
-DELTA, LOOKS, STEPS = 0.05, 200, 8
+DELTA, LOOKS, STEPS = 0.05, 100, 8
 NORMAL_QUANTILE = 1.6449
 WIDTHS_AT, WIDTH_STREAMS = (10_000, 100_000, 1_000_000, 10_000_000), 10
 JUMPS = {100_000: 2.0, 1_000_000: 1.5, 10_000_000: 1.2}  # larger changes are found within a look or two

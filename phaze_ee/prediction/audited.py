@@ -1,5 +1,7 @@
 """Audited jets of files of predictions: which were seen, for certain or drawn, and which of them were lost."""
 
+from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +10,7 @@ import numpy.typing as npt
 from phaze_ee.errors import UsageError
 from phaze_ee.exits.sequence import SeenLosses
 from phaze_ee.prediction.columns import column_stems
-from phaze_ee.prediction.writers import WRITERS, Manifest, read_column, read_manifest
+from phaze_ee.prediction.writers import WRITERS, Manifest, read_column, read_columns, read_manifest
 from phaze_ee.results.base import Record
 from phaze_ee.shapes import Bool, Float
 
@@ -63,15 +65,20 @@ def values_of(path: Path, manifest: Manifest, by: str) -> npt.NDArray[np.generic
 
 
 class AuditedJets:
-    """The jets of a file of predictions: which were seen, for certain or drawn, count and were lost."""
+    """The jets of a file of predictions: which were seen, for certain or drawn, count and were lost.
 
-    def __init__(self, path: Path, rate: float, classes: list[str], selection: Selection | None) -> None:
+    ``others`` are columns that say which jets other policies would lose.
+    """
+
+    def __init__(
+        self, path: Path, rate: float, classes: list[str], selection: Selection | None, others: Sequence[str] = ()
+    ) -> None:
         stems = column_stems(classes).values()
-        weight_N = read_column(path, "audit_weight").astype(np.float64)
-        own_NK, full_NK = (
-            np.stack([read_column(path, f"{prefix}_{stem}") for stem in stems], axis=1)
-            for prefix in ("score", "audit_score")
-        )
+        scores = {prefix: [f"{prefix}_{stem}" for stem in stems] for prefix in ("score", "audit_score")}
+        columns = read_columns(path, [*chain(*scores.values()), "audit_weight", *others])
+        weight_N = columns["audit_weight"].astype(np.float64)
+        own_NK, full_NK = (np.stack([columns[name] for name in names], axis=1) for names in scores.values())
+        self.others = [columns[name].astype(bool) for name in others]
         self.rate, seen_N = rate, weight_N > 0
         lost_N = own_NK.argmax(axis=1) != full_NK.argmax(axis=1)
         if selection is not None:
@@ -85,9 +92,9 @@ class AuditedJets:
         values, first = np.unique(column_N, return_index=True)
         return {str(value): self.losses(column_N == value) for value in values[np.argsort(first)]}
 
-    def lost_by(self, lost_N: npt.NDArray[np.generic]) -> tuple[int, int]:
-        """Return how many of the jets that were seen for certain, and of those drawn, another policy loses."""
-        return int((lost_N.astype(bool) & self.certain_N).sum()), int((lost_N.astype(bool) & self.drawn_N).sum())
+    def lost_by_others(self) -> list[tuple[int, int]]:
+        """Return how many of the jets that were seen for certain, and of those drawn, each other policy loses."""
+        return [(int((lost_N & self.certain_N).sum()), int((lost_N & self.drawn_N).sum())) for lost_N in self.others]
 
     def losses(self, of_N: Bool[np.ndarray, " N"]) -> SeenLosses:
         """Return the losses among some jets."""

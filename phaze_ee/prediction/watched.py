@@ -16,7 +16,7 @@ from phaze_ee.exits.policy_file import steps_hash
 from phaze_ee.exits.sequence import SeenLosses, counts_of, log_capital, log_evidence
 from phaze_ee.prediction.audited import AuditedJets, Selection, read_audited, values_of
 from phaze_ee.prediction.columns import lost_column
-from phaze_ee.prediction.writers import InputFile, Recipe, check_columns, read_column
+from phaze_ee.prediction.writers import InputFile, Recipe, check_columns
 from phaze_ee.results.base import Record, ResultsFile
 from phaze_ee.shapes import Int
 
@@ -204,19 +204,16 @@ class MonitorResults(ResultsFile):
         if any(file.input == manifest.input for file in self.files):
             return self
         check_columns(path, manifest)
-        jets = AuditedJets(path, self.rate, classes, self.selection)
+        others = [lost_column(later) for later in range(step + 1, 0 if self.steps is None else len(self.steps))]
+        jets = AuditedJets(path, self.rate, classes, self.selection, others)
         file = WatchedFile(
             input=manifest.input,
             losses=jets.losses(np.ones(manifest.jets, dtype=bool)),
             by=None if self.by is None else jets.by(values_of(path, manifest, self.by)),
             step=step,
-            safer=[jets.lost_by(read_column(path, lost_column(later))) for later in range(step + 1, self._step_count)],
+            safer=jets.lost_by_others(),
         )
         return self.model_copy(update={"files": [*self.files, file]})
-
-    @property
-    def _step_count(self) -> int:
-        return 0 if self.steps is None else len(self.steps)
 
     def _check_policy(self, path: Path, recipe: Recipe) -> int:
         """Return the step of the policy that predicted a file.

@@ -11,7 +11,7 @@ SECOND = [Look(jets=3000, share=0.002, low=0.0, high=0.2)]
 
 
 def watched(**changes: object) -> Watched:
-    values = {
+    values: dict[str, object] = {
         "parts": [FIRST, SECOND],
         "values": {},
         "by": None,
