@@ -10,7 +10,16 @@ from phaze_ee.exits.policy_file import ExitPolicyFile
 from phaze_ee.names import FULL_MODEL, class_title, exit_title
 from phaze_ee.results.policy import DynamicResults, MassShape, OperatingPoint, RealisedFigures, RealisedRisk
 from phaze_ee.tables.evaluation import rejection_table
-from phaze_ee.tables.style import MOST_ROWS, OWN_PARTICLES, add_caption, empty_table, few, in_percent, with_error
+from phaze_ee.tables.style import (
+    MOST_ROWS,
+    OWN_PARTICLES,
+    add_caption,
+    empty_table,
+    few,
+    in_percent,
+    shares_title,
+    with_error,
+)
 
 _MOST_RISKS = 4  # that are told one by one
 _FIGURES = 3  # rows of calibrated_policy_table after the exits
@@ -233,7 +242,7 @@ def calibrated_risk_table(file: ExitPolicyFile) -> Table:
 def calibrated_policy_table(file: ExitPolicyFile) -> Table:
     """Return where jets leave and what it costs, for each class prior; at most 12 rows."""
     title = f"{file.project}: {file.target.name}, score {file.score.name}, {file.calibration.testing:,} jets"
-    table = empty_table(title, ["threshold", *(f"share, {_prior(name)}" for name in file.realised)])
+    table = empty_table(title, ["threshold", *(f"share, {_mix(figures)}" for figures in file.realised.values())])
     for row in few(list(enumerate(file.exit_names)), MOST_ROWS - _FIGURES):
         if row is None:
             table.add_row("…")
@@ -258,8 +267,9 @@ def _short_name(name: str, first: str) -> str:
     return name.removeprefix(f"{first}, ")
 
 
-def _prior(name: str) -> str:
-    return {"files": "files' mix", "prior": "class_prior"}[name]
+def _mix(figures: RealisedFigures) -> str:
+    """Return in a few words in which shares the classes come."""
+    return shares_title(figures.class_shares, most=1) if figures.class_shares else "files' mix"
 
 
 def _share(figures: RealisedFigures) -> str:
