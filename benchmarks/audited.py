@@ -43,11 +43,11 @@ ROUND, FILE = 100_000, 20_000
 PARTS = {"train": (0.0, 0.36), "val": (0.36, 0.45), "calibrate": (0.45, 0.75), "stream": (0.75, 1.0)}
 OPTIONS = {
     "data_config": "data_configs/JetClass_full.yaml",
-    "conv_params": [(6, (8, 8)), (6, (16, 16))],
-    "fc_params": [(32, 0.0)],
+    "conv_params": [(8, (16, 16, 16)), (8, (32, 32, 32))],
+    "fc_params": [(32, 0.1)],
     "exit_stages": ["input", 0],
     "beta_max": [1.0, 1.0],
-    "epochs": 8,
+    "epochs": 6,
     "exit_target": "agreement",
     "epsilon": 0.05,
     "device": "cpu",
@@ -70,6 +70,12 @@ class Sums:
     def add(self, name: str, terms_N: np.ndarray, true_N: np.ndarray) -> None:
         for sums, values_N in ((self.estimates, terms_N), (self.squares, terms_N**2), (self.true, true_N)):
             sums[name] = sums.get(name, 0.0) + float(values_N.sum())
+
+    @property
+    def lines(self) -> list[str]:
+        share, audits = self.macs / self.full_macs, self.audit_macs / self.full_macs
+        cost = f"{self.jets:,} jets: {100 * share:.2f} % of the full model's cost, of which {100 * audits:.2f} % audits"
+        return [cost, *map(self.line, self.estimates)]
 
     def line(self, name: str) -> str:
         share, true = self.estimates[name] / self.jets, self.true[name] / self.jets
@@ -191,11 +197,7 @@ def measure(folder: Path, jets: int, rate: float) -> None:
             plain = command("predict", *files, "--output", out["plain"]) / sums.jets
         for name in ("audited", "all", "plain"):
             shutil.rmtree(out[name], ignore_errors=True)
-        print(f"{sums.jets:,} jets", flush=True)
-    share = sums.macs / sums.full_macs
-    print(f"cost {100 * share:.2f} % of the full model, of which {100 * sums.audit_macs / sums.full_macs:.2f} % audits")
-    for name in sums.estimates:
-        print(sums.line(name))
+        print("\n".join(sums.lines), flush=True)
     rates = {name: f"{1e6 * value / sums.jets:.0f}" for name, value in seconds.items()}
     print(f"us per jet, with starts: without audit {1e6 * plain:.0f}, with {rates}")
     print(f"most memory of a command {resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1e3:.0f} MB")

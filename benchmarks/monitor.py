@@ -201,10 +201,13 @@ def moves(kinds: Kinds, change: Change, jets: int, arguments: argparse.Namespace
 
 
 def bound(share: float, excess: float, rate: float, jets: int, change: Change) -> float:
-    """Return the share above the limit that can be lost before the first move, with a probability of 95 %."""
-    after = jets * (LOOKS - change.change) / LOOKS
-    known = math.log(BETS / (share_of_step(0, DELTA) * share_of(change.change) * DELTA))
-    return min(excess, 2 * math.sqrt((share + excess) * known / (rate * after)))
+    """Return the share above the limit that can be lost before the first move, with a probability of 95 %.
+
+    The bet that counts begins after the change, when at most half of the jets since then have come.
+    """
+    bet = jets * (LOOKS - change.change) / LOOKS / 2
+    known = math.log(BETS / (share_of_step(0, DELTA) * share_of(LOOKS) * DELTA))
+    return min(excess, 2 * math.sqrt((share + excess) * known / (rate * bet)))
 
 
 def show_streams(console: Console, logits: torch.Tensor, arguments: argparse.Namespace) -> None:

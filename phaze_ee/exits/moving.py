@@ -11,9 +11,13 @@ that has always lost each jet with a probability of at most ε. The shares add u
 over its share with a probability of at most the share (Ville's inequality).
 
 **Not promised**: that no jet is lost until a move, or that the next step is fast enough or safe enough; it is watched
-like the one before. If d more than ε of the jets are lost from some look on, and audits have the rate q, a bet of the
-part λ = q·d/(ε + d) wins about q·d²/(2(ε + d)) for each jet. So the move comes after about 2(ε + d)·L/(q·d²) jets, with
-L = log(40·2c(c + 1)·(k + 1)(k + 2)/δ) after c looks, and at most one look later.
+like the one before. But what is lost until a move is bounded. If a share ε + d of n jets is lost, and audits have the
+rate q, a bet λ has won at least n·(λd − λ²·(ε + d)/(q·(1 − b))) − log(1/α) with a probability of at least 1 − α, where
+b = λε/q < 1 (Markov's inequality for the inverse of its capital, with 1/(1 + y) ≤ 1 − y + y²/(1 − b) for y ≥ −b). If
+there was no move, it has won less than log(40·(k + 1)(k + 2)/δ) + log(2c(c + 1)), where it began after look c. With L,
+the sum of the three logarithms, the best bet gives d ≤ 2·√((ε + d)·L/(q·n)), but for the factor 1/√(1 − b). So a move
+comes after at most 4(ε + d)·L/(q·d²) jets of a bet, and at the end of a look. A bet that is kept begins after a change,
+when at most half of the jets since then have come.
 """
 
 import numpy as np
