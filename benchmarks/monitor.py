@@ -186,7 +186,7 @@ def moves(kinds: Kinds, change: Change, jets: int, arguments: argparse.Namespace
     moved_LS = step_LS[1:] > 0
     alarms = f"{100 * moved_LS.any(axis=0).mean():.1f} %"
     if (change.factor_L == 1).all():
-        return [alarms, "", "", "", "", ""]
+        return [alarms, "", "", "", ""]
     first_S = np.where(moved_LS.any(axis=0), (moved_LS.argmax(axis=0) + 1 - change.change) * step, math.inf)
     excess_LR = np.stack([kinds.times(factor) @ kinds.lost_QR - share for factor in change.factor_L])
     running_LS = np.take_along_axis(excess_LR, step_LS[:-1], axis=1)[change.change :]
@@ -195,7 +195,7 @@ def moves(kinds: Kinds, change: Change, jets: int, arguments: argparse.Namespace
         alarms,
         f"{float(np.median(first_S)):,.0f}",
         f"{100 * without:.2f}, {100 * running_LS.mean(axis=0).mean():.2f} %",
-        f"{100 * bound(share, without, rate, jets, change):.2f} %",
+        f"{100 * bound(share, without, rate, jets, change):.2f} %" if change.change else "",
         f"{100 * (excess_LR[-1][step_LS[-1]] <= 0).mean():.1f} %",
     ]
 

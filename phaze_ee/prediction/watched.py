@@ -4,11 +4,11 @@ import math
 from collections import defaultdict
 from itertools import accumulate, pairwise
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from phaze_ee.errors import UsageError
 from phaze_ee.exits.moving import next_step, share_of_step
@@ -92,6 +92,13 @@ class MonitorResults(ResultsFile):
     by: str | None = None
     steps: list[str] | None = None
     files: list[WatchedFile] = Field(default_factory=list)
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        safer = 0 if self.steps is None else len(self.steps) - 1
+        if self.steps is not None and any(file.step < 0 or file.step + len(file.safer) != safer for file in self.files):
+            raise ValueError("a file does not have the losses of all safer policies")
+        return self
 
     @property
     def totals(self) -> list[SeenLosses]:

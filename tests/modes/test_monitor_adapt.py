@@ -148,6 +148,12 @@ def test_what_cannot_move(project: Project, tmp_path: Path, steps: list[list[flo
         "--adapt", "--output", other, "--files", predictions
     )
     assert monitor("--adapt", "--files", predictions) == 0
+    state = json.loads((project.results / "monitor.json").read_text())
+    state["files"][0]["safer"].pop()
+    damaged = json.dumps(state)
+    (project.results / "monitor.json").write_text(damaged)
+    assert "is damaged, and was kept; move it away" in refused("--adapt", "--files", predictions)
+    assert (project.results / "monitor.json").read_text() == damaged
     (project.results / "moves.jsonl").write_text("{")
     (project.results / "monitor.json").unlink()
     assert "moves.jsonl is damaged, and was kept; move it away" in refused("--adapt", "--files", predictions)
