@@ -20,12 +20,13 @@ import numpy.typing as npt
 
 from phaze_ee.exits.starts import kept_starts, share_of
 from phaze_ee.results.base import Record
-from phaze_ee.shapes import Float, Int
+from phaze_ee.shapes import Bool, Float, Int
 
 # The parts of the largest possible bet. Small ones find small differences.
 _BETS = np.geomspace(1e-3, 0.99, 40)
 _SHARES = np.concatenate([np.geomspace(1e-6, 0.1, 400), np.linspace(0.1, 1, 400, endpoint=False)[1:]])
 _MOST_FACTOR = 1e6
+_HALVINGS = 8
 
 
 class SeenLosses(Record):
@@ -74,12 +75,27 @@ class SeenLosses(Record):
 
     def interval(self, delta: float) -> tuple[float, float]:
         """Return limits that hold the share at all looks together with a probability of at least 1 − δ."""
-        above_X, below_X = (log_capital(self.counts, self.rate, _SHARES, above=above) for above in (True, False))
-        held = np.flatnonzero(np.maximum(above_X, below_X) < math.log(2 / delta))
+        held = np.flatnonzero(self._holds(_SHARES, delta))
         if not len(held):
             return float(_SHARES[-1]), 1.0
         low, high = int(held[0]) - 1, int(held[-1]) + 1
-        return (float(_SHARES[low]) if low >= 0 else 0.0), (float(_SHARES[high]) if high < len(_SHARES) else 1.0)
+        return (
+            self._limit(_SHARES[low], _SHARES[low + 1], delta) if low >= 0 else 0.0,
+            self._limit(_SHARES[high], _SHARES[high - 1], delta) if high < len(_SHARES) else 1.0,
+        )
+
+    def _holds(self, share_X: Float[np.ndarray, "..."], delta: float) -> Bool[np.ndarray, "..."]:
+        """Return whether shares are between the limits."""
+        above_X, below_X = (log_capital(self.counts, self.rate, share_X, above=above) for above in (True, False))
+        held_X: npt.NDArray[np.bool_] = np.maximum(above_X, below_X) < math.log(2 / delta)
+        return held_X
+
+    def _limit(self, outside: float, inside: float, delta: float) -> float:
+        """Return a share just outside the limits, between one outside and one inside."""
+        for _ in range(_HALVINGS):
+            middle = (outside + inside) / 2
+            outside, inside = (outside, middle) if self._holds(np.array(middle), delta) else (middle, inside)
+        return float(outside)
 
     def jets_until_known(self, epsilon: float, delta: float) -> int | None:
         """Return how many more drawn jets decide whether the share is below ε, if losses go on at this rate.
