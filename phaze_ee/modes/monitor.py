@@ -7,7 +7,7 @@ from phaze_ee.errors import BrokenPromiseError, UsageError
 from phaze_ee.exits.policy_file import KeptPolicy
 from phaze_ee.exits.targets import AccuracyDrop, Agreement, AnyTarget, Budget, SignalEfficiency
 from phaze_ee.modes.console import say, say_in_columns, say_written, show
-from phaze_ee.modes.moved_policy import LOG, check_can_move, log_moves, write_moved
+from phaze_ee.modes.moved_policy import LOG, check_can_move, log_moves, moved_name, write_moved
 from phaze_ee.modes.policies import read_policy
 from phaze_ee.modes.request import Request
 from phaze_ee.modes.session import Session
@@ -35,6 +35,9 @@ def run(session: Session) -> None:
     say_in_columns(f"Policy: {kept.name}: {kept.file.guarantee.statement}")
     if not request.files:
         write_moved(project, kept, kept.file.step)
+        say_in_columns(
+            f"Next:   predict with --policy {moved_name(kept)} --audit RATE, then monitor --adapt with --files"
+        )
         return
     files = expand_patterns("--files", request.files, project.root)
     path = (request.output or project.results) / "monitor.json"

@@ -42,6 +42,11 @@ def calibrated_name(kept: KeptPolicy) -> str:
     return kept.name if kept.file.moved_from is None else kept.file.moved_from.name
 
 
+def moved_name(kept: KeptPolicy) -> str:
+    """Return the name of the policy that moves."""
+    return f"{calibrated_name(kept)}.{ADAPTED}"
+
+
 def write_moved(project: Project, kept: KeptPolicy, step: int) -> None:
     """Write the policy after a number of steps under its own name, and say so; a safer one that is there stays.
 
@@ -51,7 +56,7 @@ def write_moved(project: Project, kept: KeptPolicy, step: int) -> None:
         UsageError: the file of that name is damaged.
         RunError: a file cannot be written.
     """
-    name = f"{calibrated_name(kept)}.{ADAPTED}"
+    name = moved_name(kept)
     path = project.policy(name)
     older = ExitPolicyFile.read(path, made_by="monitor") if path.is_file() else None
     if older is not None and older.steps == kept.file.steps and older.model_hash == kept.file.model_hash:

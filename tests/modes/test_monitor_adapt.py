@@ -59,6 +59,7 @@ def test_it_moves_and_predictions_go_on_with_the_safer_policy(
 ) -> None:
     before = project.exit_policy.read_bytes()
     assert monitor("--adapt") == 0  # the policy to predict with, before any move
+    assert "predict with --policy tight.adapted --audit RATE" in notes(capsys.readouterr().out)
     assert predict("--audit", "0.5", "--policy", "tight.adapted", "--files", tmp_path / "jets_0.root") == 0
     columns = columns_of(project.predictions / "jets_0.root")
     for step in (1, 2, 3):
