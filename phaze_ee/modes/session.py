@@ -129,6 +129,15 @@ class Session:
         """
         return self.configuration.options(self.request.flags)
 
+    @property
+    def seed_count(self) -> int | None:
+        """How many seeds ``--seeds`` or ``c.seeds`` asks for; None: the command is for the project itself.
+
+        Raises:
+            UsageError: an option is missing or wrong.
+        """
+        return self.options.seeds if "seeds" in self.request.flags or self.project.config.is_file() else None
+
     @cached_property
     def schema(self) -> "DataSchema":
         """The data configuration, as its YAML file has it.

@@ -126,7 +126,7 @@ def _run(plan: Plan, study: "SweepStudy") -> SweepResults:
 
     def make(attempt: "Attempt") -> tuple[Project, Options]:
         project = trial_project(plan.base, plan.study, attempt.number)
-        values = {"seed": study.seed, **values_of(plan.space, attempt.drawn)}
+        values = {"seed": study.seed, "seeds": None, **values_of(plan.space, attempt.drawn)}
         options = plan.configuration.options(values)
         make_trial(project, plan.base, plan.study, options, attempt.drawn)
         drawn = ", ".join(f"{name} = {value}" for name, value in attempt.drawn.items())

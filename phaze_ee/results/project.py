@@ -24,9 +24,7 @@ class ProjectResults:
     @property
     def with_policy(self) -> EvaluationResults:
         """The evaluation with the judged policy, if there is one, after the full model."""
-        mixture = None if self.dynamic is None else self.dynamic.mixture
-        own = {} if mixture is None else {POLICY: mixture}
-        return self.evaluation.model_copy(update={"exits": {**self.evaluation.exits, **own}})
+        return with_policy(self.evaluation, self.dynamic)
 
     def cost(self, name: str, cost: Cost) -> float:
         """Return the cost of an exit for one padded jet.
@@ -46,3 +44,10 @@ class ProjectResults:
         if cost == "params":
             return max(value for share, value in shares if share)
         return sum(share * value for share, value in shares)
+
+
+def with_policy(evaluation: EvaluationResults, dynamic: DynamicResults | None) -> EvaluationResults:
+    """Return an evaluation with the judged policy, if there is one, after the full model."""
+    mixture = None if dynamic is None else dynamic.mixture
+    own = {} if mixture is None else {POLICY: mixture}
+    return evaluation.model_copy(update={"exits": {**evaluation.exits, **own}})

@@ -13,8 +13,8 @@ class Claim:
 
     The process that works on a project inherits :attr:`descriptor`. So the lock is held while the command that started
     it or the process itself is alive. When both are dead the system releases it, and the same command can continue the
-    work. (filelock cannot pass a lock to another process.) Several nodes need a file system with flock: NFS, GPFS, CephFS, or Lustre mounted with
-    ``flock``.
+    work. (filelock cannot pass a lock to another process.) Several nodes need a file system with flock: NFS, GPFS,
+    CephFS, or Lustre mounted with ``flock``.
     """
 
     def __init__(self, path: Path, descriptor: int) -> None:
