@@ -10,6 +10,7 @@ import numpy as np
 from phaze_ee.paired import Difference, significant, unpack_bits
 from phaze_ee.results.differences import ComparedAnswer, Contrast, Differences
 from phaze_ee.results.evaluation import ExitEvaluation
+from phaze_ee.results.project import ProjectResults
 from phaze_ee.shapes import Bool
 
 
@@ -74,6 +75,35 @@ def compare_answers(answers: Sequence[JudgedAnswer]) -> Differences:
         jets=counts.pop() if len(counts) == 1 else 0,
         answers=[_compared(*row) for row in zip(answers, [None, *contrasts], strict=True)],
     )
+
+
+def compare_projects(projects: Sequence[ProjectResults], exit_name: str) -> Differences | None:
+    """Compare full models or policies of projects with that of the first project.
+
+    Args:
+        projects: their results, or means over their seeds.
+        exit_name: the name of the full model or of the policy; projects without it are left out.
+
+    Returns:
+        None if the first project or all others lack it.
+
+    Raises:
+        UsageError: a results file is damaged.
+    """
+    answers = [
+        JudgedAnswer(
+            project.name,
+            project.name,
+            [run.with_policy.exits[exit_name] for run in project.seeds or (project,)],
+            project.evaluation.jets,
+            project.evaluation.jets_hash,
+        )
+        for project in projects
+        if exit_name in project.with_policy.exits
+    ]
+    if len(answers) < 2 or answers[0].project != projects[0].name:
+        return None
+    return compare_answers(answers)
 
 
 def _can_pair(answer: JudgedAnswer, reference: JudgedAnswer) -> bool:

@@ -1,6 +1,6 @@
 """Means and spreads over the seeds of a project."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import final
 
@@ -9,8 +9,11 @@ import numpy as np
 from phaze_ee.errors import UsageError
 from phaze_ee.evaluation.differences import JudgedAnswer, compare_answers
 from phaze_ee.names import FULL_MODEL, POLICY, exit_title
+from phaze_ee.results.base import Record
 from phaze_ee.results.benchmark import LatencyReport
 from phaze_ee.results.evaluation import EvaluationResults, ExitEvaluation
+from phaze_ee.results.policy import DynamicResults
+from phaze_ee.results.project import ProjectResults
 from phaze_ee.results.seeds import OverSeeds, SeedRun, SeedsExit, SeedsResults
 
 
@@ -64,10 +67,64 @@ def summarise(project: str, runs: Sequence[SeedRun], judged: Sequence[JudgedSeed
     )
 
 
+def mean_results(name: str, seeds: Sequence[ProjectResults]) -> ProjectResults:
+    """Return the means over the seeds of a project: accuracies, AUCs, losses and costs of all exits and the policy.
+
+    What has no mean is empty: confusion matrices, rejections, curves and times. The policy is left out unless all seeds
+    have one. Errors are those of one training.
+
+    Raises:
+        UsageError: seeds have other exits or were evaluated on other jets than the first.
+    """
+    first, dynamics = seeds[0], [seed.dynamic for seed in seeds]
+    _check_alike(name, [seed.evaluation for seed in seeds])
+    exits = {exit_: _mean_exit([seed.evaluation.exits[exit_] for seed in seeds]) for exit_ in first.evaluation.exits}
+    return ProjectResults(
+        name,
+        first.evaluation.model_copy(update={"project": name, "exits": exits, "model_hash": None}),
+        first.benchmark.model_copy(update={"project": name, "latency": None}),
+        _mean_policy([dynamic for dynamic in dynamics if dynamic is not None]) if None not in dynamics else None,
+        tuple(seeds),
+    )
+
+
 def over_seeds(values: Sequence[float]) -> OverSeeds:
     """Return the mean and the standard deviation of a quantity."""
     spread = float(np.std(values, ddof=1)) if min(values) < max(values) else 0.0  # without rounding of equal values
     return OverSeeds(values=list(values), mean=float(np.mean(values)), spread=spread)
+
+
+def _mean_exit(exits: Sequence[ExitEvaluation]) -> ExitEvaluation:
+    names = ("accuracy", "accuracy_error", "roc_auc", "loss", "expected_calibration_error", "mean_macs", "macs_share")
+    nothing = {"right_only_here": None, "right_only_in_full": None, "right_jets": None, "targets": None}
+    empty: dict[str, list[object]] = {
+        name: [] for name in ("confidence_bins", "confusion_matrix", "rejections", "roc_curves")
+    }
+    return exits[0].model_copy(update={**_means(exits, names), **nothing, **empty})
+
+
+def _mean_policy(dynamics: Sequence[DynamicResults]) -> DynamicResults | None:
+    """Return the mean policy; its cost-accuracy curves are left out. None if a file is of version 0.1."""
+    mixtures = [dynamic.mixture for dynamic in dynamics if dynamic.mixture is not None]
+    if len(mixtures) < len(dynamics):
+        return None
+    first, policies = dynamics[0], [dynamic.policy for dynamic in dynamics]
+    shares = np.mean([policy.exit_fractions for policy in policies], axis=0).tolist()
+    names = ("mean_macs", "macs_share", "accuracy", "accuracy_error")
+    return first.model_copy(
+        update={
+            "policy": first.policy.model_copy(update={**_means(policies, names), "exit_fractions": shares}),
+            "mixture": _mean_exit(mixtures),
+            "curves": [],
+            "policy_hash": None,
+        }
+    )
+
+
+def _means(records: Sequence[Record], names: Iterable[str]) -> dict[str, float | None]:
+    """Return the means of some fields; None where a record has None."""
+    values = {name: [getattr(record, name) for record in records] for name in names}
+    return {name: None if None in found else over_seeds(found).mean for name, found in values.items()}
 
 
 def _check_alike(project: str, results: Sequence[EvaluationResults]) -> None:

@@ -342,7 +342,7 @@ MODES: dict[str, Mode] = {
             (Flag("--projects", "other projects to compare with", _PROJECTS), _POLICY),
             chained=True,
         ),
-        Mode("chain", "run several modes in a row, see -o", (*_CHAIN_FLAGS, *_SEEDS), preemptible=True, seeded=True),
+        Mode("chain", "run several modes in a row, see -o", _CHAIN_FLAGS, preemptible=True, seeded=True),
         Mode(
             "sweep",
             "search over options; each trial is a project (extra 'sweep')",

@@ -14,7 +14,7 @@ from phaze_ee.modes.console import console, say, say_in_columns, show, show_note
 from phaze_ee.modes.mode import Mode
 from phaze_ee.modes.plot import write_figures
 from phaze_ee.modes.registry import MODES, chained_modes, flags_of
-from phaze_ee.modes.seeds_so_far import judged_seeds, seed_runs
+from phaze_ee.modes.seeds_so_far import how_far, judged_seeds, seed_runs
 from phaze_ee.modes.session import FileOption, Session
 from phaze_ee.names import quantity
 from phaze_ee.plots.differences import differences_figure
@@ -22,7 +22,7 @@ from phaze_ee.results.seeds import SeedsResults
 from phaze_ee.sweep.fleet import Event
 from phaze_ee.sweep.process import is_trained, last_line
 from phaze_ee.sweep.seeds import SEEDS_LOG, SeedTask, is_complete, run_seeds, stamp_of
-from phaze_ee.sweep.trial_project import make_seed, seed_project
+from phaze_ee.sweep.trial_project import make_seed, options_of_seed, seed_project
 from phaze_ee.tables.differences import differences_table, seeds_table
 from phaze_ee.training.run import deciding_options
 from phaze_ee.workspace import Project, find_file
@@ -160,7 +160,7 @@ def _left(
     modes = list(step.modes)
     if "train" in modes and not session.request.fresh:
         options = session.configuration.options({**session.request.flags, **own})
-        if _is_trained_with(project, options):
+        if _is_trained_with(project, options_of_seed(base, options)):
             modes.remove("train")
             words = _words(session, modes)
     if "train" not in modes and (not modes or is_complete(base.seeds, seed, project, key, stamp_of(project, others))):
@@ -231,9 +231,7 @@ def _show(session: Session, seeds: Sequence[int], failed: Mapping[int, str]) -> 
 
 def show_results(results: SeedsResults) -> None:
     """Print how far the seeds are, and their means and spreads if there are any."""
-    counts = {state: sum(run.state == state for run in results.runs) for state in ("evaluated", "trained", "failed")}
-    said = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
-    say(f"Seeds: {said or 'none is trained'}, of {len(results.runs)}")
+    say(f"Seeds: {how_far(results.runs)}")
     if results.exits:
         show(seeds_table(results))
     if results.differences is not None:

@@ -1,11 +1,12 @@
 """How far the seeds of a project are, and their current results."""
 
 from collections.abc import Mapping, Sequence
+from typing import get_args
 
 from phaze_ee.errors import UsageError
-from phaze_ee.evaluation.over_seeds import JudgedSeed
-from phaze_ee.modes.current import read_judged
-from phaze_ee.results.seeds import SeedRun, SeedsResults
+from phaze_ee.evaluation.over_seeds import JudgedSeed, mean_results
+from phaze_ee.modes.current import CurrentResults, read_current, read_judged
+from phaze_ee.results.seeds import SeedRun, SeedsResults, SeedState
 from phaze_ee.sweep.trial_project import seed_project
 from phaze_ee.workspace import Project
 
@@ -41,15 +42,51 @@ def known_seeds(base: Project) -> list[int]:
     return [run.seed for run in SeedsResults.read(base.seeds_results, made_by="train").runs]
 
 
+def how_far(runs: Sequence[SeedRun]) -> str:
+    """Return in words how many seeds are evaluated, trained and waiting."""
+    states: tuple[SeedState, ...] = get_args(SeedState)
+    counts = {state: sum(run.state == state for run in runs) for state in reversed(states)}
+    return ", ".join(f"{count} {state}" for state, count in counts.items() if count)
+
+
+def read_means(project: Project) -> CurrentResults:
+    """Return the current results of a project; if it was run with several seeds, their means.
+
+    Seeds that are not both evaluated and benchmarked are left out.
+
+    Raises:
+        UsageError: results are missing or unreadable, or those of the seeds do not belong together.
+    """
+    seeds = known_seeds(project)
+    if not seeds:
+        return read_current(project)
+    found, left_out = [], []
+    for seed in seeds:
+        try:
+            found.append(read_current(seed_project(project, seed)))
+        except UsageError as error:
+            left_out.append(f"Left out: seed {seed} of {project}: {error}")
+    if not found:
+        raise UsageError(left_out[0].removeprefix("Left out: "))
+    own = [line for current in found for line in current.left_out]
+    return CurrentResults(
+        project, mean_results(project.name, [current.static for current in found]), left_out=[*left_out, *own]
+    )
+
+
 def _run(project: Project, seed: int, failure: str | None) -> SeedRun:
-    if failure is not None:
-        return SeedRun(seed=seed, project=project.name, state="failed", error=failure)
+    state, error = _state(project)
+    return SeedRun(seed=seed, project=project.name, state=state, error=failure or error)
+
+
+def _state(project: Project) -> tuple[SeedState, str | None]:
+    """Return how far a seed is, and why results that it has do not count."""
     if not project.best_model.is_file() or project.resume_point.is_file():
-        return SeedRun(seed=seed, project=project.name, state="waiting")
+        return "waiting", None
     if not project.evaluation_results.is_file():
-        return SeedRun(seed=seed, project=project.name, state="trained")
+        return "trained", None
     try:
         read_judged(project)
     except UsageError as error:
-        return SeedRun(seed=seed, project=project.name, state="trained", error=str(error))
-    return SeedRun(seed=seed, project=project.name, state="evaluated")
+        return "trained", str(error)
+    return "evaluated", None

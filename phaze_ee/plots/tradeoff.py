@@ -35,12 +35,17 @@ _NEAR = 0.8  # share of the full model's cost, in the enlarged panel
 
 
 class Point(NamedTuple):
-    """One exit, or the policy, in a trade-off figure. ``error`` is the standard error of the score; 0 if not known."""
+    """One exit, or the policy, in a trade-off figure.
+
+    ``error`` is the standard error of the score, 0 if not known; ``spread`` its standard deviation over seeds, 0
+    without seeds.
+    """
 
     exit: str
     cost: float
     score: float
     error: float
+    spread: float = 0.0
 
 
 def tradeoff_points(project: ProjectResults, cost: Cost, score: Score) -> list[Point]:
@@ -53,7 +58,7 @@ def tradeoff_points(project: ProjectResults, cost: Cost, score: Score) -> list[P
         value = getattr(evaluation, score)
         error = evaluation.accuracy_error if score == "accuracy" else 0.0
         if value is not None:
-            points.append(Point(name, project.cost(name, cost), value, error))
+            points.append(Point(name, project.cost(name, cost), value, error, project.spread(name, score) or 0.0))
     return points
 
 
@@ -76,8 +81,9 @@ def tradeoff_figure(projects: Sequence[ProjectResults], cost: Cost, score: Score
     """Draw score against cost, one colour per project; each project must have an exit with the score.
 
     Exits are circles, joined in the order of the network; the full model is a star, the policy a diamond. The dashed
-    steps are the Pareto frontier of all points. Exits of a single project have labels. For several projects a second
-    panel enlarges the region around the full models.
+    steps are the Pareto frontier of all points. Broad bars are standard deviations over seeds, thin ones standard
+    errors for the number of jets. Exits of a single project have labels. For several projects a second panel enlarges
+    the region around the full models.
     """
     series = {_legend_name(project, projects): tradeoff_points(project, cost, score) for project in projects}
     every = [point for points in series.values() for point in points]
@@ -132,6 +138,9 @@ def _draw_project(axes: Axes, points: Sequence[Point], name: str, index: int, ri
     axes.errorbar(
         costs, scores, [point.error for point in points], fmt="none", ecolor=colour, elinewidth=1.2, capsize=3, zorder=2
     )
+    if any(point.spread for point in points):
+        spreads = [point.spread for point in points]
+        axes.errorbar(costs, scores, spreads, fmt="none", ecolor=colour, elinewidth=5, alpha=0.3, zorder=1)
     for kind, marker, size in (
         (FULL_MODEL, "*", 17 + 12 * rim),
         ("", "o", 7 + 4 * rim),

@@ -5,17 +5,19 @@ from typing import Literal
 from phaze_ee.results.base import Record, ResultsFile
 from phaze_ee.results.differences import Differences
 
+SeedState = Literal["waiting", "trained", "evaluated"]
+
 
 class SeedRun(Record):
     """One seed: its project, and how far it is.
 
-    ``state``: ``evaluated`` has results, ``trained`` has a model without results of it (``error``: why those that there
-    are do not count), ``waiting`` has none yet, ``failed`` ended with ``error`` in the last command.
+    ``state``: ``evaluated`` has results, ``trained`` has a model and no results of it, ``waiting`` is not trained.
+    ``error``: why the last command failed, or why results do not count; None: neither.
     """
 
     seed: int
     project: str
-    state: Literal["waiting", "trained", "evaluated", "failed"]
+    state: SeedState
     error: str | None = None
 
 

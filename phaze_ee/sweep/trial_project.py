@@ -62,6 +62,11 @@ def seed_project(base: Project, seed: int) -> Project:
     return Project(base.workspace, f"{base.name}_seed{seed}")
 
 
+def options_of_seed(base: Project, options: Options) -> Options:
+    """Return options of the base project as they are read from the project of a seed: some paths are other ones."""
+    return Options.model_validate(_from_trial(base, options))
+
+
 def make_seed(project: Project, base: Project, options: Options) -> None:
     """Write the project of a seed, or write its configuration anew if that of its base project has changed.
 
