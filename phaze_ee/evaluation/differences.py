@@ -7,6 +7,7 @@ from typing import final
 
 import numpy as np
 
+from phaze_ee.names import FULL_MODEL, exit_title
 from phaze_ee.paired import Difference, significant, unpack_bits
 from phaze_ee.results.differences import ComparedAnswer, Contrast, Differences
 from phaze_ee.results.evaluation import ExitEvaluation
@@ -74,6 +75,28 @@ def compare_answers(answers: Sequence[JudgedAnswer]) -> Differences:
         reference=reference.name,
         jets=counts.pop() if len(counts) == 1 else 0,
         answers=[_compared(*row) for row in zip(answers, [None, *contrasts], strict=True)],
+    )
+
+
+def compare_exits(results: ProjectResults) -> Differences | None:
+    """Compare the exits and the policy of a project with its full model.
+
+    Returns:
+        None if there are no exits, or if the file is older and does not say which jets are right.
+
+    Raises:
+        UsageError: the file is damaged.
+    """
+    found = results.with_policy.exits
+    names = sorted(found, key=lambda name: name != FULL_MODEL)
+    evaluation = results.evaluation
+    if len(names) < 2 or any(exit_.right_jets is None for exit_ in found.values()):
+        return None
+    return compare_answers(
+        [
+            JudgedAnswer(exit_title(name), results.name, [found[name]], evaluation.jets, evaluation.jets_hash)
+            for name in names
+        ]
     )
 
 

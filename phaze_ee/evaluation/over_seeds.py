@@ -147,7 +147,7 @@ def _exit(name: str, judged: Sequence[JudgedSeed]) -> SeedsExit:
 
     rejections = {}
     for place, rejection in enumerate(exits[0].rejections):
-        found = quantity(lambda exit_, place=place: exit_.rejections[place].value)
+        found = _if_all([exit_.rejections[place].value for exit_ in exits])
         if found is not None:
             rejections[rejection.signal] = found
     return SeedsExit(

@@ -67,6 +67,11 @@ def read_current(project: Project, policy: str | None = None) -> CurrentResults:
     reader = _Reader(project, find_policy(project, policy))
     for mode, path in (("evaluate", project.evaluation_results), ("benchmark", project.benchmark_results)):
         if not path.is_file():
+            if project.seeds_results.is_file():
+                raise UsageError(
+                    f"project {project} has no {path.name} of its own; its seeds have: add --seeds, or name one of the "
+                    f"projects that {command('show', project)} lists"
+                )
             raise UsageError(f"project {project} has no {path.name} yet; run {command(mode, project)}")
     evaluation = reader.evaluation()
     benchmark = reader.benchmark(evaluation)

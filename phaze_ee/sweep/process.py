@@ -37,11 +37,11 @@ class ProjectProcess:
         log: str = SWEEP_LOG,
     ) -> None:
         self._log = log_file(project, log)
-        with self._log.open("ab") as log:
+        with self._log.open("ab") as output:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "phaze_ee", *arguments],
                 stdin=subprocess.DEVNULL,
-                stdout=log,
+                stdout=output,
                 stderr=subprocess.STDOUT,
                 env={**os.environ, **environment},
                 pass_fds=(descriptor,),
