@@ -101,7 +101,12 @@ def tradeoff_figure(projects: Sequence[ProjectResults], cost: Cost, score: Score
     panels[0].set_xlabel(_COST_LABELS[cost].format(particles=" or ".join(map(str, particles))))
     if compared:
         _enlarge(panels[1], panels[0], every)
-    _explain(figure, panels[0], policy=any(point.exit == POLICY for point in every))
+    _explain(
+        figure,
+        panels[0],
+        policy=any(point.exit == POLICY for point in every),
+        spread=any(point.spread for point in every),
+    )
     simulation_label(panels[0], _sample(projects))
     if not compared:
         texts = [exit_title(point.exit) for point in every]
@@ -193,11 +198,13 @@ def _forbid_impossible_scores(axes: Axes) -> None:
     axes.set_ylim(max(low, 0), min(high, 1))
 
 
-def _explain(figure: Figure, axes: Axes, *, policy: bool) -> None:
-    """Add the legend: projects, and the meaning of circles, stars, diamonds and dashes."""
+def _explain(figure: Figure, axes: Axes, *, policy: bool, spread: bool) -> None:
+    """Add the legend: projects, and the meaning of circles, stars, diamonds, broad bars and dashes."""
     neutral: dict[str, Any] = {"color": "0.45", "linestyle": "none", "markeredgecolor": "white"}
     axes.plot([], [], marker="o", markersize=7, label="exit", **neutral)
     axes.plot([], [], marker="*", markersize=17, label="full model", **neutral)
+    if spread:
+        axes.fill_between([], [], color="0.45", alpha=0.3, linewidth=0, label="± spread over seeds")
     if policy:
         axes.plot([], [], marker="D", markersize=8, label="policy", **neutral)
     legend_below(figure, axes, columns=3)

@@ -33,7 +33,7 @@ def placement_table(results: PlacementResults) -> Table:
     """
     table = empty_table(
         f"placements that no other beats, on {results.judging_jets:,} jets",
-        ["MACs of full", "accuracy", "to full model [pp]", "", "leave at each exit (%)"],
+        ["of full", "accuracy", "difference [pp]", "", "leave at each exit (%)"],
         first="exit_stages",
     )
     points = _some(results)
@@ -52,9 +52,10 @@ def placement_table(results: PlacementResults) -> Table:
     add_caption(table, OWN_PARTICLES)
     tested = sum(_is_tested(point) for point in points)
     if tested:
+        add_caption(table, "difference: to the full model, with the paired error of the same jets")
         found = "*:" if any(stars) else "none is"
         correction = f", Holm's correction for {tested}" if tested > 1 else ""
-        add_caption(table, f"{found} significant at {100 * SIGNIFICANCE:g} % (McNemar, same jets{correction})")
+        add_caption(table, f"{found} significant at {100 * SIGNIFICANCE:g} % (McNemar's exact test{correction})")
     return table
 
 
