@@ -195,6 +195,9 @@ def _request(values: dict[str, Any], flags: Iterable[Flag]) -> Request:
 
 def run(request: Request) -> None:
     """Run one mode; its module and the heavy libraries are imported only now."""
+    from phaze_ee.modes.console import begin
+
+    begin()
     mode = MODES[request.mode]
     if mode.needs_project(request):
         require_all(f"mode {mode.name!r}")

@@ -24,6 +24,11 @@ def file_hash(path: Path) -> str | None:
         return None
 
 
+def home_path(path: str | Path) -> Path:
+    """Return a path with ``~`` replaced by the home folder. As in a shell, ``~name`` stays if there is no such user."""
+    return Path(os.path.expanduser(path))  # noqa: PTH111 - Path.expanduser raises there
+
+
 def workspaces_root() -> Path:
     """Return the folder of all workspaces: ``$PHAZE_EE_WORKSPACES``, by default phaze_ee/workspaces.
 
@@ -32,7 +37,7 @@ def workspaces_root() -> Path:
     """
     configured = os.environ.get("PHAZE_EE_WORKSPACES")
     check_utf8("$PHAZE_EE_WORKSPACES", configured or "")
-    return Path(configured).expanduser() if configured else Path("phaze_ee") / "workspaces"
+    return home_path(configured) if configured else Path("phaze_ee") / "workspaces"
 
 
 def check_name(kind: str, name: str) -> str:
@@ -238,7 +243,7 @@ def find_file(kind: str, path: str, project_root: Path | None) -> Path:
     Raises:
         UsageError: there is no such file.
     """
-    wanted = Path(path).expanduser()
+    wanted = home_path(path)
     roots = (Path(),) if wanted.is_absolute() else search_roots(project_root)
     for root in roots:
         if (root / wanted).is_file():

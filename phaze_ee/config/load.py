@@ -1,5 +1,6 @@
 """Run the ``set_config(c)`` of a configuration file, import its plug-ins, and check the options."""
 
+import logging
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from phaze_ee.errors import UsageError
 from phaze_ee.user_files import import_plugin, reporting, run_configuration
 from phaze_ee.workspace import find_file
 
+_logger = logging.getLogger(__name__)
 _EXPECTED = "Input should be "  # how pydantic's messages about types begin
 
 
@@ -23,14 +25,22 @@ class _Recorder:
     """The ``c`` of ``set_config(c)``: it accepts known names only, and notes the line that set each of them."""
 
     def __init__(self, path: Path) -> None:
-        self.__dict__.update(_path=path, _values={}, _lines={})
+        self.__dict__.update(_path=path, _values={}, _lines={}, _own={})
 
     def __setattr__(self, name: str, value: object) -> None:
         line = self._calling_line(sys._getframe(1))
         if name not in Options.model_fields:
             raise UsageError(f"{self._path}:{line}: unknown option {name!r}{nearest_option(name)}")
+        if sys._getframe(1).f_code.co_filename == str(self._path):  # not in a file from which this one starts
+            self._warn_of_another(name, value, line)
         self._values[name] = value
         self._lines[name] = line
+
+    def _warn_of_another(self, name: str, value: object, line: int) -> None:
+        earlier = self._own.get(name, line)
+        if earlier != line and self._values[name] != value:
+            _logger.warning("%s: c.%s is set in line %d and in line %d, which counts", self._path, name, earlier, line)
+        self._own[name] = line
 
     def __getattr__(self, name: str) -> Any:
         if name in self._values:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NoReturn, final
 
 from phaze_ee.errors import UsageError
+from phaze_ee.workspace import home_path
 
 _PROGRAMS = ("weaver", "train.py")
 _LAUNCHERS = ("torchrun", "torch.distributed.run", "torch.distributed.launch")
@@ -249,7 +250,7 @@ def _number(name: str, text: str) -> float:
 
 
 def _path(text: str) -> str:
-    return str(Path(os.path.normpath(Path(text).expanduser().absolute())))
+    return str(Path(os.path.normpath(home_path(text).absolute())))
 
 
 def _pattern(text: str) -> str:

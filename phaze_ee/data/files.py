@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from phaze_ee.data.remote import SCHEME, remote_files
 from phaze_ee.data.stamps import known_stamp
 from phaze_ee.errors import UsageError, check_utf8
-from phaze_ee.workspace import find_file, search_roots
+from phaze_ee.workspace import find_file, home_path, search_roots
 
 if TYPE_CHECKING:
     from phaze_ee.data.schema import DataSchema
@@ -95,13 +95,13 @@ def _matches(option: str, entry: str, roots: Sequence[Path]) -> list[Path]:
             for path in files:
                 check_utf8(f"{option}: the name of", str(path))
             return files
-    absolute = Path(_GROUP.sub("", entry)).expanduser().is_absolute()
+    absolute = home_path(_GROUP.sub("", entry)).is_absolute()
     looked = "" if absolute else f" (looked in {', '.join(str(root.absolute()) for root in roots)})"
     raise UsageError(f"{option}: no file matches {entry!r}{looked}; correct it")
 
 
 def _local_files(pattern: str, roots: Sequence[Path]) -> list[Path]:
-    wanted = Path(pattern).expanduser()
+    wanted = home_path(pattern)
     for root in (Path(),) if wanted.is_absolute() else roots:
         # An existing file is taken as it is, even if its name has [ ] or *.
         is_name = (root / wanted).is_file()

@@ -162,6 +162,9 @@ def check_options(options: Mapping[str, Any], origin: str, trusted: Collection[s
     Raises:
         DataError: with the first problem and its place.
     """
+    found = _other_container(options)
+    if found is not None:
+        raise DataError(f"{origin}: {found} is no list or mapping; write it as in a YAML")
     try:
         _WeaverYaml.model_validate(options)
     except ValidationError as error:
@@ -182,6 +185,14 @@ def check_options(options: Mapping[str, Any], origin: str, trusted: Collection[s
     problem = weights_problem(options["weights"]) if options.get("weights") else None
     if problem is not None:
         raise DataError(f"{origin}: {problem}")
+
+
+def _other_container(value: Any, place: str = "") -> str | None:
+    """Return where there is a tuple or a set, which pydantic takes for a list and weaver does not; None: nowhere."""
+    if isinstance(value, tuple | set | frozenset):
+        return f"{place.lstrip('.')} ({type(value).__name__})"
+    inner = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list) else ()
+    return next((found for key, part in inner if (found := _other_container(part, f"{place}.{key}"))), None)
 
 
 def _check_labels(labels: Mapping[str, Any], origin: str) -> None:

@@ -8,7 +8,7 @@ installed.
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Self, final
+from typing import TYPE_CHECKING, Annotated, Self, final
 
 import numpy as np
 import numpy.typing as npt
@@ -27,9 +27,13 @@ if TYPE_CHECKING:
 
 EXIT, ANSWER, CONFIDENCE = "exit", "answer", "confidence of the answer"
 _BINS = 20
+_MOST = 10**15  # jets in a bin: sums over the bins stay exact
 # Values are rounded before they are binned. Otherwise rounding errors of the network could move jets across an edge
 # if many have the same value, such as a confidence of 1.
 _DECIMALS = 6
+
+
+Count = Annotated[int, Field(ge=0, le=_MOST)]
 
 
 class Distribution(Record):
@@ -39,15 +43,15 @@ class Distribution(Record):
     """
 
     edges: list[float]
-    counts: list[int]
+    counts: list[Count]
     labels: list[str] = Field(default_factory=list)
 
     @model_validator(mode="after")
     def _check(self) -> Self:
         if len(self.counts) != len(self.edges) + 1 or len(self.labels) not in (0, len(self.counts)):
             raise ValueError("the numbers of edges, counts and labels do not fit")
-        if sorted(self.edges) != self.edges or min(self.counts) < 0:
-            raise ValueError("edges must rise, and counts cannot be negative")
+        if sorted(self.edges) != self.edges:
+            raise ValueError("edges must rise")
         return self
 
 
@@ -61,6 +65,17 @@ class DriftReference(Record):
     """
 
     distributions: dict[str, Distribution]
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if not {EXIT, ANSWER} <= self.distributions.keys():
+            raise ValueError(f"the histograms {EXIT!r} and {ANSWER!r} are missing")
+        return self
+
+    @property
+    def edges(self) -> dict[str, list[float]]:
+        """The edges of each histogram's bins."""
+        return {name: own.edges for name, own in self.distributions.items()}
 
     @property
     def jets(self) -> int:
@@ -106,7 +121,7 @@ class DriftReference(Record):
         Raises:
             UsageError: the histograms are of another policy or of other classes, or of an observable that is missing.
         """
-        classes = self.distributions[ANSWER].labels if ANSWER in self.distributions else []
+        classes = self.distributions[ANSWER].labels
         known = {name: value_N for name, value_N in (inputs or {}).items() if name in self.distributions}
         values = _values(policy, logits_ENK, exit_index_N, classes) | known
         if values.keys() != self.distributions.keys():

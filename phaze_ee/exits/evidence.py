@@ -11,8 +11,9 @@ import math
 from typing import Self, final
 
 import numpy as np
+from pydantic import FiniteFloat, model_validator
 
-from phaze_ee.exits.drift import DriftReference
+from phaze_ee.exits.drift import Count, DriftReference
 from phaze_ee.exits.ranks import halves, increments, log_capital
 from phaze_ee.results.base import Record
 
@@ -21,8 +22,14 @@ from phaze_ee.results.base import Record
 class Tally(Record):
     """One histogram at one time: all jets so far, the reference included, and the sums of the increments."""
 
-    counts: list[int]
-    sums: list[float]
+    counts: list[Count]
+    sums: list[FiniteFloat]
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if len(self.sums) != len(halves(len(self.counts)).level_H):
+            raise ValueError("the numbers of counts and sums do not fit")
+        return self
 
 
 @final
@@ -48,6 +55,15 @@ class DriftEvidence(Record):
     starts: list[Tallies]
     evidence: dict[str, float]
     largest: dict[str, float]
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        bins = {name: len(tally.counts) for name, tally in self.now.tallies.items()}
+        if any({name: len(tally.counts) for name, tally in start.tallies.items()} != bins for start in self.starts):
+            raise ValueError("the histograms do not fit")
+        if not self.evidence.keys() == self.largest.keys() == bins.keys():
+            raise ValueError("there is not one number for each histogram")
+        return self
 
     @classmethod
     def begin(cls, reference: DriftReference) -> Self:

@@ -27,6 +27,10 @@ _WIDTHS = np.array([0.03, 0.1, 0.3])
 # How far from its mean a count is looked at. Farther off lies a probability of less than 1e-30.
 _REACH, _MARGIN = 12, 40
 _LEAST = 1e-300
+_FAR = 37.0  # standard deviations at this probability
+# From this variance on, the rank is that of the normal distribution, which differs by less than 2e-5 (z² − 1): the sum
+# over the counts would be long.
+_LARGE = 1e8
 
 
 @final
@@ -94,7 +98,7 @@ def log_capital(
         gain_SH: the sums of the increments since.
     """
     ranges = halves(len(now_B))
-    before_SH, now_H = ranges.jets(start_SB), ranges.jets(now_B)
+    before_SH, now_H = ranges.jets(start_SB).astype(float), ranges.jets(now_B)  # their product may exceed 2^63
     # The increments have the variance 1/before − 1/now. Times ``before``, those of a change at the start weigh alike.
     variance_SH = before_SH * (now_H - before_SH) / np.maximum(1, now_H)
     squared_SH = (before_SH * gain_SH) ** 2
@@ -136,6 +140,8 @@ def _normal_rank(hits: int, drawn: int, all_hits: int, everything: int, uniform:
     """
     mean = drawn * all_hits / everything
     variance = mean * (1 - all_hits / everything) * (everything - drawn) / max(1, everything - 1)
+    if variance > _LARGE:
+        return max(-_FAR, min(_FAR, (hits + uniform - 0.5 - mean) / math.sqrt(variance)))
     reach = _REACH * math.sqrt(variance) + _MARGIN
     first = max(0, drawn + all_hits - everything, math.floor(mean - reach))
     last = min(drawn, all_hits, math.ceil(mean + reach))

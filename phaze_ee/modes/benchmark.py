@@ -16,7 +16,7 @@ from phaze_ee.exits.policies import ThresholdPolicy
 from phaze_ee.exits.policy_file import ExitPolicyFile
 from phaze_ee.models.precision import checked_precision
 from phaze_ee.models.tagger import Tagger
-from phaze_ee.modes.console import say, say_in_columns, say_where, show, show_details, show_notes
+from phaze_ee.modes.console import say_in_columns, say_new, say_where, show, show_details, show_notes
 from phaze_ee.modes.jets import testing_schema
 from phaze_ee.modes.policies import policy_for
 from phaze_ee.modes.session import Session
@@ -70,7 +70,7 @@ def run(session: Session) -> None:
     )
     results.write(session.project.benchmark_results)
     title = session.model.title if session.has_model else "not trained yet"
-    say(f"Model: {session.project}, {title}")
+    say_new(f"Model:  {session.project}, {title}")
     _show(session, results)
 
 
@@ -85,7 +85,7 @@ def _show(session: Session, results: BenchmarkResults) -> None:
         show_details([benchmark_table(results), latency_table(latency), *curves], wanted=True)
     show_details([head_table(results)] if len(results.exits) > 1 else [], wanted=details)
     show_notes(results.notes if details else [note for note in results.notes if not note.startswith(_EXPLAIN)])
-    for sentence in cost_sentences(results):
+    for sentence in cost_sentences(results, sizes=details or latency is None):
         say_in_columns(sentence)
     say_where([session.project.benchmark_results], details=details)
 

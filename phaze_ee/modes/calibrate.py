@@ -18,11 +18,11 @@ from phaze_ee.exits.targets import AccuracyDrop, Agreement, Budget, NetAccuracyD
 from phaze_ee.models.precision import checked_precision
 from phaze_ee.modes.calibration_jets import calibration_batches, origin
 from phaze_ee.modes.calibration_plan import show_plan
-from phaze_ee.modes.console import counted, say, say_in_columns, show, show_details, show_notes
+from phaze_ee.modes.console import counted, say, say_in_columns, say_new, say_written, show, show_details, show_notes
 from phaze_ee.modes.policies import DEFAULT, activate, check_policy_name, keep_failed, keep_policy, read_policy
 from phaze_ee.modes.session import Session
 from phaze_ee.names import class_title
-from phaze_ee.tables.policy import calibrated_policy_table, calibrated_risk_table, promise_line, untested_lines
+from phaze_ee.tables.policy import calibrated_policy_table, calibrated_risk_table, tested_line, untested_lines
 
 # Options that only one target uses.
 _TARGET_OPTIONS = {
@@ -57,7 +57,7 @@ def run(session: Session) -> None:
         show_plan(session, settings, precision)
         return
     files, batches, notes = calibration_batches(session)
-    say(f"Model:  {session.project}, {model.title}")
+    say_new(f"Model:  {session.project}, {model.title}")
     answers = predict(model.tagger, counted(batches), model.schema.class_names, session.device, precision)
     say(f"Jets:   {len(answers):,}, {origin(files, session)}")
     result = calibrate(answers, settings)
@@ -74,10 +74,12 @@ def _show(session: Session, file: ExitPolicyFile, path: Path) -> None:
     show(calibrated_policy_table(file))
     show_details([calibrated_risk_table(file)] if file.guarantee.risks else [], wanted=session.request.details)
     show_notes(file.notes)
-    say_in_columns(promise_line(file))
+    say_new(f"Promise: {file.guarantee.statement}")
+    if file.guarantee.risks:
+        say_in_columns(tested_line(file))
     for line in untested_lines(file):
         say_in_columns(line)
-    say(f"Written: {path}, the active policy")
+    say_written(path, " (active)")
 
 
 def _fail(session: Session, name: str, file: ExitPolicyFile, result: Calibration) -> NoReturn:

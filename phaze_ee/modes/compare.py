@@ -9,7 +9,7 @@ from pathlib import Path
 from phaze_ee.atomic import replacing
 from phaze_ee.errors import UsageError
 from phaze_ee.evaluation.differences import compare_projects
-from phaze_ee.modes.console import console, say, show, show_notes
+from phaze_ee.modes.console import console, say, say_written, show, show_notes
 from phaze_ee.modes.current import CurrentResults
 from phaze_ee.modes.plot import check_classes, say_what_is_missing, set_aside, write_figures
 from phaze_ee.modes.seeds_so_far import known_seeds, read_means
@@ -58,7 +58,7 @@ def run(session: Session) -> None:
     write_figures(figures, folder, details=session.request.details)
     if differences is not None:
         differences.write(folder / _DIFFERENCES)
-        say(f"Written: {folder / _DIFFERENCES}")
+        say_written(folder / _DIFFERENCES)
     _write_summary(folder / _SUMMARY, projects)
 
 
@@ -166,4 +166,4 @@ def _write_summary(path: Path, projects: Sequence[ProjectResults]) -> None:
                 policy = project.dynamic.policy_hash if project.dynamic is not None and name == POLICY else None
                 hashes = (project.evaluation.model_hash, policy)
                 writer.writerow((project.name, name, *scores, *costs, exit_.mean_macs, *hashes))
-    say(f"Written: {path}")
+    say_written(path)

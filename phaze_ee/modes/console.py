@@ -1,6 +1,6 @@
 """The console of the modes, and what they print on it."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,13 +27,45 @@ class JetRate(ProgressColumn):
         return Text("" if task.speed is None else f"{task.speed:,.0f} jets/s")
 
 
+_said: set[str] = set()  # what explains results; it is printed once
+
+
+def begin() -> None:
+    """Begin a command: nothing has been printed."""
+    _said.clear()
+
+
+def short(path: Path) -> str:
+    """Return a path below the current folder as a relative one, which a line has room for; others are absolute."""
+    here = Path.cwd()
+    return str(path.relative_to(here) if path.is_absolute() and path.is_relative_to(here) else path)
+
+
 def say(text: str, style: str | None = None) -> None:
     """Print text as it is: the terminal wraps long lines."""
     console.print(text, style=style, soft_wrap=True)
 
 
+def say_new(text: str) -> None:
+    """Print a text in lines of at most 80 columns, once in a command: modes of a chain do not repeat it."""
+    if text not in _said:
+        _said.add(text)
+        say_in_columns(text)
+
+
+def say_written(path: Path, more: str = "") -> None:
+    """Print where a result is."""
+    say(f"Written: {short(path)}{more}")
+
+
 def show(table: Table) -> None:
-    """Print a table, at most 80 columns wide also if the output is a file or a wide window."""
+    """Print a table, at most 80 columns wide also if the output is a file or a wide window.
+
+    Lines below it that were printed below an earlier table of the command are left out.
+    """
+    lines = [] if table.caption is None else str(table.caption).split("\n")
+    table.caption = "\n".join(line for line in lines if line not in _said) or None
+    _said.update(lines)
     console.print(table, width=min(console.width, WIDTH))
 
 
@@ -55,11 +87,11 @@ def show_details(tables: Iterable[Table], *, wanted: bool) -> None:
         show(table)
 
 
-def say_where(paths: Iterable[Path], *, details: bool) -> None:
-    """Print where the results are, and how to see more of them."""
-    first, *others = paths
-    more = "" if details else "; --details shows all tables"
-    say(f"Written: {first}{''.join(f', {path.name}' for path in others)}{more}")
+def say_where(paths: Sequence[Path], *, details: bool) -> None:
+    """Print where the results are, the folder if there are several, and how to see more of them."""
+    say_written(paths[0] if len(paths) == 1 else paths[0].parent)
+    if not details:
+        say_new("--details shows all tables.")
 
 
 def counted(batches: "Iterable[JetBatch]") -> "Iterator[JetBatch]":

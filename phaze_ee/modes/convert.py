@@ -12,7 +12,7 @@ from phaze_ee.data.cache.build import Job, build_cache
 from phaze_ee.data.cache.reader import Cache
 from phaze_ee.data.schema import DataSchema
 from phaze_ee.machine import core_count
-from phaze_ee.modes.console import console, say, show
+from phaze_ee.modes.console import console, say, say_written, show
 from phaze_ee.modes.jets import (
     calibration_schema,
     resolved_schema,
@@ -36,7 +36,7 @@ def run(session: Session) -> None:
         caches.append(_convert(root, option, job, max(1, min(workers, core_count()))))
         _add_row(table, option, caches[-1], time.monotonic() - start)
     show(table)
-    say(f"Written: {root}")
+    say_written(root)
     _name_others(root, caches)
 
 

@@ -6,7 +6,7 @@ from contextlib import suppress
 from phaze_ee.config.template import render_demo
 from phaze_ee.errors import NothingPassedError
 from phaze_ee.modes import chain
-from phaze_ee.modes.console import console, say, say_in_columns, show
+from phaze_ee.modes.console import console, say, say_in_columns, short, show
 from phaze_ee.modes.current import command, read_current
 from phaze_ee.modes.new_project import create_project
 from phaze_ee.modes.session import Session
@@ -25,8 +25,8 @@ def run(session: Session) -> None:
         chain.run_modes(session.for_project(project), _OPERATIONS)
     console.rule("done", align="left")
     _show_outcome(project)
-    say(f"Report: {project.report}")
-    say(f"Model, scores, figures and configuration: {project.root}")
+    say(f"Report: {short(project.report)}")
+    say(f"Model, scores, figures and configuration: {short(project.root)}")
     say(f"Next: {command('show', project)}")
 
 
@@ -38,7 +38,7 @@ def _show_outcome(project: Project) -> None:
         say_in_columns(f"Full model: {describe_results(current)}")
         return
     show(headline_table(headline))
-    say_in_columns(headline_sentence(headline, active.guarantee.statement))
+    say_in_columns(headline_sentence(headline, 1 - active.guarantee.delta))
 
 
 def _free_project() -> Project:

@@ -15,7 +15,7 @@ from phaze_ee.evaluation.metrics import evaluate_exits
 from phaze_ee.evaluation.ood import evaluate_ood
 from phaze_ee.exits.answers import Answers
 from phaze_ee.exits.targets import SignalEfficiency
-from phaze_ee.modes.console import counted, say, say_in_columns, say_where, show, show_details, show_notes
+from phaze_ee.modes.console import counted, say, say_in_columns, say_new, say_where, show, show_details, show_notes
 from phaze_ee.modes.jets import overlap_with_training, testing_schema, with_observables
 from phaze_ee.modes.session import Session
 from phaze_ee.results.evaluation import EvaluationResults
@@ -65,7 +65,7 @@ def run(session: Session) -> None:
     model = session.model
     ood = requested_ood(session)
     files, notes = _files(session)
-    say(f"Model: {session.project}, {model.title}")
+    say_new(f"Model:  {session.project}, {model.title}")
     say(f"Jets:  {_named(files)}")
     # First what fails most easily, before anything is written.
     policy = session.policy

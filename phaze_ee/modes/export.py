@@ -3,7 +3,7 @@
 from phaze_ee.errors import UsageError
 from phaze_ee.exits.policy_file import KeptPolicy
 from phaze_ee.export import require_onnx
-from phaze_ee.modes.console import say, say_in_columns, show_notes
+from phaze_ee.modes.console import say, say_in_columns, say_written, show_notes
 from phaze_ee.modes.current import command
 from phaze_ee.modes.jets import testing_schema
 from phaze_ee.modes.policies import read_policy
@@ -58,7 +58,7 @@ def run(session: Session) -> None:
     if policy is not None and judged is None:
         notes.append(f"card.md has no figures of test jets; for these run {command('evaluate', session.project)} first")
     show_notes([*model.notes, *notes])
-    say(f"Written: {folder}")
+    say_written(folder)
 
 
 def _judged(session: Session, policy: KeptPolicy | None) -> DynamicResults | None:

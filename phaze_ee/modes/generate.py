@@ -11,7 +11,7 @@ from rich.table import Table
 
 from phaze_ee.errors import UsageError
 from phaze_ee.generate import GeneratorOptions, Progress, generate_files
-from phaze_ee.modes.console import console, say, show
+from phaze_ee.modes.console import console, say_written, show
 from phaze_ee.modes.request import Request
 from phaze_ee.modes.session import Session
 from phaze_ee.tables.style import empty_table
@@ -45,7 +45,7 @@ def run(session: Session) -> None:
 
         files = generate_files(options, advance)
     show(_summary(files, options))
-    say(f"Written: {options.output}")
+    say_written(options.output)
 
 
 def generator_options(request: Request) -> GeneratorOptions:

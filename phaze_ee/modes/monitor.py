@@ -6,7 +6,7 @@ from phaze_ee.data.files import expand_patterns
 from phaze_ee.errors import BrokenPromiseError, UsageError
 from phaze_ee.exits.policy_file import KeptPolicy
 from phaze_ee.exits.targets import AccuracyDrop, Agreement, AnyTarget, SignalEfficiency
-from phaze_ee.modes.console import say, say_in_columns, show
+from phaze_ee.modes.console import say, say_in_columns, say_written, show
 from phaze_ee.modes.policies import read_policy
 from phaze_ee.modes.session import Session
 from phaze_ee.prediction.watched import MonitorResults, Selection, read_audited
@@ -42,7 +42,7 @@ def run(session: Session) -> None:
     say(f"New:     {len(results.files) - len(before.files)} of {len(files)} files")
     for sentence in monitor_sentences(results):
         say_in_columns(sentence)
-    say(f"Written: {path}")
+    say_written(path)
     if results.verdict == "broken":
         raise BrokenPromiseError(
             f"the promise of policy {kept.name} is broken on these jets; calibrate again with jets like them, or "

@@ -15,7 +15,17 @@ from phaze_ee.models.heads import HeadShape
 from phaze_ee.models.tagger import Tagger
 from phaze_ee.modes import train
 from phaze_ee.modes.calibration_jets import calibration_batches, origin
-from phaze_ee.modes.console import console, counted, say, say_in_columns, say_where, show, show_details, show_notes
+from phaze_ee.modes.console import (
+    console,
+    counted,
+    say,
+    say_in_columns,
+    say_new,
+    say_where,
+    show,
+    show_details,
+    show_notes,
+)
 from phaze_ee.modes.plot import write_figures
 from phaze_ee.modes.session import Session
 from phaze_ee.names import ExitStage
@@ -33,7 +43,7 @@ def run(session: Session) -> None:
     backbone = model.tagger.backbone
     stages: list[ExitStage] = ["input", *range(len(backbone.stage_channels))]
     session = session.with_options(_options(session.options, stages))
-    say(f"Model:  {session.project}, {model.title}; it stays as it is")
+    say_new(f"Model:  {session.project}, {model.title}; it stays as it is")
     console.print(f"Exits:  {session.options.exit_head} at {', '.join(map(str, stages))}")
     tagger = _train(session, stages)
     files, batches, notes = calibration_batches(session)

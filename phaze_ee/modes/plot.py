@@ -6,7 +6,7 @@ from pathlib import Path
 
 from phaze_ee.errors import UsageError
 from phaze_ee.evaluation.differences import compare_exits
-from phaze_ee.modes.console import console, say
+from phaze_ee.modes.console import console, say, say_written, short
 from phaze_ee.modes.current import CurrentResults, read_current
 from phaze_ee.modes.session import Session
 from phaze_ee.names import FULL_MODEL, quantity
@@ -137,11 +137,9 @@ def write_figures(drawings: Mapping[str, Drawing], folder: Path, *, details: boo
     written = list(write_drawings({folder / name: drawing for name, drawing in drawings.items()}))
     if details or len(written) <= _FEW_FIGURES:
         for first, *others in written:
-            say(f"Written: {first}, {', '.join(path.suffix for path in others)}")
+            say_written(first, f", {', '.join(path.suffix for path in others)}")
         return
-    parts = sorted({str(first.parent.relative_to(folder)) for first, *_ in written})
-    where = f": {', '.join(parts)}" if parts != ["."] else ""
-    say(f"Written: {len(written)} figures, as png and pdf, in {folder}{where}")
+    say(f"Written: {len(written)} figures in {short(folder)}")
 
 
 def set_aside(figures: Iterable[Path], folder: Path) -> None:

@@ -25,7 +25,7 @@ from phaze_ee.exits.drift import DriftReference
 from phaze_ee.exits.policies import ThresholdPolicy
 from phaze_ee.exits.policy_file import ExitPolicyFile
 from phaze_ee.models.precision import checked_precision
-from phaze_ee.modes.console import JetRate, console, say, say_in_columns, show, show_notes
+from phaze_ee.modes.console import JetRate, console, say, say_in_columns, say_new, say_written, show, show_notes
 from phaze_ee.modes.jets import testing_schema
 from phaze_ee.modes.policies import read_policy
 from phaze_ee.modes.request import Request
@@ -58,7 +58,7 @@ def run(session: Session) -> None:
         RunError: an output cannot be written.
     """
     request, model = session.request, session.model
-    say(f"Model:  {session.project}, {model.title}")
+    say_new(f"Model:  {session.project}, {model.title}")
     files, notes = _files(session)
     forced = request.max_exit is not None or request.event_budget is not None
     if forced and request.monitor is not None:
@@ -85,7 +85,7 @@ def run(session: Session) -> None:
     show(prediction_table(list(earlier.values()), made, seconds))
     notes += renamed_classes(model.schema.class_names)
     show_notes([*model.notes, *notes, *prediction_notes(jobs, list(earlier.values()), made)])
-    say(f"Written: {folder}")
+    say_written(folder)
     if task.reference is not None and drift is not None:
         manifests = {manifest.input: manifest for manifest in [*earlier.values(), *made]}
         ordered = [manifests[job.input_file] for job in jobs]
@@ -100,7 +100,8 @@ def _policy(session: Session) -> ExitPolicyFile | None:
         return None
     kept.file.check_model(session.model.hash, kept.path)
     kept.file.check_precision(session.options.precision, kept.path)
-    say_in_columns(f"Policy: {kept.name}: {kept.file.guarantee.statement}")
+    say(f"Policy: {kept.name}")
+    say_new(f"Promise: {kept.file.guarantee.statement}")
     return kept.file
 
 
@@ -232,7 +233,7 @@ def _monitor(
         say_in_columns(line)
     if replaced:
         say(f"Note: {path} of an earlier run was replaced")
-    say(f"Written: {path}")
+    say_written(path)
 
 
 def requested_events(request: Request) -> Events | None:

@@ -19,7 +19,7 @@ from phaze_ee.data.plain_config import PlainConfig
 from phaze_ee.data.row_spans import row_count
 from phaze_ee.errors import DataError, UsageError
 from phaze_ee.installation import require
-from phaze_ee.modes.console import JetRate, console, say, say_in_columns, show, show_notes
+from phaze_ee.modes.console import JetRate, console, say, say_in_columns, say_written, show, show_notes
 from phaze_ee.modes.request import Request
 from phaze_ee.modes.session import Session
 from phaze_ee.prediction.bundle_job import BundleTask, predict_file, used_variables
@@ -66,7 +66,7 @@ def run(session: Session) -> None:
     show(prediction_table(list(earlier.values()), made, time.perf_counter() - started))
     notes = renamed_classes(task.config.class_names)
     show_notes([*notes, *prediction_notes(jobs, list(earlier.values()), made)])
-    say(f"Written: {folder}")
+    say_written(folder)
 
 
 def _check_flags(request: Request) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from phaze_ee.atomic import replacing
 from phaze_ee.errors import UsageError
-from phaze_ee.modes.console import say
+from phaze_ee.modes.console import say, say_written
 from phaze_ee.modes.current import CurrentResults, command, read_current
 from phaze_ee.modes.plot import check_classes
 from phaze_ee.modes.policies import PolicySummary, find_policy
@@ -101,4 +101,4 @@ def _write(path: Path, page: str, contents: Sequence[Content]) -> None:
         temporary.write_text(page, encoding="utf-8")
     for line in (line for content in contents for line in content.left_out):
         say(line)
-    say(f"Written: {path}")
+    say_written(path)

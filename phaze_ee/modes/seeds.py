@@ -10,7 +10,7 @@ from phaze_ee.errors import RunError, UsageError
 from phaze_ee.evaluation.over_seeds import summarise
 from phaze_ee.machine import core_count, world_size
 from phaze_ee.models.checkpoint import load_checkpoint
-from phaze_ee.modes.console import console, say, say_in_columns, show, show_notes
+from phaze_ee.modes.console import console, say, say_in_columns, say_written, show, show_notes
 from phaze_ee.modes.mode import Mode
 from phaze_ee.modes.plot import write_figures
 from phaze_ee.modes.registry import MODES, chained_modes, flags_of
@@ -224,7 +224,7 @@ def _show(session: Session, seeds: Sequence[int], failed: Mapping[int, str]) -> 
     results = summarise(base.name, runs, judged_seeds(base, runs))
     results.write(base.seeds_results)
     show_results(results)
-    say(f"Written: {base.seeds_results}")
+    say_written(base.seeds_results)
     if results.differences is not None:
         write_figures({"seeds": partial(differences_figure, results.differences)}, base.seeds)
 
@@ -235,5 +235,6 @@ def show_results(results: SeedsResults) -> None:
     if results.exits:
         show(seeds_table(results))
     if results.differences is not None:
+        console.print()
         show(differences_table(results.differences, f"{results.project}: accuracy minus that of the full model"))
     show_notes(results.notes)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, final
 
 from phaze_ee.errors import CheckpointError, UsageError
 from phaze_ee.modes.request import Request
-from phaze_ee.workspace import Project, find_file
+from phaze_ee.workspace import Project, find_file, home_path
 
 if TYPE_CHECKING:
     import torch
@@ -329,7 +329,7 @@ class Session:
     def cache_root(self) -> Path:
         """The folder of the project's caches: ``c.cache_folder``, or one in its data folder."""
         chosen = self.options.cache_folder
-        return self.project.data / "cache" if chosen is None else Path(chosen).expanduser()
+        return self.project.data / "cache" if chosen is None else home_path(chosen)
 
     def cache(
         self, schema: "DataSchema", files: Sequence[Path], *, training: bool = False, labelled: bool = True

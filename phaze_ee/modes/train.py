@@ -20,7 +20,7 @@ from phaze_ee.data.stamps import unchanged
 from phaze_ee.errors import UsageError
 from phaze_ee.machine import broadcast, rank, world_size
 from phaze_ee.models.tagger import Tagger
-from phaze_ee.modes.console import console, say, show
+from phaze_ee.modes.console import console, say, short, show
 from phaze_ee.modes.jets import choosing_jets, overlap_with_training, resolved_schema, training_cache, training_schema
 from phaze_ee.modes.session import FileOption, Session
 from phaze_ee.names import quantity
@@ -162,11 +162,7 @@ def _train(session: Session, point: ResumePoint | None) -> None:
     if rank() or checkpoints.best_epoch is None:
         return  # another process of this run writes the models
     show(training_table(TrainingHistory.read(project.training_history, made_by="train"), checkpoints.best_epoch))
-    console.print(
-        f"Best model: epoch {checkpoints.best_epoch + 1}, validation accuracy {checkpoints.best_accuracy:.4f} "
-        + ("on average over the exits" if options.ends_frozen else "of the full model")
-    )
-    say(f"  {project.best_model}")
+    say(f"Best model: {short(project.best_model)} (epoch {checkpoints.best_epoch + 1})")
 
 
 def train_into(folder: Path, session: Session, schema: DataSchema, tagger: Tagger) -> None:
@@ -231,7 +227,8 @@ def _announce(session: Session, loaders: Loaders) -> None:
     console.print(f"Training {session.project} on {device}, {_how(options)}, seed {options.seed}")
     share = " for each process" if world_size() > 1 else ""
     epochs = quantity(options.epochs, "epoch")
-    console.print(f"{loaders.train.jet_count:,} jets{share}, {epochs} of {len(loaders.train)} batches")
+    precision = "; use_amp is off: it needs CUDA" if options.use_amp and device == "cpu" else ""
+    console.print(f"{loaders.train.jet_count:,} jets{share}, {epochs} of {len(loaders.train)} batches{precision}")
     judged: tuple[FileOption, ...] = ("val_files", "test_files") if options.test_files else ("val_files",)
     for option in judged:
         for warning in overlap_with_training(session, option):
@@ -240,5 +237,3 @@ def _announce(session: Session, loaders: Loaders) -> None:
         console.print(
             "use_ddp: this is the only process; torchrun --nproc_per_node=N -m phaze_ee … starts N processes."
         )
-    if options.use_amp and device == "cpu":
-        console.print("Mixed precision (use_amp) is off: it needs CUDA.")

@@ -92,25 +92,37 @@ class DriftReport(ResultsFile):
     def having(self, reference: DriftReference, manifests: Sequence[Manifest], significance: float) -> Self:
         """Return the report with further files; those that were seen before count once.
 
+        The new files are one block of jets. Files that come together are often sorted, by class for example, and their
+        order says nothing about the time when the jets were taken.
+
         Args:
             reference: what the report began with.
             manifests: of the files, which were monitored.
             significance: the probability of any alarm.
+
+        Raises:
+            UsageError: the jets of a file were counted in other bins.
         """
         assert self.state is not None
-        state, observed, files = self.state, self.observed, dict.fromkeys(self.files)
-        for manifest in manifests:
-            if manifest.drift is not None and manifest.input not in files:
-                name = f"{Path(manifest.input.path).name}/{manifest.input.size}"
-                state, observed = state.having(manifest.drift, name), observed + manifest.drift
-                files[manifest.input] = None
+        state, observed = self.state, self.observed
+        counted = {own.input: own.drift for own in manifests if own.drift is not None}
+        new = {file: drift for file, drift in counted.items() if file not in self.files}
+        for file, drift in new.items():
+            if drift.edges != reference.edges:
+                raise UsageError(
+                    f"the predictions for {file.path} have other histograms than the policy; run again with --overwrite"
+                )
+        if new:
+            block = sum(new.values(), start=reference.empty)
+            names = (f"{Path(file.path).name}/{file.size}" for file in new)
+            state, observed = state.having(block, "/".join(names)), observed + block
         return self.model_copy(
             update={
                 "significance": significance,
                 "jets": observed.jets,
                 "tests": judged(reference, observed, state, significance),
                 "observed": observed,
-                "files": list(files),
+                "files": [*self.files, *new],
                 "state": state,
             }
         )
@@ -144,19 +156,28 @@ def earlier_report(path: Path, reference: DriftReference, *, replace: bool) -> t
     """
     if not path.exists():
         return no_jets_yet(reference), False
+    damaged = f"{path} is damaged, and was kept; move it away, then run again: predictions that are done stay"
     try:
         report = DriftReport.read(path, made_by="predict")
     except UsageError as error:
-        raise UsageError(
-            f"{path} is damaged, and was kept; move it away, then run again: predictions that are done stay"
-        ) from error
+        raise UsageError(damaged) from error
     if report.reference is None or (replace and report.reference != reference_hash(reference)):
         return no_jets_yet(reference), True
     if report.reference != reference_hash(reference):
         raise UsageError(
             f"{path} compares with the calibration jets of another policy; choose another --output, or move it away"
         )
+    if not _adds_up(report, reference):
+        raise UsageError(damaged)
     return report, False
+
+
+def _adds_up(report: DriftReport, reference: DriftReference) -> bool:
+    """Return whether a report has the histograms of its reference."""
+    tallies = {} if report.state is None else report.state.now.tallies
+    bins = {name: len(own.counts) for name, own in reference.distributions.items()}
+    added = {name: len(tally.counts) for name, tally in tallies.items()}
+    return report.observed.edges == reference.edges and added == bins
 
 
 def reference_hash(reference: DriftReference) -> str:

@@ -19,6 +19,7 @@ from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock, 
 from sqlalchemy.exc import SQLAlchemyError
 
 from phaze_ee.errors import UsageError, one_line
+from phaze_ee.workspace import home_path
 
 _TERMS, _SEED = "terms", "seed"
 _STORAGE_ERRORS = (
@@ -66,7 +67,7 @@ def _opened(storage: str) -> BaseStorage:
     if "://" in storage:
         return RDBStorage(storage)
     # The path must be absolute: Optuna recognises the lock of a dead process by a link to it.
-    path = Path(storage).expanduser().absolute()
+    path = home_path(storage).absolute()
     lock = JournalFileSymlinkLock(str(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     lock.acquire()

@@ -16,7 +16,7 @@ from phaze_ee.config.options import Options
 from phaze_ee.config.template import render_config
 from phaze_ee.errors import UsageError
 from phaze_ee.registry import plugin_files
-from phaze_ee.workspace import Project
+from phaze_ee.workspace import Project, home_path
 
 _PATTERNS = ("train_files", "val_files", "test_files", "calibration_files")
 # The Python files and the data configuration of the base are copied, because the base may change its own.
@@ -142,7 +142,7 @@ def _copy(name: str | None, source: Path, target: Path) -> None:
 
 def _is_in(folder: Path, pattern: str) -> bool:
     """Return whether a relative pattern has matches in ``folder`` but not in the current directory."""
-    if Path(pattern).expanduser().is_absolute():
+    if home_path(pattern).is_absolute():
         return False
     here, there = (
         (root / pattern).is_file() or any(iglob(pattern, root_dir=root, recursive=True))  # noqa: PTH207 - as data.files

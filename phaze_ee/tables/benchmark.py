@@ -49,14 +49,14 @@ def cost_table(results: BenchmarkResults) -> Table:
     return table
 
 
-def cost_sentences(results: BenchmarkResults) -> list[str]:
-    """Return what the policy saves, and the size of the network with and without its exits."""
+def cost_sentences(results: BenchmarkResults, *, sizes: bool) -> list[str]:
+    """Return what the policy saves; with ``sizes`` also the size of the network with and without its exits."""
     full = results.exits[FULL_MODEL]
     size = f"One jet padded to {results.particles} particles: {full.macs / 1e6:.2f} M MACs in the full model"
     size += f" ({full.params:,} parameters)"
     if results.with_exits is not None and results.with_exits.params != full.params:
         size += f", {results.with_exits.macs / 1e6:.2f} M with all exits ({results.with_exits.params:,})"
-    return [*_gain(results.latency), size]
+    return [*_gain(results.latency), *([size] if sizes else [])]
 
 
 def _gain(latency: LatencyReport | None) -> list[str]:

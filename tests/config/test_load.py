@@ -47,6 +47,26 @@ def test_reading_gives_the_default_or_what_was_set(tmp_path: Path) -> None:
     assert (options.weight_decay, options.lr, options.gradient_clip) == (0.004, 1.0, 1.0)
 
 
+def test_an_option_that_is_set_twice_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = write(
+        tmp_path, "c.lr, c.batch_size = 0.01, 256", "c.lr = 0.01", "for size in (32, 64):", "    c.batch_size = size"
+    )
+    assert load_options(path).batch_size == 64
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{path}: c.batch_size is set in line 4 and in line 7, which counts"
+    ]
+
+
+def test_a_configuration_that_starts_from_another_may_set_its_options_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "common_options.py").write_text("def set_config(c):\n    c.lr = 0.5\n", encoding="utf-8")
+    path = write(tmp_path, "import common_options", "common_options.set_config(c)", "c.lr = 0.25")
+    assert load_options(path).lr == 0.25
+    assert not caplog.records
+
+
 def test_changing_a_default_in_place_counts(tmp_path: Path) -> None:
     assert load_options(write(tmp_path, "c.beta_max[0] = 0.1")).beta_max == [0.1, 0.5, 1.0]
     assert load_options(write(tmp_path)).beta_max == [0.3, 0.5, 1.0]

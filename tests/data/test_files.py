@@ -108,3 +108,13 @@ def test_lists_that_are_wrong(content: bytes, message: str, project: Path) -> No
         expand_patterns("train_files", ["@list.txt"], project)
     with pytest.raises(UsageError, match=r"train_files: the list 'absent\.txt' does not exist"):
         expand_patterns("train_files", ["@absent.txt"], project)
+
+
+def test_an_unknown_user_is_part_of_the_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match=r"no file matches '~no-such-user/a.root' \(looked in"):
+        expand_patterns("train_files", ["~no-such-user/a.root"], None)
+    (tmp_path / "~no-such-user").mkdir()
+    (tmp_path / "~no-such-user" / "a.root").touch()
+    (found,) = expand_patterns("train_files", ["~no-such-user/a.root"], None)
+    assert found.samefile(tmp_path / "~no-such-user" / "a.root")

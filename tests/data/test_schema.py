@@ -132,3 +132,18 @@ def test_a_syntax_error_is_told_briefly_with_its_line(tmp_path: Path) -> None:
 def test_two_classes_from_expressions() -> None:
     two = schema(labels={"type": "simple", "value": ["label_QCD", "1 - label_QCD"]})
     assert two.class_names == ("label_QCD", "1 - label_QCD")
+
+
+@pytest.mark.parametrize(
+    ("sections", "message"),
+    [
+        (
+            {"labels": {"type": "simple", "value": ("a", "b")}},
+            r"stranger: labels.value \(tuple\) is no list",
+        ),
+        ({"inputs": inputs(pf_mask={"length": 12, "vars": [{"x"}]})}, r"vars.0 \(set\) is no list or mapping"),
+    ],
+)
+def test_options_of_a_checkpoint_hold_what_a_yaml_can_hold(sections: dict[str, Any], message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        DataSchema.from_options(options(**sections), "stranger")

@@ -54,7 +54,7 @@ def test_the_chain_shows_progress_and_tables(first: Project, chained: Chained) -
     printed = chained.chained.stdout
     for title in ("1/4 train", "2/4 evaluate", "3/4 benchmark", "4/4 plot", "epoch   1/1"):
         assert title in printed
-    assert "Mixed precision (use_amp) is off" in printed
+    assert "batches; use_amp is off: it needs CUDA" in printed
     assert printed.index("1/4 train") < printed.index("epoch   1/1") < printed.index("2/4 evaluate")
 
 

@@ -1,10 +1,13 @@
 """The drift alarm: silent on the same distribution, loud on another, and adding up over files."""
 
 import math
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 from torch import Tensor
 
 from phaze_ee.errors import UsageError
@@ -13,6 +16,7 @@ from phaze_ee.exits.evidence import DriftEvidence
 from phaze_ee.exits.observables import FRACTIONS, JET_PT, MULTIPLICITY, OBSERVABLES, input_observables
 from phaze_ee.exits.policies import ThresholdPolicy, exit_index
 from phaze_ee.prediction.drift_report import DriftReport, judged, no_jets_yet
+from phaze_ee.prediction.writers import InputFile
 from phaze_ee.types import RaggedJets
 
 CLASSES = ("label_QCD", "label_Hbb", "label_Tbqq")
@@ -92,6 +96,25 @@ def test_files_add_up() -> None:
     assert known.jets == 700
 
 
+@pytest.mark.parametrize("together", [True, False])
+def test_files_of_one_class_each_are_no_change_if_they_come_together(*, together: bool) -> None:
+    known, other_ENK = reference(logits(4000, seed=1)), logits(4000, seed=2)
+    answer_N = other_ENK[-1].argmax(dim=1)
+    files = [manifest(known, other_ENK[:, answer_N == label], f"{label}.root") for label in range(3)]
+    report = no_jets_yet(known)
+    for some in [files] if together else [[file] for file in files]:
+        report = report.having(known, some, 1e-3)
+    assert report.jets == 4000
+    assert [file.path for file in report.files] == ["0.root", "1.root", "2.root"]
+    assert bool(report.alarms) is not together
+    assert report.having(known, files, 1e-3) == report, "files that come again count once"
+
+
+def manifest(known: DriftReference, logits_ENK: Tensor, name: str) -> Any:
+    drift = known.count(POLICY, logits_ENK, exit_index(POLICY, logits_ENK))
+    return SimpleNamespace(drift=drift, input=InputFile(path=name, size=1, changed_ns=0))
+
+
 def test_it_can_be_stored() -> None:
     known = reference(logits(300, seed=6))
     assert DriftReference.model_validate_json(known.model_dump_json()) == known
@@ -157,3 +180,31 @@ def test_inputs_have_half_of_the_significance() -> None:
     assert {test.name: test.share for test in tests}[MULTIPLICITY] == 0.01
     with pytest.raises(UsageError, match=r"does not fit the policy \('multiplicity'\)"):
         known.count(POLICY, logits_ENK, exit_index(POLICY, logits_ENK))
+
+
+def test_counts_that_no_sample_has_are_refused() -> None:
+    known = reference(logits(100, seed=1))
+    content = known.model_dump()
+    content["distributions"]["exit"]["counts"][0] = 2**60
+    with pytest.raises(ValidationError, match="less than or equal to"):
+        DriftReference.model_validate(content)
+
+
+def test_billions_of_jets() -> None:
+    known = reference(logits(4000, seed=1))
+    content = known.model_dump()
+    for own in content["distributions"].values():
+        own["counts"] = [count * 10**10 for count in own["counts"]]
+    many = DriftReference.model_validate(content)
+    evidence = DriftEvidence.begin(many).having(many, "jets.root").evidence
+    assert all(math.isfinite(value) and value < 0 for value in evidence.values())
+
+
+def test_histograms_of_others_are_refused() -> None:
+    known = reference(logits(300, seed=1))
+    rest = {name: own for name, own in known.distributions.items() if name != EXIT}
+    with pytest.raises(ValidationError, match="histograms 'exit' and 'answer' are missing"):
+        DriftReference(distributions=rest)
+    other = SimpleNamespace(input=InputFile(path="a.root", size=1, changed_ns=0), drift=reference(logits(300, seed=2)))
+    with pytest.raises(UsageError, match=r"a.root have other histograms than the policy; run again with --overwrite"):
+        no_jets_yet(reference(logits(20, seed=3))).having(reference(logits(20, seed=3)), [cast(Any, other)], 1e-3)

@@ -47,6 +47,14 @@ def test_a_rank_far_off_is_finite() -> None:
     assert 10 < _normal_rank(10_000, 10_000, 50_000, 100_000, 0.5) < 50
 
 
+def test_ranks_of_many_jets_are_those_of_the_normal_distribution(monkeypatch: pytest.MonkeyPatch) -> None:
+    counts = (250_600, 1_000_000, 500_000, 2_000_000)  # 250,000 ± 354 of the jets drawn are expected
+    exact = _normal_rank(*counts, 0.3)
+    monkeypatch.setattr("phaze_ee.exits.ranks._LARGE", 1e5)
+    assert _normal_rank(*counts, 0.3) == pytest.approx(exact, abs=1e-3)
+    assert exact > 1.5
+
+
 def test_ranges_are_halved_until_each_is_one_bin() -> None:
     ranges = halves(5)
     rows = list(zip(ranges.first_H, ranges.middle_H, ranges.stop_H, ranges.level_H, strict=True))

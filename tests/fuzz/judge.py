@@ -17,6 +17,8 @@ _LOGGED = re.compile(r"(WARNING|INFO): .+|\s*")
 _TEMPORARY = re.compile(r"\..+\.\d+\.tmp[0-9a-f]+(\..*)?")
 _WRITERS = ("train", "convert", "chain", "retrofit", "sweep", "new_project")  # keep complete parts when they fail
 _FAILED = re.compile(r".*/results/policies/[^/]+\.failed\.json")
+_POLICY = re.compile(r".*/results/(exit_policy|policies/default)\.json")
+_NO_POLICY = "the active policy is now the full model"
 
 Snapshot = Mapping[str, str]
 
@@ -80,6 +82,8 @@ def _refusal(attempt: Attempt, run: Run, before: Snapshot, after: Snapshot) -> s
     changed = sorted(name for name in kept if before.get(name) != after.get(name))
     if "calibrate" in attempt.arguments:  # a calibration that keeps no promise is written beside the policies
         changed = [name for name in changed if not _FAILED.fullmatch(name)]
+        if _NO_POLICY in errors[0]:  # that of another model is replaced
+            changed = [name for name in changed if not _POLICY.fullmatch(name)]
     if changed and not set(_WRITERS) & set(attempt.arguments):
         return f"changed though it failed: {changed[0]}"
     return REFUSED

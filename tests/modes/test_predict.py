@@ -192,6 +192,12 @@ def test_reports_that_monitoring_cannot_add_to(
     assert "drift.json is damaged, and was kept; move it away" in capsys.readouterr().err
     assert state.read_text(encoding="utf-8") == whole[:-50]
     report = json.loads(whole)
+    for name, counts in (("exit", [2**63, 1]), ("exit", [1]), ("no such", [1, 2])):
+        damaged = json.loads(whole)
+        damaged["state"]["now"]["tallies"].setdefault(name, {"sums": [0.0]})["counts"] = counts
+        state.write_text(json.dumps(damaged), encoding="utf-8")
+        assert predict("--monitor") == 2
+        assert "drift.json is damaged, and was kept; move it away" in capsys.readouterr().err
     other = report | {"reference": "of another policy"}
     state.write_text(json.dumps(other), encoding="utf-8")
     assert predict("--monitor") == 2
