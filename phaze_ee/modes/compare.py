@@ -14,7 +14,7 @@ from phaze_ee.modes.current import CurrentResults
 from phaze_ee.modes.plot import check_classes, say_what_is_missing, set_aside, write_figures
 from phaze_ee.modes.seeds_so_far import known_seeds, read_means
 from phaze_ee.modes.session import Session
-from phaze_ee.names import FULL_MODEL, POLICY, quantity
+from phaze_ee.names import FULL_MODEL, POLICY, brief, quantity
 from phaze_ee.plots.comparison import policies_figure
 from phaze_ee.plots.differences import differences_figure
 from phaze_ee.plots.style import Drawing
@@ -78,7 +78,7 @@ def _show_differences(differences: ComparisonResults | None) -> None:
     for kind, found in kinds.items():
         if found is not None:
             console.print()
-            show(differences_table(found, f"{kind}: accuracy minus that of {found.reference}", "project"))
+            show(differences_table(found, f"{kind}: accuracy minus that of {brief(found.reference, 40)}", "project"))
 
 
 def comparison_figures(

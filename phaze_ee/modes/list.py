@@ -57,7 +57,7 @@ def projects_table(workspace: str, projects: list[Project]) -> Table:
             brief(active_name(project) or ("(no name)" if project.exit_policy.is_file() else UNKNOWN)),
             UNKNOWN if policy is None else with_error(policy.accuracy, policy.accuracy_error),
             UNKNOWN if policy is None else f"{100 * policy.macs_share:.1f} %",
-            "training" if is_running(project) else mode,
+            "training" if is_running(project) else UNKNOWN if seeds[project] and project.model_hash is None else mode,
         )
         if seeds[project]:
             table.add_row(*_seeds_row(project, seeds[project]))

@@ -64,7 +64,7 @@ class Request:
     trust: bool = False
     verbose: bool = False
     flags: dict[str, Any] = field(default_factory=dict)  # options of the configuration that the command line overrides
-    arguments: tuple[str, ...] = ()  # the command line as it was typed
+    arguments: tuple[str, ...] = field(default=(), compare=False)  # the command line as it was typed
 
     @property
     def named_project(self) -> Project:

@@ -26,9 +26,11 @@ def run(session: Session) -> None:
     """Print model, policies and results of the project of ``-p``, and the next command."""
     project = session.request.existing_project
     say(f"Project {project}: {project.config}")
-    say(f"Model:    {describe_model(project)}")
     if seeds := known_seeds(project):
         show_seeds(project, seeds)
+        if project.model_hash is None:
+            return
+    say(f"Model:    {describe_model(project)}")
     current, problems = read_results(project)
     if project.model_hash is None:
         problems = []  # the next command is to train; then there will be results
@@ -42,15 +44,14 @@ def run(session: Session) -> None:
             say_in_columns(f"Active policy: {active.guarantee.statement}")
     else:
         say("Policies: none; mode 'calibrate' makes them")
-    if not seeds or project.model_hash is not None:
-        say(f"Next:     {'wait for it' if is_running(project) else next_command(project, current, problems)}")
+    say(f"Next:     {'wait for it' if is_running(project) else next_command(project, current, problems)}")
 
 
 def show_seeds(project: Project, seeds: list[int]) -> None:
     """Print how far the seeds of a project are, the mean accuracy of their full models, and where they are."""
     runs = seed_runs(project, seeds)
     first, last = runs[0].project, runs[-1].project
-    say(f"Seeds:    {how_far(runs)} of {len(runs)}: projects {first} … {last}")
+    say(f"Seeds:    {how_far(runs)} of {len(runs)}: projects {first} … {last}, each like any other")
     full = seeds_accuracy(project, runs)
     if full is not None:
         say(f"          accuracy {with_error(full.mean, full.spread)} (standard deviation over seeds)")

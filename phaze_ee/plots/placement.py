@@ -70,8 +70,9 @@ def _draw_differences(axes: Axes, results: PlacementResults) -> None:
             shares, differences, errors, fmt="o", color="0.25", markersize=size, markerfacecolor=face, capsize=2,
             elinewidth=1, zorder=3,
         )  # fmt: skip
-    lowest = min(100 * (point.difference or 0) for point in [*results.pareto, results.recommended])
-    axes.set_ylim(min(1.2 * lowest, -0.1), None)
+    shown = [*results.pareto, results.recommended]
+    lowest = min(100 * ((point.difference or 0) - (point.difference_error or 0)) for point in shown)
+    axes.set_ylim(min(1.1 * lowest, -0.1), None)
     axes.set_ylabel("To full model (pp)")
 
 

@@ -8,7 +8,7 @@ from phaze_ee.results.differences import ComparedAnswer, Contrast, Differences
 from phaze_ee.results.seeds import OverSeeds, SeedsResults
 from phaze_ee.tables.style import OWN_PARTICLES, UNKNOWN, add_caption, empty_table, few, with_error
 
-_LONGEST_NAME = 22
+_LONGEST_NAME = 16
 
 
 def seeds_table(results: SeedsResults) -> Table:
@@ -38,8 +38,8 @@ def differences_table(differences: Differences, title: str, first: str = "exit")
     Differences are in percentage points. A star marks those that are significant among all that there are.
     """
     seeded = any(answer.spread is not None for answer in differences.answers)
-    errors = ["± seeds", "± jets"] if seeded else ["± jets"]
-    table = empty_table(title, ["accuracy", *errors, "difference [pp]", *errors, ""], first)
+    errors = ["±seeds", "±jets"] if seeded else ["±jets"]
+    table = empty_table(title, ["accuracy", *errors, "difference\n[pp]", *errors, ""], first)
     for answer in few(differences.answers):
         if answer is None:
             table.add_row("…")
@@ -67,14 +67,14 @@ def _mark(found: Contrast) -> str:
 
 def _captions(differences: Differences, *, seeded: bool) -> list[str]:
     found = differences.contrasts
-    lines = [f"difference: to {differences.reference}"]
+    lines = [f"difference: to {brief(differences.reference, 40)}"]
     unpaired = sum(not one.paired for one in found)
     if unpaired < len(found):
         lines[0] += "; paired: the same jets"
     if unpaired:
         lines.append("u: not known to be the same jets, so the error is that of independent accuracies")
     if seeded:
-        lines.append("± seeds: standard deviation over seeds; a difference below it is not claimed")
+        lines.append("±seeds: standard deviation over seeds; a difference below it is not claimed")
     if found:
         of_many = f", Holm's correction for {len(found)}" if len(found) > 1 else ""
         by = "seeds and jets" if seeded else "McNemar's exact test" if not unpaired else "jets"

@@ -33,7 +33,7 @@ def placement_table(results: PlacementResults) -> Table:
     """
     table = empty_table(
         f"placements that no other beats, on {results.judging_jets:,} jets",
-        ["of full", "accuracy", "difference [pp]", "", "leave at each exit (%)"],
+        ["of full", "accuracy", "difference [pp]", "", "leave at exits (%)"],
         first="exit_stages",
     )
     points = _some(results)

@@ -117,7 +117,9 @@ def _every_mode_reads_them(base: Project, capsys: Capture) -> None:
     assert "2 of 2 seeds" in listed
     assert "small_seed5" not in listed
     assert main(["-m", "show", "-p", "Tops", "small"]) == 0
-    assert "Seeds:    2 evaluated of 2: projects small_seed5 … small_seed6" in capsys.readouterr().out
+    assert (
+        "Seeds:    2 evaluated of 2: projects small_seed5 … small_seed6, each like any other" in capsys.readouterr().out
+    )
     assert main(["-m", "plot", "-p", "Tops", "small_seed5", "--details"]) == 0
     assert "performance/differences.png" in capsys.readouterr().out
     assert main(["-m", "compare", "-p", "Tops", "all"]) == 0
