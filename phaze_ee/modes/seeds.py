@@ -21,11 +21,11 @@ from phaze_ee.plots.differences import differences_figure
 from phaze_ee.results.seeds import SeedsResults
 from phaze_ee.sweep.fleet import Event
 from phaze_ee.sweep.process import is_trained, last_line
-from phaze_ee.sweep.seeds import SEEDS_LOG, SeedTask, is_complete, run_seeds, stamp_of
+from phaze_ee.sweep.seeds import SEEDS_LOG, SeedTask, is_complete, note_training, run_seeds, stamp_of, trained_on
 from phaze_ee.sweep.trial_project import make_seed, options_of_seed, seed_project
 from phaze_ee.tables.differences import differences_table, seeds_table
 from phaze_ee.training.run import deciding_options
-from phaze_ee.workspace import Project, find_file
+from phaze_ee.workspace import Project, file_hash, find_file
 
 _CORES_PER_SEED = 4
 _FOR_THE_PROJECT = ("new_project", "convert")  # run once, before the seeds
@@ -129,7 +129,7 @@ def _run_step(session: Session, step: Step, seeds: Sequence[int]) -> list[tuple[
     others = _rests_on(session)
     numbers = {seed_project(base, seed): seed for seed in seeds}
     tasks = [
-        SeedTask(seed, project, partial(_left, session, step, seed, words, key, others))
+        SeedTask(seed, project, partial(_left, session, step, seed, words, key, others), partial(_busy, project))
         for project, seed in numbers.items()
     ]
     at_once = f", {step.at_once} at once" if step.at_once > 1 else ""
@@ -142,6 +142,10 @@ def _run_step(session: Session, step: Step, seeds: Sequence[int]) -> list[tuple[
     return failed
 
 
+def _busy(project: Project) -> None:
+    say_in_columns(f"{project.name} is left out: another command works on it")
+
+
 def _report(event: Event) -> None:
     if event.succeeded:
         console.print(f"{event.project.name} is done")
@@ -149,9 +153,7 @@ def _report(event: Event) -> None:
         say_in_columns(f"{event.project.name} failed: {last_line(event.project, SEEDS_LOG)}")
 
 
-def _left(
-    session: Session, step: Step, seed: int, words: Sequence[str], key: str, others: Sequence[object]
-) -> list[str]:
+def _left(session: Session, step: Step, seed: int, words: Sequence[str], key: str, others: Sequence[str]) -> list[str]:
     """Write the project of a seed, and return the command line of what it has not done yet; empty: nothing."""
     base = session.project
     project = seed_project(base, seed)
@@ -160,9 +162,12 @@ def _left(
     modes = list(step.modes)
     if "train" in modes and not session.request.fresh:
         options = session.configuration.options({**session.request.flags, **own})
-        if _is_trained_with(project, options_of_seed(base, options)):
+        same_data = trained_on(base.seeds, seed) in (None, others[0])
+        if same_data and _is_trained_with(project, options_of_seed(base, options)):
             modes.remove("train")
             words = _words(session, modes)
+    if "train" in modes:
+        note_training(base.seeds, seed, others[0])
     if "train" not in modes and (not modes or is_complete(base.seeds, seed, project, key, stamp_of(project, others))):
         console.print(f"{project.name} is complete")
         return []
@@ -207,10 +212,10 @@ def _flag_name(word: str) -> str:
     return word[:2] if word[:2] in ("-m", "-o") else word
 
 
-def _rests_on(session: Session) -> list[object]:
-    """Return what results rest on, beside a seed's own files: the data configuration, and the files as they are."""
+def _rests_on(session: Session) -> list[str]:
+    """Return what results rest on, beside a seed's own files: a hash of the data configuration, and all files."""
     options = session.options
-    found: list[object] = [find_file("data_config", options.data_config, session.project.root).read_bytes()]
+    found = [str(file_hash(find_file("data_config", options.data_config, session.project.root)))]
     for option in _FILES:
         if getattr(options, option):
             found += [f"{option} {path.absolute()} {stamp(path)}" for path in session.files(option)]

@@ -18,6 +18,7 @@ from phaze_ee.sweep.process import ProjectProcess
 from phaze_ee.workspace import Project, file_hash
 
 SEEDS_LOG = "seeds.log"
+_TRAINED_ON = "data_config of the training"
 
 
 @dataclass(frozen=True)
@@ -28,11 +29,13 @@ class SeedTask:
         seed: the seed.
         project: its project.
         arguments: what is left to do of the command line; empty: nothing. It is asked for under the seed's lock.
+        busy: called if another command works on the seed, which is then left out.
     """
 
     seed: int
     project: Project
     arguments: Callable[[], Sequence[str]]
+    busy: Callable[[], None]
 
 
 def run_seeds(
@@ -54,6 +57,17 @@ def run_seeds(
     """
     folder.mkdir(parents=True, exist_ok=True)
     return run_jobs(_Seeds(folder, tasks, key, stamp), workers)
+
+
+def trained_on(folder: Path, seed: int) -> str | None:
+    """Return the hash of the data configuration with which a seed was trained; None if it is not recorded."""
+    found = _read(_record(folder, seed)).get(_TRAINED_ON)
+    return found if isinstance(found, str) else None
+
+
+def note_training(folder: Path, seed: int, data_hash: str) -> None:
+    """Record with which data configuration a seed is trained."""
+    _write(_record(folder, seed), {_TRAINED_ON: data_hash})
 
 
 def is_complete(folder: Path, seed: int, project: Project, key: str, stamp: str) -> bool:
@@ -82,7 +96,8 @@ class _Seeds:
             task = self._left.pop(0)
             claim = Claim.take(self._folder / f"seed{task.seed}.lock")
             if claim is None:
-                continue  # another command works on it
+                task.busy()
+                continue
             arguments = list(task.arguments())
             if arguments:
                 return Job(task.project, arguments, claim, SEEDS_LOG)
@@ -100,13 +115,16 @@ class _Seeds:
         """Record that a seed has completed the command line."""
         path = _record(self._folder, self._seeds[project])
         found = sorted(str(one.relative_to(project.root)) for one in project.results.glob("*.json"))
-        record = {**_read(path), self._key: {"stamp": self._stamp(project), "files": found}}
-        with replacing(path) as temporary:
-            temporary.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+        _write(path, {self._key: {"stamp": self._stamp(project), "files": found}})
 
 
 def _record(folder: Path, seed: int) -> Path:
     return folder / f"seed{seed}.json"
+
+
+def _write(path: Path, changes: Mapping[str, Any]) -> None:
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps({**_read(path), **changes}, indent=2) + "\n", encoding="utf-8")
 
 
 def _read(path: Path) -> Mapping[str, Any]:

@@ -68,7 +68,7 @@ def options_of_seed(base: Project, options: Options) -> Options:
 
 
 def make_seed(project: Project, base: Project, options: Options) -> None:
-    """Write the project of a seed, or write its configuration anew if that of its base project has changed.
+    """Write the project of a seed: its configuration follows that of its base project, and so do copies of its files.
 
     Args:
         project: the project of the seed.
@@ -90,6 +90,7 @@ def make_seed(project: Project, base: Project, options: Options) -> None:
                 "from which the seeds are counted"
             )
         if _settings(earlier) == _settings(text):
+            _copy_files(project, base, options)
             return
     _write(project, base, options, text)
 
@@ -99,11 +100,15 @@ def _write(project: Project, base: Project, options: Options, text: str) -> None
     with replacing(project.config) as temporary:
         for folder in project.folders:
             folder.mkdir(parents=True, exist_ok=True)
-        for name in (options.data_config, options.network_config, *options.plugins):
-            _copy(name, base.root, project.root)
-        if _registers_parts(base):
-            shutil.copyfile(base.config, project.root / _BASE_PLUGIN)
+        _copy_files(project, base, options)
         temporary.write_text(text, encoding="utf-8")
+
+
+def _copy_files(project: Project, base: Project, options: Options) -> None:
+    for name in (options.data_config, options.network_config, *options.plugins):
+        _copy(name, base.root, project.root)
+    if _registers_parts(base):
+        shutil.copyfile(base.config, project.root / _BASE_PLUGIN)
 
 
 def _from_trial(base: Project, options: Options) -> dict[str, Any]:

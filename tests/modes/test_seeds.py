@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import threading
 import time
@@ -14,6 +15,7 @@ from phaze_ee.cli import main
 from phaze_ee.modes.current import read_judged
 from phaze_ee.results.differences import ComparisonResults
 from phaze_ee.results.seeds import SeedsResults
+from phaze_ee.sweep.claim import Claim
 from phaze_ee.tables.style import WIDTH
 from phaze_ee.workspace import Project
 from tests.end_to_end.command import fails
@@ -194,6 +196,28 @@ def test_what_results_rest_on_decides_whether_they_are_made_again(base: Project,
     assert main(evaluate) == 0
     assert len(stub.read_text().splitlines()) == 10
     assert json.loads((base.seeds / "seed5.json").read_text()).keys() == {"evaluate"}
+
+
+def test_a_seed_that_another_command_works_on_is_left_out(base: Project, stub: Path, capsys: Capture) -> None:
+    base.seeds.mkdir(parents=True)
+    claim = Claim.take(base.seeds / "seed5.lock")
+    assert claim is not None
+    assert main(["-m", "evaluate", "-p", "Tops", "small", "--seeds", "2"]) == 0
+    claim.release()
+    assert "small_seed5 is left out: another command works on it" in " ".join(capsys.readouterr().out.split())
+    assert [line.split()[4] for line in stub.read_text().splitlines()] == ["small_seed6"]
+
+
+def test_files_of_the_project_are_copied_again(base: Project, stub: Path) -> None:
+    shutil.copyfile(base.workspace_root.parent / "two_classes.yaml", base.root / "own.yaml")
+    lines = base.config.read_text().replace("two_classes.yaml", "no.yaml") + '    c.data_config = "own.yaml"\n'
+    base.config.write_text(lines)
+    evaluate = ["-m", "evaluate", "-p", "Tops", "small", "--seeds", "2"]
+    assert main(evaluate) == 0
+    (base.root / "own.yaml").write_text((base.root / "own.yaml").read_text() + "weights:\n")
+    assert main(evaluate) == 0
+    assert len(stub.read_text().splitlines()) == 4
+    assert (SEEDS[0].root / "own.yaml").read_bytes() == (base.root / "own.yaml").read_bytes()
 
 
 @pytest.mark.parametrize(
