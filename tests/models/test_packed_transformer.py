@@ -6,6 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from phaze_ee.export.backbones import in_stages
+from phaze_ee.export.particle_transformer import FileParticleTransformer
 from phaze_ee.models.packed_transformer import PackedParticleTransformer
 from phaze_ee.models.particle_transformer import ParticleTransformer
 from phaze_ee.models.ragged_attention import fits_kernel
@@ -106,6 +108,11 @@ def test_heads_that_do_not_fit_are_named_once(caplog: pytest.LogCaptureFixture) 
     assert not fits_kernel(136)
     assert not fits_kernel(136)
     assert caplog.text.count("heads of 136 channels") == 1
+
+
+def test_both_forms_are_exported() -> None:
+    backbone = ParticleTransformer(weaver_part())
+    assert in_stages(backbone.packed()) is in_stages(backbone) is FileParticleTransformer
 
 
 def test_on_the_cpu_jets_are_padded() -> None:
