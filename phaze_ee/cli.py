@@ -26,7 +26,7 @@ from phaze_ee.errors import (
 from phaze_ee.installation import require_all
 from phaze_ee.machine import rank
 from phaze_ee.modes.mode import Flag, Mode
-from phaze_ee.modes.registry import MODES, chained_modes, flags_of
+from phaze_ee.modes.registry import MODES, chained_modes, flags_of, near_target
 from phaze_ee.modes.request import Request
 from phaze_ee.modes.session import Session
 
@@ -160,7 +160,9 @@ def _stray(others: Sequence[str], mode: Mode) -> str:
     for word in others:
         owners = [own.name for own in MODES.values() if any(word.split("=")[0] in flag.names for flag in own.flags)]
         if owners:
-            return f"{word.split('=')[0]} belongs to {_listed(owners)}, not to {mode.name}"
+            target = next((found for other in others if (found := near_target(other))), None)
+            meant = "" if target is None else f", did you mean {target}?"
+            return f"{word.split('=')[0]} belongs to {_listed(owners)}, not to {mode.name}{meant}"
     names = [name for flag in flags_of(mode) for name in flag.names]
     near = next((found[0] for word in others if (found := get_close_matches(word, names, n=1))), None)
     return f"unrecognized arguments: {' '.join(others)}" + (f", did you mean {near}?" if near else "")
