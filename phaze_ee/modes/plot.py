@@ -131,9 +131,7 @@ def write_figures(drawings: Mapping[str, Drawing], folder: Path, *, details: boo
         for first, *others in written:
             say_written(first, f", {', '.join(path.suffix for path in others)}")
         return
-    parts = sorted({str(first.parent.relative_to(folder)) for first, *_ in written})
-    where = f": {', '.join(parts)}" if parts != ["."] else ""
-    say(f"Written: {len(written)} figures, png and pdf, in {short(folder)}{where}")
+    say(f"Written: {len(written)} figures in {short(folder)}")
 
 
 def set_aside(figures: Iterable[Path], folder: Path) -> None:

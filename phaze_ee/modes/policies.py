@@ -32,6 +32,7 @@ class PolicyPromise(_Part):
 
     holds: bool
     statement: str
+    delta: float
 
 
 class PolicyJets(_Part):
