@@ -128,7 +128,9 @@ _CALIBRATE_FLAGS = (
 )
 
 _EVALUATE_FLAGS = (
-    Flag("--ood", "files of jets of another kind, which the network should notice", {"nargs": "+", "metavar": "FILE"}),
+    Flag(
+        "--ood", "files of out-of-distribution jets, which the network should notice", {"nargs": "+", "metavar": "FILE"}
+    ),
     Flag("--ood-data-config", "data configuration of these files, if another", {"metavar": "YAML"}),
     _POLICY,
     _PRECISION,
