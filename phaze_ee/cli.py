@@ -27,9 +27,10 @@ from phaze_ee.errors import (
 from phaze_ee.installation import require_all
 from phaze_ee.machine import rank
 from phaze_ee.modes.mode import Flag, Mode
-from phaze_ee.modes.registry import MODES, chained_modes, flags_of
+from phaze_ee.modes.registry import MODES, chained_modes, flags_of, near_target
 from phaze_ee.modes.request import Request
 from phaze_ee.modes.session import Session
+from phaze_ee.names import nearest
 
 _OVERVIEW = "Early exits for jet taggers: train them, judge them, skip the work.\n\nmodes:\n"
 _EXAMPLES = """\
@@ -161,9 +162,11 @@ def _stray(others: Sequence[str], mode: Mode) -> str:
     for word in others:
         owners = [own.name for own in MODES.values() if any(word.split("=")[0] in flag.names for flag in own.flags)]
         if owners:
-            return f"{word.split('=')[0]} belongs to {_listed(owners)}, not to {mode.name}"
+            targets = [target for other in others if (target := near_target(other))]
+            meant = f", did you mean {targets[0]}?" if targets else ""
+            return f"{word.split('=')[0]} belongs to {_listed(owners)}, not to {mode.name}{meant}"
     names = [name for flag in flags_of(mode) for name in flag.names]
-    near = next((found[0] for word in others if (found := get_close_matches(word, names, n=1))), None)
+    near = next((name for word in others if (name := nearest(word, names))), None)
     return f"unrecognized arguments: {' '.join(others)}" + (f", did you mean {near}?" if near else "")
 
 

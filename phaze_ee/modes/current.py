@@ -160,13 +160,13 @@ class _Reader:
 
     def ood(self, evaluation: EvaluationResults) -> OODResults | None:
         again = f"{command('evaluate', self.project)} --ood FILES"
-        found = self._of_model(OODResults, self.project.ood_results, evaluation, "jets of another kind", again)
+        found = self._of_model(OODResults, self.project.ood_results, evaluation, "out-of-distribution jets", again)
         if found is None or found.policy is None:
             return found
         why = self._not_wanted(self.project.ood_results.name, found.policy_hash, [])
         if not why:
             return found
-        self._leave_out("where jets of another kind leave", why, again)
+        self._leave_out("where out-of-distribution jets leave", why, again)
         return found.model_copy(update={"policy": None})
 
     def placement(self, evaluation: EvaluationResults) -> PlacementResults | None:

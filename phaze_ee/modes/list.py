@@ -11,7 +11,7 @@ from phaze_ee.modes.show import is_running, next_command, read_results, seeds_ac
 from phaze_ee.names import FULL_MODEL, brief, quantity
 from phaze_ee.sweep.trial_project import seed_project
 from phaze_ee.tables.style import UNKNOWN, empty_table, with_error
-from phaze_ee.workspace import Project, workspaces_root
+from phaze_ee.workspace import Project, near_workspace, workspaces_root
 
 _LONGEST_NAME = 22
 
@@ -27,7 +27,9 @@ def run(session: Session) -> None:
     found = {name: projects for name in names if (projects := projects_of(name))}
     if not found:
         where = root if wanted is None else root / wanted
-        raise UsageError(f"no project in {where}; create one: phaze_ee -m new_project -p WORKSPACE PROJECT")
+        near = None if wanted is None else near_workspace(wanted)
+        hint = "" if near is None else f"did you mean workspace {near!r}? To "
+        raise UsageError(f"no project in {where}; {hint}create one: phaze_ee -m new_project -p WORKSPACE PROJECT")
     for name, projects in found.items():
         show(projects_table(name, projects))
     say(f"Projects are in {root}; phaze_ee -m show -p WORKSPACE PROJECT shows one")

@@ -111,7 +111,7 @@ def placement_figures(current: CurrentResults) -> dict[str, Drawing]:
 
 
 def ood_figures(ood: OODResults | None) -> dict[str, Drawing]:
-    """Return how well exits notice jets of another kind, by the names of the files; none without OOD results."""
+    """Return how well exits notice out-of-distribution jets, by the names of the files; none without OOD results."""
     return {} if ood is None else {"auroc": partial(ood_auroc_figure, ood), "scores": partial(ood_scores_figure, ood)}
 
 

@@ -1,11 +1,13 @@
 """All modes of the command line, and their flags. A new mode is a module beside this one and a record in ``MODES``."""
 
 from argparse import ArgumentTypeError
-from difflib import get_close_matches
 from pathlib import Path
 
 from phaze_ee.errors import UsageError
 from phaze_ee.modes.mode import Flag, Mode
+from phaze_ee.names import nearest
+
+TARGETS = ("accuracy_drop", "net_accuracy_drop", "agreement", "signal_efficiency", "budget")
 
 
 def _whole_number(text: str) -> int:
@@ -80,7 +82,7 @@ _TRAIN_FLAGS = (
 _CALIBRATE_FLAGS = (
     Flag(
         "--target",
-        "accuracy_drop, net_accuracy_drop, agreement, signal_efficiency or budget",
+        f"{', '.join(TARGETS[:-1])} or {TARGETS[-1]}",
         {"metavar": "TARGET"},
         option="exit_target",
     ),
@@ -134,7 +136,9 @@ _CALIBRATE_FLAGS = (
 )
 
 _EVALUATE_FLAGS = (
-    Flag("--ood", "files of jets of another kind, which the network should notice", {"nargs": "+", "metavar": "FILE"}),
+    Flag(
+        "--ood", "files of out-of-distribution jets, which the network should notice", {"nargs": "+", "metavar": "FILE"}
+    ),
     Flag("--ood-data-config", "data configuration of these files, if another", {"metavar": "YAML"}),
     _POLICY,
     _PRECISION,
@@ -373,10 +377,19 @@ def chained_modes(operations: str) -> list[Mode]:
     for name in names:
         if name not in MODES or not MODES[name].chained:
             choices = ", ".join(mode.name for mode in MODES.values() if mode.chained)
-            near = get_close_matches(name, [mode.name for mode in MODES.values() if mode.chained], n=1)
-            meant = f", did you mean {near[0]!r}?" if near else ""
+            near, target = (
+                nearest(name, [mode.name for mode in MODES.values() if mode.chained]),
+                near_target(operations),
+            )
+            meant = "" if near is None and target is None else f", did you mean {repr(near) if near else target}?"
             raise UsageError(f"unknown operation {name!r} in -o {operations!r}{meant}; join some of {choices} with '_'")
     return [MODES[name] for name in names]
+
+
+def near_target(word: str) -> str | None:
+    """Return the flag with the calibration target that a word resembles; None if it resembles none."""
+    target = nearest(word, TARGETS)
+    return None if target is None else f"--target {target}"
 
 
 def flags_of(mode: Mode) -> tuple[Flag, ...]:

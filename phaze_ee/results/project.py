@@ -39,7 +39,7 @@ class ProjectResults:
     def cost(self, name: str, cost: Cost) -> float:
         """Return the cost of an exit for one padded jet.
 
-        That of the policy is the mean over the exits where the judged jets leave; its parameters are all that it needs.
+        That of the policy is the mean over the exits where the test jets leave; its parameters are all that it needs.
         An exit that it never offers counts too, unless it offers none: then it costs as much as the full model.
         """
         if name != POLICY:
