@@ -43,7 +43,7 @@ def rows(setting: Setting, section: str) -> Iterator[Row]:
         yield attempt(section, LOADER, precision, loader)
         if made:
             yield attempt(section, STEP, precision, partial(_step_row, setting, section, precision, made[0]))
-            yield attempt(section, TRAIN, precision, partial(_train_row, setting, section, precision, *made, folder))
+            yield attempt(section, TRAIN, precision, partial(_train_row, setting, section, precision, made[0], folder))
 
 
 def _loader(setting: Setting, folder: Path) -> Any:

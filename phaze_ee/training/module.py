@@ -103,6 +103,7 @@ class TaggerModule(LightningModule):
         self.frozen = False
         self.so_far = RunningMeans()  # over this epoch
         self._validated = RunningMeans()
+        self._rate = 0.0  # of the last training batch
         self._unchecked: tuple[HostFlag, Terms, JetBatch, int] | None = None  # the last batch, until its backward pass
         self.latest: dict[str, Float[Tensor, ""]] = {}  # of the last training batch
         if options.freeze_backbone:
@@ -184,6 +185,7 @@ class TaggerModule(LightningModule):
             return None
         self._unchecked = (finite, terms, batch, batch_idx)
         self.latest = self._values("train", terms)
+        self._rate = float(self.trainer.optimizers[0].param_groups[0]["lr"])  # the same in all groups
         self.so_far.add(self.latest, len(batch))
         return terms.total
 
@@ -208,8 +210,7 @@ class TaggerModule(LightningModule):
         # which the host waits. So values are given to it only where it writes them, and at the end of an epoch.
         if self.latest and self.trainer._logger_connector.should_update_logs:
             steps = {f"{name}_step": value for name, value in self.latest.items()}
-            rate = self.trainer.optimizers[0].param_groups[0]["lr"]  # the same in all groups
-            self.log_dict({**steps, "lr": rate}, on_step=True, on_epoch=False, batch_size=len(batch))
+            self.log_dict({**steps, "lr": self._rate}, on_step=True, on_epoch=False, batch_size=len(batch))
         if self.trainer.is_last_batch and self.so_far.jets:
             self._log_means(self.so_far)
 
