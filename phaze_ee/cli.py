@@ -198,15 +198,15 @@ def _request(values: dict[str, Any], flags: Iterable[Flag]) -> Request:
 
 def run(request: Request) -> None:
     """Run one mode; its module and the heavy libraries are imported only now."""
-    from phaze_ee.modes.console import begin
-
-    begin()
     mode = MODES[request.mode]
     if mode.needs_project(request):
         require_all(f"mode {mode.name!r}")
     session = Session.open(request)
     if mode.configured and mode.needs_project(request):
         _ = session.options  # errors in a configuration show at once, not after seconds of imports
+    from phaze_ee.modes.console import begin
+
+    begin()
     mode.run(session)
 
 

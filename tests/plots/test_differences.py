@@ -1,8 +1,10 @@
+import numpy as np
 from matplotlib.text import Annotation
 
 from phaze_ee.plots.differences import differences_figure
 from phaze_ee.plots.placement import placement_figure
 from phaze_ee.results.placement import PlacementPoint
+from tests.plots.drawn import points
 from tests.plots.placement_examples import placement_results
 from tests.tables.test_differences import CLEAR, answer, differences
 
@@ -17,8 +19,8 @@ def test_each_answer_has_its_accuracy_and_its_difference_and_stars_are_claims() 
     bars = [bar.get_segments()[0] for bar in right.collections if hasattr(bar, "get_segments")]
     widths = [round(float(bar[1][0] - bar[0][0]), 6) for bar in bars]
     assert widths == [round(200 * CLEAR.jets_error, 6)] * 2
-    seeds = [line.get_xdata().tolist() for line in left.get_lines() if len(line.get_xdata()) == 3]
-    assert seeds == [answer("a", None).seeds] * 3
+    drawn = [[accuracy for accuracy, _ in points(line)] for line in left.get_lines()]
+    assert [accuracies for accuracies in drawn if len(accuracies) == 3] == [answer("a", None).seeds] * 3
 
 
 def test_without_seeds_there_is_no_word_of_them() -> None:
@@ -40,7 +42,6 @@ def test_a_placement_has_a_panel_of_differences_if_they_are_known() -> None:
     front = [known(point) for point in results.pareto]
     axes = placement_figure(results.model_copy(update={"pareto": front, "recommended": chosen})).axes
     assert len(axes) == 2
-    drawn = [line for line in axes[1].get_lines() if line.get_marker() == "o"]
-    assert [round(value, 6) for value in drawn[0].get_ydata().tolist()] == [
-        round(100 * (point.difference or 0), 6) for point in front
-    ]
+    drawn = [points(line) for line in axes[1].get_lines() if line.get_marker() == "o"]
+    expected = [(point.macs_share, 100 * (point.difference or 0)) for point in front]
+    assert np.allclose(drawn[0], expected)
