@@ -343,8 +343,8 @@ class _Shortfall:
         if self.needed is not None:
             enough = f"it takes {self.needed:,} such jets, about {self.more_jets:,} more calibration jets like these"
         return (
-            f"{self.name}: {self.lost} of {self.count} jets with the safest policy, which does not show a probability "
-            f"below {self.epsilon:.3g}; at this rate {enough}"
+            f"{self.name}: {self.lost} of {self.count} jets with the first policy that is tested, which does not show "
+            f"a probability below {self.epsilon:.3g}; at this rate {enough}"
         )
 
 

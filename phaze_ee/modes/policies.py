@@ -37,9 +37,11 @@ class PolicyPromise(_Part):
 
 
 class PolicyJets(_Part):
-    """The calibration jets of a policy."""
+    """The calibration jets of a policy: all, those that chose it, and those that tested it."""
 
     jets: int
+    shaping: int
+    testing: int
 
 
 class PolicyCost(_Part):

@@ -34,7 +34,7 @@ def monitor_table_by(results: MonitorResults) -> Table:
 
 
 def _empty(results: MonitorResults, limits: str, first: str) -> Table:
-    what = "jets with another class" if results.selection is None else "selected jets that the exits reject"
+    what = "jets that change class" if results.selection is None else "selected jets that the exits reject"
     title = f"Share of {what}, limit {100 * results.epsilon:g} %"
     return empty_table(title, ["jets", "audited", "found", "share", limits], first=first)
 

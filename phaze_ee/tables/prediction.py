@@ -143,4 +143,4 @@ def drift_lines(report: DriftReport, new_files: int) -> list[str]:
 
 def _alarm(test: DriftTest) -> str:
     least = -math.log10(test.share)
-    return f"{test.name}: evidence 10^{test.largest:.1f}, alarm from 10^{least:.1f}; {test.change}"
+    return f"{test.name}: e-value 10^{test.largest:.1f}, alarm from 10^{least:.1f}; {test.change}"
