@@ -4,7 +4,8 @@
 
 ParticleNet with the published weights and real jets of SHARED; the exits have random weights, and their thresholds
 decide where all jets leave. The C++ program of the tests reads preprocess.json, pads, and calls ONNX Runtime with one
-jet. All files take turns; times are CPU times. With a project, whose policy is calibrated, its file is run on QCD jets.
+jet. All files take turns; times are CPU times. With a project, a ParticleNet whose policy is calibrated, its file is
+run on jets of the background, against weaver's export of the same network.
 """
 
 import argparse
@@ -29,19 +30,26 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 import phaze_ee
+from phaze_ee.config.load import load_options
+from phaze_ee.config.options import Options
 from phaze_ee.data.schema import DataSchema
 from phaze_ee.exits.policies import ThresholdPolicy
 from phaze_ee.export.bundle import Export, write_bundle, write_preprocessing
 from phaze_ee.export.card import Origin
+from phaze_ee.models.build import adopt, build_network
 from phaze_ee.models.particle_net.native.build import find_compiler
 from phaze_ee.models.particle_net.padded import ParticleNet
 from phaze_ee.models.particle_transformer import ParticleTransformer
 from phaze_ee.models.tagger import Tagger
 from phaze_ee.types import JetInputs
+from phaze_ee.workspace import find_file
 from tests.export.test_consumers import libraries
 from tests.published import published_network, real_jets
 
 DATA_CONFIG = ROOT / "data_configs" / "JetClass_ParT_kin.yaml"
+FEW = torch.arange(2)  # jets, for tracing
+_STREAM = 1000  # jets of the background
+Race = tuple[JetInputs, DataSchema, dict[str, str]]
 NEVER, ALWAYS = 2.0, 0.0
 WEAVER, WEAVER_PADDED = "weaver's export, trimmed", "weaver's export, padded to 128"
 BARS = {
@@ -166,34 +174,45 @@ def particle_transformer_folders(folder: Path, schema: DataSchema, jets: JetInpu
     return found
 
 
-def stream(project: str, jets: int) -> tuple[JetInputs, list[int]]:
-    """Return QCD jets of the test files of a project, and how often each must be repeated for nothing: as they are."""
-    workspace, name = project.split("/")
-    config = phaze_ee.workspace.existing_project(workspace, name).config
-    options = phaze_ee.config.load.Configuration.read(config).options({})
+def background_jets(project: str, options: Options, schema: DataSchema, count: int) -> JetInputs:
+    """Return jets of the background class from the test files of a project."""
+    background = schema.class_names.index(options.background or schema.class_names[0])
     batches = phaze_ee.read_jets(project, list(options.test_files), batch_size=1000)
-    found = [batch.inputs.ragged().select(batch.label_N == 0).padded(128) for batch in batches]
+    found = [batch.inputs.ragged().select(batch.label_N == background).padded(128) for batch in batches]
     together = [
-        torch.cat([getattr(batch, kind) for batch in found])[:jets]
+        torch.cat([getattr(batch, kind) for batch in found])[:count]
         for kind in ("points", "features", "vectors", "mask")
     ]
-    inputs = JetInputs(*together)
-    return inputs, inputs.particle_count_N.tolist()
+    return JetInputs(*together)
 
 
-def races(arguments: argparse.Namespace, folder: Path) -> Iterator[tuple[JetInputs, dict[str, str]]]:
+def stream(project: str, folder: Path) -> Race:
+    """Return jets of the background, weaver's export of the project's own network, and ours with its policy."""
+    workspace, name = project.split("/")
+    path = phaze_ee.workspace.existing_project(workspace, name)
+    options = load_options(path.config)
+    schema = DataSchema.load(find_file("data_config", options.data_config, path.root))
+    network_file = find_file("network_config", options.network_file_for(1), path.root)
+    network: Any = build_network(options, network_file, schema.weaver).eval()
+    adopt(network, str(network_file)).load_state_dict(phaze_ee.load(project).architecture.state_dict())
+    jets = background_jets(project, options, schema, _STREAM)
+    write_weaver(folder / "weaver", network.mod, schema, ("pf_points", "pf_features", "pf_mask"), jets.select(FEW))
+    phaze_ee.export_onnx(project, folder / "project", one_jet=True)
+    own = {WEAVER: f"{folder}/weaver:trim", WEAVER_PADDED: f"{folder}/weaver"}
+    return jets, schema, {**own, "QCD jets, calibrated policy": f"{folder}/project:trim"}
+
+
+def races(arguments: argparse.Namespace, folder: Path) -> Iterator[Race]:
     schema = DataSchema.load(DATA_CONFIG)
     inputs = real_jets(arguments.shared)[0]
     chosen = torch.arange(0, len(inputs), max(1, len(inputs) // arguments.jets))[: arguments.jets]
     jets = inputs.select(chosen)
-    folders = particle_net_folders(arguments.shared, folder, schema, jets.select(torch.arange(2)))
-    yield jets, folders
+    yield jets, schema, particle_net_folders(arguments.shared, folder, schema, jets.select(FEW))
     if arguments.project:
-        phaze_ee.export_onnx(arguments.project, folder / "project", one_jet=True)
-        weaver = {title: folders[title] for title in (WEAVER, WEAVER_PADDED)}
-        yield stream(arguments.project, 1000)[0], {**weaver, "QCD jets, calibrated policy": f"{folder}/project:trim"}
+        (folder / "stream").mkdir()
+        yield stream(arguments.project, folder / "stream")
     if arguments.particle_transformer:
-        yield jets, particle_transformer_folders(folder, schema, jets.select(torch.arange(2)))
+        yield jets, schema, particle_transformer_folders(folder, schema, jets.select(FEW))
 
 
 def main() -> None:
@@ -205,13 +224,12 @@ def main() -> None:
     parser.add_argument("--particle-transformer", action="store_true")
     arguments = parser.parse_args()
     logging.disable(logging.INFO)
-    schema = DataSchema.load(DATA_CONFIG)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         program = folder / "consumer"
         source = ROOT / "tests" / "export" / "consumer.cpp"
         subprocess.run([*find_compiler(), "-O2", "-std=c++17", source, "-ldl", "-o", program], check=True)
-        for number, (jets, folders) in enumerate(races(arguments, folder)):
+        for number, (jets, schema, folders) in enumerate(races(arguments, folder)):
             counts = jets.particle_count_N.tolist()
             path = write_jets(folder / f"jets_{number}", raw_variables(jets, schema), counts)
             print(f"{len(jets)} jets of {np.mean(counts):.1f} particles")

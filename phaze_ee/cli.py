@@ -1,6 +1,7 @@
 """The command line: it reads the flags, runs the mode, and prints an error as one line."""
 
 import argparse
+import dataclasses
 import logging
 import os
 import signal
@@ -140,7 +141,7 @@ def parse(arguments: Sequence[str] | None = None) -> Request:
         parser.error(_stray(others, mode))
     values = vars(given)
     _check_chain(parser, mode, values)
-    return _request(values, flags_of(mode))
+    return dataclasses.replace(_request(values, flags_of(mode)), arguments=tuple(arguments))
 
 
 def parser_of(mode: Mode | None) -> _Parser:

@@ -177,6 +177,15 @@ class Project:
         return self.root / "output" / "sweeps"
 
     @property
+    def seeds(self) -> Path:
+        """The folder of what is recorded of all seeds of the project together."""
+        return self.root / "output" / "seeds"
+
+    @property
+    def seeds_results(self) -> Path:
+        return self.seeds / "seeds_results.json"
+
+    @property
     def comparisons(self) -> Path:
         return self.workspace_root / COMPARISONS
 

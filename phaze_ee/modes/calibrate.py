@@ -20,7 +20,7 @@ from phaze_ee.modes.console import counted, say, say_in_columns, say_new, say_wr
 from phaze_ee.modes.policies import DEFAULT, activate, check_policy_name, keep_failed, keep_policy, read_policy
 from phaze_ee.modes.session import Session
 from phaze_ee.modes.working_point import signal_and_background, trained_for_a_point
-from phaze_ee.tables.policy import calibrated_policy_table, calibrated_risk_table, promise_line, untested_lines
+from phaze_ee.tables.policy import calibrated_policy_table, calibrated_risk_table, tested_line, untested_lines
 
 # Options that only one target uses.
 _TARGET_OPTIONS = {
@@ -72,10 +72,12 @@ def _show(session: Session, file: ExitPolicyFile, path: Path) -> None:
     show(calibrated_policy_table(file))
     show_details([calibrated_risk_table(file)] if file.guarantee.risks else [], wanted=session.request.details)
     show_notes(file.notes)
-    say_in_columns(promise_line(file))
+    say_new(f"Promise: {file.guarantee.statement}")
+    if file.guarantee.risks:
+        say_in_columns(tested_line(file))
     for line in untested_lines(file):
         say_in_columns(line)
-    say_written(path, ", the active policy")
+    say_written(path, " (active)")
 
 
 def _fail(session: Session, name: str, file: ExitPolicyFile, result: Calibration) -> NoReturn:

@@ -29,6 +29,14 @@ _PRECISION = Flag(
     {"metavar": "TYPE"},
     option="precision",
 )
+_SEEDS = (
+    Flag("--seeds", "do it for N seeds, each in a project of its own", {"type": int, "metavar": "N"}, option="seeds"),
+    Flag(
+        "--at-once",
+        "seeds that run at the same time (default: one for each GPU, or for every 4 cores)",
+        {"type": _whole_number, "metavar": "N"},
+    ),
+)
 _PROJECTS = {"nargs": "+", "metavar": "NAME"}
 
 _TEST_SELECTION = Flag(
@@ -240,10 +248,11 @@ MODES: dict[str, Mode] = {
         Mode(
             "train",
             "train the network and its exits",
-            _TRAIN_FLAGS,
+            (*_TRAIN_FLAGS, *_SEEDS),
             configured=True,
             preemptible=True,
             chained=True,
+            seeded=True,
         ),
         Mode(
             "retrofit",
@@ -260,20 +269,29 @@ MODES: dict[str, Mode] = {
             "make a project from a command line of weaver",
             (Flag("--command", "the command that trains, in quotes", {"metavar": '"weaver …"'}),),
         ),
-        Mode("place", "find the stages where exits pay off", (_DETAILS, _TRUST), configured=True, chained=True),
+        Mode(
+            "place",
+            "find the stages where exits pay off",
+            (_DETAILS, _TRUST, *_SEEDS),
+            configured=True,
+            chained=True,
+            seeded=True,
+        ),
         Mode(
             "calibrate",
             "choose exit thresholds that keep a promise",
-            _CALIBRATE_FLAGS,
+            (*_CALIBRATE_FLAGS, *_SEEDS),
             configured=True,
             chained=True,
+            seeded=True,
         ),
         Mode(
             "evaluate",
             "measure accuracy, AUC and rejection of every exit",
-            _EVALUATE_FLAGS,
+            (*_EVALUATE_FLAGS, *_SEEDS),
             configured=True,
             chained=True,
+            seeded=True,
         ),
         Mode(
             "predict",
@@ -288,6 +306,11 @@ MODES: dict[str, Mode] = {
             (
                 Flag("--files", "predictions with an audit", {"nargs": "+", "metavar": "PATTERN"}, alone=True),
                 Flag("--by", "watch each value of a column apart, such as a run or an era", {"metavar": "COLUMN"}),
+                Flag(
+                    "--adapt",
+                    "move to a safer policy, NAME.adapted, when too many jets are lost",
+                    {"action": "store_true"},
+                ),
                 _POLICY,
                 _OUTPUT,
             ),
@@ -302,9 +325,10 @@ MODES: dict[str, Mode] = {
         Mode(
             "benchmark",
             "count operations and parameters, measure times",
-            (_POLICY, _PRECISION, _DETAILS, _TRUST),
+            (_POLICY, _PRECISION, _DETAILS, _TRUST, *_SEEDS),
             configured=True,
             chained=True,
+            seeded=True,
         ),
         Mode(
             "plot",
@@ -323,7 +347,7 @@ MODES: dict[str, Mode] = {
             (Flag("--projects", "other projects to compare with", _PROJECTS), _POLICY),
             chained=True,
         ),
-        Mode("chain", "run several modes in a row, see -o", _CHAIN_FLAGS, preemptible=True),
+        Mode("chain", "run several modes in a row, see -o", _CHAIN_FLAGS, preemptible=True, seeded=True),
         Mode(
             "sweep",
             "search over options; each trial is a project (extra 'sweep')",

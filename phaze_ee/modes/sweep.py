@@ -121,12 +121,12 @@ def _size(plan: Plan) -> str:
 
 def _run(plan: Plan, study: "SweepStudy") -> SweepResults:
     """Run the remaining trials, and update the results whenever one ends."""
-    from phaze_ee.sweep.fleet import run_trials
     from phaze_ee.sweep.study import write_results
+    from phaze_ee.sweep.trials import run_trials
 
     def make(attempt: "Attempt") -> tuple[Project, Options]:
         project = trial_project(plan.base, plan.study, attempt.number)
-        values = {"seed": study.seed, **values_of(plan.space, attempt.drawn)}
+        values = {"seed": study.seed, "seeds": None, **values_of(plan.space, attempt.drawn)}
         options = plan.configuration.options(values)
         make_trial(project, plan.base, plan.study, options, attempt.drawn)
         drawn = ", ".join(f"{name} = {value}" for name, value in attempt.drawn.items())

@@ -99,11 +99,19 @@ class DriftReport(ResultsFile):
             reference: what the report began with.
             manifests: of the files, which were monitored.
             significance: the probability of any alarm.
+
+        Raises:
+            UsageError: the jets of a file were counted in other bins.
         """
         assert self.state is not None
         state, observed = self.state, self.observed
         counted = {own.input: own.drift for own in manifests if own.drift is not None}
         new = {file: drift for file, drift in counted.items() if file not in self.files}
+        for file, drift in new.items():
+            if drift.edges != reference.edges:
+                raise UsageError(
+                    f"the predictions for {file.path} have other histograms than the policy; run again with --overwrite"
+                )
         if new:
             block = sum(new.values(), start=reference.empty)
             names = (f"{Path(file.path).name}/{file.size}" for file in new)
@@ -166,10 +174,10 @@ def earlier_report(path: Path, reference: DriftReference, *, replace: bool) -> t
 
 def _adds_up(report: DriftReport, reference: DriftReference) -> bool:
     """Return whether a report has the histograms of its reference."""
-    bins = {name: len(own.counts) for name, own in reference.distributions.items()}
-    observed = {name: len(own.counts) for name, own in report.observed.distributions.items()}
     tallies = {} if report.state is None else report.state.now.tallies
-    return observed == bins == {name: len(tally.counts) for name, tally in tallies.items()}
+    bins = {name: len(own.counts) for name, own in reference.distributions.items()}
+    added = {name: len(tally.counts) for name, tally in tallies.items()}
+    return report.observed.edges == reference.edges and added == bins
 
 
 def reference_hash(reference: DriftReference) -> str:

@@ -10,7 +10,16 @@ from phaze_ee.exits.policy_file import ExitPolicyFile
 from phaze_ee.names import FULL_MODEL, class_title, exit_title
 from phaze_ee.results.policy import DynamicResults, MassShape, OperatingPoint, RealisedFigures, RealisedRisk
 from phaze_ee.tables.evaluation import rejection_table
-from phaze_ee.tables.style import MOST_ROWS, OWN_PARTICLES, add_caption, empty_table, few, in_percent, with_error
+from phaze_ee.tables.style import (
+    MOST_ROWS,
+    OWN_PARTICLES,
+    add_caption,
+    empty_table,
+    few,
+    in_percent,
+    shares_title,
+    with_error,
+)
 
 _MOST_RISKS = 4  # that are told one by one
 _FIGURES = 3  # rows of calibrated_policy_table after the exits
@@ -180,20 +189,15 @@ def _realised_line(risk: RealisedRisk) -> str:
     return f"{verdict} on these jets: {risk.name} {counted}, allowed {limit:.3g}"
 
 
-def promise_line(file: ExitPolicyFile) -> str:
-    """Return the promise of a calibration as one sentence, with what its test counted.
-
-    Of more than four risks, the one with the highest limit is named.
-    """
+def tested_line(file: ExitPolicyFile) -> str:
+    """Return what the test of a promise counted. Of more than four risks, the one with the highest limit is named."""
     risks = file.guarantee.risks
-    if not risks:
-        return f"Promise: {file.guarantee.statement}"
     shown = risks if len(risks) <= _MOST_RISKS else [max(risks, key=lambda risk: risk.upper_limit / risk.epsilon)]
     tested = "; ".join(
         f"{risk.name}: {risk.lost:,} of {risk.jets:,} jets, at most {risk.upper_limit:.3g}" for risk in shown
     )
     more = f"; {len(risks) - 1} other risks are lower, --details shows them" if len(shown) < len(risks) else ""
-    return f"Promise: {file.guarantee.statement} (test: {tested}{more})"
+    return f"Tested: {tested}{more}"
 
 
 def untested_lines(file: ExitPolicyFile) -> list[str]:
@@ -233,7 +237,7 @@ def calibrated_risk_table(file: ExitPolicyFile) -> Table:
 def calibrated_policy_table(file: ExitPolicyFile) -> Table:
     """Return where jets leave and what it costs, for each class prior; at most 12 rows."""
     title = f"{file.project}: {file.target.name}, score {file.score.name}, {file.calibration.testing:,} jets"
-    table = empty_table(title, ["threshold", *(f"share, {_prior(name)}" for name in file.realised)])
+    table = empty_table(title, ["threshold", *(f"share, {_mix(figures)}" for figures in file.realised.values())])
     for row in few(list(enumerate(file.exit_names)), MOST_ROWS - _FIGURES):
         if row is None:
             table.add_row("…")
@@ -258,8 +262,9 @@ def _short_name(name: str, first: str) -> str:
     return name.removeprefix(f"{first}, ")
 
 
-def _prior(name: str) -> str:
-    return {"files": "files' mix", "prior": "class_prior"}[name]
+def _mix(figures: RealisedFigures) -> str:
+    """Return in a few words in which shares the classes come."""
+    return shares_title(figures.class_shares, most=1) if figures.class_shares else "files' mix"
 
 
 def _share(figures: RealisedFigures) -> str:

@@ -56,10 +56,10 @@ def in_percent(share: float, error: float) -> str:
     return f"{with_error(100 * share, 100 * error)} %"
 
 
-def shares_title(shares: Mapping[str, float]) -> str:
-    """Return shares of classes, the largest first, such as ``99.9 % QCD, 0.1 % Hbb``; at most three are named."""
-    named = sorted(shares.items(), key=lambda item: -item[1])[:_NAMED_SHARES]
-    more = ", …" if len(named) < len(shares) else ""
+def shares_title(shares: Mapping[str, float], most: int = _NAMED_SHARES) -> str:
+    """Return shares of classes, the largest first, such as ``99.9 % QCD, 0.1 % Hbb``."""
+    named = sorted(shares.items(), key=lambda item: -item[1])[:most]
+    more = ", …" if len(named) < len(shares) and most > 1 else ""
     return ", ".join(f"{100 * share:.4g} % {brief(class_title(name), 12)}" for name, share in named) + more
 
 

@@ -39,7 +39,7 @@ from phaze_ee.types import JetBatch
 
 # The sections whose options change the result, and the options among them that do not; of plug-ins, the content counts.
 _DECIDING = (DataOptions, NetworkOptions, ExitOptions, TrainingOptions)
-_HARMLESS = {"test_files", "background", "plugins", "trust_expressions"}
+_HARMLESS = {"test_files", "background", "plugins", "trust_expressions", "seeds"}
 _PACKAGES = ("phaze-ee", "torch", "lightning", "weaver-core", "numpy")
 
 
@@ -193,10 +193,15 @@ def _fit(
 
 def run_record(options: Options, data: DataRecord, working: WorkingPoint | None = None) -> dict[str, Any]:
     """Return, as plain values, the options and the data that must not change when a training is resumed."""
-    kept = {name for section in _DECIDING for name in inspect.get_annotations(section)} - _HARMLESS
     parts = {"your own parts": plugin_hashes()} if plugin_hashes() else {}
     cascade = {"the working point": list(astuple(working))} if working is not None else {}
-    return {**options.model_dump(mode="json", include=kept), "data": data.hash, **parts, **cascade}
+    return {**deciding_options(options), "data": data.hash, **parts, **cascade}
+
+
+def deciding_options(options: Options) -> dict[str, Any]:
+    """Return, as plain values, the options on which the result of a training depends."""
+    kept = {name for section in _DECIDING for name in inspect.get_annotations(section)} - _HARMLESS
+    return options.model_dump(mode="json", include=kept)
 
 
 def installed_versions() -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 import math
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -198,3 +198,13 @@ def test_billions_of_jets() -> None:
     many = DriftReference.model_validate(content)
     evidence = DriftEvidence.begin(many).having(many, "jets.root").evidence
     assert all(math.isfinite(value) and value < 0 for value in evidence.values())
+
+
+def test_histograms_of_others_are_refused() -> None:
+    known = reference(logits(300, seed=1))
+    rest = {name: own for name, own in known.distributions.items() if name != EXIT}
+    with pytest.raises(ValidationError, match="histograms 'exit' and 'answer' are missing"):
+        DriftReference(distributions=rest)
+    other = SimpleNamespace(input=InputFile(path="a.root", size=1, changed_ns=0), drift=reference(logits(300, seed=2)))
+    with pytest.raises(UsageError, match=r"a.root have other histograms than the policy; run again with --overwrite"):
+        no_jets_yet(reference(logits(20, seed=3))).having(reference(logits(20, seed=3)), [cast(Any, other)], 1e-3)

@@ -149,11 +149,12 @@ def test_the_headline_has_cost_time_and_what_is_lost() -> None:
 
 def test_the_headline_says_whether_the_promise_is_kept() -> None:
     kept = headline()
-    assert headline_sentence(kept, "at most 0.01 is lost") == (
-        "Promise kept: at most 0.01 is lost; found on 1,000 such test jets: 0.40 ± 0.20 % lost."
+    assert headline_sentence(kept, 0.95) == (
+        "Promise kept: of the 1,000 Hbb test jets that the full model keeps, 0.40 ± 0.20 % are lost; "
+        "promised: at most 1 %, with confidence 0.95"
     )
     risk = kept.risk.model_copy(update={"epsilon": 0.003})
-    assert headline_sentence(dataclasses.replace(kept, risk=risk), "").startswith("Promise exceeded: ")
+    assert headline_sentence(dataclasses.replace(kept, risk=risk), 0.95).startswith("Promise exceeded: ")
 
 
 def test_costs_for_a_class_prior_are_beside_those_of_the_files() -> None:
