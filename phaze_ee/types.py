@@ -167,15 +167,13 @@ class RaggedJets(Collections):
         vectors = None if self.vectors_V4 is None else self.vectors_V4.index_select(0, row_V)
         points, features = (rows.index_select(0, row_V) for rows in (self.points_V2, self.features_VC))
         more = {name: jets.select(keep_N) for name, jets in self.more.items()}
-        return replace(
-            self, points_V2=points, features_VC=features, vectors_V4=vectors, particle_count_N=count_N, more=more
-        )
+        changed: dict[str, Any] = {"points_V2": points, "features_VC": features, "vectors_V4": vectors}
+        return replace(self, **changed, particle_count_N=count_N, more=more)
 
     def padded(self, length: int | None = None) -> JetInputs:
         """Return the jets padded with zeros to ``length`` slots in each collection; None: to the longest jet."""
         slots = max(self.particle_count_N.tolist(), default=0) if length is None else length
-        padding = Padding(slots, {"points": (0.0,), "features": (0.0,), "vectors": (0.0,)})
-        return self._padded(padding, length)
+        return self._padded(Padding(slots, {"points": (0.0,), "features": (0.0,), "vectors": (0.0,)}), length)
 
     def without_vectors(self) -> Self:
         """Return the jets without their four-momenta."""
@@ -399,4 +397,4 @@ class JetBatch:
     def map(self, change: Callable[[Tensor], Tensor]) -> Self:
         """Return the batch with ``change`` applied to every tensor; observers stay."""
         target_NR = None if self.target_NR is None else change(self.target_NR)
-        return replace(self, inputs=self.inputs.map(change), label_N=change(self.label_N), target_NR=target_NR)
+        return type(self)(self.inputs.map(change), change(self.label_N), self.observers, target_NR)

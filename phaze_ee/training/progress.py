@@ -118,6 +118,8 @@ class TrainingProgress(Callback):
 
     def _measured(self, module: LightningModule) -> str:
         assert isinstance(module, TaggerModule)
+        if not module.latest:
+            return "no batch yet"  # the first ones are skipped
         loss, accuracy = (float(module.latest[f"train/{name}"]) for name in (self.loss_name, "accuracy/full_model"))
         return f"{self.loss_title} {loss:.3f} acc {accuracy:.2f}"
 
