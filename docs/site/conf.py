@@ -31,7 +31,6 @@ html_static_path = ["static"]
 html_css_files = ["site.css"]
 html_show_sphinx = False
 html_copy_source = False
-html_last_updated_fmt = None
 
 myst_heading_anchors = 4
 nb_execution_mode = "force"
@@ -41,6 +40,7 @@ nb_execution_raise_on_error = True
 nb_merge_streams = True
 
 autodoc_member_order = "bysource"
+autodoc_preserve_defaults = True
 autodoc_typehints = "signature"
 
 
