@@ -25,7 +25,6 @@ LearningRate = Annotated[float, Field(gt=0, le=1e30)]  # a step is still a numbe
 OpenFraction = Annotated[float, Field(gt=0, lt=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
-
 # These networks have a file for several collections of particles.
 _FOR_SEVERAL_COLLECTIONS = ("ParticleNet", "ParticleNeXt", "ParticleTransformer")
 
@@ -391,6 +390,7 @@ class TrainingOptions(Section):
     seed: NonNegativeInt | None = Field(
         None, description="random seed; a run on the CPU repeats bit for bit; None: drawn and recorded"
     )
+    seeds: Annotated[int, Field(ge=2)] | None = Field(None, description="train N times, from c.seed (else 0) on")
 
     @model_validator(mode="after")
     def _one_length_of_an_epoch(self) -> Self:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from phaze_ee.config.load import Configuration
 from phaze_ee.config.options import Options
 from phaze_ee.errors import RunError, UsageError
+from phaze_ee.installation import extra_command
 from phaze_ee.modes.console import console, say, show, show_notes
 from phaze_ee.modes.plot import write_figures
 from phaze_ee.modes.session import Session
@@ -71,10 +72,7 @@ def run(session: Session) -> None:
 def require_optuna() -> None:
     """Raise UsageError with the install command unless Optuna is installed."""
     if find_spec("optuna") is None:
-        raise UsageError(
-            "mode 'sweep' needs Optuna, which is not installed: "
-            'pip install "phaze-ee[sweep]" (or: uv sync --extra sweep)'
-        )
+        raise UsageError(f"mode 'sweep' needs Optuna, which is not installed; install it, {extra_command('sweep')}")
 
 
 def _plan(session: Session) -> Plan:
@@ -121,12 +119,12 @@ def _size(plan: Plan) -> str:
 
 def _run(plan: Plan, study: "SweepStudy") -> SweepResults:
     """Run the remaining trials, and update the results whenever one ends."""
-    from phaze_ee.sweep.fleet import run_trials
     from phaze_ee.sweep.study import write_results
+    from phaze_ee.sweep.trials import run_trials
 
     def make(attempt: "Attempt") -> tuple[Project, Options]:
         project = trial_project(plan.base, plan.study, attempt.number)
-        values = {"seed": study.seed, **values_of(plan.space, attempt.drawn)}
+        values = {"seed": study.seed, "seeds": None, **values_of(plan.space, attempt.drawn)}
         options = plan.configuration.options(values)
         make_trial(project, plan.base, plan.study, options, attempt.drawn)
         drawn = ", ".join(f"{name} = {value}" for name, value in attempt.drawn.items())

@@ -62,7 +62,7 @@ def policy_table(dynamic: DynamicResults) -> Table:
 
 
 def risk_table(dynamic: DynamicResults) -> Table:
-    """Return the risks of leaving early on the judged jets, and the limits of the target."""
+    """Return the risks of leaving early on the test jets, and the limits of the target."""
     policy = dynamic.policy
     table = empty_table(policy.target, ["on these jets", "allowed"], first="against the full model")
     for risk in few(policy.risks):
@@ -169,7 +169,7 @@ def _divergence(shape: MassShape) -> list[str]:
 
 
 def realised_lines(dynamic: DynamicResults) -> list[str]:
-    """Return one line per risk of the target: its rate on the judged jets, and whether it is within the promise.
+    """Return one line per risk of the target: its rate on the test jets, and whether it is within the promise.
 
     Of more than four risks, only those that exceed the promise have a line, and the last line counts the others.
     """

@@ -38,7 +38,7 @@ from phaze_ee.types import JetBatch
 
 # The sections whose options change the result, and the options among them that do not; of plug-ins, the content counts.
 _DECIDING = (DataOptions, NetworkOptions, ExitOptions, TrainingOptions)
-_HARMLESS = {"test_files", "background", "plugins", "trust_expressions"}
+_HARMLESS = {"test_files", "background", "plugins", "trust_expressions", "seeds"}
 _PACKAGES = ("phaze-ee", "torch", "lightning", "weaver-core", "numpy")
 
 
@@ -189,9 +189,14 @@ def _fit(
 
 def run_record(options: Options, data: DataRecord) -> dict[str, Any]:
     """Return, as plain values, the options and the data that must not change when a training is resumed."""
-    kept = {name for section in _DECIDING for name in inspect.get_annotations(section)} - _HARMLESS
     parts = {"your own parts": plugin_hashes()} if plugin_hashes() else {}
-    return {**options.model_dump(mode="json", include=kept), "data": data.hash, **parts}
+    return {**deciding_options(options), "data": data.hash, **parts}
+
+
+def deciding_options(options: Options) -> dict[str, Any]:
+    """Return, as plain values, the options on which the result of a training depends."""
+    kept = {name for section in _DECIDING for name in inspect.get_annotations(section)} - _HARMLESS
+    return options.model_dump(mode="json", include=kept)
 
 
 def installed_versions() -> dict[str, str]:
