@@ -36,7 +36,7 @@ from benchmarks.projects import made
 from phaze_ee.data.row_spans import row_count
 from phaze_ee.prediction.audited import read_audited
 from phaze_ee.prediction.columns import column_stems
-from phaze_ee.prediction.writers import read_column
+from phaze_ee.prediction.writers import read_column, read_manifest
 
 TREE, SCALES = "tree", (0.85, 1.15)
 ROUND, FILE = 100_000, 20_000
@@ -195,6 +195,9 @@ def measure(folder: Path, jets: int, rate: float) -> None:
             compare(sums, path, out["all"] / path.name)
         if not plain:
             plain = command("predict", *files, "--output", out["plain"]) / sums.jets
+            manifests = [read_manifest(path) for path in out["plain"].glob("*.root")]
+            share = sum(one.macs for one in manifests) / sum(one.full_macs for one in manifests)
+            print(f"first round: {100 * share:.2f} % without the audit, and with it", flush=True)
         for name in ("audited", "all", "plain"):
             shutil.rmtree(out[name], ignore_errors=True)
         print("\n".join(sums.lines), flush=True)

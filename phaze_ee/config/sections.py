@@ -215,8 +215,8 @@ class ExitOptions(Section):
     exit_loss_strategy: ExitLossStrategy = Field(
         "distill_detached",
         description="loss of each exit; mimic: mean squared difference to the logits of the full model; target: "
-        "cross-entropy; distill: cross-entropy and KL divergence to the full model. detached: only the exits learn "
-        "from it; flow: the network learns from it too",
+        "cross-entropy; distill: cross-entropy and KL divergence to the full model; reject: for a cascade, by the "
+        "signal and target of calibrate. detached: only the exits learn from it; flow: the network learns from it too",
     )
     distill_weight: Share = Field(0.5, description="distill: weight of the divergence; the cross-entropy has the rest")
     distill_temperature: PositiveFloat = Field(

@@ -80,7 +80,7 @@ def _alone(latency: LatencyReport | None) -> list[str]:
     return [
         f"One jet at a time the policy takes {policy.p50_ms:.3g} ms and the full model {full.p50_ms:.3g} ms. A call "
         f"has a time of its own: {exit_title(first.name)} alone has {100 * first.mean_macs / full.mean_macs:.1f} % of "
-        f"the MACs and takes {first.p50_ms:.3g} ms; the policy adds heads and decisions. Jets in batches share this time"
+        f"the MACs and takes {first.p50_ms:.3g} ms; the policy adds heads and decisions. Jets in a batch share it"
     ]
 
 
