@@ -4,15 +4,20 @@ As in weaver, training and validation read the jets that pass ``selection``. All
 ``test_time_selection``, which is ``selection`` where the data configuration has none.
 """
 
+import hashlib
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Self
 
 from weaver.utils.data.config import _strcat
 
+from phaze_ee.data.evaluation import names_in
 from phaze_ee.data.expressions import check_expression, parse_expression
 from phaze_ee.data.schema import DataSchema
-from phaze_ee.data.table import PLACE
+from phaze_ee.data.stamps import known_stamp
+from phaze_ee.data.table import PLACE, columns_for
 
 
 @dataclass(frozen=True)
@@ -77,6 +82,26 @@ def without_extra(schema: DataSchema, original: DataSchema) -> DataSchema:
 def with_places(schema: DataSchema) -> DataSchema:
     """Return the schema with one more observer, the place of each jet in its file (``PLACE``)."""
     return schema.with_observers([*schema.weaver.z_variables, PLACE])
+
+
+def rows_hash(files: Iterable[Path], schema: DataSchema) -> str:
+    """Return a hash of what decides which jets an evaluation reads: files, tree, and what the selection is made from.
+
+    Two data configurations that select the same jets by the same expressions have the same hash, whatever else they
+    read of these jets.
+
+    Raises:
+        DataError: a file does not exist any more.
+    """
+    config = schema.weaver
+    selection = config.test_time_selection
+    columns, formulas = columns_for(config, names_in(selection) if selection else ())
+    magic = schema.options.get("file_magic") or {}
+    made_of = [selection, sorted(formulas.items()), {name: magic[name] for name in sorted(columns & magic.keys())}]
+    digest = hashlib.sha256(json.dumps([config.treename, *made_of]).encode())
+    for path in files:
+        digest.update(f"\n{path.resolve()} {known_stamp(path)}".encode())
+    return digest.hexdigest()
 
 
 def _joined(selection: str | None, extra: Iterable[str]) -> str | None:

@@ -1,5 +1,6 @@
 """How well one exit tells the classes apart."""
 
+import hashlib
 from collections.abc import Sequence
 from itertools import combinations
 
@@ -10,7 +11,7 @@ from phaze_ee.errors import DataError
 from phaze_ee.evaluation.regression import evaluate_targets
 from phaze_ee.evaluation.rejection import Discrimination, discriminate, rejection_at, thinned, working_points
 from phaze_ee.exits.answers import Answers, check_finite
-from phaze_ee.paired import PairedCounts
+from phaze_ee.paired import PairedCounts, pack_bits
 from phaze_ee.results.base import Provenance
 from phaze_ee.results.evaluation import ConfidenceBin, EvaluationResults, ExitEvaluation, Rejection
 from phaze_ee.shapes import Bool, Float, Int
@@ -55,6 +56,7 @@ def evaluate_exits(answers: Answers, background: str | None, provenance: Provena
         data_hash=provenance.data_hash,
         history_hash=provenance.history_hash,
         precision=provenance.precision,
+        jets_hash=jets_hash(provenance.rows_hash, answers),
         classes=list(answers.class_names),
         jets=len(answers),
         jets_per_class=answers.jets_per_class,
@@ -70,10 +72,24 @@ def cost_of_exit(answers: Answers, exit_: int) -> dict[str, float]:
     return {"mean_macs": macs, "macs_share": macs / answers.costs.mean_full}
 
 
-def against_full(right_N: Bool[np.ndarray, " N"], full_N: Bool[np.ndarray, " N"]) -> dict[str, int]:
-    """Return ``right_only_here`` and ``right_only_in_full``, from whether an answer and the full model are right."""
+def against_full(right_N: Bool[np.ndarray, " N"], full_N: Bool[np.ndarray, " N"]) -> dict[str, int | str]:
+    """Return which jets are right, and how many here alone and in the full model alone, by the names of the fields."""
     counts = PairedCounts.of(right_N, full_N)
-    return {"right_only_here": counts.gained, "right_only_in_full": counts.lost}
+    return {"right_only_here": counts.gained, "right_only_in_full": counts.lost, "right_jets": pack_bits(right_N)}
+
+
+def jets_hash(rows_hash: str | None, answers: Answers) -> str | None:
+    """Return a hash of which jets these are: of what selects them from the files, and of their true classes in order.
+
+    Args:
+        rows_hash: of :func:`phaze_ee.data.selections.rows_hash`; None: there is no hash.
+        answers: of these jets; the true classes are known.
+    """
+    if rows_hash is None:
+        return None
+    names = sorted(answers.class_names)
+    place_K = np.array([names.index(name) for name in answers.class_names], dtype="<i4")
+    return hashlib.sha256(f"{rows_hash} {names} ".encode() + place_K[answers.label_N].tobytes()).hexdigest()
 
 
 def evaluate_exit(

@@ -219,11 +219,14 @@ class Session:
             DataError: a file does not exist any more.
         """
         from phaze_ee.data.files import fingerprint
+        from phaze_ee.data.selections import rows_hash
         from phaze_ee.results.base import Provenance
 
-        model = self.model
-        jets = (files, notes, fingerprint(files, schema or model.schema), self.project.history_hash)
-        return Provenance(str(self.project), model.source, model.hash, *jets, self.options.precision)
+        model, own = self.model, schema or self.model.schema
+        jets = (files, notes, fingerprint(files, own), self.project.history_hash)
+        return Provenance(
+            str(self.project), model.source, model.hash, *jets, self.options.precision, rows_hash(files, own)
+        )
 
     @cached_property
     def background(self) -> str | None:

@@ -121,8 +121,8 @@ def _size(plan: Plan) -> str:
 
 def _run(plan: Plan, study: "SweepStudy") -> SweepResults:
     """Run the remaining trials, and update the results whenever one ends."""
-    from phaze_ee.sweep.fleet import run_trials
     from phaze_ee.sweep.study import write_results
+    from phaze_ee.sweep.trials import run_trials
 
     def make(attempt: "Attempt") -> tuple[Project, Options]:
         project = trial_project(plan.base, plan.study, attempt.number)

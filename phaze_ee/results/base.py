@@ -47,6 +47,7 @@ class Provenance:
         data_hash: the hash of the data configuration and of the names, sizes and times of the files; None if unknown.
         history_hash: the hash of the training history of the project; None without one.
         precision: of the products of the network; None if unknown.
+        rows_hash: the hash of what selects the jets from the files; None if unknown.
     """
 
     project: str
@@ -57,6 +58,7 @@ class Provenance:
     data_hash: str | None = None
     history_hash: str | None = None
     precision: Precision | None = None
+    rows_hash: str | None = None
 
 
 class ResultsFile(Record):

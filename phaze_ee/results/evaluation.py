@@ -69,7 +69,8 @@ class ExitEvaluation(Record):
     leave here and this head alone is evaluated. ``macs_share`` is their ratio to the full model without heads. Both are
     None in files of version 0.1, in which ``confidence_bins`` is empty. ``targets`` are those of a regression; None:
     there are none. ``right_only_here`` counts jets that are right here and wrong in the full model,
-    ``right_only_in_full`` the opposite; None in older files.
+    ``right_only_in_full`` the opposite; ``right_jets`` says which jets are right, one bit each
+    (:func:`phaze_ee.paired.pack_bits`). They are None in older files and in means over seeds.
     """
 
     accuracy: float
@@ -86,12 +87,14 @@ class ExitEvaluation(Record):
     targets: dict[str, TargetEvaluation] | None = None
     right_only_here: int | None = None
     right_only_in_full: int | None = None
+    right_jets: str | None = None
 
 
 class EvaluationResults(ExitResultsFile[ExitEvaluation]):
     """``evaluation_results.json``. Exits are in the order of the network, the full model last.
 
-    ``precision`` is that of the products of the network; None in older files.
+    ``precision`` is that of the products of the network. ``jets_hash`` is equal for two projects that were evaluated on
+    the same jets in the same order, whatever their networks read of them. Both are None in older files.
     """
 
     project: str
@@ -102,3 +105,4 @@ class EvaluationResults(ExitResultsFile[ExitEvaluation]):
     files: list[str]
     notes: list[str] = Field(default_factory=list)
     precision: Precision | None = None
+    jets_hash: str | None = None

@@ -1,60 +1,73 @@
-"""Running several trials at once on this machine."""
+"""Running the command line on several projects at once on this machine."""
 
-import math
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
+from typing import Protocol
 
 import torch
 
-from phaze_ee.config.options import Options
-from phaze_ee.errors import PhazeError, PreemptedError, RunError
+from phaze_ee.errors import PreemptedError, RunError
 from phaze_ee.machine import core_count
-from phaze_ee.sweep.objective import Objective
-from phaze_ee.sweep.process import TrialProcess
-from phaze_ee.sweep.study import Attempt, SweepStudy
+from phaze_ee.sweep.claim import Claim
+from phaze_ee.sweep.process import ProjectProcess
 from phaze_ee.workspace import Project
 
 _POLL_SECONDS = 0.1
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
-Make = Callable[[Attempt], tuple[Project, Options]]
 
 
 @dataclass(frozen=True)
-class _Running:
-    attempt: Attempt
+class Job:
+    """A project, the command line that works on it, and the lock of the process."""
+
     project: Project
-    process: TrialProcess
+    arguments: list[str]
+    claim: Claim
 
 
 @dataclass(frozen=True)
 class Event:
-    """A trial that has ended; it failed if it has no objective."""
+    """A process that has ended; it failed if it has no objective."""
 
     project: Project
     objective: float | None
 
 
-def run_trials(study: SweepStudy, make: Make, objective: Objective, workers: int) -> Iterator[Event]:
-    """Run trials, ``workers`` at once, until there are no more; yield each as it ends.
+class Jobs(Protocol):
+    """What a fleet has to do."""
+
+    def next_job(self) -> Job | None:
+        """Return what to start next; None if there is nothing more to start."""
+
+    def finish(self, job: Job, process: ProjectProcess) -> Event:
+        """Record the end of a process, release its lock, and return what became of it."""
+
+
+@dataclass(frozen=True)
+class _Running:
+    job: Job
+    process: ProjectProcess
+
+
+def run_jobs(jobs: Jobs, workers: int) -> Iterator[Event]:
+    """Run the jobs, ``workers`` at once, until there are no more; yield each as it ends.
 
     Several workers share the cores evenly. GPUs are assigned in turn, one to each worker.
 
     Args:
-        study: the source of the trials.
-        make: writes the project of a trial, and returns it with its options.
-        objective: what is recorded of a successful trial.
-        workers: how many trials run at once.
+        jobs: the source of the work.
+        workers: how many processes run at once.
 
     Raises:
-        RunError: Ctrl-C was pressed. As for the next error, running trials have saved their state, and the same
-            sweep continues them.
-        PreemptedError: a batch system has stopped this process or one of its trials.
-        UsageError: another project has the name of a trial.
+        RunError: Ctrl-C was pressed. As for the next error, running trainings have saved their state, and the same
+            command continues them.
+        PreemptedError: a batch system has stopped this process or one of the others.
+        UsageError: another project has the name of one of these.
     """
     environments = worker_environments(workers)
     slots: list[_Running | None] = [None] * workers
@@ -64,11 +77,11 @@ def run_trials(study: SweepStudy, make: Make, objective: Objective, workers: int
                 for index, running in enumerate(slots):
                     if running is not None and running.process.status is not None:
                         if running.process.was_preempted:
-                            raise PreemptedError(f"{running.project} was stopped; the same command continues it")
+                            raise PreemptedError(f"{running.job.project} was stopped; the same command continues it")
                         slots[index] = None
-                        yield _finish(study, running, objective)
-                    if slots[index] is None and (attempt := study.next_attempt()):
-                        slots[index] = _start(attempt, make, environments[index])
+                        yield _finish(jobs, running)
+                    if slots[index] is None and (job := jobs.next_job()):
+                        slots[index] = _start(job, environments[index])
                 if not any(slots):
                     return
                 _check(received)
@@ -90,35 +103,23 @@ def worker_environments(workers: int) -> list[dict[str, str]]:
     return environments
 
 
-def _start(attempt: Attempt, make: Make, environment: Mapping[str, str]) -> _Running:
-    project, options = make(attempt)
-    return _Running(attempt, project, TrialProcess(project, options, environment, attempt.claim.descriptor))
+def _start(job: Job, environment: Mapping[str, str]) -> _Running:
+    return _Running(job, ProjectProcess(job.project, job.arguments, environment, job.claim.descriptor))
 
 
-def _finish(study: SweepStudy, running: _Running, objective: Objective) -> Event:
-    process, project = running.process, running.project
-    value = None
-    if process.status == 0:
-        try:
-            value = objective.of(project)
-        except PhazeError as error:
-            process.note(str(error))
-    process.note_signal()
-    if value is not None and not math.isfinite(value):
-        process.note(f"the objective is {value}")
-        value = None
-    study.finish(running.attempt, value)
-    return Event(project, value)
+def _finish(jobs: Jobs, running: _Running) -> Event:
+    running.process.note_signal()
+    return jobs.finish(running.job, running.process)
 
 
 def _stop(running: Iterator[_Running]) -> None:
-    """Stop all running trials; the sweep can continue them later."""
+    """Stop all running processes; the same command can continue their work later."""
     left = list(running)
-    for trial in left:
-        trial.process.ask_to_stop()
-    for trial in left:
-        trial.process.stop()
-        os.close(trial.attempt.claim.descriptor)
+    for one in left:
+        one.process.ask_to_stop()
+    for one in left:
+        one.process.stop()
+        os.close(one.job.claim.descriptor)
 
 
 @contextmanager
@@ -140,6 +141,6 @@ def _noting_signals() -> Iterator[list[int]]:
 
 def _check(received: list[int]) -> None:
     if signal.SIGINT in received:
-        raise RunError("interrupted; the same command goes on with the trials that were running")
+        raise RunError("interrupted; the same command goes on with what was running")
     if received:
         raise PreemptedError(f"stopped by {signal.Signals(received[0]).name}; the same command goes on")

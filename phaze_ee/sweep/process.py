@@ -1,10 +1,10 @@
-"""A trial as a separate process of the command line: when it dies, the sweep continues."""
+"""A command line on one project as a separate process: when it dies, the command that started it continues."""
 
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from phaze_ee.config.options import TrainingOptions
@@ -16,31 +16,29 @@ _KILL_SECONDS = 60.0
 _PREEMPTED = (PreemptedError.exit_status, -signal.SIGTERM, -signal.SIGUSR1)
 
 
-class TrialProcess:
-    """A running trial. Its output goes to :func:`log_file`.
+class ProjectProcess:
+    """A running command line on one project. Its output goes to :func:`log_file`.
 
     Args:
-        project: the project of the trial.
-        training: the options of its training.
+        project: the project.
+        arguments: of the command line.
         environment: variables in addition to those of this process.
-        descriptor: the lock of the trial, which the process holds until it ends.
+        descriptor: the lock of the project, which the process holds until it ends.
     """
 
     def __init__(
-        self, project: Project, training: TrainingOptions, environment: Mapping[str, str], descriptor: int
+        self, project: Project, arguments: Sequence[str], environment: Mapping[str, str], descriptor: int
     ) -> None:
         self._log = log_file(project)
-        operations = "evaluate_benchmark" if _is_trained(project, training) else "train_evaluate_benchmark"
-        command = ["-m", "chain", "-p", project.workspace, project.name, "-o", operations]
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "phaze_ee", *command],
+                [sys.executable, "-m", "phaze_ee", *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 env={**os.environ, **environment},
                 pass_fds=(descriptor,),
-                start_new_session=True,  # Ctrl-C reaches only the sweep, which asks its trials to save their state
+                start_new_session=True,  # Ctrl-C reaches only this process, which asks the others to save their state
             )
 
     @property
@@ -50,7 +48,7 @@ class TrialProcess:
 
     @property
     def was_preempted(self) -> bool:
-        """Whether the batch system has stopped the trial, which then continues later."""
+        """Whether the batch system has stopped the process, whose work then continues later."""
         return self.status in _PREEMPTED
 
     def note(self, line: str) -> None:
@@ -65,11 +63,11 @@ class TrialProcess:
             self.note(f"killed by {name}" + ", often for lack of memory" * (name == "SIGKILL"))
 
     def ask_to_stop(self) -> None:
-        """Ask the trial to save its state and end."""
+        """Ask the process to save its state and end."""
         self._process.terminate()
 
     def stop(self) -> None:
-        """Wait until the trial has ended; kill it if that takes too long."""
+        """Wait until the process has ended; kill it if that takes too long."""
         try:
             self._process.wait(_KILL_SECONDS)
         except subprocess.TimeoutExpired:
@@ -77,13 +75,19 @@ class TrialProcess:
             self._process.wait()
 
 
+def trial_arguments(project: Project, training: TrainingOptions) -> list[str]:
+    """Return the command line of a trial: what it still has to do."""
+    operations = "evaluate_benchmark" if is_trained(project, training) else "train_evaluate_benchmark"
+    return ["-m", "chain", "-p", project.workspace, project.name, "-o", operations]
+
+
 def log_file(project: Project) -> Path:
-    """Return the path of a trial's output."""
+    """Return the path of the output of all processes of a project."""
     return project.logs / "sweep.log"
 
 
 def last_line(project: Project) -> str:
-    """Return the last line that a trial printed; for a failed trial, its error."""
+    """Return the last line that the process of a project printed; if it failed, its error."""
     try:
         lines = log_file(project).read_text(encoding="utf-8", errors="replace").split("\n")
     except FileNotFoundError:
@@ -93,8 +97,8 @@ def last_line(project: Project) -> str:
     )
 
 
-def _is_trained(project: Project, training: TrainingOptions) -> bool:
-    """Return whether the training of a trial is complete."""
+def is_trained(project: Project, training: TrainingOptions) -> bool:
+    """Return whether the training of a project is complete."""
     if not (project.training_history.is_file() and project.best_model.is_file()):
         return False
     done = len(TrainingHistory.read(project.training_history, made_by="train").epochs)

@@ -6,13 +6,11 @@ trial that nobody takes up, and none that two work on. There is no scheduler of 
 the same command.
 """
 
-import fcntl
 import json
 import logging
-import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import optuna
 from filelock import FileLock
@@ -20,7 +18,7 @@ from optuna.storages import BaseStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock, JournalStorage
 from sqlalchemy.exc import SQLAlchemyError
 
-from phaze_ee.errors import RunError, UsageError, one_line
+from phaze_ee.errors import UsageError, one_line
 from phaze_ee.workspace import home_path
 
 _TERMS, _SEED = "terms", "seed"
@@ -109,41 +107,3 @@ def _differences(was: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
         elif before != after:
             found.append(f"{name} was {before}, is {after}")
     return found
-
-
-class Claim:
-    """A lock file that is held until :meth:`release`.
-
-    The process of the trial inherits :attr:`descriptor`. So the lock is held while the sweep or the trial is alive.
-    When both are dead the system releases it, and another sweep can continue the trial. (filelock cannot pass a lock to
-    another process.) Several nodes need a file system with flock: NFS, GPFS, CephFS, or Lustre mounted with ``flock``.
-    """
-
-    def __init__(self, path: Path, descriptor: int) -> None:
-        self.descriptor = descriptor
-        self._path = path
-
-    @classmethod
-    def take(cls, path: Path) -> Self | None:
-        """Return the lock; None if another process holds it.
-
-        Raises:
-            RunError: the file system has no locks.
-        """
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(descriptor)
-            return None
-        except OSError as error:
-            os.close(descriptor)
-            raise RunError(
-                f"cannot lock {path}: {error.strerror}; use a workspace on a file system with locks (flock)"
-            ) from error
-        return cls(path, descriptor)
-
-    def release(self) -> None:
-        """Release the lock and remove the file."""
-        self._path.unlink(missing_ok=True)
-        os.close(self.descriptor)

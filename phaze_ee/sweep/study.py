@@ -17,9 +17,9 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.trial import FrozenTrial, TrialState
 
 from phaze_ee.results.sweep import SweepResults, SweepTrial, SweptOption
+from phaze_ee.sweep.claim import Claim
 from phaze_ee.sweep.process import last_line
 from phaze_ee.sweep.space import Choices, Dimension, Range, Space, combinations, is_grid
-from phaze_ee.sweep.storage import Claim
 from phaze_ee.sweep.trial_project import trial_project
 from phaze_ee.workspace import Project
 

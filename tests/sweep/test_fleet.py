@@ -11,12 +11,13 @@ import pytest
 from phaze_ee.config.load import load_options
 from phaze_ee.config.options import Options
 from phaze_ee.errors import PreemptedError, RunError
-from phaze_ee.sweep.fleet import run_trials, worker_environments
+from phaze_ee.sweep.fleet import worker_environments
 from phaze_ee.sweep.objective import Objective
 from phaze_ee.sweep.process import last_line
 from phaze_ee.sweep.space import parse_space
 from phaze_ee.sweep.storage import open_study
 from phaze_ee.sweep.study import Attempt, SweepStudy
+from phaze_ee.sweep.trials import run_trials
 from phaze_ee.workspace import Project
 
 CONFIG = "def set_config(c):\n    c.train_files = c.val_files = ['*.root']\n"

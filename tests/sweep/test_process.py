@@ -6,7 +6,7 @@ import pytest
 
 from phaze_ee.config.options import Options
 from phaze_ee.results.training import EpochRecord, TrainingHistory
-from phaze_ee.sweep.process import TrialProcess, last_line
+from phaze_ee.sweep.process import ProjectProcess, last_line, trial_arguments
 from phaze_ee.workspace import Project
 
 PROGRAM = """#!/bin/sh
@@ -61,7 +61,7 @@ def test_a_trained_trial_is_only_evaluated(
     history.write(project.training_history)
     options = Options(train_files=["*"], val_files=["*"], epochs=5, zero_epochs=0, early_stopping=patience)
     with (tmp_path / "lock").open("w") as lock:
-        process = TrialProcess(project, options, {}, lock.fileno())
+        process = ProjectProcess(project, trial_arguments(project, options), {}, lock.fileno())
         process.stop()
     assert process.status == 0
     assert last_line(project) == expected
