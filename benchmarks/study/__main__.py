@@ -23,7 +23,8 @@ import torch
 from benchmarks.study import report
 from benchmarks.study.cells import Cell, CellStore, forget_abandoned, in_turn, run
 from benchmarks.study.jets import StudyJets
-from benchmarks.study.questions import QUESTIONS, Study
+from benchmarks.study.project import Study
+from benchmarks.study.questions import QUESTIONS
 from phaze_ee.errors import UsageError
 
 
@@ -46,7 +47,7 @@ def generate(jets: StudyJets) -> None:
 
 
 def cells_of(study: Study, questions: Sequence[int]) -> list[list[Cell]]:
-    return [list(QUESTIONS[number](study)) for number in questions]
+    return [list(QUESTIONS[number].cells(study)) for number in questions]
 
 
 def main() -> None:

@@ -79,7 +79,8 @@ def _above(signal_N: Array) -> Accepts:
 def _log_odds(answers: Answers, signal: str) -> Array:
     first_NK = answers.logits_ENK[0].astype(np.float64)
     names = answers.class_names
-    return first_NK[:, names.index(signal)] - first_NK[:, names.index(BACKGROUND)]
+    log_odds_N: Array = first_NK[:, names.index(signal)] - first_NK[:, names.index(BACKGROUND)]
+    return log_odds_N
 
 
 def _trees(signal: str, train: Answers, columns: Mapping[str, Array], seed: int) -> HistGradientBoostingClassifier:

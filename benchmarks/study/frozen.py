@@ -143,9 +143,9 @@ class FrozenNetwork:
             features = files.finish()
             for index, column in enumerate(features.columns):
                 np.save(temporary / f"stage_{index}.npy", column.numpy())
-            rows = {name: getattr(features, name).numpy() for name in _ROWS}
-            others = {name: np.concatenate([part[name] for part in observers]) for name in observers[0]}
-            np.savez(temporary / "rows.npz", **rows, **others)
+            rows: dict[str, Any] = {name: getattr(features, name).numpy() for name in _ROWS}
+            rows |= {name: np.concatenate([part[name] for part in observers]) for name in observers[0]}
+            np.savez(temporary / "rows.npz", **rows)
             (temporary / "record.json").write_text(json.dumps(record), encoding="utf-8")
 
 

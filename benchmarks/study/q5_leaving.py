@@ -14,9 +14,12 @@ from benchmarks.study.cells import Cell
 from benchmarks.study.cuts import first_exit_against_cuts
 from benchmarks.study.frozen import FrozenNetwork
 from benchmarks.study.judge import cheapest
+from benchmarks.study.numbers import difference, mark_significant, markdown, over_seeds, percent, points
 from benchmarks.study.observables import observables
+from benchmarks.study.project import Study
 from phaze_ee.exits.answers import Answers
-from phaze_ee.names import ExitStage
+from phaze_ee.names import ExitStage, class_title
+from phaze_ee.paired import unpack_bits
 
 QUESTION = 5
 SEEDS = range(5)
@@ -26,8 +29,11 @@ _REPEATS = 5
 Array = npt.NDArray[np.float64]
 
 
-def cells(network: FrozenNetwork) -> Iterator[Cell]:
+def cells(study: Study) -> Iterator[Cell]:
     """Yield one cell for each seed of the training of the exits."""
+    network = study.frozen
+    if network is None:
+        return
     for seed in SEEDS:
         parameters = {"weights": network.weights.name, "stages": STAGES, "seed": seed, "epochs": 8, **RECIPE}
         yield Cell(QUESTION, f"frozen/{seed}", parameters, partial(_cell, network, seed))
@@ -41,6 +47,52 @@ def _cell(network: FrozenNetwork, seed: int) -> dict[str, Any]:
         "explained": explained(answers["calibration"], answers["test"], columns["calibration"], columns["test"], seed),
         "cuts": first_exit_against_cuts(answers, columns, seed),
     }
+
+
+def summarise(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return where jets leave and how well this is explained, over seeds, and exit against cut for each signal."""
+    explained = [record["result"]["explained"] for record in records]
+    cuts = [record["result"]["cuts"] for record in records]
+    compared = {signal: _compared([cut[signal] for cut in cuts]) for signal in cuts[0]}
+    mark_significant([found["differences"][rule] for found in compared.values() for rule in ("cut", "trees")])
+    return {
+        "leaving": _each([found["leaving"] for found in explained]),
+        "leaving_by_class": {
+            name: _each([found["leaving_by_class"][name] for found in explained])
+            for name in explained[0]["leaving_by_class"]
+        },
+        "auc": over_seeds([found["auc"] for found in explained]),
+        "explained": {
+            name: over_seeds([found["explained"][name] for found in explained]) for name in explained[0]["explained"]
+        },
+        "importance": {
+            name: over_seeds([found["importance"][name] for found in explained]) for name in explained[0]["importance"]
+        },
+        "cuts": compared,
+    }
+
+
+def tables(summary: Mapping[str, Any]) -> str:
+    """Return the three tables of the page."""
+    exits = [f"exit {index}" for index in range(len(summary["leaving"]) - 1)]
+    rows = [["all", *map(percent, summary["leaving"])]]
+    rows += [[class_title(name), *map(percent, found)] for name, found in summary["leaving_by_class"].items()]
+    leaving = markdown(["class", *exits, "full model"], rows)
+    rows = [["explained by " + name, percent(value)] for name, value in summary["explained"].items()]
+    ranked = sorted(summary["importance"].items(), key=lambda item: -item[1]["mean"])
+    rows += [[f"importance of {name}", percent(value)] for name, value in ranked]
+    explained = markdown(["who leaves", "%"], [["AUC of the trees", percent(summary["auc"])], *rows])
+    rows = [
+        [
+            class_title(signal),
+            *(percent(found["rejected"][rule]) for rule in ("exit", "cut", "trees")),
+            found["cut"],
+            *(points(found["differences"][rule]) for rule in ("cut", "trees")),
+        ]
+        for signal, found in summary["cuts"].items()
+    ]
+    header = ["signal", "exit 0", "plain cut", "trees", "the cut", "exit − cut", "exit − trees"]
+    return "\n".join((leaving, explained, markdown(header, rows)))
 
 
 def explained(
@@ -98,3 +150,26 @@ def _by_class(test: Answers, index_N: npt.NDArray[np.int64]) -> dict[str, list[f
         return [float(share) for share in np.bincount(chosen, minlength=test.exit_count + 1) / max(len(chosen), 1)]
 
     return {name: list(shares(index_N[test.of_class(name)])) for name in test.class_names}
+
+
+def _each(values: Sequence[Sequence[float]]) -> list[dict[str, Any]]:
+    return [over_seeds(column) for column in zip(*values, strict=True)]
+
+
+def _compared(seeds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the shares of rejected background over seeds, and those of the exit minus those of cut and trees."""
+    rejected = {
+        rule: np.stack([unpack_bits(one["rejected_jets"][rule], one["background_jets"], rule) for one in seeds])
+        for rule in seeds[0]["rejected_jets"]
+    }
+    cuts = [one["cut"] for one in seeds]
+    return {
+        "cut": max(set(cuts), key=cuts.count),
+        "background_jets": seeds[0]["background_jets"],
+        "signal_jets": seeds[0]["signal_jets"],
+        "rejected": {rule: over_seeds(found.mean(axis=1).tolist()) for rule, found in rejected.items()},
+        "signal_lost": {rule: over_seeds([one["signal_lost"][rule] for one in seeds]) for rule in rejected},
+        "differences": {
+            rule: difference(rejected["exit"], rejected[rule], same_seeds=True) for rule in ("cut", "trees")
+        },
+    }

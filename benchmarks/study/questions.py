@@ -1,43 +1,37 @@
-"""The questions of the study, and what their cells share."""
+"""The questions of the study: cells, summaries, tables and figures."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from pathlib import Path
+from typing import Any
 
-from benchmarks.study import q1_losses, q5_leaving
+from matplotlib.figure import Figure
+
+from benchmarks.study import figures, q1_losses, q5_leaving
 from benchmarks.study.cells import Cell
-from benchmarks.study.frozen import FrozenNetwork
-from benchmarks.study.jets import StudyJets
+from benchmarks.study.project import Study
+
+Records = Sequence[Mapping[str, Any]]
+Summary = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class Study:
-    """A study of one size.
+class Question:
+    """A question of the study.
 
     Attributes:
-        folder: features and projects lie here.
-        size: small or full.
-        jets: the samples.
-        weights: the published network; None: cells with a frozen network are left out.
+        cells: what to compute, the most telling first.
+        summarise: from the records of cells to what docs/study keeps.
+        tables: from a summary to Markdown.
+        figure: from a summary to its figure.
     """
 
-    folder: Path
-    size: str
-    jets: StudyJets
-    weights: Path | None
-
-    @cached_property
-    def frozen(self) -> FrozenNetwork | None:
-        return None if self.weights is None else FrozenNetwork(self.weights, self.jets, self.folder / "features")
+    cells: Callable[[Study], Iterable[Cell]]
+    summarise: Callable[[Records], dict[str, Any]]
+    tables: Callable[[Summary], str]
+    figure: Callable[[Summary], Figure]
 
 
-def _losses(study: Study) -> Iterable[Cell]:
-    return [] if study.frozen is None else q1_losses.frozen_cells(study.frozen)
-
-
-def _leaving(study: Study) -> Iterable[Cell]:
-    return [] if study.frozen is None else q5_leaving.cells(study.frozen)
-
-
-QUESTIONS: Mapping[int, Callable[[Study], Iterable[Cell]]] = {1: _losses, 5: _leaving}
+QUESTIONS: Mapping[int, Question] = {
+    1: Question(q1_losses.cells, q1_losses.summarise, q1_losses.tables, figures.losses),
+    5: Question(q5_leaving.cells, q5_leaving.summarise, q5_leaving.tables, figures.leaving),
+}

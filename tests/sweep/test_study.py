@@ -7,8 +7,8 @@ import optuna
 import pytest
 
 from phaze_ee.errors import UsageError
-from phaze_ee.sweep.space import parse_space
 from phaze_ee.sweep.claim import Claim
+from phaze_ee.sweep.space import parse_space
 from phaze_ee.sweep.storage import open_study
 from phaze_ee.sweep.study import Attempt, SweepStudy
 
