@@ -1,7 +1,7 @@
 """Answers the five questions of docs/STUDY.md, cell by cell; the same command continues where it was killed.
 
     python -m benchmarks.study --work FOLDER [--questions 1 5] [--size small --jets FOLDER | --size full]
-        [--weights ParticleNet_full.pt] [--minutes 60]
+        [--weights ParticleNet_full.pt] [--only frozen published] [--minutes 60]
     python -m benchmarks.study --work FOLDER --size small --jets FOLDER --report
 
 Each cell is one result in one file of FOLDER, with everything that it depends on. Cells that are there are not computed
@@ -35,6 +35,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--size", choices=("small", "full"), default="small")
     parser.add_argument("--jets", type=Path, nargs="+", default=[], help="folders with jets to divide (size small)")
     parser.add_argument("--weights", type=Path, help="the published ParticleNet_full; without it, its cells are left")
+    parser.add_argument("--only", nargs="+", default=[""], metavar="TEXT", help="cells whose name begins with a TEXT")
     parser.add_argument("--minutes", type=float, default=60.0, help="start no cell after this time")
     parser.add_argument("--report", action="store_true", help="only write docs/study and docs/STUDY.md")
     return parser.parse_args()
@@ -65,7 +66,8 @@ def main() -> None:
     if arguments.report:
         report.write(store, dict(zip(arguments.questions, cells, strict=True)), arguments.size)
         return
-    left = run(in_turn(cells), store, arguments.minutes, lambda line: print(line, flush=True))
+    chosen = [cell for cell in in_turn(cells) if cell.name.startswith(tuple(arguments.only))]
+    left = run(chosen, store, arguments.minutes, lambda line: print(line, flush=True))
     print(f"{left} cells are left; the same command continues" if left else "all cells are there")
 
 

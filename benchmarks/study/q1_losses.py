@@ -13,23 +13,31 @@ from benchmarks.study.jets import JUDGED
 from benchmarks.study.judge import judged
 from benchmarks.study.numbers import difference, mark_significant, markdown, over_seeds, percent, points, rights
 from benchmarks.study.project import Study
+from benchmarks.study.scratch import network_options
 from phaze_ee.names import ExitStage
 
 QUESTION = 1
 HEADS = ("deep_sets", "linear", "mlp")
 LOSSES = ("distill", "target", "mimic")
-REFERENCE = "distill"
+REFERENCE = "distill_detached"
+BACKBONE = "ParticleNet_middle"
 SEEDS = range(5)
 STAGES: tuple[ExitStage, ...] = ("input", 0, 1)
+TITLES = {"test": "test jets", "other_mode": "other mode", "alpha_s": "α_s = 0.16", "tracks": "10 % of tracks lost"}
 
 
 def cells(study: Study) -> Iterator[Cell]:
-    """Yield three losses with three heads and five seeds on the frozen network, all losses of one seed first.
+    """Yield losses with heads and seeds, all losses of one seed first: on the frozen network, then from scratch.
 
-    The backbone does not learn, so NAME_flow is NAME_detached.
+    The backbone of the frozen network does not learn, so NAME_flow is NAME_detached there.
     """
     if study.frozen is not None:
         yield from _frozen_cells(study.frozen)
+    for seed, head, loss, way in product(SEEDS, HEADS, LOSSES, ("detached", "flow")):
+        recipe = {"exit_head": head, "exit_loss_strategy": f"{loss}_{way}", "exit_stages": STAGES, "seed": seed}
+        options = {**network_options(BACKBONE, study.size), **recipe, "beta_max": [1.0]}
+        name = f"{loss}_{way}_{head}_{seed}"
+        yield Cell(QUESTION, f"scratch/{name}", options, partial(_trained, study, name, options))
 
 
 def _frozen_cells(network: FrozenNetwork) -> Iterator[Cell]:
@@ -40,41 +48,40 @@ def _frozen_cells(network: FrozenNetwork) -> Iterator[Cell]:
 
 
 def summarise(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return accuracies, calibration and costs over seeds, and the differences to ``distill`` with the same head."""
-    groups = {name: list(found) for name, found in _groups(records).items()}
+    """Return accuracies, calibration and costs over seeds, and differences to the reference with the same head."""
+    groups = _groups(records)
     found = [
         {"regime": regime, "head": head, "loss": loss, "samples": {name: _sample(group, name) for name in JUDGED}}
         for (regime, head, loss), group in groups.items()
     ]
     differences = [
-        {"regime": regime, "head": head, "loss": loss, "sample": name, **_against(group, groups, name)}
+        {"regime": regime, "head": head, "loss": loss, "answer": answer, "sample": name, **compared}
         for (regime, head, loss), group in groups.items()
         if loss != REFERENCE and (regime, head, REFERENCE) in groups
         for name in JUDGED
+        for answer, compared in _against(regime, group, groups[regime, head, REFERENCE], name).items()
     ]
     mark_significant(differences)
     return {"reference": REFERENCE, "methods": found, "differences": differences}
 
 
 def tables(summary: Mapping[str, Any]) -> str:
-    """Return the two tables of the page."""
-    exits = len(summary["methods"][0]["samples"]["test"]["accuracy"]) - 1
-    header = ["head", "loss", *(f"exit {index}" for index in range(exits)), "ECE of the last exit", "cost", "seeds"]
+    """Return a table of the methods on the test jets, and one of the differences on all samples."""
+    exits = len(summary["methods"][0]["samples"]["test"]["ece"]) - 1
+    header = ["regime", "head", "loss", *(f"exit {index}" for index in range(exits)), "full model", "ECE", "cost"]
     rows = []
     for method in summary["methods"]:
         found = method["samples"]["test"]
-        numbers = [percent(value) for value in found["accuracy"][:-1]]
-        last = [percent(found["ece"][exits - 1]), percent(found["cost"]), str(found["cost"]["seeds"])]
-        rows.append([f"`{method['head']}`", method["loss"], *numbers, *last])
-    titles = {"test": "test jets", "other_mode": "other mode", "alpha_s": "α_s = 0.16", "tracks": "10 % of tracks lost"}
-    compared: dict[tuple[str, str], dict[str, str]] = {}
+        numbers = [*map(percent, found["accuracy"][:-1]), percent(found["ece"][exits - 1]), percent(found["cost"])]
+        name = [method["regime"], f"`{method['head']}`", f"`{method['loss']}`"]
+        rows.append([*name, *numbers, str(found["cost"]["seeds"])])
+    compared: dict[tuple[str, ...], dict[str, str]] = {}
     for one in summary["differences"]:
-        compared.setdefault((one["head"], one["loss"]), {})[one["sample"]] = points(one)
-    differing = [
-        [f"`{head}`", f"{loss} − {summary['reference']}", *(found[name] for name in titles)]
-        for (head, loss), found in compared.items()
-    ]
-    return markdown(header, rows, left=2) + "\n" + markdown(["head", "difference", *titles.values()], differing, left=2)
+        key = (one["regime"], f"`{one['head']}`", f"`{one['loss']}`", one["answer"])
+        compared.setdefault(key, {})[one["sample"]] = points(one)
+    differing = [[*key, *(found[name] for name in TITLES)] for key, found in compared.items()]
+    titles = ["regime", "head", f"loss, minus `{summary['reference']}`", "of", *TITLES.values()]
+    return markdown([*header, "seeds"], rows, left=3) + "\n" + markdown(titles, differing, left=4)
 
 
 def _frozen(network: FrozenNetwork, recipe: dict[str, Any], seed: int) -> Any:
@@ -83,12 +90,18 @@ def _frozen(network: FrozenNetwork, recipe: dict[str, Any], seed: int) -> Any:
     return judged(network.answers(tagger, "calibration"), samples)
 
 
+def _trained(study: Study, name: str, options: Mapping[str, Any]) -> Any:
+    project = study.trained("losses", name, {**options, "exit_stages": list(STAGES)})
+    samples = {sample: study.answers(project, sample) for sample in JUDGED}
+    return judged(study.answers(project, "calibration"), samples)
+
+
 def _groups(records: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str, str], list[Mapping[str, Any]]]:
     groups: dict[tuple[str, str, str], list[Mapping[str, Any]]] = {}
     for record in records:
         known = record["parameters"]
-        loss = known["exit_loss_strategy"].removesuffix("_detached")
-        groups.setdefault((record["name"].split("/")[0], known["exit_head"], loss), []).append(record)
+        key = (record["name"].split("/")[0], known["exit_head"], known["exit_loss_strategy"])
+        groups.setdefault(key, []).append(record)
     return dict(sorted(groups.items(), key=lambda item: (HEADS.index(item[0][1]), item[0])))
 
 
@@ -107,10 +120,9 @@ def _sample(records: Sequence[Mapping[str, Any]], name: str) -> dict[str, Any]:
 
 
 def _against(
-    records: Sequence[Mapping[str, Any]], groups: Mapping[tuple[str, str, str], Sequence[Mapping[str, Any]]], name: str
-) -> dict[str, Any]:
-    """Return the difference of the mean accuracy of the exits, without the full model and the policy."""
-    known = records[0]["parameters"]
-    reference = groups[(records[0]["name"].split("/")[0], known["exit_head"], REFERENCE)]
-    first_SN, second_SN = (rights(group, name)[:, :-2].mean(axis=1) for group in (records, reference))
-    return difference(first_SN, second_SN)
+    regime: str, records: Sequence[Mapping[str, Any]], reference: Sequence[Mapping[str, Any]], name: str
+) -> dict[str, dict[str, Any]]:
+    """Return the difference of the mean accuracy of the exits, and from scratch that of the full model."""
+    first, second = rights(records, name), rights(reference, name)
+    found = {"exits": difference(first[:, :-2].mean(axis=1), second[:, :-2].mean(axis=1))}
+    return found if regime == "frozen" else {**found, "full model": difference(first[:, -2], second[:, -2])}

@@ -6,7 +6,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from benchmarks.study import figures, q1_losses, q5_leaving
+from benchmarks.study import figures, q1_losses, q2_betas, q3_places, q4_ood, q5_leaving
 from benchmarks.study.cells import Cell
 from benchmarks.study.project import Study
 
@@ -33,5 +33,8 @@ class Question:
 
 QUESTIONS: Mapping[int, Question] = {
     1: Question(q1_losses.cells, q1_losses.summarise, q1_losses.tables, figures.losses),
+    2: Question(q2_betas.cells, q2_betas.summarise, q2_betas.tables, figures.betas),
+    3: Question(q3_places.cells, q3_places.summarise, q3_places.tables, figures.places),
+    4: Question(q4_ood.cells, q4_ood.summarise, q4_ood.tables, figures.ood),
     5: Question(q5_leaving.cells, q5_leaving.summarise, q5_leaving.tables, figures.leaving),
 }
