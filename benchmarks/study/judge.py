@@ -1,5 +1,6 @@
 """What exits answer, made small: which jets are right, how well they are calibrated, what a policy costs."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,15 +10,14 @@ from phaze_ee.evaluation.metrics import expected_calibration_error
 from phaze_ee.evaluation.operating_point import confidence
 from phaze_ee.exits.answers import Answers, at_exit
 from phaze_ee.exits.calibrate import relative_answers
-from phaze_ee.exits.candidates import cost_curve
+from phaze_ee.exits.candidates import candidates
 from phaze_ee.exits.fits import fit_temperatures
 from phaze_ee.exits.policies import ThresholdPolicy
 from phaze_ee.exits.scores import make_score
-from phaze_ee.exits.targets import wrong_answers
+from phaze_ee.exits.targets import NetAccuracyDrop
 from phaze_ee.paired import pack_bits
 
 LOSS = 0.01  # of accuracy, at which costs are compared
-_POINTS = 100
 
 
 def judged(calibration: Answers, samples: Mapping[str, Answers]) -> dict[str, Any]:
@@ -40,21 +40,18 @@ def judged(calibration: Answers, samples: Mapping[str, Answers]) -> dict[str, An
 
 
 def cheapest(calibration: Answers) -> ThresholdPolicy:
-    """Return the cheapest policy by confidence whose accuracy is at most 1 % below the full model's on these jets."""
+    """Return the cheapest policy by confidence whose accuracy is at most 1 % below the full model's on these jets.
+
+    The policies are those that mode calibrate would test for the target net_accuracy_drop; nothing is tested here.
+    """
     temperatures = fit_temperatures(calibration)
     answers = relative_answers(calibration.tempered(temperatures), None)
-    score, full = make_score("confidence"), float(answers.correct_EN[-1].mean())
-    good = [
-        candidate
-        for candidate in cost_curve(score, answers, wrong_answers(answers), _POINTS)
-        if _accuracy(answers, candidate.policy) >= full - LOSS
-    ]
-    best = min(good, key=lambda candidate: candidate.cost)  # the full model is among them
-    return ThresholdPolicy(score, best.policy.thresholds, temperatures)
-
-
-def _accuracy(answers: Answers, policy: ThresholdPolicy) -> float:
-    return float(at_exit(answers.correct_EN, answers.exit_index(policy)).mean())
+    score = make_score("confidence")
+    found = candidates([score], answers, NetAccuracyDrop(epsilon=LOSS).risks(answers))
+    good = [candidate for candidate in found if candidate.risk <= 1]
+    never = [math.inf] * answers.exit_count
+    thresholds = min(good, key=lambda candidate: candidate.cost).policy.thresholds if good else never
+    return ThresholdPolicy(score, thresholds, temperatures)
 
 
 def _sample(answers: Answers, policy: ThresholdPolicy) -> dict[str, Any]:

@@ -40,7 +40,7 @@ def summarise(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     for record in records:
         known = record["parameters"]
         groups.setdefault((known["beta_schedule"], known["zero_share"], known["beta_max"][0]), []).append(record)
-    found = []
+    found: list[dict[str, Any]] = []
     for (schedule, zero, beta), group in groups.items():
         own = rights(group, "test")
         one = {
