@@ -1,6 +1,7 @@
 """The command line: it reads the flags, runs the mode, and prints an error as one line."""
 
 import argparse
+import dataclasses
 import logging
 import os
 import signal
@@ -26,9 +27,10 @@ from phaze_ee.errors import (
 from phaze_ee.installation import require_all
 from phaze_ee.machine import rank
 from phaze_ee.modes.mode import Flag, Mode
-from phaze_ee.modes.registry import MODES, chained_modes, flags_of
+from phaze_ee.modes.registry import MODES, chained_modes, flags_of, near_target
 from phaze_ee.modes.request import Request
 from phaze_ee.modes.session import Session
+from phaze_ee.names import nearest
 
 _OVERVIEW = "Early exits for jet taggers: train them, judge them, skip the work.\n\nmodes:\n"
 _EXAMPLES = """\
@@ -140,7 +142,7 @@ def parse(arguments: Sequence[str] | None = None) -> Request:
         parser.error(_stray(others, mode))
     values = vars(given)
     _check_chain(parser, mode, values)
-    return _request(values, flags_of(mode))
+    return dataclasses.replace(_request(values, flags_of(mode)), arguments=tuple(arguments))
 
 
 def parser_of(mode: Mode | None) -> _Parser:
@@ -160,9 +162,11 @@ def _stray(others: Sequence[str], mode: Mode) -> str:
     for word in others:
         owners = [own.name for own in MODES.values() if any(word.split("=")[0] in flag.names for flag in own.flags)]
         if owners:
-            return f"{word.split('=')[0]} belongs to {_listed(owners)}, not to {mode.name}"
+            targets = [target for other in others if (target := near_target(other))]
+            meant = f", did you mean {targets[0]}?" if targets else ""
+            return f"{word.split('=')[0]} belongs to {_listed(owners)}, not to {mode.name}{meant}"
     names = [name for flag in flags_of(mode) for name in flag.names]
-    near = next((found[0] for word in others if (found := get_close_matches(word, names, n=1))), None)
+    near = next((name for word in others if (name := nearest(word, names))), None)
     return f"unrecognized arguments: {' '.join(others)}" + (f", did you mean {near}?" if near else "")
 
 
@@ -194,15 +198,15 @@ def _request(values: dict[str, Any], flags: Iterable[Flag]) -> Request:
 
 def run(request: Request) -> None:
     """Run one mode; its module and the heavy libraries are imported only now."""
-    from phaze_ee.modes.console import begin
-
-    begin()
     mode = MODES[request.mode]
     if mode.needs_project(request):
         require_all(f"mode {mode.name!r}")
     session = Session.open(request)
     if mode.configured and mode.needs_project(request):
         _ = session.options  # errors in a configuration show at once, not after seconds of imports
+    from phaze_ee.modes.console import begin
+
+    begin()
     mode.run(session)
 
 

@@ -21,8 +21,13 @@ def require_all(what: str) -> None:
     if missing is not None:
         raise UsageError(
             f"{what} needs {missing}, which this environment lacks (phaze-ee-runtime runs exported taggers only: "
-            "predict --bundle and load_bundle); install all: pip install phaze-ee"
+            "predict --bundle and load_bundle); install all, in a checkout of PHAZE-EE: pip install ."
         )
+
+
+def extra_command(extra: str) -> str:
+    """Return, for a message, how to install an optional part of the package. It is on no registry of packages."""
+    return f'in a checkout of PHAZE-EE: pip install ".[{extra}]" (or: uv sync --extra {extra})'
 
 
 def require(library: str, what: str, install: str) -> None:

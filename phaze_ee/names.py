@@ -1,5 +1,7 @@
 """Names of exits, and how figures and tables write names. This module imports nothing heavy."""
 
+from collections.abc import Iterable
+from difflib import get_close_matches
 from typing import Literal
 
 ExitStage = int | Literal["input"]
@@ -24,6 +26,11 @@ def exit_names(exit_count: int) -> tuple[str, ...]:
 def quantity(number: int, noun: str) -> str:
     """Return a number with its noun, ``1 file`` or ``2 files``; the plural ends with s."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """Return the known name that is most like a name, for a hint in a message; None if none is like it."""
+    return next(iter(get_close_matches(name, list(known), n=1)), None)
 
 
 def short(value: object) -> str:

@@ -189,11 +189,15 @@ def _seeds(groups: Sequence[Float[np.ndarray, " S"]], jets_variance: float) -> t
     if not repeated:
         return None, 0.0, float("inf")
     own = [float(values.var(ddof=1)) for values in repeated]
-    shared = sum(own) / len(own)
-    variances = [float(values.var(ddof=1)) if len(values) > 1 else shared for values in groups]
+    if len(repeated) < len(groups):  # one training: the variance of the others counts for both
+        variances = own * len(groups)
+        known = sum(own[0] / len(values) for values in groups) ** 2 / (len(repeated[0]) - 1)
+    else:
+        variances = own
+        known = sum(
+            (variance / len(values)) ** 2 / (len(values) - 1) for variance, values in zip(own, groups, strict=True)
+        )
     terms = [variance / len(values) for variance, values in zip(variances, groups, strict=True)]
-    freedom = [len(values) - 1 if len(values) > 1 else len(repeated[0]) - 1 for values in groups]
-    known = sum(term**2 / degrees for term, degrees in zip(terms, freedom, strict=True))
     total = sum(terms) + jets_variance
     return sqrt(sum(variances)), sum(terms), total**2 / known if known else float("inf")
 

@@ -40,6 +40,7 @@ BUILT_IN: Mapping[str, Mapping[str, str]] = {
         "mimic": "phaze_ee.training.losses:MimicLoss",
         "target": "phaze_ee.training.losses:TargetLoss",
         "distill": "phaze_ee.training.losses:DistillLoss",
+        "reject": "phaze_ee.training.reject:RejectLoss",
     },
     "exit_score": {
         "confidence": "phaze_ee.exits.scores:Confidence",

@@ -3,11 +3,12 @@
 import hashlib
 import os
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 
 from phaze_ee.errors import UsageError, check_utf8
+from phaze_ee.names import nearest
 
 PACKAGE_ROOT = Path(__file__).parent
 COMPARISONS = "comparisons"
@@ -177,6 +178,15 @@ class Project:
         return self.root / "output" / "sweeps"
 
     @property
+    def seeds(self) -> Path:
+        """The folder of what is recorded of all seeds of the project together."""
+        return self.root / "output" / "seeds"
+
+    @property
+    def seeds_results(self) -> Path:
+        return self.seeds / "seeds_results.json"
+
+    @property
     def comparisons(self) -> Path:
         return self.workspace_root / COMPARISONS
 
@@ -205,14 +215,35 @@ def existing_project(workspace: str, name: str) -> Project:
     project = Project(workspace, name)
     if project.config.is_file():
         return project
-    known = sorted(path.name for path in project.workspace_root.glob("*") if (path / "config").is_dir())
-    near = get_close_matches(name, known, n=1)
+    known = _projects_in(workspace)
+    meant = _meant(project, known)
     existing = f"workspace {workspace} holds {', '.join(known[:_MOST_NAMES])}{', …' * (len(known) > _MOST_NAMES)}"
-    hint = f"did you mean {near[0]!r}? To" if near else f"{existing}; to" if known else "to"
+    hint = f"did you mean {meant}? To" if meant else f"{existing}; to" if known else "to"
     raise UsageError(
         f"no project {project} in {workspaces_root()} (looked for {project.config}); "
         f"{hint} create it: phaze_ee -m new_project -p {workspace} {name}"
     )
+
+
+def near_workspace(name: str) -> str | None:
+    """Return the existing workspace whose name is most like a name, which is none of them; None without one."""
+    others = [path.name for path in workspaces_root().glob("*") if path.is_dir() and path.name != name]
+    return nearest(name, others)
+
+
+def _meant(project: Project, known: Sequence[str]) -> str | None:
+    """Return the nearest project of the workspace, else of the workspace with the nearest name; None without one."""
+    if own := nearest(project.name, known):
+        return repr(own)
+    other = near_workspace(project.workspace)
+    if other is None:
+        return None
+    near = nearest(project.name, _projects_in(other))
+    return f"workspace {other!r}" if near is None else f"'{other}/{near}'"
+
+
+def _projects_in(workspace: str) -> list[str]:
+    return sorted(path.name for path in (workspaces_root() / workspace).glob("*") if (path / "config").is_dir())
 
 
 def search_roots(project_root: Path | None) -> tuple[Path, ...]:

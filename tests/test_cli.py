@@ -86,6 +86,17 @@ def test_the_long_flags_of_the_contract() -> None:
         (["-m", "trian"], "invalid choice: 'trian', did you mean 'train'?"),
         (["-m", "train", "-p", "W"], "argument -p/--project: expected 2 arguments"),
         (["-m", "train", "-p", "W", "P", "--verb"], "unrecognized arguments: --verb"),
+        (["-m", "calibrate", "-p", "W", "P", "--epsilom", "0.1"], "--epsilom 0.1, did you mean --epsilon?"),
+        (["-m", "calibrate", "-p", "W", "P", "--epsilom=0.1"], "--epsilom=0.1, did you mean --epsilon?"),
+        (
+            ["-m", "calibrate", "-p", "W", "P", "-o", "signal_efficency"],
+            "-o belongs to chain, not to calibrate, did you mean --target signal_efficiency?",
+        ),
+        (
+            ["-m", "chain", "-p", "W", "P", "-o", "signal_efficency"],
+            "unknown operation 'signal' in -o 'signal_efficency', did you mean --target signal_efficiency?",
+        ),
+        (["-m", "chain", "-p", "W", "P", "-o", "train_calibrat"], "did you mean 'calibrate'?"),
         (["-m", "generate", "--jets", "many"], "argument --jets: invalid int value: 'many'"),
     ],
 )

@@ -1,11 +1,15 @@
 """Paired differences against a bootstrap, permutations and scipy."""
 
+import base64
+import zlib
+
 import numpy as np
 import numpy.typing as npt
 import pytest
-from scipy.stats import binomtest
+from scipy.stats import binomtest, t
 
-from phaze_ee.paired import PairedCounts, significant
+from phaze_ee.errors import UsageError
+from phaze_ee.paired import Difference, PairedCounts, pack_bits, significant, unpack_bits
 
 Right = npt.NDArray[np.bool_]
 
@@ -61,3 +65,72 @@ def test_holm() -> None:
     assert significant([0.04]) == [True]
     assert significant([0.06, 0.04]) == [False, False]
     assert significant([]) == []
+
+
+def trainings(random: np.random.Generator, seeds: int, jets: int, spread: float) -> Right:
+    """Return answers of several trainings: jets are easy or hard for all, trainings good or bad for all jets."""
+    easy_N, good_S = random.normal(size=jets), random.normal(scale=spread, size=seeds)
+    return easy_N + good_S[:, None] + 0.7 * random.normal(size=(seeds, jets)) > 0
+
+
+def test_the_error_over_jets_is_that_of_a_bootstrap_also_with_seeds() -> None:
+    random = np.random.default_rng(5)
+    right_SN = trainings(random, 8, 600, 0.1)
+    one_SN, other_TN = right_SN[:5], right_SN[5:]
+    found = Difference.over_seeds(one_SN, other_TN)
+    assert found.value == pytest.approx(one_SN.mean() - other_TN.mean())
+    index_BN = random.integers(600, size=(4000, 600))
+    resampled = one_SN.mean(axis=0)[index_BN].mean(axis=1) - other_TN.mean(axis=0)[index_BN].mean(axis=1)
+    assert found.jets_error == pytest.approx(resampled.std(), rel=0.05)
+    spread = np.hypot(one_SN.mean(axis=1).std(ddof=1), other_TN.mean(axis=1).std(ddof=1))
+    assert found.spread == pytest.approx(spread)
+    assert found.above_floor == (abs(found.value) > spread)
+
+
+def test_answers_of_the_same_trainings_spread_as_their_differences() -> None:
+    random = np.random.default_rng(6)
+    reference_SN = trainings(random, 4, 500, 0.3)
+    right_SN = reference_SN & (random.random((4, 500)) < 0.95)
+    found = Difference.over_seeds(right_SN, reference_SN, same_seeds=True)
+    differences_S = right_SN.mean(axis=1) - reference_SN.mean(axis=1)
+    assert found.spread == pytest.approx(differences_S.std(ddof=1))
+    assert found.spread < 0.5 * Difference.over_seeds(right_SN, reference_SN).spread  # type: ignore[operator]
+    variance = differences_S.var(ddof=1) / 4 + found.jets_error**2
+    degrees = 3 * variance**2 / (differences_S.var(ddof=1) / 4) ** 2
+    assert found.p_value == pytest.approx(2 * t.sf(abs(found.value) / np.sqrt(variance), degrees))
+
+
+@pytest.mark.parametrize("seeds", [(3, 3), (5, 2), (4, 1)])
+def test_equal_methods_are_rarely_significant(seeds: tuple[int, int]) -> None:
+    random = np.random.default_rng(7)
+    p_values = []
+    for _ in range(1500):
+        right_SN = trainings(random, sum(seeds), 300, 0.1)
+        p_values.append(Difference.over_seeds(right_SN[: seeds[0]], right_SN[seeds[0] :]).p_value)
+    assert np.mean(np.array(p_values) <= 0.05) < 0.065
+    assert np.mean(np.array(p_values) <= 0.1) > 0.02
+
+
+def test_a_clear_difference_is_found_and_one_training_is_taken_to_spread_as_the_others() -> None:
+    random = np.random.default_rng(8)
+    right_SN = trainings(random, 6, 2000, 0.02)
+    better_SN = right_SN[:5] | (random.random((5, 2000)) < 0.3)
+    assert Difference.over_seeds(better_SN, right_SN[5:]).p_value < 0.001
+    accuracy_S = better_SN.mean(axis=1)
+    single = Difference.over_seeds(better_SN, right_SN[5:])
+    assert single.spread == pytest.approx(np.sqrt(2) * accuracy_S.std(ddof=1))
+    unpaired = Difference.unpaired(accuracy_S, right_SN[5:].mean(axis=1), 0.015)
+    assert (unpaired.value, unpaired.spread) == pytest.approx((single.value, single.spread))
+    assert unpaired.jets_error > single.jets_error
+
+
+@pytest.mark.parametrize("jets", [1, 7, 8, 9, 1000])
+def test_bits_are_unpacked_as_they_were_packed(jets: int) -> None:
+    right_N = np.random.default_rng(jets).random(jets) < 0.8
+    text = pack_bits(right_N)
+    assert np.array_equal(unpack_bits(text, jets, "here"), right_N)
+    assert len(pack_bits(np.ones(10_000_000, dtype=bool))) < 3000
+    bomb = base64.b64encode(zlib.compress(bytes(50_000_000))).decode()
+    for damaged in ("", "?", text[:-4], bomb, base64.b64encode(b"no").decode()):
+        with pytest.raises(UsageError, match="here: right_jets are not those of"):
+            unpack_bits(damaged, jets + 800, "here")

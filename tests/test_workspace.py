@@ -50,6 +50,24 @@ def test_no_name_leads_out_of_the_workspaces(name: str) -> None:
     assert project.root.resolve().parent == workspaces_root().resolve() / "w"
 
 
+def test_a_missing_workspace_names_the_nearest_one(root: Path) -> None:
+    make("MyJets", "first")
+    with pytest.raises(UsageError, match=r"no project MyJet/first in .*; did you mean 'MyJets/first'\? To create it"):
+        existing_project("MyJet", "first")
+    with pytest.raises(UsageError, match=r"did you mean workspace 'MyJets'\? To create it"):
+        existing_project("MyJet", "other")
+    with pytest.raises(UsageError) as caught:
+        existing_project("Higgs", "first")
+    assert "did you mean" not in str(caught.value)
+
+
+def test_a_project_of_the_same_workspace_is_nearer_than_one_of_another(root: Path) -> None:
+    make("MyJets", "first")
+    make("MyJet", "frist")
+    with pytest.raises(UsageError, match=r"did you mean 'frist'\?"):
+        existing_project("MyJet", "first")
+
+
 def test_the_name_of_the_comparisons_is_taken() -> None:
     with pytest.raises(UsageError, match="'comparisons' is taken"):
         Project("w", "comparisons")

@@ -41,7 +41,7 @@ def rows(setting: Setting, section: str, network: str) -> Iterator[Row]:
 
 def ours(setting: Setting, network: str, precision: Precision) -> Work:
     """Return our full model."""
-    engine = Engine(setting.tagger(network, ()), precision=precision)
+    engine = Engine(setting.form(setting.tagger(network, ())), backend="given", precision=precision)
     return lambda jets: engine(jets.ragged).logits_NK
 
 

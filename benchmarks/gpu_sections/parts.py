@@ -94,6 +94,10 @@ class Setting:
         backbone = ParticleTransformer(module) if network == "ParT" else ParticleNet(module)
         return Tagger(backbone, exits).to(self.device).eval()
 
+    def form(self, tagger: Tagger) -> Tagger:
+        """Return the form of our network that runs on a card, also where a CPU tries the sections."""
+        return tagger.packed() if self.tiny else tagger.fastest_form()
+
 
 @dataclass(frozen=True)
 class Sample:

@@ -69,7 +69,7 @@ def step_of(
 
 def _ours(setting: Setting, network: str, who: str, jets: Sample) -> tuple[nn.Module, Callable[[], Tensor]]:
     tagger = setting.tagger(network, setting.exits(network))
-    tagger = tagger if who == PADDED else tagger.fastest_form()
+    tagger = tagger if who == PADDED else setting.form(tagger)
     exit_loss = make_loss("target_flow", ExitOptions())
     inputs = jets.padded if who == PADDED else jets.ragged
     tagger.train()

@@ -121,6 +121,7 @@ class ExitRules(NetworkOptions, ExitOptions, TrainingOptions):
         )
 
     def _against_the_link(self) -> Iterator[tuple[bool, str]]:
+        strategy = self.exit_loss_strategy
         yield (
             (self.training_regime == "boosted") != (self.exit_link == "boosted"),
             f"exit_link = {self.exit_link!r} with training_regime = {self.training_regime!r}: boosted exits are "
@@ -130,4 +131,9 @@ class ExitRules(NetworkOptions, ExitOptions, TrainingOptions):
             self.exit_link != "independent" and 0 in self.beta_max,
             f"beta_max holds a 0: that exit would never learn, and with exit_link = {self.exit_link!r} later answers "
             "build on it; raise it, or drop the exit",
+        )
+        yield (
+            self.exit_link == "cascade" and strategy.startswith("reject_"),
+            f"exit_loss_strategy = {strategy!r} trains the score of one working point, and exit_link = 'cascade' "
+            "averages class probabilities; set exit_link = 'independent'",
         )

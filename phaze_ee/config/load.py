@@ -1,6 +1,7 @@
 """Run the ``set_config(c)`` of a configuration file, import its plug-ins, and check the options."""
 
 import logging
+import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from pydantic_core import ErrorDetails
 
 from phaze_ee.config.options import Options
 from phaze_ee.errors import UsageError
+from phaze_ee.names import nearest
 from phaze_ee.user_files import import_plugin, reporting, run_configuration
 from phaze_ee.workspace import find_file
 
@@ -150,4 +152,9 @@ def _item(error: ErrorDetails) -> str:
 def _in_words(error: ErrorDetails) -> str:
     if error["type"] == "too_short":
         return f"give at least {error['ctx']['min_length']}"
-    return error["msg"].removeprefix("Value error, ")
+    message = error["msg"].removeprefix("Value error, ")
+    if error["type"] != "literal_error":
+        return message
+    choices = re.findall("'([^']+)'", error["ctx"]["expected"])
+    near = nearest(str(error["input"]), choices) if len(choices) > 1 else None
+    return message if near is None else f"{message}; did you mean {near!r}?"

@@ -25,7 +25,6 @@ LearningRate = Annotated[float, Field(gt=0, le=1e30)]  # a step is still a numbe
 OpenFraction = Annotated[float, Field(gt=0, lt=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
-
 # These networks have a file for several collections of particles.
 _FOR_SEVERAL_COLLECTIONS = ("ParticleNet", "ParticleNeXt", "ParticleTransformer")
 
@@ -216,8 +215,8 @@ class ExitOptions(Section):
     exit_loss_strategy: ExitLossStrategy = Field(
         "distill_detached",
         description="loss of each exit; mimic: mean squared difference to the logits of the full model; target: "
-        "cross-entropy; distill: cross-entropy and KL divergence to the full model. detached: only the exits learn "
-        "from it; flow: the network learns from it too",
+        "cross-entropy; distill: cross-entropy and KL divergence to the full model; reject: for a cascade, by the "
+        "signal and target of calibrate. detached: only the exits learn from it; flow: the network learns from it too",
     )
     distill_weight: Share = Field(0.5, description="distill: weight of the divergence; the cross-entropy has the rest")
     distill_temperature: PositiveFloat = Field(
@@ -391,6 +390,7 @@ class TrainingOptions(Section):
     seed: NonNegativeInt | None = Field(
         None, description="random seed; a run on the CPU repeats bit for bit; None: drawn and recorded"
     )
+    seeds: Annotated[int, Field(ge=2)] | None = Field(None, description="train N times, from c.seed (else 0) on")
 
     @model_validator(mode="after")
     def _one_length_of_an_epoch(self) -> Self:

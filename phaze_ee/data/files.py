@@ -2,21 +2,26 @@
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Iterable, Sequence
-from glob import glob
+from glob import glob, has_magic
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from phaze_ee.data.remote import SCHEME, remote_files
 from phaze_ee.data.stamps import known_stamp
 from phaze_ee.errors import UsageError, check_utf8
+from phaze_ee.names import nearest
 from phaze_ee.workspace import find_file, home_path, search_roots
 
 if TYPE_CHECKING:
     from phaze_ee.data.schema import DataSchema
 
 _LIST = "@"
+_MOST_COMPARED = 1000  # names of a folder, for a hint
+_SHOWN = 3  # of them
 _GROUP = re.compile(r"^[\w.+-]+(%\d+)?:(?!//)")  # name: or, in weaver's tests, name%10:
 _SCHEME = re.compile(r"^[a-zA-Z][a-zA-Z0-9+.-]*://")
 
@@ -97,7 +102,43 @@ def _matches(option: str, entry: str, roots: Sequence[Path]) -> list[Path]:
             return files
     absolute = home_path(_GROUP.sub("", entry)).is_absolute()
     looked = "" if absolute else f" (looked in {', '.join(str(root.absolute()) for root in roots)})"
-    raise UsageError(f"{option}: no file matches {entry!r}{looked}; correct it")
+    raise UsageError(f"{option}: no file matches {entry!r}{looked}; {_what_is_there(_GROUP.sub('', entry), roots)}")
+
+
+def _what_is_there(pattern: str, roots: Sequence[Path]) -> str:
+    """Return how far the path of a pattern without a match exists, and what is nearest to its rest."""
+    wanted = home_path(pattern)
+    places = [_existing_part(root, wanted) for root in ((Path(wanted.anchor),) if wanted.is_absolute() else roots)]
+    folder, rest = min(places, key=lambda place: len(place[1]))
+    shown = folder.absolute()
+    if not rest:
+        return f"{shown} is a folder: name its files, such as {wanted / '*.root'}"
+    is_folder = len(rest) > 1 and not has_magic(rest[0])
+    names = _names_in(folder, folders=is_folder)
+    near = nearest(rest[0], names)
+    what = f"{shown} has no folder {rest[0]!r}" if is_folder else f"folder {shown} exists, without such a file"
+    if near is not None:
+        return f"{what}; did you mean {near!r}?"
+    held = f"it holds {', '.join(names[:_SHOWN])}{', …' * (len(names) > _SHOWN)}" if names else "it is empty"
+    return f"{what}; {held}"
+
+
+def _existing_part(root: Path, wanted: Path) -> tuple[Path, list[str]]:
+    """Return the deepest existing folder on the way from a root, and the rest of the path."""
+    folder, rest = root, list(wanted.relative_to(wanted.anchor).parts)
+    while rest and (folder / rest[0]).is_dir():
+        folder, rest = folder / rest[0], rest[1:]
+    return folder, rest
+
+
+def _names_in(folder: Path, *, folders: bool) -> list[str]:
+    """Return some names of files and folders in a folder, or of ``folders`` alone."""
+    try:
+        with os.scandir(folder) as entries:
+            some = [entry for entry in islice(entries, _MOST_COMPARED) if not entry.name.startswith(".")]
+            return sorted(entry.name for entry in some if entry.is_dir() or not folders)
+    except OSError:  # the folder may not be listed
+        return []
 
 
 def _local_files(pattern: str, roots: Sequence[Path]) -> list[Path]:

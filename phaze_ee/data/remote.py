@@ -6,6 +6,7 @@ from types import SimpleNamespace
 from typing import Any, Self
 
 from phaze_ee.errors import UsageError
+from phaze_ee.installation import extra_command
 
 SCHEME = "root://"
 
@@ -78,7 +79,7 @@ def _file_system(option: str, url: str) -> tuple[Any, str]:
         file_system, path = fsspec.core.url_to_fs(url)
     except (ImportError, ValueError) as error:
         raise UsageError(
-            f"{option}: {url} is read through fsspec-xrootd, which is not installed; install phaze-ee[xrootd], or copy "
-            "the file"
+            f"{option}: {url} is read through fsspec-xrootd, which is not installed; install it, "
+            f"{extra_command('xrootd')}, or copy the file"
         ) from error
     return file_system, str(path)

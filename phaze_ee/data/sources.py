@@ -4,7 +4,7 @@ import lzma
 import struct
 import zlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -84,6 +84,11 @@ class Source(ABC):
     others: str = ""
 
     @property
+    def fields(self) -> Collection[str]:
+        """The names of fields of records; a field is no column. They are for messages."""
+        return ()
+
+    @property
     def offsets(self) -> Sequence[int]:
         """The first rows of the file's compressed blocks, and the number of rows; a block is unpacked as a whole."""
         return (0, self.row_count)
@@ -108,6 +113,10 @@ class RootSource(Source):
         self._unpacked = Unpacked.of(path) if self._is_ntuple else None
         self.row_count = int(tree.num_entries)
         self.columns = frozenset(tree.keys(recursive=not self._is_ntuple, full_paths=False))
+
+    @property
+    def fields(self) -> Collection[str]:
+        return sorted({str(name) for name in self._tree.keys()} - self.columns)  # noqa: SIM118 - a tree
 
     @property
     def offsets(self) -> Sequence[int]:

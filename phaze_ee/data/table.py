@@ -6,7 +6,6 @@ import re
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from statistics import mode
 from typing import TYPE_CHECKING, Any
@@ -18,6 +17,7 @@ import numpy.typing as npt
 from phaze_ee.data.evaluation import names_in, value_of, with_variables
 from phaze_ee.data.sources import open_source
 from phaze_ee.errors import USER_CODE_ERRORS, DataError
+from phaze_ee.names import nearest
 
 if TYPE_CHECKING:
     from weaver.utils.data.config import DataConfig
@@ -116,12 +116,14 @@ def read_table(config: "DataConfig", span: Span, columns: Iterable[str]) -> ak.A
     with open_source(span.path, config.treename) as source:
         missing = [name for name in in_file.values() if name not in source.columns]
         if missing:
-            named = ", ".join(f"{name}{_nearest(name, source.columns)}" for name in missing)
+            near = {name: _nearest(name, [*source.columns, *source.fields]) for name in missing}
+            named = ", ".join(name + (f" (did you mean {near[name]!r}?)" if near[name] else "") for name in missing)
             purpose = _purpose(config, next(name for name, stored in in_file.items() if stored == missing[0]))
             others = f"; it holds {source.others}" if source.others else ""
-            raise DataError(
-                f"{span.path} has no branch {named}{purpose}{others}; correct the data config or the file list"
-            )
+            remedy = "correct the data config or the file list"
+            if any(one is not None and one not in source.columns for one in near.values()):
+                remedy = "fields of records are not read: write each as a branch of its own"
+            raise DataError(f"{span.path} has no branch {named}{purpose}{others}; {remedy}")
         records = source.read(list(in_file.values()), span.start, span.stop)
     row_N = np.arange(span.start, span.stop)
     if in_file and len(records) != len(row_N):
@@ -149,9 +151,11 @@ def _purpose(config: "DataConfig", column: str) -> str:
     return f", {found}" if found else ""
 
 
-def _nearest(name: str, columns: Iterable[str]) -> str:
-    near = get_close_matches(name, columns, n=1)
-    return f" (did you mean {near[0]!r}?)" if near else ""
+def _nearest(name: str, known: Sequence[str]) -> str | None:
+    """Return the column that is most like a name; ``.``, ``/`` and ``_`` are alike."""
+    alike = {re.sub("[./]", "_", one): one for one in known}
+    near = nearest(re.sub("[./]", "_", name), alike)
+    return None if near is None else alike[near]
 
 
 def select(table: ak.Array, selection: str | None, path: Path) -> ak.Array:

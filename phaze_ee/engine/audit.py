@@ -56,16 +56,21 @@ class Audited:
     """What an audit adds to the answers for N jets.
 
     Attributes:
-        logits_NK: the logits of the full model, divided by its temperature, for jets that were audited or reached it by
-            themselves; NaN for the others.
+        every_NEK: the logits of each exit, divided by its temperature, for jets that were audited or reached the full
+            model by themselves; NaN for the others, and at exits that are not evaluated.
         weight_N: one over the probability of an audited jet; 1 for a jet that reached the full model by itself, 0 for
             the others.
         macs_N: the multiply-accumulates after the exit where an audited jet left; 0 for the others.
     """
 
-    logits_NK: "Float[Tensor, 'N K']"
+    every_NEK: "Float[Tensor, 'N E K']"
     weight_N: "Float[Tensor, ' N']"
     macs_N: "Int[Tensor, ' N']"
+
+    @property
+    def logits_NK(self) -> "Float[Tensor, 'N K']":
+        """The logits of the full model."""
+        return self.every_NEK[:, -1]
 
     def cpu(self) -> "Audited":
         """Return the answers in the memory of the CPU."""

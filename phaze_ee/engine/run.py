@@ -162,15 +162,17 @@ class ChunkRun:
         exit_ = self._tempered(self._advance(lambda: next(self.walk)))
         logits_NK = exit_.logits_NK
         visited_NEK = logits_NK.new_full((len(logits_NK), len(self.macs_EN), logits_NK.shape[1]), torch.nan)
+        every_NEK = visited_NEK if self.audit is None else visited_NEK.clone()
         while True:
-            undone_A = ~self.done_N[self.row_A]
+            if self.audit is not None:
+                self._put(every_NEK[:, exit_.index], exit_.logits_NK)
             self._answer(exit_, visited_NEK[:, exit_.index])
             ahead = Ahead(0, False) if exit_.is_full_model else self._ahead(exit_.index)
             if not ahead.staying:
                 logits_NK = visited_NEK[torch.arange(len(visited_NEK)), self.exit_index_N]
                 value_NR = logits_NK[:, :0] if self.value_NR is None else self.value_NR
                 answers = (logits_NK, self.exit_index_N, self.macs_N, visited_NEK, self.refused_N, value_NR)
-                return answers if self.audit is None else (*answers, *self._audited(exit_, undone_A, self.audit))
+                return answers if self.audit is None else (*answers, *self._audited(every_NEK, self.audit))
             exit_ = self._tempered(self._next(ahead))
 
     def _answer(self, exit_: Exit, visited_NK: Float[Tensor, "N K"]) -> None:
@@ -224,15 +226,13 @@ class ChunkRun:
             audited_A[leaves_A] = audit.goes_on(self.row_A[leaves_A], margin_A[leaves_A])
         return audited_A
 
-    def _audited(self, exit_: Exit, undone_A: Bool[Tensor, " A"], audit: ChunkAudit) -> tuple[Tensor, ...]:
-        """Return the fields of :class:`Audited`; at the full model, jets that were not done before have its answer."""
-        full_NK = exit_.logits_NK.new_full((len(self.done_N), exit_.logits_NK.shape[1]), torch.nan)
-        if exit_.is_full_model:
-            full_NK[self.row_A[undone_A]] = exit_.logits_NK[undone_A]
+    def _audited(self, every_NEK: Float[Tensor, "N E K"], audit: ChunkAudit) -> tuple[Tensor, ...]:
+        """Return the fields of :class:`Audited`."""
         alone_N = self.exit_index_N == len(self.macs_EN) - 1
         weight_N = audit.weight_N.masked_fill(alone_N, 1.0)
         after_N = self.macs_EN[-1] - self.macs_EN.gather(0, self.exit_index_N[None])[0]
-        return full_NK, weight_N, after_N * (weight_N > 0)
+        unseen_N = weight_N == 0
+        return every_NEK.masked_fill(unseen_N[:, None, None], torch.nan), weight_N, after_N * ~unseen_N
 
     def _refused(self, index: int, score_G: Tensor, row_G: Int[Tensor, " G"]) -> Bool[Tensor, " G"]:
         """Return which of the jets that want to go on after an exit must leave, as their event's budget is used."""

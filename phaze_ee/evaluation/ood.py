@@ -1,4 +1,4 @@
-"""Whether the exits notice jets of another kind: scores of out-of-distribution (OOD) jets and of the project's own."""
+"""Whether the exits notice out-of-distribution (OOD) jets: their scores and those of the project's own."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -35,7 +35,7 @@ def evaluate_ood(
 
     Args:
         own: answers for the project's own jets; labels are not used.
-        ood: answers of the same network for jets of another kind, with or without labels.
+        ood: answers of the same network for out-of-distribution jets, with or without labels.
         ood_files: the files of these jets.
         kept: a policy for this model; None if there is none.
         evaluation: of the project's jets, for the names of project, model and files.

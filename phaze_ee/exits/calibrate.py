@@ -19,6 +19,7 @@ from phaze_ee.exits.conditions import ALL_JETS, Conditions, Untested
 from phaze_ee.exits.costs import prior_weights
 from phaze_ee.exits.fits import fit_temperatures
 from phaze_ee.exits.policies import ThresholdPolicy
+from phaze_ee.exits.safer import safer_policies
 from phaze_ee.exits.scores import ExitScore
 from phaze_ee.exits.targets import Budget, NetAccuracyDrop, Risk, SignalEfficiency, Target, wrong_answers
 from phaze_ee.exits.tested import TestedRisk, needed_for, p_value, tested_risk, worth_testing
@@ -77,6 +78,7 @@ class Calibration:
         shaping: answers for the jets that shaped the policy, divided by the temperatures.
         testing: answers for the jets that tested it, divided by the temperatures.
         untested: the parts of the jets that had too few of them for a test.
+        safer: safer policies that passed the same tests, with their tested risks; the full model is the last.
     """
 
     policy: ThresholdPolicy
@@ -88,6 +90,7 @@ class Calibration:
     testing: Answers
     more_jets: int | None = None
     untested: Sequence[Untested] = ()
+    safer: Sequence[tuple[ThresholdPolicy, list[TestedRisk]]] = ()
 
 
 def calibrate(answers: Answers, settings: Settings) -> Calibration:
@@ -119,14 +122,28 @@ def calibrate(answers: Answers, settings: Settings) -> Calibration:
     untested: list[Untested] = []
     risks = _Risks((), ())
     if isinstance(target, Budget):
-        policy, reason = _within_budget(scores, shaping, target.cost)
-        more_jets = None
+        found = _Found(*_within_budget(scores, shaping, target.cost))
     else:
         risks, untested = _risks(sample, settings)
-        policy, reason, more_jets = _tested(scores, sample, risks, untested, settings)
-    policy = ThresholdPolicy(policy.score, policy.thresholds, sample.temperatures)
-    observed = _observe(policy, sample, risks, settings.delta)
-    return Calibration(policy, target, observed, reason, sample.answers, shaping, testing, more_jets, untested)
+        found = _tested(scores, sample, risks, untested, settings)
+
+    def tempered(policy: ThresholdPolicy) -> tuple[ThresholdPolicy, list[TestedRisk]]:
+        policy = ThresholdPolicy(policy.score, policy.thresholds, sample.temperatures)
+        return policy, _observe(policy, sample, risks, settings.delta)
+
+    policy, observed = tempered(found.policy)
+    return Calibration(
+        policy,
+        target,
+        observed,
+        found.reason,
+        sample.answers,
+        shaping,
+        testing,
+        found.more_jets,
+        untested,
+        [tempered(policy) for policy in found.safer],
+    )
 
 
 def check(settings: Settings) -> None:
@@ -230,14 +247,25 @@ def _risks(sample: Sample, settings: Settings) -> tuple[_Risks, list[Untested]]:
     return _Risks(*kept), untested
 
 
+@final
+@dataclass(frozen=True)
+class _Found:
+    """A policy, why it is the full model, how many more jets would let one pass, and safer policies that passed."""
+
+    policy: ThresholdPolicy
+    reason: str | None = None
+    more_jets: int | None = None
+    safer: Sequence[ThresholdPolicy] = ()
+
+
 def _tested(
     scores: Sequence[ExitScore], sample: Sample, risks: _Risks, untested: Sequence[Untested], settings: Settings
-) -> tuple[ThresholdPolicy, str | None, int | None]:
+) -> _Found:
     full, jets = _full_model(scores[0], sample.shaping), len(sample.answers)
     whole = len(sample.target.risks(sample.shaping))
     if untested and len(risks.testing) == whole:
         most = max((part.more_jets for part in untested if part.more_jets is not None), default=None)
-        return (
+        return _Found(
             full,
             f"no part has enough jets for a test: {'; '.join(map(str, untested))}; add jets, or join parts",
             most,
@@ -246,9 +274,9 @@ def _tested(
     observed = [_observe(one.policy, sample, risks, settings.delta) for one in sequence]
     chosen = _choose(observed, settings)
     if chosen is not None:
-        return sequence[chosen].policy, None, None
+        return _Found(sequence[chosen].policy, safer=safer_policies(sequence, chosen))
     if not sequence:
-        return full, _NOTHING_SAVES, None
+        return _Found(full, _NOTHING_SAVES)
     index_N = sample.testing.exit_index(sequence[0].policy)
     short = [
         _Shortfall(
@@ -263,7 +291,7 @@ def _tested(
         if _choose([[tested]], settings) is None
     ]
     missing = [one.more_jets for one in short if one.more_jets is not None]
-    return full, "; ".join(map(str, short)), max(missing) if len(missing) == len(short) else None
+    return _Found(full, "; ".join(map(str, short)), max(missing) if len(missing) == len(short) else None)
 
 
 def policies(scores: Sequence[ExitScore], sample: Sample, risks: Sequence[Risk], settings: Settings) -> list[Candidate]:
@@ -315,8 +343,8 @@ class _Shortfall:
         if self.needed is not None:
             enough = f"it takes {self.needed:,} such jets, about {self.more_jets:,} more calibration jets like these"
         return (
-            f"{self.name}: {self.lost} of {self.count} jets with the safest policy, which does not show a probability "
-            f"below {self.epsilon:.3g}; at this rate {enough}"
+            f"{self.name}: {self.lost} of {self.count} jets with the first policy that is tested, which does not show "
+            f"a probability below {self.epsilon:.3g}; at this rate {enough}"
         )
 
 

@@ -2,8 +2,7 @@
 
 :mod:`phaze_ee.exits.ranks` says how each histogram is tested. Jets may change at any time: the capital is divided among
 bets that begin before the first block (a half) and after each block c (1/(2c(c+1)) each). Of these, the first and some
-later ones are kept, so that for any block there is one not much older; what the others would have gained is given up.
-The sum never exceeds the capital of all of them, so it exceeds 1/δ at any time with a probability of at most δ.
+later ones are kept (:mod:`phaze_ee.exits.starts`). The sum exceeds 1/δ at any time with a probability of at most δ.
 """
 
 import hashlib
@@ -15,6 +14,7 @@ from pydantic import FiniteFloat, model_validator
 
 from phaze_ee.exits.drift import Count, DriftReference
 from phaze_ee.exits.ranks import halves, increments, log_capital
+from phaze_ee.exits.starts import kept_starts, share_of
 from phaze_ee.results.base import Record
 
 
@@ -93,7 +93,8 @@ class DriftEvidence(Record):
         )
         evidence = {name: self._log10(name, now) for name in now.tallies}
         largest = {name: max(value, self.largest[name]) for name, value in evidence.items()}
-        starts = [start for start in [*self.starts, now] if _is_kept(start.blocks, now.blocks)]
+        kept = kept_starts(now.blocks)
+        starts = [start for start in [*self.starts, now] if start.blocks in kept]
         return type(self)(now=now, starts=starts, evidence=evidence, largest=largest)
 
     def _log10(self, name: str, now: Tallies) -> float:
@@ -104,7 +105,7 @@ class DriftEvidence(Record):
             np.array(tally.counts),
             np.array(tally.sums) - np.array([start.sums for start in starts]),
         )
-        log_S += np.log([_share(start.blocks) for start in self.starts])
+        log_S += np.log([share_of(start.blocks) for start in self.starts])
         return float(np.logaddexp.reduce(log_S)) / math.log(10)
 
 
@@ -112,13 +113,3 @@ def _added(tally: Tally, block: list[int], random: np.random.Generator) -> Tally
     pool_B, block_B = np.array(tally.counts), np.array(block)
     sums_H = np.array(tally.sums) + increments(pool_B, block_B, random)
     return Tally(counts=(pool_B + block_B).tolist(), sums=sums_H.tolist())
-
-
-def _share(start: int) -> float:
-    """Return the share of the capital of bets that begin after this many blocks."""
-    return 0.5 / (start * (start + 1)) if start else 0.5
-
-
-def _is_kept(start: int, now: int) -> bool:
-    """Return whether bets from this start are kept: those after 2^k, 2·2^k, … blocks while younger than 4·2^k."""
-    return start == 0 or now - start < 4 * (start & -start)

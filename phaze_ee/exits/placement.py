@@ -14,6 +14,7 @@ from phaze_ee.exits.candidates import cost_curve
 from phaze_ee.exits.scores import ExitScore, make_score
 from phaze_ee.exits.targets import wrong_answers
 from phaze_ee.names import ExitStage
+from phaze_ee.paired import PairedCounts
 from phaze_ee.results.base import Provenance
 from phaze_ee.results.placement import CandidateExit, PlacementPoint, PlacementResults
 from phaze_ee.stats import pareto_front
@@ -37,6 +38,7 @@ class Placement:
         cost: the mean, as a share of the full model's without exits.
         accuracy: of the mixture of answers.
         fractions: the fraction of jets that leave at each exit, the full model last.
+        counts: of the jets that this placement or the full model alone has right.
     """
 
     exits: tuple[int, ...]
@@ -44,6 +46,7 @@ class Placement:
     cost: float
     accuracy: float
     fractions: tuple[float, ...]
+    counts: PairedCounts
 
 
 def place(
@@ -172,11 +175,14 @@ def costly_placements(front: Sequence[Placement]) -> list[str]:
 def _judged(
     exits: tuple[int, ...], thresholds: Sequence[float], answers: Answers, index_N: ExitIndex, full_cost: float
 ) -> Placement:
+    right_EN = answers.correct_EN
+    right_N = at_exit(right_EN, index_N)
     return Placement(
         exits,
         tuple(thresholds),
         cost=answers.costs.mean(index_N) / full_cost,
-        accuracy=float(at_exit(answers.correct_EN, index_N).mean()),
+        accuracy=float(right_N.mean()),
+        counts=PairedCounts.of(right_N, right_EN[-1]),
         fractions=tuple((np.bincount(index_N, minlength=len(exits) + 1) / len(answers)).tolist()),
     )
 
@@ -200,6 +206,9 @@ def _point(placement: Placement, stages: Sequence[ExitStage], judging: Answers) 
         accuracy=accuracy,
         accuracy_error=sqrt(accuracy * (1 - accuracy) / len(judging)),
         exit_fractions=list(placement.fractions),
+        difference=placement.counts.difference,
+        difference_error=placement.counts.error,
+        p_value=placement.counts.p_value,
     )
 
 

@@ -1,6 +1,7 @@
 """``exit_policy.json``: a policy, the model it belongs to, its promise, and how the promise was tested."""
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Self
@@ -11,6 +12,7 @@ from phaze_ee.errors import UsageError
 from phaze_ee.exits.conditions import ALL_JETS, Conditions, Untested
 from phaze_ee.exits.drift import DriftReference
 from phaze_ee.exits.policies import ThresholdPolicy
+from phaze_ee.exits.safer import MovedFrom, SaferPolicy
 from phaze_ee.exits.scores import AnyExitScore
 from phaze_ee.exits.targets import AnyTarget
 from phaze_ee.exits.tested import TestedRisk
@@ -63,7 +65,9 @@ class Guarantee(Record):
 class ExitPolicyFile(Traced):
     """``exit_policy.json``. ``thresholds`` has one number per exit, ``temperatures`` one more for the full model.
 
-    ``precision`` is that of the products of the network when the policy was calibrated.
+    ``precision`` is that of the products of the network when the policy was calibrated. ``safer`` are the policies to
+    which it can move, the fastest first and the full model last; those of older versions have none. With
+    ``moved_from``, the policy is one of them.
     """
 
     project: str
@@ -81,6 +85,8 @@ class ExitPolicyFile(Traced):
     reference: DriftReference
     notes: list[str]
     precision: Precision = "float32"
+    safer: list[SaferPolicy] = Field(default_factory=list)
+    moved_from: MovedFrom | None = None
 
     def policy(self) -> ThresholdPolicy:
         """Return the policy."""
@@ -96,6 +102,35 @@ class ExitPolicyFile(Traced):
         return hashlib.sha256(text.encode()).hexdigest()
 
     @property
+    def step(self) -> int:
+        """How many steps the policy has moved from the calibrated one."""
+        return 0 if self.moved_from is None else self.moved_from.step
+
+    @property
+    def steps(self) -> list[str]:
+        """The hashes of decisions of the calibrated policy and of all safer ones."""
+        first = self.decisions_hash if self.moved_from is None else self.moved_from.decisions
+        return [first, *(self._with(own).decisions_hash for own in self.safer)]
+
+    def policy_at(self, step: int) -> ThresholdPolicy:
+        """Return the policy after a number of steps, at least as many as this one has moved."""
+        return (self if step == self.step else self._with(self.safer[step - 1])).policy()
+
+    def moved(self, step: int, name: str) -> Self:
+        """Return the policy that is a number of steps safer than the calibrated one, with that one's name.
+
+        It has the promise of the calibrated one, and its own tests and costs.
+        """
+        parent = MovedFrom(name=name, decisions=self.steps[0], step=step)
+        file = self if step == self.step else self._with(self.safer[step - 1])
+        return file.model_copy(update={"moved_from": parent})
+
+    def _with(self, own: SaferPolicy) -> Self:
+        guarantee = self.guarantee.model_copy(update={"risks": own.risks})
+        changes = {"score": own.score, "thresholds": own.thresholds, "realised": own.realised, "guarantee": guarantee}
+        return self.model_copy(update=changes)
+
+    @property
     def lets_jets_leave(self) -> bool:
         """Whether the policy offers any exit; False: it is the full model, because the calibration failed."""
         return bool(self.policy().exits)
@@ -108,8 +143,12 @@ class ExitPolicyFile(Traced):
             for curve in self.curves:
                 for thresholds in curve.thresholds:
                     ThresholdPolicy(curve.score, thresholds).check(exits)
+            for own in self.safer:
+                ThresholdPolicy(own.score, own.thresholds).check(exits)
         except UsageError as error:
             raise ValueError(str(error)) from error
+        if not 0 <= self.step <= len(self.safer):
+            raise ValueError(f"moved by {self.step} steps, but there are {len(self.safer)} safer policies")
         return self
 
     @classmethod
@@ -146,6 +185,11 @@ class ExitPolicyFile(Traced):
                 f"{path} was calibrated with precision = {self.precision!r}, and its thresholds do not hold with "
                 f"{precision!r}: set precision to {self.precision!r}, or run mode 'calibrate' again with {precision!r}"
             )
+
+
+def steps_hash(steps: Sequence[str]) -> str:
+    """Return one hash of the hashes of a calibrated policy and of all safer ones."""
+    return hashlib.sha256("\n".join(steps).encode()).hexdigest()
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """The promise of a calibration in words, its figures, and the file that holds both."""
 
 from collections.abc import Mapping
+from typing import Literal
 
 import torch
 
@@ -13,6 +14,7 @@ from phaze_ee.exits.drift import DriftReference
 from phaze_ee.exits.fits import fit_gate
 from phaze_ee.exits.policies import ThresholdPolicy
 from phaze_ee.exits.policy_file import CalibrationSample, CostCurve, ExitPolicyFile, Guarantee
+from phaze_ee.exits.safer import SaferPolicy
 from phaze_ee.exits.scores import Confidence, ExitScore, Margin, NegativeEntropy, Patience
 from phaze_ee.exits.targets import (
     AccuracyDrop,
@@ -43,9 +45,6 @@ def policy_file(
         held_out_of_validation: whether the jets are a share of the validation files.
     """
     policy, shaping, testing = result.policy, result.shaping, result.testing
-    realised = {"files": figures(testing, policy, None)}
-    if settings.class_prior is not None:
-        realised["prior"] = figures(testing, policy, settings.class_prior)
     return ExitPolicyFile(
         project=provenance.project,
         model=provenance.model,
@@ -68,11 +67,20 @@ def policy_file(
             seed=settings.seed,
             jets_per_class=result.answers.jets_per_class if result.answers.labelled else None,
         ),
-        realised=realised,
+        realised=_realised(testing, policy, settings.class_prior),
         curves=cost_curves(shaping),
         reference=_reference(result),
         notes=list(provenance.notes),
         precision=settings.precision,
+        safer=[
+            SaferPolicy(
+                score=slower.score,
+                thresholds=list(slower.thresholds),
+                risks=risks,
+                realised=_realised(testing, slower, settings.class_prior),
+            )
+            for slower, risks in result.safer
+        ],
     )
 
 
@@ -89,6 +97,16 @@ def guarantee(result: Calibration, method: Method, delta: float, conditions: Con
         conditions=conditions,
         untested=list(result.untested),
     )
+
+
+def _realised(
+    testing: Answers, policy: ThresholdPolicy, class_prior: Mapping[str, float] | None
+) -> dict[Literal["files", "prior"], RealisedFigures]:
+    """Return mean cost and accuracy in the fractions of the files, and in those of a class prior if there is one."""
+    realised: dict[Literal["files", "prior"], RealisedFigures] = {"files": figures(testing, policy, None)}
+    if class_prior is not None:
+        realised["prior"] = figures(testing, policy, class_prior)
+    return realised
 
 
 def figures(answers: Answers, policy: ThresholdPolicy, class_prior: Mapping[str, float] | None) -> RealisedFigures:

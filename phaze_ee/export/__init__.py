@@ -8,6 +8,7 @@ own patterns of nodes, one module each.
 from importlib.util import find_spec
 
 from phaze_ee.errors import UsageError
+from phaze_ee.installation import extra_command
 
 
 def require_onnx() -> None:
@@ -18,6 +19,5 @@ def require_onnx() -> None:
     """
     if find_spec("onnx") is None or find_spec("onnxruntime") is None:
         raise UsageError(
-            "export needs onnx and onnxruntime, which this environment lacks; install them: "
-            'pip install "phaze-ee[onnx]" (or: uv sync --extra onnx)'
+            f"export needs onnx and onnxruntime, which this environment lacks; install them, {extra_command('onnx')}"
         )

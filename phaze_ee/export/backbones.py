@@ -12,12 +12,12 @@ from phaze_ee.models.backbone import Stages
 from phaze_ee.models.particle_flow_network import ParticleFlowNetwork
 from phaze_ee.models.particle_net.stages import StagedParticleNet
 from phaze_ee.models.particle_next import ParticleNeXt
-from phaze_ee.models.particle_transformer import ParticleTransformer
+from phaze_ee.models.transformer_stages import StagedParticleTransformer
 
 # A new network is a subclass of FileStages and a line here.
 _FORMS: dict[type[Any], type[FileStages]] = {
     StagedParticleNet: FileParticleNet,
-    ParticleTransformer: FileParticleTransformer,
+    StagedParticleTransformer: FileParticleTransformer,
     ParticleNeXt: FileParticleNeXt,
     ParticleFlowNetwork: FileParticleFlowNetwork,
 }

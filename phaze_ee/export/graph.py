@@ -4,6 +4,7 @@ Names are unique in the whole file, and each scope has its own constants, becaus
 some constants in the scope of their node alone.
 """
 
+import hashlib
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -48,11 +49,13 @@ class Graph:
         self.opset, self.dtype = opset, dtype
         self._numbers = itertools.count()
         self._scopes = [Scope()]
+        self._contents: dict[str, tuple[Any, ...]] = {}  # of constants: each scope has its own of the same content
 
     def node(self, operator: str, *inputs: str, outputs: int = 1, **attributes: Any) -> list[str]:
         """Add a node and return the names of its outputs. The same node is not added twice."""
         plain = not any(isinstance(value, GraphProto | TensorProto) for value in attributes.values())
-        key = f"{operator} {inputs} {outputs} {sorted(attributes.items())}" if plain else None
+        content = [self._contents.get(name, name) for name in inputs]
+        key = f"{operator} {content} {outputs} {sorted(attributes.items())}" if plain else None
         for scope in self._scopes if key else ():
             if key in scope.outputs:
                 return scope.outputs[key]
@@ -79,6 +82,7 @@ class Graph:
         constants = self._scopes[-1].constants
         if key not in constants:
             constants[key] = numpy_helper.from_array(array, self.new_name("constant"))
+            self._contents[constants[key].name] = (*key[:2], hashlib.sha256(key[2]).hexdigest())
         return constants[key].name
 
     def constant_node(self, array: Array) -> str:

@@ -17,6 +17,7 @@ from phaze_ee.atomic import remove_abandoned, replacing
 from phaze_ee.errors import UsageError
 from phaze_ee.generate.options import GeneratorOptions, Progress
 from phaze_ee.generate.processes import PROCESSES
+from phaze_ee.installation import extra_command
 
 RECORD = "generation.json"
 _LIBRARY = ".underlying_events.npz"
@@ -85,7 +86,7 @@ def require_generator() -> None:
     if missing:
         raise UsageError(
             f"generating jets needs {' and '.join(missing)}, which this environment lacks; "
-            'install them: pip install "phaze-ee[generate]" (or: uv sync --extra generate)'
+            f"install them, {extra_command('generate')}"
         )
 
 

@@ -33,7 +33,7 @@ def triton_available() -> bool:
     """Return whether Triton is installed; where it is not, warn once that CUDA devices are slower."""
     if importlib.util.find_spec("triton") is not None:
         return True
-    _log.warning("Triton is not installed: ParticleNet runs on CUDA without compiled kernels; pip install triton")
+    _log.warning("Triton is not installed: networks run on CUDA without compiled kernels; pip install triton")
     return False
 
 
@@ -44,7 +44,7 @@ def is_large(capability: tuple[int, int]) -> bool:
         return True
     _log.warning(
         "A card of compute capability %d.%d has too little shared memory for the kernels (they need an A100, H100 or "
-        "later card of a data centre): ParticleNet runs there in plain torch",
+        "later card of a data centre): networks run there in plain torch",
         *capability,
     )
     return False

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from phaze_ee.errors import UsageError
+from phaze_ee.kernels.availability import has_kernels
 from phaze_ee.registry import Registry
 from phaze_ee.shapes import Float, Int
 from phaze_ee.types import Jets, State
@@ -82,6 +83,10 @@ class Stages(nn.Module, ABC, Generic[StateT]):
     @abstractmethod
     def readout_macs(self, particle_count_N: Int[Tensor, " N"]) -> Int[Tensor, " N"]:
         """Return the multiply-accumulates of the readout, counted as in :meth:`stage_macs`."""
+
+    def packed_is_fast(self, device: torch.device) -> bool:
+        """Return whether :meth:`packed` has fast code on a device: the CPU, or a CUDA device with kernels."""
+        return device.type == "cpu" or has_kernels(device)
 
     def packed(self) -> "Stages[Any]":
         """Return the same network, over the same parameters, in a form that spends nothing on padding.

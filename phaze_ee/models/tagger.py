@@ -7,7 +7,6 @@ import torch
 from torch import Tensor, nn
 
 from phaze_ee.errors import UsageError
-from phaze_ee.kernels.availability import has_kernels
 from phaze_ee.models.backbone import Backbone, Stages
 from phaze_ee.models.heads import DEFAULT_SHAPE, EXIT_HEADS, ExitHead, HeadShape
 from phaze_ee.models.links import EXIT_LINKS, ExitLink, Memory
@@ -110,15 +109,15 @@ class Tagger(nn.Module):
     def fastest_form(self, device: torch.device | None = None) -> "Tagger":
         """Return the packed form, if the backbone has one and its device has fast code for it; else the tagger itself.
 
-        That is the CPU, or a CUDA device with Triton. It holds for inference and for training: the packed form stores
-        no padding, so it takes less memory than the padded one in both.
+        That is a CUDA device with Triton, and for ParticleNet also the CPU. It holds for inference and for training:
+        the packed form stores no padding, so it takes less memory than the padded one in both.
 
         Args:
             device: where the tagger will run; None: where its parameters are.
         """
         devices = {value.device for value in self.backbone.parameters()} if device is None else {device}
-        is_fast = all(one.type == "cpu" or has_kernels(one) for one in devices)
-        return self.packed() if self.backbone.has_packed_form and is_fast else self
+        is_fast = self.backbone.has_packed_form and all(map(self.backbone.packed_is_fast, devices))
+        return self.packed() if is_fast else self
 
     def native(self) -> "Tagger":
         """Return the tagger with the native form of its backbone, see :meth:`packed`.

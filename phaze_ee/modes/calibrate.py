@@ -1,13 +1,11 @@
 """Mode calibrate: choose exit thresholds so that a promise is kept with a stated confidence."""
 
 from collections.abc import Sequence
-from difflib import get_close_matches
 from math import ceil
 from pathlib import Path
 from typing import NoReturn
 
 from phaze_ee.config.options import Options
-from phaze_ee.data.schema import choose_background
 from phaze_ee.errors import NothingPassedError, UsageError
 from phaze_ee.evaluation.answers import predict
 from phaze_ee.exits.calibrate import Calibration, Settings, calibrate, check
@@ -21,8 +19,8 @@ from phaze_ee.modes.calibration_plan import show_plan
 from phaze_ee.modes.console import counted, say, say_in_columns, say_new, say_written, show, show_details, show_notes
 from phaze_ee.modes.policies import DEFAULT, activate, check_policy_name, keep_failed, keep_policy, read_policy
 from phaze_ee.modes.session import Session
-from phaze_ee.names import class_title
-from phaze_ee.tables.policy import calibrated_policy_table, calibrated_risk_table, promise_line, untested_lines
+from phaze_ee.modes.working_point import signal_and_background, trained_for_a_point
+from phaze_ee.tables.policy import calibrated_policy_table, calibrated_risk_table, tested_line, untested_lines
 
 # Options that only one target uses.
 _TARGET_OPTIONS = {
@@ -74,10 +72,12 @@ def _show(session: Session, file: ExitPolicyFile, path: Path) -> None:
     show(calibrated_policy_table(file))
     show_details([calibrated_risk_table(file)] if file.guarantee.risks else [], wanted=session.request.details)
     show_notes(file.notes)
-    say_in_columns(promise_line(file))
+    say_new(f"Promise: {file.guarantee.statement}")
+    if file.guarantee.risks:
+        say_in_columns(tested_line(file))
     for line in untested_lines(file):
         say_in_columns(line)
-    say_written(path, ", the active policy")
+    say_written(path, " (active)")
 
 
 def _fail(session: Session, name: str, file: ExitPolicyFile, result: Calibration) -> NoReturn:
@@ -130,7 +130,7 @@ def _target(options: Options, class_names: Sequence[str]) -> Target:
         case "budget":
             return Budget(cost=options.cost_budget)
         case "signal_efficiency":
-            signal, background = _signal_and_background(options, class_names)
+            signal, background = signal_and_background(options, class_names, "exit_target = 'signal_efficiency'")
             return SignalEfficiency(
                 epsilon=options.epsilon,
                 signal=signal,
@@ -141,37 +141,13 @@ def _target(options: Options, class_names: Sequence[str]) -> Target:
             )
 
 
-def _signal_and_background(options: Options, class_names: Sequence[str]) -> tuple[str, str]:
-    background = choose_background(class_names, options.background)
-    if background is None:
-        raise UsageError("exit_target = 'signal_efficiency' needs c.background, the class that the cut rejects")
-    choices = ", ".join(name for name in class_names if name != background)
-    wanted = _label(options.signal, class_names)
-    if wanted == background:
-        raise UsageError(f"signal {wanted!r} is the background of the cut; choose from {choices}")
-    if options.signal is None:
-        raise UsageError(f"exit_target = 'signal_efficiency' needs c.signal (--signal): one of {choices}")
-    if wanted not in class_names:
-        titles = {title: name for name in class_names for title in (name, class_title(name))}
-        near = get_close_matches(options.signal.lower(), [title.lower() for title in titles], n=1, cutoff=0.4)
-        meant = next((name for title, name in titles.items() if near and title.lower() == near[0]), None)
-        hint = f"did you mean {meant!r}? Choose" if meant is not None and meant != background else "choose"
-        raise UsageError(f"signal {options.signal!r} is not a class of the data configuration; {hint} from {choices}")
-    return wanted, background
-
-
-def _label(name: str | None, class_names: Sequence[str]) -> str:
-    """Return the label of a class, which may be given by its title (Hbb for label_Hbb)."""
-    return next((label for label in class_names if class_title(label) == name), name or "")
-
-
 def _settings(options: Options, target: Target) -> Settings:
     return Settings(
         target,
         score=options.exit_score,
         delta=options.delta,
         method=options.risk_control,
-        temperatures=options.fit_temperatures,
+        temperatures=options.fit_temperatures and not trained_for_a_point(options),
         seed=options.seed or 0,
         class_prior=options.class_prior,
         precision=options.precision,

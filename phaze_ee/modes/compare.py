@@ -8,19 +8,26 @@ from pathlib import Path
 
 from phaze_ee.atomic import replacing
 from phaze_ee.errors import UsageError
-from phaze_ee.modes.console import say, say_written, show, show_notes
-from phaze_ee.modes.current import CurrentResults, read_current
+from phaze_ee.evaluation.differences import compare_projects
+from phaze_ee.modes.console import console, say, say_written, show, show_notes
+from phaze_ee.modes.current import CurrentResults
 from phaze_ee.modes.plot import check_classes, say_what_is_missing, set_aside, write_figures
+from phaze_ee.modes.seeds_so_far import known_seeds, read_means
 from phaze_ee.modes.session import Session
-from phaze_ee.names import POLICY, quantity
+from phaze_ee.names import FULL_MODEL, POLICY, brief, quantity
 from phaze_ee.plots.comparison import policies_figure
+from phaze_ee.plots.differences import differences_figure
 from phaze_ee.plots.style import Drawing
 from phaze_ee.plots.tradeoff import TRADEOFFS, tradeoff_figures
+from phaze_ee.results.differences import ComparisonResults
 from phaze_ee.results.project import ProjectResults
+from phaze_ee.sweep.trial_project import seed_project
 from phaze_ee.tables.comparison import comparison_table, exits_table
+from phaze_ee.tables.differences import differences_table
 from phaze_ee.workspace import Project, existing_project
 
-OWN_FIGURES = tuple(f"comparison_{name}" for name in (*TRADEOFFS, "policies"))
+OWN_FIGURES = tuple(f"comparison_{name}" for name in (*TRADEOFFS, "policies", "differences", "policy_differences"))
+_DIFFERENCES = "comparison_results.json"
 _SUMMARY = "comparison_summary.csv"
 _SUMMARY_COLUMNS = (
     "project", "exit", "accuracy", "accuracy_error", "roc_auc", "flops", "macs", "params", "mean_macs", "model_hash",
@@ -33,26 +40,56 @@ def run(session: Session) -> None:
     """Compare ``--projects``, by default all with results in the workspace. The project of ``-p`` is not used."""
     workspace, folder = session.project, session.project.comparisons
     names = list(dict.fromkeys(session.request.projects))
-    found = [read_current(existing_project(workspace.workspace, name)) for name in names] or _judged(workspace)
+    found = [read_means(existing_project(workspace.workspace, name)) for name in names] or _judged(workspace)
     projects = [current.static for current in found]
     check_classes(projects)
-    figures = comparison_figures(projects)
+    differences = _differences(projects)
+    figures = comparison_figures(projects, differences)
     for line in (line for current in found for line in current.left_out):
         say(line)
     show(comparison_table(projects))
     if session.request.details:
         show(exits_table(projects))
+    _show_differences(differences)
     show_notes(_notes(projects))
     say_what_is_missing({name.removeprefix("comparison_"): figure for name, figure in figures.items()})
     _keep_earlier(folder, [project.name for project in projects])
     set_aside([folder / name for name in OWN_FIGURES if name not in figures], folder / "previous")
     write_figures(figures, folder, details=session.request.details)
+    if differences is not None:
+        differences.write(folder / _DIFFERENCES)
+        say_written(folder / _DIFFERENCES)
     _write_summary(folder / _SUMMARY, projects)
 
 
-def comparison_figures(projects: Sequence[ProjectResults]) -> dict[str, Drawing]:
+def _differences(projects: Sequence[ProjectResults]) -> ComparisonResults | None:
+    """Return the differences to the first project; None if it is the only one."""
+    full_models = compare_projects(projects, FULL_MODEL)
+    if full_models is None:
+        return None
+    names = [project.name for project in projects]
+    return ComparisonResults(projects=names, full_models=full_models, policies=compare_projects(projects, POLICY))
+
+
+def _show_differences(differences: ComparisonResults | None) -> None:
+    if differences is None:
+        return
+    kinds = {"Full models": differences.full_models, "Policies": differences.policies}
+    for kind, found in kinds.items():
+        if found is not None:
+            console.print()
+            show(differences_table(found, f"{kind}: accuracy minus that of {brief(found.reference, 40)}", "project"))
+
+
+def comparison_figures(
+    projects: Sequence[ProjectResults], differences: ComparisonResults | None = None
+) -> dict[str, Drawing]:
     """Return the figures by the names of their files."""
     figures = dict(tradeoff_figures(projects))
+    if differences is not None:
+        figures["differences"] = partial(differences_figure, differences.full_models)
+    if differences is not None and differences.policies is not None:
+        figures["policy_differences"] = partial(differences_figure, differences.policies)
     if any(project.dynamic is not None for project in projects):
         figures["policies"] = partial(policies_figure, projects)
     return {f"comparison_{name}": figure for name, figure in figures.items()}
@@ -64,16 +101,18 @@ def _judged(workspace: Project) -> list[CurrentResults]:
     Raises:
         UsageError: there is none.
     """
+    folders = sorted(path for path in workspace.workspace_root.glob("*") if (path / "config").is_dir())
+    projects = [Project(workspace.workspace, folder.name) for folder in folders]
+    seeds = [seed_project(project, seed) for project in projects for seed in known_seeds(project)]
     judged = []
-    for folder in sorted(path for path in workspace.workspace_root.glob("*") if (path / "config").is_dir()):
-        project = Project(workspace.workspace, folder.name)
+    for project in (project for project in projects if project not in seeds):
         found = [path.is_file() for path in (project.evaluation_results, project.benchmark_results)]
-        if not all(found):
+        if not all(found) and not known_seeds(project):
             if any(found):
                 say(f"Left out: {project} is not both evaluated and benchmarked")
             continue
         try:
-            judged.append(read_current(project))
+            judged.append(read_means(project))
         except UsageError as error:
             say(f"Left out: {error}")
     if not judged:
@@ -108,7 +147,7 @@ def _folder_name(names: Sequence[str]) -> str:
 
 
 def _notes(projects: Sequence[ProjectResults]) -> list[str]:
-    notes = []
+    notes = [f"{project.name}: mean of {quantity(len(project.seeds), 'seed')}" for project in projects if project.seeds]
     if len({(tuple(project.evaluation.files), project.evaluation.jets) for project in projects}) > 1:
         notes.append("the projects were not evaluated on the same files")
     if len({project.benchmark.particles for project in projects}) > 1:

@@ -89,8 +89,9 @@ def show_details(tables: Iterable[Table], *, wanted: bool) -> None:
 
 def say_where(paths: Sequence[Path], *, details: bool) -> None:
     """Print where the results are, the folder if there are several, and how to see more of them."""
-    more = "" if details else "; --details shows all tables"
-    say_written(paths[0] if len(paths) == 1 else paths[0].parent, more)
+    say_written(paths[0] if len(paths) == 1 else paths[0].parent)
+    if not details:
+        say_new("--details shows all tables.")
 
 
 def counted(batches: "Iterable[JetBatch]") -> "Iterator[JetBatch]":

@@ -17,7 +17,7 @@ from phaze_ee.results.evaluation import EvaluationResults
 from phaze_ee.results.ood import OODResults
 from phaze_ee.results.placement import PlacementResults
 from phaze_ee.results.policy import DynamicResults
-from phaze_ee.results.project import ProjectResults
+from phaze_ee.results.project import ProjectResults, with_policy
 from phaze_ee.results.training import TrainingHistory
 from phaze_ee.workspace import Project, file_hash
 
@@ -65,6 +65,14 @@ def read_current(project: Project, policy: str | None = None) -> CurrentResults:
             read, or there is no such policy.
     """
     reader = _Reader(project, find_policy(project, policy))
+    for mode, path in (("evaluate", project.evaluation_results), ("benchmark", project.benchmark_results)):
+        if not path.is_file():
+            if project.seeds_results.is_file():
+                raise UsageError(
+                    f"project {project} has no {path.name} of its own; its seeds have: add --seeds, or name one of the "
+                    f"projects that {command('show', project)} lists"
+                )
+            raise UsageError(f"project {project} has no {path.name} yet; run {command(mode, project)}")
     evaluation = reader.evaluation()
     benchmark = reader.benchmark(evaluation)
     dynamic = reader.dynamic(evaluation)
@@ -77,6 +85,18 @@ def read_current(project: Project, policy: str | None = None) -> CurrentResults:
         reader.history(evaluation),
         reader.left_out,
     )
+
+
+def read_judged(project: Project) -> tuple[EvaluationResults, LatencyReport | None]:
+    """Return the exits of the current model, with the judged active policy, and their times if they were measured.
+
+    Raises:
+        UsageError: there is no evaluation, or a file is unreadable or of another model.
+    """
+    reader = _Reader(project, find_policy(project, None))
+    evaluation = reader.evaluation()
+    benchmark = reader.benchmark(evaluation) if project.benchmark_results.is_file() else None
+    return with_policy(evaluation, reader.dynamic(evaluation)), None if benchmark is None else benchmark.latency
 
 
 def command(mode: str, project: Project) -> str:
@@ -95,9 +115,6 @@ class _Reader:
 
     def evaluation(self) -> EvaluationResults:
         project = self.project
-        for mode, path in (("evaluate", project.evaluation_results), ("benchmark", project.benchmark_results)):
-            if not path.is_file():
-                raise UsageError(f"project {project} has no {path.name} yet; run {command(mode, project)}")
         found = EvaluationResults.read(project.evaluation_results, made_by="evaluate")
         if project.model_hash not in (None, found.model_hash):
             raise UsageError(
@@ -143,13 +160,13 @@ class _Reader:
 
     def ood(self, evaluation: EvaluationResults) -> OODResults | None:
         again = f"{command('evaluate', self.project)} --ood FILES"
-        found = self._of_model(OODResults, self.project.ood_results, evaluation, "jets of another kind", again)
+        found = self._of_model(OODResults, self.project.ood_results, evaluation, "out-of-distribution jets", again)
         if found is None or found.policy is None:
             return found
         why = self._not_wanted(self.project.ood_results.name, found.policy_hash, [])
         if not why:
             return found
-        self._leave_out("where jets of another kind leave", why, again)
+        self._leave_out("where out-of-distribution jets leave", why, again)
         return found.model_copy(update={"policy": None})
 
     def placement(self, evaluation: EvaluationResults) -> PlacementResults | None:

@@ -38,7 +38,7 @@ def _show_outcome(project: Project) -> None:
         say_in_columns(f"Full model: {describe_results(current)}")
         return
     show(headline_table(headline))
-    say_in_columns(headline_sentence(headline, active.guarantee.statement))
+    say_in_columns(headline_sentence(headline, 1 - active.guarantee.delta))
 
 
 def _free_project() -> Project:

@@ -31,7 +31,7 @@ from phaze_ee.workspace import find_file
 
 @dataclass(frozen=True)
 class OODJets:
-    """Files of jets of another kind than the project's, and a data configuration that reads them without labels."""
+    """Files of out-of-distribution jets, and a data configuration that reads them without labels."""
 
     files: list[Path]
     schema: DataSchema

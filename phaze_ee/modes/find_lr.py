@@ -15,7 +15,7 @@ def run(session: Session) -> None:
     ready = prepare(session)
     project, options = session.project, ready.session.options
     console.print(f"{project}: up to {STEPS} steps at learning rates from {LOWEST:g} to {HIGHEST:g}")
-    results = find_lr(ready.tagger, ready.loaders.train, options, session.device, str(project))
+    results = find_lr(ready.tagger, ready.loaders.train, options, session.device, str(project), ready.working)
     results.write(project.learning_rate_search)
     write_figures({"performance/find_lr": partial(find_lr_figure, results)}, project.plots)
     console.print("The loss falls fastest at this learning rate:")

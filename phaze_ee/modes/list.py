@@ -5,11 +5,13 @@ from rich.table import Table
 from phaze_ee.errors import UsageError
 from phaze_ee.modes.console import say, show
 from phaze_ee.modes.policies import active_name
+from phaze_ee.modes.seeds_so_far import known_seeds, seed_runs
 from phaze_ee.modes.session import Session
-from phaze_ee.modes.show import is_running, next_command, read_results
-from phaze_ee.names import FULL_MODEL, brief
+from phaze_ee.modes.show import is_running, next_command, read_results, seeds_accuracy
+from phaze_ee.names import FULL_MODEL, brief, quantity
+from phaze_ee.sweep.trial_project import seed_project
 from phaze_ee.tables.style import UNKNOWN, empty_table, with_error
-from phaze_ee.workspace import Project, workspaces_root
+from phaze_ee.workspace import Project, near_workspace, workspaces_root
 
 _LONGEST_NAME = 22
 
@@ -25,7 +27,9 @@ def run(session: Session) -> None:
     found = {name: projects for name in names if (projects := projects_of(name))}
     if not found:
         where = root if wanted is None else root / wanted
-        raise UsageError(f"no project in {where}; create one: phaze_ee -m new_project -p WORKSPACE PROJECT")
+        near = None if wanted is None else near_workspace(wanted)
+        hint = "" if near is None else f"did you mean workspace {near!r}? To "
+        raise UsageError(f"no project in {where}; {hint}create one: phaze_ee -m new_project -p WORKSPACE PROJECT")
     for name, projects in found.items():
         show(projects_table(name, projects))
     say(f"Projects are in {root}; phaze_ee -m show -p WORKSPACE PROJECT shows one")
@@ -39,9 +43,11 @@ def projects_of(workspace: str) -> list[Project]:
 
 
 def projects_table(workspace: str, projects: list[Project]) -> Table:
-    """Return accuracy, policy and next mode of each project."""
+    """Return accuracy, policy and next mode of each project; the seeds of a project are one row, after its own."""
     table = empty_table(f"Workspace {workspace}", ["accuracy", "policy", "its accuracy", "of full", "next"], "project")
-    for project in projects:
+    seeds = {project: known_seeds(project) for project in projects}
+    hidden = {seed_project(project, seed) for project, found in seeds.items() for seed in found}
+    for project in (project for project in projects if project not in hidden):
         current, problems = read_results(project)
         words = next_command(project, current, problems).split()
         mode = words[words.index("-o") + 1].split("_")[0] if "-o" in words else words[words.index("-m") + 1]
@@ -53,6 +59,17 @@ def projects_table(workspace: str, projects: list[Project]) -> Table:
             brief(active_name(project) or ("(no name)" if project.exit_policy.is_file() else UNKNOWN)),
             UNKNOWN if policy is None else with_error(policy.accuracy, policy.accuracy_error),
             UNKNOWN if policy is None else f"{100 * policy.macs_share:.1f} %",
-            "training" if is_running(project) else mode,
+            "training" if is_running(project) else UNKNOWN if seeds[project] and project.model_hash is None else mode,
         )
+        if seeds[project]:
+            table.add_row(*_seeds_row(project, seeds[project]))
     return table
+
+
+def _seeds_row(project: Project, seeds: list[int]) -> list[str]:
+    """Return a row with the mean accuracy over the seeds, its standard deviation, and how many are evaluated."""
+    runs = seed_runs(project, seeds)
+    full = seeds_accuracy(project, runs)
+    done = sum(run.state == "evaluated" for run in runs)
+    accuracy = UNKNOWN if full is None else with_error(full.mean, full.spread)
+    return [f"  {done} of {quantity(len(runs), 'seed')}", accuracy, "", "", "", ""]

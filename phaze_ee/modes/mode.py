@@ -59,6 +59,7 @@ class Mode:
         preemptible: whether a batch system may stop it and start it again. The exit status then says so.
         chained: whether it may stand in ``-o`` of mode chain.
         whole_workspace: whether ``-p`` may name a workspace alone.
+        seeded: whether ``--seeds N`` runs it on a project for each seed.
     """
 
     name: str
@@ -68,10 +69,13 @@ class Mode:
     preemptible: bool = False
     chained: bool = False
     whole_workspace: bool = False
+    seeded: bool = False
 
     def run(self, session: "Session") -> None:
-        """Import the module of the mode and run it."""
+        """Import the module of the mode and run it; with several seeds, the mode that runs it for each."""
         module = self.name if self.needs_project(session.request) else f"{self.name}_bundle"
+        if self.seeded and session.seed_count is not None:
+            module = "seeds"
         importlib.import_module(f"phaze_ee.modes.{module}").run(session)
 
     def needs_project(self, request: "Request") -> bool:

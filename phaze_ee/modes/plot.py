@@ -5,6 +5,7 @@ from functools import partial
 from pathlib import Path
 
 from phaze_ee.errors import UsageError
+from phaze_ee.evaluation.differences import compare_exits
 from phaze_ee.modes.console import console, say, say_written, short
 from phaze_ee.modes.current import CurrentResults, read_current
 from phaze_ee.modes.session import Session
@@ -12,6 +13,7 @@ from phaze_ee.names import FULL_MODEL, quantity
 from phaze_ee.plots.audits import exit_histogram_figure, exit_rates_figure, mass_shapes_figure
 from phaze_ee.plots.confusion import confusion_figure
 from phaze_ee.plots.curves import accuracy_figure, loss_figure
+from phaze_ee.plots.differences import differences_figure
 from phaze_ee.plots.dynamic_tradeoff import DynamicProject, dynamic_figures
 from phaze_ee.plots.ood import ood_auroc_figure, ood_scores_figure
 from phaze_ee.plots.placement import placement_figure
@@ -26,7 +28,10 @@ from phaze_ee.workspace import Project, existing_project
 
 # What this mode draws. The folder performance also has the figure of mode find_lr.
 OWN_FIGURES = (
-    *(f"performance/{name}" for name in (*TRADEOFFS, "confusion_matrix", "confusion_matrices", "roc", "placement")),
+    *(
+        f"performance/{name}"
+        for name in (*TRADEOFFS, "confusion_matrix", "confusion_matrices", "roc", "placement", "differences")
+    ),
     *(f"dynamic/{cost}_vs_{score}" for cost in ("macs", "time") for score in ("accuracy", "rejection")),
     *(f"dynamic/{name}" for name in ("exit_histogram", "exit_rates", "mass_shapes")),
     *("ood/auroc", "ood/scores", "loss/loss_curves", "loss/accuracy_curves"),
@@ -54,13 +59,16 @@ def run(session: Session) -> None:
 
 
 def performance_figures(results: ProjectResults) -> dict[str, Drawing]:
-    """Return the trade-offs, confusion matrices and ROC curves by the names of their files."""
+    """Return the trade-offs, differences, confusion matrices and ROC curves by the names of their files."""
     evaluation = results.evaluation
     figures = tradeoff_figures([results])
     say_what_is_missing(figures)
     judged = results.with_policy
     figures["confusion_matrix"] = partial(confusion_figure, evaluation, [FULL_MODEL])
     figures["confusion_matrices"] = partial(confusion_figure, judged, list(judged.exits))
+    differences = compare_exits(results)
+    if differences is not None:
+        figures["differences"] = partial(differences_figure, differences)
     if _has_roc_curves(evaluation):
         figures["roc"] = partial(roc_figure, judged)
     else:
@@ -103,7 +111,7 @@ def placement_figures(current: CurrentResults) -> dict[str, Drawing]:
 
 
 def ood_figures(ood: OODResults | None) -> dict[str, Drawing]:
-    """Return how well exits notice jets of another kind, by the names of the files; none without OOD results."""
+    """Return how well exits notice out-of-distribution jets, by the names of the files; none without OOD results."""
     return {} if ood is None else {"auroc": partial(ood_auroc_figure, ood), "scores": partial(ood_scores_figure, ood)}
 
 
@@ -131,9 +139,7 @@ def write_figures(drawings: Mapping[str, Drawing], folder: Path, *, details: boo
         for first, *others in written:
             say_written(first, f", {', '.join(path.suffix for path in others)}")
         return
-    parts = sorted({str(first.parent.relative_to(folder)) for first, *_ in written})
-    where = f": {', '.join(parts)}" if parts != ["."] else ""
-    say(f"Written: {len(written)} figures, png and pdf, in {short(folder)}{where}")
+    say(f"Written: {len(written)} figures in {short(folder)}")
 
 
 def set_aside(figures: Iterable[Path], folder: Path) -> None:

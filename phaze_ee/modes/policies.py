@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 DEFAULT = "default"
 _NAMELESS = "earlier"  # the active policy of a project of version 0.1, when another becomes active
+ADAPTED = "adapted"  # policies/NAME.adapted.json is NAME after the moves of mode monitor
 _FAILED = "failed"  # policies/NAME.failed.json is a calibration that did not replace NAME
 
 
@@ -32,12 +33,15 @@ class PolicyPromise(_Part):
 
     holds: bool
     statement: str
+    delta: float
 
 
 class PolicyJets(_Part):
-    """The calibration jets of a policy."""
+    """The calibration jets of a policy: all, those that chose it, and those that tested it."""
 
     jets: int
+    shaping: int
+    testing: int
 
 
 class PolicyCost(_Part):
@@ -87,7 +91,8 @@ def find_policy(project: Project, name: str | None) -> Path | None:
     if project.policy(name).is_file():
         return project.policy(name)
     known = ", ".join(policy_names(project)) or "none"
-    raise UsageError(f"project {project} has no policy {name!r} (it has: {known}); mode 'calibrate' makes one: --name")
+    makes = "'monitor' makes it: --adapt" if name.endswith(f".{ADAPTED}") else "'calibrate' makes one: --name"
+    raise UsageError(f"project {project} has no policy {name!r} (it has: {known}); mode {makes}")
 
 
 def read_policy(project: Project, name: str | None) -> "KeptPolicy | None":
@@ -163,13 +168,15 @@ def activate(project: Project, name: str) -> None:
 
 
 def check_policy_name(name: str) -> str:
-    """Return a name that a policy can have.
+    """Return a name that a calibrated policy can have.
 
     Raises:
-        UsageError: it cannot be the name of a file, or means a failed calibration.
+        UsageError: it cannot be the name of a file, or means a failed calibration or a policy that has moved.
     """
-    if check_name("policy", name).endswith(f".{_FAILED}"):
-        raise UsageError(f"policy name {name!r} ends with .{_FAILED}, which marks failed calibrations; choose another")
+    check_name("policy", name)
+    for suffix, marks in ((_FAILED, "failed calibrations"), (ADAPTED, "policies that mode monitor moves")):
+        if name.endswith(f".{suffix}"):
+            raise UsageError(f"policy name {name!r} ends with .{suffix}, which marks {marks}; choose another")
     return name
 
 

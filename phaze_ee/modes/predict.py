@@ -23,7 +23,8 @@ from phaze_ee.engine.event_budget import EventBudget
 from phaze_ee.errors import UsageError
 from phaze_ee.exits.drift import DriftReference
 from phaze_ee.exits.policies import ThresholdPolicy
-from phaze_ee.exits.policy_file import ExitPolicyFile
+from phaze_ee.exits.policy_file import ExitPolicyFile, steps_hash
+from phaze_ee.exits.targets import Agreement
 from phaze_ee.models.precision import checked_precision
 from phaze_ee.modes.console import JetRate, console, say, say_in_columns, say_new, say_written, show, show_notes
 from phaze_ee.modes.jets import testing_schema
@@ -65,7 +66,8 @@ def run(session: Session) -> None:
         raise UsageError(
             "--monitor compares the exits that the policy alone chooses; run it without --max-exit and --event-budget"
         )
-    task = _task(session, _policy(session))
+    policy = _policy(session)
+    task = _task(session, policy)
     if forced:
         notes.append("the promise of the policy does not cover jets that leave because of --max-exit or --event-budget")
     if request.event_budget is not None:
@@ -77,14 +79,16 @@ def run(session: Session) -> None:
         drift = earlier_report(folder / "drift.json", task.reference, replace=request.overwrite)
     remove_abandoned(folder)
     jobs = plan(files, folder, request.format)
-    done = [] if request.overwrite else [(job, finished(job, task.recipe)) for job in jobs]
+    steps = () if policy is None else policy.steps[: policy.step]
+    done = [] if request.overwrite else [(job, finished(job, task.recipe, steps)) for job in jobs]
     earlier = {job: manifest for job, manifest in done if manifest is not None}
     started = time.perf_counter()
     made = list(_predicted(task, [job for job in jobs if job not in earlier], request))
     seconds = time.perf_counter() - started
     show(prediction_table(list(earlier.values()), made, seconds))
     notes += renamed_classes(model.schema.class_names)
-    show_notes([*model.notes, *notes, *prediction_notes(jobs, list(earlier.values()), made)])
+    before_move = sum(manifest.recipe.policy != task.recipe.policy for manifest in earlier.values())
+    show_notes([*model.notes, *notes, *prediction_notes(jobs, list(earlier.values()), made, before_move)])
     say_written(folder)
     if task.reference is not None and drift is not None:
         manifests = {manifest.input: manifest for manifest in [*earlier.values(), *made]}
@@ -117,6 +121,7 @@ def _task(session: Session, policy: ExitPolicyFile | None) -> PredictionTask:
     )
     reference = policy.reference if policy is not None and request.monitor is not None else None
     chosen = _chosen(policy, len(model.tagger.exit_stages), request)
+    safer = None if policy is None or audit is None else _safer(policy)
     recipe = Recipe(
         model=model.hash,
         policy=_recipe_of(policy, request.max_exit),
@@ -127,6 +132,7 @@ def _task(session: Session, policy: ExitPolicyFile | None) -> PredictionTask:
         audit=None if audit is None else AuditRecipe(rate=audit.rate, near=audit.near, seed=request.seed or 0),
         precision=precision,
         cascade=chosen is not None and chosen.cascade is not None,
+        steps=None if policy is None or safer is None else steps_hash(policy.steps),
     )
     return PredictionTask(
         tagger=model.tagger,
@@ -137,6 +143,7 @@ def _task(session: Session, policy: ExitPolicyFile | None) -> PredictionTask:
         reference=reference,
         audit=audit,
         audit_seed=request.seed or 0,
+        safer=safer,
         rows=EVALUATION_ROWS,
         threads=max(1, torch.get_num_threads() // (request.workers or 1)),
         device=str(session.device),
@@ -167,6 +174,13 @@ def _chosen(policy: ExitPolicyFile | None, exits: int, request: Request) -> Thre
     return chosen if request.max_exit is None else chosen.capped(request.max_exit)
 
 
+def _safer(policy: ExitPolicyFile) -> dict[int, ThresholdPolicy] | None:
+    """Return the safer policies by their steps; None if there are none, or audits do not tell what they would lose."""
+    if not policy.safer or not isinstance(policy.target, Agreement):
+        return None
+    return {step: policy.policy_at(step) for step in range(policy.step + 1, len(policy.steps))}
+
+
 def _recipe_of(policy: ExitPolicyFile | None, max_exit: int | None) -> str | None:
     if policy is None and max_exit is None:
         return None
@@ -181,6 +195,11 @@ def _check_monitoring(significance: float, session: Session, policy: ExitPolicyF
         raise UsageError(
             f"--monitor compares with the calibration jets, but there is no {session.project.exit_policy}: run mode "
             "'calibrate'"
+        )
+    if policy.moved_from is not None and policy.step:
+        raise UsageError(
+            f"--monitor compares with the calibration jets of policy {policy.moved_from.name}, from which this one has "
+            "moved to safer thresholds; watch it with --audit and mode 'monitor'"
         )
 
 

@@ -1,11 +1,13 @@
 """All modes of the command line, and their flags. A new mode is a module beside this one and a record in ``MODES``."""
 
 from argparse import ArgumentTypeError
-from difflib import get_close_matches
 from pathlib import Path
 
 from phaze_ee.errors import UsageError
 from phaze_ee.modes.mode import Flag, Mode
+from phaze_ee.names import nearest
+
+TARGETS = ("accuracy_drop", "net_accuracy_drop", "agreement", "signal_efficiency", "budget")
 
 
 def _whole_number(text: str) -> int:
@@ -28,6 +30,14 @@ _PRECISION = Flag(
     "products on CUDA: float32, tf32, float16 or bfloat16",
     {"metavar": "TYPE"},
     option="precision",
+)
+_SEEDS = (
+    Flag("--seeds", "do it for N seeds, each in a project of its own", {"type": int, "metavar": "N"}, option="seeds"),
+    Flag(
+        "--at-once",
+        "seeds that run at the same time (default: one for each GPU, or for every 4 cores)",
+        {"type": _whole_number, "metavar": "N"},
+    ),
 )
 _PROJECTS = {"nargs": "+", "metavar": "NAME"}
 
@@ -72,7 +82,7 @@ _TRAIN_FLAGS = (
 _CALIBRATE_FLAGS = (
     Flag(
         "--target",
-        "accuracy_drop, net_accuracy_drop, agreement, signal_efficiency or budget",
+        f"{', '.join(TARGETS[:-1])} or {TARGETS[-1]}",
         {"metavar": "TARGET"},
         option="exit_target",
     ),
@@ -126,7 +136,9 @@ _CALIBRATE_FLAGS = (
 )
 
 _EVALUATE_FLAGS = (
-    Flag("--ood", "files of jets of another kind, which the network should notice", {"nargs": "+", "metavar": "FILE"}),
+    Flag(
+        "--ood", "files of out-of-distribution jets, which the network should notice", {"nargs": "+", "metavar": "FILE"}
+    ),
     Flag("--ood-data-config", "data configuration of these files, if another", {"metavar": "YAML"}),
     _POLICY,
     _PRECISION,
@@ -241,10 +253,11 @@ MODES: dict[str, Mode] = {
         Mode(
             "train",
             "train the network and its exits",
-            _TRAIN_FLAGS,
+            (*_TRAIN_FLAGS, *_SEEDS),
             configured=True,
             preemptible=True,
             chained=True,
+            seeded=True,
         ),
         Mode(
             "retrofit",
@@ -261,20 +274,29 @@ MODES: dict[str, Mode] = {
             "make a project from a command line of weaver",
             (Flag("--command", "the command that trains, in quotes", {"metavar": '"weaver …"'}),),
         ),
-        Mode("place", "find the stages where exits pay off", (_DETAILS, _TRUST), configured=True, chained=True),
+        Mode(
+            "place",
+            "find the stages where exits pay off",
+            (_DETAILS, _TRUST, *_SEEDS),
+            configured=True,
+            chained=True,
+            seeded=True,
+        ),
         Mode(
             "calibrate",
             "choose exit thresholds that keep a promise",
-            _CALIBRATE_FLAGS,
+            (*_CALIBRATE_FLAGS, *_SEEDS),
             configured=True,
             chained=True,
+            seeded=True,
         ),
         Mode(
             "evaluate",
             "measure accuracy, AUC and rejection of every exit",
-            _EVALUATE_FLAGS,
+            (*_EVALUATE_FLAGS, *_SEEDS),
             configured=True,
             chained=True,
+            seeded=True,
         ),
         Mode(
             "predict",
@@ -289,6 +311,11 @@ MODES: dict[str, Mode] = {
             (
                 Flag("--files", "predictions with an audit", {"nargs": "+", "metavar": "PATTERN"}, alone=True),
                 Flag("--by", "watch each value of a column apart, such as a run or an era", {"metavar": "COLUMN"}),
+                Flag(
+                    "--adapt",
+                    "move to a safer policy, NAME.adapted, when too many jets are lost",
+                    {"action": "store_true"},
+                ),
                 _POLICY,
                 _OUTPUT,
             ),
@@ -303,9 +330,10 @@ MODES: dict[str, Mode] = {
         Mode(
             "benchmark",
             "count operations and parameters, measure times",
-            (_POLICY, _PRECISION, _DETAILS, _TRUST),
+            (_POLICY, _PRECISION, _DETAILS, _TRUST, *_SEEDS),
             configured=True,
             chained=True,
+            seeded=True,
         ),
         Mode(
             "plot",
@@ -324,7 +352,7 @@ MODES: dict[str, Mode] = {
             (Flag("--projects", "other projects to compare with", _PROJECTS), _POLICY),
             chained=True,
         ),
-        Mode("chain", "run several modes in a row, see -o", _CHAIN_FLAGS, preemptible=True),
+        Mode("chain", "run several modes in a row, see -o", _CHAIN_FLAGS, preemptible=True, seeded=True),
         Mode(
             "sweep",
             "search over options; each trial is a project (extra 'sweep')",
@@ -350,10 +378,19 @@ def chained_modes(operations: str) -> list[Mode]:
     for name in names:
         if name not in MODES or not MODES[name].chained:
             choices = ", ".join(mode.name for mode in MODES.values() if mode.chained)
-            near = get_close_matches(name, [mode.name for mode in MODES.values() if mode.chained], n=1)
-            meant = f", did you mean {near[0]!r}?" if near else ""
+            near, target = (
+                nearest(name, [mode.name for mode in MODES.values() if mode.chained]),
+                near_target(operations),
+            )
+            meant = "" if near is None and target is None else f", did you mean {repr(near) if near else target}?"
             raise UsageError(f"unknown operation {name!r} in -o {operations!r}{meant}; join some of {choices} with '_'")
     return [MODES[name] for name in names]
+
+
+def near_target(word: str) -> str | None:
+    """Return the flag with the calibration target that a word resembles; None if it resembles none."""
+    target = nearest(word, TARGETS)
+    return None if target is None else f"--target {target}"
 
 
 def flags_of(mode: Mode) -> tuple[Flag, ...]:

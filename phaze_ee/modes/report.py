@@ -77,8 +77,14 @@ def _promise(project: Project, policy: str | None) -> tuple[Promise | None, list
         why = f"{path.name} was calibrated for another model than {project.best_model.name}"
         return None, [f"Left out: the promise, for {why}; run {command('calibrate', project)}"]
     guarantee, target = found.guarantee, str(found.target.get("name", "")).replace("_", " ")
+    jets = found.calibration
     return Promise(
-        guarantee.statement[:1].upper() + guarantee.statement[1:], guarantee.holds, target, found.calibration.jets
+        guarantee.statement[:1].upper() + guarantee.statement[1:],
+        guarantee.holds,
+        target,
+        testing=jets.testing,
+        shaping=jets.shaping,
+        tested=target != "budget",
     ), []
 
 

@@ -43,6 +43,7 @@ class Request:
     audit: float | None = None
     audit_near: float | None = None
     by: str | None = None
+    adapt: bool = False
     ood: list[str] = field(default_factory=list)
     ood_data_config: str | None = None
     name: str | None = None
@@ -59,11 +60,13 @@ class Request:
     no_policy: bool = False
     opset: int | None = None
     licence: str | None = None
+    at_once: int | None = None
     fresh: bool = False
     yes: bool = False
     trust: bool = False
     verbose: bool = False
     flags: dict[str, Any] = field(default_factory=dict)  # options of the configuration that the command line overrides
+    arguments: tuple[str, ...] = field(default=(), compare=False)  # the command line as it was typed
 
     @property
     def named_project(self) -> Project:

@@ -129,6 +129,15 @@ class Session:
         """
         return self.configuration.options(self.request.flags)
 
+    @property
+    def seed_count(self) -> int | None:
+        """How many seeds ``--seeds`` or ``c.seeds`` asks for; None: the command is for the project itself.
+
+        Raises:
+            UsageError: an option is missing or wrong.
+        """
+        return self.options.seeds if "seeds" in self.request.flags or self.project.config.is_file() else None
+
     @cached_property
     def schema(self) -> "DataSchema":
         """The data configuration, as its YAML file has it.
@@ -195,10 +204,10 @@ class Session:
             return self._best_model()
         if self.options.init_from is not None:
             return self._initial_model()
-        raise CheckpointError(
-            f"project {project} has no model yet ({project.best_model} does not exist); train it first: "
-            f"phaze_ee -m train -p {project.workspace} {project.name}"
-        )
+        remedy = f"train it first: phaze_ee -m train -p {project.workspace} {project.name}"
+        if project.seeds_results.is_file():
+            remedy = "its seeds have: add --seeds, or name the project of one"
+        raise CheckpointError(f"project {project} has no model yet ({project.best_model} does not exist); {remedy}")
 
     @property
     def has_model(self) -> bool:
@@ -292,12 +301,13 @@ class Session:
     def _best_model(self) -> TrainedModel:
         from phaze_ee.data.schema import DataSchema
         from phaze_ee.models.checkpoint import load_checkpoint
+        from phaze_ee.modes.checkpoint_fit import check_fit
 
         path = self.project.best_model
         checkpoint = load_checkpoint(path, trust=self.request.trust)
         own = self.schema
         schema = DataSchema.from_options(checkpoint.data_options, str(path), own.trusted, own.bad_values)
-        _check_fit(checkpoint.tagger, schema, path)
+        check_fit(checkpoint.tagger, schema, path)
         changed = f"data_config {self.options.data_config} has changed since the training; the model's own is used"
         notes = () if own.class_names == schema.class_names else (changed,)
         source, title = (f"{name} (epoch {checkpoint.epoch + 1})" for name in (path, path.name))
@@ -384,18 +394,4 @@ class Session:
             num_workers=self.options.num_workers,
             labelled=labelled,
             cache=self.cache(schema, files, labelled=labelled),
-        )
-
-
-def _check_fit(tagger: "Tagger", schema: "DataSchema", path: Path) -> None:
-    """Refuse a checkpoint whose data configuration does not give what its network reads."""
-    network = tagger.backbone
-    taken = list(network.collections.values()) or [network.input_channels]
-    taken += [network.globals_count] if network.globals_count else []
-    own = (" + ".join(map(str, taken)), tagger.class_count, tagger.target_count)
-    stored = (" + ".join(str(one.feature_count) for one in schema.inputs), len(schema.class_names), len(schema.targets))
-    if stored != own:
-        raise CheckpointError(
-            f"{path} is a damaged checkpoint: its network reads {own[0]} features and has {own[1]} classes, its data "
-            f"config has {stored[0]} and {stored[1]} (targets: {own[2]} and {stored[2]}); give another file"
         )

@@ -6,11 +6,14 @@ from pathlib import Path
 from rich.table import Table
 
 from phaze_ee.errors import UsageError
+from phaze_ee.evaluation.over_seeds import over_seeds
 from phaze_ee.modes.console import say, say_in_columns, show
 from phaze_ee.modes.current import CurrentResults, command, read_current
 from phaze_ee.modes.policies import PolicySummary, active_name, failed_names, policy_names
+from phaze_ee.modes.seeds_so_far import how_far, judged_seeds, known_seeds, seed_runs
 from phaze_ee.modes.session import Session
 from phaze_ee.names import FULL_MODEL, brief, quantity
+from phaze_ee.results.seeds import OverSeeds, SeedRun
 from phaze_ee.results.training import TrainingHistory
 from phaze_ee.tables.style import UNKNOWN, add_caption, empty_table, few, with_error
 from phaze_ee.training.lock import is_locked
@@ -23,6 +26,10 @@ def run(session: Session) -> None:
     """Print model, policies and results of the project of ``-p``, and the next command."""
     project = session.request.existing_project
     say(f"Project {project}: {project.config}")
+    if seeds := known_seeds(project):
+        show_seeds(project, seeds)
+        if project.model_hash is None:
+            return
     say(f"Model:    {describe_model(project)}")
     current, problems = read_results(project)
     if project.model_hash is None:
@@ -38,6 +45,25 @@ def run(session: Session) -> None:
     else:
         say("Policies: none; mode 'calibrate' makes them")
     say(f"Next:     {'wait for it' if is_running(project) else next_command(project, current, problems)}")
+
+
+def show_seeds(project: Project, seeds: list[int]) -> None:
+    """Print how far the seeds of a project are, the mean accuracy of their full models, and where they are."""
+    runs = seed_runs(project, seeds)
+    first, last = runs[0].project, runs[-1].project
+    say(f"Seeds:    {how_far(runs)} of {len(runs)}: projects {first} … {last}, each like any other")
+    full = seeds_accuracy(project, runs)
+    if full is not None:
+        say(f"          accuracy {with_error(full.mean, full.spread)} (standard deviation over seeds)")
+    for run in runs:
+        if run.error is not None:
+            say(f"  {run.project}: {run.error}")
+
+
+def seeds_accuracy(project: Project, runs: list[SeedRun]) -> OverSeeds | None:
+    """Return the accuracy of the full model over the evaluated seeds; None if there is none."""
+    judged = judged_seeds(project, runs)
+    return over_seeds([seed.exits.exits[FULL_MODEL].accuracy for seed in judged]) if judged else None
 
 
 def read_results(project: Project) -> tuple[CurrentResults | None, list[str]]:

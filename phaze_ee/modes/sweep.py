@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from phaze_ee.config.load import Configuration
 from phaze_ee.config.options import Options
 from phaze_ee.errors import RunError, UsageError
+from phaze_ee.installation import extra_command
 from phaze_ee.modes.console import console, say, show, show_notes
 from phaze_ee.modes.plot import write_figures
 from phaze_ee.modes.session import Session
@@ -71,10 +72,7 @@ def run(session: Session) -> None:
 def require_optuna() -> None:
     """Raise UsageError with the install command unless Optuna is installed."""
     if find_spec("optuna") is None:
-        raise UsageError(
-            "mode 'sweep' needs Optuna, which is not installed: "
-            'pip install "phaze-ee[sweep]" (or: uv sync --extra sweep)'
-        )
+        raise UsageError(f"mode 'sweep' needs Optuna, which is not installed; install it, {extra_command('sweep')}")
 
 
 def _plan(session: Session) -> Plan:
@@ -126,7 +124,7 @@ def _run(plan: Plan, study: "SweepStudy") -> SweepResults:
 
     def make(attempt: "Attempt") -> tuple[Project, Options]:
         project = trial_project(plan.base, plan.study, attempt.number)
-        values = {"seed": study.seed, **values_of(plan.space, attempt.drawn)}
+        values = {"seed": study.seed, "seeds": None, **values_of(plan.space, attempt.drawn)}
         options = plan.configuration.options(values)
         make_trial(project, plan.base, plan.study, options, attempt.drawn)
         drawn = ", ".join(f"{name} = {value}" for name, value in attempt.drawn.items())

@@ -23,12 +23,14 @@ from phaze_ee.models.tagger import Tagger
 from phaze_ee.modes.console import console, say, short, show
 from phaze_ee.modes.jets import choosing_jets, overlap_with_training, resolved_schema, training_cache, training_schema
 from phaze_ee.modes.session import FileOption, Session
+from phaze_ee.modes.working_point import training_point
 from phaze_ee.names import quantity
 from phaze_ee.prediction.columns import check_classes, check_observers
 from phaze_ee.results.training import TrainingHistory
 from phaze_ee.tables.training import training_table
 from phaze_ee.training.loaders import Loaders, with_epoch_length
 from phaze_ee.training.lock import training_lock
+from phaze_ee.training.losses import WorkingPoint
 from phaze_ee.training.resume import ResumePoint, find_resume_point, forget
 from phaze_ee.training.run import DataRecord, Outputs, run_record, train
 from phaze_ee.workspace import Project
@@ -107,6 +109,7 @@ class PreparedTraining:
     cache: Cache | None
     tagger: Tagger
     loaders: Loaders
+    working: WorkingPoint | None  # that the exits are trained for
 
 
 def prepare(session: Session, point: ResumePoint | None = None) -> PreparedTraining:
@@ -118,13 +121,14 @@ def prepare(session: Session, point: ResumePoint | None = None) -> PreparedTrain
     """
     session = _with_seed(session, point)
     _check_names(session.schema)
+    working = training_point(session.options, session.schema.class_names)
     cache = training_cache(session)
     assert session.options.seed is not None
     with unchanged(session.files("train_files")):
         schema = resolved_schema(session, cache)
         seed_everything(session.options.seed, workers=True, verbose=False)
         tagger = session.build(schema)
-        return PreparedTraining(session, schema, cache, tagger, _loaders(session, schema, cache))
+        return PreparedTraining(session, schema, cache, tagger, _loaders(session, schema, cache), working)
 
 
 def _check_names(schema: DataSchema) -> None:
@@ -153,12 +157,12 @@ def _train(session: Session, point: ResumePoint | None) -> None:
     source = "" if cache is None else f" {cache.manifest.key}"
     data = DataRecord(schema.options, fingerprint(files, schema) + source)
     if point is not None:
-        check_unchanged(point, run_record(options, data), str(project.config))
+        check_unchanged(point, run_record(options, data, ready.working), str(project.config))
         say(
             f"Resuming from {point.described}, where this training was interrupted; "
             f"{quantity(options.epochs, 'epoch')} in all"
         )
-    checkpoints = train(ready.tagger, loaders, options, outputs, data, session.device, console, point)
+    checkpoints = train(ready.tagger, loaders, options, outputs, data, session.device, console, point, ready.working)
     if rank() or checkpoints.best_epoch is None:
         return  # another process of this run writes the models
     show(training_table(TrainingHistory.read(project.training_history, made_by="train"), checkpoints.best_epoch))
@@ -175,10 +179,21 @@ def train_into(folder: Path, session: Session, schema: DataSchema, tagger: Tagge
         tagger: trained in place.
     """
     session = _with_seed(session, None)
+    working = training_point(session.options, schema.class_names)
     loaders = _loaders(session, schema, training_cache(session))
     _announce(session, loaders)
     outputs = Outputs(folder, folder / "logs", folder / "history.json", folder / "resume.ckpt", str(session.project))
-    train(tagger, loaders, session.options, outputs, DataRecord(schema.options, ""), session.device, console)
+    train(
+        tagger,
+        loaders,
+        session.options,
+        outputs,
+        DataRecord(schema.options, ""),
+        session.device,
+        console,
+        None,
+        working,
+    )
 
 
 def _loaders(session: Session, schema: DataSchema, cache: Cache | None) -> Loaders:

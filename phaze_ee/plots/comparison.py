@@ -16,7 +16,7 @@ from phaze_ee.results.project import ProjectResults
 def policies_figure(projects: Sequence[ProjectResults]) -> Figure:
     """Draw the policy of each project, the curve of its score and its full model; at least one must have a policy.
 
-    Costs are mean MACs of the judged jets, each with its own number of particles.
+    Costs are mean MACs of the test jets, each with its own number of particles.
     """
     figure = Figure(figsize=(9, 7.5))
     axes = figure.add_subplot()

@@ -59,6 +59,15 @@ def simulation_label(axes: Axes, note: str = "", note_axes: Axes | None = None) 
 
     This makes the layout final, so call it after everything that needs space in the figure.
     """
+    _label(axes, "Simulation", note, note_axes)
+
+
+def data_label(axes: Axes, note: str = "") -> None:
+    """Write "PHAZE-EE" above ``axes`` as :func:`simulation_label` does, without saying that the jets are simulated."""
+    _label(axes, "", note)
+
+
+def _label(axes: Axes, kind: str, note: str, note_axes: Axes | None = None) -> None:
     (note_axes or axes).set_title(note, loc="right", fontsize="small")
     axes.set_title(" ", loc="left", fontsize=20)  # keeps space for the label
     figure = axes.get_figure(root=True)
@@ -66,7 +75,7 @@ def simulation_label(axes: Axes, note: str = "", note_axes: Axes | None = None) 
     figure.draw_without_rendering()
     with rc_context(_FINAL_LAYOUT):  # mplhep spaces the words by the width of the axes
         figure.set_layout_engine(None)  # not "none", with which matplotlib would draw each file twice
-    mplhep.label.exp_label(exp="PHAZE-EE", llabel="Simulation", rlabel="", loc=0, ax=axes, fontsize=15)
+    mplhep.label.exp_label(exp="PHAZE-EE", llabel=kind, rlabel="", loc=0, ax=axes, fontsize=15)
 
 
 def legend_below(figure: Figure, axes: Axes | Sequence[Axes], columns: int) -> None:

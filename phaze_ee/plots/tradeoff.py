@@ -35,12 +35,17 @@ _NEAR = 0.8  # share of the full model's cost, in the enlarged panel
 
 
 class Point(NamedTuple):
-    """One exit, or the policy, in a trade-off figure. ``error`` is the standard error of the score; 0 if not known."""
+    """One exit, or the policy, in a trade-off figure.
+
+    ``error`` is the standard error of the score, 0 if not known; ``spread`` its standard deviation over seeds, 0
+    without seeds.
+    """
 
     exit: str
     cost: float
     score: float
     error: float
+    spread: float = 0.0
 
 
 def tradeoff_points(project: ProjectResults, cost: Cost, score: Score) -> list[Point]:
@@ -53,7 +58,7 @@ def tradeoff_points(project: ProjectResults, cost: Cost, score: Score) -> list[P
         value = getattr(evaluation, score)
         error = evaluation.accuracy_error if score == "accuracy" else 0.0
         if value is not None:
-            points.append(Point(name, project.cost(name, cost), value, error))
+            points.append(Point(name, project.cost(name, cost), value, error, project.spread(name, score) or 0.0))
     return points
 
 
@@ -76,8 +81,9 @@ def tradeoff_figure(projects: Sequence[ProjectResults], cost: Cost, score: Score
     """Draw score against cost, one colour per project; each project must have an exit with the score.
 
     Exits are circles, joined in the order of the network; the full model is a star, the policy a diamond. The dashed
-    steps are the Pareto frontier of all points. Exits of a single project have labels. For several projects a second
-    panel enlarges the region around the full models.
+    steps are the Pareto frontier of all points. Broad bars are standard deviations over seeds, thin ones standard
+    errors for the number of jets. Exits of a single project have labels. For several projects a second panel enlarges
+    the region around the full models.
     """
     series = {_legend_name(project, projects): tradeoff_points(project, cost, score) for project in projects}
     every = [point for points in series.values() for point in points]
@@ -95,7 +101,12 @@ def tradeoff_figure(projects: Sequence[ProjectResults], cost: Cost, score: Score
     panels[0].set_xlabel(_COST_LABELS[cost].format(particles=" or ".join(map(str, particles))))
     if compared:
         _enlarge(panels[1], panels[0], every)
-    _explain(figure, panels[0], policy=any(point.exit == POLICY for point in every))
+    _explain(
+        figure,
+        panels[0],
+        policy=any(point.exit == POLICY for point in every),
+        spread=any(point.spread for point in every),
+    )
     simulation_label(panels[0], _sample(projects))
     if not compared:
         texts = [exit_title(point.exit) for point in every]
@@ -132,6 +143,9 @@ def _draw_project(axes: Axes, points: Sequence[Point], name: str, index: int, ri
     axes.errorbar(
         costs, scores, [point.error for point in points], fmt="none", ecolor=colour, elinewidth=1.2, capsize=3, zorder=2
     )
+    if any(point.spread for point in points):
+        spreads = [point.spread for point in points]
+        axes.errorbar(costs, scores, spreads, fmt="none", ecolor=colour, elinewidth=5, alpha=0.3, zorder=1)
     for kind, marker, size in (
         (FULL_MODEL, "*", 17 + 12 * rim),
         ("", "o", 7 + 4 * rim),
@@ -184,11 +198,13 @@ def _forbid_impossible_scores(axes: Axes) -> None:
     axes.set_ylim(max(low, 0), min(high, 1))
 
 
-def _explain(figure: Figure, axes: Axes, *, policy: bool) -> None:
-    """Add the legend: projects, and the meaning of circles, stars, diamonds and dashes."""
+def _explain(figure: Figure, axes: Axes, *, policy: bool, spread: bool) -> None:
+    """Add the legend: projects, and the meaning of circles, stars, diamonds, broad bars and dashes."""
     neutral: dict[str, Any] = {"color": "0.45", "linestyle": "none", "markeredgecolor": "white"}
     axes.plot([], [], marker="o", markersize=7, label="exit", **neutral)
     axes.plot([], [], marker="*", markersize=17, label="full model", **neutral)
+    if spread:
+        axes.fill_between([], [], color="0.45", alpha=0.3, linewidth=0, label="± spread over seeds")
     if policy:
         axes.plot([], [], marker="D", markersize=8, label="policy", **neutral)
     legend_below(figure, axes, columns=3)

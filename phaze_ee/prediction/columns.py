@@ -17,7 +17,9 @@ from phaze_ee.shapes import Bool, Float, Int
 if TYPE_CHECKING:
     import torch
 
+    from phaze_ee.engine.audit import Audited
     from phaze_ee.engine.run import EngineResult
+    from phaze_ee.exits.policies import ThresholdPolicy
     from phaze_ee.runtime.cascade import Cascade
     from phaze_ee.types import JetBatch
 
@@ -56,6 +58,7 @@ def prediction_columns(
     exit_scores: bool,
     cascade: "Cascade | None" = None,
     targets: Sequence[str] = (),
+    safer: "Mapping[int, ThresholdPolicy] | None" = None,
 ) -> Columns:
     """Return the columns to write for some jets, in their order.
 
@@ -65,8 +68,9 @@ def prediction_columns(
     come the observers, ``exit_index`` (the full model is the last) and ``exit_macs``. ``predicted_<target>`` is what
     the exit where the jet left predicts for a target, in the target's own units. With ``exit_scores``,
     ``<exit>_score_<class>`` follow: NaN at exits that the jet did not reach. With an audit, ``audit_score_<class>`` is
-    that of the full model and ``audit_weight`` its weight, as :class:`phaze_ee.engine.audit.Audited` says. ``<class>``
-    and ``<target>`` are as :func:`column_stems` says.
+    that of the full model and ``audit_weight`` its weight, as :class:`phaze_ee.engine.audit.Audited` says;
+    ``audit_lost_<step>`` whether a safer policy would give the jet another class than the full model does, False
+    without a weight. ``<class>`` and ``<target>`` are as :func:`column_stems` says.
 
     Args:
         row_N: the row of each jet in its file.
@@ -77,6 +81,7 @@ def prediction_columns(
         exit_scores: write the probabilities at all exits.
         cascade: how rejected jets are scored; None: the policy does not only reject.
         targets: the R targets, in the order of the values.
+        safer: safer policies by their steps, whose losses are written with an audit; None: none are.
     """
     columns = answer_columns(
         row_N,
@@ -94,11 +99,32 @@ def prediction_columns(
     if result.audit is not None:
         columns |= _scores("audit_score", _probabilities(result.audit.logits_NK), column_stems(class_names).values())
         columns["audit_weight"] = result.audit.weight_N.numpy()
+        columns |= {lost_column(step): _lost(policy, result.audit) for step, policy in (safer or {}).items()}
     if exit_scores:
         for index, name in enumerate(exit_names(result.visited_NEK.shape[1])):
             score_NK = _probabilities(result.visited_NEK[:, index])
             columns |= _scores(f"{name}_score", score_NK, column_stems(class_names).values())
     return columns
+
+
+def lost_column(step: int) -> str:
+    """Return the name of the column that says which jets the policy after a number of steps would lose."""
+    return f"audit_lost_{step}"
+
+
+def _lost(policy: "ThresholdPolicy", audited: "Audited") -> Bool[np.ndarray, " N"]:
+    """Return which jets a policy would give another class than the full model, of those that were seen."""
+    import torch
+
+    from phaze_ee.exits.policies import exit_index
+
+    seen_M = audited.weight_N.nonzero()[:, 0]
+    logits_EMK = audited.every_NEK[seen_M].transpose(0, 1)
+    own_MK = logits_EMK[exit_index(policy, logits_EMK), torch.arange(len(seen_M))]
+    lost_N = torch.zeros(len(audited.weight_N), dtype=torch.bool)
+    lost_N[seen_M] = own_MK.argmax(dim=1) != logits_EMK[-1].argmax(dim=1)
+    array_N: npt.NDArray[np.bool_] = lost_N.numpy()
+    return array_N
 
 
 def answer_columns(

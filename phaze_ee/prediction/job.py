@@ -2,7 +2,7 @@
 
 import pickle
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -51,6 +51,7 @@ class PredictionTask:
         event_budget: what the jets of an event may cost together.
         audit: with which probability jets that leave early go on to the full model; None: none does.
         audit_seed: decides which jets do.
+        safer: safer policies by their steps, whose losses are written with an audit; None: none are.
         rows: rows of a file that are processed at a time. The costs of jets may depend on it, the answers do not.
         threads: the threads of the engine.
         device: the device that the network runs on.
@@ -66,6 +67,7 @@ class PredictionTask:
     event_budget: EventBudget | None = None
     audit: Audit | None = None
     audit_seed: int = 0
+    safer: Mapping[int, ThresholdPolicy] | None = None
     rows: int = EVALUATION_ROWS
     threads: int = 1
     device: str = "cpu"
@@ -150,6 +152,7 @@ class _FileRun:
             exit_scores=self.task.recipe.exit_scores,
             cascade=None if self.task.policy is None else self.task.policy.cascade,
             targets=tuple(self.task.schema.targets),
+            safer=self.task.safer,
         )
 
     def _draws(self, row_N: npt.NDArray[np.int64]) -> torch.Tensor | None:

@@ -1,7 +1,7 @@
 """Chooses the output file for each file of jets, and finds predictions that are complete."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,8 +44,13 @@ def plan(files: Sequence[Path], folder: Path, suffix: str) -> list[FileJob]:
     return jobs
 
 
-def finished(job: FileJob, recipe: Recipe) -> Manifest | None:
+def finished(job: FileJob, recipe: Recipe, earlier: Collection[str] = ()) -> Manifest | None:
     """Return the manifest of predictions that exist and need not be made again; None if there are none.
+
+    Args:
+        job: the file.
+        recipe: that of predictions which would be made now.
+        earlier: the policies from which that of the recipe has moved; their predictions are kept.
 
     Raises:
         UsageError: predictions exist, but with another model, policy, input or other options; or they are damaged.
@@ -53,6 +58,8 @@ def finished(job: FileJob, recipe: Recipe) -> Manifest | None:
     if not job.output.exists():
         return None
     manifest = read_manifest(job.output)
+    if manifest.recipe.steps == recipe.steps and manifest.recipe.policy in earlier:
+        recipe = recipe.model_copy(update={"policy": manifest.recipe.policy})
     differences = manifest.differences(recipe, job.input_file)
     if differences:
         raise UsageError(

@@ -7,6 +7,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from phaze_ee.errors import PhazeError, RunError, UsageError, one_line
+from phaze_ee.installation import extra_command
 from phaze_ee.prediction.job import PredictionTask, predict_file
 from phaze_ee.prediction.outputs import FileJob
 from phaze_ee.prediction.writers import Manifest
@@ -22,8 +23,8 @@ def require_dask() -> None:
     """
     if find_spec("distributed") is None:
         raise UsageError(
-            "--workers above 1 and --scheduler need dask.distributed, which this environment lacks; install it: "
-            'pip install "phaze-ee[dask]" (or: uv sync --extra dask)'
+            "--workers above 1 and --scheduler need dask.distributed, which this environment lacks; install it, "
+            f"{extra_command('dask')}"
         )
 
 

@@ -2,49 +2,64 @@
 
 import math
 from collections import defaultdict
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from phaze_ee.errors import UsageError
-from phaze_ee.exits.sequence import SeenLosses
-from phaze_ee.prediction.columns import column_stems
-from phaze_ee.prediction.writers import WRITERS, InputFile, Manifest, check_columns, read_column, read_manifest
+from phaze_ee.exits.moving import next_step, share_of_step
+from phaze_ee.exits.policy_file import steps_hash
+from phaze_ee.exits.sequence import SeenLosses, counts_of, log_capital, log_evidence
+from phaze_ee.prediction.audited import AuditedJets, Selection, read_audited, values_of
+from phaze_ee.prediction.columns import lost_column
+from phaze_ee.prediction.writers import InputFile, Recipe, check_columns
 from phaze_ee.results.base import Record, ResultsFile
-from phaze_ee.shapes import Bool, Float
+from phaze_ee.shapes import Int
 
 Verdict = Literal["kept so far", "kept so far for the selection", "broken", "not known yet"]
-_TINY = 1e-45  # the least probability in a file
-_MOST_VALUES = 300
-
-
-class Selection(Record):
-    """A cut on ln(p_signal/p_background); the numbers are those of the classes."""
-
-    signal: int
-    background: int
-    cut: float
-
-    def keeps(self, score_NK: Float[np.ndarray, "N K"]) -> Bool[np.ndarray, " N"]:
-        """Return whether jets with these probabilities pass."""
-        signal_N, background_N = (np.maximum(score_NK[:, index], _TINY) for index in (self.signal, self.background))
-        kept_N: npt.NDArray[np.bool_] = np.log(signal_N / background_N) >= self.cut
-        return kept_N
 
 
 class WatchedFile(Record):
     """A file of jets that was predicted with an audit, and the losses among its jets.
 
-    ``by`` has the losses for each value of a column, as text; None: they are not watched apart.
+    ``by`` has the losses for each value of a column, as text; None: they are not watched apart. ``step`` tells which
+    policy of a sequence predicted the file, and ``safer`` what each safer one would have lost of the jets that were
+    seen for certain and of those drawn.
     """
 
     input: InputFile
     losses: SeenLosses
     by: dict[str, SeenLosses] | None = None
+    step: int = 0
+    safer: list[tuple[int, int]] = Field(default_factory=list)
+
+    def counts(self, steps: int) -> Int[np.ndarray, "R 4"]:
+        """Return what was seen, as :attr:`SeenLosses.counts`, for each of R policies; 0 for those faster than its own.
+
+        What they would have lost is not known, because not all of their exits were evaluated.
+        """
+        own_4 = self.losses.counts
+        seen = [(own_4[0], lost[0], own_4[2], lost[1]) for lost in self.safer]
+        unknown = [np.zeros(4, dtype=np.int64)] * self.step
+        counts_R4: npt.NDArray[np.int64] = np.array([*unknown, own_4, *seen]).reshape(steps, 4)
+        return counts_R4
+
+
+class Move(Record):
+    """A move from one policy of a sequence to a safer one, after a number of files and of jets.
+
+    ``log10_evidence`` is the decimal logarithm of the evidence that the earlier one loses too much.
+    """
+
+    files: int
+    jets: int
+    before: int
+    after: int
+    log10_evidence: float
 
 
 class MonitorResults(ResultsFile):
@@ -63,6 +78,7 @@ class MonitorResults(ResultsFile):
             and a selection has background too.
         selection: the cut of the target; None: its risk is of all jets.
         by: the column whose values are watched apart; None: none is.
+        steps: the hashes of the calibrated policy and of all safer ones, to which it moves; None: it does not move.
         files: the files.
     """
 
@@ -74,20 +90,71 @@ class MonitorResults(ResultsFile):
     exact: bool
     selection: Selection | None = None
     by: str | None = None
+    steps: list[str] | None = None
     files: list[WatchedFile] = Field(default_factory=list)
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        safer = 0 if self.steps is None else len(self.steps) - 1
+        if self.steps is not None and any(file.step < 0 or file.step + len(file.safer) != safer for file in self.files):
+            raise ValueError("a file does not have the losses of all safer policies")
+        return self
 
     @property
     def totals(self) -> list[SeenLosses]:
-        """The losses after each file."""
-        return list(accumulate(file.losses for file in self.files))
+        """The losses after each file, of all jets since the last move."""
+        starts = [0, *(move.files for move in self.moves), len(self.files)]
+        parts = (self.files[start:end] for start, end in pairwise(starts))
+        return [seen for part in parts for seen in accumulate(file.losses for file in part)]
+
+    @property
+    def moves(self) -> list[Move]:
+        """The moves to safer policies, as :mod:`phaze_ee.exits.moving` says."""
+        if self.steps is None or not self.files:
+            return []
+        counts_LR4 = np.array([file.counts(len(self.steps)) for file in self.files])
+        log_LR = log_evidence(counts_LR4, self.rate, self.epsilon)
+        largest_LR, jets = np.maximum.accumulate(log_LR, axis=0), 0
+        total_LR4 = np.concatenate([np.zeros_like(counts_LR4[:1]), counts_LR4]).cumsum(axis=0)
+        found, now = list[Move](), 0
+        for number, file in enumerate(self.files):
+            jets += file.losses.jets
+            now = max(now, file.step)
+            seen_LR4, own = total_LR4[: number + 2], np.array(now)
+            after = int(next_step(seen_LR4, own, largest_LR[number], self.rate, self.epsilon, self.delta))
+            if after != now:
+                evidence = float(largest_LR[number, now]) / math.log(10)
+                found.append(Move(files=number + 1, jets=jets, before=now, after=after, log10_evidence=evidence))
+                now = after
+        return found
+
+    @property
+    def step(self) -> int:
+        """How many steps safer than the calibrated policy the one is that the files ask for."""
+        return max([0, *(move.after for move in self.moves), *(file.step for file in self.files)])
+
+    @property
+    def level(self) -> float:
+        """The share of δ of the policy that is watched now, among those to which it moves."""
+        return self.delta if self.steps is None else share_of_step(self.step, self.delta)
 
     @property
     def verdict(self) -> Verdict:
         """What the files so far say; with ``by``, of the values together. Once broken, a promise stays broken."""
+        if self.steps is not None:
+            return self._verdict_of_step(self.steps)
         if self.by is None:
-            return self._verdict(self.totals, self.delta)
-        verdicts = {self._verdict(seen, delta) for seen, delta in self.sequences.values()}
+            return self._verdict([file.losses for file in self.files], self.delta)
+        verdicts = set(self._verdicts.values())
         return next((verdict for verdict in ("broken", "not known yet") if verdict in verdicts), self._kept)
+
+    def _verdict_of_step(self, steps: list[str]) -> Verdict:
+        """Return what the files since the last move say; the full model loses nothing, and is the last step."""
+        moves = self.moves
+        if self.step == len(steps) - 1:
+            return self._kept
+        files = [file.losses for file in self.files[moves[-1].files if moves else 0 :]]
+        return self._verdict(files, self.level, moves=True)
 
     @property
     def sequences(self) -> dict[str, tuple[list[SeenLosses], float]]:
@@ -95,28 +162,37 @@ class MonitorResults(ResultsFile):
 
         The k-th value that comes has the share δ / (k(k + 1)), so that the sum is at most δ for any number of values.
         """
+        return {value: (list(accumulate(own)), delta) for value, (own, delta) in self._apart.items()}
+
+    @property
+    def _apart(self) -> dict[str, tuple[list[SeenLosses], float]]:
+        """The losses in each file for each value of the column, and its share of δ."""
         losses: dict[str, list[SeenLosses]] = defaultdict(list)
         for file in self.files:
             for value, own in (file.by or {}).items():
                 losses[value].append(own)
-        return {
-            value: (list(accumulate(own)), self.delta / (number * (number + 1)))
-            for number, (value, own) in enumerate(losses.items(), start=1)
-        }
+        numbered = enumerate(losses.items())
+        return {value: (own, share_of_step(number, self.delta)) for number, (value, own) in numbered}
+
+    @property
+    def _verdicts(self) -> dict[str, Verdict]:
+        return {value: self._verdict(own, delta) for value, (own, delta) in self._apart.items()}
 
     def verdict_of(self, value: str) -> Verdict:
         """Return what the files so far say about one value of the column."""
-        return self._verdict(*self.sequences[value])
+        return self._verdict(*self._apart[value])
 
     @property
     def _kept(self) -> Verdict:
         return "kept so far" if self.selection is None else "kept so far for the selection"
 
-    def _verdict(self, seen: list[SeenLosses], delta: float) -> Verdict:
-        known = math.log(1 / delta)
-        if self.exact and any(losses.log_capital_above(self.epsilon) >= known for losses in seen):
+    def _verdict(self, files: list[SeenLosses], delta: float, *, moves: bool = False) -> Verdict:
+        """Return what files say; a policy that moves does so instead of breaking its promise."""
+        known, seen_L4 = math.log(1 / delta), counts_of(files)
+        if self.exact and not moves and (log_evidence(seen_L4, self.rate, self.epsilon) >= known).any():
             return "broken"
-        return self._kept if seen and seen[-1].log_capital_below(self.epsilon) >= known else "not known yet"
+        below = log_capital(seen_L4.sum(axis=0), self.rate, self.epsilon, above=False)
+        return self._kept if below >= known else "not known yet"
 
     def having(self, path: Path, classes: list[str]) -> "MonitorResults":
         """Return the results with a file of predictions; the same if the predictions of its jets were seen before.
@@ -125,9 +201,7 @@ class MonitorResults(ResultsFile):
             UsageError: it has no audit, or one with another rate; it is of another model or policy; or it is damaged.
         """
         manifest = read_audited(path)
-        for name, ours in (("model", self.model), ("policy", self.policy)):
-            if getattr(manifest.recipe, name) != ours:
-                raise UsageError(f"{path} was predicted with another {name}; leave it out, or predict its jets again")
+        step = self._check_policy(path, manifest.recipe)
         assert manifest.recipe.audit is not None
         if manifest.recipe.audit.rate != self.rate:
             raise UsageError(
@@ -137,75 +211,30 @@ class MonitorResults(ResultsFile):
         if any(file.input == manifest.input for file in self.files):
             return self
         check_columns(path, manifest)
-        jets = _Jets(path, self.rate, classes, self.selection)
-        by = None if self.by is None else jets.by(_values(path, manifest, self.by))
-        file = WatchedFile(input=manifest.input, losses=jets.losses(np.ones(manifest.jets, dtype=bool)), by=by)
+        others = [lost_column(later) for later in range(step + 1, 0 if self.steps is None else len(self.steps))]
+        jets = AuditedJets(path, self.rate, classes, self.selection, others)
+        file = WatchedFile(
+            input=manifest.input,
+            losses=jets.losses(np.ones(manifest.jets, dtype=bool)),
+            by=None if self.by is None else jets.by(values_of(path, manifest, self.by)),
+            step=step,
+            safer=jets.lost_by_others(),
+        )
         return self.model_copy(update={"files": [*self.files, file]})
 
+    def _check_policy(self, path: Path, recipe: Recipe) -> int:
+        """Return the step of the policy that predicted a file.
 
-def read_audited(path: Path) -> Manifest:
-    """Return the manifest of predictions with an audit.
-
-    Raises:
-        UsageError: there is no such file, it is not one of mode predict, or it has no audit.
-    """
-    if path.suffix.removeprefix(".") not in WRITERS:
-        raise UsageError(f"{path} is not a file of predictions; give files that mode predict wrote")
-    try:
-        manifest = read_manifest(path)
-    except UsageError as error:
-        raise UsageError(f"{path} was not written by mode predict of this version; give files that it wrote") from error
-    if manifest.recipe.audit is None:
-        raise UsageError(f"{path} has no audit; predict its jets with --audit RATE")
-    return manifest
-
-
-def _values(path: Path, manifest: Manifest, by: str) -> npt.NDArray[np.generic]:
-    """Return a column whose values are watched apart.
-
-    Raises:
-        UsageError: it is not there, or has more values than runs or eras can be.
-    """
-    if manifest.checksums is not None and by not in manifest.checksums:
-        raise UsageError(f"{path} has no column {by} for --by; predict its jets again with --observers {by}")
-    column_N = read_column(path, by)
-    if column_N.ndim != 1 or (count := len(np.unique(column_N))) > _MOST_VALUES:
-        several = "several numbers for each jet" if column_N.ndim != 1 else f"{count:,} values"
-        raise UsageError(f"{path} has {several} in {by}; give --by a column of at most {_MOST_VALUES:,}, such as a run")
-    return column_N
-
-
-class _Jets:
-    """The jets of a file of predictions: which were seen, for certain or drawn, count and were lost."""
-
-    def __init__(self, path: Path, rate: float, classes: list[str], selection: Selection | None) -> None:
-        stems = column_stems(classes).values()
-        weight_N = read_column(path, "audit_weight").astype(np.float64)
-        own_NK, full_NK = (
-            np.stack([read_column(path, f"{prefix}_{stem}") for stem in stems], axis=1)
-            for prefix in ("score", "audit_score")
-        )
-        self.rate, seen_N = rate, weight_N > 0
-        lost_N = own_NK.argmax(axis=1) != full_NK.argmax(axis=1)
-        if selection is not None:
-            seen_N &= selection.keeps(full_NK)  # False where the answer is not known
-            lost_N = ~selection.keeps(own_NK)
-        self.drawn_N = seen_N & (weight_N != 1) if rate < 1 else seen_N
-        self.certain_N, self.lost_N = seen_N & ~self.drawn_N, lost_N
-
-    def by(self, column_N: npt.NDArray[np.generic]) -> dict[str, SeenLosses]:
-        """Return the losses for each value of a column, in the order in which the values come."""
-        values, first = np.unique(column_N, return_index=True)
-        return {str(value): self.losses(column_N == value) for value in values[np.argsort(first)]}
-
-    def losses(self, of_N: Bool[np.ndarray, " N"]) -> SeenLosses:
-        """Return the losses among some jets."""
-        certain_N, drawn_N = self.certain_N & of_N, self.drawn_N & of_N
-        return SeenLosses(
-            rate=self.rate,
-            jets=int(of_N.sum()),
-            certain=int(certain_N.sum()),
-            certain_lost=int((self.lost_N & certain_N).sum()),
-            drawn=int(drawn_N.sum()),
-            drawn_lost=int((self.lost_N & drawn_N).sum()),
-        )
+        Raises:
+            UsageError: it is of another model or policy, or does not say what safer policies would have lost.
+        """
+        steps = [self.policy] if self.steps is None else self.steps
+        for name, ours in (("model", [self.model]), ("policy", steps)):
+            if getattr(recipe, name) not in ours:
+                raise UsageError(f"{path} was predicted with another {name}; leave it out, or predict its jets again")
+        if self.steps is not None and recipe.steps != steps_hash(self.steps):
+            raise UsageError(
+                f"{path} does not say what the safer policies would have lost, which --adapt needs; predict its jets "
+                "again"
+            )
+        return 0 if recipe.policy is None else steps.index(recipe.policy)

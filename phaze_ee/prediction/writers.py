@@ -2,7 +2,7 @@
 
 import zlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
@@ -67,6 +67,7 @@ class Recipe(Record):
         audit: which jets are audited; None: none are.
         precision: of the products of the network.
         cascade: whether the score of a cascade is written.
+        steps: the policy's calibrated form and the safer ones, together; None: what those would lose is not written.
     """
 
     model: str | None
@@ -78,6 +79,7 @@ class Recipe(Record):
     audit: AuditRecipe | None = None
     precision: Precision = "float32"
     cascade: bool = False
+    steps: str | None = None
 
 
 class Manifest(Record):
@@ -130,6 +132,7 @@ class Manifest(Record):
             "audit": "another choice of --audit, --audit-near or --seed",
             "precision": "another precision",
             "cascade": "an older version that writes no cascade_score",
+            "steps": "other safer policies, or an older version that writes no audit_lost",
         }
         different = [text for name, text in names.items() if getattr(self.recipe, name) != getattr(recipe, name)]
         return [*different, *(["another input file"] if self.input != input_file else [])]
@@ -171,8 +174,8 @@ class PredictionWriter(ABC):
 
     @staticmethod
     @abstractmethod
-    def read_column(path: Path, name: str) -> npt.NDArray[np.generic]:
-        """Return a column; raise one of ``READ_ERRORS`` if it cannot be read."""
+    def read_columns(path: Path, names: Iterable[str]) -> Iterator[npt.NDArray[np.generic]]:
+        """Yield columns, one after the other; raise one of ``READ_ERRORS`` if one cannot be read."""
 
 
 class RootWriter(PredictionWriter):
@@ -200,10 +203,10 @@ class RootWriter(PredictionWriter):
             return str(file[_MANIFEST])
 
     @staticmethod
-    def read_column(path: Path, name: str) -> npt.NDArray[np.generic]:
+    def read_columns(path: Path, names: Iterable[str]) -> Iterator[npt.NDArray[np.generic]]:
         with uproot.open(path) as file:
-            column: npt.NDArray[np.generic] = file[TREE][name].array(library="np")
-        return column
+            for name in names:
+                yield file[TREE][name].array(library="np")
 
 
 class ParquetWriter(PredictionWriter):
@@ -236,13 +239,13 @@ class ParquetWriter(PredictionWriter):
         return metadata[_MANIFEST.encode()]
 
     @staticmethod
-    def read_column(path: Path, name: str) -> npt.NDArray[np.generic]:
+    def read_columns(path: Path, names: Iterable[str]) -> Iterator[npt.NDArray[np.generic]]:
         import pyarrow.parquet
 
         with pyarrow.parquet.ParquetFile(path) as file:
             check_chunks(path, file, range(file.num_row_groups))
-            column: npt.NDArray[np.generic] = file.read(columns=[name])[name].to_numpy()
-        return column
+            for name in names:
+                yield file.read(columns=[name])[name].to_numpy()
 
 
 WRITERS: dict[str, type[PredictionWriter]] = {"root": RootWriter, "parquet": ParquetWriter}
@@ -279,10 +282,23 @@ def read_column(path: Path, name: str) -> npt.NDArray[np.generic]:
     Raises:
         UsageError: it cannot be read.
     """
+    return read_columns(path, [name])[name]
+
+
+def read_columns(path: Path, names: Sequence[str]) -> dict[str, npt.NDArray[np.generic]]:
+    """Return columns of a file of predictions by their names.
+
+    Raises:
+        UsageError: one cannot be read.
+    """
+    found: dict[str, npt.NDArray[np.generic]] = {}
     try:
-        return _kind(path).read_column(path, name)
+        found.update(zip(names, _kind(path).read_columns(path, names), strict=True))
     except READ_ERRORS as error:
-        raise UsageError(f"{path} has no column {name} that can be read; predict its jets again") from error
+        raise UsageError(
+            f"{path} has no column {names[len(found)]} that can be read; predict its jets again"
+        ) from error
+    return found
 
 
 def check_columns(path: Path, manifest: Manifest) -> None:
@@ -291,13 +307,18 @@ def check_columns(path: Path, manifest: Manifest) -> None:
     Raises:
         UsageError: they do not: the file is damaged.
     """
-    for name, checksum in (manifest.checksums or {}).items():
-        try:
-            intact = _crc32(_kind(path).read_column(path, name)) == checksum
-        except READ_ERRORS:
-            intact = False
-        if not intact:
-            raise UsageError(f"{path} exists and is damaged (column {name}); replace it with --overwrite")
+    checksums = manifest.checksums or {}
+    intact = 0
+    try:
+        for column, checksum in zip(_kind(path).read_columns(path, checksums), checksums.values(), strict=True):
+            if _crc32(column) != checksum:
+                break
+            intact += 1
+    except READ_ERRORS:
+        pass  # the column that cannot be read is named below
+    if intact < len(checksums):
+        column_name = list(checksums)[intact]
+        raise UsageError(f"{path} exists and is damaged (column {column_name}); replace it with --overwrite")
 
 
 def _kind(path: Path) -> type[PredictionWriter]:

@@ -5,9 +5,9 @@ from phaze_ee.report.markup import missing
 
 
 def no_policy(content: Content) -> str:
-    """Return that there is no judged policy, and what makes one."""
+    """Return that the policy has no results on test jets, and what makes one."""
     command = content.command("calibrate" if content.promise is None else "evaluate")
-    return missing("No judged exit policy of this model.", command)
+    return missing("No results of an exit policy of this model on test jets.", command)
 
 
 def no_evaluation(content: Content) -> str:

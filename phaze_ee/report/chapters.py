@@ -1,11 +1,11 @@
-"""The chapters of a project's report: promise, model, deployment and dataset; and the comparison."""
+"""The chapters of a project's report on model, deployment and dataset; and the comparison."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from phaze_ee.names import FULL_MODEL, POLICY, class_title, exit_title, quantity
 from phaze_ee.report import charts
-from phaze_ee.report.absent import no_evaluation, no_policy
-from phaze_ee.report.content import Content, Promise
+from phaze_ee.report.absent import no_evaluation
+from phaze_ee.report.content import Content
 from phaze_ee.report.markup import (
     chapter,
     folded,
@@ -17,29 +17,11 @@ from phaze_ee.report.markup import (
     percent,
     section,
     table,
-    tiles,
 )
-from phaze_ee.report.slider import slider, thresholds_text
 from phaze_ee.results.base import Traced
 from phaze_ee.results.benchmark import LatencyReport
-from phaze_ee.results.policy import DynamicResults
 from phaze_ee.results.project import ProjectResults
-from phaze_ee.tables.style import UNKNOWN, in_percent, number
-
-
-def promise_chapter(content: Content) -> str:
-    """Return the promise, what it costs, and the trade-off around it."""
-    dynamic = None if content.results is None else content.results.dynamic
-    return chapter(
-        "promise",
-        "Promise",
-        _promise(content.promise, content),
-        *(
-            [no_policy(content)]
-            if content.results is None or dynamic is None
-            else _policy_parts(content.results, dynamic)
-        ),
-    )
+from phaze_ee.tables.style import OWN_PARTICLES, UNKNOWN, in_percent, number
 
 
 def model_chapter(content: Content) -> str:
@@ -74,14 +56,14 @@ def deployment_chapter(content: Content) -> str:
 
 
 def dataset_chapter(content: Content, versions: Sequence[tuple[str, str]]) -> str:
-    """Return the judged jets, the configuration, versions, and the hashes of all results."""
+    """Return the test jets, the configuration, versions, and the hashes of all results."""
     results = content.results
     jets = no_evaluation(content) if results is None else _jets(results)
     files = [] if results is None else results.evaluation.files
     return chapter(
         "dataset",
         "Dataset",
-        section("jets", "Judged jets", jets, folded(quantity(len(files), "file"), "\n".join(files)) if files else ""),
+        section("jets", "Test jets", jets, folded(quantity(len(files), "file"), "\n".join(files)) if files else ""),
         section("configuration", "Configuration", folded("The configuration of the project", content.configuration)),
         section("versions", "Versions", table(("program", "version"), versions)),
         section("hashes", "Hashes", _hashes(content)),
@@ -90,13 +72,14 @@ def dataset_chapter(content: Content, versions: Sequence[tuple[str, str]]) -> st
 
 def comparison_chapter(projects: Sequence[ProjectResults]) -> str:
     """Return full models and policies of projects side by side."""
+    own = all(_own_macs_known(project) for project in projects)
     rows = [
         (
             project.name,
             exit_title(name),
             in_percent(exit_.accuracy, exit_.accuracy_error),
             number(exit_.roc_auc, ".4f"),
-            f"{project.cost(name, 'macs') / 1e6:,.1f}",
+            f"{_macs(project, name, own=own) / 1e6:,.1f}",
             f"{project.cost(name, 'params'):,.0f}",
         )
         for project in projects
@@ -105,7 +88,12 @@ def comparison_chapter(projects: Sequence[ProjectResults]) -> str:
     ]
     head = ("project", "answer of", "accuracy", "AUC", "MACs (M)", "parameters")
     return chapter(
-        "comparison", "Comparison", table(head, rows), charts.comparison(projects).html(), _policies(projects)
+        "comparison",
+        "Comparison",
+        table(head, rows),
+        paragraph(_convention(projects, own=own), "note"),
+        charts.comparison(projects).html(),
+        _policies(projects),
     )
 
 
@@ -114,81 +102,39 @@ def _policies(projects: Sequence[ProjectResults]) -> str:
     return charts.policies(judged).html() if judged else ""
 
 
-def promise_box(promise: Promise) -> str:
-    """Return the promise of a policy, and whether it holds."""
-    tested = f"Target {promise.target}, tested on {promise.jets:,} calibration jets."
-    if promise.holds:
-        return paragraph(promise.statement, "promise") + paragraph(tested, "note")
-    return paragraph(promise.statement, "no-promise") + paragraph(f"Nothing is promised. {tested}", "note")
-
-
-def _promise(promise: Promise | None, content: Content) -> str:
-    if promise is None:
-        return missing("There is no exit policy, so nothing is promised.", content.command("calibrate"))
-    return promise_box(promise)
-
-
-def _policy_parts(results: ProjectResults, dynamic: DynamicResults) -> Iterator[str]:
-    policy = dynamic.policy
-    yield tiles(_headlines(results, dynamic))
-    realised = [
-        (risk.name.replace("_", " "), f"{100 * risk.epsilon:g} %", in_percent(risk.rate.value, risk.rate.error))
-        for risk in policy.risks
-    ]
-    yield section(
-        "outcome",
-        "On the judged jets",
-        table(("risk", "limit", f"on {dynamic.jets:,} judged jets"), realised) if realised else "",
-        table(
-            ("policy", "value"),
-            [
-                ("score", policy.score),
-                ("jets with another class", in_percent(policy.disagreement.value, policy.disagreement.error)),
-                ("thresholds", thresholds_text(policy.thresholds)),
-            ],
-        ),
-    )
-    yield section("tradeoff", "Trade-off", charts.tradeoff(dynamic).html(), _bounds(dynamic), slider(dynamic))
-
-
-def _headlines(results: ProjectResults, dynamic: DynamicResults) -> Iterator[tuple[str, str]]:
-    policy, latency = dynamic.policy, results.benchmark.latency
-    yield percent(policy.macs_share), "of the full model's MACs"
-    if latency is not None and latency.gain is not None:
-        jets = quantity(latency.gain.batch_size, "jet")
-        yield f"{latency.gain.speed:.2f} ×", f"the full model's jets/s, in batches of {jets} on {latency.conditions}"
-    full = results.evaluation.exits[FULL_MODEL]
-    yield (
-        in_percent(policy.accuracy, policy.accuracy_error),
-        f"accuracy; the full model has {in_percent(full.accuracy, full.accuracy_error)}",
-    )
-    yield (
-        in_percent(policy.accuracy_drop, policy.accuracy_drop_error),
-        "accuracy below the full model, on the same jets",
-    )
-
-
-def _bounds(dynamic: DynamicResults) -> str:
-    bounds = dynamic.bounds
-    oracle = f"{percent(bounds.oracle.accuracy)} at {percent(bounds.oracle.macs_share)} of the MACs"
-    return paragraph(f"Not drawn: the oracle, which knows the true classes, reaches {oracle}.", "note")
-
-
 def _exits_table(results: ProjectResults) -> str:
+    own = _own_macs_known(results)
     rows = [
         (
             exit_title(name),
             in_percent(exit_.accuracy, exit_.accuracy_error),
             number(exit_.roc_auc, ".4f"),
             f"{exit_.loss:.4f}",
-            f"{results.cost(name, 'macs') / 1e6:,.1f}",
+            f"{_macs(results, name, own=own) / 1e6:,.1f}",
             f"{results.cost(name, 'params'):,.0f}",
         )
         for name, exit_ in results.with_policy.exits.items()
     ]
-    convention = f"MACs of one jet of {results.benchmark.particles} particles; of the policy, the mean over its exits."
     head = ("answer of", "accuracy", "AUC", "cross-entropy", "MACs (M)", "parameters")
-    return paragraph(results.evaluation.model) + table(head, rows) + paragraph(convention, "note")
+    return paragraph(results.evaluation.model) + table(head, rows) + paragraph(_convention([results], own=own), "note")
+
+
+def _own_macs_known(results: ProjectResults) -> bool:
+    return all(exit_.mean_macs is not None for exit_ in results.with_policy.exits.values())
+
+
+def _macs(results: ProjectResults, name: str, *, own: bool) -> float:
+    """Return the mean MACs of the test jets with their own particles, or (not ``own``) those of a padded jet."""
+    found = results.with_policy.exits[name].mean_macs if own else None
+    return results.cost(name, "macs") if found is None else found
+
+
+def _convention(projects: Sequence[ProjectResults], *, own: bool) -> str:
+    """Return how the MACs of a table are counted."""
+    if own:
+        return f"{OWN_PARTICLES}; test jets, in the mix of classes of their files"
+    particles = " or ".join(map(str, sorted({project.benchmark.particles for project in projects})))
+    return f"MACs: one jet padded to {particles} particles; of the policy, the mean over its exits"
 
 
 def _placement(content: Content) -> str:
@@ -226,8 +172,8 @@ def _hashes(content: Content) -> str:
     files: dict[str, Traced | None] = {
         "evaluation": None if results is None else results.evaluation,
         "benchmark": None if results is None else results.benchmark,
-        "policy, judged": None if results is None else results.dynamic,
-        "other jets": content.ood,
+        "policy, on test jets": None if results is None else results.dynamic,
+        "out-of-distribution jets": content.ood,
         "placement": content.placement,
     }
     kinds = ("model_hash", "data_hash", "history_hash", "policy_hash")

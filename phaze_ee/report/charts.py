@@ -136,7 +136,7 @@ def policies(projects: Sequence[ProjectResults]) -> Chart:
 
 
 def rejections(dynamic: DynamicResults) -> Chart | None:
-    """Return rejections against cost along the curve of the policy's score; None without a rejection."""
+    """Return rejections against cost along the curve of the policy's score; None without two points of one curve."""
     points = policy_curve(dynamic)
     cuts = list(dict.fromkeys((one.signal, one.signal_efficiency) for point in points for one in point.rejections))
     series = []
@@ -150,7 +150,8 @@ def rejections(dynamic: DynamicResults) -> Chart | None:
         name = f"{class_title(signal)} at {100 * efficiency:g} %"
         series.append(Series(name, exit_colour("exit", index), found))
     title = f"Rejection against cost, {ENOUGH}"
-    return Chart("rejection-chart", title, _share_axis(), Axis("Rejection", log=True), series) if series else None
+    is_curve = any(len(one.points) > 1 for one in series)
+    return Chart("rejection-chart", title, _share_axis(), Axis("Rejection", log=True), series) if is_curve else None
 
 
 def roc_charts(results: ProjectResults) -> list[Chart]:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import final
 
+from phaze_ee.names import quantity
 from phaze_ee.results.ood import OODResults
 from phaze_ee.results.placement import PlacementResults
 from phaze_ee.results.project import ProjectResults
@@ -19,13 +20,24 @@ class Promise:
         statement: the promise in words.
         holds: whether it was tested and passed.
         target: the kind of target.
-        jets: the number of calibration jets.
+        testing: the number of calibration jets that tested the policy.
+        shaping: the number of those that chose it. With a budget they are the same jets.
+        tested: False: the target promises nothing, so no jet tested the policy.
     """
 
     statement: str
     holds: bool
     target: str
-    jets: int
+    testing: int
+    shaping: int
+    tested: bool = True
+
+    @property
+    def sample(self) -> str:
+        """What the calibration jets were used for, in words."""
+        if not self.tested:
+            return f"{quantity(self.shaping, 'calibration jet')} chose the policy; no jet tested it"
+        return f"{quantity(self.testing, 'calibration jet')} tested the policy; {self.shaping:,} others chose it"
 
 
 @final
@@ -36,9 +48,9 @@ class Content:
     Attributes:
         title: the project.
         command: returns the command line that runs a mode on the project.
-        results: evaluation, benchmark and judged policy.
+        results: evaluation, benchmark and the policy on test jets.
         promise: of the policy.
-        ood: how well exits notice jets of another kind.
+        ood: how well exits notice out-of-distribution jets.
         placement: of mode place.
         history: of the training.
         card: the model card of the export, in Markdown.

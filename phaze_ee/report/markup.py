@@ -21,7 +21,7 @@ def percent(share: float) -> str:
 
 def paragraph(text: object, kind: str = "") -> str:
     """Return a paragraph of plain text."""
-    return f"<p{_attribute('class', kind)}>{escape(str(text))}</p>"
+    return f"<p{_attribute('class', kind)}>{_text(text)}</p>"
 
 
 def section(name: str, title: str, *parts: str) -> str:
@@ -36,7 +36,7 @@ def chapter(name: str, title: str, *parts: str) -> str:
 
 def table(head: Row, rows: Iterable[Row]) -> str:
     """Return a table; the first column is left-aligned, the others are right-aligned."""
-    return _table(head, [[(escape(str(cell)), "") for cell in row] for row in rows])
+    return _table(head, [[(_text(cell), "") for cell in row] for row in rows])
 
 
 def shares_table(head: Row, rows: Iterable[tuple[str, Sequence[float]]]) -> str:
@@ -46,7 +46,7 @@ def shares_table(head: Row, rows: Iterable[tuple[str, Sequence[float]]]) -> str:
 
 def tiles(parts: Iterable[tuple[str, str]]) -> str:
     """Return large figures, each with what it is."""
-    drawn = (f"<div><b>{escape(figure)}</b><span>{escape(meaning)}</span></div>" for figure, meaning in parts)
+    drawn = (f"<div><b>{_text(figure)}</b><span>{_text(meaning)}</span></div>" for figure, meaning in parts)
     return f'<div class="tiles">{"".join(drawn)}</div>'
 
 
@@ -99,6 +99,11 @@ def data_block(name: str, data: Any) -> str:
     for sign in "<>&\u2028\u2029":
         text = text.replace(sign, f"\\u{ord(sign):04x}")
     return f'<script type="application/json" id="{escape(name)}">{text}</script>'
+
+
+def _text(text: object) -> str:
+    """Return plain text as HTML. A number keeps its error and its percent sign on one line."""
+    return escape(str(text)).replace(" ± ", "\u00a0±\u00a0").replace(" %", "\u00a0%")
 
 
 def _table(head: Row, rows: Iterable[Sequence[tuple[str, str]]]) -> str:

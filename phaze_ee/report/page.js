@@ -58,11 +58,12 @@
 
   function draw(chart) {
     const { figure, spec } = chart, width = Math.max(280, figure.clientWidth), height = Math.min(420, 0.55 * width + 90);
-    const frame = { left: 62, right: width - 12, top: 10, bottom: height - 44 };
+    const frame = { right: width - 12, top: 10, bottom: height - 44 };
     const points = spec.series.flatMap((one) => one.points);
     const ends = points.flatMap(([, y, error]) => (spec.y.log ? [y] : [y - error, y + error]));
-    const x = scale(spec.x, points.map((point) => point[0]), frame.left, frame.right);
     const y = scale(spec.y, ends, frame.bottom, frame.top);
+    frame.left = 34 + 7 * Math.max(4, ...y.ticks.map((tick) => written(tick, spec.y).length)); // title, numbers, gap
+    const x = scale(spec.x, points.map((point) => point[0]), frame.left, frame.right);
     chart.svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
     chart.svg.replaceChildren();
     drawAxes(chart.svg, spec, x, y, frame);

@@ -18,12 +18,11 @@ from phaze_ee.report.chapters import (
     dataset_chapter,
     deployment_chapter,
     model_chapter,
-    promise_box,
-    promise_chapter,
 )
 from phaze_ee.report.content import Content
 from phaze_ee.report.markup import chapter, paragraph, section
 from phaze_ee.report.physics import physics_chapter
+from phaze_ee.report.promise import promise_box, promise_chapter
 
 _PROGRAMS = ("phaze-ee", "torch", "weaver-core", "lightning", "numpy")
 _CHAPTERS = ("promise", "physics", "model", "deployment", "dataset")

@@ -1,4 +1,4 @@
-"""The chapter on physics: where jets leave, rejections, ROC curves, confusion, calibration of probabilities, audits."""
+"""The chapter on physics: where jets leave, rejections, ROC curves, confusion, probabilities, and observables."""
 
 from collections.abc import Iterator, Sequence
 
@@ -24,7 +24,7 @@ from phaze_ee.tables.style import UNKNOWN, number, with_error
 
 
 def physics_chapter(content: Content) -> str:
-    """Return where jets leave, rejections, ROC curves, confusion, calibration of probabilities, and audits."""
+    """Return where jets leave, rejections, ROC curves, confusion, calibration, and the dependence on observables."""
     results = content.results
     parts = [no_evaluation(content)] if results is None else list(_physics(results, content))
     return chapter("physics", "Physics", *parts, _other_jets(content))
@@ -39,14 +39,14 @@ def _physics(results: ProjectResults, content: Content) -> Iterator[str]:
         "rejections",
         "Rejections",
         _rejections(judged.exits, cuts) if cuts else no_background(content),
-        "" if rejection is None else rejection.html(),
+        _rejection_curve(dynamic, rejection),
     )
     roc = charts.roc_charts(results)
     drawn = paragraph(f"Drawn {charts.ENOUGH}; bands: statistical errors.", "note") + grid(one.html() for one in roc)
     yield section("roc", "ROC curves", drawn if roc else no_background(content))
     yield section("confusion", "Confusion", *(_confusion(results, name) for name in (FULL_MODEL, POLICY)))
     yield section("calibration", "Calibration of probabilities", _calibration(results))
-    yield section("audits", "Audits", no_policy(content) if dynamic is None else _audits(dynamic))
+    yield section("audits", "Dependence on observables", no_policy(content) if dynamic is None else _audits(dynamic))
 
 
 def _leaving(dynamic: DynamicResults) -> str:
@@ -67,6 +67,15 @@ def _rejections(exits: dict[str, ExitEvaluation], cuts: Sequence[Rejection]) -> 
     rows = [(exit_title(name), *map(rejection_text, exit_.rejections)) for name, exit_ in exits.items()]
     background = paragraph(f"Background: {class_title(cuts[0].background)}, at each signal efficiency.", "note")
     return background + table(("answer of", *head), rows)
+
+
+def _rejection_curve(dynamic: DynamicResults | None, drawn: charts.Chart | None) -> str:
+    if drawn is not None:
+        return drawn.html()
+    if dynamic is None or not dynamic.policy.rejections:
+        return ""
+    why = f"it takes two policies with score {dynamic.policy.score}, {charts.ENOUGH}"
+    return paragraph(f"Rejection against cost is not drawn: {why}.", "note")
 
 
 def _confusion(results: ProjectResults, name: str) -> str:
@@ -110,7 +119,7 @@ def _audits(dynamic: DynamicResults) -> str:
         for one in dynamic.exit_rates
     ]  # fmt: skip
     if not rates and dynamic.mass is None:
-        return paragraph("The data configuration has no observers, so the exits were not audited.", "missing")
+        return paragraph("The data configuration has no observers, on which the exits could depend.", "missing")
     association = table(("observable", "Cramér's V", "p-value"), rates) if rates else ""
     drawn = grid(chart.html() for chart in charts.exit_rates(dynamic.exit_rates))
     return association + drawn + ("" if dynamic.mass is None else _mass(dynamic.mass))
@@ -120,10 +129,14 @@ def _mass(audit: MassAudit) -> str:
     shapes = (("full model", audit.full_model), ("policy", audit.mixture))
     rows = [(name, f"{shape.jets:,}", *_tested(shape)) for name, shape in shapes]
     few = [name for name, shape in shapes if shape.jets < charts.FEWEST_JETS]
-    note = f"Not drawn, for fewer than {charts.FEWEST_JETS} jets pass: {', '.join(few)}." if few else ""
+    note = f"Not drawn, since fewer than {charts.FEWEST_JETS} jets pass: {', '.join(few)}." if few else ""
     cut = f"Cut at {100 * audit.signal_efficiency:g} % {class_title(audit.signal)} efficiency."
     head = ("cut on", "jets that pass", "divergence", "of chance, 95 %", "p-value")
-    return paragraph(f"{cut} {note}") + table(head, rows) + charts.mass_shapes(audit).html()
+    return (
+        paragraph(f"{cut} {note}")
+        + table(head, rows)
+        + ("" if len(few) == len(shapes) else charts.mass_shapes(audit).html())
+    )
 
 
 def _tested(shape: MassShape) -> tuple[str, str, str]:
@@ -137,11 +150,11 @@ def _other_jets(content: Content) -> str:
     ood = content.ood
     if ood is None:
         return section(
-            "ood", "Jets of another kind", missing("Not tried.", f"{content.command('evaluate')} --ood FILES")
+            "ood", "Out-of-distribution jets", missing("Not tried.", f"{content.command('evaluate')} --ood FILES")
         )
     rows = [
         (exit_title(name), score.replace("_", " "), with_error(found.auroc, found.auroc_error))
         for name, scores in ood.exits.items()
         for score, found in scores.items()
     ]
-    return section("ood", "Jets of another kind", table(("exit", "score", "AUROC"), rows))
+    return section("ood", "Out-of-distribution jets", table(("exit", "score", "AUROC"), rows))

@@ -7,17 +7,24 @@ from typing import Any
 
 from phaze_ee.names import class_title, exit_title
 from phaze_ee.report.charts import policy_curve
-from phaze_ee.report.markup import data_block, paragraph, percent
+from phaze_ee.report.markup import data_block, missing, percent
 from phaze_ee.results.evaluation import Rejection
 from phaze_ee.results.policy import CurvePoint, DynamicResults
 from phaze_ee.tables.style import UNKNOWN, in_percent, with_error
 
 
-def slider(dynamic: DynamicResults) -> str:
-    """Return a slider over thresholds, from cheap to dear. It starts at the policy, and shows stored numbers."""
+def slider(dynamic: DynamicResults, calibrate: str) -> str:
+    """Return a slider over thresholds, from cheap to dear. It starts at the policy, and shows stored numbers.
+
+    Without a stored curve of the policy's score there is none; the text says so.
+
+    Args:
+        dynamic: the policy and the curves.
+        calibrate: the command line that makes another policy.
+    """
     points = policy_curve(dynamic)
     if len(points) < 2:
-        return paragraph("The policy has no curve to move along.", "missing")
+        return missing(_no_slider(dynamic), f"{calibrate} --name NAME --epsilon NUMBER")
     start = next(index for index, point in enumerate(points) if point is dynamic.policy)
     shown = [_numbers(point, list(dynamic.exits)) for point in points]
     data = {"policy": start, "points": shown}
@@ -44,6 +51,15 @@ def rejection_text(one: Rejection) -> str:
     if one.value is not None:
         return with_error(one.value, one.error or 0.0)
     return UNKNOWN if one.lower_limit is None else f"> {one.lower_limit:.3g} (68 %)"
+
+
+def _no_slider(dynamic: DynamicResults) -> str:
+    scores = ", ".join(curve.score for curve in dynamic.curves)
+    stored = f"curves are stored only for the scores {scores}" if scores else "no curve is stored"
+    return (
+        f"There is no slider: {stored}, and the policy has score {dynamic.policy.score}. To see another cost with its "
+        "own promise, calibrate a policy with another limit."
+    )
 
 
 def _numbers(point: CurvePoint, exits: list[str]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Results of ``evaluate --ood``: how well exits detect jets of another kind (out of distribution, OOD)."""
+"""Results of ``evaluate --ood``: how well exits detect out-of-distribution (OOD) jets."""
 
 from phaze_ee.results.base import Record, Traced
 from phaze_ee.results.policy import Fraction

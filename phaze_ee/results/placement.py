@@ -17,7 +17,9 @@ class PlacementPoint(Record):
 
     ``mean_macs`` are multiply-accumulates per jet up to its exit, with the heads of this set. ``macs_share`` is their
     ratio to the full model without exits. ``exit_fractions`` are the shares of the jets that leave at each exit, the
-    full model last.
+    full model last. ``difference`` is the accuracy minus that of the full model, with the paired standard error
+    ``difference_error`` and the ``p_value`` of McNemar's test (:class:`phaze_ee.paired.PairedCounts`), for the
+    placement alone: the search for the best of many is not accounted for. They are None in older files.
     """
 
     exit_stages: list[ExitStage]
@@ -27,6 +29,9 @@ class PlacementPoint(Record):
     accuracy: float
     accuracy_error: float
     exit_fractions: list[float]
+    difference: float | None = None
+    difference_error: float | None = None
+    p_value: float | None = None
 
 
 class PlacementResults(Traced):

@@ -16,7 +16,7 @@ class Fraction(Record):
 
 
 class OperatingPoint(Record):
-    """One choice of exits for the judged jets: its cost, and how well the answers at these exits perform.
+    """One choice of exits for the test jets: its cost, and how well the answers at these exits perform.
 
     ``mean_macs`` are multiply-accumulates per jet up to its exit, with its own number of particles and all heads up to
     there. (The engine works on chunks of jets and may spend slightly more; mode benchmark measures that.)
@@ -52,7 +52,7 @@ class ScoreCurve(Record):
 
 
 class RealisedRisk(Record):
-    """A risk that the policy's target limits to ``epsilon``, and the rate of lost jets among the judged jets."""
+    """A risk that the policy's target limits to ``epsilon``, and the rate of lost jets among the test jets."""
 
     name: str
     epsilon: float
@@ -60,7 +60,7 @@ class RealisedRisk(Record):
 
 
 class PolicyEvaluation(CurvePoint):
-    """The policy of exit_policy.json on the judged jets.
+    """The policy of exit_policy.json on the test jets.
 
     ``accuracy_drop`` is the accuracy of the full model minus that of the policy; its error is that of a paired
     difference. ``disagreement`` is the share of jets whose assigned class differs. ``risks`` are those of the target (a
@@ -207,7 +207,7 @@ class RelativeEfficiency(Record):
 
 
 class DynamicResults(Traced):
-    """``dynamic_results.json``: a policy of the project on the judged jets, other policies and the bounds.
+    """``dynamic_results.json``: a policy of the project on the test jets, other policies and the bounds.
 
     ``exits`` are in the order of the network, the full model last. ``mixture`` evaluates the answers at the exits where
     the policy lets the jets leave, divided by its temperatures, like those of one exit; None in files of version 0.1.

@@ -97,7 +97,7 @@ class Bundle:
             UsageError: onnxruntime is not installed, or the folder holds no exported tagger.
             DataError: a file of the folder has changed, or is of another tagger.
         """
-        require("onnxruntime", "load_bundle", '"phaze-ee[onnx]", or phaze-ee-runtime without torch')
+        require("onnxruntime", "load_bundle", '".[onnx]" in a checkout of PHAZE-EE, or ./runtime without torch')
         path = Path(folder)
         _check_files(path)
         groups = _groups(path / _INPUTS)

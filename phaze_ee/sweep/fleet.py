@@ -14,7 +14,7 @@ import torch
 from phaze_ee.errors import PreemptedError, RunError
 from phaze_ee.machine import core_count
 from phaze_ee.sweep.claim import Claim
-from phaze_ee.sweep.process import ProjectProcess
+from phaze_ee.sweep.process import SWEEP_LOG, ProjectProcess
 from phaze_ee.workspace import Project
 
 _POLL_SECONDS = 0.1
@@ -23,19 +23,21 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
 
 @dataclass(frozen=True)
 class Job:
-    """A project, the command line that works on it, and the lock of the process."""
+    """A project, the command line that works on it, the lock of the process, and the name of the file of its output."""
 
     project: Project
     arguments: list[str]
     claim: Claim
+    log: str = SWEEP_LOG
 
 
 @dataclass(frozen=True)
 class Event:
-    """A process that has ended; it failed if it has no objective."""
+    """A process that has ended, and the objective of a trial that succeeded."""
 
     project: Project
-    objective: float | None
+    succeeded: bool
+    objective: float | None = None
 
 
 class Jobs(Protocol):
@@ -104,7 +106,7 @@ def worker_environments(workers: int) -> list[dict[str, str]]:
 
 
 def _start(job: Job, environment: Mapping[str, str]) -> _Running:
-    return _Running(job, ProjectProcess(job.project, job.arguments, environment, job.claim.descriptor))
+    return _Running(job, ProjectProcess(job.project, job.arguments, environment, job.claim.descriptor, job.log))
 
 
 def _finish(jobs: Jobs, running: _Running) -> Event:

@@ -12,6 +12,7 @@ from phaze_ee.errors import PreemptedError
 from phaze_ee.results.training import TrainingHistory
 from phaze_ee.workspace import Project
 
+SWEEP_LOG = "sweep.log"
 _KILL_SECONDS = 60.0
 _PREEMPTED = (PreemptedError.exit_status, -signal.SIGTERM, -signal.SIGUSR1)
 
@@ -24,17 +25,23 @@ class ProjectProcess:
         arguments: of the command line.
         environment: variables in addition to those of this process.
         descriptor: the lock of the project, which the process holds until it ends.
+        log: the name of the file of its output.
     """
 
     def __init__(
-        self, project: Project, arguments: Sequence[str], environment: Mapping[str, str], descriptor: int
+        self,
+        project: Project,
+        arguments: Sequence[str],
+        environment: Mapping[str, str],
+        descriptor: int,
+        log: str = SWEEP_LOG,
     ) -> None:
-        self._log = log_file(project)
-        with self._log.open("ab") as log:
+        self._log = log_file(project, log)
+        with self._log.open("ab") as output:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "phaze_ee", *arguments],
                 stdin=subprocess.DEVNULL,
-                stdout=log,
+                stdout=output,
                 stderr=subprocess.STDOUT,
                 env={**os.environ, **environment},
                 pass_fds=(descriptor,),
@@ -81,15 +88,15 @@ def trial_arguments(project: Project, training: TrainingOptions) -> list[str]:
     return ["-m", "chain", "-p", project.workspace, project.name, "-o", operations]
 
 
-def log_file(project: Project) -> Path:
+def log_file(project: Project, name: str = SWEEP_LOG) -> Path:
     """Return the path of the output of all processes of a project."""
-    return project.logs / "sweep.log"
+    return project.logs / name
 
 
-def last_line(project: Project) -> str:
+def last_line(project: Project, log: str = SWEEP_LOG) -> str:
     """Return the last line that the process of a project printed; if it failed, its error."""
     try:
-        lines = log_file(project).read_text(encoding="utf-8", errors="replace").split("\n")
+        lines = log_file(project, log).read_text(encoding="utf-8", errors="replace").split("\n")
     except FileNotFoundError:
         return "no output"
     return next((line.strip() for line in reversed(lines) if line.strip()), "no output").removeprefix(

@@ -1,7 +1,7 @@
-"""The project of a trial: the configuration of the base project, with the drawn values and copies of its files.
+"""The projects of trials and seeds: the configuration of the base project with other values, and copies of its files.
 
 All options are written out, not imported from the base project, so that a trial means the same after the base was
-edited.
+edited. Seeds follow their base: their configuration is written again.
 """
 
 import shutil
@@ -24,6 +24,8 @@ _BASE_PLUGIN = "config/base_config.py"  # the copy of a configuration that regis
 _NOTE = """\
 Trial of sweep {study} over {base}, with {values}.
 All other options are those of {base}, so that this project can be trained again even if that one changes."""
+_SEED_NOTE = """\
+Each command with --seeds on {base} writes this file: change the configuration of {base} instead."""
 
 
 def trial_project(base: Project, study: str, number: int) -> Project:
@@ -52,14 +54,61 @@ def make_trial(project: Project, base: Project, study: str, options: Options, dr
         if _settings(project.config.read_text(encoding="utf-8")) != _settings(text):
             raise UsageError(f"{project.root} is not a trial of this sweep, or was edited; choose another --study NAME")
         return
+    _write(project, base, options, text)
+
+
+def seed_project(base: Project, seed: int) -> Project:
+    """Return the project of one seed, which may not exist yet."""
+    return Project(base.workspace, f"{base.name}_seed{seed}")
+
+
+def options_of_seed(base: Project, options: Options) -> Options:
+    """Return options of the base project as they are read from the project of a seed: some paths are other ones."""
+    return Options.model_validate(_from_trial(base, options))
+
+
+def make_seed(project: Project, base: Project, options: Options) -> None:
+    """Write the project of a seed: its configuration follows that of its base project, and so do copies of its files.
+
+    Args:
+        project: the project of the seed.
+        base: the project that is trained with several seeds.
+        options: the whole configuration of the seed.
+
+    Raises:
+        UsageError: there is another project of that name.
+        RunError: it cannot be written.
+    """
+    mark = f"Seed {options.seed} of {base}.\n"
+    note = mark + textwrap.fill(_SEED_NOTE.format(base=base), 118)
+    text = render_config(str(project), _from_trial(base, options), note, mark="changed")
+    if project.config.is_file():
+        earlier = project.config.read_text(encoding="utf-8", errors="replace")
+        if mark not in earlier:
+            raise UsageError(
+                f"{project} is another project, not seed {options.seed} of {base}; rename one of them, or set c.seed, "
+                "from which the seeds are counted"
+            )
+        if _settings(earlier) == _settings(text):
+            _copy_files(project, base, options)
+            return
+    _write(project, base, options, text)
+
+
+def _write(project: Project, base: Project, options: Options, text: str) -> None:
+    """Write a configuration, and copy the files of the base project that it names."""
     with replacing(project.config) as temporary:
         for folder in project.folders:
             folder.mkdir(parents=True, exist_ok=True)
-        for name in (options.data_config, options.network_config, *options.plugins):
-            _copy(name, base.root, project.root)
-        if _registers_parts(base):
-            shutil.copyfile(base.config, project.root / _BASE_PLUGIN)
+        _copy_files(project, base, options)
         temporary.write_text(text, encoding="utf-8")
+
+
+def _copy_files(project: Project, base: Project, options: Options) -> None:
+    for name in (options.data_config, options.network_config, *options.plugins):
+        _copy(name, base.root, project.root)
+    if _registers_parts(base):
+        shutil.copyfile(base.config, project.root / _BASE_PLUGIN)
 
 
 def _from_trial(base: Project, options: Options) -> dict[str, Any]:

@@ -52,4 +52,4 @@ class _Trials:
             process.note(f"the objective is {value}")
             value = None
         self._study.finish(self._attempts.pop(job.project), value)
-        return Event(job.project, value)
+        return Event(job.project, value is not None, value)

@@ -56,7 +56,7 @@ def cost_sentences(results: BenchmarkResults, *, sizes: bool) -> list[str]:
     size += f" ({full.params:,} parameters)"
     if results.with_exits is not None and results.with_exits.params != full.params:
         size += f", {results.with_exits.macs / 1e6:.2f} M with all exits ({results.with_exits.params:,})"
-    return [*_gain(results.latency), *([size] if sizes else [])]
+    return [*_gain(results.latency), *_alone(results.latency), *([size] if sizes else [])]
 
 
 def _gain(latency: LatencyReport | None) -> list[str]:
@@ -67,6 +67,20 @@ def _gain(latency: LatencyReport | None) -> list[str]:
     return [
         f"With the policy: {gain.speed:.2f} times the jets/s of the full model at {100 * gain.macs_share:.1f} % of its "
         f"MACs{slower}"
+    ]
+
+
+def _alone(latency: LatencyReport | None) -> list[str]:
+    """Return why the policy takes longer than the full model for one jet at a time, if it does."""
+    entries = [] if latency is None else [*latency.entries, *latency.chosen]
+    alone = {entry.name: entry for entry in entries if entry.batch_size == 1}
+    if POLICY not in alone or alone[POLICY].p50_ms <= alone[FULL_MODEL].p50_ms:
+        return []
+    first, full, policy = next(iter(alone.values())), alone[FULL_MODEL], alone[POLICY]
+    return [
+        f"One jet at a time the policy takes {policy.p50_ms:.3g} ms and the full model {full.p50_ms:.3g} ms. A call "
+        f"has a time of its own: {exit_title(first.name)} alone has {100 * first.mean_macs / full.mean_macs:.1f} % of "
+        f"the MACs and takes {first.p50_ms:.3g} ms; the policy adds heads and decisions. Jets in a batch share it"
     ]
 
 

@@ -14,7 +14,7 @@ _LONGEST_NAME = 18
 def comparison_table(projects: Sequence[ProjectResults]) -> Table:
     """Return the full model and the policy of each project; at most 12 rows.
 
-    MACs are means over the judged jets. If one of the results is of version 0.1, they are those of a padded jet.
+    MACs are means over the test jets. If one of the results is of version 0.1, they are those of a padded jet.
     """
     own = all(project.evaluation.exits[FULL_MODEL].mean_macs is not None for project in projects)
     columns = ["accuracy", "AUC", "MACs [M]", "by policy", "of full"]

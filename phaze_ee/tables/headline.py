@@ -65,11 +65,12 @@ def headline_table(headline: Headline) -> Table:
     return table
 
 
-def headline_sentence(headline: Headline, statement: str) -> str:
+def headline_sentence(headline: Headline, confidence: float) -> str:
     """Return the promise, and what became of it on the test jets, as one sentence."""
     rate, limit = headline.risk.rate, headline.risk.epsilon
     verdict = "kept" if rate.value <= limit else "exceeded"
     return (
-        f"Promise {verdict}: {statement}; found on {rate.jets:,} such test jets: "
-        f"{in_percent(rate.value, rate.error)} lost."
+        f"Promise {verdict}: of the {rate.jets:,} {class_title(headline.signal)} test jets that the full model keeps, "
+        f"{in_percent(rate.value, rate.error)} are lost; promised: at most {100 * limit:g} %, with confidence "
+        f"{confidence:g}"
     )

@@ -34,7 +34,7 @@ def monitor_table_by(results: MonitorResults) -> Table:
 
 
 def _empty(results: MonitorResults, limits: str, first: str) -> Table:
-    what = "jets with another class" if results.selection is None else "selected jets that the exits reject"
+    what = "jets that change class" if results.selection is None else "selected jets that the exits reject"
     title = f"Share of {what}, limit {100 * results.epsilon:g} %"
     return empty_table(title, ["jets", "audited", "found", "share", limits], first=first)
 
@@ -46,14 +46,35 @@ def _cells(losses: SeenLosses, delta: float) -> list[str]:
     return [f"{losses.jets:,}", f"{losses.drawn:,}", f"{found:,}", share, limits]
 
 
+def _decides(results: MonitorResults, losses: SeenLosses) -> bool:
+    """Return whether more jets at the same rates would decide."""
+    return (
+        results.verdict == "not known yet" and results.by is None and (results.exact or losses.share < results.epsilon)
+    )
+
+
+def _place(results: MonitorResults) -> str:
+    """Return how far the policy has moved."""
+    moves, last = results.moves, len(results.steps or []) - 1
+    place = f"step {results.step} of {last}{' (the full model)' if results.step == last else ''}"
+    if not moves:
+        return f"{place}; no move so far"
+    return f"{place} since file {moves[-1].files:,}; a row has all jets since the move before it"
+
+
 def monitor_sentences(results: MonitorResults) -> list[str]:
     """Return the verdict, and what it rests on."""
     sentences = [f"Verdict: {results.verdict}"]
     losses = results.totals[-1]
-    if results.verdict == "not known yet" and results.by is None and (results.exact or losses.share < results.epsilon):
-        more = losses.jets_until_known(results.epsilon, results.delta)
+    moved = results.steps is not None and any(move.files == len(results.files) for move in results.moves)
+    if moved and results.verdict == "not known yet":
+        sentences[0] += ": no jets since the move"
+    elif _decides(results, losses):
+        more = losses.jets_until_known(results.epsilon, results.level)
         if more is not None:
             sentences[0] += f": about {quantity(more, 'more audited jet')} decide at this rate"
+    if results.steps is not None:
+        sentences.append(f"Policy:  {_place(results)}")
     if results.by is not None:
         sentences += [f"  {value}: {results.verdict_of(value)}" for value in results.sequences]
     if results.selection is not None:

@@ -62,7 +62,7 @@ def policy_table(dynamic: DynamicResults) -> Table:
 
 
 def risk_table(dynamic: DynamicResults) -> Table:
-    """Return the risks of leaving early on the judged jets, and the limits of the target."""
+    """Return the risks of leaving early on the test jets, and the limits of the target."""
     policy = dynamic.policy
     table = empty_table(policy.target, ["on these jets", "allowed"], first="against the full model")
     for risk in few(policy.risks):
@@ -169,7 +169,7 @@ def _divergence(shape: MassShape) -> list[str]:
 
 
 def realised_lines(dynamic: DynamicResults) -> list[str]:
-    """Return one line per risk of the target: its rate on the judged jets, and whether it is within the promise.
+    """Return one line per risk of the target: its rate on the test jets, and whether it is within the promise.
 
     Of more than four risks, only those that exceed the promise have a line, and the last line counts the others.
     """
@@ -189,20 +189,15 @@ def _realised_line(risk: RealisedRisk) -> str:
     return f"{verdict} on these jets: {risk.name} {counted}, allowed {limit:.3g}"
 
 
-def promise_line(file: ExitPolicyFile) -> str:
-    """Return the promise of a calibration as one sentence, with what its test counted.
-
-    Of more than four risks, the one with the highest limit is named.
-    """
+def tested_line(file: ExitPolicyFile) -> str:
+    """Return what the test of a promise counted. Of more than four risks, the one with the highest limit is named."""
     risks = file.guarantee.risks
-    if not risks:
-        return f"Promise: {file.guarantee.statement}"
     shown = risks if len(risks) <= _MOST_RISKS else [max(risks, key=lambda risk: risk.upper_limit / risk.epsilon)]
     tested = "; ".join(
         f"{risk.name}: {risk.lost:,} of {risk.jets:,} jets, at most {risk.upper_limit:.3g}" for risk in shown
     )
     more = f"; {len(risks) - 1} other risks are lower, --details shows them" if len(shown) < len(risks) else ""
-    return f"Promise: {file.guarantee.statement} (test: {tested}{more})"
+    return f"Tested: {tested}{more}"
 
 
 def untested_lines(file: ExitPolicyFile) -> list[str]:

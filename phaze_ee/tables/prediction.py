@@ -70,17 +70,28 @@ def _add_audit(table: Table, report: AuditReport, full_macs: int) -> None:
     table.add_row("other class", f"{report.found:,}", share)
 
 
-def prediction_notes(jobs: Sequence[FileJob], earlier: Sequence[Manifest], made: Sequence[Manifest]) -> list[str]:
-    """Return notes on files that were already predicted, are empty, have no labels, or have been renamed."""
+def prediction_notes(
+    jobs: Sequence[FileJob], earlier: Sequence[Manifest], made: Sequence[Manifest], before_move: int = 0
+) -> list[str]:
+    """Return notes on files that were already predicted, are empty, have no labels, or have been renamed.
+
+    Args:
+        jobs: all files.
+        earlier: the manifests of those that were already predicted.
+        made: the manifests of the others.
+        before_move: how many of the earlier ones a faster policy predicted, before the policy moved.
+    """
     manifests = [*earlier, *made]
     files = quantity(len(jobs), "file")
+    same = len(earlier) - before_move
     empty = sum(not manifest.rows for manifest in manifests)
     unlabelled = sum(not manifest.labelled for manifest in manifests)
     unclassified = sum(manifest.unclassified for manifest in manifests)
     renamed = [job for job in jobs if job.output.stem != job.source.stem]
     rejected = sum(manifest.rows - manifest.jets for manifest in manifests)
     notes = [
-        (len(earlier), f"predicted already, by the same model and policy: {len(earlier)} of {files}"),
+        (same, f"predicted already, by the same model and policy: {same} of {files}"),
+        (before_move, f"predicted already, before the policy moved to safer thresholds: {before_move} of {files}"),
         (empty, f"without any jets, and so their predictions: {empty} of {files}"),
         (unlabelled, f"without all label columns, and so their predictions have none: {unlabelled} of {files}"),
         (unclassified, f"of no class, or of several: {quantity(unclassified, 'jet')}; their labels are all false"),
@@ -132,4 +143,4 @@ def drift_lines(report: DriftReport, new_files: int) -> list[str]:
 
 def _alarm(test: DriftTest) -> str:
     least = -math.log10(test.share)
-    return f"{test.name}: evidence 10^{test.largest:.1f}, alarm from 10^{least:.1f}; {test.change}"
+    return f"{test.name}: e-value 10^{test.largest:.1f}, alarm from 10^{least:.1f}; {test.change}"

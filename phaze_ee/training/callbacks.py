@@ -4,7 +4,6 @@ import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
@@ -36,7 +35,8 @@ class Checkpoints(Callback):
 
     The best model has the highest validation accuracy of the full model among the epochs in which exits are trained; of
     equal epochs it is the last, because its exits have learned longer. With a frozen backbone the accuracy of the full
-    model is constant, and the mean over the exits counts instead. Ctrl-C saves the current state as the latest model.
+    model is constant, and the mean over the exits counts instead; if they learn for a working point, their mean loss.
+    Ctrl-C saves the current state as the latest model.
 
     With the first checkpoint, best and periodic checkpoints of an earlier training are moved to the folder
     ``previous``, so that no mode mistakes an old model for the new one. Files of the same name there are replaced.
@@ -206,4 +206,4 @@ def _validated_accuracy(trainer: Trainer, module: TaggerModule) -> float | None:
             "the training resumed from a state that says this epoch was validated, and has no accuracies of it; the "
             "state is not one of this training: start again with --fresh"
         )
-    return fmean(metrics[f"val/accuracy/{name}"] for name in module.judged_exits)
+    return module.judged(metrics)

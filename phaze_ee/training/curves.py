@@ -15,6 +15,7 @@ from torch.utils.tensorboard.summary import hparams
 
 from phaze_ee.config.options import LoggingOptions
 from phaze_ee.errors import RunError, UsageError, one_line
+from phaze_ee.installation import extra_command
 
 # The module that a logger needs. The extra has the name of the logger.
 _MODULES = {"wandb": "wandb", "mlflow": "mlflow", "comet": "comet_ml"}
@@ -84,8 +85,8 @@ def _log_options(logger: Logger, values: dict[str, Any]) -> None:
 def _require(name: str) -> None:
     if name in _MODULES and find_spec(_MODULES[name]) is None:
         raise UsageError(
-            f"c.logger = {name!r} needs the package {_MODULES[name]}, which is not installed: "
-            f'pip install "phaze-ee[{name}]" (or: uv sync --extra {name})'
+            f"c.logger = {name!r} needs the package {_MODULES[name]}, which is not installed; install it, "
+            f"{extra_command(name)}"
         )
 
 

@@ -18,6 +18,7 @@ from phaze_ee.models.tagger import Tagger
 from phaze_ee.results.training import LearningRateSearch
 from phaze_ee.training.lightning import hardware, quiet_lightning
 from phaze_ee.training.loaders import StepEpochs, TrainingBatches
+from phaze_ee.training.losses import WorkingPoint
 from phaze_ee.training.module import TaggerModule
 
 LOWEST, HIGHEST = 1e-6, 1.0
@@ -28,7 +29,12 @@ _EPOCHS = 10**6  # more than the test needs, so that no epoch is the last one
 
 
 def find_lr(
-    tagger: Tagger, jets: TrainingBatches, options: Options, device: torch.device, project: str
+    tagger: Tagger,
+    jets: TrainingBatches,
+    options: Options,
+    device: torch.device,
+    project: str,
+    working: WorkingPoint | None = None,
 ) -> LearningRateSearch:
     """Train while the learning rate rises exponentially, until the loss is four times its lowest value.
 
@@ -40,14 +46,15 @@ def find_lr(
         options: the whole configuration; its ``seed`` must be set.
         device: where the network is trained.
         project: the name of the project, for the result.
+        working: the working point of a cascade, for an exit loss that needs one.
 
     Raises:
         RunError: no rate can be suggested, because the loss is not finite or never falls.
     """
     assert options.seed is not None
     seed_everything(options.seed, workers=True, verbose=False)
-    working = tagger.fastest_form(device) if options.use_packed else tagger
-    module = TaggerModule(working, options, options, total_steps=STEPS)
+    trained = tagger.fastest_form(device) if options.use_packed else tagger
+    module = TaggerModule(trained, options, options, STEPS, point=working)
     with quiet_lightning(), _bar_on_terminals_only(), tempfile.TemporaryDirectory() as folder:
         trainer = Trainer(
             **hardware(options, device),

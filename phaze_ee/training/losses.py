@@ -3,6 +3,7 @@
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import ClassVar, final
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, kl_div, mse_loss, softplus
 
 from phaze_ee.config.options import ExitOptions
+from phaze_ee.errors import UsageError
 from phaze_ee.names import CROSS_ENTROPY
 from phaze_ee.registry import Registry
 from phaze_ee.shapes import Float, Int
@@ -22,6 +24,24 @@ BETA_SCHEDULES: dict[str, Callable[[float], float]] = {
 }
 
 
+@final
+@dataclass(frozen=True)
+class WorkingPoint:
+    """The cut on ln(p_signal / p_background) at which the full model keeps the fraction ``efficiency`` of the signal.
+
+    Attributes:
+        signal: index of the signal class.
+        background: index of the background class.
+        efficiency: between 0 and 1.
+        lost: the fraction of the kept signal that early exits may lose.
+    """
+
+    signal: int
+    background: int
+    efficiency: float
+    lost: float
+
+
 class ExitLoss(ABC):
     """The loss of each exit. One class gives two values of c.exit_loss_strategy: NAME_detached and NAME_flow.
 
@@ -30,9 +50,14 @@ class ExitLoss(ABC):
     Args:
         options: how the exits are trained. A loss may use any of these options.
         detach: let no gradient flow from the exits into the backbone.
+
+    Attributes:
+        needs_working_point: whether the loss is for one signal and one background. The accuracy of such exits says
+            nothing; where the best epoch depends on the exits, their validation loss decides.
     """
 
     name: ClassVar[str]
+    needs_working_point: ClassVar[bool] = False
 
     def __init__(self, options: ExitOptions, *, detach: bool) -> None:
         self.options = options
@@ -42,6 +67,22 @@ class ExitLoss(ABC):
     def title(self) -> str:
         """What the loss is, for the axis of a figure."""
         return f"{self.name} loss"
+
+    def at(self, point: WorkingPoint | None, exit_count: int) -> None:
+        """Prepare for a training.
+
+        Args:
+            point: the working point; None: the configuration names none.
+            exit_count: number of exits, without the full model.
+
+        Raises:
+            UsageError: the loss needs a working point.
+        """
+        if self.needs_working_point and point is None:
+            raise UsageError(
+                f"exit_loss_strategy = '{self.name}_*' needs a working point: set c.signal, and c.background if it is "
+                "not label_QCD"
+            )
 
     @abstractmethod
     def __call__(self, logits_ENK: Float[Tensor, "E N K"], label_N: Int[Tensor, " N"]) -> Float[Tensor, " E-1"]:
@@ -56,15 +97,26 @@ class ExitLoss(ABC):
 EXIT_LOSSES: Registry[type[ExitLoss]] = Registry("exit_loss", ExitLoss)
 
 
-def make_loss(strategy: str, options: ExitOptions) -> ExitLoss:
+def loss_class(strategy: str) -> type[ExitLoss]:
+    """Return the loss of an ``exit_loss_strategy``, without "_detached" or "_flow"."""
+    return EXIT_LOSSES[strategy.rpartition("_")[0]]
+
+
+def make_loss(strategy: str, options: ExitOptions, point: WorkingPoint | None = None, exit_count: int = 0) -> ExitLoss:
     """Return the loss of an ``exit_loss_strategy``.
 
     Args:
         strategy: the name of a loss, then "_detached" or "_flow".
         options: what the loss is constructed with.
+        point: the working point of the training, if there is one.
+        exit_count: number of exits, without the full model, for a loss that needs a working point.
+
+    Raises:
+        UsageError: the loss needs a working point.
     """
-    name, _, way = strategy.rpartition("_")
-    return EXIT_LOSSES[name](options, detach=way == "detached")
+    loss = loss_class(strategy)(options, detach=strategy.endswith("_detached"))
+    loss.at(point, exit_count)
+    return loss
 
 
 @final

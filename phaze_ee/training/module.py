@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
+from statistics import fmean
 from typing import Any, Literal, Self, final
 
 import torch
@@ -18,7 +19,7 @@ from phaze_ee.errors import RunError
 from phaze_ee.models.tagger import Tagger
 from phaze_ee.shapes import Float
 from phaze_ee.training.bad_batches import BadBatches, HostFlag, save_batch
-from phaze_ee.training.losses import TargetLoss, beta_at, make_loss, regression_loss
+from phaze_ee.training.losses import TargetLoss, WorkingPoint, beta_at, make_loss, regression_loss
 from phaze_ee.training.optim import build_optimizer
 from phaze_ee.types import Exit, JetBatch
 
@@ -82,6 +83,10 @@ class TaggerModule(LightningModule):
         training: optimiser and epochs.
         total_steps: optimiser steps of the whole training, for the schedule.
         bad_batch: file for a batch with a non-finite loss, written before the training stops.
+        point: the working point of a cascade, for a loss that needs one.
+
+    Raises:
+        UsageError: the exit loss needs a working point.
     """
 
     def __init__(
@@ -91,15 +96,17 @@ class TaggerModule(LightningModule):
         training: TrainingOptions,
         total_steps: int,
         bad_batch: Path | None = None,
+        point: WorkingPoint | None = None,
     ) -> None:
         super().__init__()
         self.bad_batch = bad_batch
+        self.point = point
         self.bad_batches = BadBatches(training.skip_nan_batches)
         self.tagger = tagger
         self.exit_options = options
         self.training_options = training
         self.total_steps = total_steps
-        self.exit_loss = make_loss(options.exit_loss_strategy, options)
+        self.exit_loss = make_loss(options.exit_loss_strategy, options, point, len(tagger.exit_stages))
         self.answer_loss = TargetLoss(options, detach=True)
         self.frozen = False
         self.so_far = RunningMeans()  # over this epoch
@@ -129,6 +136,15 @@ class TaggerModule(LightningModule):
         """The exits whose mean validation accuracy selects the best model: the full model, unless it is frozen."""
         names = self.tagger.exit_names
         return names[:-1] if self.frozen else names[-1:]
+
+    def judged(self, metrics: Mapping[str, float]) -> float:
+        """Return how good the validated epoch is, between 0 and 1: the accuracy of the judged exits.
+
+        Exits that are trained for one working point have no meaningful accuracy. It is 1 / (1 + their mean loss).
+        """
+        by_loss = self.frozen and self.exit_loss.needs_working_point
+        values = [metrics[f"val/{'loss' if by_loss else 'accuracy'}/{name}"] for name in self.judged_exits]
+        return 1 / (1 + fmean(values)) if by_loss else fmean(values)
 
     def train(self, mode: bool = True) -> Self:
         super().train(mode)

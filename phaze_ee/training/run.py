@@ -6,7 +6,7 @@ import platform
 import signal
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ from phaze_ee.training.lightning import (
     strategy,
 )
 from phaze_ee.training.loaders import Feed, Loaders, pinned
+from phaze_ee.training.losses import WorkingPoint
 from phaze_ee.training.module import TaggerModule
 from phaze_ee.training.optim import AveragedWeights
 from phaze_ee.training.progress import TrainingProgress
@@ -38,7 +39,7 @@ from phaze_ee.types import JetBatch
 
 # The sections whose options change the result, and the options among them that do not; of plug-ins, the content counts.
 _DECIDING = (DataOptions, NetworkOptions, ExitOptions, TrainingOptions)
-_HARMLESS = {"test_files", "background", "plugins", "trust_expressions"}
+_HARMLESS = {"test_files", "background", "plugins", "trust_expressions", "seeds"}
 _PACKAGES = ("phaze-ee", "torch", "lightning", "weaver-core", "numpy")
 
 
@@ -80,6 +81,7 @@ def train(
     device: torch.device,
     console: Console,
     point: ResumePoint | None = None,
+    working: WorkingPoint | None = None,
     *,
     stored: tuple[Tagger, Feed[FeatureBatch]] | None = None,
 ) -> Checkpoints:
@@ -94,26 +96,28 @@ def train(
         device: where the network is trained.
         console: shows the progress.
         point: the saved state of a training with the same options and data, to resume it; None: start at the beginning.
+        working: the working point of a cascade, for an exit loss that needs one.
         stored: a tagger that shares the exits and takes features that are there already, and batches of these. Then
             only the length of ``loaders`` is used. None: the features of a frozen backbone are computed here.
 
     Raises:
+        UsageError: the exit loss needs a working point.
         RunError: the loss is not finite, a file cannot be written, or Ctrl-C was pressed.
         PreemptedError: a signal (SIGTERM, SIGUSR1) stopped the process; the training can be resumed.
     """
     assert options.seed is not None
     seed_everything(options.seed, workers=True, verbose=False)
-    working = tagger.fastest_form(device) if options.use_packed else tagger
+    own = tagger.fastest_form(device) if options.use_packed else tagger
     with (
-        _features(working, loaders, options, outputs, device, console, stored) as (walked, walked_loaders),
+        _features(own, loaders, options, outputs, device, console, stored) as (walked, walked_loaders),
         _compiled(walked, options, console, padded=walked is tagger),
     ):
         steps = -(-len(loaders.train) // options.accumulate_batches) * options.epochs
-        module = TaggerModule(walked, options, options, total_steps=steps, bad_batch=outputs.models / "bad_batch.pt")
+        module = TaggerModule(walked, options, options, steps, outputs.models / "bad_batch.pt", working)
         if point is not None:
             walked_loaders.train.set_epoch(point.epoch, point.batch)
         batches = _pinned(loaders, options, device) if walked_loaders is loaders else walked_loaders
-        return _fit(module, working, batches, options, outputs, data, device, console, point)
+        return _fit(module, own, batches, options, outputs, data, device, console, point)
 
 
 def _features(
@@ -169,7 +173,7 @@ def _fit(
         outputs.models, options.save_interval, make, average=average, patience=options.early_stopping
     )
     jets = feed.train.jet_count
-    points = ResumePoints(outputs.resume, options.resume_interval, run_record(options, data))
+    points = ResumePoints(outputs.resume, options.resume_interval, run_record(options, data, module.point))
     callbacks = [
         *([] if average is None else [average]),
         checkpoints,
@@ -199,11 +203,17 @@ def _fit(
     return checkpoints
 
 
-def run_record(options: Options, data: DataRecord) -> dict[str, Any]:
+def run_record(options: Options, data: DataRecord, working: WorkingPoint | None = None) -> dict[str, Any]:
     """Return, as plain values, the options and the data that must not change when a training is resumed."""
-    kept = {name for section in _DECIDING for name in inspect.get_annotations(section)} - _HARMLESS
     parts = {"your own parts": plugin_hashes()} if plugin_hashes() else {}
-    return {**options.model_dump(mode="json", include=kept), "data": data.hash, **parts}
+    cascade = {"the working point": list(astuple(working))} if working is not None else {}
+    return {**deciding_options(options), "data": data.hash, **parts, **cascade}
+
+
+def deciding_options(options: Options) -> dict[str, Any]:
+    """Return, as plain values, the options on which the result of a training depends."""
+    kept = {name for section in _DECIDING for name in inspect.get_annotations(section)} - _HARMLESS
+    return options.model_dump(mode="json", include=kept)
 
 
 def installed_versions() -> dict[str, str]:

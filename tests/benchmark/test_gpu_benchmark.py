@@ -46,9 +46,11 @@ def test_every_section_runs_with_few_libraries() -> None:
     failed = [row for row in rows if row.error is not None]
     assert {row.section for row in rows if row.error is None} == set(SECTIONS)
     assert all(row.who.startswith("phaze_ee") and row.precision != "float32" for row in failed), failed
-    exact = [row for row in rows if row.section == "inference ParticleNet" and row.precision == "float32"]
-    assert {row.who for row in exact} == {"phaze_ee", "weaver eager", "weaver compiled"}
-    assert all(row.difference is not None and row.difference < 1e-4 and row.same_class == 1 for row in exact)
+    # In float32, the masses of pairs are small differences of large numbers.
+    for network, error in (("ParticleNet", 1e-4), ("ParT", 2e-2)):
+        exact = [row for row in rows if row.section == f"inference {network}" and row.precision == "float32"]
+        assert {row.who for row in exact} == {"phaze_ee", "weaver eager", "weaver compiled"}
+        assert all(row.difference is not None and row.difference < error and row.same_class == 1 for row in exact)
 
 
 @pytest.fixture

@@ -72,6 +72,8 @@ REFUSED = [
     ({"training_regime": "disjoint", "beta_schedule": "cosine"}, "remove beta_schedule = 'cosine'"),
     ({"training_regime": "boosted", "beta_max": [1, 0, 1]}, "later answers build on it"),
     ({"exit_link": "cascade", "beta_max": [1, 0, 1]}, "later answers build on it"),
+    *(({"exit_link": "cascade", "exit_loss_strategy": f"reject_{way}"}, "set exit_link = 'independent'")
+      for way in ("detached", "flow")),
 ]  # fmt: skip
 
 

@@ -90,6 +90,11 @@ def test_an_unknown_name(tmp_path: Path, name: str, nearest: str | None) -> None
     assert message(write(tmp_path, f"c.lr = c.{name}")).startswith(f"{path}:4: unknown option {name!r}; ")
 
 
+def test_a_wrong_choice_names_the_nearest_one(tmp_path: Path) -> None:
+    assert "did you mean 'signal_efficiency'?" in message(write(tmp_path, "c.exit_target = 'signal_efficency'"))
+    assert "did you mean" not in message(write(tmp_path, "c.exit_target = 'xyz'"))
+
+
 names = st.from_regex(r"[A-Za-z][A-Za-z_]{0,15}", fullmatch=True)
 
 

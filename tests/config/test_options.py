@@ -113,7 +113,9 @@ CHOICES = {
     "exit_target": ["accuracy_drop", "net_accuracy_drop", "agreement", "signal_efficiency", "budget"],
     "risk_control": ["ltt", "crc"],
     "exit_form": ["reject", "two_sided"],
-    "exit_loss_strategy": [f"{kind}_{way}" for kind in ("mimic", "target", "distill") for way in ("detached", "flow")],
+    "exit_loss_strategy": [
+        f"{kind}_{way}" for kind in ("mimic", "target", "distill", "reject") for way in ("detached", "flow")
+    ],
     "beta_schedule": ["linear", "cosine", "switch"],
     "optimizer": ["ranger", "adamw", "adam"],
     "lr_schedule": [

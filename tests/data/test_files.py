@@ -54,6 +54,32 @@ def test_no_match_names_option_pattern_and_places(pattern: str, project: Path) -
     assert str(project) in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("pattern", "hint"),
+    [
+        ("data/aa.root", "folder {root}/data exists, without such a file; did you mean 'a.root'?"),
+        ("data/deep/*.root", "folder {root}/data/deep exists, without such a file; it holds er"),
+        ("dta/a.root", "{root} has no folder 'dta'; did you mean 'data'?"),
+        ("data/dep/er/c.root", "{root}/data has no folder 'dep'; did you mean 'deep'?"),
+        ("data/deep", "{root}/data/deep is a folder: name its files, such as {root}/data/deep/*.root"),
+        ("empty/*.root", "folder {root}/empty exists, without such a file; it is empty"),
+        ("jets:data/aa.root", "folder {root}/data exists, without such a file; did you mean 'a.root'?"),
+    ],
+)
+def test_no_match_says_what_is_there(pattern: str, hint: str, project: Path) -> None:
+    (project / "empty").mkdir()
+    group, _, path = pattern.rpartition(":")
+    entry = f"{group}:{project / path}" if group else str(project / path)
+    with pytest.raises(UsageError) as caught:
+        expand_patterns("val_files", [entry], None)
+    assert str(caught.value) == f"val_files: no file matches {entry!r}; {hint.format(root=project)}"
+
+
+def test_no_match_of_a_relative_pattern_follows_the_root_where_it_gets_furthest(project: Path) -> None:
+    with pytest.raises(UsageError, match=rf"folder {project}/data/deep/er exists.*did you mean 'c\.root'\?"):
+        expand_patterns("val_files", ["data/deep/er/cc.root"], project)
+
+
 def test_fingerprint_changes_with_files_and_config(project: Path) -> None:
     files = [project / "data/a.root", project / "data/b.root"]
     first = fingerprint(files, schema())

@@ -118,8 +118,8 @@ def test_without_the_extra_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UsageError) as caught:
         expand_patterns("train_files", [f"{HOST}//store/*.root"], None)
     assert str(caught.value) == (
-        f"train_files: {HOST}//store/*.root is read through fsspec-xrootd, which is not installed; install "
-        "phaze-ee[xrootd], or copy the file"
+        f"train_files: {HOST}//store/*.root is read through fsspec-xrootd, which is not installed; install it, "
+        'in a checkout of PHAZE-EE: pip install ".[xrootd]" (or: uv sync --extra xrootd), or copy the file'
     )
     with pytest.raises(UsageError, match="is not installed"):
         known_stamp(RemoteFile.of_url(f"{HOST}//store/a.root"))

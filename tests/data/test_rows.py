@@ -166,6 +166,39 @@ def test_labels_that_are_numbers_in_some_rows_only(tmp_path: Path) -> None:
         read(tmp_path / "jets.root", schema())
 
 
+def test_a_field_of_a_record_is_named_if_a_branch_is_missing(tmp_path: Path) -> None:
+    columns = jet_columns(20)
+    path = tmp_path / "jets.root"
+    record = ak.zip({"px": columns.pop("part_px"), "py": columns.pop("part_py")})
+    with uproot.recreate(path) as file:
+        file["tree"] = {**columns, "part": record}
+    assert uproot.open(path)["tree"].classname == "ROOT::RNTuple"
+    with pytest.raises(DataError) as caught:
+        read(path, schema())
+    assert "no branch part_px (did you mean 'part.px'?)" in str(caught.value)
+    assert "part_py (did you mean 'part.py'?)" in str(caught.value)
+    assert "fields of records are not read: write each as a branch of its own" in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["part.px", "part/px"])
+def test_dots_slashes_and_underlines_in_names_of_branches_are_alike(name: str, tmp_path: Path) -> None:
+    columns = jet_columns(20)
+    columns[name] = columns.pop("part_px")
+    path = tmp_path / "jets.root"
+    with uproot.recreate(path) as file:
+        file.mktree(
+            "tree",
+            {
+                one: column.type.content if isinstance(column, ak.Array) else column.dtype
+                for one, column in columns.items()
+            },
+        )
+        file["tree"].extend(columns)
+    with pytest.raises(DataError) as caught:
+        read(path, schema())
+    assert f"no branch part_px (did you mean {name!r}?); correct the data config" in str(caught.value)
+
+
 def test_missing_branch_and_failing_expressions_name_the_variable(tmp_path: Path) -> None:
     columns = jet_columns(20)
     path = write_root(tmp_path / "jets.root", {name: column for name, column in columns.items() if name != "part_py"})

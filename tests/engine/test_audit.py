@@ -11,7 +11,7 @@ from phaze_ee.engine.audit import Audit, Audited, AuditReport, draws
 from phaze_ee.engine.engine import Engine
 from phaze_ee.engine.event_budget import EventBudget
 from phaze_ee.errors import UsageError
-from phaze_ee.exits.policies import ThresholdPolicy
+from phaze_ee.exits.policies import ThresholdPolicy, temper
 from phaze_ee.models.tagger import Tagger
 from phaze_ee.types import JetInputs
 from tests.engine.test_engine import COUNTS, middle_policy
@@ -59,9 +59,11 @@ def test_an_audit_adds_the_full_model_and_changes_no_answer(
     torch.testing.assert_close(result.audit.weight_N, weight_N)
     assert policy.temperatures is not None
     with torch.no_grad():
-        full_NK = tagger(jets)[-1] / policy.temperatures[-1]
-    full_NK[weight_N == 0] = torch.nan
-    torch.testing.assert_close(result.audit.logits_NK, full_NK, rtol=0, atol=1e-11, equal_nan=True)
+        every_ENK = temper(tagger(jets), policy.temperatures)
+    every_ENK[:, weight_N == 0] = torch.nan
+    torch.testing.assert_close(result.audit.logits_NK, every_ENK[-1], rtol=0, atol=1e-11, equal_nan=True)
+    every_NEK = every_ENK.transpose(0, 1)
+    torch.testing.assert_close(result.audit.every_NEK, every_NEK, rtol=0, atol=1e-11, equal_nan=True)
 
 
 @pytest.mark.usefixtures("_dropping")
@@ -153,7 +155,8 @@ def test_the_estimate_is_unbiased_and_its_error_is_right() -> None:
     for _ in range(200):
         chosen_N = (torch.rand(5_000, generator=generator) < 0.2) & (index_N == 0)
         weight_N = torch.where(chosen_N, 5.0, 0.0).masked_fill(index_N == 1, 1.0)
-        audited = Audited(full_NK.masked_fill((weight_N == 0)[:, None], torch.nan), weight_N, chosen_N.long() * 3)
+        seen_NK = full_NK.masked_fill((weight_N == 0)[:, None], torch.nan)
+        audited = Audited(seen_NK[:, None], weight_N, chosen_N.long() * 3)
         reports.append(AuditReport.of(own_NK, index_N, 1, audited))
     estimates = np.array([report.share for report in reports])
     assert abs(estimates.mean() - truth) < 5 * estimates.std() / 200**0.5

@@ -19,11 +19,13 @@ from phaze_ee.exits.placement import (
 )
 from phaze_ee.exits.scores import make_score
 from phaze_ee.names import ExitStage
+from phaze_ee.paired import PairedCounts
 from phaze_ee.results.base import Provenance
 from phaze_ee.results.placement import CandidateExit
 from tests.exits.synthetic import costs_of
 
 HEAD = 0.01
+SAME = PairedCounts(0, 0, 1)
 
 
 def jets(skill: list[float], count: int = 400, seed: int = 0) -> Answers:
@@ -81,7 +83,9 @@ def test_the_recommended_placement_keeps_the_accuracy_at_least_cost() -> None:
 
 
 def test_of_equal_costs_the_fewest_exits_are_recommended() -> None:
-    few, many, full = (Placement(exits, (), cost, 0.9, ()) for exits, cost in (((1,), 0.401), ((0, 1), 0.4), ((), 1.0)))
+    few, many, full = (
+        Placement(exits, (), cost, 0.9, (), SAME) for exits, cost in (((1,), 0.401), ((0, 1), 0.4), ((), 1.0))
+    )
     assert recommended([full, many, few], 0.01) is few
 
 
@@ -139,10 +143,10 @@ def test_the_class_prior_weighs_the_costs() -> None:
 
 
 def test_what_costs_more_than_the_full_model_is_not_recommended_and_told() -> None:
-    full = Placement((), (), 1.0, 0.8, (1.0,))
-    dear = Placement((0,), (0.5,), 1.001, 0.81, (0.5, 0.5))
+    full = Placement((), (), 1.0, 0.8, (1.0,), SAME)
+    dear = Placement((0,), (0.5,), 1.001, 0.81, (0.5, 0.5), SAME)
     assert recommended([full, dear], epsilon=0.01) is full
-    assert recommended([full, dear, Placement((1,), (0.5,), 0.99, 0.795, (0.5, 0.5))], epsilon=0.01).exits == (1,)
+    assert recommended([full, dear, Placement((1,), (0.5,), 0.99, 0.795, (0.5, 0.5), SAME)], epsilon=0.01).exits == (1,)
     (note,) = costly_placements([full, dear])
     assert note.startswith("1 of the placements that no other beats cost more than the full model, above 100 %")
     assert costly_placements([full]) == []

@@ -5,7 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from phaze_ee.exits.sequence import SeenLosses
+from phaze_ee.exits.sequence import SeenLosses, counts_of, log_evidence
+from phaze_ee.exits.starts import kept_starts, share_of
 
 DELTA = 0.05
 
@@ -71,3 +72,51 @@ def test_the_jets_that_are_missing() -> None:
     nothing = SeenLosses(rate=0.1, jets=10, certain=0, certain_lost=0, drawn=0, drawn_lost=0)
     assert nothing.jets_until_known(0.01, DELTA) is None
     assert nothing.interval(DELTA) == (0, 1)
+
+
+def test_bets_that_begin_later_find_a_late_change_and_give_no_false_alarm() -> None:
+    random, streams, looks, change = np.random.default_rng(5), 200, 80, 60
+    share, rate, jets = 0.02, 0.1, 2_000
+    early_SL = random.binomial(jets, 0.7, (looks, streams))
+    factor_L1 = np.where(np.arange(looks) < change, 1.0, 2.5)[:, None]
+    drawn_LS = random.binomial(early_SL, rate)
+    lost_LS = random.binomial(drawn_LS, factor_L1 * share / 0.7)
+    seen_LS4 = np.stack([jets - early_SL, np.zeros_like(lost_LS), drawn_LS, lost_LS], axis=-1)
+    largest_LS = np.maximum.accumulate(log_evidence(seen_LS4, rate, share), axis=0)
+    crossed_LS = largest_LS >= math.log(1 / DELTA)
+    assert crossed_LS[change - 1].mean() <= DELTA
+    assert crossed_LS[-1].mean() > 0.95
+    # A quarter less than the limit is lost at first: then bets from the first look alone need much longer.
+    seen_LS4[:change, :, 3] = random.binomial(drawn_LS[:change], 0.5 * share / 0.7)
+    assert (log_evidence(seen_LS4, rate, share)[-1] >= math.log(1 / DELTA)).mean() > 0.95
+    total_S4 = seen_LS4.sum(axis=0)
+    whole = [
+        SeenLosses(rate=rate, jets=looks * jets, certain=a, certain_lost=b, drawn=c, drawn_lost=d)
+        for a, b, c, d in total_S4.tolist()
+    ]
+    assert np.mean([seen.log_capital_above(share) >= math.log(1 / DELTA) for seen in whole]) < 0.5
+
+
+def test_the_evidence_after_a_look_is_that_of_all_looks_until_then() -> None:
+    random = np.random.default_rng(6)
+    looks = [look(random, 0.05, 0.1) for _ in range(9)]
+    log_L = log_evidence(counts_of(looks), 0.1, 0.03)
+    for count in (1, 2, 9):
+        parts = [
+            math.log(share_of(start)) + sum(looks[start + 1 : count], looks[start]).log_capital_above(0.03)
+            for start in kept_starts(count)
+            if start < count
+        ]
+        assert np.logaddexp.reduce([*parts, math.log(share_of(count))]) == pytest.approx(log_L[count - 1])
+    assert log_evidence(counts_of([]), 0.1, 0.03).shape == (0,)
+
+
+def test_some_bet_is_never_much_older_than_a_change() -> None:
+    assert sum(share_of(start) for start in range(100_000)) <= 1
+    for now in (1, 7, 100, 1_000):
+        kept = kept_starts(now)
+        assert kept[0] == 0
+        assert len(kept) <= 2 * now.bit_length() + 1
+        for change in range(1, now):
+            begun = next(start for start in kept if start >= change)
+            assert begun - change <= (now - change) / 2 + 1

@@ -96,7 +96,9 @@ def test_all_forms_agree(name: str, head: str) -> None:
     expected = tagger(jets)
     forms = [tagger]
     if tagger.backbone.has_packed_form:
-        forms += [tagger.packed(), tagger.native()]
+        forms += [tagger.packed()]
+    if name == "ParticleNet":
+        forms += [tagger.native()]
     with torch.inference_mode():
         for form in forms:
             for same in (jets, jets.ragged(), jets.padded(20)):

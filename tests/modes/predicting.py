@@ -29,9 +29,9 @@ def columns_of(path: Path) -> Columns:
         return arrays
 
 
-def every_exit(path: Path) -> torch.Tensor:
+def every_exit(path: Path, jets: int = JETS) -> torch.Tensor:
     trained = Session.open(request("predict")).model
-    batches = list(evaluation_loader(trained.schema, [path], batch_size=JETS))
+    batches = list(evaluation_loader(trained.schema, [path], batch_size=jets))
     with torch.no_grad():
         logits_ENK: torch.Tensor = trained.tagger.packed()(batches[0].inputs)
     return logits_ENK

@@ -65,7 +65,8 @@ def test_named_projects_are_drawn_and_tabled(workspaces: Path, capsys: pytest.Ca
     judged_project("not_asked_for")
     run("strategy_mimic_detached_with_a_long_name", "flow")
     folder = workspaces / "W" / "comparisons"
-    assert sorted(path.name for path in folder.iterdir()) == sorted([*FIGURES, "comparison_summary.csv"])
+    differences = [f"comparison_{name}" for name in ("differences.pdf", "differences.png", "results.json")]
+    assert sorted(path.name for path in folder.iterdir()) == sorted([*FIGURES, *differences, "comparison_summary.csv"])
     output = capsys.readouterr().out
     table = output[: output.index("Written")]
     assert max(map(len, table.splitlines())) <= 80

@@ -116,4 +116,4 @@ def test_without_onnx_the_message_says_how_to_install_it(
 ) -> None:
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     assert cli.main(COMMAND) == 2
-    assert 'pip install "phaze-ee[onnx]"' in capsys.readouterr().err
+    assert 'pip install ".[onnx]"' in capsys.readouterr().err

@@ -269,7 +269,7 @@ def test_without_dask_the_error_says_how_to_get_it(
 ) -> None:
     monkeypatch.setattr("phaze_ee.prediction.parallel.find_spec", lambda name: None)
     assert predict("--workers", "2") == 2
-    assert 'pip install "phaze-ee[dask]"' in capsys.readouterr().err
+    assert 'pip install ".[dask]"' in capsys.readouterr().err
 
 
 def test_jets_of_an_event_share_a_budget(project: Project, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

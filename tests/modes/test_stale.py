@@ -113,7 +113,7 @@ def test_retrained_evaluated_and_benchmarked_leaves_the_policy_out(capsys: Captu
     run("evaluate", "benchmark", "plot")
     printed = capsys.readouterr().out
     assert "Left out: the exit policy, for dynamic_results.json was made with another model" in printed
-    assert "Left out: jets of another kind, for ood_results.json was made with another model" in printed
+    assert "Left out: out-of-distribution jets, for ood_results.json was made with another model" in printed
     assert (drawn("dynamic"), drawn("ood")) == (set(), set())
     assert set_aside("dynamic") >= POLICY
     assert set_aside("ood") == {"auroc", "scores"}
@@ -136,7 +136,7 @@ def test_recalibrated_alone(capsys: Capture, name: str | None) -> None:
     printed = capsys.readouterr().out
     assert "Left out: the times of the policy, for benchmark_results.json is of another policy" in printed
     assert "Left out: the exit policy, for dynamic_results.json is of another policy" in printed
-    assert "Left out: where jets of another kind leave, for ood_results.json is of another policy" in printed
+    assert "Left out: where out-of-distribution jets leave, for ood_results.json is of another policy" in printed
     assert drawn("dynamic") == set()
     assert drawn("ood") == {"auroc", "scores"}
     if name is not None:  # the earlier policy is still there
@@ -170,7 +170,9 @@ def test_benchmarked_on_other_jets(capsys: Capture, folder: Path) -> None:
     assert "Left out: the times, for benchmark_results.json is of other jets" in capsys.readouterr().out
     assert not drawn("dynamic") & TIMED
     run("evaluate", "plot")
-    assert "Left out: jets of another kind, for ood_results.json was made with other jets" in capsys.readouterr().out
+    assert (
+        "Left out: out-of-distribution jets, for ood_results.json was made with other jets" in capsys.readouterr().out
+    )
     assert drawn("dynamic") >= POLICY
 
 

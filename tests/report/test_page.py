@@ -5,14 +5,16 @@ import re
 from dataclasses import replace
 from html.parser import HTMLParser
 from math import inf
+from typing import Any
 
 import pytest
 
 from phaze_ee.report.content import Content, Promise
 from phaze_ee.report.page import comparison_page, project_page
 from phaze_ee.report.slider import thresholds_text
+from phaze_ee.results.policy import DynamicResults, RealisedFigures
 from phaze_ee.results.project import ProjectResults
-from tests.plots.dynamic_examples import dynamic_results, timed_benchmark
+from tests.plots.dynamic_examples import dynamic_results, mass_audit, timed_benchmark
 from tests.plots.examples import evaluation_results, training_history
 from tests.plots.ood_examples import ood_results
 from tests.plots.placement_examples import placement_results
@@ -34,7 +36,7 @@ def content(evil: str = "") -> Content:
         title=f"W/mine{evil}",
         command=command,
         results=ProjectResults(f"mine{evil}", files, timed_benchmark(), judged),
-        promise=Promise(f"At most 0.02 of all jets{evil}", True, "accuracy drop", 600),
+        promise=Promise(f"At most 0.02 of all jets{evil}", True, "accuracy drop", testing=360, shaping=240),
         ood=ood_results(),
         placement=placement_results(),
         history=training_history("distill_uniform"),
@@ -162,7 +164,7 @@ def test_shapes_of_few_jets_are_not_drawn() -> None:
     names = [one["name"] for one in json.loads(reader.blocks["mass-chart-data"])["series"]]
     assert names == ["before the cut", "full model"]
     text = "".join(reader.text)
-    assert "Not drawn, for fewer than 10 jets pass: policy." in text
+    assert "Not drawn, since fewer than 10 jets pass: policy." in text
     assert "policy9---" in text
 
 
@@ -192,9 +194,9 @@ def test_thresholds_where_no_jet_leaves() -> None:
 
 
 def test_the_policy_is_shown_in_three_figures_and_where_its_time_was_measured() -> None:
-    text = "".join(Reader(project_page(content())).text)
+    text = text_of(project_page(content()))
     assert "40.0 %of the full model's MACs" in text
-    assert "2.50 ×the full model's jets/s, in batches of 256 jets on Epyc 1 (cpu), 1 thread, float32" in text
+    assert "2.50 ×the full model's jets/s, for the mix of the test jets, in batches of 256 jets on Epyc 1 (cpu)" in text
 
 
 def test_recommended_exits_are_in_the_chart_of_placements() -> None:
@@ -202,3 +204,131 @@ def test_recommended_exits_are_in_the_chart_of_placements() -> None:
     points = {one["name"]: one["points"] for one in found["series"]}
     assert points["recommended"] == [pytest.approx((0.1 + 0.8 * 2 / 3, 0.59, 0.004))]
     assert len(points["1 exit"]) == 3
+
+
+def of_policy(**changes: Any) -> Content:
+    """Return a content whose results of the policy have other values."""
+    given = content()
+    assert given.results is not None
+    assert given.results.dynamic is not None
+    dynamic: DynamicResults = given.results.dynamic.model_copy(update=changes)
+    return replace(given, results=replace(given.results, dynamic=dynamic))
+
+
+def tile_texts(page: str) -> list[str]:
+    found = re.findall(r"<div><b>(.*?)</b><span>(.*?)</span></div>", page)
+    return [f"{figure}: {meaning}".replace("\u00a0", " ") for figure, meaning in found]
+
+
+def text_of(page: str) -> str:
+    return "".join(Reader(page).text).replace("\u00a0", " ")
+
+
+PRIOR = RealisedFigures(
+    class_shares={"label_QCD": 0.999, "label_Hbb": 0.001},
+    macs=6e5,
+    full_macs=1e7,
+    cost_share=0.06,
+    cost_share_error=0.003,
+    accuracy=0.9,
+    accuracy_error=0.004,
+    full_accuracy=0.91,
+    exit_shares={},
+)
+
+
+def test_tiles_are_of_the_class_prior_first_and_name_both_mixes() -> None:
+    cost, _, accuracy, lost = tile_texts(project_page(of_policy(prior=PRIOR)))
+    assert cost == (
+        "6.00 ± 0.30 %: of the full model&#x27;s MACs, for 99.9 % QCD, 0.1 % Hbb; 40.0 % for the mix of the test jets"
+    )
+    assert accuracy.startswith("90.00 ± 0.40 %: accuracy, for 99.9 % QCD, 0.1 % Hbb (full model 91.0 %); 77.00")
+    assert lost.startswith("1.00 ± 0.20 %")
+    assert "for the mix of the test jets; 1.00 % for 99.9 % QCD" in lost
+
+
+def test_without_a_prior_every_tile_is_of_the_test_jets() -> None:
+    page = project_page(content())
+    tiles = tile_texts(page)
+    assert len(tiles) == 4
+    assert all("for the mix of the test jets" in tile for tile in tiles)
+    assert "Mix of the test jets: " in text_of(page)
+
+
+def test_times_say_for_which_mix_they_are() -> None:
+    given = of_policy(prior=PRIOR)
+    assert given.results is not None
+    latency = given.results.benchmark.latency
+    assert latency is not None
+    timed = latency.model_copy(update={"class_shares": {"label_QCD": 0.9, "label_Hbb": 0.1}})
+    benchmark = given.results.benchmark.model_copy(update={"latency": timed})
+    speed = tile_texts(project_page(replace(given, results=replace(given.results, benchmark=benchmark))))[1]
+    assert "jets/s, for 90 % QCD, 10 % Hbb, in batches of 256 jets" in speed
+    assert speed.endswith("no other mix was timed")
+
+
+def test_the_promise_says_which_jets_tested_it() -> None:
+    given = content()
+    assert given.promise is not None
+    assert "360 calibration jets tested the policy; 240 others chose it." in text_of(project_page(given))
+    budget = replace(given.promise, holds=False, tested=False)
+    text = text_of(project_page(replace(given, promise=budget)))
+    assert "240 calibration jets chose the policy; no jet tested it." in text
+    assert "360" not in text
+
+
+def test_a_policy_with_a_score_of_no_curve_says_why_it_has_no_slider() -> None:
+    given = content()
+    assert given.results is not None
+    assert given.results.dynamic is not None
+    policy = given.results.dynamic.policy.model_copy(
+        update={"score": "window", "target": "signal_efficiency: epsilon 0.01"}
+    )
+    page = project_page(of_policy(policy=policy))
+    text = text_of(page)
+    assert "The policy is not on the curves." in text
+    assert "the target signal efficiency" in text
+    assert "curves are stored only for the scores confidence, margin, and the policy has score window" in text
+    assert "phaze_ee -m calibrate -p W mine --name NAME" in text
+    assert "Score window: the distance of ln" in text
+    blocks = Reader(page).blocks
+    assert "slider-data" not in blocks
+    assert "rejection-chart-data" not in blocks
+    assert "Rejection against cost is not drawn" in text
+    assert "The policy is not on the curves." not in text_of(project_page(content()))
+
+
+def test_a_mass_shape_that_cannot_be_compared_is_not_drawn() -> None:
+    assert "mass-chart-data" in Reader(project_page(content())).blocks
+    page = project_page(of_policy(mass=mass_audit(passing=7)))
+    assert "mass-chart-data" not in Reader(page).blocks
+    assert "fewer than 10 jets pass: full model, policy." in text_of(page)
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_macs_of_a_table_follow_one_convention(known: bool) -> None:
+    given = content()
+    assert given.results is not None
+    assert given.results.dynamic is not None
+    assert given.results.dynamic.mixture is not None
+    macs = 3.3e6 if known else None
+    exits = {name: one.model_copy(update={"mean_macs": macs}) for name, one in given.results.evaluation.exits.items()}
+    evaluation = given.results.evaluation.model_copy(update={"exits": exits})
+    mixture = given.results.dynamic.mixture.model_copy(update={"mean_macs": macs})
+    dynamic = given.results.dynamic.model_copy(update={"mixture": mixture})
+    results = replace(given.results, evaluation=evaluation, dynamic=dynamic)
+    exits_text = project_page(replace(given, results=results)).partition('id="exits"')[2].partition("</section>")[0]
+    assert exits_text.count("<td>3.3</td>") == (len(exits) + 1 if known else 0)
+    assert ("each with its own number of particles" in exits_text) is known
+    assert ("padded to" in exits_text) is not known
+
+
+def test_numbers_do_not_break_from_their_errors_and_percent_signs() -> None:
+    figures = re.findall(r"<b>(.*?)</b>", project_page(of_policy(prior=PRIOR)).partition("</main>")[0])
+    assert "6.00\u00a0±\u00a00.30\u00a0%" in figures
+
+
+def test_pages_use_the_words_of_the_field() -> None:
+    text = text_of(project_page(content())).lower()
+    for word in ("judged", "another kind", "audit"):
+        assert word not in text

@@ -15,6 +15,7 @@ from phaze_ee.errors import PhazeError
 from phaze_ee.machine import resolve_device
 from phaze_ee.models.tagger import Tagger
 from phaze_ee.training.loaders import Loaders
+from phaze_ee.training.losses import WorkingPoint
 from phaze_ee.training.resume import find_resume_point
 from phaze_ee.training.run import DataRecord, Outputs, train
 from phaze_ee.types import JetBatch
@@ -22,6 +23,7 @@ from tests.jets import labelled_batch, small_tagger
 from tests.training.loader import ListLoader
 
 EPOCHS, BATCHES = 4, 5
+POINT = WorkingPoint(signal=1, background=0, efficiency=0.5, lost=0.01)
 
 
 class ShuffledLoader(ListLoader):
@@ -88,6 +90,7 @@ def run(folder: Path, changes: dict[str, Any] | None = None) -> Tagger:
         resolve_device(wanted.device),
         Console(file=io.StringIO(), width=200),
         find_resume_point(folder / "resume.ckpt"),
+        POINT,
     )
     return tagger
 

@@ -6,9 +6,13 @@ from typing import Any
 import pytest
 import torch
 
+from phaze_ee.models.particle_transformer import ParticleTransformer
+from phaze_ee.models.tagger import Tagger
 from phaze_ee.registry import loss_strategies
 from phaze_ee.results.training import TrainingHistory
-from tests.jets import labelled_batch, small_tagger
+from tests.jets import labelled_batch, random_jets, small_tagger
+from tests.models.test_packed_transformer import NO_DROPOUT, trained
+from tests.models.test_particle_transformer import weaver_part
 from tests.training.test_run import run
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
@@ -42,6 +46,21 @@ def test_a_training_step_without_padding_is_that_of_the_cpu() -> None:
         gradients.append([value.grad.cpu() for value in tagger.parameters() if value.grad is not None])
     torch.testing.assert_close(losses[1], losses[0], rtol=1e-9, atol=1e-9)
     torch.testing.assert_close(gradients[1], gradients[0], rtol=1e-7, atol=1e-9)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_a_step_of_a_transformer_on_the_gpu_is_that_of_the_padded_form(dtype: torch.dtype) -> None:
+    """In float32 with the attention kernel, in float64 in plain torch."""
+    error = 1e-9 if dtype == torch.float64 else 1e-3
+    found = []
+    for on_card in (False, True):
+        torch.manual_seed(1)
+        tagger = Tagger(ParticleTransformer(weaver_part(block_params=NO_DROPOUT)), [0]).to(dtype)
+        jets = random_jets((3, 140, 1, 0, 33), length=140, dtype=dtype)
+        if on_card:
+            tagger, jets = tagger.to("cuda").packed(), jets.to("cuda")
+        found.append([[value.cpu() for value in values.values()] for values in trained(tagger, jets)[1:]])
+    torch.testing.assert_close(found[1], found[0], rtol=error, atol=error)
 
 
 @pytest.mark.parametrize("changes", WAYS.values(), ids=WAYS.keys())

@@ -9,14 +9,15 @@ from torch.nn.functional import cross_entropy
 from phaze_ee.config.options import ExitOptions
 from phaze_ee.models.tagger import Tagger
 from phaze_ee.registry import loss_strategies
-from phaze_ee.training.losses import ExitLoss, make_loss
+from phaze_ee.training.losses import ExitLoss, WorkingPoint, make_loss
 from tests.jets import labelled_batch, small_tagger
 
 BATCH = labelled_batch(12, dtype=torch.float64)
+POINT = WorkingPoint(signal=1, background=0, efficiency=0.5, lost=0.01)
 
 
-def exit_loss(strategy: str, **options: float) -> ExitLoss:
-    return make_loss(strategy, ExitOptions.model_validate(options))
+def exit_loss(strategy: str, exit_count: int = 3, **options: float) -> ExitLoss:
+    return make_loss(strategy, ExitOptions.model_validate(options), POINT, exit_count)
 
 
 def gradients_of_exit_losses(strategy: str) -> Tagger:
@@ -41,12 +42,12 @@ def test_every_head_learns(strategy: str) -> None:
     assert trained(heads) == all_parameters(heads)
 
 
-@pytest.mark.parametrize("strategy", ["mimic_detached", "target_detached", "distill_detached"])
+@pytest.mark.parametrize("strategy", ["mimic_detached", "target_detached", "distill_detached", "reject_detached"])
 def test_detached_strategies_train_nothing_but_heads(strategy: str) -> None:
     assert trained(gradients_of_exit_losses(strategy).backbone) == set()
 
 
-@pytest.mark.parametrize("strategy", ["target_flow", "distill_flow"])
+@pytest.mark.parametrize("strategy", ["target_flow", "distill_flow", "reject_flow"])
 def test_flow_to_a_fixed_target_trains_the_stages_before_an_exit_but_not_the_readout(strategy: str) -> None:
     backbone = gradients_of_exit_losses(strategy).backbone
     readout = {name for name in all_parameters(backbone) if name.startswith("mod.fc")}
@@ -120,7 +121,8 @@ def test_the_temperature_hardly_changes_how_strongly_distillation_pulls() -> Non
 
 @pytest.mark.parametrize("strategy", loss_strategies())
 def test_a_network_without_exits_has_no_exit_loss(strategy: str) -> None:
-    assert exit_loss(strategy)(torch.zeros(1, 5, 4), torch.zeros(5, dtype=torch.long)).shape == (0,)
+    loss = exit_loss(strategy, exit_count=0)
+    assert loss(torch.zeros(1, 5, 4), torch.zeros(5, dtype=torch.long)).shape == (0,)
 
 
 @pytest.mark.parametrize(
@@ -129,8 +131,9 @@ def test_a_network_without_exits_has_no_exit_loss(strategy: str) -> None:
         ("mimic_flow", {}, "MSE to full model's logits"),
         ("target_flow", {}, "Cross-entropy"),
         ("distill_detached", {}, "0.5·CE + 0.5·KL"),
+        ("reject_detached", {}, "0.8·BCE to full model + 0.2·rejection"),
         ("distill_detached", {"distill_weight": 0.3, "distill_temperature": 2.0}, "0.7·CE + 0.3·2²·KL"),
     ],
 )
 def test_a_loss_says_what_it_is(strategy: str, options: dict[str, float], title: str) -> None:
-    assert make_loss(strategy, ExitOptions.model_validate(options)).title == title
+    assert make_loss(strategy, ExitOptions.model_validate(options), POINT).title == title

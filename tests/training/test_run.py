@@ -21,6 +21,7 @@ from phaze_ee.names import ExitStage
 from phaze_ee.registry import loss_strategies
 from phaze_ee.results.training import TrainingHistory
 from phaze_ee.training.loaders import Loaders
+from phaze_ee.training.losses import WorkingPoint
 from phaze_ee.training.resume import find_resume_point
 from phaze_ee.training.run import DataRecord, Outputs, train
 from phaze_ee.types import JetBatch, JetInputs
@@ -28,6 +29,7 @@ from tests.jets import labelled_batch, small_tagger
 from tests.training.loader import ListLoader
 
 BATCHES = [labelled_batch(16, seed=seed, shift=0.7) for seed in range(6)]
+POINT = WorkingPoint(signal=1, background=0, efficiency=0.5, lost=0.01)
 QUICK: dict[str, Any] = {
     "train_files": ["unused"],
     "val_files": ["unused"],
@@ -74,6 +76,7 @@ def run(
         DataRecord({"inputs": "none"}, "hash"),
         resolve_device(options.device),
         console,
+        working=POINT,
     )
     return tagger
 
@@ -114,7 +117,7 @@ def test_a_seed_repeats_a_run_bit_for_bit(tmp_path: Path, optimizer: str) -> Non
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
-@pytest.mark.parametrize("strategy", ["mimic_detached", "target_detached", "distill_detached"])
+@pytest.mark.parametrize("strategy", ["mimic_detached", "target_detached", "distill_detached", "reject_detached"])
 def test_detached_exits_leave_the_backbone_as_if_there_were_none(tmp_path: Path, strategy: str) -> None:
     # Clipping bites at this limit, so one common norm would show here.
     changes: dict[str, Any] = {"exit_loss_strategy": strategy, "gradient_clip": 0.05, "zero_epochs": 0}
@@ -124,7 +127,7 @@ def test_detached_exits_leave_the_backbone_as_if_there_were_none(tmp_path: Path,
     assert different == []
 
 
-@pytest.mark.parametrize("strategy", ["mimic_flow", "target_flow", "distill_flow"])
+@pytest.mark.parametrize("strategy", ["mimic_flow", "target_flow", "distill_flow", "reject_flow"])
 def test_flowing_exits_change_the_backbone(tmp_path: Path, strategy: str) -> None:
     with_exits = run(tmp_path / "with", exit_loss_strategy=strategy).backbone.state_dict()
     without = run(tmp_path / "without", exit_stages=()).backbone.state_dict()

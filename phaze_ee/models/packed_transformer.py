@@ -1,0 +1,152 @@
+"""Particle Transformer on particles without padding, in inference and training."""
+
+from typing import Any, final
+
+from torch import Tensor, nn
+from torch.nn.functional import linear
+
+from phaze_ee.models.packed_tokens import PackedTokens, TokenLayout
+from phaze_ee.models.particle_net.batch_norm import WeightedRows, normalise
+from phaze_ee.models.ragged_attention import Settings, ragged_attention
+from phaze_ee.models.ragged_pairs import pair_bias
+from phaze_ee.models.states import JetLayout, PackedState, beside, pool_rows
+from phaze_ee.models.transformer_stages import StagedParticleTransformer
+from phaze_ee.models.weaver import trim
+from phaze_ee.shapes import Float, Int
+from phaze_ee.types import Jets
+
+
+@final
+class PackedParticleTransformer(StagedParticleTransformer[PackedState | PackedTokens]):
+    """The network of :class:`phaze_ee.models.particle_transformer.ParticleTransformer`, over the same parameters.
+
+    Layers on particles and pairs are weaver's, applied to those that exist. Padded particles only enter the statistics
+    of the embedding in training, as rows with a weight. The attention is that of
+    :mod:`phaze_ee.models.ragged_attention`.
+    """
+
+    def packed(self) -> "PackedParticleTransformer":
+        return self
+
+    def embed(self, inputs: Jets) -> PackedState:
+        jets, length = self.with_momenta(self.merged(inputs)), 0
+        if self.training:
+            padded = trim(jets, self.core.trimmer, training=True, minimum_length=1)
+            jets, length = padded, padded.mask.shape[-1]
+        ragged = jets.ragged()
+        momenta = ragged.features_VC[:, :0] if ragged.vectors_V4 is None else ragged.vectors_V4
+        return PackedState(ragged.features_VC, momenta, JetLayout(ragged.particle_count_N), length)
+
+    def stage(self, index: int, state: PackedState | PackedTokens) -> PackedTokens:
+        tokens = self._tokens(state) if isinstance(state, PackedState) else state
+        layout, row_VC, global_NC = tokens.layout, tokens.particles.features_VC, tokens.global_NC
+        block = self.core.blocks[index]
+        bias = tokens.bias_HE if self.core.block_ids_with_attn_mask[index] else None
+        if global_NC is None:
+            after_VC = _block(block, row_VC, bias, Settings(layout.span_6N), layout.jet_V)
+            return tokens.with_rows(after_VC, None)
+        led_TC = layout.led(global_NC.to(row_VC.dtype), row_VC)
+        after_TC = _block(block, led_TC, bias, Settings(layout.led_span_6N, lead=1), layout.led_jet_T)
+        return tokens.with_rows(after_TC.index_select(0, layout.follower_V), after_TC.index_select(0, layout.leader_N))
+
+    def _tokens(self, state: PackedState) -> PackedTokens:
+        row_VC = state.features_VC if self.collections else _embedded(self.core.embed, state)
+        bias = None if self.core.pair_embed is None else pair_bias(self.core.pair_embed, state)
+        first = self.core.cls_token[0].expand(len(state), -1) if self.core.include_global_token else None
+        particles = PackedState(row_VC, row_VC[:, :0], state.layout, state.length)
+        return PackedTokens(particles, TokenLayout(state.layout, len(row_VC)), bias, first)
+
+    def readout(self, state: PackedState | PackedTokens, globals_NG: Tensor | None = None) -> Float[Tensor, "N K"]:
+        assert isinstance(state, PackedTokens)
+        row_VC = state.particles.features_VC
+        if state.global_NC is not None:
+            pooled_NC = state.global_NC
+        elif self.core.cls_blocks is None:
+            pooled_NC = pool_rows(row_VC, state.particles.layout, "mean")
+        else:
+            pooled_NC = self.core.cls_token[0].expand(len(state), -1)
+            for block in self.core.cls_blocks:
+                pooled_NC = _class_block(block, pooled_NC, row_VC, state.layout)
+        logits: Tensor = self.core.fc(beside(self.core.norm(pooled_NC), globals_NG))
+        return logits
+
+
+def _embedded(embed: Any, state: PackedState) -> Float[Tensor, "V C"]:
+    """Apply weaver's Embed, whose normalisations see zeros in padded slots."""
+    row_VC = state.features_VC
+    padding_1 = row_VC.new_full((1,), len(state) * state.length - len(row_VC))
+    rows = normalise(WeightedRows(row_VC, row_VC.new_zeros(1, row_VC.shape[1]), padding_1), embed.input_bn)
+    for layer in embed.conv_embed if embed.use_conv_embed else ():
+        if isinstance(layer, nn.Conv1d):
+            rows = rows.linear(layer.weight.flatten(1))
+        elif isinstance(layer, nn.modules.batchnorm._BatchNorm):
+            rows = normalise(rows, layer)
+        else:
+            rows = rows._replace(row_EC=layer(rows.row_EC), extra_RC=layer(rows.extra_RC))
+    embedded_VC: Tensor = embed.embed(rows.row_EC)
+    return embedded_VC
+
+
+def _block(
+    block: Any, x_TC: Float[Tensor, "T C"], bias: Tensor | None, settings: Settings, jet_T: Int[Tensor, " T"]
+) -> Float[Tensor, "T C"]:
+    """Apply a block of weaver to the tokens of each jet."""
+    attention, u_TC = block.attn, block.pre_attn_norm(x_TC)
+    query, key, value = _heads(attention, attention.in_proj(u_TC), 3)
+    if bias is not None and block.c_mask is not None:
+        bias = block.c_mask * bias
+    settings = settings._replace(dropout=_dropout(attention))
+    mixed_THD = ragged_attention(attention.q_norm(query), attention.k_norm(key), value, bias, settings)
+    return _rest(block, x_TC, u_TC, mixed_THD, settings.span_6N.shape[1], jet_T)
+
+
+def _class_block(
+    block: Any, x_NC: Float[Tensor, "N C"], row_VC: Float[Tensor, "V C"], layout: TokenLayout
+) -> Float[Tensor, "N C"]:
+    """Apply a block of weaver to the class tokens, which attend to themselves and to the particles."""
+    attention, width = block.attn, block.embed_dim
+    weight, shift = attention.in_proj.weight, attention.in_proj.bias
+    of_query, of_others = (None, None) if shift is None else (shift[:width], shift[width:])
+    u_TC = block.pre_attn_norm(layout.led(x_NC.to(row_VC.dtype), row_VC))
+    (query,) = _heads(attention, linear(x_NC, weight[:width], of_query), 1)
+    key, value = _heads(attention, linear(u_TC, weight[width:], of_others), 2)
+    settings = Settings(layout.class_span_6N, dropout=_dropout(attention))
+    mixed_NHD = ragged_attention(attention.q_norm(query), attention.k_norm(key), value, None, settings)
+    return _rest(block, x_NC, x_NC, mixed_NHD, len(x_NC), None)
+
+
+def _heads(attention: Any, projected_TC: Tensor, count: int) -> tuple[Tensor, ...]:
+    return projected_TC.view(len(projected_TC), count, attention.num_heads, attention.head_dim).unbind(1)
+
+
+def _dropout(attention: Any) -> float:
+    return float(attention.dropout) if attention.training else 0.0
+
+
+def _rest(
+    block: Any, residual_TC: Tensor, query_TC: Tensor, mixed_THD: Tensor, jets: int, jet_T: Int[Tensor, " T"] | None
+) -> Float[Tensor, "T C"]:
+    """Apply what weaver's Block does after the attention: gates, both residual connections and the layers between."""
+    attention = block.attn
+    if attention.headwise_attn_output_gate or attention.elementwise_attn_output_gate:
+        gate_TC = attention.gate_proj(query_TC).sigmoid()
+        mixed_THD = mixed_THD * gate_TC.view(len(gate_TC), attention.num_heads, -1)
+    x_TC: Tensor = attention.out_proj(mixed_THD.flatten(1))
+    if block.c_attn is not None:
+        x_TC = (x_TC.view(*mixed_THD.shape) * block.c_attn[:, None]).flatten(1)
+    x_TC = block.dropout(block.post_attn_norm(x_TC))
+    x_TC = _dropped_path(block.drop_path1, block.ls1(x_TC), jets, jet_T) + residual_TC
+    residual_TC, x_TC = x_TC, block.pre_fc_norm(x_TC)
+    hidden_TC = block.act(block.fc1(x_TC)) if block.fc1_g is None else block.act(block.fc1_g(x_TC)) * block.fc1(x_TC)
+    hidden_TC = block.post_fc_norm(block.act_dropout(hidden_TC))
+    x_TC = _dropped_path(block.drop_path2, block.ls2(block.dropout(block.fc2(hidden_TC))), jets, jet_T)
+    return x_TC + (residual_TC if block.w_resid is None else block.w_resid * residual_TC)
+
+
+def _dropped_path(path: nn.Module, x_TC: Tensor, jets: int, jet_T: Int[Tensor, " T"] | None) -> Tensor:
+    """Apply weaver's DropPath, which keeps or drops all tokens of a jet together."""
+    if jet_T is None or isinstance(path, nn.Identity) or not path.training:
+        dropped: Tensor = path(x_TC)
+        return dropped
+    factor_N1: Tensor = path(x_TC.new_ones(jets, 1))
+    return x_TC * factor_N1.index_select(0, jet_T)

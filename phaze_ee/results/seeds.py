@@ -1,0 +1,60 @@
+"""Results of several seeds of a project."""
+
+from typing import Literal
+
+from phaze_ee.results.base import Record, ResultsFile
+from phaze_ee.results.differences import Differences
+
+SeedState = Literal["waiting", "trained", "evaluated"]
+
+
+class SeedRun(Record):
+    """One seed: its project, and how far it is.
+
+    ``state``: ``evaluated`` has results, ``trained`` has a model and no results of it, ``waiting`` is not trained.
+    ``error``: why the last command failed, or why results do not count; None: neither.
+    """
+
+    seed: int
+    project: str
+    state: SeedState
+    error: str | None = None
+
+
+class OverSeeds(Record):
+    """A quantity of all seeds, its mean and its standard deviation (n - 1 in the denominator; 0 for one seed)."""
+
+    values: list[float]
+    mean: float
+    spread: float
+
+
+class SeedsExit(Record):
+    """An exit, the full model or the policy, over all evaluated seeds; None where a seed lacks the quantity.
+
+    The quantities are those of :class:`phaze_ee.results.evaluation.ExitEvaluation`. ``rejections`` are by signal class.
+    ``jets_per_second`` is for the largest batches of mode benchmark.
+    """
+
+    accuracy: OverSeeds
+    roc_auc: OverSeeds | None
+    loss: OverSeeds
+    expected_calibration_error: OverSeeds
+    mean_macs: OverSeeds | None
+    macs_share: OverSeeds | None
+    rejections: dict[str, OverSeeds]
+    jets_per_second: OverSeeds | None
+
+
+class SeedsResults(ResultsFile):
+    """``seeds_results.json``. ``exits`` are in the order of the network, then the policy if all seeds have one.
+
+    ``differences`` are those to the full model; None if there are no exits. Both are of the evaluated seeds.
+    """
+
+    project: str
+    runs: list[SeedRun]
+    jets: int
+    exits: dict[str, SeedsExit]
+    differences: Differences | None
+    notes: list[str]

@@ -1,0 +1,68 @@
+"""The safer policies to which a calibrated one can move."""
+
+import math
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from phaze_ee.errors import UsageError
+from phaze_ee.exits.calibrate import Calibration, Settings, calibrate
+from phaze_ee.exits.policy_file import ExitPolicyFile
+from phaze_ee.exits.promise import policy_file
+from phaze_ee.exits.targets import Agreement, Budget, Target
+from phaze_ee.results.base import Provenance
+from tests.exits.synthetic import synthetic_answers
+from tests.exits.test_calibrate import TARGETS
+
+JETS, OTHERS = synthetic_answers(4000), synthetic_answers(20_000, seed=2)
+PROVENANCE = Provenance("Tops/small", "best_model.pt", "0" * 64, [])
+
+
+def written(result: Calibration, target: Target) -> ExitPolicyFile:
+    return policy_file(result, Settings(target), PROVENANCE, held_out_of_validation=True)
+
+
+@pytest.mark.parametrize("target", [TARGETS[name] for name in ("accuracy_drop", "agreement", "reject")])
+def test_safer_policies_are_slower_and_passed_the_same_tests(target: Target) -> None:
+    result = calibrate(JETS, Settings(target))
+    policies = [result.policy, *(policy for policy, _ in result.safer)]
+    jets = OTHERS.tempered(result.policy.temperatures)
+    costs = [jets.costs.mean(jets.exit_index(policy)) for policy in policies]
+    assert 4 <= len(policies) <= 9
+    assert np.all(np.diff(costs) > 0)
+    assert set(policies[-1].thresholds) == {math.inf}
+    for policy, risks in result.safer:
+        assert policy.temperatures == result.policy.temperatures
+        assert all(risk.p_value <= 0.05 for risk in risks)
+    for before, after in pairwise(policies):
+        assert set(after.exits or ()) <= set(before.exits or ())
+
+
+def test_a_budget_and_a_failed_calibration_have_none() -> None:
+    assert not calibrate(JETS, Settings(Budget(cost=0.5))).safer
+    failed = calibrate(JETS.select(np.arange(40)), Settings(Agreement(epsilon=0.01)))
+    assert failed.reason is not None
+    assert not failed.safer
+
+
+def test_a_moved_policy_knows_where_it_comes_from(tmp_path: Path) -> None:
+    file = written(calibrate(JETS, Settings(TARGETS["agreement"])), TARGETS["agreement"])
+    assert file.moved(0, "tight").decisions_hash == file.decisions_hash
+    moved = file.moved(2, "tight")
+    assert moved.thresholds == file.safer[1].thresholds
+    assert moved.guarantee.risks == file.safer[1].risks
+    assert moved.realised["files"].cost_share > file.realised["files"].cost_share
+    moved.write(tmp_path / "moved.json")
+    read = ExitPolicyFile.read(tmp_path / "moved.json", made_by="monitor")
+    assert (read.step, read.steps) == (2, file.steps)
+    assert read.decisions_hash == file.steps[2]
+    further = read.moved(len(file.safer), "tight")
+    assert further.steps == file.steps
+    assert not further.lets_jets_leave
+    assert read.policy_at(3).thresholds == file.policy_at(3).thresholds
+    text = (tmp_path / "moved.json").read_text(encoding="utf-8")
+    (tmp_path / "moved.json").write_text(text.replace('"step": 2', '"step": 99'), encoding="utf-8")
+    with pytest.raises(UsageError, match="moved by 99 steps"):
+        ExitPolicyFile.read(tmp_path / "moved.json", made_by="monitor")
