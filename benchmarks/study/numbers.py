@@ -31,9 +31,9 @@ def difference(first_SN: Rights, second_TN: Rights, *, same_seeds: bool = False)
 
 
 def mark_significant(differences: Sequence[dict[str, Any]]) -> None:
-    """Set ``significant`` in each of the differences that are shown together (Holm, 5 %)."""
+    """Set ``significant`` in each of the differences that are shown together (Holm, 5 %); never with one seed alone."""
     for found, sure in zip(differences, significant([found["p_value"] for found in differences]), strict=True):
-        found["significant"] = sure
+        found["significant"] = sure and found["seeds"] > 1
 
 
 def rights(records: Sequence[Mapping[str, Any]], sample: str) -> npt.NDArray[np.bool_]:

@@ -148,4 +148,4 @@ def _gain(gains: Sequence[Mapping[str, float]]) -> dict[str, Any]:
     error = sqrt(jets_error**2 + spread**2 / len(values))
     seeds = t(len(values) - 1) if len(values) > 1 else norm
     p_value = 2 * float(seeds.sf(abs(np.mean(values)) / error)) if error else 1.0
-    return {"value": float(np.mean(values)), "error": error, "spread": spread, "p_value": p_value}
+    return {"value": float(np.mean(values)), "error": error, "spread": spread, "p_value": p_value, "seeds": len(values)}

@@ -80,7 +80,7 @@ def tables(summary: Mapping[str, Any]) -> str:
     leaving = markdown(["class", *exits, "full model"], rows)
     rows = [["explained by " + name, percent(value)] for name, value in summary["explained"].items()]
     ranked = sorted(summary["importance"].items(), key=lambda item: -item[1]["mean"])
-    rows += [[f"importance of {name}", percent(value)] for name, value in ranked]
+    rows += [["importance of " + name.replace("|", r"\|"), percent(value)] for name, value in ranked]
     explained = markdown(["who leaves", "%"], [["AUC of the trees", percent(summary["auc"])], *rows])
     rows = [
         [

@@ -80,6 +80,11 @@ def test_equal_losses_are_not_marked_and_the_full_model_counts_from_scratch() ->
     assert "**" not in q1_losses.tables(summary)
 
 
+def test_nothing_is_claimed_from_one_seed() -> None:
+    one_seed = [one for one in q1_records(gain=0.03) if one["parameters"]["seed"] == 0]
+    assert not any(one["significant"] for one in q1_losses.summarise(one_seed)["differences"])
+
+
 def test_betas_are_compared_with_the_switch_at_the_same_beta() -> None:
     records = []
     for schedule, full in (("switch", 0.75), ("linear", 0.8)):
