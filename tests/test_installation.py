@@ -58,7 +58,7 @@ def test_modes_say_what_to_install(arguments: tuple[str, ...], capsys: pytest.Ca
     assert main(["-m", *arguments]) == 2
     error = capsys.readouterr().err
     assert f"mode {arguments[0]!r} needs torch" in error
-    assert "pip install phaze-ee" in error
+    assert "in a checkout of PHAZE-EE: pip install ." in error
     assert error.count("\n") == 1
 
 
@@ -74,7 +74,7 @@ def test_python_names_say_what_to_install(monkeypatch: pytest.MonkeyPatch) -> No
         raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
     monkeypatch.setattr("importlib.import_module", missing)
-    with pytest.raises(UsageError, match=r"phaze_ee\.load needs torch, .*pip install phaze-ee"):
+    with pytest.raises(UsageError, match=r"phaze_ee\.load needs torch, .*in a checkout of PHAZE-EE: pip install \."):
         _ = phaze_ee.load
 
 

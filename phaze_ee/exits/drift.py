@@ -66,12 +66,6 @@ class DriftReference(Record):
 
     distributions: dict[str, Distribution]
 
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        if not {EXIT, ANSWER} <= self.distributions.keys():
-            raise ValueError(f"the histograms {EXIT!r} and {ANSWER!r} are missing")
-        return self
-
     @property
     def edges(self) -> dict[str, list[float]]:
         """The edges of each histogram's bins."""
@@ -80,7 +74,7 @@ class DriftReference(Record):
     @property
     def jets(self) -> int:
         """The number of jets."""
-        return sum(self.distributions[EXIT].counts)
+        return sum(self.distributions[EXIT].counts) if EXIT in self.distributions else 0
 
     @classmethod
     def of(
@@ -121,7 +115,7 @@ class DriftReference(Record):
         Raises:
             UsageError: the histograms are of another policy or of other classes, or of an observable that is missing.
         """
-        classes = self.distributions[ANSWER].labels
+        classes = self.distributions[ANSWER].labels if ANSWER in self.distributions else []
         known = {name: value_N for name, value_N in (inputs or {}).items() if name in self.distributions}
         values = _values(policy, logits_ENK, exit_index_N, classes) | known
         if values.keys() != self.distributions.keys():

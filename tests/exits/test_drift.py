@@ -201,10 +201,12 @@ def test_billions_of_jets() -> None:
 
 
 def test_histograms_of_others_are_refused() -> None:
-    known = reference(logits(300, seed=1))
-    rest = {name: own for name, own in known.distributions.items() if name != EXIT}
-    with pytest.raises(ValidationError, match="histograms 'exit' and 'answer' are missing"):
-        DriftReference(distributions=rest)
+    logits_ENK = logits(300, seed=1)
+    rest = {name: own for name, own in reference(logits_ENK).distributions.items() if name != EXIT}
+    partial = DriftReference(distributions=rest)
+    assert no_jets_yet(partial).reference_jets == 0
+    with pytest.raises(UsageError, match=r"does not fit the policy \('exit'\); run mode 'calibrate'"):
+        partial.count(POLICY, logits_ENK, exit_index(POLICY, logits_ENK))
     other = SimpleNamespace(input=InputFile(path="a.root", size=1, changed_ns=0), drift=reference(logits(300, seed=2)))
     with pytest.raises(UsageError, match=r"a.root have other histograms than the policy; run again with --overwrite"):
         no_jets_yet(reference(logits(20, seed=3))).having(reference(logits(20, seed=3)), [cast(Any, other)], 1e-3)
