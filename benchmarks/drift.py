@@ -59,10 +59,13 @@ REFERENCES = (10_000,)
 Shift = Callable[[ak.Array, np.random.Generator], ak.Array]
 
 
-def drop_particles(jets: ak.Array, rng: np.random.Generator) -> ak.Array:
+def drop_particles(jets: ak.Array, rng: np.random.Generator, share: float = 0.1, *, charged: bool = False) -> ak.Array:
+    """Drop this share of the particles, or of the charged ones alone; the first particle of a jet stays."""
     count_N = ak.num(jets.part_px)
-    keep = ak.unflatten(rng.random(ak.sum(count_N)) > 0.1, count_N)
+    keep = ak.unflatten(rng.random(ak.sum(count_N)) > share, count_N)
     keep = keep | (ak.local_index(keep) == 0)  # at least one particle per jet
+    if charged:
+        keep = keep | (jets.part_charge == 0)
     for name in _particle_columns(jets):
         jets[name] = jets[name][keep]
     return _summed_anew(jets)

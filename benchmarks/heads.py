@@ -35,6 +35,7 @@ from phaze_ee.data.loaders import (
 from phaze_ee.data.schema import DataSchema
 from phaze_ee.models.build import build_tagger
 from phaze_ee.models.checkpoint import load_weights
+from phaze_ee.models.frozen import FrozenBackbone
 from phaze_ee.models.heads import EXIT_HEADS
 from phaze_ee.models.tagger import Tagger
 from phaze_ee.names import ExitStage
@@ -129,10 +130,13 @@ def accuracies(walked: Tagger, loaders: Feed[Any], options: Options, folder: Pat
     """Train fresh exits on stored features; return the accuracy of every exit, the full model last."""
     assert options.seed is not None
     torch.manual_seed(options.seed)
-    tagger = Tagger(walked.backbone, options.exit_stages or [], options.exit_head, link=options.exit_link)
+    assert isinstance(walked.backbone, FrozenBackbone)
+    tagger = Tagger(walked.backbone.original, options.exit_stages or [], options.exit_head, link=options.exit_link)
     outputs = Outputs(folder / "models", folder / "logs", folder / "history.json", folder / "resume.ckpt", "benchmark")
-    own = cast(Loaders, Feed(Shuffled(loaders.train, options.seed), loaders.val))  # features instead of jets
-    train(tagger, own, options, outputs, DataRecord({}, ""), torch.device("cpu"), Console(file=io.StringIO()))
+    own = Feed(Shuffled(loaders.train, options.seed), loaders.val)
+    jets, quiet = cast(Loaders, own), Console(file=io.StringIO())  # only their length is used
+    stored = (tagger.with_backbone(walked.backbone), own)
+    train(tagger, jets, options, outputs, DataRecord({}, ""), torch.device("cpu"), quiet, stored=stored)
     last = TrainingHistory.read(outputs.history, "train").epochs[-1]
     assert last.val_accuracy is not None
     return last.val_accuracy

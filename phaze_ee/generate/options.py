@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
+from shlex import quote
 from typing import Literal
 
 from phaze_ee.errors import UsageError
@@ -25,6 +26,7 @@ class GeneratorOptions:
         mode: ``reference`` simulates multiparton interactions; ``fast`` overlays them from a library of events.
         overwrite: replace existing files.
         vertices: write secondary vertices too, which JetClass does not have.
+        pythia: more settings of Pythia8, such as "TimeShower:alphaSvalue = 0.16"; they override others.
 
     Raises:
         UsageError: an option is out of range or names an unknown class.
@@ -39,6 +41,7 @@ class GeneratorOptions:
     mode: Mode = "reference"
     overwrite: bool = False
     vertices: bool = False
+    pythia: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for name, least in (("jets_per_class", 1), ("seed", 0), ("workers", 1), ("jets_per_file", 1)):
@@ -59,7 +62,8 @@ class GeneratorOptions:
         """The command that generates the same jets, in a folder of the same name."""
         flags = f"--output {self.output.name} --jets {self.jets_per_class} --seed {self.seed} --generator {self.mode}"
         chosen = "" if self.classes == tuple(PROCESSES) else f" --classes {' '.join(self.classes)}"
-        return f"phaze_ee -m generate {flags}{chosen}{' --vertices' if self.vertices else ''}"
+        pythia = "".join(f" --pythia {quote(setting)}" for setting in self.pythia)
+        return f"phaze_ee -m generate {flags}{chosen}{' --vertices' if self.vertices else ''}{pythia}"
 
 
 @dataclass(frozen=True)

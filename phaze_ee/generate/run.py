@@ -3,7 +3,7 @@
 import json
 import logging
 import multiprocessing
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -34,7 +34,7 @@ class Counter(Protocol):
 
 @dataclass(frozen=True)
 class FileTask:
-    """One file to generate. Its jets depend only on seed, class, index, number of jets and mode."""
+    """One file to generate. Its jets depend only on seed, class, index, number of jets, mode and Pythia's settings."""
 
     path: Path
     stem: str
@@ -43,6 +43,7 @@ class FileTask:
     seed: int
     library: Path | None
     vertices: bool = False
+    pythia: tuple[str, ...] = ()
 
     @property
     def entropy(self) -> tuple[int, int, int]:
@@ -62,11 +63,12 @@ def generate_files(options: GeneratorOptions, report: Callable[[Progress], None]
         The files, by class and index.
 
     Raises:
-        UsageError: Pythia8 or FastJet is not installed, or a file exists and ``options.overwrite`` is off, or the
-            record in the folder cannot be read.
+        UsageError: Pythia8 or FastJet is not installed, Pythia8 refuses a setting, a file exists and
+            ``options.overwrite`` is off, or the record in the folder cannot be read.
         RunError: Pythia8 fails to start, or a file cannot be written.
     """
     require_generator()
+    check_settings(options.pythia)
     tasks = plan(options)
     refuse_existing(tasks, options.overwrite)
     remove_abandoned(options.output)
@@ -88,6 +90,20 @@ def require_generator() -> None:
         )
 
 
+def check_settings(settings: Sequence[str]) -> None:
+    """Raise UsageError if Pythia8 does not know a setting, or refuses its value."""
+    import pythia8mc
+
+    instance = pythia8mc.Pythia("", False)
+    instance.readString("Print:quiet = on")
+    for setting in settings:
+        if not instance.readString(setting):
+            raise UsageError(
+                f"generate: Pythia8 refuses --pythia {setting!r}; write Name:of = value as in its manual, for example "
+                "'TimeShower:alphaSvalue = 0.16'"
+            )
+
+
 def plan(options: GeneratorOptions) -> list[FileTask]:
     """Return one task per file, by class and index."""
     library = options.output / _LIBRARY if options.mode == "fast" else None
@@ -101,6 +117,7 @@ def plan(options: GeneratorOptions) -> list[FileTask]:
             seed=options.seed,
             library=library,
             vertices=options.vertices,
+            pythia=options.pythia,
         )
         for stem in options.classes
         for index, start in enumerate(starts)
@@ -127,7 +144,7 @@ def _underlying_events(options: GeneratorOptions) -> Iterator[None]:
 
     _log.info("collecting underlying events to overlay")
     path = options.output / _LIBRARY
-    build_library(np.random.SeedSequence((options.seed, _LIBRARY_STREAM)), LIBRARY_EVENTS).save(path)
+    build_library(np.random.SeedSequence((options.seed, _LIBRARY_STREAM)), LIBRARY_EVENTS, options.pythia).save(path)
     try:
         yield
     finally:
@@ -192,7 +209,8 @@ def run_task(task: FileTask, counter: Counter) -> None:
 
     process = PROCESSES[task.stem]
     library = Library.load(task.library) if task.library else None
-    sample = generate_sample(process, task.jets, np.random.SeedSequence(task.entropy), library, counter.put)
+    seed = np.random.SeedSequence(task.entropy)
+    sample = generate_sample(process, task.jets, seed, library, counter.put, task.pythia)
     write_sample(task.path, process.label, sample, vertices=task.vertices)
 
 

@@ -63,7 +63,12 @@ class Sample:
 
 
 def generate_sample(
-    process: Process, jets: int, seed: np.random.SeedSequence, library: Library | None, report: Callable[[int], None]
+    process: Process,
+    jets: int,
+    seed: np.random.SeedSequence,
+    library: Library | None,
+    report: Callable[[int], None],
+    more_settings: tuple[str, ...] = (),
 ) -> Sample:
     """Generate jets of one class.
 
@@ -73,10 +78,11 @@ def generate_sample(
         seed: determines the sample, together with the versions of Pythia8, FastJet and numpy.
         library: underlying events to overlay instead of simulating multiparton interactions.
         report: called after each batch of events with the number of new jets.
+        more_settings: of Pythia8; they override those of the process.
     """
     parts: list[Sample] = []
     missing = jets
-    for part in _batches(process, seed, library):
+    for part in _batches(process, seed, library, more_settings):
         parts.append(part)
         report(min(len(part), missing))
         missing -= len(part)
@@ -85,14 +91,16 @@ def generate_sample(
     return Sample.concatenate(parts).first(jets)
 
 
-def _batches(process: Process, seed: np.random.SeedSequence, library: Library | None) -> Iterator[Sample]:
+def _batches(
+    process: Process, seed: np.random.SeedSequence, library: Library | None, more_settings: tuple[str, ...]
+) -> Iterator[Sample]:
     generator = np.random.default_rng(seed)
     vertex_generator = np.random.default_rng(seed.spawn(1)[0])  # of its own: vertices change nothing else
     settings = (*process.pythia, f"PhaseSpace:pTHatMin = {process.minimum_pt_hat}")
     if library is not None:
         settings = (*settings, *NO_MULTIPARTON_INTERACTIONS)
     selection = Selection(process) if process.resonance else None
-    instance = pythia(settings, int(generator.integers(1, MAXIMUM_SEED)), selection)
+    instance = pythia((*settings, *more_settings), int(generator.integers(1, MAXIMUM_SEED)), selection)
     while True:
         record = next_batch(instance, EVENTS_PER_BATCH)
         particles = visible_particles(record)

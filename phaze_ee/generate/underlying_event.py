@@ -59,9 +59,10 @@ class Library:
             return cls(Particles(**{name: stored[name] for name in Particles.names()}), stored["counts"])
 
 
-def build_library(seed: np.random.SeedSequence, events: int) -> Library:
+def build_library(seed: np.random.SeedSequence, events: int, more_settings: tuple[str, ...] = ()) -> Library:
     """Collect underlying events from Z production with a transverse momentum of the Z below 5 GeV."""
-    instance = pythia(_INVISIBLE_Z, int(np.random.default_rng(seed).integers(1, MAXIMUM_SEED)))
+    first = int(np.random.default_rng(seed).integers(1, MAXIMUM_SEED))
+    instance = pythia((*_INVISIBLE_Z, *more_settings), first)
     parts: list[Particles] = []
     collected = 0
     while collected < events:

@@ -63,6 +63,7 @@ def generator_options(request: Request) -> GeneratorOptions:
         mode="fast" if request.generator == "fast" else "reference",
         overwrite=request.overwrite,
         vertices=request.vertices,
+        pythia=tuple(request.pythia),
         **{name: value for name, value in chosen.items() if value is not None},
     )
 

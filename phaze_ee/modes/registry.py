@@ -217,6 +217,7 @@ _GENERATE_FLAGS = (
     Flag("--seed", "the same seed gives the same jets", {"type": int, "metavar": "N"}),
     Flag("--generator", "fast: overlaid underlying event", {"choices": ("reference", "fast")}),
     Flag("--vertices", "also write secondary vertices, as branches sv_*", {"action": "store_true"}),
+    Flag("--pythia", "a setting of Pythia8, may be repeated", {"action": "append", "metavar": "'NAME = VALUE'"}),
     _OUTPUT,
     _OVERWRITE,
     Flag("--workers", "parallel processes (default: all cores)", _WORKERS),

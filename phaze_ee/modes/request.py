@@ -28,6 +28,7 @@ class Request:
     generator: str = "reference"
     overwrite: bool = False
     vertices: bool = False
+    pythia: list[str] = field(default_factory=list)
     bundle: Path | None = None
     files: list[str] = field(default_factory=list)
     format: str = "root"

@@ -82,6 +82,8 @@ def train(
     console: Console,
     point: ResumePoint | None = None,
     working: WorkingPoint | None = None,
+    *,
+    stored: tuple[Tagger, Feed[FeatureBatch]] | None = None,
 ) -> Checkpoints:
     """Train ``tagger`` in place, and write checkpoints, curves and the history.
 
@@ -95,6 +97,8 @@ def train(
         console: shows the progress.
         point: the saved state of a training with the same options and data, to resume it; None: start at the beginning.
         working: the working point of a cascade, for an exit loss that needs one.
+        stored: a tagger that shares the exits and takes features that are there already, and batches of these. Then
+            only the length of ``loaders`` is used. None: the features of a frozen backbone are computed here.
 
     Raises:
         UsageError: the exit loss needs a working point.
@@ -105,7 +109,7 @@ def train(
     seed_everything(options.seed, workers=True, verbose=False)
     own = tagger.fastest_form(device) if options.use_packed else tagger
     with (
-        _features(own, loaders, options, outputs, device, console) as (walked, walked_loaders),
+        _features(own, loaders, options, outputs, device, console, stored) as (walked, walked_loaders),
         _compiled(walked, options, console, padded=walked is tagger),
     ):
         steps = -(-len(loaders.train) // options.accumulate_batches) * options.epochs
@@ -117,9 +121,17 @@ def train(
 
 
 def _features(
-    tagger: Tagger, loaders: Loaders, options: Options, outputs: Outputs, device: torch.device, console: Console
+    tagger: Tagger,
+    loaders: Loaders,
+    options: Options,
+    outputs: Outputs,
+    device: torch.device,
+    console: Console,
+    stored: tuple[Tagger, Feed[FeatureBatch]] | None,
 ) -> AbstractContextManager[tuple[Tagger, Feed[JetBatch] | Feed[FeatureBatch]]]:
     """Return the tagger and loaders that train: with a frozen backbone, on features that are computed once."""
+    if stored is not None:
+        return nullcontext(stored)
     if not options.freeze_backbone or not options.feature_cache_gb:
         return nullcontext((tagger, loaders))
     if "strategy" in strategy(options):

@@ -133,3 +133,20 @@ def test_every_file_has_its_own_seed(tmp_path: Path) -> None:
     assert len(tasks) == 3 * len(PROCESSES)
     assert len({task.entropy for task in [*tasks, *plan(second)]}) == 2 * len(tasks)
     assert sum(task.jets for task in tasks) == 50 * len(PROCESSES)
+
+
+def test_settings_of_pythia_change_the_jets(generated: tuple[list[Path], list[Progress]], tmp_path: Path) -> None:
+    files = generate_files(options(tmp_path, workers=1, pythia=("PartonLevel:FSR = off",)), lambda _: None)
+    particles, usual = (
+        awkward.mean(awkward.concatenate([read(path).jet_nparticles for path in some]))
+        for some in (files, generated[0])
+    )
+    assert particles < 0.8 * usual
+    record = json.loads((tmp_path / "generation.json").read_text())["files"]["HToBB_000.root"]
+    assert record["command"].endswith(" --pythia 'PartonLevel:FSR = off'")
+
+
+def test_a_setting_that_pythia_does_not_know_is_refused_before_any_jet(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"refuses --pythia 'TimeShower:alpha = 1'; write Name:of = value"):
+        generate_files(options(tmp_path, pythia=("TimeShower:alpha = 1",)), lambda _: None)
+    assert not list(tmp_path.iterdir())

@@ -4,6 +4,7 @@ import io
 import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +12,18 @@ import pytest
 import torch
 from rich.console import Console
 
+from phaze_ee.config.options import Options
 from phaze_ee.errors import RunError
 from phaze_ee.models.checkpoint import load_checkpoint
 from phaze_ee.models.tagger import Tagger
 from phaze_ee.names import ExitStage
 from phaze_ee.training.frozen import FeatureFiles, with_frozen_features
 from phaze_ee.training.loaders import Loaders
+from phaze_ee.training.run import DataRecord, train
 from phaze_ee.types import JetInputs
 from tests.jets import small_tagger
 from tests.training.loader import ListLoader
-from tests.training.test_run import BATCHES, run
+from tests.training.test_run import BATCHES, QUICK, outputs, run
 
 STAGES: tuple[ExitStage, ...] = ("input", 0, 2)
 FROZEN: dict[str, Any] = {"exit_stages": STAGES, "freeze_backbone": True, "optimizer": "adamw", "zero_epochs": 0}
@@ -76,6 +79,21 @@ def test_stored_features_are_those_of_the_walk(tmp_path: Path) -> None:
             keep_N = torch.tensor([False, True, False, True, True])
             torch.testing.assert_close(walk.send(keep_N).logits_NK, expected[1, keep_N], rtol=0, atol=1e-6)
         assert stored.label_N.tolist() == [int(BATCHES[int(index) // 16].label_N[index % 16]) for index in index_N]
+
+
+def test_features_that_are_there_already_teach_the_same_exits(tmp_path: Path) -> None:
+    options = Options(**{**QUICK, **FROZEN, "exit_stages": list(STAGES), "beta_max": [1.0], "use_packed": False})
+    tagger, quiet, device = frozen_tagger(), Console(file=io.StringIO()), torch.device("cpu")
+    twin = deepcopy(tagger)
+    loaders, record = Loaders(ListLoader(BATCHES[:4]), ListLoader(BATCHES[4:])), DataRecord({"inputs": "none"}, "hash")
+    with with_frozen_features(tagger, loaders, tmp_path, 1.0, quiet) as pair:
+        there: Any = pair
+        train(tagger, loaders, options, outputs(tmp_path / "stored"), record, device, quiet, stored=there)
+    train(twin, loaders, options, outputs(tmp_path / "computed"), record, device, quiet)
+    learned, expected = tagger.state_dict(), twin.state_dict()
+    assert all(torch.equal(learned[name], expected[name]) for name in learned)
+    loaded = load_checkpoint(tmp_path / "stored" / "models" / "latest_model.pt").tagger
+    assert all(torch.equal(loaded.state_dict()[name], value) for name, value in learned.items())
 
 
 def test_nothing_is_left_in_the_folder(tmp_path: Path) -> None:

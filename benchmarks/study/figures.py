@@ -1,0 +1,129 @@
+"""The figures of docs/STUDY.md."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
+
+from benchmarks.study.jets import JUDGED
+from phaze_ee.plots.style import PALETTE, hep_style, legend_below, simulation_label
+
+SAMPLES = {"test": "test", "other_mode": "other mode", "alpha_s": "α_s = 0.16", "tracks": "tracks lost"}
+BETA_SERIES = {"exits": "mean of the exits", "full_model": "full model"}
+_SHOWN = 8
+
+
+@hep_style()
+def losses(summary: Mapping[str, Any]) -> Figure:
+    """Draw the mean accuracy of the exits on each sample, for each head and loss, with the spread over seeds."""
+    figure = Figure(figsize=(9, 6))
+    axes = figure.add_subplot()
+    methods = summary["methods"]
+    for number, method in enumerate(methods):
+        found = [method["samples"][name]["accuracy"][:-1] for name in JUDGED]
+        means = [np.mean([exit_["mean"] for exit_ in exits]) for exits in found]
+        spreads = [np.mean([exit_["spread"] or 0.0 for exit_ in exits]) for exits in found]
+        place = np.arange(len(JUDGED)) + (number - (len(methods) - 1) / 2) * 0.08
+        label = f"{method['head']}, {method['loss']}"
+        axes.errorbar(place, means, spreads, fmt="o", color=PALETTE[number % len(PALETTE)], label=label)
+    axes.set_xticks(range(len(JUDGED)), [SAMPLES[name] for name in JUDGED])
+    axes.tick_params(axis="x", which="minor", bottom=False, top=False)
+    axes.set_ylabel("Accuracy, mean of the exits")
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+    legend_below(figure, axes, columns=3)
+    simulation_label(axes)
+    return figure
+
+
+@hep_style()
+def leaving(summary: Mapping[str, Any]) -> Figure:
+    """Draw the permutation importance of the observables, and the rejection of exit, cut and trees."""
+    figure = Figure(figsize=(12, 6))
+    left, right = figure.subplots(1, 2)
+    ranked = sorted(summary["importance"].items(), key=lambda item: item[1]["mean"])[-_SHOWN:]
+    values = [value["mean"] for _, value in ranked]
+    left.barh(range(len(ranked)), values, xerr=[value["spread"] or 0.0 for _, value in ranked], color=PALETTE[0])
+    left.set_yticks(range(len(ranked)), [name for name, _ in ranked])
+    left.tick_params(axis="y", which="minor", left=False, right=False)
+    left.set_xlabel("Loss of AUC when permuted")
+    signals = list(summary["cuts"])
+    for number, rule in enumerate(("exit", "cut", "trees")):
+        found = [summary["cuts"][signal]["rejected"][rule] for signal in signals]
+        place = np.arange(len(signals)) + (number - 1) * 0.2
+        label = {"exit": "first exit", "cut": "plain cut", "trees": "trees"}[rule]
+        right.errorbar(
+            place,
+            [value["mean"] for value in found],
+            [value["spread"] or 0.0 for value in found],
+            fmt="o",
+            color=PALETTE[number],
+            label=label,
+        )
+    right.set_xticks(range(len(signals)), [name.removeprefix("label_") for name in signals], rotation=60)
+    right.tick_params(axis="x", which="minor", bottom=False, top=False)
+    right.set_ylabel("Rejected QCD jets")
+    right.yaxis.set_major_formatter(PercentFormatter(1.0))
+    legend_below(figure, right, columns=3)
+    simulation_label(left)
+    return figure
+
+
+@hep_style()
+def betas(summary: Mapping[str, Any]) -> Figure:
+    """Draw the accuracy of exits and full model for each setting of β, with the spread over seeds."""
+    settings = summary["settings"]
+    labels = [f"{one['schedule']}, {100 * one['zero_share']:.0f} %, {one['beta']:g}" for one in settings]
+    series = {title: [one[name] for one in settings] for name, title in BETA_SERIES.items()}
+    return _by_name(labels, series, "Accuracy")
+
+
+@hep_style()
+def places(summary: Mapping[str, Any]) -> Figure:
+    """Draw the mean cost of each set of exits at a loss of 1 % in accuracy, in each network."""
+    sets = {one["stages"]: None for network in summary["networks"].values() for one in network["sets"]}
+    series = {}
+    for name, network in summary["networks"].items():
+        costs = {one["stages"]: one["cost"] for one in network["sets"]}
+        series[name] = [costs.get(stages) for stages in sets]
+    return _by_name(list(sets), series, "MACs, share of the full model")
+
+
+@hep_style()
+def ood(summary: Mapping[str, Any]) -> Figure:
+    """Draw the AUROC of each score for each kind of jets, with the spread over trainings."""
+    kinds = summary["kinds"]
+    names = list(next(iter(kinds.values()))["auroc"])
+    series = {name: [found["auroc"][name] for found in kinds.values()] for name in names}
+    return _by_name([kind.removeprefix("label_") for kind in kinds], series, "AUROC", as_percent=False)
+
+
+def _by_name(
+    labels: Sequence[str],
+    series: Mapping[str, Sequence[Mapping[str, Any] | None]],
+    title: str,
+    *,
+    as_percent: bool = True,
+) -> Figure:
+    """Draw means with spreads over seeds, one place for each label; None is left out."""
+    figure = Figure(figsize=(max(8.0, 0.6 * len(labels)), 7))
+    axes = figure.add_subplot()
+    for number, (name, values) in enumerate(series.items()):
+        known = [(place, value) for place, value in enumerate(values) if value is not None]
+        axes.errorbar(
+            [place + (number - (len(series) - 1) / 2) * 0.12 for place, _ in known],
+            [value["mean"] for _, value in known],
+            [value["spread"] or 0.0 for _, value in known],
+            fmt="o",
+            color=PALETTE[number % len(PALETTE)],
+            label=name,
+        )
+    axes.set_xticks(range(len(labels)), labels, rotation=70, ha="right", fontsize="small")
+    axes.tick_params(axis="x", which="minor", bottom=False, top=False)
+    axes.set_ylabel(title)
+    if as_percent:
+        axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+    legend_below(figure, axes, columns=2)
+    simulation_label(axes)
+    return figure

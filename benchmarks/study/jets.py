@@ -1,0 +1,182 @@
+"""The jets of the study: generated in chunks with recorded seeds, or taken from files that lie ready."""
+
+import hashlib
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property, partial
+from pathlib import Path
+
+import uproot
+
+from benchmarks.drift import Shift, drop_particles, unchanged, write_shifted
+from phaze_ee.atomic import replacing_folder
+from phaze_ee.errors import UsageError
+from phaze_ee.generate.processes import PROCESSES
+from phaze_ee.generate.run import RECORD
+
+CHUNK_JETS = 200  # of each class
+DROPPED_TRACKS = 0.1
+TREE = "tree"
+# Samples on which nothing is trained or calibrated. All but "test" ask how much an answer depends on the simulation.
+JUDGED = ("test", "other_mode", "alpha_s", "tracks")
+# Rows of files that lie ready, as shares.
+_SHARES = {"train": (0.0, 0.4), "val": (0.4, 0.45), "calibration": (0.45, 0.65), "test": (0.65, 1.0)}
+
+
+@dataclass(frozen=True)
+class Generated:
+    """How a sample is generated: chunk i has the seed ``first_seed`` + i."""
+
+    first_seed: int
+    mode: str = "fast"
+    pythia: tuple[str, ...] = ()
+
+
+GENERATED = {
+    "train": Generated(1000),
+    "val": Generated(2000),
+    "test": Generated(3000),
+    "reference": Generated(4000, "reference"),
+    "alpha_s": Generated(5000, pythia=("TimeShower:alphaSvalue = 0.16",)),
+}
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """A folder with generated jets of all classes."""
+
+    sample: str
+    index: int
+    folder: Path
+
+    @property
+    def done(self) -> bool:
+        return (self.folder / RECORD).is_file()
+
+    def make(self) -> None:
+        """Generate the jets with the command line, in one process."""
+        how = GENERATED[self.sample]
+        words = ["-m", "generate", "--jets", str(CHUNK_JETS), "--seed", str(how.first_seed + self.index)]
+        words += ["--generator", how.mode, "--workers", "1", "--overwrite", "--output", str(self.folder)]
+        words += [word for setting in how.pythia for word in ("--pythia", setting)]
+        subprocess.run([sys.executable, "-m", "phaze_ee", *words], check=True, stdout=subprocess.DEVNULL)
+
+    @property
+    def files(self) -> list[Path]:
+        return sorted(self.folder.glob("*.root"))
+
+
+@dataclass(frozen=True)
+class StudyJets:
+    """The files of each sample.
+
+    Attributes:
+        work: the folder of the study.
+        ready: folders with files of JetClass's schema, which are divided by rows; empty: all jets are generated.
+        chunks: the chunks of each sample.
+    """
+
+    work: Path
+    ready: Sequence[Path] = ()
+    chunks: Mapping[str, Sequence[Chunk]] = field(default_factory=dict)
+
+    @classmethod
+    def full(cls, work: Path) -> "StudyJets":
+        """60,000 jets to train, 20,000 to validate and calibrate, 40,000 to judge, and 20,000 of each other kind."""
+        counts = {"train": 30, "val": 10, "test": 20, "reference": 10, "alpha_s": 10}
+        return cls(work, (), {name: _chunks(work, name, count) for name, count in counts.items()})
+
+    @classmethod
+    def small(cls, work: Path, ready: Sequence[Path]) -> "StudyJets":
+        """Divide files that lie ready; jets of the fast mode and of another α_s are generated."""
+        if not ready:
+            raise UsageError("--size small divides jets that lie ready: give their folder with --jets FOLDER")
+        return cls(work, ready, {"test": _chunks(work, "test", 2), "alpha_s": _chunks(work, "alpha_s", 2)})
+
+    @property
+    def missing(self) -> Iterator[Chunk]:
+        """The chunks that are not generated yet, the first of every sample first."""
+        every = (chunk for chunks in self.chunks.values() for chunk in chunks)
+        yield from (chunk for chunk in sorted(every, key=lambda chunk: chunk.index) if not chunk.done)
+
+    @cached_property
+    def files(self) -> dict[str, list[Path]]:
+        """The files of every sample; all chunks must be there."""
+        files = self._own() if self.ready else self._generated()
+        kept = self._derived("tracks", files["test"], partial(drop_particles, share=DROPPED_TRACKS, charged=True))
+        return {**files, "tracks": kept}
+
+    def _own(self) -> dict[str, list[Path]]:
+        own = [path for folder in self.ready for path in sorted(folder.glob("*.root"))]
+        if not own:
+            raise UsageError(f"{self.ready[0]} has no *.root; give the folder of generated jets with --jets")
+        parts = {name: self._derived(name, own, unchanged, share) for name, share in _SHARES.items()}
+        return {**parts, "other_mode": _all_files(self.chunks["test"]), "alpha_s": _all_files(self.chunks["alpha_s"])}
+
+    def _generated(self) -> dict[str, list[Path]]:
+        held_out = self.chunks["val"]
+        return {
+            "train": _all_files(self.chunks["train"]),
+            "val": _all_files(held_out[0::2]),
+            "calibration": _all_files(held_out[1::2]),
+            "test": _all_files(self.chunks["test"]),
+            "other_mode": _all_files(self.chunks["reference"]),
+            "alpha_s": _all_files(self.chunks["alpha_s"]),
+        }
+
+    def _derived(
+        self, name: str, files: Sequence[Path], shift: Shift, share: tuple[float, float] = (0.0, 1.0)
+    ) -> list[Path]:
+        """Return files with changed jets, or with some of the rows; they are written if they are not there."""
+        folder = self.work / "jets" / ("small" if self.ready else "full") / name
+        if not folder.is_dir():
+            with replacing_folder(folder) as temporary:
+                for number, path in enumerate(files):
+                    rows = uproot.open(path)[TREE].num_entries
+                    chosen = slice(round(share[0] * rows), round(share[1] * rows))
+                    write_shifted(path, temporary / f"{_class_of(path)}_{number:03d}.root", TREE, shift, chosen)
+        return sorted(folder.glob("*.root"))
+
+    @cached_property
+    def counts(self) -> dict[str, int]:
+        """The number of jets of each sample."""
+        return {name: sum(uproot.open(path)[TREE].num_entries for path in paths) for name, paths in self.files.items()}
+
+    @cached_property
+    def hashes(self) -> dict[str, str]:
+        """A hash of the contents of the files of each sample."""
+        return {name: _hash(path.read_bytes() for path in paths) for name, paths in self.files.items()}
+
+    @cached_property
+    def hash(self) -> str:
+        """A hash of all samples."""
+        return _hash(f"{name} {digest}".encode() for name, digest in sorted(self.hashes.items()))
+
+
+def of_class(files: Sequence[Path], stem: str) -> list[Path]:
+    """Return the files of a class, which is how JetClass names its files."""
+    return [path for path in files if _class_of(path) == stem]
+
+
+def _class_of(path: Path) -> str:
+    stem = path.stem.rpartition("_")[0]
+    if stem not in PROCESSES:
+        raise UsageError(f"{path}: the name of a file begins with its class; known: {', '.join(PROCESSES)}")
+    return stem
+
+
+def _hash(parts: Iterable[bytes]) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(hashlib.sha256(part).digest())
+    return digest.hexdigest()[:16]
+
+
+def _chunks(work: Path, sample: str, count: int) -> list[Chunk]:
+    return [Chunk(sample, index, work / "jets" / sample / f"{index:03d}") for index in range(count)]
+
+
+def _all_files(chunks: Sequence[Chunk]) -> list[Path]:
+    return [path for chunk in chunks for path in chunk.files]

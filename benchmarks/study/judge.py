@@ -1,0 +1,82 @@
+"""What exits answer, made small: which jets are right, how well they are calibrated, what a policy costs."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from phaze_ee.evaluation.metrics import expected_calibration_error
+from phaze_ee.evaluation.operating_point import confidence
+from phaze_ee.exits.answers import Answers, at_exit
+from phaze_ee.exits.calibrate import relative_answers
+from phaze_ee.exits.candidates import candidates
+from phaze_ee.exits.fits import fit_temperatures
+from phaze_ee.exits.policies import ThresholdPolicy
+from phaze_ee.exits.scores import make_score
+from phaze_ee.exits.targets import NetAccuracyDrop
+from phaze_ee.paired import pack_bits
+
+LOSS = 0.01  # of accuracy, at which costs are compared
+
+
+def judged(calibration: Answers, samples: Mapping[str, Answers]) -> dict[str, Any]:
+    """Judge exits on samples, and the cheapest policy that loses 1 % of accuracy on the calibration jets.
+
+    Each sample has the exits' accuracy, expected calibration error and mean cross-entropy, and the policy's accuracy
+    and mean cost, in MACs of the full model on the same jets. ``right`` holds one bit for each jet, for paired errors:
+    of the exits, of the full model, and last of the policy.
+
+    Args:
+        calibration: answers for the jets that choose temperatures and thresholds.
+        samples: answers for other jets.
+    """
+    policy = cheapest(calibration)
+    return {
+        "exits": list(calibration.exit_names),
+        "temperatures": list(policy.temperatures or []),
+        "samples": {name: _sample(answers, policy) for name, answers in samples.items()},
+    }
+
+
+def cheapest(calibration: Answers) -> ThresholdPolicy:
+    """Return the cheapest policy by confidence whose accuracy is at most 1 % below the full model's on these jets.
+
+    The policies are those that mode calibrate would test for the target net_accuracy_drop; nothing is tested here.
+    """
+    temperatures = fit_temperatures(calibration)
+    answers = relative_answers(calibration.tempered(temperatures), None)
+    score = make_score("confidence")
+    found = candidates([score], answers, NetAccuracyDrop(epsilon=LOSS).risks(answers))
+    good = [candidate for candidate in found if candidate.risk <= 1]
+    never = [math.inf] * answers.exit_count
+    thresholds = min(good, key=lambda candidate: candidate.cost).policy.thresholds if good else never
+    return ThresholdPolicy(score, thresholds, temperatures)
+
+
+def _sample(answers: Answers, policy: ThresholdPolicy) -> dict[str, Any]:
+    right_EN = answers.correct_EN
+    # In single precision, as policies are evaluated everywhere.
+    index_N = answers.tempered(policy.temperatures).exit_index(policy)
+    relative = relative_answers(answers, None).costs
+    spent_N = relative.spent(index_N, policy.exits)
+    every = [*right_EN, at_exit(right_EN, index_N)]
+    return {
+        "jets": len(answers),
+        "accuracy": [float(right_N.mean()) for right_N in every],
+        "ece": [
+            expected_calibration_error(confidence(logits_NK), right_N)
+            for logits_NK, right_N in zip(answers.logits_ENK.astype(np.float64), right_EN, strict=True)
+        ],
+        "cross_entropy": [_cross_entropy(answers, exit_) for exit_ in range(len(right_EN))],
+        "cost": float(spent_N.mean()),
+        "cost_error": float(spent_N.std() / np.sqrt(len(spent_N))),
+        "leaving": (np.bincount(index_N, minlength=len(right_EN)) / len(answers)).tolist(),
+        "right": [pack_bits(right_N) for right_N in every],
+    }
+
+
+def _cross_entropy(answers: Answers, exit_: int) -> float:
+    logits_NK = answers.logits_ENK[exit_].astype(np.float64)
+    own_N = logits_NK[np.arange(len(answers)), answers.label_N]
+    return float((np.logaddexp.reduce(logits_NK, axis=1) - own_N).mean())

@@ -1,0 +1,62 @@
+"""Means and differences over seeds as plain values, and how tables of the page show them."""
+
+from collections.abc import Mapping, Sequence
+from math import sqrt
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from phaze_ee.paired import Difference, significant, unpack_bits
+
+Rights = npt.NDArray[np.bool_] | npt.NDArray[np.float64]
+
+
+def over_seeds(values: Sequence[float]) -> dict[str, Any]:
+    """Return the mean and the standard deviation over seeds; the latter is None with one seed."""
+    spread = float(np.std(values, ddof=1)) if len(values) > 1 else None
+    return {"mean": float(np.mean(values)), "spread": spread, "seeds": len(values)}
+
+
+def difference(first_SN: Rights, second_TN: Rights, *, same_seeds: bool = False) -> dict[str, Any]:
+    """Return the difference of two methods on the same jets, over jets and seeds, as plain values.
+
+    Its ``error`` is √(e² + σ²/S) with the paired error e of the jets, the spread σ of the difference over seeds, and S
+    seeds: see :meth:`phaze_ee.paired.Difference.over_seeds`.
+    """
+    found = Difference.over_seeds(first_SN, second_TN, same_seeds=same_seeds)
+    seeds = min(len(first_SN), len(second_TN))
+    error = sqrt(found.jets_error**2 + (found.spread or 0.0) ** 2 / seeds)
+    return {**found._asdict(), "error": error, "seeds": seeds}
+
+
+def mark_significant(differences: Sequence[dict[str, Any]]) -> None:
+    """Set ``significant`` in each of the differences that are shown together (Holm, 5 %); never with one seed alone."""
+    for found, sure in zip(differences, significant([found["p_value"] for found in differences]), strict=True):
+        found["significant"] = sure and found["seeds"] > 1
+
+
+def rights(records: Sequence[Mapping[str, Any]], sample: str) -> npt.NDArray[np.bool_]:
+    """Return which jets the exits, the full model and the policy of each record have right, shape (S, E + 1, N)."""
+    samples = [record["result"]["samples"][sample] for record in records]
+    return np.stack(
+        [np.stack([unpack_bits(text, found["jets"], sample) for text in found["right"]]) for found in samples]
+    )
+
+
+def percent(value: Mapping[str, Any], digits: int = 1) -> str:
+    """Return a mean and its spread over seeds in percent."""
+    mean = f"{100 * value['mean']:.{digits}f}"
+    return mean if value["spread"] is None else f"{mean} ± {100 * value['spread']:.{digits}f}"
+
+
+def points(found: Mapping[str, Any], digits: int = 1) -> str:
+    """Return a difference in percentage points with its error, in bold if it is significant."""
+    text = f"{100 * found['value']:+.{digits}f} ± {100 * found['error']:.{digits}f}".replace("-", "−")
+    return f"**{text}**" if found["significant"] else text
+
+
+def markdown(header: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> str:
+    """Return a table; the first ``left`` columns are aligned to the left."""
+    ruler = ["---"] * left + ["--:"] * (len(header) - left)
+    return "\n".join(f"| {' | '.join(row)} |" for row in (header, ruler, *rows)) + "\n"

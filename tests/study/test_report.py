@@ -1,0 +1,151 @@
+"""Tables of docs/STUDY.md are those of docs/study, and a claim needs jets and seeds."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from benchmarks.study import q1_losses, q2_betas, q3_places, q4_ood
+from benchmarks.study.cells import Cell, CellStore
+from benchmarks.study.jets import JUDGED
+from benchmarks.study.report import FOLDER, PAGE, with_tables, write
+from phaze_ee.paired import pack_bits
+
+JETS = 4000
+Rights = npt.NDArray[np.bool_]
+
+
+def test_the_page_shows_what_the_files_hold() -> None:
+    page = PAGE.read_text(encoding="utf-8")
+    assert with_tables(page) == page
+    for path in FOLDER.glob("q*.json"):
+        assert f"<!-- study:{path.stem} -->\n*Size" in page
+
+
+def test_the_results_are_small() -> None:
+    assert sum(path.stat().st_size for path in FOLDER.iterdir()) < 5_000_000
+
+
+def answered(accuracies: tuple[float, ...], seed: int) -> list[Rights]:
+    """Return which jets exits have right; the same jets are hard for all trainings."""
+    hardness_N = np.random.default_rng(0).random(JETS)
+    noise = np.random.default_rng([1, seed]).normal(0, 0.02, (len(accuracies), JETS))
+    return [hardness_N + noise_N < accuracy for accuracy, noise_N in zip(accuracies, noise, strict=True)]
+
+
+def sample(accuracies: tuple[float, ...], seed: int) -> dict[str, Any]:
+    right = answered(accuracies, seed)
+    return {
+        "jets": JETS,
+        "accuracy": [float(right_N.mean()) for right_N in right],
+        "ece": [0.02] * (len(right) - 1),
+        "cross_entropy": [1.0] * (len(right) - 1),
+        "cost": 0.5 + 0.01 * seed,
+        "cost_error": 0.002,
+        "leaving": [0.5, 0.5],
+        "right": [pack_bits(right_N) for right_N in right],
+    }
+
+
+def record(name: str, parameters: dict[str, Any], result: Any) -> dict[str, Any]:
+    return {"name": name, "parameters": parameters, "result": result}
+
+
+def q1_records(gain: float, regime: str = "frozen") -> list[dict[str, Any]]:
+    records = []
+    for seed in range(3):
+        for number, (loss, exit_) in enumerate((("distill_detached", 0.6), ("target_detached", 0.6 + gain))):
+            samples = {name: sample((exit_, 0.8, 0.79), 10 * seed + number) for name in JUDGED}
+            parameters = {"exit_head": "mlp", "exit_loss_strategy": loss, "seed": seed}
+            records.append(record(f"{regime}/{loss}_{seed}", parameters, {"samples": samples}))
+    return records
+
+
+def test_a_better_loss_is_found_and_marked() -> None:
+    summary = q1_losses.summarise(q1_records(gain=0.03))
+    found = [one for one in summary["differences"] if one["sample"] == "test"]
+    assert [one["answer"] for one in found] == ["exits"]
+    assert found[0]["value"] == pytest.approx(0.03, abs=0.005)
+    assert found[0]["significant"]
+    assert "**+" in q1_losses.tables(summary)
+
+
+def test_equal_losses_are_not_marked_and_the_full_model_counts_from_scratch() -> None:
+    summary = q1_losses.summarise(q1_records(gain=0.0, regime="scratch"))
+    assert {one["answer"] for one in summary["differences"]} == {"exits", "full model"}
+    assert not any(one["significant"] for one in summary["differences"])
+    assert "**" not in q1_losses.tables(summary)
+
+
+def test_nothing_is_claimed_from_one_seed() -> None:
+    one_seed = [one for one in q1_records(gain=0.03) if one["parameters"]["seed"] == 0]
+    assert not any(one["significant"] for one in q1_losses.summarise(one_seed)["differences"])
+
+
+def test_betas_are_compared_with_the_switch_at_the_same_beta() -> None:
+    records = []
+    for schedule, full in (("switch", 0.75), ("linear", 0.8)):
+        for seed in range(3):
+            parameters = {"beta_schedule": schedule, "zero_share": 0.0, "beta_max": [1.0], "seed": seed}
+            found = {"samples": {"test": sample((0.6, full, 0.79), seed + 10 * (schedule == "linear"))}}
+            records.append(record(f"{schedule}_{seed}", parameters, found))
+    switch, linear = q2_betas.summarise(records)["settings"]
+    assert "full_to_switch" not in switch
+    assert linear["full_to_switch"]["significant"]
+    assert linear["full_to_switch"]["value"] == pytest.approx(0.05, abs=0.005)
+    assert not linear["exits_to_switch"]["significant"]
+
+
+def test_the_smallest_set_within_one_error_of_the_best_is_named() -> None:
+    costs = {"input": 0.9, "0": 0.602, "input, 0": 0.6, "0, 1": 0.7}
+    records = []
+    for network, factor in (("ParticleNet_middle", 1.0), ("ParticleNet_small", 1.1)):
+        for seed in range(3):
+            right = [pack_bits(right_N) for right_N in answered((0.8, 0.79), seed)]
+            sets = {
+                name: {"jets": JETS, "cost": factor * cost + 0.001 * seed, "cost_error": 0.003, "right": right}
+                for name, cost in costs.items()
+            }
+            records.append(record(f"{network}/{seed}", {}, {"sets": sets}))
+    summary = q3_places.summarise(records)
+    found = summary["networks"]["ParticleNet_middle"]
+    assert (found["best"], found["smallest"]) == ("input, 0", "0")
+    assert [one["rank_correlation"] for one in summary["transfer"]] == pytest.approx([1.0, 1.0])
+    assert "0 (smallest)" in q3_places.tables(summary)
+
+
+def test_a_gain_in_auroc_needs_more_than_one_training_in_three() -> None:
+    def found(gain: float) -> dict[str, Any]:
+        return {"auroc": {"energy": 0.6, "combined": 0.6 + gain}, "gain": {"value": gain, "error": 0.005}}
+
+    gains = {"label_Hbb": (0.05, 0.052, 0.049), "label_QCD": (0.001, 0.15, -0.001)}
+    records = [
+        record(f"{label}_{seed}", {"held_out": label}, {"held_out": found(gain)})
+        for label, values in gains.items()
+        for seed, gain in enumerate(values)
+    ]
+    kinds = q4_ood.summarise(records)["kinds"]
+    assert kinds["label_Hbb"]["gain"]["significant"]
+    assert not kinds["label_QCD"]["gain"]["significant"]
+
+
+def test_a_report_has_files_and_figure_of_the_cells_that_are_there(tmp_path: Path) -> None:
+    store = CellStore(tmp_path / "cells", {"test": JETS}, "abc")
+    cells = [Cell(1, one["name"], one["parameters"], lambda: None) for one in q1_records(0.03)]
+    for cell, one in zip(cells[:4], q1_records(0.03), strict=False):
+        store.write(cell, one["result"], 1.0)
+    folder = tmp_path / "study"
+    paths = write(store, {1: cells, 2: []}, "small", folder)
+    assert [path.name for path in paths] == ["q1.json", "q1.png"]
+    content = json.loads((folder / "q1.json").read_text())
+    assert content["cells"]["there"] == 4
+    assert content["cells"]["planned"] == 6
+    page = "before\n<!-- study:q1 -->\nold\n<!-- /study:q1 -->\nafter"
+    made = with_tables(page, folder)
+    assert made.startswith("before\n<!-- study:q1 -->\n*Size small: 4 of 6 cells")
+    assert made.endswith("<!-- /study:q1 -->\nafter")
+    assert "old" not in made
+    assert with_tables(made, folder) == made
