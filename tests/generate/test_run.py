@@ -122,7 +122,7 @@ def test_broken_record_is_named(tmp_path: Path, text: str) -> None:
 def test_missing_extra_names_the_command_that_helps(monkeypatch: pytest.MonkeyPatch) -> None:
     known = importlib.util.find_spec
     monkeypatch.setattr("phaze_ee.generate.run.find_spec", lambda name: None if name == "pythia8mc" else known(name))
-    with pytest.raises(UsageError, match=r'needs pythia8mc, .* pip install "phaze-ee\[generate\]"') as refusal:
+    with pytest.raises(UsageError, match=r'needs pythia8mc, .* pip install "\.\[generate\]"') as refusal:
         require_generator()
     assert "\n" not in str(refusal.value)
 

@@ -117,5 +117,5 @@ def test_what_is_wrong_is_told_before_anything_is_made(
 
 def test_without_optuna_the_extra_is_named(base: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sweep, "find_spec", lambda name: None)
-    with pytest.raises(UsageError, match=r'pip install "phaze-ee\[sweep\]"'):
+    with pytest.raises(UsageError, match=r'pip install "\.\[sweep\]"'):
         run("lr=1,2")

@@ -58,7 +58,7 @@ def test_a_missing_package_is_named_with_its_extra(
 ) -> None:
     monkeypatch.setitem(sys.modules, module, None)
     monkeypatch.setattr("phaze_ee.training.curves.find_spec", lambda name: None)
-    with pytest.raises(UsageError, match=rf"needs the package {module}.*phaze-ee\[{logger}\]"):
+    with pytest.raises(UsageError, match=rf"needs the package {module}.*pip install \"\.\[{logger}\]\""):
         open_logger(LoggingOptions(logger=logger), tmp_path, "W/p", None)
 
 
