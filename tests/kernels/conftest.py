@@ -7,8 +7,12 @@ import torch
 @pytest.fixture(scope="session")
 def device() -> torch.device:
     """The device of the kernels. Modules with kernels import Triton: import them in tests, not at the top."""
-    pytest.importorskip("triton", reason="needs Triton")
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    triton = pytest.importorskip("triton", reason="needs Triton")
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    if triton.__version__.startswith("3.6."):
+        pytest.skip("the interpreter of Triton 3.6 makes loop bounds of arrays, which NumPy deprecates and 2.4 refuses")
+    return torch.device("cpu")
 
 
 @pytest.fixture
