@@ -224,6 +224,7 @@ def test_files_of_the_project_are_copied_again(base: Project, stub: Path) -> Non
     ("arguments", "words"),
     [
         (("-m", "train", "--seeds", "1"), "seeds: Input should be greater than or equal to 2"),
+        (("-m", "train", "--seeds", "32768"), "seeds: Input should be less than or equal to 1000"),
         (("-m", "train", "--seeds", "2", "--at-once", "0"), "--at-once 0 is too small"),
         (("-m", "chain", "--seeds", "2", "-o", "train_predict", "--output", "x"), "each seed has its own"),
         (
