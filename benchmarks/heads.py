@@ -27,6 +27,7 @@ from rich.table import Table
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from benchmarks.frozen_options import options_on_features
 from phaze_ee.config.options import Options
 from phaze_ee.data.loaders import (
     evaluation_loader,
@@ -86,27 +87,8 @@ def parse() -> argparse.Namespace:
 
 
 def configuration(stages: Sequence[ExitStage], recipe: Recipe, epochs: int, seed: int) -> Options:
-    values: dict[str, Any] = {
-        "train_files": ["-"],
-        "val_files": ["-"],
-        "exit_stages": list(stages),
-        "exit_head": recipe.head,
-        "exit_link": recipe.link,
-        "exit_loss_strategy": recipe.loss,
-        "beta_max": [1.0],
-        "freeze_backbone": True,
-        "feature_cache_gb": 0,  # already computed
-        "epochs": epochs,
-        "val_interval": epochs,
-        "save_interval": epochs,
-        "lr": 0.005,
-        "batch_size": BATCH,
-        "seed": seed,
-        "device": "cpu",
-        "tensorboard": False,
-        "num_workers": 0,
-    }
-    return Options(**values)
+    chosen = {"exit_head": recipe.head, "exit_link": recipe.link, "exit_loss_strategy": recipe.loss}
+    return options_on_features(stages, epochs=epochs, seed=seed, batch_size=BATCH, **chosen)
 
 
 class Shuffled:

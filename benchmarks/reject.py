@@ -29,6 +29,7 @@ from torch import Tensor
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from benchmarks.frozen_options import options_on_features
 from phaze_ee.config.options import Options
 from phaze_ee.data.loaders import evaluation_loader
 from phaze_ee.data.schema import DataSchema
@@ -71,27 +72,8 @@ class Batches:
 
 
 def configuration(strategy: str, epochs: int, seed: int) -> Options:
-    values: dict[str, Any] = {
-        "train_files": ["-"],
-        "val_files": ["-"],
-        "exit_stages": ["input", 0, 1],
-        "exit_loss_strategy": strategy,
-        "beta_max": [1.0],
-        "freeze_backbone": True,
-        "feature_cache_gb": 0,  # already computed
-        "epochs": epochs,
-        "val_interval": epochs,
-        "save_interval": epochs,
-        "lr": 0.005,
-        "optimizer": "adamw",
-        "lr_schedule": "one_cycle",
-        "batch_size": BATCH,
-        "seed": seed,
-        "device": "cpu",
-        "tensorboard": False,
-        "num_workers": 0,
-    }
-    return Options(**values)
+    chosen = {"exit_loss_strategy": strategy, "optimizer": "adamw", "lr_schedule": "one_cycle"}
+    return options_on_features(["input", 0, 1], epochs=epochs, seed=seed, batch_size=BATCH, **chosen)
 
 
 def of_classes(features: Features, schema: DataSchema, names: Sequence[str]) -> Tensor:

@@ -15,6 +15,7 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
+from benchmarks.frozen_options import options_on_features
 from benchmarks.study.cells import ROOT
 from benchmarks.study.jets import StudyJets
 from phaze_ee.atomic import replacing_folder
@@ -183,23 +184,5 @@ class _InOrder:
 
 def frozen_options(stages: Sequence[ExitStage], recipe: Mapping[str, Any], seed: int) -> Options:
     """Return the options that train exits on stored features."""
-    epochs = recipe.get("epochs", 8)
-    values: dict[str, Any] = {
-        "train_files": ["-"],
-        "val_files": ["-"],
-        "exit_stages": list(stages),
-        "beta_max": [1.0],
-        "freeze_backbone": True,
-        "feature_cache_gb": 0,  # already computed
-        "epochs": epochs,
-        "val_interval": epochs,
-        "save_interval": epochs,
-        "lr": 0.005,
-        "batch_size": BATCH,
-        "seed": seed,
-        "device": "cpu",
-        "tensorboard": False,
-        "num_workers": 0,
-        "use_packed": False,  # the features are packed already
-    }
-    return Options(**{**values, **recipe})
+    others = {"epochs": 8, "use_packed": False, **recipe}  # the features are packed already
+    return options_on_features(stages, seed=seed, batch_size=BATCH, **others)

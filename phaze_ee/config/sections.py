@@ -390,7 +390,7 @@ class TrainingOptions(Section):
     seed: NonNegativeInt | None = Field(
         None, description="random seed; a run on the CPU repeats bit for bit; None: drawn and recorded"
     )
-    seeds: Annotated[int, Field(ge=2, le=1000)] | None = Field(None, description="train N times, from c.seed (else 0) on")
+    seeds: Annotated[int, Field(ge=2, le=1000)] | None = Field(None, description="N trainings, from c.seed (else 0) on")
 
     @model_validator(mode="after")
     def _one_length_of_an_epoch(self) -> Self:
