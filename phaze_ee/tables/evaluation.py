@@ -55,7 +55,7 @@ def summary_table(
     if rejection is not None:
         shown = [exit_.rejections[place or 0] for exit_ in results.exits.values()]
         few_pass = "; >: none passes, 68 % limit" if any(one.value is None for one in shown) else ""
-        add_caption(table, f"rej.: one {class_title(rejection.background)} jet passes in so many{few_pass}")
+        add_caption(table, f"rej.: 1 / (share of {class_title(rejection.background)} jets that pass){few_pass}")
     return table
 
 
