@@ -1,5 +1,6 @@
 """The Lightning module: a tagger, the loss of the full model, and the losses of its exits."""
 
+import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
@@ -52,9 +53,16 @@ class RunningMeans:
 
     @classmethod
     def from_state_dict(cls, state: Mapping[str, Any]) -> Self:
-        """Return the sums of :meth:`state_dict`."""
-        sums = {name: torch.tensor(value, dtype=torch.float64) for name, value in state["sums"].items()}
-        return cls(state["jets"], sums)
+        """Return the sums of :meth:`state_dict`.
+
+        Raises:
+            TypeError: they are no numbers.
+        """
+        for name, value in state["sums"].items():
+            if not isinstance(value, int | float):
+                raise TypeError(f"the sum of {name} is no number, but of type {type(value).__name__}")
+        sums = {name: torch.tensor(float(value), dtype=torch.float64) for name, value in state["sums"].items()}
+        return cls(operator.index(state["jets"]), sums)
 
 
 @dataclass(frozen=True)

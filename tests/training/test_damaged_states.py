@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 
+from phaze_ee.training.module import RunningMeans
 from phaze_ee.training.resume import find_resume_point, forget, previous
 
 WEIGHT = torch.arange(64, dtype=torch.float32)
@@ -65,3 +66,16 @@ def test_contents_of_other_types(path: Path, caplog: pytest.LogCaptureFixture, c
     assert point is not None
     assert point.path == previous(path)
     assert "the previous state is used" in caplog.text
+
+
+def test_sums_that_are_no_numbers() -> None:
+    means = RunningMeans()
+    means.add({"loss": torch.tensor(2.0)}, 3)
+    stored = means.state_dict()
+    again = RunningMeans.from_state_dict(stored)
+    assert (again.state_dict(), float(again.means["loss"])) == (stored, 2.0)
+    for wrong in (torch.tensor([1j, 2j]), "6", None):
+        with pytest.raises(TypeError, match="the sum of loss is no number"):
+            RunningMeans.from_state_dict({**stored, "sums": {"loss": wrong}})
+    with pytest.raises(TypeError):
+        RunningMeans.from_state_dict({**stored, "jets": 1.5})
