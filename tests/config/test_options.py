@@ -52,6 +52,7 @@ BEYOND_CONTRACT: dict[str, Any] = {
     "skip_nan_batches": 3,
     "ema_decay": 0.999,
     "early_stopping": 5,
+    "seeds": 5,
     "samples_per_epoch": 20_000,
     "warm_up": 100,
     "steps_per_epoch": 500,

@@ -11,11 +11,12 @@ from phaze_ee.config.options import ExitOptions
 from phaze_ee.models.particle_net.padded import ParticleNet
 from phaze_ee.models.tagger import Tagger
 from phaze_ee.registry import loss_strategies
-from phaze_ee.training.losses import make_loss
+from phaze_ee.training.losses import WorkingPoint, make_loss
 from tests.jets import CLASSES, random_jets, small_weaver_network
 
 # With k = 4, jets of 26 to 29 particles have padded slots that see real particles.
 HEADS = ("deep_sets", "linear", "deep_sets", "linear")
+POINT = WorkingPoint(signal=1, background=0, efficiency=0.5, lost=0.01)
 COUNTS = (3, 30, 29, 28, 27, 26, 25, 24, 0, 17, 5, 12)
 CHANGES: dict[str, dict[str, Any]] = {
     "plain": {},
@@ -38,7 +39,7 @@ def tagger_in_training(*, packed: bool, trim: bool = False, **changes: Any) -> T
 
 def train(tagger: Tagger, strategy: str, steps: int = 1) -> dict[str, Tensor]:
     """Run steps without updates; return losses, all gradients and the running statistics after the last."""
-    exit_loss = make_loss(strategy, ExitOptions())
+    exit_loss = make_loss(strategy, ExitOptions(), POINT, len(tagger.exit_stages))
     label_N = torch.arange(len(COUNTS)) % CLASSES
     seen: dict[str, Tensor] = {}
     for step in range(steps):
