@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
@@ -28,10 +29,7 @@ def losses(summary: Mapping[str, Any]) -> Figure:
         place = np.arange(len(JUDGED)) + (number - (len(methods) - 1) / 2) * 0.08
         label = f"{method['head']}, {method['loss']}"
         axes.errorbar(place, means, spreads, fmt="o", color=PALETTE[number % len(PALETTE)], label=label)
-    axes.set_xticks(range(len(JUDGED)), [SAMPLES[name] for name in JUDGED])
-    axes.tick_params(axis="x", which="minor", bottom=False, top=False)
-    axes.set_ylabel("Accuracy, mean of the exits")
-    axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+    _name_axes(axes, [SAMPLES[name] for name in JUDGED], "Accuracy, mean of the exits")
     legend_below(figure, axes, columns=3)
     simulation_label(axes)
     return figure
@@ -61,10 +59,7 @@ def leaving(summary: Mapping[str, Any]) -> Figure:
             color=PALETTE[number],
             label=label,
         )
-    right.set_xticks(range(len(signals)), [name.removeprefix("label_") for name in signals], rotation=60)
-    right.tick_params(axis="x", which="minor", bottom=False, top=False)
-    right.set_ylabel("Rejected QCD jets")
-    right.yaxis.set_major_formatter(PercentFormatter(1.0))
+    _name_axes(right, [name.removeprefix("label_") for name in signals], "Rejected QCD jets", rotation=60)
     legend_below(figure, right, columns=3)
     simulation_label(left)
     return figure
@@ -119,11 +114,16 @@ def _by_name(
             color=PALETTE[number % len(PALETTE)],
             label=name,
         )
-    axes.set_xticks(range(len(labels)), labels, rotation=70, ha="right", fontsize="small")
+    _name_axes(axes, labels, title, as_percent=as_percent, rotation=70, ha="right", fontsize="small")
+    legend_below(figure, axes, columns=2)
+    simulation_label(axes)
+    return figure
+
+
+def _name_axes(axes: Axes, names: Sequence[str], title: str, *, as_percent: bool = True, **text: Any) -> None:
+    """Name the places on the x axis, and the y axis."""
+    axes.set_xticks(range(len(names)), names, **text)
     axes.tick_params(axis="x", which="minor", bottom=False, top=False)
     axes.set_ylabel(title)
     if as_percent:
         axes.yaxis.set_major_formatter(PercentFormatter(1.0))
-    legend_below(figure, axes, columns=2)
-    simulation_label(axes)
-    return figure

@@ -33,11 +33,7 @@ _PRECISION = Flag(
 )
 _SEEDS = (
     Flag("--seeds", "do it for N seeds, each in a project of its own", {"type": int, "metavar": "N"}, option="seeds"),
-    Flag(
-        "--at-once",
-        "seeds that run at the same time (default: one for each GPU, or for every 4 cores)",
-        {"type": _whole_number, "metavar": "N"},
-    ),
+    Flag("--at-once", "seeds that run at the same time (default: one for each GPU, or for every 4 cores)", _WORKERS),
 )
 _PROJECTS = {"nargs": "+", "metavar": "NAME"}
 
