@@ -1,12 +1,12 @@
 """Answers the five questions of docs/STUDY.md, cell by cell; the same command continues where it was killed.
 
-    python -m benchmarks.study --work FOLDER [--questions 1 5] [--size small --jets FOLDER | --size full]
-        [--weights ParticleNet_full.pt] [--only frozen published] [--minutes 60]
-    python -m benchmarks.study --work FOLDER --size small --jets FOLDER --report
+    python -m benchmarks.study --work FOLDER [--size small --jets FOLDER | --size middle | --size full]
+        [--questions 1 5] [--weights ParticleNet_full.pt] [--only frozen published] [--minutes 60]
+    python -m benchmarks.study --work FOLDER --size middle --report
 
 Each cell is one result in one file of FOLDER, with everything that it depends on. Cells that are there are not computed
-again. Size full generates its jets first, which takes hours. --report writes docs/study and the tables of docs/STUDY.md
-from the cells that are there.
+again. Sizes middle and full generate their jets first, which takes hours. --report writes docs/study and the tables of
+docs/STUDY.md from the cells that are there.
 """
 
 import os
@@ -22,7 +22,7 @@ import torch
 
 from benchmarks.study import report
 from benchmarks.study.cells import Cell, CellStore, forget_abandoned, in_turn, run
-from benchmarks.study.jets import StudyJets
+from benchmarks.study.jets import CHUNKS, StudyJets
 from benchmarks.study.project import Study
 from benchmarks.study.questions import QUESTIONS
 from phaze_ee.errors import UsageError
@@ -32,7 +32,7 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, required=True, help="jets, features, projects and cells lie here")
     parser.add_argument("--questions", type=int, nargs="+", choices=QUESTIONS, default=list(QUESTIONS))
-    parser.add_argument("--size", choices=("small", "full"), default="small")
+    parser.add_argument("--size", choices=("small", *CHUNKS), default="small")
     parser.add_argument("--jets", type=Path, nargs="+", default=[], help="folders with jets to divide (size small)")
     parser.add_argument("--weights", type=Path, help="the published ParticleNet_full; without it, its cells are left")
     parser.add_argument("--only", nargs="+", default=[""], metavar="TEXT", help="cells whose name begins with a TEXT")
@@ -58,7 +58,8 @@ def main() -> None:
     work = arguments.work.resolve()
     work.mkdir(parents=True, exist_ok=True)
     os.environ["PHAZE_EE_WORKSPACES"] = str(work / arguments.size / "projects")
-    jets = StudyJets.small(work, arguments.jets) if arguments.size == "small" else StudyJets.full(work)
+    ready, size = arguments.jets, arguments.size
+    jets = StudyJets.small(work, ready) if size == "small" else StudyJets.generated(work, size)
     generate(jets)
     forget_abandoned(work / arguments.size)
     store = CellStore(work / arguments.size / "cells", jets.counts, jets.hash)

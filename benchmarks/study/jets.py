@@ -17,6 +17,11 @@ from phaze_ee.generate.processes import PROCESSES
 from phaze_ee.generate.run import RECORD
 
 CHUNK_JETS = 200  # of each class
+# Half of the chunks "val" validate, the others calibrate. "reference" and "alpha_s" are of other kinds, and only judge.
+CHUNKS = {
+    "middle": {"train": 13, "val": 5, "test": 10, "reference": 2, "alpha_s": 2},
+    "full": {"train": 30, "val": 10, "test": 20, "reference": 10, "alpha_s": 10},
+}
 DROPPED_TRACKS = 0.1
 TREE = "tree"
 # Samples on which nothing is trained or calibrated. All but "test" ask how much an answer depends on the simulation.
@@ -74,26 +79,27 @@ class StudyJets:
 
     Attributes:
         work: the folder of the study.
+        size: small, middle or full.
         ready: folders with files of JetClass's schema, which are divided by rows; empty: all jets are generated.
         chunks: the chunks of each sample.
     """
 
     work: Path
+    size: str
     ready: Sequence[Path] = ()
     chunks: Mapping[str, Sequence[Chunk]] = field(default_factory=dict)
 
     @classmethod
-    def full(cls, work: Path) -> "StudyJets":
-        """60,000 jets to train, 20,000 to validate and calibrate, 40,000 to judge, and 20,000 of each other kind."""
-        counts = {"train": 30, "val": 10, "test": 20, "reference": 10, "alpha_s": 10}
-        return cls(work, (), {name: _chunks(work, name, count) for name, count in counts.items()})
+    def generated(cls, work: Path, size: str) -> "StudyJets":
+        """Jets of mode generate: their numbers are those of CHUNKS. The chunks of middle are the first ones of full."""
+        return cls(work, size, (), {name: _chunks(work, name, count) for name, count in CHUNKS[size].items()})
 
     @classmethod
     def small(cls, work: Path, ready: Sequence[Path]) -> "StudyJets":
         """Divide files that lie ready; jets of the fast mode and of another α_s are generated."""
         if not ready:
             raise UsageError("--size small divides jets that lie ready: give their folder with --jets FOLDER")
-        return cls(work, ready, {"test": _chunks(work, "test", 2), "alpha_s": _chunks(work, "alpha_s", 2)})
+        return cls(work, "small", ready, {"test": _chunks(work, "test", 2), "alpha_s": _chunks(work, "alpha_s", 2)})
 
     @property
     def missing(self) -> Iterator[Chunk]:
@@ -119,8 +125,8 @@ class StudyJets:
         held_out = self.chunks["val"]
         return {
             "train": _all_files(self.chunks["train"]),
-            "val": _all_files(held_out[0::2]),
-            "calibration": _all_files(held_out[1::2]),
+            "calibration": _all_files(held_out[0::2]),
+            "val": _all_files(held_out[1::2]),
             "test": _all_files(self.chunks["test"]),
             "other_mode": _all_files(self.chunks["reference"]),
             "alpha_s": _all_files(self.chunks["alpha_s"]),
@@ -130,7 +136,7 @@ class StudyJets:
         self, name: str, files: Sequence[Path], shift: Shift, share: tuple[float, float] = (0.0, 1.0)
     ) -> list[Path]:
         """Return files with changed jets, or with some of the rows; they are written if they are not there."""
-        folder = self.work / "jets" / ("small" if self.ready else "full") / name
+        folder = self.work / "jets" / self.size / name
         if not folder.is_dir():
             with replacing_folder(folder) as temporary:
                 for number, path in enumerate(files):

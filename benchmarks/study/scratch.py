@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-EPOCHS = {"small": 10, "full": 15}
+EPOCHS = {"small": 10, "middle": 5, "full": 15}
+BATCH = {"small": 128, "middle": 128, "full": 256}
 
 
 @dataclass(frozen=True)
@@ -35,4 +36,4 @@ BACKBONES = {
 
 def network_options(backbone: str, size: str) -> dict[str, Any]:
     """Return the options of a training of this network at a size of the study."""
-    return {**BACKBONES[backbone].options, "epochs": EPOCHS[size], "batch_size": 256, "lr": 0.005}
+    return {**BACKBONES[backbone].options, "epochs": EPOCHS[size], "batch_size": BATCH[size], "lr": 0.005}

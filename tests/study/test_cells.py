@@ -76,7 +76,7 @@ def test_every_question_has_a_first_answer_early() -> None:
 
 
 def test_no_two_chunks_have_the_same_seed(tmp_path: Path) -> None:
-    jets = StudyJets.full(tmp_path)
+    jets = StudyJets.generated(tmp_path, "full")
     seeds = [GENERATED[chunk.sample].first_seed + chunk.index for chunk in jets.missing]
     assert len(seeds) == len(set(seeds)) == 80
 
