@@ -51,8 +51,10 @@ def _results(project: Project, policy: str | None) -> tuple[CurrentResults | Non
 
 
 def _content(project: Project, current: CurrentResults | None, left_out: Sequence[str], policy: str | None) -> Content:
-    promise, stale = _promise(project, policy)
-    card, other = _card(project, promise)
+    path = find_policy(project, policy)
+    found = None if path is None else PolicySummary.read(path, made_by="calibrate")
+    promise, stale = _promise(project, found, path)
+    card, other = _card(project, found if promise else None)
     return Content(
         title=str(project),
         command=lambda mode: command(mode, project),
@@ -67,19 +69,17 @@ def _content(project: Project, current: CurrentResults | None, left_out: Sequenc
     )
 
 
-def _promise(project: Project, policy: str | None) -> tuple[Promise | None, list[str]]:
-    """Return the promise of the policy, unless it is of another model, and what is left out."""
-    path = find_policy(project, policy)
-    if path is None:
+def _promise(project: Project, found: PolicySummary | None, path: Path | None) -> tuple[Promise | None, list[str]]:
+    """Return the promise of a policy, unless it is of another model, and what is left out."""
+    if found is None or path is None:
         return None, []
-    found = PolicySummary.read(path, made_by="calibrate")
     if found.model_hash != project.model_hash:
         why = f"{path.name} was calibrated for another model than {project.best_model.name}"
         return None, [f"Left out: the promise, for {why}; run {command('calibrate', project)}"]
     guarantee, target = found.guarantee, str(found.target.get("name", "")).replace("_", " ")
     jets = found.calibration
     return Promise(
-        guarantee.statement[:1].upper() + guarantee.statement[1:],
+        _sentence(guarantee.statement),
         guarantee.holds,
         target,
         testing=jets.testing,
@@ -88,7 +88,11 @@ def _promise(project: Project, policy: str | None) -> tuple[Promise | None, list
     ), []
 
 
-def _card(project: Project, promise: Promise | None) -> tuple[str | None, list[str]]:
+def _sentence(statement: str) -> str:
+    return statement[:1].upper() + statement[1:]
+
+
+def _card(project: Project, policy: PolicySummary | None) -> tuple[str | None, list[str]]:
     """Return the model card of the export, unless it is of another model, and what is left out."""
     path = project.export / _CARD
     if not path.is_file():
@@ -97,9 +101,15 @@ def _card(project: Project, promise: Promise | None) -> tuple[str | None, list[s
     if project.model_hash is None or project.model_hash not in text:
         why = f"{path} is of another model than {project.best_model.name}"
         return None, [f"Left out: the model card, for {why}; run {command('export', project)}"]
-    if promise is None or promise.statement in text:
+    if policy is None or _is_of(text, policy):
         return text, []
     return text, [f"Note: the model card was exported with another policy, or none; run {command('export', project)}"]
+
+
+def _is_of(card: str, policy: PolicySummary) -> bool:
+    """Return whether a model card has the promise and the thresholds of a policy."""
+    thresholds = (f"| {threshold:.6g} |" in card for threshold in policy.thresholds)
+    return _sentence(policy.guarantee.statement) in card and all(thresholds)
 
 
 def _write(path: Path, page: str, contents: Sequence[Content]) -> None:

@@ -214,6 +214,7 @@ class DynamicResults(Traced):
     ``prior`` has its cost and accuracy for the ``class_prior`` for which the policy was chosen; None without one.
     ``efficiencies`` relate the policy to the full model.
     ``precision`` is that of the products of the network, for the policy and all curves; None in older files.
+    ``moved`` says in words how far the policy has moved from the calibrated one; None: it has not.
     """
 
     project: str
@@ -222,6 +223,7 @@ class DynamicResults(Traced):
     classes: list[str]
     jets: int
     files: list[str]
+    moved: str | None = None
     policy: PolicyEvaluation
     mixture: ExitEvaluation | None = None
     prior: RealisedFigures | None = None
