@@ -203,11 +203,12 @@ def titled(title: str, columns: Sequence[str]) -> Table:
 
 def add_rows(table: Table, reasons: Table, signal: str, strategy: str, cells: Sequence[Cell]) -> None:
     figures = np.array([cell.splits.mean(axis=0) for cell in cells]).T
-    table.add_row(signal, strategy, *(with_spread(values.tolist()) for values in figures))
+    name = signal.removeprefix("label_")
+    table.add_row(name, strategy, *(with_spread(values.tolist()) for values in figures))
     of_jets = np.array([cell.reasons for cell in cells])  # seeds, samples, (loss, QCD)
     losses = [with_spread(of_jets[:, sample, 0].tolist(), 1.0) for sample in (0, 1)]
     passing = [with_spread(of_jets[:, sample, 1].tolist()) for sample in (0, 1)]
-    reasons.add_row(signal, strategy, *losses, *passing)
+    reasons.add_row(name, strategy, *losses, *passing)
 
 
 def add_difference(table: Table, signal: str, title: str, cells: Sequence[Cell], others: Sequence[Cell]) -> None:
@@ -215,7 +216,8 @@ def add_difference(table: Table, signal: str, title: str, cells: Sequence[Cell],
     gain_RS = np.array([cell.splits[:, 0] - other.splits[:, 0] for cell, other in zip(cells, others, strict=True)])
     each = ", ".join(f"{100 * value:+.2f}" for value in gain_RS.mean(axis=1))
     over_splits = 100 * gain_RS.mean(axis=0).std(ddof=1)
-    table.add_row(signal, title, with_spread(gain_RS.mean(axis=1).tolist()), f"± {over_splits:.2f} (splits)", each)
+    name, gain = signal.removeprefix("label_"), with_spread(gain_RS.mean(axis=1).tolist())
+    table.add_row(name, title, gain, f"splits ± {over_splits:.2f}", each)
 
 
 def main() -> None:
@@ -232,7 +234,9 @@ def main() -> None:
         f"{arguments.checkpoint.stem} frozen, {arguments.seeds} seeds",
         ["MACs, %", "signal lost, %", "QCD past exit 0, %"],
     )
-    reasons = titled("To learn from, and to judge by", ["loss", "", "QCD past exit 0, %", ""])
+    reasons = titled(
+        "Jets to learn from, and to judge by", ["loss, learn", "loss, judge", "QCD, % learn", "QCD, % judge"]
+    )
     record: list[dict[str, Any]] = []
     with (
         TemporaryDirectory() as name,
@@ -267,7 +271,7 @@ def main() -> None:
                 add_rows(table, reasons, signal, strategy, cells[strategy])
             first, *others = cells
             for strategy in others:
-                add_difference(table, signal, f"{strategy} less {first}", cells[strategy], cells[first])
+                add_difference(table, signal, f"less {first}", cells[strategy], cells[first])
     for shown in (table, reasons):
         CONSOLE.print(shown)
     CONSOLE.print(

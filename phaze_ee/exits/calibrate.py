@@ -5,7 +5,7 @@ promise hold for finite samples.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, final
 
@@ -232,9 +232,8 @@ def _risks(sample: Sample, settings: Settings) -> tuple[_Risks, list[Untested]]:
 
     The number of jets in a part decides, which is known before any of them tests a policy.
     """
-    shaping, testing = (
-        settings.conditions.risks(sample.target.risks(answers), answers) for answers in (sample.shaping, sample.testing)
-    )
+    shaping = settings.conditions.risks(sample.target.shaping_risks(sample.shaping), sample.shaping)
+    testing = settings.conditions.risks(sample.target.risks(sample.testing), sample.testing)
     whole, untested = len(sample.target.risks(sample.testing)), []
     for risk in testing[whole:]:
         jets, needed = int(risk.counts_N.sum()), worth_testing(risk, settings.delta)
@@ -271,13 +270,14 @@ def _tested(
             most,
         )
     sequence = policies(scores, sample, risks.shaping, settings)
-    observed = [_observe(one.policy, sample, risks, settings.delta) for one in sequence]
+    observed = (_observe(one.policy, sample, risks, settings.delta) for one in sequence)
     chosen = _choose(observed, settings)
     if chosen is not None:
         return _Found(sequence[chosen].policy, safer=safer_policies(sequence, chosen))
     if not sequence:
         return _Found(full, _NOTHING_SAVES)
-    index_N = sample.testing.exit_index(sequence[0].policy)
+    first = sequence[0].policy
+    index_N = sample.testing.exit_index(first)
     short = [
         _Shortfall(
             tested.name,
@@ -287,7 +287,7 @@ def _tested(
             jets,
             needed_for(risk, risk.net_losses(index_N), settings.delta),
         )
-        for tested, risk in zip(observed[0], risks.testing, strict=True)
+        for tested, risk in zip(_observe(first, sample, risks, settings.delta), risks.testing, strict=True)
         if _choose([[tested]], settings) is None
     ]
     missing = [one.more_jets for one in short if one.more_jets is not None]
@@ -357,7 +357,7 @@ def _observe(policy: ThresholdPolicy, sample: Sample, risks: _Risks, delta: floa
     ]
 
 
-def _choose(observed: Sequence[Sequence[TestedRisk]], settings: Settings) -> int | None:
+def _choose(observed: Iterable[Sequence[TestedRisk]], settings: Settings) -> int | None:
     """Return the last policy for which all risks pass; one that is too high passes with a probability of at most δ."""
     if settings.method == "ltt":
         return last_passing((max(tested.p_value for tested in row) for row in observed), settings.delta)
