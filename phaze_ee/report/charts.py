@@ -12,6 +12,7 @@ from phaze_ee.plots.dynamic_tradeoff import Score
 from phaze_ee.plots.roc import FEWEST_BACKGROUND_JETS, rejection_curve, rejection_error
 from phaze_ee.plots.style import exit_colour
 from phaze_ee.report.markup import INK, data_block
+from phaze_ee.report.sequence import SEQUENCE, policy_curve, tested_sequence
 from phaze_ee.results.evaluation import EvaluationResults, Rejection
 from phaze_ee.results.placement import PlacementResults
 from phaze_ee.results.policy import DynamicResults, ExitRates, MassAudit
@@ -83,20 +84,21 @@ def colour(name: str, index: int) -> str:
 
 
 def tradeoff(dynamic: DynamicResults) -> Chart:
-    """Return accuracy against cost: the curve of each score, the exits, and the policy.
+    """Return accuracy against cost: the curve of each score, the sequence of the calibration, exits, and the policy.
 
-    Only the policy's score has a band: the errors of the others are alike, because the jets are the same.
+    Only one curve has a band: the errors of the others are alike, because the jets are the same.
     """
-    exits = list(dynamic.exits.items())
+    exits, sequence = list(dynamic.exits.items()), tested_sequence(dynamic)
     series = [
         Series(
             curve.score,
             _SCORE_COLOURS[index % len(_SCORE_COLOURS)],
             _accuracies(curve.points),
-            band=curve.score == dynamic.policy.score,
+            band=curve.score == dynamic.policy.score and not sequence,
         )
         for index, curve in enumerate(dynamic.curves)
     ]
+    series.append(Series(SEQUENCE, exit_colour(POLICY, 0), _accuracies(sequence), marked=False))
     early = [exit_.all_leave for name, exit_ in exits if name != FULL_MODEL]
     full = [exit_.all_leave for name, exit_ in exits if name == FULL_MODEL]
     series += [
@@ -104,7 +106,7 @@ def tradeoff(dynamic: DynamicResults) -> Chart:
         Series("full model", INK, _accuracies(full), line=False),
         Series("policy", exit_colour(POLICY, 0), _accuracies([dynamic.policy]), line=False),
     ]
-    return Chart("tradeoff-chart", "Accuracy against cost", _share_axis(), Axis("Accuracy", percent=True), series)
+    return Chart("tradeoff-chart", "Accuracy against cost", share_axis(), Axis("Accuracy", percent=True), series)
 
 
 def comparison(projects: Sequence[ProjectResults]) -> Chart:
@@ -151,7 +153,7 @@ def rejections(dynamic: DynamicResults) -> Chart | None:
         series.append(Series(name, exit_colour("exit", index), found))
     title = f"Rejection against cost, {ENOUGH}"
     is_curve = any(len(one.points) > 1 for one in series)
-    return Chart("rejection-chart", title, _share_axis(), Axis("Rejection", log=True), series) if is_curve else None
+    return Chart("rejection-chart", title, share_axis(), Axis("Rejection", log=True), series) if is_curve else None
 
 
 def roc_charts(results: ProjectResults) -> list[Chart]:
@@ -218,7 +220,7 @@ def placement(found: PlacementResults) -> Chart:
         Series("full model", INK, _accuracies([found.full_model]), line=False),
         Series("recommended", exit_colour(POLICY, 0), _accuracies([found.recommended]), line=False),
     ]
-    return Chart("placement-chart", "Sets of exits", _share_axis(), Axis("Accuracy", percent=True), series)
+    return Chart("placement-chart", "Sets of exits", share_axis(), Axis("Accuracy", percent=True), series)
 
 
 def training(history: TrainingHistory) -> list[Chart]:
@@ -227,10 +229,9 @@ def training(history: TrainingHistory) -> list[Chart]:
     return [_training_chart(number, panel, history) for number, panel in enumerate(panels)]
 
 
-def policy_curve(dynamic: DynamicResults) -> list[Any]:
-    """Return the points of the curve of the policy's score, with the policy, by rising cost."""
-    own = [point for curve in dynamic.curves if curve.score == dynamic.policy.score for point in curve.points]
-    return sorted([*own, dynamic.policy], key=lambda point: float(point.mean_macs))
+def share_axis() -> Axis:
+    """Return the axis of costs as shares of the full model's."""
+    return Axis("MACs, share of the full model", log=True, percent=True)
 
 
 def _is_certain(rejection: Rejection) -> bool:
@@ -239,10 +240,6 @@ def _is_certain(rejection: Rejection) -> bool:
 
 def _observable(name: str) -> str:
     return observable_title(name).replace("$p_T$", "pT")  # the page has no mathematical type
-
-
-def _share_axis() -> Axis:
-    return Axis("MACs, share of the full model", log=True, percent=True)
 
 
 def _accuracies(points: Iterable[Any]) -> list[Point]:

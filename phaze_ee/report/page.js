@@ -1,7 +1,7 @@
 "use strict";
 // Draws the charts of the page from its data blocks, and moves along the curve of the policy. No network, no eval.
 (() => {
-  const SVG = "http://www.w3.org/2000/svg", ALONG_THE_SLIDER = ["tradeoff-chart", "rejection-chart"];
+  const SVG = "http://www.w3.org/2000/svg", ALONG_THE_SLIDER = /^(tradeoff-chart|rejection-chart|risk-\d+)$/;
   const data = (id) => JSON.parse(document.getElementById(id).textContent);
   const charts = [];
 
@@ -166,11 +166,11 @@
   }
 
   function slide(slider) {
-    const { points, policy } = data("slider-data"), put = (id, text) => { document.getElementById(id).textContent = text; };
-    const point = points[slider.value], own = Number(slider.value) === policy;
+    const put = (id, text) => { document.getElementById(id).textContent = text; };
+    const point = data("slider-data").points[slider.value];
     point.texts.forEach(([, text], number) => put(`slider-${number}`, text));
-    put("slider-kind", own ? "This is the policy." : "These thresholds were not tested: they promise nothing.");
-    for (const chart of charts.filter((one) => ALONG_THE_SLIDER.includes(one.spec.name))) {
+    put("slider-kind", point.kind);
+    for (const chart of charts.filter((one) => ALONG_THE_SLIDER.test(one.spec.name))) {
       chart.mark = point;
       drawMark(chart);
     }

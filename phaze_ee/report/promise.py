@@ -6,7 +6,9 @@ from phaze_ee.names import FULL_MODEL, quantity
 from phaze_ee.report import charts
 from phaze_ee.report.absent import no_policy
 from phaze_ee.report.content import Content, Promise
-from phaze_ee.report.markup import chapter, missing, paragraph, percent, section, table, tiles
+from phaze_ee.report.markup import chapter, grid, missing, paragraph, percent, section, table, tiles
+from phaze_ee.report.risks import risk_charts
+from phaze_ee.report.sequence import SEQUENCE, tested_sequence
 from phaze_ee.report.slider import slider, thresholds_text
 from phaze_ee.results.benchmark import LatencyReport
 from phaze_ee.results.policy import DynamicResults
@@ -77,8 +79,9 @@ def _policy_parts(content: Content, results: ProjectResults, dynamic: DynamicRes
         "tradeoff",
         "Trade-off",
         charts.tradeoff(dynamic).html(),
-        _own_target(dynamic),
+        _on_curves(dynamic),
         _bounds(dynamic),
+        grid(chart.html() for chart in risk_charts(dynamic)),
         slider(dynamic, content.command("calibrate")),
     )
 
@@ -132,9 +135,15 @@ def _files_mix(results: ProjectResults) -> str:
     return shares_title(shares)
 
 
-def _own_target(dynamic: DynamicResults) -> str:
-    """Return why the policy is not on a curve, if it has a score that no curve has."""
+def _on_curves(dynamic: DynamicResults) -> str:
+    """Return what the sequence of the calibration is; without one, why the policy may be on no curve."""
     policy = dynamic.policy
+    if tested_sequence(dynamic):
+        return paragraph(
+            f"{SEQUENCE.capitalize()}: policies with score {policy.score} from the full model to the fastest, "
+            "tested in this order on calibration jets. The policy is the last that passed.",
+            "note",
+        )
     if not dynamic.curves or any(curve.score == policy.score for curve in dynamic.curves):
         return ""
     target = policy.target.partition(":")[0].replace("_", " ")
