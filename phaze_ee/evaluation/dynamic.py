@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from phaze_ee.evaluation.audits import MASS, WorkingPoint, audited_observables, exit_rates, mass_audit
+from phaze_ee.evaluation.audits import MASS, SignalCut, audited_observables, exit_rates, mass_audit
 from phaze_ee.evaluation.efficiency import relative_efficiencies
 from phaze_ee.evaluation.metrics import against_full, evaluate_exit, expected_calibration_error
 from phaze_ee.evaluation.operating_point import (
@@ -110,14 +110,14 @@ def realised_risks(
     return _on_jets(_risks(answers, target, promise), exit_index_N)
 
 
-def working_point(answers: Answers, target: AnyTarget, background: str | None) -> WorkingPoint | None:
+def working_point(answers: Answers, target: AnyTarget, background: str | None) -> SignalCut | None:
     """Return the working point of the target; else 50 % of the first signal class; None without a background."""
     if isinstance(target, SignalEfficiency):
-        return WorkingPoint(target.signal, target.background, target.efficiency)
+        return SignalCut(target.signal, target.background, target.efficiency)
     if background is None:
         return None
     signal = next(name for name in answers.class_names if name != background)
-    return WorkingPoint(signal, background, DEFAULT_EFFICIENCY)
+    return SignalCut(signal, background, DEFAULT_EFFICIENCY)
 
 
 def _risks(answers: Answers, target: AnyTarget, promise: Guarantee | None) -> list[Risk]:

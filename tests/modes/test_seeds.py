@@ -164,6 +164,14 @@ def test_a_seed_that_fails_says_why_and_is_tried_again(base: Project, stub: Path
     assert stub.read_text().count("small_seed6") == 2
 
 
+def test_what_the_first_seed_refuses_is_not_tried_with_the_others(base: Project, stub: Path, capsys: Capture) -> None:
+    program = stub.parent / "program"
+    program.write_text(program.read_text() + "echo 'phaze_ee: error: no such exit'; exit 2\n")
+    error = fails(capsys, 2, "-m", "evaluate", "-p", "Tops", "small", "--seeds", "100")
+    assert "small_seed5: no such exit" in error
+    assert len(stub.read_text().splitlines()) == 1
+
+
 def test_what_was_deleted_is_made_again(base: Project, stub: Path) -> None:
     program = stub.parent / "program"
     made = "".join(f"mkdir -p {project.results}; touch {project.evaluation_results}\n" for project in SEEDS)
