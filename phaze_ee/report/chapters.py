@@ -18,6 +18,7 @@ from phaze_ee.report.markup import (
     section,
     table,
 )
+from phaze_ee.report.seeds import hashes_of_seeds
 from phaze_ee.results.base import Traced
 from phaze_ee.results.benchmark import LatencyReport
 from phaze_ee.results.project import ProjectResults
@@ -66,7 +67,7 @@ def dataset_chapter(content: Content, versions: Sequence[tuple[str, str]]) -> st
         section("jets", "Test jets", jets, folded(quantity(len(files), "file"), "\n".join(files)) if files else ""),
         section("configuration", "Configuration", folded("The configuration of the project", content.configuration)),
         section("versions", "Versions", table(("program", "version"), versions)),
-        section("hashes", "Hashes", _hashes(content)),
+        section("hashes", "Hashes", hashes_of_seeds(content.seeds) if content.seeds else _hashes(content)),
     )
 
 
@@ -77,7 +78,7 @@ def comparison_chapter(projects: Sequence[ProjectResults]) -> str:
         (
             project.name,
             exit_title(name),
-            in_percent(exit_.accuracy, exit_.accuracy_error),
+            in_percent(exit_.accuracy, _error(project, name, exit_.accuracy_error)),
             number(exit_.roc_auc, ".4f"),
             f"{_macs(project, name, own=own) / 1e6:,.1f}",
             f"{project.cost(name, 'params'):,.0f}",
@@ -92,9 +93,25 @@ def comparison_chapter(projects: Sequence[ProjectResults]) -> str:
         "Comparison",
         table(head, rows),
         paragraph(_convention(projects, own=own), "note"),
+        items(_seeded(projects)),
         charts.comparison(projects).html(),
         _policies(projects),
     )
+
+
+def _error(project: ProjectResults, name: str, of_jets: float) -> float:
+    """Return the standard deviation of an accuracy over seeds; without seeds, its error for the number of jets."""
+    spread = project.spread(name, "accuracy")
+    return of_jets if spread is None else spread
+
+
+def _seeded(projects: Sequence[ProjectResults]) -> list[str]:
+    """Return which projects are means over seeds."""
+    return [
+        f"{project.name}: mean of {quantity(len(project.seeds), 'seed')}; ±: standard deviation over them"
+        for project in projects
+        if len(project.seeds) > 1
+    ]
 
 
 def _policies(projects: Sequence[ProjectResults]) -> str:

@@ -125,16 +125,22 @@ def comparison(projects: Sequence[ProjectResults]) -> Chart:
 
 
 def policies(projects: Sequence[ProjectResults]) -> Chart:
-    """Return accuracy against mean cost along the curve of each policy's score, and the policies."""
+    """Return accuracy against mean cost along the sequence of each calibration, and the policies.
+
+    A policy without a stored sequence has the curve of its score.
+    """
     series = []
     for index, (name, dynamic) in enumerate((project.name, project.dynamic) for project in projects):
         if dynamic is not None:
             shade, curve = _SCORE_COLOURS[index % len(_SCORE_COLOURS)], policy_curve(dynamic)
-            for title, points in ((dynamic.policy.score, curve), ("policy", [dynamic.policy])):
+            own = SEQUENCE if tested_sequence(dynamic) else dynamic.policy.score
+            for title, points in ((own, curve), ("policy", [dynamic.policy])):
                 drawn = [(one.mean_macs / 1e6, one.accuracy, one.accuracy_error) for one in points]
                 series.append(Series(f"{name}, {title}", shade, drawn, line=title != "policy"))
     axis = Axis("Mean MACs (M), each jet with its own particles", log=True)
-    return Chart("policies-chart", "Policies", axis, Axis("Accuracy", percent=True), series)
+    return Chart(
+        "policies-chart", "Accuracy against cost of the policies", axis, Axis("Accuracy", percent=True), series
+    )
 
 
 def rejections(dynamic: DynamicResults) -> Chart | None:

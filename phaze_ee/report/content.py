@@ -8,6 +8,7 @@ from phaze_ee.names import quantity
 from phaze_ee.results.ood import OODResults
 from phaze_ee.results.placement import PlacementResults
 from phaze_ee.results.project import ProjectResults
+from phaze_ee.results.seeds import SeedRun, SeedsResults
 from phaze_ee.results.training import TrainingHistory
 
 
@@ -42,6 +43,24 @@ class Promise:
 
 @final
 @dataclass(frozen=True)
+class OneSeed:
+    """A seed of a project.
+
+    Attributes:
+        run: its number, its project, and how far it is.
+        report: the command line that makes its own report.
+        results: its evaluation, benchmark and policy; None if it has not all of them.
+        promise: of its policy; None without one.
+    """
+
+    run: SeedRun
+    report: str
+    results: ProjectResults | None = None
+    promise: Promise | None = None
+
+
+@final
+@dataclass(frozen=True)
 class Content:
     """The content of a project's report. What is None has not been made, or is of another model.
 
@@ -56,6 +75,8 @@ class Content:
         card: the model card of the export, in Markdown.
         configuration: the text of the project's configuration.
         left_out: what is left out, and why.
+        over_seeds: means and spreads of a project that was run with several seeds; ``results`` are then the means.
+        seeds: its seeds.
     """
 
     title: str
@@ -68,3 +89,5 @@ class Content:
     card: str | None = None
     configuration: str = ""
     left_out: Sequence[str] = ()
+    over_seeds: SeedsResults | None = None
+    seeds: Sequence[OneSeed] = ()
