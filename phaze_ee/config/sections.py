@@ -37,7 +37,8 @@ class Section(BaseModel):
 
 # strict=False: lists and tuples are both accepted. Users write both, and JSON has lists only.
 Channels = Annotated[tuple[PositiveInt, ...], Field(strict=False, min_length=1)]
-ConvParams = Annotated[tuple[PositiveInt, Channels], Field(strict=False)]
+Neighbours = Annotated[int, Field(gt=0, le=1024)]  # edges are computed for all of them, also where a jet has fewer
+ConvParams = Annotated[tuple[Neighbours, Channels], Field(strict=False)]
 FcParams = Annotated[tuple[PositiveInt, Fraction], Field(strict=False)]
 HeadNames = Annotated[list[str], Field(strict=False)]
 ExitStage = NonNegativeInt | Literal["input"]
@@ -88,7 +89,7 @@ class NetworkOptions(Section):
         [(16, (64, 64, 64)), (16, (128, 128, 128)), (16, (256, 256, 256))],
         strict=False,
         min_length=1,
-        description="EdgeConv blocks: (nearest neighbours, (channels, …))",
+        description="EdgeConv blocks: (nearest neighbours, at most 1,024, (channels, …))",
     )
     fc_params: list[FcParams] = Field(
         [(256, 0.1)],
