@@ -7,6 +7,7 @@ from pathlib import Path
 from phaze_ee.atomic import replacing
 from phaze_ee.errors import UsageError
 from phaze_ee.evaluation.over_seeds import JudgedSeed, summarise
+from phaze_ee.modes.compare import differences_of
 from phaze_ee.modes.console import say, say_written
 from phaze_ee.modes.current import CurrentResults, command
 from phaze_ee.modes.plot import check_classes
@@ -36,7 +37,9 @@ def run(session: Session) -> None:
         compared = [read_means(existing_project(project.workspace, name)) for name in names]
         check_classes([current.static for current in compared])
         contents = [_content(current.project, current, current.left_out, None) for current in compared]
-        _write(project.comparisons / "report.html", comparison_page(" and ".join(names), contents), contents)
+        differences = differences_of([current.static for current in compared])
+        page = comparison_page(" and ".join(names), contents, differences)
+        _write(project.comparisons / "report.html", page, contents)
         return
     current, problems = _results(project, request.policy)
     content = _content(project, current, problems, request.policy)
@@ -114,6 +117,7 @@ def _promise(project: Project, policy: str | None) -> tuple[Promise | None, list
         testing=jets.testing,
         shaping=jets.shaping,
         tested=target != "budget",
+        confidence=1 - guarantee.delta if guarantee.method == "ltt" else None,
     ), []
 
 

@@ -134,7 +134,7 @@ def policies(projects: Sequence[ProjectResults]) -> Chart:
         if dynamic is not None:
             shade, curve = _SCORE_COLOURS[index % len(_SCORE_COLOURS)], policy_curve(dynamic)
             own = SEQUENCE if tested_sequence(dynamic) else dynamic.policy.score
-            for title, points in ((own, curve), ("policy", [dynamic.policy])):
+            for title, points in ((own, curve if len(curve) > 1 else []), ("policy", [dynamic.policy])):
                 drawn = [(one.mean_macs / 1e6, one.accuracy, one.accuracy_error) for one in points]
                 series.append(Series(f"{name}, {title}", shade, drawn, line=title != "policy"))
     axis = Axis("Mean MACs (M), each jet with its own particles", log=True)
@@ -184,9 +184,9 @@ def reliability(judged: EvaluationResults) -> Chart | None:
         return None
     ends = [(x, x, 0.0) for x in (min(drawn), max(drawn))]
     series.append(Series("calibrated", "#94a4a2", ends, dashed=True, marked=False))
-    title = f"Correct answers, in bins of at least {FEWEST_JETS} jets"
+    title = f"Right answers against confidence, in bins of at least {FEWEST_JETS} jets"
     return Chart(
-        "reliability-chart", title, Axis("Mean confidence", percent=True), Axis("Correct", percent=True), series
+        "reliability-chart", title, Axis("Mean confidence", percent=True), Axis("Right answers", percent=True), series
     )
 
 
@@ -235,6 +235,11 @@ def training(history: TrainingHistory) -> list[Chart]:
     return [_training_chart(number, panel, history) for number, panel in enumerate(panels)]
 
 
+def jets_title(sample: str) -> str:
+    """Return the jets of a sample in words: ``all`` as ``all jets``, ``label_QCD`` as ``QCD jets``."""
+    return f"{class_title(sample)} jets"
+
+
 def share_axis() -> Axis:
     """Return the axis of costs as shares of the full model's."""
     return Axis("MACs, share of the full model", log=True, percent=True)
@@ -276,8 +281,9 @@ def _rates_chart(number: int, rates: ExitRates) -> Chart:
         name = FULL_MODEL if index == last else f"exit_{index}"
         points = list(zip(rates.centres, shares, errors, strict=True))
         series.append(Series(exit_title(name), colour(name, index), points))
-    title = f"Where jets leave: {class_title(rates.sample)}"
-    return Chart(f"rates-{number}", title, Axis(_observable(rates.observable)), Axis("Jets", percent=True), series)
+    title = f"Where {jets_title(rates.sample)} leave, against {observable_title(rates.observable).partition(' (')[0]}"
+    axes = Axis(_observable(rates.observable)), Axis("Share of the jets", percent=True)
+    return Chart(f"rates-{number}", title.replace("$p_T$", "pT"), *axes, series)
 
 
 def _training_chart(number: int, panel: Panel, history: TrainingHistory) -> Chart:

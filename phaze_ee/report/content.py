@@ -24,6 +24,7 @@ class Promise:
         testing: the number of calibration jets that tested the policy.
         shaping: the number of those that chose it. With a budget they are the same jets.
         tested: False: the target promises nothing, so no jet tested the policy.
+        confidence: of the promise; None if it has none.
     """
 
     statement: str
@@ -32,6 +33,7 @@ class Promise:
     testing: int
     shaping: int
     tested: bool = True
+    confidence: float | None = None
 
     @property
     def sample(self) -> str:

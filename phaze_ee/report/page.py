@@ -25,6 +25,7 @@ from phaze_ee.report.markup import chapter, paragraph, section
 from phaze_ee.report.physics import physics_chapter
 from phaze_ee.report.promise import promise_box, promise_chapter
 from phaze_ee.report.seeds import promises_of_seeds, seeds_deployment, seeds_model, seeds_physics, seeds_promise
+from phaze_ee.results.differences import ComparisonResults
 
 _PROGRAMS = ("phaze-ee", "torch", "weaver-core", "lightning", "numpy")
 _CHAPTERS = ("promise", "physics", "model", "deployment", "dataset")
@@ -57,8 +58,14 @@ def seeds_page(content: Content) -> str:
     return _page(f"{content.title}, {count}", _CHAPTERS, (*_left_out(content), *chapters))
 
 
-def comparison_page(title: str, contents: Sequence[Content]) -> str:
-    """Return the page that compares projects, all with results of the same classes."""
+def comparison_page(title: str, contents: Sequence[Content], differences: ComparisonResults | None = None) -> str:
+    """Return the page that compares projects, all with results of the same classes.
+
+    Args:
+        title: of the page.
+        contents: of the projects.
+        differences: of their accuracies to that of the first project; None: they are not shown.
+    """
     promises = [
         section(
             f"promise-{number}",
@@ -69,7 +76,7 @@ def comparison_page(title: str, contents: Sequence[Content]) -> str:
     ]
     projects = [content.results for content in contents if content.results is not None]
     left_out = [line for content in contents for line in _left_out(content)]
-    chapters = (chapter("promises", "Promises", *promises), comparison_chapter(projects))
+    chapters = (chapter("promises", "Promises", *promises), comparison_chapter(projects, differences))
     return _page(title, ("promises", "comparison"), (*left_out, *chapters))
 
 

@@ -6,7 +6,9 @@ from phaze_ee.names import FULL_MODEL, POLICY, class_title, exit_title, quantity
 from phaze_ee.report import charts
 from phaze_ee.report.absent import no_evaluation
 from phaze_ee.report.content import Content, OneSeed
+from phaze_ee.report.differences import differences
 from phaze_ee.report.markup import bars, chapter, items, missing, paragraph, percent, section, table, tiles
+from phaze_ee.report.promise import confidence_text, statement_box
 from phaze_ee.results.project import ProjectResults
 from phaze_ee.results.seeds import OverSeeds, SeedsPolicy, SeedsResults
 from phaze_ee.tables.style import OWN_PARTICLES, UNKNOWN, in_percent, shares_title, with_error
@@ -37,12 +39,14 @@ def promises_of_seeds(seeds: Sequence[OneSeed]) -> str:
     if not promises:
         return paragraph("No seed has an exit policy: nothing is promised.", "missing")
     drawn = []
-    for statement, holds in dict.fromkeys((promise.statement, promise.holds) for promise in promises):
-        own = [str(one.run.seed) for one in seeds if one.promise is not None and one.promise.statement == statement]
+    for promise in {promise.statement: promise for promise in promises}.values():
+        own = [
+            str(one.run.seed) for one in seeds if one.promise is not None and one.promise.statement == promise.statement
+        ]
         whose = f"{'Seed' if len(own) == 1 else 'Seeds'} {', '.join(own)}"
         each = "" if len(own) == 1 else ", each with a policy of its own"
-        drawn.append(paragraph(statement, "promise" if holds else "no-promise"))
-        drawn.append(paragraph(f"{whose}{each}.{'' if holds else ' Nothing is promised.'}", "note"))
+        means = confidence_text(promise) if promise.holds else "Nothing is promised."
+        drawn.append(statement_box(promise) + paragraph(f"{whose}{each}. {means}", "note"))
     return "".join(drawn)
 
 
@@ -73,11 +77,13 @@ def seeds_model(content: Content, results: SeedsResults) -> str:
     ]
     head = ("answer of", "accuracy", "AUC", "cross-entropy", "MACs of full")
     projects = [one.results for one in content.seeds if one.results is not None]
+    found = results.differences
+    difference = paragraph("There is no exit.", "missing") if found is None else differences(found, "answer of")
     return chapter(
         "model",
         "Model",
         section("exits", "Exits", table(head, rows), paragraph(f"{_SPREAD} {OWN_PARTICLES}.", "note")),
-        section("differences", "Differences to the full model", _differences(results)),
+        section("differences", "Differences to the full model", difference),
         section("exits-of-seeds", "Exits of each seed", charts.comparison(projects).html()),
     )
 
@@ -230,29 +236,6 @@ def _rejections(content: Content, results: SeedsResults) -> str:
     ]
     note = f"Background: {class_title(cuts[0].background)}, at each signal efficiency. {_SPREAD}"
     return table(("answer of", *head), rows) + paragraph(note, "note")
-
-
-def _differences(results: SeedsResults) -> str:
-    found = results.differences
-    if found is None:
-        return paragraph("There is no exit.", "missing")
-    rows = [
-        (
-            answer.name,
-            f"{100 * answer.difference.value:+.2f}",
-            UNKNOWN if answer.difference.spread is None else f"{100 * answer.difference.spread:.2f}",
-            f"{100 * answer.difference.jets_error:.2f}",
-            "yes" if answer.difference.significant else "no",
-        )
-        for answer in found.answers
-        if answer.difference is not None
-    ]
-    head = ("accuracy minus that of the full model", "points", "± seeds", "± jets", "significant at 5 %")
-    note = (
-        "In percentage points. ± seeds: standard deviation over the seeds; ± jets: error for the same jets. "
-        "Significant: Student's t with both, with Holm's correction for all that are shown, and larger than ± seeds."
-    )
-    return table(head, rows) + paragraph(note, "note")
 
 
 def _share(values: OverSeeds | None) -> str:

@@ -34,8 +34,8 @@ def slider(dynamic: DynamicResults, calibrate: str) -> str:
         for number, (name, text) in enumerate(shown[start]["texts"])
     )
     return (
-        f'<div class="slider"><label for="slider">Thresholds of {escape(dynamic.policy.score)}, from few MACs to many; '
-        "the mark is the policy</label>"
+        f'<div class="slider"><label for="slider">Policies with score {escape(dynamic.policy.score)}, from few MACs '
+        "(left) to many; the tick is the chosen policy</label>"
         f'<input type="range" id="slider" list="slider-marks" min="0" max="{len(points) - 1}" value="{start}">'
         f'<datalist id="slider-marks"><option value="{start}"></option></datalist>'
         '<button type="button" id="slider-reset">Back to the policy</button>'
@@ -70,7 +70,7 @@ def _numbers(point: CurvePoint, dynamic: DynamicResults) -> dict[str, Any]:
     texts = [
         ("thresholds", thresholds_text(point.thresholds)),
         ("cost", _cost(point, dynamic)),
-        ("accuracy", in_percent(point.accuracy, point.accuracy_error)),
+        ("accuracy, test jets", in_percent(point.accuracy, point.accuracy_error)),
         *(_risks(point) if isinstance(point, StepEvaluation) else ()),
         ("jets leave at", ", ".join(f"{exit_title(name)} {percent(share)}" for name, share in shares)),
         *((_cut(one), rejection_text(one)) for one in point.rejections),
@@ -93,7 +93,7 @@ def _risks(step: StepEvaluation) -> Iterator[tuple[str, str]]:
     for risk in step.risks:
         found = in_percent(risk.rate.value, risk.rate.error)
         limit = step.upper_limits.get(risk.name)
-        tested = "" if limit is None else f"; at most {100 * limit:.3g} % by the calibration jets"
+        tested = "" if limit is None else f"; upper limit by the calibration jets {100 * limit:.3g} %"
         yield f"{risk.name.replace('_', ' ')}, limit {100 * risk.epsilon:.3g} %", f"{found}{tested}"
 
 

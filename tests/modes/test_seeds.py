@@ -151,6 +151,7 @@ def _reports_show_the_seeds(base: Project, accuracies: list[float]) -> None:
     page = (base.comparisons / "report.html").read_text(encoding="utf-8")
     assert "small: mean of 2 seeds; ±: standard deviation over them" in page
     assert f"<td>{mean}</td>" in page
+    assert f"<td>{100 * (accuracies[0] - np.mean(accuracies)):+.2f}</td>" in page
 
 
 def test_flags_reach_the_modes_that_take_them(base: Project, stub: Path) -> None:

@@ -73,12 +73,14 @@ def test_slider_along_the_tested_sequence_of_a_window_changes_the_numbers(tmp_pa
     document, console = opened(page, tmp_path)
     assert console == []
     assert "This is the policy." in document
+    rejections = document.partition('data-of="rejection-chart-data"')[2].partition("</figure>")[0]
+    assert rejections.count('text-anchor="end"') >= 2  # numbers of an axis that is short for a logarithmic one
     assert cell(document, 3).startswith("1.40 ± 0.10 %")
     document, console = opened(page.replace("</body>", MOVE), tmp_path)
     assert console == []
     assert cell(document, 0) == "0.2, 0.2, 0.2"
     assert cell(document, 1).startswith("2.0 % for 99.9 % QCD")
-    assert cell(document, 3) == "5.00 ± 0.10 %; at most 5.5 % by the calibration jets"
+    assert cell(document, 3) == "5.00 ± 0.10 %; upper limit by the calibration jets 5.5 %"
     assert document.count('class="mark"') == 4  # a line in three charts, a ring in one
     assert "comes after one that did not: it promises nothing" in document
 

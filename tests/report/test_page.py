@@ -318,7 +318,7 @@ def test_the_slider_moves_along_the_tested_sequence_whatever_the_score() -> None
     assert [point["share"] for point in data["points"]] == [0.2, 0.3, 0.4, 0.6, 1.0]
     assert data["policy"] == 2
     fastest, _, own, safer, full = (dict(point["texts"]) for point in data["points"])
-    assert own["signal lost, limit 2 %"] == "1.40 ± 0.10 %; at most 1.9 % by the calibration jets"
+    assert own["signal lost, limit 2 %"] == "1.40 ± 0.10 %; upper limit by the calibration jets 1.9 %"
     assert fastest["signal lost, limit 2 %"].startswith("5.00 ± 0.10 %")
     assert safer["cost"] == (
         "6.0 % for 99.9 % QCD, 0.1 % Hbb; 60.0 % of the full model's MACs for the mix of the test jets"
@@ -346,6 +346,17 @@ def test_the_promised_limit_is_drawn_beside_what_is_lost() -> None:
     tradeoff = {one["name"]: one["points"] for one in json.loads(blocks["tradeoff-chart-data"])["series"]}
     assert len(tradeoff["sequence of the calibration"]) == 5
     assert "risk-0-data" not in Reader(project_page(content())).blocks
+
+
+def test_the_words_of_the_promise_are_explained() -> None:
+    given = with_sequence()
+    assert given.promise is not None
+    promise = replace(given.promise, statement="of the label_Hbb at most 0.02 is lost", confidence=0.9)
+    text = text_of(project_page(replace(given, promise=promise)))
+    assert "of the Hbb at most 0.02 is lost" in text
+    assert "Confidence 0.9: at most 10 % of such calibrations break their promise." in text
+    assert "Signal lost: signal jets that the full model accepts and the policy does not" in text
+    assert "threshold at exit 1" in text
 
 
 def test_a_sequence_without_the_policy_that_is_shown_is_not_used() -> None:
