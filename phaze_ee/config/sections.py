@@ -20,6 +20,7 @@ from phaze_ee.errors import UsageError
 from phaze_ee.machine import Precision
 from phaze_ee.registry import REGISTERED
 
+MOST_NEIGHBOURS = 1024  # edges are computed for all of them, also where a jet has fewer particles
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 LearningRate = Annotated[float, Field(gt=0, le=1e30)]  # a step is still a number in single precision
 OpenFraction = Annotated[float, Field(gt=0, lt=1)]
@@ -37,7 +38,7 @@ class Section(BaseModel):
 
 # strict=False: lists and tuples are both accepted. Users write both, and JSON has lists only.
 Channels = Annotated[tuple[PositiveInt, ...], Field(strict=False, min_length=1)]
-Neighbours = Annotated[int, Field(gt=0, le=1024)]  # edges are computed for all of them, also where a jet has fewer
+Neighbours = Annotated[int, Field(gt=0, le=MOST_NEIGHBOURS)]
 ConvParams = Annotated[tuple[Neighbours, Channels], Field(strict=False)]
 FcParams = Annotated[tuple[PositiveInt, Fraction], Field(strict=False)]
 HeadNames = Annotated[list[str], Field(strict=False)]
