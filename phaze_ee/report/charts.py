@@ -98,7 +98,7 @@ def tradeoff(dynamic: DynamicResults) -> Chart:
         )
         for index, curve in enumerate(dynamic.curves)
     ]
-    series.append(Series(SEQUENCE, exit_colour(POLICY, 0), _accuracies(sequence), marked=False))
+    series.append(Series(SEQUENCE, exit_colour(POLICY, 0), sorted(_accuracies(sequence)), marked=False))
     early = [exit_.all_leave for name, exit_ in exits if name != FULL_MODEL]
     full = [exit_.all_leave for name, exit_ in exits if name == FULL_MODEL]
     series += [
@@ -135,7 +135,7 @@ def policies(projects: Sequence[ProjectResults]) -> Chart:
             shade, curve = _SCORE_COLOURS[index % len(_SCORE_COLOURS)], policy_curve(dynamic)
             own = SEQUENCE if tested_sequence(dynamic) else dynamic.policy.score
             for title, points in ((own, curve if len(curve) > 1 else []), ("policy", [dynamic.policy])):
-                drawn = [(one.mean_macs / 1e6, one.accuracy, one.accuracy_error) for one in points]
+                drawn = sorted((one.mean_macs / 1e6, one.accuracy, one.accuracy_error) for one in points)
                 series.append(Series(f"{name}, {title}", shade, drawn, line=title != "policy"))
     axis = Axis("Mean MACs (M), each jet with its own particles", log=True)
     return Chart(
@@ -156,7 +156,7 @@ def rejections(dynamic: DynamicResults) -> Chart | None:
             if (one.signal, one.signal_efficiency) == (signal, efficiency) and _is_certain(one)
         ]
         name = f"{class_title(signal)} at {100 * efficiency:g} %"
-        series.append(Series(name, exit_colour("exit", index), found))
+        series.append(Series(name, exit_colour("exit", index), sorted(found)))
     title = f"Rejection against cost, {ENOUGH}"
     is_curve = any(len(one.points) > 1 for one in series)
     return Chart("rejection-chart", title, share_axis(), Axis("Rejection", log=True), series) if is_curve else None

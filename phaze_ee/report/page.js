@@ -127,7 +127,7 @@
   function drawMark(chart) {
     chart.svg.querySelectorAll(".mark").forEach((old) => old.remove());
     if (!chart.mark) return;
-    const style = { class: "mark", fill: "none", stroke: "var(--accent)" }, x = chart.x.place(chart.mark.share);
+    const style = { class: "mark", fill: "none", stroke: "var(--accent)" }, share = chart.spec.name.startsWith("risk-") ? chart.mark.cost : chart.mark.share, x = chart.x.place(share);
     const { top, bottom } = chart.frame;
     element(chart.svg, "line", { ...style, "stroke-width": 1.5, "stroke-dasharray": "2 3", x1: x, x2: x, y1: top, y2: bottom });
     if (chart.spec.name !== "tradeoff-chart") return;

@@ -1,7 +1,7 @@
 """The chapter on the promise: what it says, what it costs for which mix of classes, and the trade-off around it."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from phaze_ee.names import FULL_MODEL, exit_title, quantity
 from phaze_ee.report import charts
@@ -12,7 +12,7 @@ from phaze_ee.report.risks import risk_charts
 from phaze_ee.report.sequence import SEQUENCE, tested_sequence
 from phaze_ee.report.slider import slider, thresholds_text
 from phaze_ee.results.benchmark import LatencyReport
-from phaze_ee.results.policy import DynamicResults
+from phaze_ee.results.policy import DynamicResults, StepEvaluation
 from phaze_ee.results.project import ProjectResults
 from phaze_ee.tables.style import in_percent, shares_title, with_error
 
@@ -31,9 +31,9 @@ _RISKS = {
     "accepts",
     "background added": "background jets that the policy accepts and the full model does not, of those that one of the "
     "two accepts",
-    "jets made wrong": "jets that the full model has right and the policy wrong, of all jets",
-    "accuracy lost": "jets that the full model has right and the policy wrong, less the opposite, of all jets",
-    "other answers": "jets with another class than from the full model, of all jets",
+    "jets made wrong": "jets that the full model has right and the policy wrong, of all jets that count",
+    "accuracy lost": "jets that the full model has right and the policy wrong, less the opposite, of all that count",
+    "other answers": "jets with another class than from the full model, of all jets that count",
 }
 _LEAVING = " of those that leave"
 
@@ -100,7 +100,7 @@ def _risks(dynamic: DynamicResults) -> str:
     """Return what is lost on the test jets, beside what was promised, and how it is counted."""
     rows = [
         (
-            risk.name.replace("_", " "),
+            risk.name,
             f"{100 * risk.epsilon:.3g} %",
             in_percent(risk.rate.value, risk.rate.error),
             f"{risk.rate.jets:,}",
@@ -194,12 +194,8 @@ def _axes(dynamic: DynamicResults) -> str:
 def _on_curves(dynamic: DynamicResults) -> str:
     """Return what the sequence of the calibration is; without one, why the policy may be on no curve."""
     policy = dynamic.policy
-    if tested_sequence(dynamic):
-        return paragraph(
-            f"{SEQUENCE.capitalize()}: policies with score {policy.score} from the full model to the fastest, "
-            "tested in this order on calibration jets. The policy is the last that passed.",
-            "note",
-        )
+    if sequence := tested_sequence(dynamic):
+        return paragraph(f"{SEQUENCE.capitalize()}: {_tested(sequence, policy.score)}", "note")
     if not dynamic.curves or any(curve.score == policy.score for curve in dynamic.curves):
         return ""
     target = policy.target.partition(":")[0].replace("_", " ")
@@ -208,6 +204,20 @@ def _on_curves(dynamic: DynamicResults) -> str:
         f"the target {target}, which limits the risks above; it may lose accuracy where that target allows it.",
         "note",
     )
+
+
+def _tested(sequence: Sequence[StepEvaluation], score: str) -> str:
+    """Return how a sequence was tested, and which of its policies is the one that is shown."""
+    if not any(step.upper_limits for step in sequence):
+        return f"policies with score {score}, among which the calibration chose; no jet tested them."
+    passed = [step for step in sequence if step.passed]
+    outcome = "The policy is one that passed, but not the last"
+    if len(passed) == 1:
+        outcome = "None passed, so the policy is the full model"
+    elif passed[-1].is_policy:
+        outcome = "The policy is the last that passed"
+    tested = "from the full model to the fastest, tested in this order on calibration jets"
+    return f"policies with score {score} {tested}. {outcome}."
 
 
 def _bounds(dynamic: DynamicResults) -> str:

@@ -156,7 +156,7 @@ def _outcome(policy: SeedsPolicy | None) -> str:
     if policy is None or not policy.risks:
         return ""
     rows = [
-        (name.replace("_", " "), f"{100 * policy.limits[name]:g} %", _share(rate), f"{100 * max(rate.values):.3g} %")
+        (name, f"{100 * policy.limits[name]:g} %", _share(rate), f"{100 * max(rate.values):.3g} %")
         for name, rate in policy.risks.items()
     ]
     return section("outcome", "On the test jets", table(("risk", "limit", "mean of the seeds", "largest"), rows))

@@ -24,6 +24,14 @@ def policy_curve(dynamic: DynamicResults) -> list[CurvePoint]:
     return sorted([*own, dynamic.policy], key=lambda point: point.mean_macs)
 
 
+def sequence_cost(step: StepEvaluation) -> float:
+    """Return the cost that orders a sequence, as a share of the full model's: that for the class prior if there is one.
+
+    For another mix of classes a later policy may cost more than one before it.
+    """
+    return step.macs_share if step.prior_share is None else step.prior_share
+
+
 def is_policy(point: CurvePoint, dynamic: DynamicResults) -> bool:
     """Return whether a point of the curve is the policy itself."""
     return point.is_policy if isinstance(point, StepEvaluation) else point is dynamic.policy

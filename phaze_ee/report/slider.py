@@ -7,7 +7,7 @@ from typing import Any
 
 from phaze_ee.names import class_title, exit_title
 from phaze_ee.report.markup import data_block, missing, percent
-from phaze_ee.report.sequence import is_policy, kind_of, policy_curve
+from phaze_ee.report.sequence import is_policy, kind_of, policy_curve, sequence_cost
 from phaze_ee.results.evaluation import Rejection
 from phaze_ee.results.policy import CurvePoint, DynamicResults, StepEvaluation
 from phaze_ee.tables.style import UNKNOWN, in_percent, shares_title, with_error
@@ -76,7 +76,8 @@ def _numbers(point: CurvePoint, dynamic: DynamicResults) -> dict[str, Any]:
         *((_cut(one), rejection_text(one)) for one in point.rejections),
     ]
     kind = "This is the policy." if is_policy(point, dynamic) else kind_of(point)
-    return {"share": point.macs_share, "accuracy": point.accuracy, "kind": kind, "texts": texts}
+    cost = sequence_cost(point) if isinstance(point, StepEvaluation) else point.macs_share
+    return {"share": point.macs_share, "cost": cost, "accuracy": point.accuracy, "kind": kind, "texts": texts}
 
 
 def _cost(point: CurvePoint, dynamic: DynamicResults) -> str:
@@ -93,8 +94,8 @@ def _risks(step: StepEvaluation) -> Iterator[tuple[str, str]]:
     for risk in step.risks:
         found = in_percent(risk.rate.value, risk.rate.error)
         limit = step.upper_limits.get(risk.name)
-        tested = "" if limit is None else f"; upper limit by the calibration jets {100 * limit:.3g} %"
-        yield f"{risk.name.replace('_', ' ')}, limit {100 * risk.epsilon:.3g} %", f"{found}{tested}"
+        tested = "" if limit is None else f" (calibration jets: at most {100 * limit:.3g} %)"
+        yield f"{risk.name}, limit {100 * risk.epsilon:.3g} %", f"{found}{tested}"
 
 
 def _cut(one: Rejection) -> str:

@@ -80,7 +80,7 @@ def test_slider_along_the_tested_sequence_of_a_window_changes_the_numbers(tmp_pa
     assert console == []
     assert cell(document, 0) == "0.2, 0.2, 0.2"
     assert cell(document, 1).startswith("2.0 % for 99.9 % QCD")
-    assert cell(document, 3) == "5.00 ± 0.10 %; upper limit by the calibration jets 5.5 %"
+    assert cell(document, 3) == "5.00 ± 0.10 % (calibration jets: at most 5.5 %)"
     assert document.count('class="mark"') == 4  # a line in three charts, a ring in one
     assert "comes after one that did not: it promises nothing" in document
 
