@@ -12,7 +12,7 @@ from phaze_ee.names import FULL_MODEL, POLICY, exit_title
 from phaze_ee.results.base import Record
 from phaze_ee.results.benchmark import LatencyReport
 from phaze_ee.results.evaluation import EvaluationResults, ExitEvaluation
-from phaze_ee.results.policy import DynamicResults, PolicyEvaluation
+from phaze_ee.results.policy import DynamicResults
 from phaze_ee.results.project import ProjectResults
 from phaze_ee.results.seeds import OverSeeds, SeedRun, SeedsExit, SeedsPolicy, SeedsResults
 
@@ -46,6 +46,9 @@ def summarise(project: str, runs: Sequence[SeedRun], judged: Sequence[JudgedSeed
         without = sum(POLICY not in seed.exits.exits for seed in judged)
         if 0 < without < len(judged):
             notes.append(f"{without} of {len(judged)} seeds have no judged policy, so the policy is left out")
+    policy = _policy(judged)
+    if policy is not None and not policy.limits and any(seed.dynamic.policy.risks for seed in judged if seed.dynamic):
+        notes.append("the policies of the seeds have different targets, so their means are of different promises")
     exits = {name: _exit(name, judged) for name in names}
     first = judged[0].exits if judged else None
     answers = [
@@ -64,7 +67,7 @@ def summarise(project: str, runs: Sequence[SeedRun], judged: Sequence[JudgedSeed
         jets=0 if first is None else first.jets,
         exits=exits,
         differences=compare_answers(answers) if len(answers) > 1 else None,
-        policy=_policy(judged),
+        policy=policy,
         notes=notes,
     )
 
@@ -170,29 +173,27 @@ def _policy(judged: Sequence[JudgedSeed]) -> SeedsPolicy | None:
     dynamics = [seed.dynamic for seed in judged if seed.dynamic is not None]
     if not dynamics or len(dynamics) < len(judged):
         return None
-    policies, first = [dynamic.policy for dynamic in dynamics], dynamics[0].policy
+    policies = [dynamic.policy for dynamic in dynamics]
     shares = [None if dynamic.prior is None else dynamic.prior.class_shares for dynamic in dynamics]
     priors = [
         dynamic.prior for dynamic in dynamics if dynamic.prior is not None and shares.count(shares[0]) == len(shares)
     ]
-    rates = {risk.name: _if_all([_rate(policy, risk.name) for policy in policies]) for risk in first.risks}
+    limits = [{risk.name: risk.epsilon for risk in policy.risks} for policy in policies]
+    common = limits[0] if all(own == limits[0] for own in limits) else {}
+    rates = [{risk.name: risk.rate.value for risk in policy.risks} for policy in policies]
     gains = [None if seed.latency is None or seed.latency.gain is None else seed.latency.gain.speed for seed in judged]
     return SeedsPolicy(
         macs_share=over_seeds([policy.macs_share for policy in policies]),
         accuracy_drop=over_seeds([policy.accuracy_drop for policy in policies]),
         disagreement=over_seeds([policy.disagreement.value for policy in policies]),
         speed=_if_all(gains),
-        risks={name: rate for name, rate in rates.items() if rate is not None},
-        limits={risk.name: risk.epsilon for risk in first.risks},
+        risks={name: over_seeds([own[name] for own in rates]) for name in common},
+        limits=common,
         class_shares=shares[0] if priors else None,
         prior_share=_if_all([prior.cost_share for prior in priors]),
         prior_accuracy=_if_all([prior.accuracy for prior in priors]),
         prior_full_accuracy=_if_all([prior.full_accuracy for prior in priors]),
     )
-
-
-def _rate(policy: PolicyEvaluation, name: str) -> float | None:
-    return next((risk.rate.value for risk in policy.risks if risk.name == name), None)
 
 
 def _if_all(values: Sequence[float | None]) -> OverSeeds | None:

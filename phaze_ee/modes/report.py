@@ -138,6 +138,6 @@ def _card(project: Project, promise: Promise | None) -> tuple[str | None, list[s
 def _write(path: Path, page: str, contents: Sequence[Content]) -> None:
     with replacing(path) as temporary:
         temporary.write_text(page, encoding="utf-8")
-    for line in (line for content in contents for line in content.left_out):
+    for line in dict.fromkeys(line for content in contents for line in content.left_out):
         say(line)
     say_written(path)

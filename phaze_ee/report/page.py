@@ -75,7 +75,7 @@ def comparison_page(title: str, contents: Sequence[Content], differences: Compar
         for number, content in enumerate(contents)
     ]
     projects = [content.results for content in contents if content.results is not None]
-    left_out = [line for content in contents for line in _left_out(content)]
+    left_out = dict.fromkeys(line for content in contents for line in _left_out(content))
     chapters = (chapter("promises", "Promises", *promises), comparison_chapter(projects, differences))
     return _page(title, ("promises", "comparison"), (*left_out, *chapters))
 

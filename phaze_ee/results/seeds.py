@@ -51,8 +51,9 @@ class SeedsPolicy(Record):
 
     Each seed has a policy of its own. ``accuracy_drop`` is the accuracy of the full model minus that of the policy.
     ``speed`` is the policy's jets/s in the largest batches as a multiple of the full model's. ``risks`` are those of
-    the target, by name, and ``limits`` their limits. ``class_shares`` is the class prior of the calibrations;
-    ``prior_share`` (cost as a share of the full model's), ``prior_accuracy`` and ``prior_full_accuracy`` are for it.
+    the target, by name, and ``limits`` their limits; both are empty if the limits differ from seed to seed.
+    ``class_shares`` is the class prior of the calibrations; ``prior_share`` (cost as a share of the full model's),
+    ``prior_accuracy`` and ``prior_full_accuracy`` are for it.
     """
 
     macs_share: OverSeeds

@@ -101,6 +101,26 @@ def test_seeds_with_other_promises_are_told_apart() -> None:
     assert "Seeds 1, 2, each with a policy of its own." in text
 
 
+def test_policies_with_other_limits_have_no_mean_risk() -> None:
+    found = [seed_results(seed) for seed in range(2)]
+    judged = [JudgedSeed(one.with_policy, one.benchmark.latency, one.dynamic) for one in found]
+    alike = summarise("mine", [], judged)
+    assert alike.policy is not None
+    assert alike.policy.risks["signal lost"].values == [0.014, 0.014]
+    assert alike.notes == []
+    assert judged[1].dynamic is not None
+    policy = judged[1].dynamic.policy
+    risks = [risk.model_copy(update={"epsilon": 0.5}) for risk in policy.risks]
+    other = judged[1].dynamic.model_copy(update={"policy": policy.model_copy(update={"risks": risks})})
+    results = summarise("mine", [], [judged[0], replace(judged[1], dynamic=other)])
+    assert results.policy is not None
+    assert (results.policy.risks, results.policy.limits) == ({}, {})
+    assert "different targets" in results.notes[0]
+    page = seeds_page(replace(of_seeds(), over_seeds=results))
+    assert "the policies of the seeds have different targets" in text_of(page)
+    assert 'id="outcome"' not in page
+
+
 def test_seeds_that_are_not_evaluated_have_no_figures() -> None:
     given = of_seeds()
     runs = [SeedRun(seed=seed, project=f"mine_seed{seed}", state="trained") for seed in range(2)]
