@@ -18,7 +18,7 @@ from phaze_ee.exits.tested import TestedRisk
 from phaze_ee.results.base import Record
 
 # Steps at even distances in mean cost. A few more are always kept, such as the chosen one.
-_EVEN = 50
+_EVEN = 40
 
 
 @final

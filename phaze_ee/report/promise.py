@@ -187,7 +187,7 @@ def _axes(dynamic: DynamicResults) -> str:
     """Return what the chart of the trade-off shows."""
     meanings = [_SCORES[curve.score] for curve in dynamic.curves if curve.score in _SCORES]
     others = "; ".join(meanings)
-    curves = f" Curves: the best policies found with other scores, which promise nothing ({others})." if others else ""
+    curves = f" Curves: the best policies found with each score, which promise nothing ({others})." if others else ""
     return f"MACs: multiply-accumulate operations. Cost and accuracy are {_FILES}.{curves}"
 
 

@@ -168,6 +168,8 @@ def _seeds_table(seeds: Sequence[OneSeed]) -> str:
         "the same, for the class prior", "jets/s, × the full model's", "promise",
     )  # fmt: skip
     rows = [(one.run.seed, *_figures(one.results), _state(one)) for one in seeds]
+    columns = [column for column in zip(head, *rows, strict=True) if set(column[1:]) != {UNKNOWN}]
+    head, *rows = zip(*columns, strict=True)
     note = "±: error for the number of test jets. Accuracies and MACs: for the mix of the test jets."
     return table(head, rows) + paragraph(note, "note")
 

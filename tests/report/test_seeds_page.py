@@ -130,6 +130,8 @@ def test_seeds_that_are_not_evaluated_have_no_figures() -> None:
     assert "No seed has an exit policy: nothing is promised." in text
     assert "phaze_ee -m chain -p W mine" in text
     assert "none (trained)" in text
+    assert "accuracy lost" not in text  # nor any other column without a figure
+    assert "accuracy lost" in text_of(seeds_page(given))
 
 
 def test_a_comparison_shows_the_mean_of_the_seeds_and_their_promises() -> None:
