@@ -20,22 +20,21 @@ QUESTION = 1
 HEADS = ("deep_sets", "linear", "mlp")
 LOSSES = ("distill", "target", "mimic")
 REFERENCE = "distill_detached"
-BACKBONE = "ParticleNet_middle"
 SEEDS = range(5)
 STAGES: tuple[ExitStage, ...] = ("input", 0, 1)
 TITLES = {"test": "test jets", "other_mode": "other mode", "alpha_s": "α_s = 0.16", "tracks": "10 % of tracks lost"}
 
 
 def cells(study: Study) -> Iterator[Cell]:
-    """Yield losses with heads and seeds, all losses of one seed first: on the frozen network, then from scratch.
+    """Yield losses with heads and seeds: on the frozen network, then from scratch, there all seeds of one head first.
 
     The backbone of the frozen network does not learn, so NAME_flow is NAME_detached there.
     """
     if study.frozen is not None:
         yield from _frozen_cells(study.frozen)
-    for seed, head, loss, way in product(SEEDS, HEADS, LOSSES, ("detached", "flow")):
+    for head, seed, loss, way in product(HEADS, SEEDS, LOSSES, ("detached", "flow")):
         recipe = {"exit_head": head, "exit_loss_strategy": f"{loss}_{way}", "exit_stages": STAGES, "seed": seed}
-        options = {**network_options(BACKBONE, study.size), **recipe, "beta_max": [1.0]}
+        options = {**network_options(study.size), **recipe, "beta_max": [1.0]}
         name = f"{loss}_{way}_{head}_{seed}"
         yield Cell(QUESTION, f"scratch/{name}", options, partial(_trained, study, name, options))
 

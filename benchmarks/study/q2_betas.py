@@ -10,10 +10,9 @@ from benchmarks.study.jets import JUDGED
 from benchmarks.study.judge import judged
 from benchmarks.study.numbers import difference, mark_significant, markdown, over_seeds, percent, points, rights
 from benchmarks.study.project import Study
-from benchmarks.study.scratch import EPOCHS, network_options
+from benchmarks.study.scratch import TRAININGS, network_options
 
 QUESTION = 2
-BACKBONE = "ParticleNet_middle"
 SCHEDULES = ("switch", "linear", "cosine")
 ZERO_SHARES = (0.0, 0.2, 0.5)
 BETAS = (1.0, 0.3, 0.1)
@@ -26,8 +25,8 @@ RECIPE = {"exit_head": "deep_sets", "exit_loss_strategy": "distill_flow", "exit_
 def cells(study: Study) -> Iterator[Cell]:
     """Yield trainings from scratch for each schedule, share of epochs without β and largest β, seed by seed."""
     for seed, beta, zero, schedule in product(SEEDS, BETAS, ZERO_SHARES, SCHEDULES):
-        zero_epochs = round(zero * EPOCHS[study.size])
-        options = {**network_options(BACKBONE, study.size), **RECIPE, "seed": seed, "beta_max": [beta]}
+        zero_epochs = round(zero * TRAININGS[study.size].epochs)
+        options = {**network_options(study.size), **RECIPE, "seed": seed, "beta_max": [beta]}
         options |= {"beta_schedule": schedule, "zero_epochs": zero_epochs}
         name = f"{schedule}_{int(100 * zero)}_{beta}_{seed}"
         parameters = {**options, "zero_share": zero}

@@ -32,7 +32,7 @@ def cells(study: Study) -> Iterator[Cell]:
             parameters = {"weights": study.frozen.weights.name, "stages": STAGES, "seed": seed, "epochs": 8, **RECIPE}
             yield Cell(QUESTION, f"published/{seed}", parameters, partial(_published, study.frozen, seed))
     for seed, backbone in product(SEEDS, BACKBONES):
-        options = {**network_options(backbone, study.size), **RECIPE, "seed": seed, "beta_max": [1.0]}
+        options = {**network_options(study.size, backbone), **RECIPE, "seed": seed, "beta_max": [1.0]}
         options |= {"exit_stages": ["input", *range(BACKBONES[backbone].stages)]}
         yield Cell(QUESTION, f"{backbone}/{seed}", options, partial(_trained, study, backbone, options, seed))
 

@@ -26,7 +26,6 @@ from phaze_ee.names import class_title
 from phaze_ee.stats import share_below
 
 QUESTION = 4
-BACKBONE = "ParticleNet_middle"
 SEEDS = range(3)
 RECIPE = {"exit_head": "deep_sets", "exit_loss_strategy": "distill_detached", "exit_stages": ["input", 0, 1]}
 BASELINE, COMBINED = "energy, full model", "combined"
@@ -36,7 +35,7 @@ Array = npt.NDArray[np.float64]
 def cells(study: Study) -> Iterator[Cell]:
     """Yield a training without each class, for each seed."""
     for seed, label in product(SEEDS, FILES_OF_CLASS):
-        options = {**network_options(BACKBONE, study.size), **RECIPE, "seed": seed, "beta_max": [1.0]}
+        options = {**network_options(study.size), **RECIPE, "seed": seed, "beta_max": [1.0]}
         name = f"{class_title(label)}_{seed}"
         yield Cell(QUESTION, name, {**options, "held_out": label}, partial(_cell, study, name, label, options))
 

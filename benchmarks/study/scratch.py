@@ -4,8 +4,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-EPOCHS = {"small": 10, "middle": 5, "full": 15}
-BATCH = {"small": 128, "middle": 128, "full": 256}
+
+@dataclass(frozen=True)
+class Training:
+    """How networks are trained at a size of the study.
+
+    Attributes:
+        backbone: the network of the questions that train one kind only.
+        epochs: of each training.
+        batch_size: in jets.
+    """
+
+    backbone: str
+    epochs: int
+    batch_size: int
 
 
 @dataclass(frozen=True)
@@ -21,6 +33,11 @@ class Network:
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
+TRAININGS = {
+    "small": Training("ParticleNet_small", epochs=10, batch_size=128),
+    "middle": Training("ParticleNet_small", epochs=4, batch_size=128),
+    "full": Training("ParticleNet_middle", epochs=15, batch_size=256),
+}
 BACKBONES = {
     "ParticleNet_middle": Network(3, {"conv_params": [(8, (32, 32, 32)), (8, (64, 64, 64)), (8, (128, 128, 128))]}),
     "ParticleNet_small": Network(3, {"conv_params": [(8, (16, 16)), (8, (32, 32)), (8, (64, 64))]}),
@@ -34,6 +51,8 @@ BACKBONES = {
 }
 
 
-def network_options(backbone: str, size: str) -> dict[str, Any]:
-    """Return the options of a training of this network at a size of the study."""
-    return {**BACKBONES[backbone].options, "epochs": EPOCHS[size], "batch_size": BATCH[size], "lr": 0.005}
+def network_options(size: str, backbone: str | None = None) -> dict[str, Any]:
+    """Return the options of a training at a size of the study, of the usual network or of another one."""
+    training = TRAININGS[size]
+    network = BACKBONES[backbone or training.backbone]
+    return {**network.options, "epochs": training.epochs, "batch_size": training.batch_size, "lr": 0.005}

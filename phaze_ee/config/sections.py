@@ -20,8 +20,10 @@ from phaze_ee.errors import UsageError
 from phaze_ee.machine import Precision
 from phaze_ee.registry import REGISTERED
 
+MOST_NEIGHBOURS = 1024  # edges are computed for all of them, also where a jet has fewer particles
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 LearningRate = Annotated[float, Field(gt=0, le=1e30)]  # a step is still a number in single precision
+WeightDecay = Annotated[float, Field(ge=0, le=1e8)]  # times any learning rate, a number in single precision
 OpenFraction = Annotated[float, Field(gt=0, lt=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -37,7 +39,8 @@ class Section(BaseModel):
 
 # strict=False: lists and tuples are both accepted. Users write both, and JSON has lists only.
 Channels = Annotated[tuple[PositiveInt, ...], Field(strict=False, min_length=1)]
-ConvParams = Annotated[tuple[PositiveInt, Channels], Field(strict=False)]
+Neighbours = Annotated[int, Field(gt=0, le=MOST_NEIGHBOURS)]
+ConvParams = Annotated[tuple[Neighbours, Channels], Field(strict=False)]
 FcParams = Annotated[tuple[PositiveInt, Fraction], Field(strict=False)]
 HeadNames = Annotated[list[str], Field(strict=False)]
 ExitStage = NonNegativeInt | Literal["input"]
@@ -88,7 +91,7 @@ class NetworkOptions(Section):
         [(16, (64, 64, 64)), (16, (128, 128, 128)), (16, (256, 256, 256))],
         strict=False,
         min_length=1,
-        description="EdgeConv blocks: (nearest neighbours, (channels, …))",
+        description="EdgeConv blocks: (nearest neighbours, at most 1,024, (channels, …))",
     )
     fc_params: list[FcParams] = Field(
         [(256, 0.1)],
@@ -361,7 +364,7 @@ class TrainingOptions(Section):
     warm_up: NonNegativeFloat = Field(
         0.25, description="steps in which the learning rate rises from 0, or their share of all steps if below 1"
     )
-    weight_decay: NonNegativeFloat = Field(
+    weight_decay: WeightDecay = Field(
         0.01, description="weight decay, decoupled (adam: in the gradient), without biases and BatchNorm"
     )
     gradient_clip: NonNegativeFloat = Field(1.0, description="largest norm of the gradient; 0: no clipping")

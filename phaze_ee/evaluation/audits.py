@@ -24,7 +24,7 @@ _LEAST_BACKGROUND = 2 * _MASS_BINS
 _SUBSETS = 1_000
 
 
-class WorkingPoint(NamedTuple):
+class SignalCut(NamedTuple):
     """A cut that keeps a fraction of a signal class against a background."""
 
     signal: str
@@ -70,7 +70,7 @@ def exit_rates(
 
 
 def mass_audit(
-    answers: Answers, exit_index_N: ExitIndex, mass_N: Float[np.ndarray, " N"], point: WorkingPoint
+    answers: Answers, exit_index_N: ExitIndex, mass_N: Float[np.ndarray, " N"], point: SignalCut
 ) -> MassAudit | None:
     """Compare the mass of background jets that pass the cut with that of all, for the full model and the mixture.
 
@@ -108,7 +108,7 @@ def kept(
     logits_NK: Float[np.ndarray, "N K"],
     class_names: tuple[str, ...],
     signal_N: Bool[np.ndarray, " N"],
-    point: WorkingPoint,
+    point: SignalCut,
 ) -> Bool[np.ndarray, " N"]:
     """Return which jets pass the tightest cut on p_s / (p_s + p_b) that keeps the signal efficiency."""
     log_odds_N = logits_NK[:, class_names.index(point.signal)] - logits_NK[:, class_names.index(point.background)]

@@ -10,6 +10,7 @@ from weaver.nn.model.ParticleNeXt import ParticleNeXt as WeaverParticleNeXt
 from weaver.nn.model.ParticleNeXt import ParticleNeXtTagger
 from weaver.nn.model.ParticleTransformer import SequenceTrimmer
 
+from phaze_ee.config.sections import MOST_NEIGHBOURS
 from phaze_ee.errors import UsageError, one_line
 from phaze_ee.models.backbone import macs_per_row
 from phaze_ee.models.merged import MergedNetwork, MergingBackbone
@@ -26,6 +27,9 @@ def check_can_be_staged(mod: Any) -> None:
     reasons = {
         "for_segmentation = True answers for each particle, and exits need one answer for a jet": mod.for_segmentation,
         "for_inference = True is for export to ONNX; build it without": mod.for_inference,
+        f"each particle has at most {MOST_NEIGHBOURS:,} neighbours, here {mod.num_neighbors:,}": (
+            mod.num_neighbors > MOST_NEIGHBOURS
+        ),
         "edge_input_dim > 0 needs edge inputs, which no data_config here has; set 0": _edge_input_dim(mod) > 0,
         **{
             f"{name} changes the jets in training, which exits do not; set it to None": getattr(mod, name)

@@ -19,8 +19,9 @@ from phaze_ee.modes.calibration_plan import show_plan
 from phaze_ee.modes.console import counted, say, say_in_columns, say_new, say_written, show, show_details, show_notes
 from phaze_ee.modes.policies import DEFAULT, activate, check_policy_name, keep_failed, keep_policy, read_policy
 from phaze_ee.modes.session import Session
-from phaze_ee.modes.working_point import signal_and_background, trained_for_a_point
+from phaze_ee.modes.working_point import signal_and_background
 from phaze_ee.tables.policy import calibrated_policy_table, calibrated_risk_table, tested_line, untested_lines
+from phaze_ee.training.losses import is_for_a_point
 
 # Options that only one target uses.
 _TARGET_OPTIONS = {
@@ -147,7 +148,7 @@ def _settings(options: Options, target: Target) -> Settings:
         score=options.exit_score,
         delta=options.delta,
         method=options.risk_control,
-        temperatures=options.fit_temperatures and not trained_for_a_point(options),
+        temperatures=options.fit_temperatures and not is_for_a_point(options),
         seed=options.seed or 0,
         class_prior=options.class_prior,
         precision=options.precision,

@@ -29,6 +29,7 @@ from phaze_ee.workspace import Project, file_hash, find_file
 
 _CORES_PER_SEED = 4
 _FOR_THE_PROJECT = ("new_project", "convert")  # run once, before the seeds
+_REPORT = "report"
 _NOT_WITH_SEEDS = ("retrofit", *_FOR_THE_PROJECT)
 _OWN_FLAGS = ("-m", "--mode", "-p", "--project", "-o", "--operations", "--options", "--seeds", "--at-once")
 _FILES: tuple[FileOption, ...] = ("train_files", "val_files", "test_files", "calibration_files")
@@ -65,6 +66,8 @@ def run(session: Session) -> None:
         for seed, error in _run_step(session, step, left):
             failed.setdefault(seed, error)
     _show(session, seeds, failed)
+    if _REPORT in [mode.name for mode in operations]:  # each seed has its own; this one is of the project
+        MODES[_REPORT].run(session.for_mode(_REPORT))
     if failed:
         raise RunError(
             f"{quantity(len(failed), 'seed')} of {len(seeds)} failed; their output is in output/logs/{SEEDS_LOG} of "
@@ -122,7 +125,11 @@ def _steps(operations: Sequence[Mode], at_once: int) -> list[Step]:
 
 
 def _run_step(session: Session, step: Step, seeds: Sequence[int]) -> list[tuple[int, str]]:
-    """Run some modes on each seed; return the seeds that failed and why."""
+    """Run some modes on each seed; return the seeds that failed and why.
+
+    Raises:
+        UsageError: the first seed was refused. The others have the same options, so they are not tried.
+    """
     base = session.project
     words = _words(session, step.modes)
     key = " ".join([*step.modes, *words])
@@ -134,11 +141,14 @@ def _run_step(session: Session, step: Step, seeds: Sequence[int]) -> list[tuple[
     ]
     at_once = f", {step.at_once} at once" if step.at_once > 1 else ""
     say(f"Seeds of {base}: {', '.join(map(str, seeds))}; {' '.join(step.modes)}{at_once}")
-    failed = []
-    for event in run_seeds(base.seeds, tasks, key, partial(stamp_of, others=others), step.at_once):
-        _report(event)
+    failed: list[tuple[int, str]] = []
+    for number, event in enumerate(run_seeds(base.seeds, tasks, key, partial(stamp_of, others=others), step.at_once)):
+        reason = "" if event.succeeded else last_line(event.project, SEEDS_LOG)
+        if event.refused and number == 0:
+            raise UsageError(f"{event.project.name}: {reason}")
+        _report(event, reason)
         if not event.succeeded:
-            failed.append((numbers[event.project], last_line(event.project, SEEDS_LOG)))
+            failed.append((numbers[event.project], reason))
     return failed
 
 
@@ -146,11 +156,11 @@ def _busy(project: Project) -> None:
     say_in_columns(f"{project.name} is left out: another command works on it")
 
 
-def _report(event: Event) -> None:
+def _report(event: Event, reason: str) -> None:
     if event.succeeded:
         console.print(f"{event.project.name} is done")
     else:
-        say_in_columns(f"{event.project.name} failed: {last_line(event.project, SEEDS_LOG)}")
+        say_in_columns(f"{event.project.name} failed: {reason}")
 
 
 def _left(session: Session, step: Step, seed: int, words: Sequence[str], key: str, others: Sequence[str]) -> list[str]:

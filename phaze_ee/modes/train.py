@@ -157,7 +157,7 @@ def _train(session: Session, point: ResumePoint | None) -> None:
     source = "" if cache is None else f" {cache.manifest.key}"
     data = DataRecord(schema.options, fingerprint(files, schema) + source)
     if point is not None:
-        check_unchanged(point, run_record(options, data, ready.working), str(project.config))
+        check_unchanged(point, run_record(options, data), str(project.config))
         say(
             f"Resuming from {point.described}, where this training was interrupted; "
             f"{quantity(options.epochs, 'epoch')} in all"

@@ -7,7 +7,7 @@ from phaze_ee.config.options import Options
 from phaze_ee.data.schema import choose_background
 from phaze_ee.errors import UsageError
 from phaze_ee.names import class_title
-from phaze_ee.training.losses import WorkingPoint, loss_class
+from phaze_ee.training.losses import WorkingPoint, is_for_a_point
 
 
 def training_point(options: Options, class_names: Sequence[str]) -> WorkingPoint | None:
@@ -18,17 +18,12 @@ def training_point(options: Options, class_names: Sequence[str]) -> WorkingPoint
     Raises:
         UsageError: the loss needs a working point, and the configuration names no signal or no background.
     """
-    if not trained_for_a_point(options):
+    if not is_for_a_point(options):
         return None
     strategy = options.exit_loss_strategy
     signal, background = signal_and_background(options, class_names, f"exit_loss_strategy = {strategy!r}")
     indices = class_names.index(signal), class_names.index(background)
     return WorkingPoint(*indices, efficiency=options.signal_efficiency, lost=options.epsilon)
-
-
-def trained_for_a_point(options: Options) -> bool:
-    """Return whether exits learn for one working point. Then they have no class probabilities."""
-    return options.exit_count != 0 and loss_class(options.exit_loss_strategy).needs_working_point
 
 
 def signal_and_background(options: Options, class_names: Sequence[str], what: str) -> tuple[str, str]:

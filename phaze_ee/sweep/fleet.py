@@ -33,11 +33,19 @@ class Job:
 
 @dataclass(frozen=True)
 class Event:
-    """A process that has ended, and the objective of a trial that succeeded."""
+    """A process that has ended.
+
+    Attributes:
+        project: on which it worked.
+        succeeded: whether it did what it was asked to do.
+        objective: of a trial that succeeded.
+        refused: whether it ended because of an error of the user, such as a wrong option.
+    """
 
     project: Project
     succeeded: bool
     objective: float | None = None
+    refused: bool = False
 
 
 class Jobs(Protocol):

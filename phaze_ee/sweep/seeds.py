@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, final
 
 from phaze_ee.atomic import replacing
+from phaze_ee.errors import UsageError
 from phaze_ee.sweep.claim import Claim
 from phaze_ee.sweep.fleet import Event, Job, run_jobs
 from phaze_ee.sweep.process import ProjectProcess
@@ -109,7 +110,7 @@ class _Seeds:
         if succeeded:
             self._note(job.project)
         job.claim.release()
-        return Event(job.project, succeeded)
+        return Event(job.project, succeeded, refused=process.status == UsageError.exit_status)
 
     def _note(self, project: Project) -> None:
         """Record that a seed has completed the command line."""

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, kl_div, mse_loss, softplus
 
-from phaze_ee.config.options import ExitOptions
+from phaze_ee.config.options import ExitOptions, Options
 from phaze_ee.errors import UsageError
 from phaze_ee.names import CROSS_ENTROPY
 from phaze_ee.registry import Registry
@@ -100,6 +100,11 @@ EXIT_LOSSES: Registry[type[ExitLoss]] = Registry("exit_loss", ExitLoss)
 def loss_class(strategy: str) -> type[ExitLoss]:
     """Return the loss of an ``exit_loss_strategy``, without "_detached" or "_flow"."""
     return EXIT_LOSSES[strategy.rpartition("_")[0]]
+
+
+def is_for_a_point(options: Options) -> bool:
+    """Return whether exits learn for one working point. Then they have no class probabilities."""
+    return options.exit_count != 0 and loss_class(options.exit_loss_strategy).needs_working_point
 
 
 def make_loss(strategy: str, options: ExitOptions, point: WorkingPoint | None = None, exit_count: int = 0) -> ExitLoss:

@@ -6,7 +6,7 @@ import platform
 import signal
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ from phaze_ee.training.lightning import (
     strategy,
 )
 from phaze_ee.training.loaders import Feed, Loaders, sent
-from phaze_ee.training.losses import WorkingPoint
+from phaze_ee.training.losses import WorkingPoint, is_for_a_point
 from phaze_ee.training.module import TaggerModule
 from phaze_ee.training.optim import AveragedWeights
 from phaze_ee.training.progress import TrainingProgress
@@ -40,6 +40,7 @@ from phaze_ee.types import JetBatch
 # The sections whose options change the result, and the options among them that do not; of plug-ins, the content counts.
 _DECIDING = (DataOptions, NetworkOptions, ExitOptions, TrainingOptions)
 _HARMLESS = {"test_files", "background", "plugins", "trust_expressions", "seeds"}
+_WORKING_POINT = {"signal", "background", "signal_efficiency", "epsilon"}  # what a cascade is trained for
 _PACKAGES = ("phaze-ee", "torch", "lightning", "weaver-core", "numpy")
 
 
@@ -173,7 +174,7 @@ def _fit(
         outputs.models, options.save_interval, make, average=average, patience=options.early_stopping
     )
     jets = feed.train.jet_count
-    points = ResumePoints(outputs.resume, options.resume_interval, run_record(options, data, module.point))
+    points = ResumePoints(outputs.resume, options.resume_interval, run_record(options, data))
     callbacks = [
         *([] if average is None else [average]),
         checkpoints,
@@ -203,16 +204,17 @@ def _fit(
     return checkpoints
 
 
-def run_record(options: Options, data: DataRecord, working: WorkingPoint | None = None) -> dict[str, Any]:
+def run_record(options: Options, data: DataRecord) -> dict[str, Any]:
     """Return, as plain values, the options and the data that must not change when a training is resumed."""
     parts = {"your own parts": plugin_hashes()} if plugin_hashes() else {}
-    cascade = {"the working point": list(astuple(working))} if working is not None else {}
-    return {**deciding_options(options), "data": data.hash, **parts, **cascade}
+    return {**deciding_options(options), "data": data.hash, **parts}
 
 
 def deciding_options(options: Options) -> dict[str, Any]:
     """Return, as plain values, the options on which the result of a training depends."""
     kept = {name for section in _DECIDING for name in inspect.get_annotations(section)} - _HARMLESS
+    if is_for_a_point(options):
+        kept |= _WORKING_POINT
     return options.model_dump(mode="json", include=kept)
 
 

@@ -209,6 +209,14 @@ def test_probabilities_lie_inside_0_and_1(name: str, value: Any) -> None:
         options(**{name: value})
 
 
+@pytest.mark.parametrize(
+    ("name", "value"), [("lr", 1e31), ("weight_decay", 1e308), ("conv_params", [(1025, (8, 8))]), ("seeds", 1001)]
+)
+def test_numbers_that_no_training_survives_are_refused(name: str, value: Any) -> None:
+    with pytest.raises(ValidationError, match="less than or equal to"):
+        options(**{name: value})
+
+
 def test_a_prior_needs_a_class_with_a_share() -> None:
     with pytest.raises(ValidationError, match="the shares of class_prior add up to 0; make them 1"):
         options(class_prior={"label_QCD": 0.0})

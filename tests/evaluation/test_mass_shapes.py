@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 
-from phaze_ee.evaluation.audits import WorkingPoint, divergences, kept, mass_audit, mass_shape
+from phaze_ee.evaluation.audits import SignalCut, divergences, kept, mass_audit, mass_shape
 from tests.evaluation.answers import CLASSES, answers, random_answers
 
-HALF = WorkingPoint("label_Hbb", "label_QCD", 0.5)
+HALF = SignalCut("label_Hbb", "label_QCD", 0.5)
 
 
 def test_divergence_is_0_for_equal_shapes_and_1_for_shapes_apart() -> None:
@@ -44,7 +44,7 @@ def test_the_cut_is_the_tightest_that_keeps_so_much_signal(efficiency: float, ex
     logits_NK = np.zeros((5, 3))
     logits_NK[:, 1] = [4, 3, 2, 1, 2.5]
     signal_N = np.array([True] * 4 + [False])
-    kept_N = kept(logits_NK, CLASSES, signal_N, WorkingPoint("label_Hbb", "label_QCD", efficiency))
+    kept_N = kept(logits_NK, CLASSES, signal_N, SignalCut("label_Hbb", "label_QCD", efficiency))
     assert kept_N[:4].sum() == expected
     assert kept_N[4] == (expected > 2)
 

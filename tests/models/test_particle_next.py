@@ -187,6 +187,7 @@ def test_half_precision_keeps_padding_away() -> None:
     [
         ({"for_segmentation": True}, "for_segmentation = True answers for each particle"),
         ({"for_inference": True}, "for_inference = True is for export"),
+        ({"layer_params": [(4000, 16, SCALES, 16)]}, "has at most 1,024 neighbours, here 4,000"),
         ({"edge_input_dim": 2}, "edge_input_dim > 0 needs edge inputs"),
         ({"edge_input_dim": 2, "edge_dim": 0, "use_edge_bn": False}, "edge_input_dim > 0 needs edge inputs"),
         ({"input_dropout": 0.1}, "input_dropout changes the jets in training"),

@@ -26,3 +26,13 @@ def test_an_option_that_is_new_since_had_its_default() -> None:
         check_unchanged(point, record(lr=0.1, data_fraction=0.5), "config.py")
     with pytest.raises(UsageError, match=r"interrupted: lr was 0\.1, now 0\.2; undo"):
         check_unchanged(point, record(lr=0.2), "config.py")
+
+
+def test_the_working_point_is_part_of_a_training_for_it() -> None:
+    cascade = {"exit_loss_strategy": "reject_detached", "signal": "label_Hbb"}
+    point = ResumePoint(Path("resume.ckpt"), 1, 0, 10, record(**cascade))
+    check_unchanged(point, record(**cascade), "config.py")
+    with pytest.raises(UsageError, match=r"signal was 'label_Hbb', now 'label_Hcc'; undo"):
+        check_unchanged(point, record(**{**cascade, "signal": "label_Hcc"}), "config.py")
+    plain = ResumePoint(Path("resume.ckpt"), 1, 0, 10, record())
+    check_unchanged(plain, record(signal="label_Hcc"), "config.py")
