@@ -14,9 +14,9 @@ import torch
 from lightning import Callback, Trainer, seed_everything
 from rich.console import Console
 
-from phaze_ee import __version__
 from phaze_ee.config.options import DataOptions, ExitOptions, NetworkOptions, Options, TrainingOptions
 from phaze_ee.errors import RunError
+from phaze_ee.installation import VERSION
 from phaze_ee.models.checkpoint import Checkpoint
 from phaze_ee.models.tagger import Tagger
 from phaze_ee.registry import plugin_hashes
@@ -222,7 +222,7 @@ def deciding_options(options: Options) -> dict[str, Any]:
 def installed_versions() -> dict[str, str]:
     """Return the versions of Python and of the packages that results depend on."""
     # Of this package, the version of the code that runs, which a source tree has without being installed.
-    own = {"python": platform.python_version(), "phaze-ee": __version__}
+    own = {"python": platform.python_version(), "phaze-ee": VERSION}
     return own | {name: importlib.metadata.version(name) for name in _PACKAGES}
 
 
