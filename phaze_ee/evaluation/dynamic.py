@@ -23,7 +23,7 @@ from phaze_ee.exits.conditions import ALL_JETS, promised
 from phaze_ee.exits.policies import ThresholdPolicy
 from phaze_ee.exits.policy_file import CostCurve, ExitPolicyFile, Guarantee, KeptPolicy
 from phaze_ee.exits.promise import figures
-from phaze_ee.exits.targets import AnyTarget, SignalEfficiency
+from phaze_ee.exits.targets import AnyTarget, Risk, SignalEfficiency
 from phaze_ee.names import short
 from phaze_ee.results.evaluation import EvaluationResults, ExitEvaluation
 from phaze_ee.results.policy import (
@@ -37,6 +37,7 @@ from phaze_ee.results.policy import (
     RealisedFigures,
     RealisedRisk,
     ScoreCurve,
+    StepEvaluation,
 )
 
 
@@ -77,10 +78,11 @@ def evaluate_dynamic(
         files=evaluation.files,
         policy=_policy_evaluation(answers, policy, policy_file, exit_index_N, background),
         mixture=_mixture(answers, policy, exit_index_N, background),
-        prior=None if _absent_of_prior(answers, policy_file) else _with_prior(answers, policy, policy_file),
+        prior=_with_prior(answers, policy, policy_file),
         exits=behaviour,
         curves=[_score_curve(curve, answers, list(behaviour.values()), background) for curve in policy_file.curves],
         bounds=bounds(answers, background),
+        sequence=_sequence(answers, policy_file, background),
         exit_rates=_exit_rates(answers, exit_index_N, background),
         efficiencies=relative_efficiencies(answers, exit_index_N, policy_file),
         mass=mass if mass is not None and _passing(mass) else None,
@@ -105,20 +107,7 @@ def realised_risks(
         exit_index_N: where the jets leave.
         promise: says for which parts of the jets the policy promises something; None: for all jets alone.
     """
-    if _absent(answers, target):
-        return []
-    conditions, untested = (ALL_JETS, []) if promise is None else (promise.conditions, promise.untested)
-    risks = promised(target, conditions, untested, answers.double())
-    found = [(risk, risk.net_losses(exit_index_N)) for risk in risks]
-    return [
-        RealisedRisk(
-            name=risk.name,
-            epsilon=risk.epsilon,
-            rate=Fraction(value=losses.mean, error=losses.error, jets=round(losses.jets)),
-        )
-        for risk, losses in found
-        if losses.jets
-    ]
+    return _on_jets(_risks(answers, target, promise), exit_index_N)
 
 
 def working_point(answers: Answers, target: AnyTarget, background: str | None) -> SignalCut | None:
@@ -131,6 +120,26 @@ def working_point(answers: Answers, target: AnyTarget, background: str | None) -
     return SignalCut(signal, background, DEFAULT_EFFICIENCY)
 
 
+def _risks(answers: Answers, target: AnyTarget, promise: Guarantee | None) -> list[Risk]:
+    if _absent(answers, target):
+        return []
+    conditions, untested = (ALL_JETS, []) if promise is None else (promise.conditions, promise.untested)
+    return promised(target, conditions, untested, answers.double())
+
+
+def _on_jets(risks: Sequence[Risk], exit_index_N: ExitIndex) -> list[RealisedRisk]:
+    found = [(risk, risk.net_losses(exit_index_N)) for risk in risks]
+    return [
+        RealisedRisk(
+            name=risk.name,
+            epsilon=risk.epsilon,
+            rate=Fraction(value=losses.mean, error=losses.error, jets=round(losses.jets)),
+        )
+        for risk, losses in found
+        if losses.jets
+    ]
+
+
 def _policy_evaluation(
     answers: Answers, policy: ThresholdPolicy, file: ExitPolicyFile, exit_index_N: ExitIndex, background: str | None
 ) -> PolicyEvaluation:
@@ -139,7 +148,7 @@ def _policy_evaluation(
     correct_N = class_N == answers.label_N
     lost_N = answers.correct_EN[-1].astype(int) - correct_N
     return PolicyEvaluation(
-        **dict(_curve_point(policy, answers, background)),
+        **dict(_curve_point(policy, answers, exit_index_N, background)),
         score=policy.score.name,
         target=target_title(file.target),
         expected_calibration_error=expected_calibration_error(confidence(logits_NK), correct_N),
@@ -165,13 +174,17 @@ def _mixture(
 
 
 def _with_prior(answers: Answers, policy: ThresholdPolicy, policy_file: ExitPolicyFile) -> RealisedFigures | None:
-    """Return cost and accuracy for the class prior of the calibration; None without one."""
+    """Return cost and accuracy for the class prior of the calibration; None without one, or without a class of it."""
     chosen = policy_file.realised.get("prior")
-    return None if chosen is None else figures(answers, policy, chosen.class_shares)
+    if chosen is None or _absent_of_prior(answers, policy_file):
+        return None
+    return figures(answers, policy, chosen.class_shares)
 
 
-def _curve_point(policy: ThresholdPolicy, answers: Answers, background: str | None) -> CurvePoint:
-    point = operating_point(answers, answers.exit_index(policy), policy.exits, background)
+def _curve_point(
+    policy: ThresholdPolicy, answers: Answers, exit_index_N: ExitIndex, background: str | None
+) -> CurvePoint:
+    point = operating_point(answers, exit_index_N, policy.exits, background)
     return CurvePoint(**dict(point), thresholds=list(policy.thresholds))
 
 
@@ -180,10 +193,33 @@ def _score_curve(
 ) -> ScoreCurve:
     policies = (ThresholdPolicy(curve.score, thresholds) for thresholds in curve.thresholds)
     points = sorted(
-        (_curve_point(policy, answers, background) for policy in policies), key=lambda point: point.mean_macs
+        (_curve_point(policy, answers, answers.exit_index(policy), background) for policy in policies),
+        key=lambda point: point.mean_macs,
     )
     area = cost_accuracy_area(points, exits[0].all_leave, exits[-1].all_leave)
     return ScoreCurve(score=curve.score.name, points=points, area=area)
+
+
+def _sequence(answers: Answers, file: ExitPolicyFile, background: str | None) -> list[StepEvaluation]:
+    """Return the policies of the sequence, from the full model to the fastest."""
+    if file.sequence is None:
+        return []
+    risks, names = _risks(answers, file.target, file.guarantee), [risk.name for risk in file.guarantee.risks]
+    found = []
+    for step in file.sequence.steps:
+        policy = file.sequence.policy(step)
+        index_N, prior = answers.exit_index(policy), _with_prior(answers, policy, file)
+        found.append(
+            StepEvaluation(
+                **dict(_curve_point(policy, answers, index_N, background)),
+                passed=step.passed,
+                is_policy=(policy.score, step.thresholds) == (file.score, file.thresholds),
+                risks=_on_jets(risks, index_N),
+                upper_limits=dict(zip(names, step.upper_limits, strict=False)),
+                prior_share=None if prior is None else prior.cost_share,
+            )
+        )
+    return found
 
 
 def _exit_rates(answers: Answers, exit_index_N: ExitIndex, background: str | None) -> list[ExitRates]:

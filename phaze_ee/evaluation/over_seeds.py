@@ -14,16 +14,17 @@ from phaze_ee.results.benchmark import LatencyReport
 from phaze_ee.results.evaluation import EvaluationResults, ExitEvaluation
 from phaze_ee.results.policy import DynamicResults
 from phaze_ee.results.project import ProjectResults
-from phaze_ee.results.seeds import OverSeeds, SeedRun, SeedsExit, SeedsResults
+from phaze_ee.results.seeds import OverSeeds, SeedRun, SeedsExit, SeedsPolicy, SeedsResults
 
 
 @final
 @dataclass(frozen=True)
 class JudgedSeed:
-    """The current results of one seed: its exits, after them the judged policy, and its times if there are any."""
+    """The current results of one seed: its exits, after them the judged policy; its times and its policy if any."""
 
     exits: EvaluationResults
     latency: LatencyReport | None
+    dynamic: DynamicResults | None = None
 
 
 def summarise(project: str, runs: Sequence[SeedRun], judged: Sequence[JudgedSeed]) -> SeedsResults:
@@ -45,6 +46,9 @@ def summarise(project: str, runs: Sequence[SeedRun], judged: Sequence[JudgedSeed
         without = sum(POLICY not in seed.exits.exits for seed in judged)
         if 0 < without < len(judged):
             notes.append(f"{without} of {len(judged)} seeds have no judged policy, so the policy is left out")
+    policy = _policy(judged)
+    if policy is not None and not policy.limits and any(seed.dynamic.policy.risks for seed in judged if seed.dynamic):
+        notes.append("the policies of the seeds have different targets, so their means are of different promises")
     exits = {name: _exit(name, judged) for name in names}
     first = judged[0].exits if judged else None
     answers = [
@@ -63,6 +67,7 @@ def summarise(project: str, runs: Sequence[SeedRun], judged: Sequence[JudgedSeed
         jets=0 if first is None else first.jets,
         exits=exits,
         differences=compare_answers(answers) if len(answers) > 1 else None,
+        policy=policy,
         notes=notes,
     )
 
@@ -104,7 +109,7 @@ def _mean_exit(exits: Sequence[ExitEvaluation]) -> ExitEvaluation:
 
 
 def _mean_policy(dynamics: Sequence[DynamicResults]) -> DynamicResults | None:
-    """Return the mean policy; its cost-accuracy curves are left out. None if a file is of version 0.1."""
+    """Return the mean policy; its curves and its sequence are left out. None if a file is of version 0.1."""
     mixtures = [dynamic.mixture for dynamic in dynamics if dynamic.mixture is not None]
     if len(mixtures) < len(dynamics):
         return None
@@ -116,6 +121,7 @@ def _mean_policy(dynamics: Sequence[DynamicResults]) -> DynamicResults | None:
             "policy": first.policy.model_copy(update={**_means(policies, names), "exit_fractions": shares}),
             "mixture": _mean_exit(mixtures),
             "curves": [],
+            "sequence": [],
             "policy_hash": None,
         }
     )
@@ -162,9 +168,37 @@ def _exit(name: str, judged: Sequence[JudgedSeed]) -> SeedsExit:
     )
 
 
+def _policy(judged: Sequence[JudgedSeed]) -> SeedsPolicy | None:
+    """Return the policies of all seeds; None if there are no seeds, or one has no judged policy."""
+    dynamics = [seed.dynamic for seed in judged if seed.dynamic is not None]
+    if not dynamics or len(dynamics) < len(judged):
+        return None
+    policies = [dynamic.policy for dynamic in dynamics]
+    shares = [None if dynamic.prior is None else dynamic.prior.class_shares for dynamic in dynamics]
+    priors = [
+        dynamic.prior for dynamic in dynamics if dynamic.prior is not None and shares.count(shares[0]) == len(shares)
+    ]
+    limits = [{risk.name: risk.epsilon for risk in policy.risks} for policy in policies]
+    common = limits[0] if all(own == limits[0] for own in limits) else {}
+    rates = [{risk.name: risk.rate.value for risk in policy.risks} for policy in policies]
+    gains = [None if seed.latency is None or seed.latency.gain is None else seed.latency.gain.speed for seed in judged]
+    return SeedsPolicy(
+        macs_share=over_seeds([policy.macs_share for policy in policies]),
+        accuracy_drop=over_seeds([policy.accuracy_drop for policy in policies]),
+        disagreement=over_seeds([policy.disagreement.value for policy in policies]),
+        speed=_if_all(gains),
+        risks={name: over_seeds([own[name] for own in rates]) for name in common},
+        limits=common,
+        class_shares=shares[0] if priors else None,
+        prior_share=_if_all([prior.cost_share for prior in priors]),
+        prior_accuracy=_if_all([prior.accuracy for prior in priors]),
+        prior_full_accuracy=_if_all([prior.full_accuracy for prior in priors]),
+    )
+
+
 def _if_all(values: Sequence[float | None]) -> OverSeeds | None:
     known = [value for value in values if value is not None]
-    return over_seeds(known) if len(known) == len(values) else None
+    return over_seeds(known) if known and len(known) == len(values) else None
 
 
 def _speed(name: str, latency: LatencyReport | None) -> float | None:

@@ -21,6 +21,7 @@ from phaze_ee.exits.fits import fit_temperatures
 from phaze_ee.exits.policies import ThresholdPolicy
 from phaze_ee.exits.safer import safer_policies
 from phaze_ee.exits.scores import ExitScore
+from phaze_ee.exits.steps import Step, some_steps
 from phaze_ee.exits.targets import Budget, NetAccuracyDrop, Risk, SignalEfficiency, Target, wrong_answers
 from phaze_ee.exits.tested import TestedRisk, needed_for, p_value, tested_risk, worth_testing
 from phaze_ee.machine import Precision
@@ -79,6 +80,7 @@ class Calibration:
         testing: answers for the jets that tested it, divided by the temperatures.
         untested: the parts of the jets that had too few of them for a test.
         safer: safer policies that passed the same tests, with their tested risks; the full model is the last.
+        steps: of the sequence that was tested, the full model first; with a budget, of the policies to choose from.
     """
 
     policy: ThresholdPolicy
@@ -91,6 +93,7 @@ class Calibration:
     more_jets: int | None = None
     untested: Sequence[Untested] = ()
     safer: Sequence[tuple[ThresholdPolicy, list[TestedRisk]]] = ()
+    steps: Sequence[Step] = ()
 
 
 def calibrate(answers: Answers, settings: Settings) -> Calibration:
@@ -122,7 +125,7 @@ def calibrate(answers: Answers, settings: Settings) -> Calibration:
     untested: list[Untested] = []
     risks = _Risks((), ())
     if isinstance(target, Budget):
-        found = _Found(*_within_budget(scores, shaping, target.cost))
+        found = _within_budget(scores, shaping, target.cost)
     else:
         risks, untested = _risks(sample, settings)
         found = _tested(scores, sample, risks, untested, settings)
@@ -132,6 +135,7 @@ def calibrate(answers: Answers, settings: Settings) -> Calibration:
         return policy, _observe(policy, sample, risks, settings.delta)
 
     policy, observed = tempered(found.policy)
+    full = _full_model(found.policy.score, shaping)
     return Calibration(
         policy,
         target,
@@ -143,6 +147,7 @@ def calibrate(answers: Answers, settings: Settings) -> Calibration:
         found.more_jets,
         untested,
         [tempered(policy) for policy in found.safer],
+        [Step(full, _observe(full, sample, risks, settings.delta), passed=True), *found.steps],
     )
 
 
@@ -206,16 +211,22 @@ def split(answers: Answers, seed: int) -> tuple[Answers, Answers]:
     return answers.select(np.sort(order[:count])), answers.select(np.sort(order[count:]))
 
 
-def _within_budget(scores: Sequence[ExitScore], answers: Answers, cost: float) -> tuple[ThresholdPolicy, str | None]:
+def _within_budget(scores: Sequence[ExitScore], answers: Answers, cost: float) -> "_Found":
     errors = wrong_answers(answers)
-    curves = (cost_curve(score, answers, errors, _BUDGET_POINTS) for score in scores)
-    affordable = [candidate for curve in curves for candidate in curve if candidate.cost <= cost]
+    curves = [cost_curve(score, answers, errors, _BUDGET_POINTS) for score in scores]
+    affordable = [(candidate, curve) for curve in curves for candidate in curve if candidate.cost <= cost]
     if not affordable:
         cheapest = answers.costs.mean(answers.all_at(0))
-        return _full_model(scores[0], answers), (
-            f"no policy costs {cost:.3g} of the full model or less: its first exit costs {cheapest:.3g}"
-        )
-    return min(affordable, key=lambda candidate: candidate.risk).policy, None
+        reason = f"no policy costs {cost:.3g} of the full model or less: its first exit costs {cheapest:.3g}"
+        return _Found(_full_model(scores[0], answers), reason, steps=_untested_steps(curves[0]))
+    best, curve = min(affordable, key=lambda found: found[0].risk)
+    return _Found(best.policy, steps=_untested_steps(curve, best))
+
+
+def _untested_steps(curve: Sequence[Candidate], chosen: Candidate | None = None) -> list[Step]:
+    """Return the policies of a cost curve from the slowest on, without the full model at its end."""
+    needed = [] if chosen is None else [chosen.policy]
+    return some_steps(curve[-2::-1], [()] * (len(curve) - 1), None, needed)
 
 
 @final
@@ -250,12 +261,13 @@ def _risks(sample: Sample, settings: Settings) -> tuple[_Risks, list[Untested]]:
 @final
 @dataclass(frozen=True)
 class _Found:
-    """A policy, why it is the full model, how many more jets would let one pass, and safer policies that passed."""
+    """A policy, why it is the full model, how many more jets would let one pass, safer policies that passed, steps."""
 
     policy: ThresholdPolicy
     reason: str | None = None
     more_jets: int | None = None
     safer: Sequence[ThresholdPolicy] = ()
+    steps: Sequence[Step] = ()
 
 
 def _tested(
@@ -273,8 +285,10 @@ def _tested(
     sequence = policies(scores, sample, risks.shaping, settings)
     observed = [_observe(one.policy, sample, risks, settings.delta) for one in sequence]
     chosen = _choose(observed, settings)
+    safer = [] if chosen is None else safer_policies(sequence, chosen)
+    steps = some_steps(sequence, observed, chosen, safer)
     if chosen is not None:
-        return _Found(sequence[chosen].policy, safer=safer_policies(sequence, chosen))
+        return _Found(sequence[chosen].policy, safer=safer, steps=steps)
     if not sequence:
         return _Found(full, _NOTHING_SAVES)
     index_N = sample.testing.exit_index(sequence[0].policy)
@@ -291,7 +305,8 @@ def _tested(
         if _choose([[tested]], settings) is None
     ]
     missing = [one.more_jets for one in short if one.more_jets is not None]
-    return _Found(full, "; ".join(map(str, short)), max(missing) if len(missing) == len(short) else None)
+    more_jets = max(missing) if len(missing) == len(short) else None
+    return _Found(full, "; ".join(map(str, short)), more_jets, steps=steps)
 
 
 def policies(scores: Sequence[ExitScore], sample: Sample, risks: Sequence[Risk], settings: Settings) -> list[Candidate]:

@@ -56,7 +56,8 @@ def candidates(scores: Sequence[ExitScore], answers: Answers, risks: Sequence[Ri
     chosen: list[Candidate] = []
     # Of two policies with equal risk on these jets, the more costly one is the safer.
     for candidate in sorted(found, key=lambda candidate: (candidate.risk, -candidate.cost)):
-        if candidate.risk <= _HOPELESS and candidate.cost < (chosen[-1].cost if chosen else 1.0):
+        saves = bool(candidate.policy.exits) and candidate.cost < (chosen[-1].cost if chosen else 1.0)
+        if saves and candidate.risk <= _HOPELESS:
             chosen.append(candidate)
     return chosen
 

@@ -14,6 +14,7 @@ from phaze_ee.exits.drift import DriftReference
 from phaze_ee.exits.policies import ThresholdPolicy
 from phaze_ee.exits.safer import MovedFrom, SaferPolicy
 from phaze_ee.exits.scores import AnyExitScore
+from phaze_ee.exits.steps import PolicySequence
 from phaze_ee.exits.targets import AnyTarget
 from phaze_ee.exits.tested import TestedRisk
 from phaze_ee.machine import Precision
@@ -67,7 +68,8 @@ class ExitPolicyFile(Traced):
 
     ``precision`` is that of the products of the network when the policy was calibrated. ``safer`` are the policies to
     which it can move, the fastest first and the full model last; those of older versions have none. With
-    ``moved_from``, the policy is one of them.
+    ``moved_from``, the policy is one of them. ``sequence`` are the policies that the calibration tested, the policy and
+    the safer ones among them; None in older files.
     """
 
     project: str
@@ -87,6 +89,7 @@ class ExitPolicyFile(Traced):
     precision: Precision = "float32"
     safer: list[SaferPolicy] = Field(default_factory=list)
     moved_from: MovedFrom | None = None
+    sequence: PolicySequence | None = None
 
     def policy(self) -> ThresholdPolicy:
         """Return the policy."""
@@ -145,6 +148,8 @@ class ExitPolicyFile(Traced):
                     ThresholdPolicy(curve.score, thresholds).check(exits)
             for own in self.safer:
                 ThresholdPolicy(own.score, own.thresholds).check(exits)
+            if self.sequence is not None:
+                self.sequence.check(exits)
         except UsageError as error:
             raise ValueError(str(error)) from error
         if not 0 <= self.step <= len(self.safer):

@@ -16,6 +16,7 @@ from phaze_ee.exits.policies import ThresholdPolicy
 from phaze_ee.exits.policy_file import CalibrationSample, CostCurve, ExitPolicyFile, Guarantee
 from phaze_ee.exits.safer import SaferPolicy
 from phaze_ee.exits.scores import Confidence, ExitScore, Margin, NegativeEntropy, Patience
+from phaze_ee.exits.steps import PolicySequence
 from phaze_ee.exits.targets import (
     AccuracyDrop,
     Agreement,
@@ -81,6 +82,7 @@ def policy_file(
             )
             for slower, risks in result.safer
         ],
+        sequence=PolicySequence.of(result.steps),
     )
 
 

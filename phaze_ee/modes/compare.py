@@ -43,7 +43,7 @@ def run(session: Session) -> None:
     found = [read_means(existing_project(workspace.workspace, name)) for name in names] or _judged(workspace)
     projects = [current.static for current in found]
     check_classes(projects)
-    differences = _differences(projects)
+    differences = differences_of(projects)
     figures = comparison_figures(projects, differences)
     for line in (line for current in found for line in current.left_out):
         say(line)
@@ -62,23 +62,13 @@ def run(session: Session) -> None:
     _write_summary(folder / _SUMMARY, projects)
 
 
-def _differences(projects: Sequence[ProjectResults]) -> ComparisonResults | None:
+def differences_of(projects: Sequence[ProjectResults]) -> ComparisonResults | None:
     """Return the differences to the first project; None if it is the only one."""
     full_models = compare_projects(projects, FULL_MODEL)
     if full_models is None:
         return None
     names = [project.name for project in projects]
     return ComparisonResults(projects=names, full_models=full_models, policies=compare_projects(projects, POLICY))
-
-
-def _show_differences(differences: ComparisonResults | None) -> None:
-    if differences is None:
-        return
-    kinds = {"Full models": differences.full_models, "Policies": differences.policies}
-    for kind, found in kinds.items():
-        if found is not None:
-            console.print()
-            show(differences_table(found, f"{kind}: accuracy minus that of {brief(found.reference, 40)}", "project"))
 
 
 def comparison_figures(
@@ -93,6 +83,16 @@ def comparison_figures(
     if any(project.dynamic is not None for project in projects):
         figures["policies"] = partial(policies_figure, projects)
     return {f"comparison_{name}": figure for name, figure in figures.items()}
+
+
+def _show_differences(differences: ComparisonResults | None) -> None:
+    if differences is None:
+        return
+    kinds = {"Full models": differences.full_models, "Policies": differences.policies}
+    for kind, found in kinds.items():
+        if found is not None:
+            console.print()
+            show(differences_table(found, f"{kind}: accuracy minus that of {brief(found.reference, 40)}", "project"))
 
 
 def _judged(workspace: Project) -> list[CurrentResults]:

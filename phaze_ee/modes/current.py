@@ -87,8 +87,8 @@ def read_current(project: Project, policy: str | None = None) -> CurrentResults:
     )
 
 
-def read_judged(project: Project) -> tuple[EvaluationResults, LatencyReport | None]:
-    """Return the exits of the current model, with the judged active policy, and their times if they were measured.
+def read_judged(project: Project) -> tuple[EvaluationResults, LatencyReport | None, DynamicResults | None]:
+    """Return the exits of the current model with the judged active policy, their times, and the results of the policy.
 
     Raises:
         UsageError: there is no evaluation, or a file is unreadable or of another model.
@@ -96,7 +96,8 @@ def read_judged(project: Project) -> tuple[EvaluationResults, LatencyReport | No
     reader = _Reader(project, find_policy(project, None))
     evaluation = reader.evaluation()
     benchmark = reader.benchmark(evaluation) if project.benchmark_results.is_file() else None
-    return with_policy(evaluation, reader.dynamic(evaluation)), None if benchmark is None else benchmark.latency
+    dynamic = reader.dynamic(evaluation)
+    return with_policy(evaluation, dynamic), None if benchmark is None else benchmark.latency, dynamic
 
 
 def command(mode: str, project: Project) -> str:

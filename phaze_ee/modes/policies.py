@@ -31,6 +31,7 @@ class _Part(Record):
 class PolicyPromise(_Part):
     """The promise of a policy."""
 
+    method: str = "none"
     holds: bool
     statement: str
     delta: float

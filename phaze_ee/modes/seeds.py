@@ -29,6 +29,7 @@ from phaze_ee.workspace import Project, file_hash, find_file
 
 _CORES_PER_SEED = 4
 _FOR_THE_PROJECT = ("new_project", "convert")  # run once, before the seeds
+_REPORT = "report"
 _NOT_WITH_SEEDS = ("retrofit", *_FOR_THE_PROJECT)
 _OWN_FLAGS = ("-m", "--mode", "-p", "--project", "-o", "--operations", "--options", "--seeds", "--at-once")
 _FILES: tuple[FileOption, ...] = ("train_files", "val_files", "test_files", "calibration_files")
@@ -65,6 +66,8 @@ def run(session: Session) -> None:
         for seed, error in _run_step(session, step, left):
             failed.setdefault(seed, error)
     _show(session, seeds, failed)
+    if _REPORT in [mode.name for mode in operations]:  # each seed has its own; this one is of the project
+        MODES[_REPORT].run(session.for_mode(_REPORT))
     if failed:
         raise RunError(
             f"{quantity(len(failed), 'seed')} of {len(seeds)} failed; their output is in output/logs/{SEEDS_LOG} of "

@@ -49,21 +49,26 @@ def how_far(runs: Sequence[SeedRun]) -> str:
     return ", ".join(f"{count} {state}" for state, count in counts.items() if count)
 
 
-def read_means(project: Project) -> CurrentResults:
+def read_means(project: Project, policy: str | None = None) -> CurrentResults:
     """Return the current results of a project; if it was run with several seeds, their means.
 
     Seeds that are not both evaluated and benchmarked are left out.
 
+    Args:
+        project: the project.
+        policy: the name of the policy; None: the active one.
+
     Raises:
-        UsageError: results are missing or unreadable, or those of the seeds do not belong together.
+        UsageError: results are missing or unreadable, or those of the seeds do not belong together, or there is no such
+            policy.
     """
     seeds = known_seeds(project)
     if not seeds:
-        return read_current(project)
+        return read_current(project, policy)
     found, left_out = [], []
     for seed in seeds:
         try:
-            found.append(read_current(seed_project(project, seed)))
+            found.append(read_current(seed_project(project, seed), policy))
         except UsageError as error:
             left_out.append(f"Left out: seed {seed} of {project}: {error}")
     if not found:

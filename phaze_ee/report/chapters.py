@@ -1,11 +1,12 @@
 """The chapters of a project's report on model, deployment and dataset; and the comparison."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from phaze_ee.names import FULL_MODEL, POLICY, class_title, exit_title, quantity
 from phaze_ee.report import charts
 from phaze_ee.report.absent import no_evaluation
 from phaze_ee.report.content import Content
+from phaze_ee.report.differences import differences
 from phaze_ee.report.markup import (
     chapter,
     folded,
@@ -18,10 +19,16 @@ from phaze_ee.report.markup import (
     section,
     table,
 )
+from phaze_ee.report.seeds import hashes_of_seeds
 from phaze_ee.results.base import Traced
 from phaze_ee.results.benchmark import LatencyReport
+from phaze_ee.results.differences import ComparisonResults
 from phaze_ee.results.project import ProjectResults
-from phaze_ee.tables.style import OWN_PARTICLES, UNKNOWN, in_percent, number
+from phaze_ee.tables.style import OWN_PARTICLES, UNKNOWN, in_percent, number, shares_title
+
+_TERMS = (
+    "MACs: multiply-accumulate operations, in millions. AUC: area under the ROC curve, mean over all pairs of classes."
+)
 
 
 def model_chapter(content: Content) -> str:
@@ -66,18 +73,18 @@ def dataset_chapter(content: Content, versions: Sequence[tuple[str, str]]) -> st
         section("jets", "Test jets", jets, folded(quantity(len(files), "file"), "\n".join(files)) if files else ""),
         section("configuration", "Configuration", folded("The configuration of the project", content.configuration)),
         section("versions", "Versions", table(("program", "version"), versions)),
-        section("hashes", "Hashes", _hashes(content)),
+        section("hashes", "Hashes", hashes_of_seeds(content.seeds) if content.seeds else _hashes(content)),
     )
 
 
-def comparison_chapter(projects: Sequence[ProjectResults]) -> str:
-    """Return full models and policies of projects side by side."""
+def comparison_chapter(projects: Sequence[ProjectResults], found: ComparisonResults | None) -> str:
+    """Return full models and policies of projects side by side, with the differences of their accuracies."""
     own = all(_own_macs_known(project) for project in projects)
     rows = [
         (
             project.name,
             exit_title(name),
-            in_percent(exit_.accuracy, exit_.accuracy_error),
+            in_percent(exit_.accuracy, _error(project, name, exit_.accuracy_error)),
             number(exit_.roc_auc, ".4f"),
             f"{_macs(project, name, own=own) / 1e6:,.1f}",
             f"{project.cost(name, 'params'):,.0f}",
@@ -91,10 +98,37 @@ def comparison_chapter(projects: Sequence[ProjectResults]) -> str:
         "comparison",
         "Comparison",
         table(head, rows),
-        paragraph(_convention(projects, own=own), "note"),
+        paragraph(f"{_convention(projects, own=own)}. {_TERMS}", "note"),
+        items(_seeded(projects)),
+        *_differences(found),
         charts.comparison(projects).html(),
         _policies(projects),
     )
+
+
+def _error(project: ProjectResults, name: str, of_jets: float) -> float:
+    """Return the standard deviation of an accuracy over seeds; without seeds, its error for the number of jets."""
+    spread = project.spread(name, "accuracy")
+    return of_jets if spread is None else spread
+
+
+def _seeded(projects: Sequence[ProjectResults]) -> list[str]:
+    """Return which projects are means over seeds."""
+    seeded = [
+        f"{project.name}: mean of {quantity(len(project.seeds), 'seed')}; ±: standard deviation over them"
+        for project in projects
+        if len(project.seeds) > 1
+    ]
+    others = "of the other projects: " if seeded else ""
+    return [*seeded, *([f"±, {others}error for the number of test jets"] if len(seeded) < len(projects) else [])]
+
+
+def _differences(found: ComparisonResults | None) -> Iterator[str]:
+    if found is None:
+        return
+    yield section("full-models", "Differences of the full models", differences(found.full_models, "project"))
+    if found.policies is not None:
+        yield section("policies", "Differences of the policies", differences(found.policies, "project"))
 
 
 def _policies(projects: Sequence[ProjectResults]) -> str:
@@ -116,7 +150,8 @@ def _exits_table(results: ProjectResults) -> str:
         for name, exit_ in results.with_policy.exits.items()
     ]
     head = ("answer of", "accuracy", "AUC", "cross-entropy", "MACs (M)", "parameters")
-    return paragraph(results.evaluation.model) + table(head, rows) + paragraph(_convention([results], own=own), "note")
+    note = f"{_convention([results], own=own)}. {_TERMS}"
+    return paragraph(f"Weights: {results.evaluation.model}") + table(head, rows) + paragraph(note, "note")
 
 
 def _own_macs_known(results: ProjectResults) -> bool:
@@ -146,7 +181,7 @@ def _placement(content: Content) -> str:
          in_percent(point.accuracy, point.accuracy_error))
         for title, point in (("recommended", found.recommended), ("full model", found.full_model))
     ]  # fmt: skip
-    head = ("placement", "exits after stages", "MACs of full", "accuracy")
+    head = ("placement", "exits after stages", "MACs, of the full model's", "accuracy")
     return table(head, rows) + charts.placement(found).html()
 
 
@@ -157,8 +192,11 @@ def _times(latency: LatencyReport) -> str:
         for entry in sorted([*latency.entries, *latency.chosen], key=lambda entry: entry.batch_size)
     ]  # fmt: skip
     jets = f"on average {latency.mean_multiplicity:.1f} particles a jet"
-    head = ("answers of", "batch", "jets/s", "median (ms a jet)", "99 % (ms a jet)", "MACs (M)")
-    return paragraph(f"Measured on {latency.conditions}; {jets}.") + table(head, rows)
+    head = ("answers of", "jets per batch", "jets/s", "median (ms a jet)", "99 % quantile (ms a jet)", "MACs (M)")
+    note = "Time a jet: that of a batch by its number of jets. MACs: those that were spent, in millions a jet."
+    if latency.class_shares is not None:
+        note += f" The jets are {shares_title(latency.class_shares)}."
+    return paragraph(f"Measured on {latency.conditions}; {jets}.") + table(head, rows) + paragraph(note, "note")
 
 
 def _jets(results: ProjectResults) -> str:
@@ -185,4 +223,5 @@ def _hashes(content: Content) -> str:
     if not rows:
         return no_evaluation(content)
     head = ("results", *(kind.replace("_hash", "") for kind in kinds))
-    return table(head, rows) + paragraph("The first 16 digits of each SHA-256.", "note")
+    note = "The first 16 digits of the SHA-256 of what the results rest on. Results with equal hashes belong together."
+    return table(head, rows) + paragraph(note, "note")

@@ -12,6 +12,7 @@ from phaze_ee.plots.dynamic_tradeoff import Score
 from phaze_ee.plots.roc import FEWEST_BACKGROUND_JETS, rejection_curve, rejection_error
 from phaze_ee.plots.style import exit_colour
 from phaze_ee.report.markup import INK, data_block
+from phaze_ee.report.sequence import SEQUENCE, policy_curve, tested_sequence
 from phaze_ee.results.evaluation import EvaluationResults, Rejection
 from phaze_ee.results.placement import PlacementResults
 from phaze_ee.results.policy import DynamicResults, ExitRates, MassAudit
@@ -83,20 +84,21 @@ def colour(name: str, index: int) -> str:
 
 
 def tradeoff(dynamic: DynamicResults) -> Chart:
-    """Return accuracy against cost: the curve of each score, the exits, and the policy.
+    """Return accuracy against cost: the curve of each score, the sequence of the calibration, exits, and the policy.
 
-    Only the policy's score has a band: the errors of the others are alike, because the jets are the same.
+    Only one curve has a band: the errors of the others are alike, because the jets are the same.
     """
-    exits = list(dynamic.exits.items())
+    exits, sequence = list(dynamic.exits.items()), tested_sequence(dynamic)
     series = [
         Series(
             curve.score,
             _SCORE_COLOURS[index % len(_SCORE_COLOURS)],
             _accuracies(curve.points),
-            band=curve.score == dynamic.policy.score,
+            band=curve.score == dynamic.policy.score and not sequence,
         )
         for index, curve in enumerate(dynamic.curves)
     ]
+    series.append(Series(SEQUENCE, exit_colour(POLICY, 0), sorted(_accuracies(sequence)), marked=False))
     early = [exit_.all_leave for name, exit_ in exits if name != FULL_MODEL]
     full = [exit_.all_leave for name, exit_ in exits if name == FULL_MODEL]
     series += [
@@ -104,7 +106,7 @@ def tradeoff(dynamic: DynamicResults) -> Chart:
         Series("full model", INK, _accuracies(full), line=False),
         Series("policy", exit_colour(POLICY, 0), _accuracies([dynamic.policy]), line=False),
     ]
-    return Chart("tradeoff-chart", "Accuracy against cost", _share_axis(), Axis("Accuracy", percent=True), series)
+    return Chart("tradeoff-chart", "Accuracy against cost", share_axis(), Axis("Accuracy", percent=True), series)
 
 
 def comparison(projects: Sequence[ProjectResults]) -> Chart:
@@ -123,16 +125,22 @@ def comparison(projects: Sequence[ProjectResults]) -> Chart:
 
 
 def policies(projects: Sequence[ProjectResults]) -> Chart:
-    """Return accuracy against mean cost along the curve of each policy's score, and the policies."""
+    """Return accuracy against mean cost along the sequence of each calibration, and the policies.
+
+    A policy without a stored sequence has the curve of its score.
+    """
     series = []
     for index, (name, dynamic) in enumerate((project.name, project.dynamic) for project in projects):
         if dynamic is not None:
             shade, curve = _SCORE_COLOURS[index % len(_SCORE_COLOURS)], policy_curve(dynamic)
-            for title, points in ((dynamic.policy.score, curve), ("policy", [dynamic.policy])):
-                drawn = [(one.mean_macs / 1e6, one.accuracy, one.accuracy_error) for one in points]
+            own = SEQUENCE if tested_sequence(dynamic) else dynamic.policy.score
+            for title, points in ((own, curve if len(curve) > 1 else []), ("policy", [dynamic.policy])):
+                drawn = sorted((one.mean_macs / 1e6, one.accuracy, one.accuracy_error) for one in points)
                 series.append(Series(f"{name}, {title}", shade, drawn, line=title != "policy"))
     axis = Axis("Mean MACs (M), each jet with its own particles", log=True)
-    return Chart("policies-chart", "Policies", axis, Axis("Accuracy", percent=True), series)
+    return Chart(
+        "policies-chart", "Accuracy against cost of the policies", axis, Axis("Accuracy", percent=True), series
+    )
 
 
 def rejections(dynamic: DynamicResults) -> Chart | None:
@@ -148,10 +156,10 @@ def rejections(dynamic: DynamicResults) -> Chart | None:
             if (one.signal, one.signal_efficiency) == (signal, efficiency) and _is_certain(one)
         ]
         name = f"{class_title(signal)} at {100 * efficiency:g} %"
-        series.append(Series(name, exit_colour("exit", index), found))
+        series.append(Series(name, exit_colour("exit", index), sorted(found)))
     title = f"Rejection against cost, {ENOUGH}"
     is_curve = any(len(one.points) > 1 for one in series)
-    return Chart("rejection-chart", title, _share_axis(), Axis("Rejection", log=True), series) if is_curve else None
+    return Chart("rejection-chart", title, share_axis(), Axis("Rejection", log=True), series) if is_curve else None
 
 
 def roc_charts(results: ProjectResults) -> list[Chart]:
@@ -176,9 +184,9 @@ def reliability(judged: EvaluationResults) -> Chart | None:
         return None
     ends = [(x, x, 0.0) for x in (min(drawn), max(drawn))]
     series.append(Series("calibrated", "#94a4a2", ends, dashed=True, marked=False))
-    title = f"Correct answers, in bins of at least {FEWEST_JETS} jets"
+    title = f"Right answers against confidence, in bins of at least {FEWEST_JETS} jets"
     return Chart(
-        "reliability-chart", title, Axis("Mean confidence", percent=True), Axis("Correct", percent=True), series
+        "reliability-chart", title, Axis("Mean confidence", percent=True), Axis("Right answers", percent=True), series
     )
 
 
@@ -218,7 +226,7 @@ def placement(found: PlacementResults) -> Chart:
         Series("full model", INK, _accuracies([found.full_model]), line=False),
         Series("recommended", exit_colour(POLICY, 0), _accuracies([found.recommended]), line=False),
     ]
-    return Chart("placement-chart", "Sets of exits", _share_axis(), Axis("Accuracy", percent=True), series)
+    return Chart("placement-chart", "Sets of exits", share_axis(), Axis("Accuracy", percent=True), series)
 
 
 def training(history: TrainingHistory) -> list[Chart]:
@@ -227,10 +235,14 @@ def training(history: TrainingHistory) -> list[Chart]:
     return [_training_chart(number, panel, history) for number, panel in enumerate(panels)]
 
 
-def policy_curve(dynamic: DynamicResults) -> list[Any]:
-    """Return the points of the curve of the policy's score, with the policy, by rising cost."""
-    own = [point for curve in dynamic.curves if curve.score == dynamic.policy.score for point in curve.points]
-    return sorted([*own, dynamic.policy], key=lambda point: float(point.mean_macs))
+def jets_title(sample: str) -> str:
+    """Return the jets of a sample in words: ``all`` as ``all jets``, ``label_QCD`` as ``QCD jets``."""
+    return f"{class_title(sample)} jets"
+
+
+def share_axis() -> Axis:
+    """Return the axis of costs as shares of the full model's."""
+    return Axis("MACs, share of the full model", log=True, percent=True)
 
 
 def _is_certain(rejection: Rejection) -> bool:
@@ -239,10 +251,6 @@ def _is_certain(rejection: Rejection) -> bool:
 
 def _observable(name: str) -> str:
     return observable_title(name).replace("$p_T$", "pT")  # the page has no mathematical type
-
-
-def _share_axis() -> Axis:
-    return Axis("MACs, share of the full model", log=True, percent=True)
 
 
 def _accuracies(points: Iterable[Any]) -> list[Point]:
@@ -273,8 +281,9 @@ def _rates_chart(number: int, rates: ExitRates) -> Chart:
         name = FULL_MODEL if index == last else f"exit_{index}"
         points = list(zip(rates.centres, shares, errors, strict=True))
         series.append(Series(exit_title(name), colour(name, index), points))
-    title = f"Where jets leave: {class_title(rates.sample)}"
-    return Chart(f"rates-{number}", title, Axis(_observable(rates.observable)), Axis("Jets", percent=True), series)
+    title = f"Where {jets_title(rates.sample)} leave, against {observable_title(rates.observable).partition(' (')[0]}"
+    axes = Axis(_observable(rates.observable)), Axis("Share of the jets", percent=True)
+    return Chart(f"rates-{number}", title.replace("$p_T$", "pT"), *axes, series)
 
 
 def _training_chart(number: int, panel: Panel, history: TrainingHistory) -> Chart:

@@ -8,6 +8,7 @@ from phaze_ee.names import quantity
 from phaze_ee.results.ood import OODResults
 from phaze_ee.results.placement import PlacementResults
 from phaze_ee.results.project import ProjectResults
+from phaze_ee.results.seeds import SeedRun, SeedsResults
 from phaze_ee.results.training import TrainingHistory
 
 
@@ -23,6 +24,7 @@ class Promise:
         testing: the number of calibration jets that tested the policy.
         shaping: the number of those that chose it. With a budget they are the same jets.
         tested: False: the target promises nothing, so no jet tested the policy.
+        confidence: of the promise; None if it has none.
     """
 
     statement: str
@@ -31,6 +33,7 @@ class Promise:
     testing: int
     shaping: int
     tested: bool = True
+    confidence: float | None = None
 
     @property
     def sample(self) -> str:
@@ -38,6 +41,24 @@ class Promise:
         if not self.tested:
             return f"{quantity(self.shaping, 'calibration jet')} chose the policy; no jet tested it"
         return f"{quantity(self.testing, 'calibration jet')} tested the policy; {self.shaping:,} others chose it"
+
+
+@final
+@dataclass(frozen=True)
+class OneSeed:
+    """A seed of a project.
+
+    Attributes:
+        run: its number, its project, and how far it is.
+        report: the command line that makes its own report.
+        results: its evaluation, benchmark and policy; None if it has not all of them.
+        promise: of its policy; None without one.
+    """
+
+    run: SeedRun
+    report: str
+    results: ProjectResults | None = None
+    promise: Promise | None = None
 
 
 @final
@@ -56,6 +77,8 @@ class Content:
         card: the model card of the export, in Markdown.
         configuration: the text of the project's configuration.
         left_out: what is left out, and why.
+        over_seeds: means and spreads of a project that was run with several seeds; ``results`` are then the means.
+        seeds: its seeds.
     """
 
     title: str
@@ -68,3 +91,5 @@ class Content:
     card: str | None = None
     configuration: str = ""
     left_out: Sequence[str] = ()
+    over_seeds: SeedsResults | None = None
+    seeds: Sequence[OneSeed] = ()

@@ -54,7 +54,7 @@ def bars(rows: Sequence[tuple[str, Sequence[tuple[str, str, float]]]]) -> str:
     """Return stacked bars: for each row a title, and the name, the colour and the share of each part; with a legend."""
     drawn = "".join(f'<div class="row"><span>{escape(title)}</span>{_bar(parts)}</div>' for title, parts in rows)
     colours = dict.fromkeys((name, colour) for _, parts in rows for name, colour, _ in parts)
-    names = (f'<span><b style="color:{colour}"></b>{escape(name)}</span>' for name, colour in colours)
+    names = (f'<span><b style="--c:{colour}"></b>{escape(name)}</span>' for name, colour in colours)
     return f'{drawn}<div class="legend">{"".join(names)}</div>'
 
 
@@ -129,7 +129,7 @@ def _bar(parts: Sequence[tuple[str, str, float]]) -> str:
 
 
 def _part(name: str, colour: str, share: float) -> str:
-    style = f"width:{100 * share:.2f}%;background:{colour}{_ON_INK if colour == INK else ''}"
+    style = f"width:{100 * share:.2f}%;--c:{colour}{_ON_INK if colour == INK else ''}"
     written = f"{100 * share:.0f} %" if share >= _LEAST_WRITTEN else ""
     return f'<i style="{style}" title="{escape(f"{name}: {percent(share)}")}">{written}</i>'
 

@@ -1,7 +1,7 @@
 "use strict";
 // Draws the charts of the page from its data blocks, and moves along the curve of the policy. No network, no eval.
 (() => {
-  const SVG = "http://www.w3.org/2000/svg", ALONG_THE_SLIDER = ["tradeoff-chart", "rejection-chart"];
+  const SVG = "http://www.w3.org/2000/svg", ALONG_THE_SLIDER = /^(tradeoff-chart|rejection-chart|risk-\d+)$/;
   const data = (id) => JSON.parse(document.getElementById(id).textContent);
   const charts = [];
 
@@ -33,7 +33,8 @@
     const margin = 0.05 * (high - low) || 0.1 * Math.abs(high) || 1;
     low -= margin; high += margin;
     const place = (value) => from + ((map(value) - low) / (high - low)) * (to - from);
-    return { place, ticks: axis.log ? logTicks(low, high) : linearTicks(low, high) };
+    const ticks = axis.log ? logTicks(low, high) : linearTicks(low, high);
+    return { place, ticks: axis.log && ticks.length < 2 ? linearTicks(10 ** low, 10 ** high) : ticks };
   }
 
   function linearTicks(low, high) {
@@ -60,7 +61,9 @@
     const { figure, spec } = chart, width = Math.max(280, figure.clientWidth), height = Math.min(420, 0.55 * width + 90);
     const frame = { right: width - 12, top: 10, bottom: height - 44 };
     const points = spec.series.flatMap((one) => one.points);
-    const ends = points.flatMap(([, y, error]) => (spec.y.log ? [y] : [y - error, y + error]));
+    const ends = points.flatMap(([, y, error]) => (
+      spec.y.log ? [Math.max(y - error, y / 2), Math.min(y + error, 2 * y)] : [y - error, y + error]
+    ));
     const y = scale(spec.y, ends, frame.bottom, frame.top);
     frame.left = 34 + 7 * Math.max(4, ...y.ticks.map((tick) => written(tick, spec.y).length)); // title, numbers, gap
     const x = scale(spec.x, points.map((point) => point[0]), frame.left, frame.right);
@@ -93,6 +96,7 @@
   }
 
   function drawSeries(chart, one, x, y, frame) {
+    const stroke = { class: "stroke", style: `--c:${one.colour}` }, fill = { class: "fill", style: `--c:${one.colour}` };
     const places = one.points.map((point) => ({ point, one, x: x.place(point[0]), y: y.place(point[1]) }));
     const inside = (value) => {
       const place = chart.spec.y.log && value <= 0 ? frame.bottom : y.place(value);
@@ -100,30 +104,30 @@
     };
     if (one.line) {
       if (one.band && one.points.some(([, , error]) => error > 0)) drawBand(chart, one, places, inside);
-      const style = { fill: "none", stroke: one.colour, "stroke-width": 2, "stroke-dasharray": one.dashed ? "5 4" : "none" };
+      const style = { ...stroke, fill: "none", "stroke-width": 2, "stroke-dasharray": one.dashed ? "5 4" : "none" };
       element(chart.svg, "polyline", { ...style, points: places.map((place) => `${place.x},${place.y}`).join(" ") });
     }
     for (const place of one.marked ? places : []) {
       const [, value, error] = place.point;
       if (error > 0 && !one.line) {
         const bar = { x1: place.x, x2: place.x, y1: inside(value + error), y2: inside(value - error) };
-        element(chart.svg, "line", { ...bar, stroke: one.colour, opacity: 0.5 });
+        element(chart.svg, "line", { ...bar, ...stroke, opacity: 0.5 });
       }
-      element(chart.svg, "circle", { cx: place.x, cy: place.y, r: one.line ? 2.5 : 5, style: `fill:${one.colour}` });
+      element(chart.svg, "circle", { cx: place.x, cy: place.y, r: one.line ? 2.5 : 5, ...fill });
     }
     chart.places.push(...places);
   }
 
   function drawBand(chart, one, places, inside) {
     const side = (sign) => places.map(({ x, point: [, value, error] }) => `${x},${inside(value + sign * error)}`);
-    const band = { fill: one.colour, opacity: 0.13, points: [...side(1), ...side(-1).reverse()].join(" ") };
+    const band = { class: "fill", style: `--c:${one.colour}`, opacity: 0.13, points: [...side(1), ...side(-1).reverse()].join(" ") };
     element(chart.svg, "polygon", band);
   }
 
   function drawMark(chart) {
     chart.svg.querySelectorAll(".mark").forEach((old) => old.remove());
     if (!chart.mark) return;
-    const style = { class: "mark", fill: "none", stroke: "var(--accent)" }, x = chart.x.place(chart.mark.share);
+    const style = { class: "mark", fill: "none", stroke: "var(--accent)" }, share = chart.spec.name.startsWith("risk-") ? chart.mark.cost : chart.mark.share, x = chart.x.place(share);
     const { top, bottom } = chart.frame;
     element(chart.svg, "line", { ...style, "stroke-width": 1.5, "stroke-dasharray": "2 3", x1: x, x2: x, y1: top, y2: bottom });
     if (chart.spec.name !== "tradeoff-chart") return;
@@ -134,7 +138,7 @@
     const list = html(figure, "div", "legend");
     for (const one of spec.series) {
       const entry = html(list, "span");
-      html(entry, "b", one.line ? (one.dashed ? "dashed" : "") : "dot").style.color = one.colour;
+      html(entry, "b", one.line ? (one.dashed ? "dashed" : "") : "dot").style.setProperty("--c", one.colour);
       entry.append(one.name);
     }
   }
@@ -166,11 +170,11 @@
   }
 
   function slide(slider) {
-    const { points, policy } = data("slider-data"), put = (id, text) => { document.getElementById(id).textContent = text; };
-    const point = points[slider.value], own = Number(slider.value) === policy;
+    const put = (id, text) => { document.getElementById(id).textContent = text; };
+    const point = data("slider-data").points[slider.value];
     point.texts.forEach(([, text], number) => put(`slider-${number}`, text));
-    put("slider-kind", own ? "This is the policy." : "These thresholds were not tested: they promise nothing.");
-    for (const chart of charts.filter((one) => ALONG_THE_SLIDER.includes(one.spec.name))) {
+    put("slider-kind", point.kind);
+    for (const chart of charts.filter((one) => ALONG_THE_SLIDER.test(one.spec.name))) {
       chart.mark = point;
       drawMark(chart);
     }

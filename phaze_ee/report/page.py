@@ -13,6 +13,7 @@ from html import escape
 from importlib.metadata import version
 from importlib.resources import files
 
+from phaze_ee.names import quantity
 from phaze_ee.report.chapters import (
     comparison_chapter,
     dataset_chapter,
@@ -23,6 +24,8 @@ from phaze_ee.report.content import Content
 from phaze_ee.report.markup import chapter, paragraph, section
 from phaze_ee.report.physics import physics_chapter
 from phaze_ee.report.promise import promise_box, promise_chapter
+from phaze_ee.report.seeds import promises_of_seeds, seeds_deployment, seeds_model, seeds_physics, seeds_promise
+from phaze_ee.results.differences import ComparisonResults
 
 _PROGRAMS = ("phaze-ee", "torch", "weaver-core", "lightning", "numpy")
 _CHAPTERS = ("promise", "physics", "model", "deployment", "dataset")
@@ -30,33 +33,63 @@ _CHAPTERS = ("promise", "physics", "model", "deployment", "dataset")
 
 def project_page(content: Content) -> str:
     """Return the page of one project."""
-    versions = [*((name, version(name)) for name in _PROGRAMS), ("Python", platform.python_version())]
     chapters = (
         promise_chapter(content),
         physics_chapter(content),
         model_chapter(content),
         deployment_chapter(content),
-        dataset_chapter(content, versions),
+        dataset_chapter(content, _versions()),
     )
     return _page(content.title, _CHAPTERS, (*_left_out(content), *chapters))
 
 
-def comparison_page(title: str, contents: Sequence[Content]) -> str:
-    """Return the page that compares projects, all with results of the same classes."""
+def seeds_page(content: Content) -> str:
+    """Return the page of a project that was run with several seeds; ``over_seeds`` must be there."""
+    results = content.over_seeds
+    assert results is not None
+    chapters = (
+        seeds_promise(content, results),
+        seeds_physics(content, results),
+        seeds_model(content, results),
+        seeds_deployment(content, results),
+        dataset_chapter(content, _versions()),
+    )
+    count = quantity(len(content.seeds), "seed")
+    return _page(f"{content.title}, {count}", _CHAPTERS, (*_left_out(content), *chapters))
+
+
+def comparison_page(title: str, contents: Sequence[Content], differences: ComparisonResults | None = None) -> str:
+    """Return the page that compares projects, all with results of the same classes.
+
+    Args:
+        title: of the page.
+        contents: of the projects.
+        differences: of their accuracies to that of the first project; None: they are not shown.
+    """
     promises = [
         section(
             f"promise-{number}",
             content.title,
-            paragraph("No exit policy: nothing is promised.", "missing")
-            if content.promise is None
-            else promise_box(content.promise),
+            _promise(content),
         )
         for number, content in enumerate(contents)
     ]
     projects = [content.results for content in contents if content.results is not None]
-    left_out = [line for content in contents for line in _left_out(content)]
-    chapters = (chapter("promises", "Promises", *promises), comparison_chapter(projects))
+    left_out = dict.fromkeys(line for content in contents for line in _left_out(content))
+    chapters = (chapter("promises", "Promises", *promises), comparison_chapter(projects, differences))
     return _page(title, ("promises", "comparison"), (*left_out, *chapters))
+
+
+def _promise(content: Content) -> str:
+    if content.seeds:
+        return promises_of_seeds(content.seeds)
+    if content.promise is None:
+        return paragraph("No exit policy: nothing is promised.", "missing")
+    return promise_box(content.promise)
+
+
+def _versions() -> list[tuple[str, str]]:
+    return [*((name, version(name)) for name in _PROGRAMS), ("Python", platform.python_version())]
 
 
 def _left_out(content: Content) -> Iterable[str]:

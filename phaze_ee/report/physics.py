@@ -59,14 +59,16 @@ def _leaving(dynamic: DynamicResults) -> str:
         (class_title(name), list(zip(titles, colours, row, strict=True))) for name, row in shares.items() if any(row)
     ]
     rows = [(class_title(name), *(f"{count:,}" for count in row), f"{sum(row):,}") for name, row in counts.items()]
-    return bars(drawn) + table(("class", *titles, "jets"), rows)
+    note = paragraph("By the policy, on the test jets: share and number of the jets of each true class.", "note")
+    return note + bars(drawn) + table(("true class", *titles, "jets"), rows)
 
 
 def _rejections(exits: dict[str, ExitEvaluation], cuts: Sequence[Rejection]) -> str:
     head = [f"{class_title(cut.signal)}, {100 * cut.signal_efficiency:g}\u00a0%" for cut in cuts]
     rows = [(exit_title(name), *map(rejection_text, exit_.rejections)) for name, exit_ in exits.items()]
-    background = paragraph(f"Background: {class_title(cuts[0].background)}, at each signal efficiency.", "note")
-    return background + table(("answer of", *head), rows)
+    background = class_title(cuts[0].background)
+    note = f"1 / (share of {background} jets that pass) at the cut that keeps the share of the signal above the column."
+    return paragraph(note, "note") + table(("answer of", *head), rows)
 
 
 def _rejection_curve(dynamic: DynamicResults | None, drawn: charts.Chart | None) -> str:
@@ -88,7 +90,9 @@ def _confusion(results: ProjectResults, name: str) -> str:
         for title, row in zip(titles, exit_.confusion_matrix, strict=True)
     ]
     head = ("true class", *(f"as {title}" for title in titles))
-    return paragraph(f"{exit_title(name).capitalize()}: share of each true class.") + shares_table(head, rows)
+    return paragraph(
+        f"{exit_title(name).capitalize()}: of the jets of each true class, the share with each answer."
+    ) + shares_table(head, rows)
 
 
 def _calibration(results: ProjectResults) -> str:
@@ -106,21 +110,36 @@ def _calibration(results: ProjectResults) -> str:
     if results.dynamic is not None:
         policy = results.dynamic.policy.expected_calibration_error
         rows.append((exit_title(POLICY), UNKNOWN, number(policy, ".4f"), UNKNOWN, UNKNOWN))
-    head = ("answer of", "ECE, all jets", "ECE after temperature", "ECE, jets that leave", "AUROC of errors")
-    note = "ECE: expected calibration error, 0 at best. Drawn without temperatures; the policy with them."
+    head = (
+        "answer of",
+        "ECE, all jets",
+        "ECE after temperature",
+        "ECE, jets that leave here",
+        "AUROC of right answers",
+    )
+    note = (
+        "ECE: expected calibration error, the mean distance between confidence (the largest class probability) and the "
+        "share of right answers. Temperature: the policy divides the logits of an exit by a fitted number. AUROC: how "
+        "well the confidence tells right answers from wrong ones, from 0.5 (not at all) to 1. The chart is without "
+        "temperatures, except for the policy."
+    )
     drawn = charts.reliability(results.with_policy)
     return table(head, rows) + paragraph(note, "note") + ("" if drawn is None else drawn.html())
 
 
 def _audits(dynamic: DynamicResults) -> str:
     rates = [
-        (f"{observable_title(one.observable).replace('$p_T$', 'pT')}, {class_title(one.sample)}",
-         f"{one.association:.3f}", f"{one.p_value:.2g}")
+        (f"{observable_title(one.observable).replace('$p_T$', 'pT')}, {charts.jets_title(one.sample)}",
+         f"{one.association:.3f}", f"{one.p_value:.2g}" if one.p_value else "< 1e-300")
         for one in dynamic.exit_rates
     ]  # fmt: skip
     if not rates and dynamic.mass is None:
         return paragraph("The data configuration has no observers, on which the exits could depend.", "missing")
-    association = table(("observable", "Cramér's V", "p-value"), rates) if rates else ""
+    note = (
+        "Whether the exit depends on an observable, in bins of about equally many jets. Cramér's V: 0 if it does not, "
+        "1 if the observable determines it. p-value: of a χ² test that it does not."
+    )
+    association = paragraph(note, "note") + table(("observable, jets", "Cramér's V", "p-value"), rates) if rates else ""
     drawn = grid(chart.html() for chart in charts.exit_rates(dynamic.exit_rates))
     return association + drawn + ("" if dynamic.mass is None else _mass(dynamic.mass))
 
@@ -131,10 +150,15 @@ def _mass(audit: MassAudit) -> str:
     few = [name for name, shape in shapes if shape.jets < charts.FEWEST_JETS]
     note = f"Not drawn, since fewer than {charts.FEWEST_JETS} jets pass: {', '.join(few)}." if few else ""
     cut = f"Cut at {100 * audit.signal_efficiency:g} % {class_title(audit.signal)} efficiency."
-    head = ("cut on", "jets that pass", "divergence", "of chance, 95 %", "p-value")
+    head = ("cut on the answers of", "jets that pass", "divergence", "95 % of chance", "p-value")
+    meaning = (
+        "Divergence: of the mass after the cut from that before it (Jensen-Shannon, base 2, from 0 to 1). 95 % of "
+        "chance: 95 % of random samples of as many jets have less."
+    )
     return (
-        paragraph(f"{cut} {note}")
+        paragraph(f"Does the cut shape the mass of {class_title(audit.background)}? {cut} {note}")
         + table(head, rows)
+        + paragraph(meaning, "note")
         + ("" if len(few) == len(shapes) else charts.mass_shapes(audit).html())
     )
 
@@ -157,4 +181,8 @@ def _other_jets(content: Content) -> str:
         for name, scores in ood.exits.items()
         for score, found in scores.items()
     ]
-    return section("ood", "Out-of-distribution jets", table(("exit", "score", "AUROC"), rows))
+    note = (
+        "AUROC: the probability that such a jet has a larger score than a test jet; 0.5: the score does not notice it, "
+        "1: it always does."
+    )
+    return section("ood", "Out-of-distribution jets", table(("exit", "score", "AUROC"), rows), paragraph(note, "note"))

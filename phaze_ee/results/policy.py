@@ -77,6 +77,22 @@ class PolicyEvaluation(CurvePoint):
     exits_per_class: dict[str, list[int]]
 
 
+class StepEvaluation(CurvePoint):
+    """A policy of the sequence that the calibration tested, on the test jets.
+
+    ``passed``: it passed the tests of the calibration, as did all before it, so it has the promise of the calibrated
+    policy. ``is_policy``: it is the policy itself. ``risks`` are those of the target on the test jets, ``upper_limits``
+    the limits on the jets that tested the policies, by the names of the risks. ``prior_share`` is the mean cost for the
+    class prior as a share of the full model's; None without a class prior.
+    """
+
+    passed: bool
+    is_policy: bool
+    risks: list[RealisedRisk]
+    upper_limits: dict[str, float]
+    prior_share: float | None = None
+
+
 class ExitBehaviour(Record):
     """One exit of a tagger with a policy.
 
@@ -212,7 +228,8 @@ class DynamicResults(Traced):
     ``exits`` are in the order of the network, the full model last. ``mixture`` evaluates the answers at the exits where
     the policy lets the jets leave, divided by its temperatures, like those of one exit; None in files of version 0.1.
     ``prior`` has its cost and accuracy for the ``class_prior`` for which the policy was chosen; None without one.
-    ``efficiencies`` relate the policy to the full model.
+    ``efficiencies`` relate the policy to the full model. ``sequence`` are the policies that its calibration tested,
+    from the full model to the fastest; empty in older files, and for a policy of an older version.
     ``precision`` is that of the products of the network, for the policy and all curves; None in older files.
     """
 
@@ -231,4 +248,5 @@ class DynamicResults(Traced):
     exit_rates: list[ExitRates]
     mass: MassAudit | None
     efficiencies: list[RelativeEfficiency] = Field(default_factory=list)
+    sequence: list[StepEvaluation] = Field(default_factory=list)
     notes: list[str]

@@ -46,10 +46,33 @@ class SeedsExit(Record):
     jets_per_second: OverSeeds | None
 
 
+class SeedsPolicy(Record):
+    """The policies of all seeds on the test jets; None where a seed lacks the quantity.
+
+    Each seed has a policy of its own. ``accuracy_drop`` is the accuracy of the full model minus that of the policy.
+    ``speed`` is the policy's jets/s in the largest batches as a multiple of the full model's. ``risks`` are those of
+    the target, by name, and ``limits`` their limits; both are empty if the limits differ from seed to seed.
+    ``class_shares`` is the class prior of the calibrations; ``prior_share`` (cost as a share of the full model's),
+    ``prior_accuracy`` and ``prior_full_accuracy`` are for it.
+    """
+
+    macs_share: OverSeeds
+    accuracy_drop: OverSeeds
+    disagreement: OverSeeds
+    speed: OverSeeds | None
+    risks: dict[str, OverSeeds]
+    limits: dict[str, float]
+    class_shares: dict[str, float] | None
+    prior_share: OverSeeds | None
+    prior_accuracy: OverSeeds | None
+    prior_full_accuracy: OverSeeds | None
+
+
 class SeedsResults(ResultsFile):
     """``seeds_results.json``. ``exits`` are in the order of the network, then the policy if all seeds have one.
 
-    ``differences`` are those to the full model; None if there are no exits. Both are of the evaluated seeds.
+    ``differences`` are those to the full model; None if there are no exits. Both are of the evaluated seeds. ``policy``
+    is None unless all of them have one; older files lack it.
     """
 
     project: str
@@ -57,4 +80,5 @@ class SeedsResults(ResultsFile):
     jets: int
     exits: dict[str, SeedsExit]
     differences: Differences | None
+    policy: SeedsPolicy | None = None
     notes: list[str]

@@ -12,15 +12,17 @@ from phaze_ee.engine.engine import Engine
 from phaze_ee.evaluation.answers import predict
 from phaze_ee.evaluation.dynamic import evaluate_dynamic
 from phaze_ee.evaluation.metrics import evaluate_exits
+from phaze_ee.exits import tested
 from phaze_ee.exits.answers import Answers
 from phaze_ee.exits.drift import DriftReference
 from phaze_ee.exits.policy_file import CalibrationSample, CostCurve, ExitPolicyFile, Guarantee, KeptPolicy
 from phaze_ee.exits.scores import Confidence, Margin
+from phaze_ee.exits.steps import PolicySequence, SequenceStep
 from phaze_ee.exits.targets import AccuracyDrop, Agreement, AnyTarget, Budget, NetAccuracyDrop, SignalEfficiency
 from phaze_ee.names import exit_names
 from phaze_ee.results.base import Provenance
 from phaze_ee.results.evaluation import EvaluationResults
-from phaze_ee.results.policy import DynamicResults
+from phaze_ee.results.policy import DynamicResults, OperatingPoint
 from tests.evaluation.answers import CLASSES, random_answers
 from tests.jets import CLASSES as NETWORK_CLASSES
 from tests.jets import labelled_batch, small_tagger
@@ -131,6 +133,36 @@ def test_realised_risks_are_those_of_the_target() -> None:
     assert other.risks[0].rate == other.disagreement
     assert other.disagreement.value == pytest.approx((class_EN[0] != class_EN[-1]).mean())
     assert judged(answers, policy_file(everywhere, Budget(cost=0.5))).policy.risks == []
+
+
+def test_the_sequence_has_the_figures_of_the_policy_and_of_what_lies_around_it() -> None:
+    answers = random_answers(2_000)
+    target = Agreement(epsilon=0.1)
+    risk = tested.TestedRisk(
+        name="other answers", epsilon=0.1, lost=1, jets=100, rate=0.01, upper_limit=0.05, p_value=0.01
+    )  # fmt: skip
+    file = policy_file((0.6, 0.7), target, temperatures=[0.5, 2.0, 1.5])
+    thresholds = ((math.inf, math.inf), (0.6, 0.7), (0.4, 0.4))
+    steps = [
+        SequenceStep(score=0, thresholds=list(own), passed=place < 2, upper_limits=[0.01 * place])
+        for place, own in enumerate(thresholds)
+    ]
+    changes = {
+        "guarantee": file.guarantee.model_copy(update={"risks": [risk]}),
+        "sequence": PolicySequence(scores=[file.score], steps=steps),
+    }
+    found = judged(answers, file.model_copy(update=changes))
+    full, own, fastest = found.sequence
+    assert [step.is_policy for step in found.sequence] == [False, True, False]
+    assert [step.passed for step in found.sequence] == [True, True, False]
+    assert own.risks == found.policy.risks
+    for name in OperatingPoint.model_fields:
+        assert getattr(own, name) == getattr(found.policy, name)
+    assert (full.macs_share, full.risks[0].rate.value) == (1, 0)
+    assert fastest.macs_share < own.macs_share
+    assert fastest.risks[0].rate.value > own.risks[0].rate.value
+    assert [step.upper_limits for step in found.sequence] == [{"other answers": 0.01 * place} for place in range(3)]
+    assert judged(answers, file).sequence == []
 
 
 def test_a_working_point_is_judged_at_the_cut_of_the_policy() -> None:

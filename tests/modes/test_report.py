@@ -92,6 +92,8 @@ def test_a_comparison_is_beside_those_of_mode_compare(project: Project) -> None:
     page = (project.comparisons / "report.html").read_text(encoding="utf-8")
     assert "W/mine" in page
     assert "W/other" in page
+    assert "Accuracy minus that of mine, in percentage points" in page
+    assert "±, error for the number of test jets" in page
     assert not project.report.exists()
 
 

@@ -16,7 +16,7 @@ from phaze_ee.modes.current import read_judged
 from phaze_ee.results.differences import ComparisonResults
 from phaze_ee.results.seeds import SeedsResults
 from phaze_ee.sweep.claim import Claim
-from phaze_ee.tables.style import WIDTH
+from phaze_ee.tables.style import WIDTH, in_percent
 from phaze_ee.workspace import Project
 from tests.end_to_end.command import fails
 from tests.modes.two_class_project import make_project
@@ -137,6 +137,21 @@ def _every_mode_reads_them(base: Project, capsys: Capture) -> None:
     assert other.difference.paired
     assert other.difference.value == pytest.approx(reference.seeds[0] - np.mean(reference.seeds))
     assert "its seeds have" in fails(capsys, 2, "-m", "evaluate", "-p", "Tops", "small")
+    _reports_show_the_seeds(base, reference.seeds)
+
+
+def _reports_show_the_seeds(base: Project, accuracies: list[float]) -> None:
+    mean = in_percent(float(np.mean(accuracies)), float(np.std(accuracies, ddof=1))).replace(" ", "\u00a0")
+    assert main(["-m", "report", "-p", "Tops", "small"]) == 0
+    page = base.report.read_text(encoding="utf-8")
+    assert "<title>Tops/small, 2 seeds</title>" in page
+    assert f"<b>{mean}</b>" in page
+    assert "phaze_ee -m report -p Tops small_seed5" in page
+    assert main(["-m", "report", "-p", "Tops", "small", "--projects", "small_seed5"]) == 0
+    page = (base.comparisons / "report.html").read_text(encoding="utf-8")
+    assert "small: mean of 2 seeds; ±: standard deviation over them" in page
+    assert f"<td>{mean}</td>" in page
+    assert f"<td>{100 * (accuracies[0] - np.mean(accuracies)):+.2f}</td>" in page
 
 
 def test_flags_reach_the_modes_that_take_them(base: Project, stub: Path) -> None:
@@ -204,6 +219,13 @@ def test_what_results_rest_on_decides_whether_they_are_made_again(base: Project,
     assert main(evaluate) == 0
     assert len(stub.read_text().splitlines()) == 10
     assert json.loads((base.seeds / "seed5.json").read_text()).keys() == {"evaluate"}
+
+
+def test_a_chain_with_a_report_writes_that_of_the_project_too(base: Project, stub: Path, capsys: Capture) -> None:
+    assert main(["-m", "chain", "-o", "evaluate_report", "-p", "Tops", "small", "--seeds", "2"]) == 0
+    assert stub.read_text().count("-m chain -o evaluate_report") == 2
+    assert f"Written: {base.report}" in " ".join(capsys.readouterr().out.split())
+    assert "none (waiting)" in base.report.read_text(encoding="utf-8")
 
 
 def test_a_seed_that_another_command_works_on_is_left_out(base: Project, stub: Path, capsys: Capture) -> None:

@@ -1,5 +1,7 @@
 """Made-up results of a dynamic tagger, for tests of figures, tables and of the modes that show them."""
 
+from math import inf
+
 import numpy as np
 
 from phaze_ee.plots.dynamic_tradeoff import DynamicProject
@@ -18,6 +20,7 @@ from phaze_ee.results.policy import (
     PolicyEvaluation,
     RealisedRisk,
     ScoreCurve,
+    StepEvaluation,
 )
 from tests.plots.examples import EXITS, MACS, benchmark_results
 
@@ -102,6 +105,27 @@ def dynamic_results(classes: tuple[str, ...] = CLASSES, mass: bool = True) -> Dy
         mass=mass_audit() if mass else None,
         notes=["a note"],
     )
+
+
+def example_sequence(dynamic: DynamicResults) -> list[StepEvaluation]:
+    """Return a sequence with the policy of these results: the full model, two that passed, two that did not."""
+    return [
+        StepEvaluation(
+            **{**dict(curve_point(share, accuracy, thresholds)), "exit_fractions": [1 - share, 0, 0, share]},
+            passed=share >= 0.4,
+            is_policy=thresholds == dynamic.policy.thresholds,
+            risks=[RealisedRisk(name="signal lost", epsilon=0.02, rate=Fraction(value=lost, error=0.001, jets=5000))],
+            upper_limits={"signal lost": lost + 0.005},
+            prior_share=share / 10,
+        )
+        for share, accuracy, lost, thresholds in (
+            (1.0, 0.78, 0.0, [inf] * 3),
+            (0.6, 0.775, 0.01, [0.8] * 3),
+            (dynamic.policy.macs_share, 0.77, 0.014, dynamic.policy.thresholds),
+            (0.3, 0.76, 0.021, [0.4] * 3),
+            (0.2, 0.73, 0.05, [0.2] * 3),
+        )
+    ]
 
 
 def exit_rates(observable: str, sample: str) -> ExitRates:

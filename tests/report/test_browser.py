@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from phaze_ee.report.page import project_page
-from tests.report.test_page import EVIL, content
+from tests.report.test_page import EVIL, content, with_sequence
 
 BROWSER = next(
     (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), ""
@@ -66,6 +66,23 @@ def test_slider_switch_and_pointer_change_the_page(tmp_path: Path) -> None:
     assert "they promise nothing" in document
     assert "confidence: MACs, share of the full model 10 %, Accuracy 62 % ± 0.4 %" in document
     assert re.search(r'<html[^>]*data-theme="(dark|light)"', document)
+
+
+def test_slider_along_the_tested_sequence_of_a_window_changes_the_numbers(tmp_path: Path) -> None:
+    page = re.sub(r"<meta http-equiv[^>]*>", "", project_page(with_sequence()))
+    document, console = opened(page, tmp_path)
+    assert console == []
+    assert "This is the policy." in document
+    rejections = document.partition('data-of="rejection-chart-data"')[2].partition("</figure>")[0]
+    assert rejections.count('text-anchor="end"') >= 2  # numbers of an axis that is short for a logarithmic one
+    assert cell(document, 3).startswith("1.40 ± 0.10 %")
+    document, console = opened(page.replace("</body>", MOVE), tmp_path)
+    assert console == []
+    assert cell(document, 0) == "0.2, 0.2, 0.2"
+    assert cell(document, 1).startswith("2.0 % for 99.9 % QCD")
+    assert cell(document, 3) == "5.00 ± 0.10 % (calibration jets: at most 5.5 %)"
+    assert document.count('class="mark"') == 4  # a line in three charts, a ring in one
+    assert "comes after one that did not: it promises nothing" in document
 
 
 def test_the_policy_of_the_page_stops_other_scripts(tmp_path: Path) -> None:
