@@ -9,12 +9,12 @@ predict audits every jet, which tells the truth: the class that the full model g
 round are removed after it, so that neither memory nor disk grows with their number.
 
 Printed are cost, share of other classes and accuracy lost to the exits: as the audit estimates them with its weights,
-and as they are. The error is that of the audit. ``--folder`` keeps the project; it is trained only if it is not there.
+and as they are, with the most memory that a command of the round took. The error is that of the audit. ``--folder``
+keeps the project; it is trained only if it is not there.
 """
 
 import argparse
 import os
-import resource
 import shutil
 import subprocess
 import sys
@@ -53,6 +53,8 @@ OPTIONS = {
     "device": "cpu",
     "seed": 1,
 }
+
+MEMORY: list[float] = []  # the most that each command took, in MB
 
 
 @dataclass
@@ -96,9 +98,14 @@ def command(mode: str, *words: object) -> float:
     """Run a mode of the command line on the project; return the seconds that it took."""
     started = time.perf_counter()
     line = [sys.executable, "-m", "phaze_ee", "-m", mode, "-p", "Audited", "small", *map(str, words)]
-    done = subprocess.run(line, cwd=ROOT, check=False, capture_output=True, text=True)
-    if done.returncode not in (0, 3):
-        sys.exit(done.stdout + done.stderr)
+    with tempfile.TemporaryFile("w+") as printed:
+        process = subprocess.Popen(line, cwd=ROOT, stdout=printed, stderr=subprocess.STDOUT, text=True)
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        MEMORY.append(usage.ru_maxrss / 1e3)
+        if process.returncode not in (0, 3):
+            printed.seek(0)
+            sys.exit(printed.read())
     return time.perf_counter() - started
 
 
@@ -200,10 +207,10 @@ def measure(folder: Path, jets: int, rate: float) -> None:
             print(f"first round: {100 * share:.2f} % without the audit, and with it", flush=True)
         for name in ("audited", "all", "plain"):
             shutil.rmtree(out[name], ignore_errors=True)
-        print("\n".join(sums.lines), flush=True)
+        print("\n".join(sums.lines), f"most memory of a command {max(MEMORY):.0f} MB", sep="\n", flush=True)
+        MEMORY.clear()
     rates = {name: f"{1e6 * value / sums.jets:.0f}" for name, value in seconds.items()}
     print(f"us per jet, with starts: without audit {1e6 * plain:.0f}, with {rates}")
-    print(f"most memory of a command {resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1e3:.0f} MB")
     print(f"monitor: {(out['watched'] / 'monitor.json').stat().st_size / 1e6:.1f} MB of state")
 
 

@@ -2,17 +2,23 @@
 
     python benchmarks/reject.py CHECKPOINT --train FOLDER --judge FOLDER ...
         [--signals label_Hbb label_Tbqq label_H4q] [--seeds 3] [--splits 20] [--epochs 12] [--strategies ...]
+        [--record FILE]
 
 CHECKPOINT is a checkpoint of weaver for ParticleNet, such as the published ones. The folders hold files of mode
 generate. For each signal, exits on the inputs and after blocks 0 and 1 learn from the signal and QCD jets in --train,
 on features that are computed once. In each split, half of the jets in --judge calibrate a cascade, which may lose 1 %
 of the signal that the full model keeps at 50 % efficiency, with a confidence of 95 %. The others give its mean MACs at
 99.9 % QCD. All strategies have the same splits.
+
+A second table says where a difference comes from: the loss of reject_* (mean of the exits), and the QCD jets that pass
+exit 0 if its cut loses 1 % of the kept signal of the same jets, for the jets to learn from and those to judge by.
 """
 
 import argparse
+import json
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, cast
@@ -36,13 +42,14 @@ from phaze_ee.data.schema import DataSchema
 from phaze_ee.exits.answers import Answers
 from phaze_ee.exits.calibrate import Settings, calibrate, relative_answers
 from phaze_ee.exits.costs import ExitCosts
+from phaze_ee.exits.scores import log_odds
 from phaze_ee.exits.targets import SignalEfficiency
 from phaze_ee.models.build import build_tagger
 from phaze_ee.models.checkpoint import load_weights
 from phaze_ee.models.tagger import Tagger
 from phaze_ee.training.frozen import FeatureBatch, FeatureFiles, Features
 from phaze_ee.training.lightning import quiet_lightning
-from phaze_ee.training.losses import WorkingPoint
+from phaze_ee.training.losses import WorkingPoint, make_loss
 from phaze_ee.training.module import TaggerModule
 
 CONSOLE = Console(width=80)
@@ -76,6 +83,10 @@ def configuration(strategy: str, epochs: int, seed: int) -> Options:
     return options_on_features(["input", 0, 1], epochs=epochs, seed=seed, batch_size=BATCH, **chosen)
 
 
+def working_point(class_names: Sequence[str], signal: str) -> WorkingPoint:
+    return WorkingPoint(class_names.index(signal), class_names.index(QCD), efficiency=EFFICIENCY, lost=LOST)
+
+
 def of_classes(features: Features, schema: DataSchema, names: Sequence[str]) -> Tensor:
     return torch.isin(features.label_N, torch.tensor([schema.class_names.index(name) for name in names])).nonzero()[
         :, 0
@@ -87,10 +98,8 @@ def trained(features: Features, schema: DataSchema, signal: str, options: Option
     assert options.seed is not None
     torch.manual_seed(options.seed)
     tagger = Tagger(features.tagger.backbone, options.exit_stages or [], options.exit_head)
-    index_N = of_classes(features, schema, (signal, QCD))
-    batches = Batches(features, index_N, options.seed)
-    indices = schema.class_names.index(signal), schema.class_names.index(QCD)
-    point = WorkingPoint(*indices, efficiency=EFFICIENCY, lost=LOST)
+    batches = Batches(features, of_classes(features, schema, (signal, QCD)), options.seed)
+    point = working_point(schema.class_names, signal)
     module = TaggerModule(tagger, options, options, total_steps=options.epochs * len(batches), point=point)
     with quiet_lightning():
         Trainer(
@@ -136,6 +145,19 @@ def judged(sample: Answers, signal: str, splits: int) -> npt.NDArray[np.float64]
     return np.array(found)
 
 
+def of_loss(sample: Answers, signal: str) -> tuple[float, float]:
+    """Return the loss of reject_* on some jets, and the QCD that passes exit 0 if 1 % of their kept signal is lost."""
+    point = working_point(sample.class_names, signal)
+    loss = make_loss("reject_detached", configuration("reject_detached", 1, 0), point, sample.exit_count)
+    with torch.no_grad():
+        value = float(loss(sample.tensor_ENK, torch.from_numpy(sample.label_N)).mean())
+    score_EN = log_odds(sample.tensor_ENK, point.signal, point.background).numpy()
+    of_signal_N = sample.label_N == point.signal
+    kept_N = of_signal_N & (score_EN[-1] >= np.quantile(score_EN[-1, of_signal_N], 1 - EFFICIENCY))
+    passes = (score_EN[0, sample.label_N == point.background] >= np.quantile(score_EN[0, kept_N], LOST)).mean()
+    return value, float(passes)
+
+
 def stored(files: FeatureFiles, schema: DataSchema, folders: Sequence[Path], names: Sequence[str]) -> Features:
     paths = [path for folder in folders for name in names for path in sorted(folder.glob(f"{STEMS[name]}_*.root"))]
     for batch in evaluation_loader(schema, paths, batch_size=1000):
@@ -153,12 +175,49 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--splits", type=int, default=20)
     parser.add_argument("--epochs", type=int, default=12)
+    parser.add_argument("--record", type=Path, help="a JSON file with the figures of each seed and split")
     parser.add_argument("--data-config", type=Path, default=ROOT / "data_configs" / "JetClass_ParT_full.yaml")
     return parser.parse_args()
 
 
 def with_spread(values: Sequence[float], factor: float = 100.0) -> str:
     return f"{factor * np.mean(values):.2f} ± {factor * np.std(values, ddof=min(1, len(values) - 1)):.2f}"
+
+
+@dataclass
+class Cell:
+    """One training: figures of each split (S, 3), and :func:`of_loss` of the jets to learn from and to judge by."""
+
+    splits: npt.NDArray[np.float64]
+    reasons: list[tuple[float, float]]
+
+
+def titled(title: str, columns: Sequence[str]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, title=title)
+    for column in ("signal", "exit loss"):
+        table.add_column(column)
+    for column in columns:
+        table.add_column(column, justify="right")
+    return table
+
+
+def add_rows(table: Table, reasons: Table, signal: str, strategy: str, cells: Sequence[Cell]) -> None:
+    figures = np.array([cell.splits.mean(axis=0) for cell in cells]).T
+    name = signal.removeprefix("label_")
+    table.add_row(name, strategy, *(with_spread(values.tolist()) for values in figures))
+    of_jets = np.array([cell.reasons for cell in cells])  # seeds, samples, (loss, QCD)
+    losses = [with_spread(of_jets[:, sample, 0].tolist(), 1.0) for sample in (0, 1)]
+    passing = [with_spread(of_jets[:, sample, 1].tolist()) for sample in (0, 1)]
+    reasons.add_row(name, strategy, *losses, *passing)
+
+
+def add_difference(table: Table, signal: str, title: str, cells: Sequence[Cell], others: Sequence[Cell]) -> None:
+    """Add the difference in MACs of two strategies, over seeds and over the splits, which both have in common."""
+    gain_RS = np.array([cell.splits[:, 0] - other.splits[:, 0] for cell, other in zip(cells, others, strict=True)])
+    each = ", ".join(f"{100 * value:+.2f}" for value in gain_RS.mean(axis=1))
+    over_splits = 100 * gain_RS.mean(axis=0).std(ddof=1)
+    name, gain = signal.removeprefix("label_"), with_spread(gain_RS.mean(axis=1).tolist())
+    table.add_row(name, title, gain, f"splits ± {over_splits:.2f}", each)
 
 
 def main() -> None:
@@ -171,9 +230,14 @@ def main() -> None:
     load_weights(full, arguments.checkpoint)
     tagger.backbone.load_state_dict(full.backbone.state_dict())
     tagger = tagger.fastest_form().eval()
-    table = Table(box=box.SIMPLE_HEAD, title=f"{arguments.checkpoint.stem} frozen, {arguments.seeds} seeds")
-    for column in ("signal", "exit loss", "MACs, %", "signal lost, %", "QCD past exit 0, %"):
-        table.add_column(column, justify="left" if column in ("signal", "exit loss") else "right")
+    table = titled(
+        f"{arguments.checkpoint.stem} frozen, {arguments.seeds} seeds",
+        ["MACs, %", "signal lost, %", "QCD past exit 0, %"],
+    )
+    reasons = titled(
+        "Jets to learn from, and to judge by", ["loss, learn", "loss, judge", "QCD, % learn", "QCD, % judge"]
+    )
+    record: list[dict[str, Any]] = []
     with (
         TemporaryDirectory() as name,
         FeatureFiles(tagger, Path(name)) as learn,
@@ -190,23 +254,32 @@ def main() -> None:
             flush=True,
         )
         for signal in arguments.signals:
-            costs: dict[str, list[float]] = {}
+            cells: dict[str, list[Cell]] = {}
             for strategy in arguments.strategies:
-                found = []
+                cells[strategy] = []
                 for seed in range(1, arguments.seeds + 1):
                     exits = trained(learning, schema, signal, configuration(strategy, arguments.epochs, seed))
-                    found.append(judged(answers(exits, judging, schema, signal), signal, arguments.splits).mean(axis=0))
-                    print(signal, strategy, seed, *(f"{100 * value:.3f}" for value in found[-1]), flush=True)
-                columns = np.array(found).T
-                costs[strategy] = columns[0].tolist()
-                table.add_row(signal, strategy, *(with_spread(column.tolist()) for column in columns))
-            first, *others = costs
+                    samples = [answers(exits, jets, schema, signal) for jets in (learning, judging)]
+                    cell = Cell(
+                        judged(samples[1], signal, arguments.splits), [of_loss(sample, signal) for sample in samples]
+                    )
+                    cells[strategy].append(cell)
+                    entry = {"signal": signal, "strategy": strategy, "seed": seed, "reasons": cell.reasons}
+                    record.append({**entry, "splits": cell.splits.tolist()})
+                    print(signal, strategy, seed, *(f"{100 * value:.3f}" for value in cell.splits.mean(axis=0)))
+                    print(" ", *(f"{value:.4f}" for pair in cell.reasons for value in pair), flush=True)
+                add_rows(table, reasons, signal, strategy, cells[strategy])
+            first, *others = cells
             for strategy in others:
-                gain = np.subtract(costs[strategy], costs[first])
-                each = ", ".join(f"{100 * value:+.2f}" for value in gain)
-                table.add_row(signal, f"{strategy} less {first}", with_spread(gain.tolist()), "each seed:", each)
-    CONSOLE.print(table)
-    CONSOLE.print("Mean ± standard deviation over seeds; each is a mean over the splits.")
+                add_difference(table, signal, f"less {first}", cells[strategy], cells[first])
+    for shown in (table, reasons):
+        CONSOLE.print(shown)
+    CONSOLE.print(
+        "Mean ± standard deviation over seeds; each is a mean over the splits. Of a difference also ± standard "
+        "deviation over splits, of the mean over seeds: splits have jets in common."
+    )
+    if arguments.record is not None:
+        arguments.record.write_text(json.dumps(record), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -47,7 +47,7 @@ def cheapest(calibration: Answers) -> ThresholdPolicy:
     temperatures = fit_temperatures(calibration)
     answers = relative_answers(calibration.tempered(temperatures), None)
     score = make_score("confidence")
-    found = candidates([score], answers, NetAccuracyDrop(epsilon=LOSS).risks(answers))
+    found = candidates([score], answers, NetAccuracyDrop(epsilon=LOSS).shaping_risks(answers))
     good = [candidate for candidate in found if candidate.risk <= 1]
     never = [math.inf] * answers.exit_count
     thresholds = min(good, key=lambda candidate: candidate.cost).policy.thresholds if good else never

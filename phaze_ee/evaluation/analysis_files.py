@@ -74,8 +74,10 @@ def _with_errors(table: RelativeEfficiency) -> Any:
 
 
 def _submission(dynamic: DynamicResults) -> dict[str, Any]:
+    moved = "" if dynamic.moved is None else f", {dynamic.moved}"
     return {
-        "comment": f"Early exits of {dynamic.project}, relative to the full model; policy {dynamic.policy.target}. "
+        "comment": f"Early exits of {dynamic.project}, relative to the full model; policy "
+        f"{dynamic.policy.target}{moved}. "
         f"{dynamic.jets} jets. model {dynamic.model_hash}"
     }
 

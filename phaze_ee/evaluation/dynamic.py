@@ -76,6 +76,7 @@ def evaluate_dynamic(
         classes=evaluation.classes,
         jets=evaluation.jets,
         files=evaluation.files,
+        moved=policy_file.move,
         policy=_policy_evaluation(answers, policy, policy_file, exit_index_N, background),
         mixture=_mixture(answers, policy, exit_index_N, background),
         prior=_with_prior(answers, policy, policy_file),
@@ -264,7 +265,7 @@ def _absent_of_prior(answers: Answers, policy_file: ExitPolicyFile) -> list[str]
 def _notes(
     answers: Answers, policy_file: ExitPolicyFile, evaluation: EvaluationResults, mass: MassAudit | None
 ) -> list[str]:
-    notes = []
+    notes = [] if policy_file.move is None else [f"the policy has {policy_file.move}"]
     if absent := _absent(answers, policy_file.target):
         notes.append(f"no realised risk of the policy's target: these files hold no jets of {', '.join(absent)}")
     if absent := _absent_of_prior(answers, policy_file):

@@ -8,7 +8,7 @@ import numpy as np
 
 from phaze_ee.errors import UsageError
 from phaze_ee.evaluation.differences import JudgedAnswer, compare_answers
-from phaze_ee.names import FULL_MODEL, POLICY, exit_title
+from phaze_ee.names import FULL_MODEL, POLICY, exit_title, quantity
 from phaze_ee.results.base import Record
 from phaze_ee.results.benchmark import LatencyReport
 from phaze_ee.results.evaluation import EvaluationResults, ExitEvaluation
@@ -116,6 +116,7 @@ def _mean_policy(dynamics: Sequence[DynamicResults]) -> DynamicResults | None:
     first, policies = dynamics[0], [dynamic.policy for dynamic in dynamics]
     shares = np.mean([policy.exit_fractions for policy in policies], axis=0).tolist()
     names = ("mean_macs", "macs_share", "accuracy", "accuracy_error")
+    moved = sum(dynamic.moved is not None for dynamic in dynamics)
     return first.model_copy(
         update={
             "policy": first.policy.model_copy(update={**_means(policies, names), "exit_fractions": shares}),
@@ -123,6 +124,7 @@ def _mean_policy(dynamics: Sequence[DynamicResults]) -> DynamicResults | None:
             "curves": [],
             "sequence": [],
             "policy_hash": None,
+            "moved": f"moved in {moved} of {quantity(len(dynamics), 'seed')}" if moved else None,
         }
     )
 

@@ -243,9 +243,8 @@ def _risks(sample: Sample, settings: Settings) -> tuple[_Risks, list[Untested]]:
 
     The number of jets in a part decides, which is known before any of them tests a policy.
     """
-    shaping, testing = (
-        settings.conditions.risks(sample.target.risks(answers), answers) for answers in (sample.shaping, sample.testing)
-    )
+    shaping = settings.conditions.risks(sample.target.shaping_risks(sample.shaping), sample.shaping)
+    testing = settings.conditions.risks(sample.target.risks(sample.testing), sample.testing)
     whole, untested = len(sample.target.risks(sample.testing)), []
     for risk in testing[whole:]:
         jets, needed = int(risk.counts_N.sum()), worth_testing(risk, settings.delta)

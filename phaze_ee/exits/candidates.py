@@ -1,9 +1,15 @@
-"""Fits sequences of threshold policies: by cost and risk on the jets that shape them, and by a budget alone."""
+"""Fits sequences of threshold policies: by cost and risk on the jets that shape them, and by a budget alone.
+
+A *family* has one score and the exits that it may offer; an exit that is not offered saves its head. The sequence that
+is tested is of one family. Policies of two families lose different jets, so a sequence that alternates between them has
+more chances that a test fails, and the first failure ends it.
+"""
 
 import itertools
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import TypeVar, final
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Self, TypeVar, final
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +30,11 @@ _SWEEPS = 20
 # policy see no loss but others may, the steps are dense near the end, where cost and risk change most.
 _STEPS = np.linspace(0, 1, 11)[1:]
 _FIRST_STEPS = 1 - np.geomspace(1, 1e-3, 40)
+# A family is judged by its mean cost at these risks, in units of ε, with fewer prices. Tests pass at about such risks.
+_LEVELS = (0.5, 1.0)
+_FEW_PRICES = _PRICES[::5]
+# With more exits, sets of them are searched by leaving out one at a time.
+_ALL_SETS = 4
 # Policies with more than this many times the allowed risk on these jets need no test on others.
 _HOPELESS = 3.0
 
@@ -34,7 +45,7 @@ Thresholds = Float[np.ndarray, " E-1"]
 @final
 @dataclass(frozen=True)
 class Candidate:
-    """A policy with its mean cost, and its largest risk in units of ε, on the jets that shaped it."""
+    """A policy with its mean cost, and its largest expected risk in units of ε, on the jets that shaped it."""
 
     policy: ThresholdPolicy
     cost: float
@@ -45,14 +56,20 @@ def candidates(scores: Sequence[ExitScore], answers: Answers, risks: Sequence[Ri
     """Return policies from the safest to the fastest, each cheaper than all that are safer.
 
     They minimise mean cost + price · Σ risk/ε for many prices of a loss. Between neighbours on this path, and before
-    its start, the ranks of the thresholds are interpolated.
+    its start, the ranks of the thresholds are interpolated. All are of the family that costs least at ε and at half of
+    it, among all scores and sets of exits; with more than four exits, among all scores, and the sets that are found by
+    leaving out the worst exit until this costs more.
 
     Args:
         scores: the scores to try.
         answers: for the jets that shape the policies, with costs as shares of the full model's.
-        risks: what is held down, on the same jets.
+        risks: what is held down, on the same jets, as expected (:meth:`Target.shaping_risks`) or as counted.
     """
-    found = [candidate for score in scores for candidate in _candidates(score, answers, risks)]
+    if not (answers.exit_count and len(answers)):
+        return []
+    families = [_Family.of(score, answers, risks) for score in scores]
+    family = min((family.cheapest() for family in families), key=lambda family: family.level_cost)
+    found = family.candidates()
     chosen: list[Candidate] = []
     # Of two policies with equal risk on these jets, the more costly one is the safer.
     for candidate in sorted(found, key=lambda candidate: (candidate.risk, -candidate.cost)):
@@ -74,35 +91,106 @@ def cost_curve(score: ExitScore, answers: Answers, risk: Risk, points: int) -> l
         risk: on the same jets.
         points: how many policies to return at most.
     """
-    score_EN = answers.scores(score)
+    family = _Family.of(score, answers, [risk])
+    score_EN = family.score_EN
     budgeted = (_budgeted(score_EN, float(ratio)) for ratio in np.geomspace(1e-3, 1e3, 400))
-    path = _path(score_EN, answers, [risk], score.lowest)
-    found = [_evaluate(score, thresholds, score_EN, answers, [risk]) for thresholds in itertools.chain(budgeted, path)]
+    found = [family.evaluate(thresholds) for thresholds in itertools.chain(budgeted, family.path(_PRICES))]
     front = pareto_front(found, lambda candidate: (candidate.cost, candidate.risk))
     costs = np.array([candidate.cost for candidate in front])
     wanted = np.linspace(costs.min(), costs.max(), points - 1)
     chosen = [front[index] for index in sorted({int(np.abs(costs - cost).argmin()) for cost in wanted})]
     never = np.full(answers.exit_count, np.inf)
-    return [*chosen, _evaluate(score, never, score_EN, answers, [risk])]
+    return [*chosen, family.evaluate(never)]
 
 
-def _candidates(score: ExitScore, answers: Answers, risks: Sequence[Risk]) -> Iterator[Candidate]:
-    score_EN = answers.scores(score)
-    path = [np.full(answers.exit_count, np.inf), *_path(score_EN, answers, risks, score.lowest)]
-    for number, (before, after) in enumerate(itertools.pairwise(path)):
-        if np.array_equal(before, after):
-            continue
-        for thresholds in _between(before, after, score_EN, _STEPS if number else _FIRST_STEPS, score.lowest):
-            yield _evaluate(score, thresholds, score_EN, answers, risks)
+@final
+@dataclass(frozen=True)
+class _Family:
+    """Policies with one score that offer some of the exits, on the jets that shape them."""
+
+    score: ExitScore
+    exits: tuple[int, ...]
+    answers: Answers
+    risks: Sequence[Risk]
+    score_EN: Scores
+    order_EN: Int[np.ndarray, "E-1 N"]
+    penalty_EN: Float[np.ndarray, "E N"]
+
+    @classmethod
+    def of(cls, score: ExitScore, answers: Answers, risks: Sequence[Risk]) -> Self:
+        """Return the family that offers all exits."""
+        score_EN = answers.scores(score)
+        order_EN = np.argsort(-score_EN, axis=1, kind="stable")
+        penalty_EN = np.sum([risk.penalty_EN for risk in risks], axis=0)
+        return cls(score, tuple(range(answers.exit_count)), answers, risks, score_EN, order_EN, penalty_EN)
+
+    def cheapest(self) -> "_Family":
+        """Return the cheapest of the families that offer some of these exits; of equal ones, that with fewer exits."""
+        if len(self.exits) <= _ALL_SETS:
+            sizes = range(1, len(self.exits) + 1)
+            return self._cheapest(exits for size in sizes for exits in itertools.combinations(self.exits, size))
+        best = self
+        while len(best.exits) > 1:
+            fewer = self._cheapest(itertools.combinations(best.exits, len(best.exits) - 1))
+            if fewer.level_cost > best.level_cost:
+                break
+            best = fewer
+        return best
+
+    def _cheapest(self, sets: Iterable[tuple[int, ...]]) -> "_Family":
+        return min((replace(self, exits=exits) for exits in sets), key=lambda family: family.level_cost)
+
+    @cached_property
+    def level_cost(self) -> float:
+        """The mean cost at the risks of :data:`_LEVELS`, from few policies with straight lines between them."""
+        found = [self.evaluate(thresholds) for thresholds in self.path(_FEW_PRICES)]
+        points = sorted([(0.0, 1.0), *((candidate.risk, candidate.cost) for candidate in found)])
+        return float(np.interp(_LEVELS, *np.array(points).T).mean())
+
+    def candidates(self) -> Iterator[Candidate]:
+        """Yield the policies on the path, and those between neighbours and before its start."""
+        path = [np.full(self.answers.exit_count, np.inf), *self.path(_PRICES)]
+        for number, (before, after) in enumerate(itertools.pairwise(path)):
+            if np.array_equal(before, after):
+                continue
+            steps = _STEPS if number else _FIRST_STEPS
+            yield from map(self.evaluate, _between(before, after, self.score_EN, steps, self.score.lowest))
+
+    def path(self, prices: Float[np.ndarray, " S"]) -> Iterator[Thresholds]:
+        """Yield the thresholds that minimise mean cost + price · Σ risk/ε, for falling prices."""
+        costs, heads = self.answers.costs, self.exits
+        if self.score.uses_history:
+            heads = tuple(range(max(self.exits) + 1))
+        cost_EN = costs.weight_N * costs.up_to(heads) / len(self.answers)
+        thresholds = np.full(self.answers.exit_count, np.inf)
+        for price in prices:
+            thresholds = self._descend(cost_EN + price * self.penalty_EN, thresholds)
+            yield thresholds
+
+    def evaluate(self, thresholds: Thresholds) -> Candidate:
+        """Return the policy with these thresholds, its mean cost and its risk."""
+        return _evaluate(self.score, thresholds, self.score_EN, self.answers, self.risks)
+
+    def _descend(self, total_EN: Float[np.ndarray, "E N"], thresholds: Thresholds) -> Thresholds:
+        """Minimise the total exactly in one threshold at a time, until none changes."""
+        for _ in range(_SWEEPS):
+            before, thresholds = thresholds, thresholds.copy()
+            for index in reversed(self.exits):
+                thresholds[index] = _best_threshold(
+                    index, self.score_EN, self.order_EN[index], total_EN, thresholds, self.score.lowest
+                )
+            if np.array_equal(before, thresholds):
+                break
+        return thresholds
 
 
 def _evaluate(
     score: ExitScore, thresholds: Thresholds, score_EN: Scores, answers: Answers, risks: Sequence[Risk]
 ) -> Candidate:
     index_N = _leaves_at(score_EN, thresholds)
-    observed = [risk.observed(index_N) for risk in risks]
-    worst = max(lost / max(count, 1) / risk.epsilon for (lost, count), risk in zip(observed, risks, strict=True))
-    return Candidate(ThresholdPolicy(score, thresholds.tolist()), answers.costs.mean(index_N), worst)
+    worst = max(risk.expected(index_N) / risk.epsilon for risk in risks)
+    policy = ThresholdPolicy(score, thresholds.tolist())
+    return Candidate(policy, answers.costs.mean(index_N, policy.exits), worst)
 
 
 def _leaves_at(score_EN: Scores, thresholds: Thresholds) -> ExitIndex:
@@ -121,34 +209,6 @@ def _between(
         rank_E = np.rint(ranks[0] + (ranks[1] - ranks[0]) * step).astype(int)
         yield np.array([max(_midway(scores, rank), lowest) for scores, rank in zip(sorted_EN, rank_E, strict=True)])
     yield after
-
-
-def _path(score_EN: Scores, answers: Answers, risks: Sequence[Risk], lowest: float) -> Iterator[Thresholds]:
-    """Yield the thresholds that minimise mean cost + price · Σ risk/ε, for falling prices."""
-    order_EN = np.argsort(-score_EN, axis=1, kind="stable")
-    penalty_EN = np.sum([risk.penalty_EN for risk in risks], axis=0)
-    cost_EN = answers.costs.weight_N * answers.costs.all_heads_EN / len(answers)
-    thresholds = np.full(answers.exit_count, np.inf)
-    for price in _PRICES:
-        thresholds = _descend(score_EN, order_EN, cost_EN + price * penalty_EN, thresholds, lowest)
-        yield thresholds
-
-
-def _descend(
-    score_EN: Scores,
-    order_EN: Int[np.ndarray, "E-1 N"],
-    total_EN: Float[np.ndarray, "E N"],
-    thresholds: Thresholds,
-    lowest: float,
-) -> Thresholds:
-    """Minimise the total exactly in one threshold at a time, until none changes."""
-    for _ in range(_SWEEPS):
-        before, thresholds = thresholds, thresholds.copy()
-        for index in reversed(range(len(thresholds))):
-            thresholds[index] = _best_threshold(index, score_EN, order_EN[index], total_EN, thresholds, lowest)
-        if np.array_equal(before, thresholds):
-            break
-    return thresholds
 
 
 def _best_threshold(

@@ -77,12 +77,12 @@ class ExitCosts:
     @cached_property
     def all_heads_EN(self) -> Float[np.ndarray, "E N"]:
         """The cost up to each exit if every head before it is evaluated."""
-        return self._up_to(None)
+        return self.up_to(None)
 
     @cached_property
     def full_N(self) -> Float[np.ndarray, " N"]:
         """The cost of the full model without exits (with the heads that its link needs)."""
-        full_N: FloatArray = self._up_to(())[-1]
+        full_N: FloatArray = self.up_to(())[-1]
         return full_N
 
     @property
@@ -98,7 +98,7 @@ class ExitCosts:
             exits: the exits that are evaluated; None: all. Heads that the link needs for them cost as well, as in
                 :meth:`Tagger.exit_macs`.
         """
-        cost_EN = self.all_heads_EN if exits is None else self._up_to(exits)
+        cost_EN = self.all_heads_EN if exits is None else self.up_to(exits)
         spent_N: FloatArray = cost_EN[exit_index_N, np.arange(len(exit_index_N))]
         return spent_N
 
@@ -106,7 +106,8 @@ class ExitCosts:
         """Return the weighted mean of :meth:`spent`."""
         return float((self.weight_N * self.spent(exit_index_N, exits)).mean())
 
-    def _up_to(self, exits: Collection[int] | None) -> Float[np.ndarray, "E N"]:
+    def up_to(self, exits: Collection[int] | None) -> Float[np.ndarray, "E N"]:
+        """Return the cost up to each exit if the heads of these exits are evaluated; None: of all."""
         cost_EN: FloatArray = (self.trunk_EN + _heads_up_to(self.head_EN, self.link.evaluated(exits))) / self.unit
         return cost_EN
 

@@ -89,7 +89,8 @@ def plan(answers: Answers, settings: Settings, sizes: Sequence[int] = SIZES) -> 
         raise UsageError("--plan simulates tests of a promise; set another exit_target than 'budget', and 'ltt'")
     sample = prepared(relative_answers(answers, settings.class_prior), settings)
     scores, conditions = sample.target.scores(sample.shaping, settings.score), settings.conditions
-    shaping, testing = (conditions.risks(sample.target.risks(part), part) for part in (sample.shaping, sample.testing))
+    shaping = conditions.risks(sample.target.shaping_risks(sample.shaping), sample.shaping)
+    testing = conditions.risks(sample.target.risks(sample.testing), sample.testing)
     sequence = policies(scores, sample, shaping, settings)
     if not sequence or not len(sample.testing):
         return []

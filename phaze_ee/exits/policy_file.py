@@ -18,6 +18,7 @@ from phaze_ee.exits.steps import PolicySequence
 from phaze_ee.exits.targets import AnyTarget
 from phaze_ee.exits.tested import TestedRisk
 from phaze_ee.machine import Precision
+from phaze_ee.names import quantity
 from phaze_ee.results.base import Record, Traced
 from phaze_ee.results.policy import RealisedFigures
 
@@ -110,6 +111,15 @@ class ExitPolicyFile(Traced):
         return 0 if self.moved_from is None else self.moved_from.step
 
     @property
+    def move(self) -> str | None:
+        """In words, how far the policy has moved from the calibrated one, and what this means; None: it has not."""
+        if self.moved_from is None or not self.step:
+            return None
+        last = self.step == len(self.safer)
+        where = "the full model, which loses no jet" if last else "safer thresholds, which passed the same tests"
+        return f"moved {self.step} of {quantity(len(self.safer), 'step')} from policy {self.moved_from.name} to {where}"
+
+    @property
     def steps(self) -> list[str]:
         """The hashes of decisions of the calibrated policy and of all safer ones."""
         first = self.decisions_hash if self.moved_from is None else self.moved_from.decisions
@@ -122,11 +132,16 @@ class ExitPolicyFile(Traced):
     def moved(self, step: int, name: str) -> Self:
         """Return the policy that is a number of steps safer than the calibrated one, with that one's name.
 
-        It has the promise of the calibrated one, and its own tests and costs.
+        It has the promise of the calibrated one, whose statement then says how far it has moved, and its own tests and
+        costs.
         """
-        parent = MovedFrom(name=name, decisions=self.steps[0], step=step)
+        known = None if self.moved_from is None else self.moved_from.statement
+        statement = known or self.guarantee.statement
+        parent = MovedFrom(name=name, decisions=self.steps[0], step=step, statement=statement)
         file = self if step == self.step else self._with(self.safer[step - 1])
-        return file.model_copy(update={"moved_from": parent})
+        moved = file.model_copy(update={"moved_from": parent})
+        said = statement if moved.move is None else f"{statement}; {moved.move}"
+        return moved.model_copy(update={"guarantee": file.guarantee.model_copy(update={"statement": said})})
 
     def _with(self, own: SaferPolicy) -> Self:
         guarantee = self.guarantee.model_copy(update={"risks": own.risks})

@@ -37,11 +37,13 @@ class MovedFrom(Record):
         name: the name of the policy that was calibrated.
         decisions: the hash of what decides in that policy.
         step: the place of the moved policy among the safer ones, counted from 1; 0: it is the calibrated one.
+        statement: the promise of the calibrated policy in words; None: the file of the moved one has it.
     """
 
     name: str
     decisions: str
     step: int
+    statement: str | None = None
 
 
 def safer_policies(sequence: Sequence[Candidate], chosen: int) -> list[ThresholdPolicy]:

@@ -33,6 +33,7 @@ class Risk:
         lost_EN: whether a jet is lost if it leaves at an exit.
         gained_EN: whether a jet offsets one that is lost, if it leaves at an exit. None: no jet does.
         leaving_only: whether jets that reach the full model do not count.
+        expected_EN: the loss that is expected of a jet if it leaves at an exit, lost less gained; None: it is counted.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Risk:
     lost_EN: Bool[np.ndarray, "E N"]
     gained_EN: Bool[np.ndarray, "E N"] | None = None
     leaving_only: bool = False
+    expected_EN: Float[np.ndarray, "E N"] | None = None
 
     def within(self, part: str, part_N: Bool[np.ndarray, " N"]) -> "Risk":
         """Return the same risk for a part of the jets."""
@@ -50,6 +52,7 @@ class Risk:
             counts_N=self.counts_N & part_N,
             lost_EN=self.lost_EN & part_N,
             gained_EN=None if self.gained_EN is None else self.gained_EN & part_N,
+            expected_EN=None if self.expected_EN is None else self.expected_EN * part_N,
         )
 
     def of_leaving(self) -> "Risk":
@@ -74,11 +77,30 @@ class Risk:
         lost = int(at_exit(self.lost_EN, exit_index_N).sum())
         return NetLosses(lost=lost, gained=lost - net, jets=jets)
 
+    def expecting(self, loss_EN: Float[np.ndarray, "E N"]) -> "Risk":
+        """Return the same risk with expected losses, times a factor for each exit that gives the counted sum."""
+        counted_E, sum_E = self.loss_EN.sum(axis=1), loss_EN.sum(axis=1)
+        factor_E = np.divide(counted_E, sum_E, out=np.zeros_like(sum_E), where=sum_E > 0)
+        return replace(self, expected_EN=factor_E[:, None] * loss_EN)
+
+    def expected(self, exit_index_N: ExitIndex) -> float:
+        """Return the expected share of losses if the jets leave at these exits; as counted if nothing is expected."""
+        lost, count = self.observed(exit_index_N)
+        if self.expected_EN is not None:
+            return float(at_exit(self.expected_EN, exit_index_N).sum()) / max(count, 1)
+        return lost / max(count, 1)
+
+    @property
+    def loss_EN(self) -> Float[np.ndarray, "E N"]:
+        """The loss of a jet if it leaves at an exit, as expected or counted; below 0 if it is gained."""
+        if self.expected_EN is not None:
+            return self.expected_EN
+        return self.lost_EN.astype(float) - (0 if self.gained_EN is None else self.gained_EN)
+
     @property
     def penalty_EN(self) -> Float[np.ndarray, "E N"]:
-        """What a jet adds to risk / ε if it leaves at an exit: above 0 if it is lost, below 0 if it is gained."""
-        loss_EN = self.lost_EN if self.gained_EN is None else self.lost_EN.astype(float) - self.gained_EN
-        return loss_EN / (self.epsilon * max(1, int(self.counts_N.sum())))
+        """What a jet adds to risk / ε if it leaves at an exit."""
+        return self.loss_EN / (self.epsilon * max(1, int(self.counts_N.sum())))
 
 
 class Target(Record, ABC):
@@ -91,6 +113,16 @@ class Target(Record, ABC):
         Raises:
             DataError: the true classes are unknown, or a class that is needed has no jets.
         """
+
+    def shaping_risks(self, answers: Answers) -> list[Risk]:
+        """Return the same risks for jets that shape policies, with expected losses where these are known better.
+
+        The classes of the full model have probabilities p, with its temperature. A jet that gets class c in place of
+        the full model's k is expected to be made wrong with p_k, and right with p_c. Every jet that changes class says
+        how likely a loss is, whereas few of them are lost, by chance. A factor for each exit makes the sum over all
+        jets that of the counted losses, as p may be too high or too low. The test counts losses.
+        """
+        return self.risks(answers)
 
     def scores(self, answers: Answers, name: str | None) -> list[ExitScore]:
         """Return the scores to try.
@@ -130,6 +162,10 @@ class AccuracyDrop(Target):
         correct_EN = answers.correct_EN
         return [Risk("jets made wrong", self.epsilon, np.ones(len(answers), dtype=bool), correct_EN[-1] & ~correct_EN)]
 
+    def shaping_risks(self, answers: Answers) -> list[Risk]:
+        (risk,), probability_EN = self.risks(answers), _full_probability(answers)
+        return [risk.expecting(np.where(answers.class_EN != answers.class_EN[-1], probability_EN[-1], 0.0))]
+
 
 @final
 class NetAccuracyDrop(Target):
@@ -143,6 +179,10 @@ class NetAccuracyDrop(Target):
         correct_EN = answers.correct_EN
         lost_EN, gained_EN = correct_EN[-1] & ~correct_EN, ~correct_EN[-1] & correct_EN
         return [Risk("accuracy lost", self.epsilon, np.ones(len(answers), dtype=bool), lost_EN, gained_EN)]
+
+    def shaping_risks(self, answers: Answers) -> list[Risk]:
+        (risk,), probability_EN = self.risks(answers), _full_probability(answers)
+        return [risk.expecting(probability_EN[-1] - probability_EN)]
 
 
 @final
@@ -249,6 +289,13 @@ def wrong_answers(answers: Answers) -> Risk:
     """Return the risk of a wrong class; if a true class is unknown, of another class than the full model's."""
     truth_N = answers.label_N if answers.labelled else answers.class_EN[-1]
     return Risk("wrong answers", 1.0, np.ones(len(answers), dtype=bool), answers.class_EN != truth_N)
+
+
+def _full_probability(answers: Answers) -> Float[np.ndarray, "E N"]:
+    """Return the probability that the full model gives to the class of each exit."""
+    probability_NK = answers.tensor_ENK[-1].softmax(dim=-1).numpy()
+    chosen_EN: npt.NDArray[np.float64] = probability_NK[np.arange(len(answers)), answers.class_EN]
+    return chosen_EN
 
 
 def _needs_labels(answers: Answers, what: str) -> None:

@@ -139,7 +139,8 @@ def _latency(session: Session, tagger: Tagger, schema: DataSchema, model_hash: s
         "heads, unless its answer needs them (exit_link = 'boosted')."
     )
     report = report.model_copy(update={"class_shares": shares})
-    return _Timed(report, [spent], data_hash, None if policy is None else policy.hash)
+    moved = [] if policy is None or policy.file.move is None else [f"the policy has {policy.file.move}"]
+    return _Timed(report, [*moved, spent], data_hash, None if policy is None else policy.hash)
 
 
 def _some_points(policy_file: ExitPolicyFile) -> list[ThresholdPolicy]:

@@ -148,6 +148,8 @@ def _folder_name(names: Sequence[str]) -> str:
 
 def _notes(projects: Sequence[ProjectResults]) -> list[str]:
     notes = [f"{project.name}: mean of {quantity(len(project.seeds), 'seed')}" for project in projects if project.seeds]
+    dynamic = {project.name: project.dynamic for project in projects if project.dynamic is not None}
+    notes += [f"{name}: the policy has {found.moved}" for name, found in dynamic.items() if found.moved is not None]
     if len({(tuple(project.evaluation.files), project.evaluation.jets) for project in projects}) > 1:
         notes.append("the projects were not evaluated on the same files")
     if len({project.benchmark.particles for project in projects}) > 1:

@@ -51,6 +51,13 @@ class PolicyCost(_Part):
     cost_share: float
 
 
+class PolicyMove(_Part):
+    """The calibrated policy from which a moved one comes, and the number of steps."""
+
+    name: str
+    step: int
+
+
 class PolicySummary(Traced):
     """The part of a policy file that is read without torch and without the plug-ins of a project."""
 
@@ -62,6 +69,7 @@ class PolicySummary(Traced):
     guarantee: PolicyPromise
     calibration: PolicyJets
     realised: dict[str, PolicyCost]
+    moved_from: PolicyMove | None = None
 
 
 def policy_names(project: Project) -> list[str]:

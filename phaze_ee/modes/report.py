@@ -65,7 +65,7 @@ def _results(project: Project, policy: str | None) -> tuple[CurrentResults | Non
 def _content(project: Project, current: CurrentResults | None, left_out: Sequence[str], policy: str | None) -> Content:
     seeds = known_seeds(project)
     promise, stale = (None, []) if seeds else _promise(project, policy)
-    card, other = _card(project, promise)
+    card, other = _card(project, policy, promise)
     content = Content(
         title=str(project),
         command=lambda mode: command(mode, project),
@@ -121,7 +121,7 @@ def _promise(project: Project, policy: str | None) -> tuple[Promise | None, list
     ), []
 
 
-def _card(project: Project, promise: Promise | None) -> tuple[str | None, list[str]]:
+def _card(project: Project, policy: str | None, promise: Promise | None) -> tuple[str | None, list[str]]:
     """Return the model card of the export, unless it is of another model, and what is left out."""
     path = project.export / _CARD
     if not path.is_file():
@@ -130,9 +130,15 @@ def _card(project: Project, promise: Promise | None) -> tuple[str | None, list[s
     if project.model_hash is None or project.model_hash not in text:
         why = f"{path} is of another model than {project.best_model.name}"
         return None, [f"Left out: the model card, for {why}; run {command('export', project)}"]
-    if promise is None or promise.statement in text:
+    found = find_policy(project, policy)
+    if promise is None or found is None or _is_of(text, promise, PolicySummary.read(found, made_by="calibrate")):
         return text, []
     return text, [f"Note: the model card was exported with another policy, or none; run {command('export', project)}"]
+
+
+def _is_of(card: str, promise: Promise, policy: PolicySummary) -> bool:
+    """Return whether a model card has the promise and the thresholds of a policy."""
+    return promise.statement in card and all(f"| {threshold:.6g} |" in card for threshold in policy.thresholds)
 
 
 def _write(path: Path, page: str, contents: Sequence[Content]) -> None:

@@ -125,7 +125,7 @@ def policy_rows(project: Project) -> list[tuple[str, Path, str]]:
 def policies_table(project: Project, rows: list[tuple[str, Path, str]]) -> Table:
     """Return target, calibration jets, cost and date of each policy, and whether it can be used: at most 12 rows."""
     table = empty_table("Policies", ["target", "jets", "of full", "made", "state"], first="name")
-    stale = ""
+    stale, moved = "", list[str]()
     for row in few(rows):
         if row is None:
             table.add_row("…")
@@ -137,6 +137,8 @@ def policies_table(project: Project, rows: list[tuple[str, Path, str]]) -> Table
         cost = next(iter(policy.realised.values()), None)
         other = project.model_hash is not None and policy.model_hash != project.model_hash
         stale = "; stale: calibrated for another model" if other else stale
+        if policy.moved_from is not None and policy.moved_from.step:
+            moved.append(f"{name}: {quantity(policy.moved_from.step, 'step')} safer than {policy.moved_from.name}")
         table.add_row(
             brief(name, _LONGEST_NAME),
             target,
@@ -146,6 +148,8 @@ def policies_table(project: Project, rows: list[tuple[str, Path, str]]) -> Table
             "stale" if other else kind,
         )
     add_caption(table, f"of full: mean cost on the calibration jets{stale}")
+    for line in moved:
+        add_caption(table, line)
     return table
 
 

@@ -111,7 +111,8 @@ def cost_series(project: DynamicProject, cost: Cost) -> Iterator[Series]:
             yield Series(title, [(bound.mean_macs, bound)], _EXIT_COLOUR, marker, "", 9)
     policy = dynamic.policy
     own = _known([(_policy_cost(cost, policy, chosen, latency), policy)])
-    yield Series(f"policy ({chosen})", own, "black", "D", "", 9)
+    moved = "" if dynamic.moved is None else ", moved"
+    yield Series(f"policy ({chosen}{moved})", own, "black", "D", "", 9)
     for index, rival in enumerate(project.rivals):
         static = _known([(_rival_cost(cost, rival), rival.evaluation.exits[FULL_MODEL])])
         marker = _RIVAL_MARKERS[index % len(_RIVAL_MARKERS)]

@@ -37,6 +37,13 @@ class WatchedFile(Record):
     step: int = 0
     safer: list[tuple[int, int]] = Field(default_factory=list)
 
+    def losses_of(self, step: int) -> SeenLosses:
+        """Return the losses of the policy after a number of steps; its own if that one is not safer."""
+        if step <= self.step:
+            return self.losses
+        certain_lost, drawn_lost = self.safer[step - self.step - 1]
+        return self.losses.model_copy(update={"certain_lost": certain_lost, "drawn_lost": drawn_lost})
+
     def counts(self, steps: int) -> Int[np.ndarray, "R 4"]:
         """Return what was seen, as :attr:`SeenLosses.counts`, for each of R policies; 0 for those faster than its own.
 
@@ -102,10 +109,19 @@ class MonitorResults(ResultsFile):
 
     @property
     def totals(self) -> list[SeenLosses]:
-        """The losses after each file, of all jets since the last move."""
-        starts = [0, *(move.files for move in self.moves), len(self.files)]
-        parts = (self.files[start:end] for start, end in pairwise(starts))
-        return [seen for part in parts for seen in accumulate(file.losses for file in part)]
+        """The losses after each file, of all jets since the last move, by the policy after that move."""
+        return [seen for part in self._parts for seen in accumulate(part)]
+
+    @property
+    def _parts(self) -> list[list[SeenLosses]]:
+        """The losses in each file between two moves, by the policy after the first of them."""
+        moves = self.moves
+        starts = [0, *(move.files for move in moves), len(self.files)]
+        steps = [0, *(move.after for move in moves)]
+        return [
+            [file.losses_of(step) for file in self.files[start:end]]
+            for step, (start, end) in zip(steps, pairwise(starts), strict=True)
+        ]
 
     @property
     def moves(self) -> list[Move]:
@@ -150,11 +166,9 @@ class MonitorResults(ResultsFile):
 
     def _verdict_of_step(self, steps: list[str]) -> Verdict:
         """Return what the files since the last move say; the full model loses nothing, and is the last step."""
-        moves = self.moves
         if self.step == len(steps) - 1:
             return self._kept
-        files = [file.losses for file in self.files[moves[-1].files if moves else 0 :]]
-        return self._verdict(files, self.level, moves=True)
+        return self._verdict(self._parts[-1], self.level, moves=True)
 
     @property
     def sequences(self) -> dict[str, tuple[list[SeenLosses], float]]:

@@ -231,6 +231,7 @@ class DynamicResults(Traced):
     ``efficiencies`` relate the policy to the full model. ``sequence`` are the policies that its calibration tested,
     from the full model to the fastest; empty in older files, and for a policy of an older version.
     ``precision`` is that of the products of the network, for the policy and all curves; None in older files.
+    ``moved`` says in words how far the policy has moved from the calibrated one; None: it has not.
     """
 
     project: str
@@ -239,6 +240,7 @@ class DynamicResults(Traced):
     classes: list[str]
     jets: int
     files: list[str]
+    moved: str | None = None
     policy: PolicyEvaluation
     mixture: ExitEvaluation | None = None
     prior: RealisedFigures | None = None

@@ -59,7 +59,10 @@ def _place(results: MonitorResults) -> str:
     place = f"step {results.step} of {last}{' (the full model)' if results.step == last else ''}"
     if not moves:
         return f"{place}; no move so far"
-    return f"{place} since file {moves[-1].files:,}; a row has all jets since the move before it"
+    return (
+        f"{place} since file {moves[-1].files:,}; a row has all jets since the move before it, and counts those that "
+        "the policy after that move loses"
+    )
 
 
 def monitor_sentences(results: MonitorResults) -> list[str]:

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from math import inf
 from pathlib import Path
 
 import onnx
@@ -9,6 +10,8 @@ import pytest
 
 import phaze_ee
 from phaze_ee import cli
+from phaze_ee.exits.policy_file import ExitPolicyFile
+from phaze_ee.exits.safer import SaferPolicy
 from phaze_ee.export.judged import judged_lines
 from phaze_ee.results.policy import DynamicResults, RelativeEfficiency
 from phaze_ee.workspace import Project
@@ -38,6 +41,27 @@ def test_the_policy_of_the_project_is_in_the_file(project: Project, capsys: pyte
     assert "jets, the same exits as the tagger, probabilities within" in output
     assert f"Written: {project.export}" in output
     assert json.loads(texts(project.export)["thresholds"]) == [0.05, 0.04]
+
+
+def test_a_moved_policy_is_exported_and_an_earlier_card_is_noticed(
+    project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_policy(project, phaze_ee.ThresholdPolicy("margin", [0.05, 0.04]))
+    file = ExitPolicyFile.read(project.exit_policy, made_by="calibrate")
+    safer = [SaferPolicy(score=file.score, thresholds=own, risks=[], realised={}) for own in ([0.06, 0.05], [inf, inf])]
+    file = file.model_copy(update={"safer": safer})
+    for step, thresholds in ((0, [0.05, 0.04]), (1, [0.06, 0.05]), (2, [inf, inf])):
+        file = file.moved(step, "default")
+        file.write(project.exit_policy)
+        assert cli.main(("-m", "report", "-p", "Tops", "small")) == 0
+        assert ("the model card was exported with another policy" in capsys.readouterr().out) is (step > 0)
+        assert cli.main(COMMAND) == 0
+        assert json.loads(texts(project.export)["thresholds"]) == thresholds
+        statement = texts(project.export)["promise"]
+        assert statement == "nothing is promised" + (f"; {file.move}" if step else "")
+        assert cli.main(("-m", "report", "-p", "Tops", "small")) == 0
+        assert "model card" not in capsys.readouterr().out
+    assert file.move == "moved 2 of 2 steps from policy default to the full model, which loses no jet"
 
 
 def test_the_card_has_what_evaluate_found_for_this_policy(project: Project, capsys: pytest.CaptureFixture[str]) -> None:

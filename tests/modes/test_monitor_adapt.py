@@ -123,6 +123,22 @@ def test_a_moved_policy_is_never_made_faster(
     assert "from which this one has moved to safer thresholds" in notes(capsys.readouterr().err)
 
 
+def test_files_predicted_before_a_move_tell_what_the_moved_policy_loses(
+    project: Project, tmp_path: Path, steps: list[list[float]], capsys: Capture
+) -> None:
+    assert predict("--audit", "0.5", "--files", tmp_path / "jets_*.root") == 0
+    assert monitor("--adapt", "--files", project.predictions / "*.root") == 0
+    results = MonitorResults.read(project.results / "monitor.json", made_by="monitor")
+    assert [file.step for file in results.files] == [0, 0, 0]
+    assert [(move.files, move.after) for move in results.moves] == [(1, 2)]
+    found = 0
+    for number in (1, 2):
+        seen_N = columns_of(project.predictions / f"jets_{number}.root")["audit_weight"] > 0
+        found += int((lost(tmp_path / f"jets_{number}.root", steps[2]) & seen_N).sum())
+    assert results.totals[-1].certain_lost + results.totals[-1].drawn_lost == found > 0
+    assert results.verdict == "kept so far"
+
+
 def test_an_active_policy_that_moves_stays_active(project: Project, tmp_path: Path, steps: list[list[float]]) -> None:
     assert monitor("--adapt") == 0
     project.exit_policy.write_bytes(project.policy("tight.adapted").read_bytes())

@@ -10,10 +10,15 @@ import numpy as np
 import pytest
 
 from phaze_ee.errors import UsageError
-from phaze_ee.modes import benchmark, calibrate, compare, evaluate, plot
+from phaze_ee.exits.policy_file import ExitPolicyFile
+from phaze_ee.modes import benchmark, calibrate, compare, evaluate, plot, report, show
+from phaze_ee.modes.moved_policy import write_moved
+from phaze_ee.modes.policies import activate, read_policy
 from phaze_ee.modes.request import Request
 from phaze_ee.modes.session import Session
+from phaze_ee.results.policy import DynamicResults
 from phaze_ee.workspace import Project
+from tests.modes.predicting import notes
 from tests.modes.two_class_project import make_project, request, save_best_model, write_jets
 from tests.plots.examples import training_history
 from tests.plots.undrawn import write_names
@@ -69,6 +74,15 @@ def run(*modes: str) -> None:
 
 def recalibrate(name: str | None = None) -> None:
     calibrate.run(Session.open(replace(request("calibrate"), name=name, flags={"epsilon": 0.3})))
+
+
+def move(step: int) -> ExitPolicyFile:
+    """Move policy default, as mode monitor does, and make the moved one active."""
+    kept = read_policy(PROJECT, "default")
+    assert kept is not None
+    write_moved(PROJECT, kept, step)
+    activate(PROJECT, "default.adapted")
+    return ExitPolicyFile.read(PROJECT.exit_policy, made_by="monitor")
 
 
 def drawn(part: str) -> set[str]:
@@ -207,3 +221,31 @@ def test_compare_leaves_out_what_is_stale(capsys: Capture) -> None:
     assert (PROJECT.comparisons / "comparison_policies.png").is_file()
     with pytest.raises(UsageError, match="is of another model"):
         compare.run(Session.open(Request("compare", "Tops", "all", projects=["small", "second"])))
+
+
+def test_results_of_the_policy_before_its_move_are_left_out(capsys: Capture) -> None:
+    moved = move(1)
+    run("plot")
+    report.run(Session.open(request("report")))
+    printed = capsys.readouterr().out
+    for what in ("the times of the policy", "the exit policy", "where out-of-distribution jets leave"):
+        assert printed.count(f"Left out: {what}, for") == 2
+    assert drawn("dynamic") == set()
+    show.run(Session.open(request("show")))
+    printed = notes(capsys.readouterr().out)
+    assert "default.adapted: 1 step safer than default" in printed
+    assert f"for jets drawn as those of the calibration; {moved.move}" in printed
+    assert str(moved.move) in PROJECT.report.read_text(encoding="utf-8")
+
+
+def test_figures_of_a_moved_policy_are_its_own_and_say_so(capsys: Capture) -> None:
+    moved = move(1)
+    run("evaluate", "benchmark", "plot")
+    printed = notes(capsys.readouterr().out)
+    assert printed.count(f"Note: the policy has {moved.move}") == 2
+    assert drawn("dynamic") >= POLICY
+    judged = DynamicResults.read(PROJECT.dynamic_results, made_by="evaluate")
+    before = ExitPolicyFile.read(PROJECT.policy("default"), made_by="calibrate")
+    assert judged.policy.thresholds == moved.thresholds != before.thresholds
+    compare.run(Session.open(Request("compare", "Tops", "all")))
+    assert f"small: the policy has {moved.move}" in notes(capsys.readouterr().out)
