@@ -18,7 +18,18 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.gpu_sections.rows import MORE_SECTIONS, SECTIONS, Row, about, append, bar_table, bars, line, table
+from benchmarks.gpu_sections.rows import (
+    MORE_SECTIONS,
+    SECTIONS,
+    TOTAL,
+    Row,
+    about,
+    append,
+    bar_table,
+    bars,
+    line,
+    table,
+)
 from benchmarks.gpu_sections.worker import collect, python_command, work
 
 LEDGER = ROOT / "benchmarks" / "gpu_ledger.jsonl"
@@ -30,6 +41,7 @@ def parse(given: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--batch", type=int, help="jets in a batch (default 2048; 16 with --tiny)")
     parser.add_argument("--rounds", type=int, help="timed calls (default 15; 1 with --tiny)")
+    parser.add_argument("--seconds", type=int, default=TOTAL, help=f"for all sections (default {TOTAL})")
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     parser.add_argument("--tiny", action="store_true", help="small networks and batches, to try every section")
     parser.add_argument("--shared", help="a folder with data/jetclass_real_dev.npz and weights/ParticleNet_kin.pt")
@@ -87,7 +99,7 @@ def main() -> None:
 
     given = [f"--{name}={getattr(arguments, name)}" for name in ("batch", "rounds", "device")]
     given += ["--tiny"] * arguments.tiny + [f"--shared={arguments.shared}"] * bool(arguments.shared)
-    collect(python_command(Path(__file__), given), arguments.sections, show)
+    collect(python_command(Path(__file__), given), arguments.sections, show, arguments.seconds)
     print(table(rows), bar_table(bars(rows)), sep="\n\n")
 
 

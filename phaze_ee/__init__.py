@@ -6,6 +6,8 @@ The names of the Python interface are imported when they are first used: ``impor
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from phaze_ee.installation import VERSION
+
 if TYPE_CHECKING:
     from phaze_ee.api import export_onnx, load, load_policy, read_jets
     from phaze_ee.engine.audit import Audit
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
     from phaze_ee.runtime.bundle import Bundle, load_bundle
     from phaze_ee.types import JetInputs, RaggedJets, with_globals
 
-__version__ = "0.1.0"
+__version__ = VERSION
 
 _HOMES = {
     "Audit": "phaze_ee.engine.audit",

@@ -1,9 +1,10 @@
-"""Which libraries are installed: those of the whole package, or only those of the distribution ``phaze-ee-runtime``."""
+"""The version, and which libraries are installed: of the whole package, or of the distribution ``phaze-ee-runtime``."""
 
 from importlib.util import find_spec
 
 from phaze_ee.errors import UsageError
 
+VERSION = "0.1.0"
 # None of them is a dependency of phaze-ee-runtime; any other distribution may have brought some of them.
 _LIBRARIES = ("torch", "lightning", "weaver", "numba", "pyarrow", "scipy", "sklearn", "matplotlib")
 

@@ -5,6 +5,7 @@ copy for which the host waits.
 """
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from itertools import accumulate
 from typing import Generic, Protocol, Self, TypeVar, final
 
@@ -71,6 +72,16 @@ def gains(tensors: Sequence[Tensor], device: torch.device) -> bool:
         and len(tensors) > 1
         and all(tensor.device.type == "cpu" and not tensor.is_pinned() for tensor in tensors)
     )
+
+
+@cache
+def constants(values: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Return numbers as a tensor on a device, which must not be changed. They are copied there once.
+
+    The host waits for a copy of its own numbers to a CUDA device.
+    """
+    with torch.inference_mode(mode=False):  # so that a training can use them too
+        return torch.tensor(values, dtype=dtype, device=device)
 
 
 @final

@@ -17,7 +17,7 @@ from torch.nn.functional import pad
 from phaze_ee.errors import UsageError
 from phaze_ee.names import ExitStage
 from phaze_ee.shapes import Bool, Float, Int
-from phaze_ee.transfer import moved
+from phaze_ee.transfer import constants, moved
 
 GLOBALS = "globals"  # the entry of ``more`` that holds numbers of the jet itself: the features of one "particle"
 
@@ -126,12 +126,18 @@ class JetInputs(Collections):
         """Return the jets without their four-momenta."""
         return replace(self, vectors=None, more={name: jets.without_vectors() for name, jets in self.more.items()})
 
-    def ragged(self) -> "RaggedJets":
-        """Return the real particles alone, jet after jet, in their order."""
+    def ragged(self, particles: int | None = None) -> "RaggedJets":
+        """Return the real particles alone, jet after jet, in their order.
+
+        Args:
+            particles: how many there are in the first collection. If it is None, the host waits for the device to count
+                them.
+        """
         valid_NP = self.valid_N1P[:, 0]
+        jet_V, slot_V = _real_slots(valid_NP, particles)
 
         def rows(tensor: Tensor) -> Tensor:
-            return tensor.transpose(1, 2)[valid_NP]
+            return tensor.transpose(1, 2)[jet_V, slot_V]
 
         vectors = None if self.vectors is None else rows(self.vectors)
         more = {name: jets.ragged() for name, jets in self.more.items()}
@@ -179,7 +185,7 @@ class RaggedJets(Collections):
         """Return the jets without their four-momenta."""
         return replace(self, vectors_V4=None, more={name: jets.without_vectors() for name, jets in self.more.items()})
 
-    def ragged(self) -> "RaggedJets":
+    def ragged(self, particles: int | None = None) -> "RaggedJets":
         """Return the jets as they are."""
         return self
 
@@ -209,7 +215,7 @@ class Padding:
         """Return the slots of one kind of input of ragged jets; particles after the first P are left out."""
         values = self.fills[kind]
         row_NP = self._rows(count_N, wrap=values is None)
-        last_C = row_VC.new_tensor([0.0] if values is None else values).expand(row_VC.shape[1])
+        last_C = constants(values or (0.0,), row_VC.dtype, row_VC.device).expand(row_VC.shape[1])
         slot_SC = torch.cat([row_VC, last_C[None]]).index_select(0, row_NP.flatten())
         return slot_SC.view(*row_NP.shape, row_VC.shape[1]).transpose(1, 2).contiguous()
 
@@ -256,6 +262,18 @@ class LoadedJets(RaggedJets):
     def mask(self) -> Float[Tensor, "N 1 P"]:
         """The mask of ``padded()``."""
         return self.padded().mask
+
+
+def _real_slots(valid_NP: Bool[Tensor, "N P"], particles: int | None) -> tuple[Int[Tensor, " V"], Int[Tensor, " V"]]:
+    """Return jet and slot of each real particle, jet after jet. The host does not wait if it knows their number V."""
+    if particles is None:
+        jet_V, slot_V = valid_NP.nonzero(as_tuple=True)
+        return jet_V, slot_V
+    valid_S = valid_NP.flatten()
+    place_S = (valid_S.cumsum(0) - 1).where(valid_S, particles)  # the row of each particle; padding goes to one more
+    every_S = torch.arange(len(valid_S), device=valid_S.device)
+    slot_V = every_S.new_empty(particles + 1).scatter_(0, place_S, every_S)[:particles]
+    return slot_V // valid_NP.shape[1], slot_V % valid_NP.shape[1]
 
 
 def used_slots(valid_NP: Bool[Tensor, "N P"]) -> int:

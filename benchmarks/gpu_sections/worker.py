@@ -27,19 +27,22 @@ _BEGIN = "begin"
 _START = 60  # seconds that a process may take to import torch and to find the card
 
 
-def collect(program: Sequence[str], sections: Sequence[str], show: Callable[[Row], None]) -> None:
-    """Run sections, each within its time, all within :data:`TOTAL` seconds.
+def collect(
+    program: Sequence[str], sections: Sequence[str], show: Callable[[Row], None], seconds: float = TOTAL
+) -> None:
+    """Run sections, each within its time, all within some seconds.
 
     Args:
         program: a command that runs the sections named after it, as :func:`work` does.
         sections: names of :data:`SECTIONS` and :data:`MORE_SECTIONS`.
         show: called with each row as soon as it is there.
+        seconds: for all of them.
     """
-    end, left = time.monotonic() + TOTAL, list(sections)
+    end, left = time.monotonic() + seconds, list(sections)
     while left:
         if time.monotonic() >= end:
             for section in left:
-                show(Row(section, "", "", error=f"not run: {TOTAL} s were over"))
+                show(Row(section, "", "", error=f"not run: {seconds:g} s were over"))
             return
         left = _one_process(program, left, end, show)
 
@@ -68,7 +71,7 @@ def _one_process(program: Sequence[str], sections: list[str], end: float, show: 
                 else:
                     show(row_from(values))
         except queue.Empty:
-            over = f"all {TOTAL} s were used" if deadline == end else f"{limit} s were over"
+            over = "all the time was used" if deadline == end else f"{limit} s were over"
             why = f"stopped, because {over}; rows after this one are missing"
         else:
             why = "" if process.wait() == 0 else f"the process ended with {process.returncode}: {_last(messages)}"

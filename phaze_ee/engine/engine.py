@@ -112,13 +112,14 @@ class Engine:
             UsageError: the tagger is in training mode, or ``event_N`` is missing although there is an event budget, or
                 ``draw_N`` although there is an audit; or ``draw_N`` is not one number in [0, 1) for each jet.
         """
-        unit_N = torch.arange(len(jets)) if self.event_budget is None or event_N is None else consecutive(event_N)
         if self.event_budget is not None and event_N is None:
             raise UsageError("an engine with an event budget needs event_N, the event of each jet")
-
         device = jets.total_count_N.device
+        if self.event_budget is None or event_N is None:
+            units = torch.arange(len(jets), device=device)
+        else:
+            units = consecutive(event_N).to(device)
         draws = None if self.audit is None else _checked_draws(draw_N, len(jets)).to(device)
-        units = unit_N.to(device)
 
         def run(chunk: Jets, index_N: Tensor) -> tuple[Tensor, ...]:
             if self.policy is None:
@@ -128,7 +129,7 @@ class Engine:
                 self.tagger, self.policy, chunk, self._macs, self.event_budget, units[index_N], audit, self.precision
             ).finish()
 
-        order_N, results = self._run_all(jets, unit_N, run)
+        order_N, results = self._run_all(jets, units, run)
         if len(results) == 1:  # the jets are in their order
             return _result(results[0])
         columns = [torch.cat(column) for column in zip(*results, strict=True)]
@@ -174,20 +175,20 @@ class Engine:
         Raises:
             UsageError: the tagger is in training mode.
         """
-        return self._run_all(jets, torch.arange(len(jets)), lambda chunk, _: run(chunk))
+        unit_N = torch.arange(len(jets), device=jets.total_count_N.device)
+        return self._run_all(jets, unit_N, lambda chunk, _: run(chunk))
 
     def _run_all(
         self, jets: Jets, unit_N: Int[Tensor, " N"], run: Callable[[Jets, Tensor], Result]
     ) -> tuple[Int[Tensor, " N"], list[Result]]:
         """Run chunks of jets; return the indices of the jets in the order of the chunks, and the chunks' results.
 
-        ``run`` gets a chunk and the indices of its jets. ``unit_N`` is the unit of each jet, counted from 0; the jets
-        of a unit stay together.
+        ``run`` gets a chunk and the indices of its jets. ``unit_N`` is the unit of each jet, counted from 0, on the
+        device of the jets; the jets of a unit stay together.
         """
         if self.tagger.training or self.tagger.backbone.training:
             raise UsageError("the tagger is in training mode; call tagger.eval() before it goes into an Engine")
         count_N = jets.total_count_N
-        unit_N = unit_N.to(count_N.device)
         checked_precision(self.precision, count_N.device)
         indices = deal(self.tagger, count_N, unit_N, self.chunk_size)
         with float32_products(self.precision, count_N.device):

@@ -47,8 +47,9 @@ class MacsTable:
         table_EM = self._table_EM
         most = int(particle_count_N.max()) if particle_count_N.shape[0] else 0
         if most >= table_EM.shape[1]:
-            table_EM = self._table_EM = self._up_to(2 * most)
-        return table_EM.to(particle_count_N.device).index_select(1, particle_count_N)
+            table_EM = self._up_to(2 * most)
+        self._table_EM = table_EM = table_EM.to(particle_count_N.device)  # kept there: the host waits for a copy
+        return table_EM.index_select(1, particle_count_N)
 
     def of(self, jets: Jets) -> Int[Tensor, "E N"]:
         """Return the multiply-accumulates of jets that leave at each exit."""
@@ -169,7 +170,7 @@ class ChunkRun:
             self._answer(exit_, visited_NEK[:, exit_.index])
             ahead = Ahead(0, False) if exit_.is_full_model else self._ahead(exit_.index)
             if not ahead.staying:
-                logits_NK = visited_NEK[torch.arange(len(visited_NEK)), self.exit_index_N]
+                logits_NK = visited_NEK[torch.arange(len(visited_NEK), device=visited_NEK.device), self.exit_index_N]
                 value_NR = logits_NK[:, :0] if self.value_NR is None else self.value_NR
                 answers = (logits_NK, self.exit_index_N, self.macs_N, visited_NEK, self.refused_N, value_NR)
                 return answers if self.audit is None else (*answers, *self._audited(every_NEK, self.audit))

@@ -19,6 +19,7 @@ from phaze_ee.models.backbone import Backbone, StateT, macs_per_row
 from phaze_ee.models.states import fit_length
 from phaze_ee.models.weaver import trim
 from phaze_ee.shapes import Bool, Float, Int
+from phaze_ee.transfer import constants
 from phaze_ee.types import JetInputs, Jets, RaggedJets, ragged_rows
 
 _NO_OPTIONS: Mapping[str, Any] = {}
@@ -189,7 +190,7 @@ class MergedNetwork(nn.Module):
         if not self.training:
             return fit_length(part, 1)
         return (
-            trim(part, getattr(self, f"{name}_trimmer"), training=True, minimum_length=1)
+            trim(part, getattr(self, f"{name}_trimmer"), training=True, minimum_length=1).jets
             if self.trims
             else (part.padded())
         )
@@ -274,5 +275,5 @@ class MergingBackbone(Backbone[StateT], Generic[StateT]):
     def embed_macs(self, counts_NG: Int[Tensor, "N G"]) -> Int[Tensor, " N"]:
         if not isinstance(self.mod, MergedNetwork):
             return super().embed_macs(counts_NG)
-        macs_G = counts_NG.new_tensor([macs_per_row(layer) for layer in self.mod.embeddings])
+        macs_G = constants(tuple(map(macs_per_row, self.mod.embeddings)), counts_NG.dtype, counts_NG.device)
         return (counts_NG * macs_G).sum(dim=1)

@@ -29,11 +29,11 @@ class PackedParticleTransformer(StagedParticleTransformer[PackedState | PackedTo
         return self
 
     def embed(self, inputs: Jets) -> PackedState:
-        jets, length = self.with_momenta(self.merged(inputs)), 0
+        jets, length, particles = self.with_momenta(self.merged(inputs)), 0, None
         if self.training:
-            padded = trim(jets, self.core.trimmer, training=True, minimum_length=1)
-            jets, length = padded, padded.mask.shape[-1]
-        ragged = jets.ragged()
+            jets, particles = trim(jets, self.core.trimmer, training=True, minimum_length=1)
+            length = jets.mask.shape[-1]
+        ragged = jets.ragged(particles)
         momenta = ragged.features_VC[:, :0] if ragged.vectors_V4 is None else ragged.vectors_V4
         return PackedState(ragged.features_VC, momenta, JetLayout(ragged.particle_count_N), length)
 

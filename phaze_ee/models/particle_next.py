@@ -216,7 +216,7 @@ class ParticleNeXt(MergingBackbone[GraphState]):
         slot_P = torch.arange(valid_N1P.shape[-1], device=valid_N1P.device)
         features = torch.cat([jets.features, valid_N1P.to(jets.features.dtype)], dim=1)
         marked = replace(jets, features=features, mask=valid_N1P | (slot_P < self.minimum_length))
-        trimmed = trim(marked, self.trimmer, training=True, minimum_length=self.minimum_length)
+        trimmed = trim(marked, self.trimmer, training=True, minimum_length=self.minimum_length).jets
         return replace(trimmed, features=trimmed.features[:, :-1], mask=trimmed.features[:, -1:].bool())
 
     def stage(self, index: int, state: GraphState) -> GraphState:

@@ -51,7 +51,8 @@ class ParticleTransformer(StagedParticleTransformer[PaddedState | TokenState]):
         return PackedParticleTransformer(self.mod).train(self.training)
 
     def embed(self, inputs: Jets) -> PaddedState:
-        jets = trim(self.with_momenta(self.merged(inputs)), self.core.trimmer, training=self.training, minimum_length=1)
+        merged = self.with_momenta(self.merged(inputs))
+        jets = trim(merged, self.core.trimmer, training=self.training, minimum_length=1).jets
         momenta = jets.features[:, :0] if jets.vectors is None else jets.vectors
         padding = ~jets.valid_N1P
         return PaddedState(jets.features.masked_fill(padding, 0), momenta.masked_fill(padding, 0), jets.valid_N1P)

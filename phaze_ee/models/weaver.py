@@ -7,15 +7,17 @@ installed weaver takes it to mean. :func:`built_again` checks that the arguments
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from phaze_ee.errors import UsageError
 from phaze_ee.machine import joined, process_index
 from phaze_ee.models.states import fit_length
-from phaze_ee.types import JetInputs, Jets
+from phaze_ee.types import JetInputs, Jets, RaggedJets
+
+_WARM = "past_its_first_calls"
 
 
 def refuse(kind: str, reasons: Mapping[str, Any]) -> None:
@@ -43,30 +45,68 @@ def _shapes(module: nn.Module) -> dict[str, torch.Size]:
     return {name: value.shape for name, value in module.state_dict().items()}
 
 
-def trim(inputs: Jets, trimmer: Any, *, training: bool, minimum_length: int) -> JetInputs:
+class Trimmed(NamedTuple):
+    """Padded jets, and the number of their particles where the host knows it without waiting for the device."""
+
+    jets: JetInputs
+    particles: int | None
+
+
+def trim(inputs: Jets, trimmer: Any, *, training: bool, minimum_length: int) -> Trimmed:
     """Pad jets: in evaluation to the longest, in training by weaver's rule, which drops particles at random.
+
+    In training the host waits for the device once if particles are dropped; else not at all for jets from files, and
+    once for other ragged jets, for the longest.
 
     Args:
         inputs: the jets.
-        trimmer: the SequenceTrimmer of the network, for the rule and random numbers in training. Its first five calls
-            do not change the jets.
+        trimmer: the SequenceTrimmer of the network, for the rule and its options in training. Its first five calls do
+            not change the jets.
         training: whether this is a training step.
         minimum_length: smallest number of slots P of the result.
     """
     if not training:
-        return fit_length(inputs, minimum_length)
-    trimmed = _trimmed_at_random(inputs.padded(), trimmer)
-    return trimmed if trimmed.mask.shape[-1] >= minimum_length else fit_length(trimmed, minimum_length)
+        return Trimmed(fit_length(inputs, minimum_length), None)
+    jets, particles = inputs.padded(), len(inputs.features_VC) if isinstance(inputs, RaggedJets) else None
+    if _drops(trimmer):
+        jets, particles = _trimmed_at_random(jets, trimmer)
+    return Trimmed(jets if jets.mask.shape[-1] >= minimum_length else jets.padded(minimum_length), particles)
 
 
-def _trimmed_at_random(inputs: JetInputs, trimmer: Any) -> JetInputs:
-    # The trimmer gets the slot numbers of the jets of all processes, so the result for a batch does not depend on the
-    # number of processes that share it.
-    length = inputs.mask.shape[-1]
-    mask_M1P = joined(inputs.mask.float())
-    place_M1P = torch.arange(length, device=mask_M1P.device, dtype=mask_M1P.dtype).expand_as(mask_M1P)
-    place_M1P, _, valid_M1P, _ = trimmer(place_M1P, mask=mask_M1P)
-    own = slice(process_index() * len(inputs), (process_index() + 1) * len(inputs))
-    place_N1P = place_M1P[own].long()
-    moved = inputs.map(lambda tensor: tensor.gather(-1, place_N1P.expand(-1, tensor.shape[1], -1)))
-    return replace(moved, mask=valid_M1P[own])
+def _drops(trimmer: Any) -> bool:
+    """Count a call of weaver's trimmer, and return whether it drops particles now."""
+    if not trimmer.enabled:
+        return False
+    if not getattr(trimmer, _WARM, False):  # the counter is on the device, so it is read only until it is high enough
+        if trimmer._counter < trimmer.warmup_steps:
+            trimmer._counter.add_(1)
+            return False
+        setattr(trimmer, _WARM, True)
+    return True
+
+
+def _trimmed_at_random(inputs: JetInputs, trimmer: Any) -> Trimmed:
+    """Do what weaver's trimmer does in training, with the same random numbers.
+
+    Weaver's own form compares and slices with numbers of the device, and the host waits each time.
+    """
+    # All processes draw for the jets of all, so the result for a batch does not depend on how many share it.
+    valid_M1P = joined(inputs.mask.float()).bool()
+    share = torch.empty(1, device=valid_M1P.device).uniform_(*trimmer.target).clamp_(max=1)
+    length = torch.quantile(valid_M1P.float().sum(dim=-1), share).long()
+    if trimmer.round_to_32:
+        tokens = ((length + trimmer.num_extra_tokens + 31) // 32 * 32).clamp(min=32)
+        length = tokens.clamp(max=valid_M1P.shape[-1]) - trimmer.num_extra_tokens
+    order_M1P = torch.rand_like(valid_M1P.float()).masked_fill_(~valid_M1P, -1).argsort(dim=-1, descending=True)
+    order_N1P = order_M1P[process_index() * len(inputs) :][: len(inputs)]
+    slots_1 = length.clamp(min=1)
+    slots, particles = _read(torch.cat([slots_1, inputs.particle_count_N.minimum(slots_1).sum()[None]]))
+    kept_N1P = order_N1P[..., :slots]
+    jets = inputs.map(lambda tensor: tensor.gather(-1, kept_N1P.expand(-1, tensor.shape[1], -1)))
+    return Trimmed(replace(jets, mask=jets.valid_N1P), particles)
+
+
+def _read(numbers: Tensor) -> list[int]:
+    """Return numbers of the device; this is the one place where trimming waits for it."""
+    found: list[int] = numbers.tolist()
+    return found

@@ -16,6 +16,7 @@ from rich.console import Console
 
 from phaze_ee.config.options import DataOptions, ExitOptions, NetworkOptions, Options, TrainingOptions
 from phaze_ee.errors import RunError
+from phaze_ee.installation import VERSION
 from phaze_ee.models.checkpoint import Checkpoint
 from phaze_ee.models.tagger import Tagger
 from phaze_ee.registry import plugin_hashes
@@ -41,7 +42,7 @@ from phaze_ee.types import JetBatch
 _DECIDING = (DataOptions, NetworkOptions, ExitOptions, TrainingOptions)
 _HARMLESS = {"test_files", "background", "plugins", "trust_expressions", "seeds"}
 _WORKING_POINT = {"signal", "background", "signal_efficiency", "epsilon"}  # what a cascade is trained for
-_PACKAGES = ("phaze-ee", "torch", "lightning", "weaver-core", "numpy")
+_PACKAGES = ("torch", "lightning", "weaver-core", "numpy")
 
 
 @dataclass(frozen=True)
@@ -220,7 +221,9 @@ def deciding_options(options: Options) -> dict[str, Any]:
 
 def installed_versions() -> dict[str, str]:
     """Return the versions of Python and of the packages that results depend on."""
-    return {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in _PACKAGES}}
+    # Of this package, the version of the code that runs, which a source tree has without being installed.
+    own = {"python": platform.python_version(), "phaze-ee": VERSION}
+    return own | {name: importlib.metadata.version(name) for name in _PACKAGES}
 
 
 def _trainer(

@@ -14,6 +14,10 @@ _READS = {
     getattr(Tensor, name)
     for name in ("tolist", "item", "numpy", "cpu", "__bool__", "__int__", "__float__", "__index__", "__array__")
 }
+# Numbers of the host: the copy to the device waits.
+_COPIES = {torch.tensor, torch.as_tensor, Tensor.new_tensor}
+# What they make without a device is on the CPU.
+_MAKES = {torch.arange, torch.zeros, torch.ones, torch.full, torch.empty, torch.linspace}
 # Their number of results depends on values.
 _SIZED = {aten.nonzero.default, aten.masked_select.default, aten._unique2.default, aten.unique_dim.default}
 
@@ -45,7 +49,8 @@ class _Functions(TorchFunctionMode):
         self.names: list[str] = []
 
     def __torch_function__(self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func in _READS and not _in_interpreter():
+        copies = func in _COPIES or (func in _MAKES and (kwargs or {}).get("device") is None)
+        if (func in _READS or copies) and not _in_interpreter():
             self.names.append(func.__name__)
         return func(*args, **(kwargs or {}))
 

@@ -1,5 +1,6 @@
 """What needs a GPU: the answers, a training step and whole trainings there against those of the CPU."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,7 @@ import pytest
 import torch
 
 from phaze_ee.models.particle_transformer import ParticleTransformer
+from phaze_ee.models.precision import float32_products
 from phaze_ee.models.tagger import Tagger
 from phaze_ee.registry import loss_strategies
 from phaze_ee.results.training import TrainingHistory
@@ -17,6 +19,7 @@ from tests.training.test_run import run
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
 
+
 FLOAT32: dict[str, Any] = {"use_amp": False, "optimizer": "adamw", "lr": 1e-4, "zero_epochs": 0, "dropout": 0.0}
 WAYS: dict[str, dict[str, Any]] = {
     **{strategy: {"exit_loss_strategy": strategy} for strategy in loss_strategies()},
@@ -24,6 +27,13 @@ WAYS: dict[str, dict[str, Any]] = {
     "frozen": {"freeze_backbone": True, "exit_loss_strategy": "target_detached", "exit_head": "deep_sets"},
     "clipping, averaging, accumulation": {"gradient_clip": 0.5, "ema_decay": 0.9, "accumulate_batches": 2},
 }
+
+
+@pytest.fixture(autouse=True)
+def ieee_products() -> Iterator[None]:
+    """Products as on the CPU: torch lets convolutions on CUDA use TF32."""
+    with float32_products("float32", torch.device("cuda")):
+        yield
 
 
 def test_answers_on_the_gpu_are_those_of_the_cpu() -> None:

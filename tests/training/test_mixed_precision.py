@@ -56,7 +56,7 @@ def losses(folder: Path) -> list[float]:
     return [epoch.train_loss[-1] for epoch in TrainingHistory.read(folder / "history.json", "train").epochs]
 
 
-@pytest.mark.parametrize("changes", [{"optimizer": "ranger"}, {"optimizer": "adamw", **ALL_FEATURES}])
+@pytest.mark.parametrize("changes", [{"optimizer": "ranger", "lr": 0.1}, {"optimizer": "adamw", **ALL_FEATURES}])
 def test_mixed_precision_learns(tmp_path: Path, mixed: dict[str, Any], changes: dict[str, Any]) -> None:
     run(tmp_path, mixed | changes)
     found = losses(tmp_path)

@@ -1,5 +1,6 @@
 """Whole trainings of a small network on jets in memory."""
 
+import importlib.metadata
 import io
 import os
 import signal
@@ -12,6 +13,7 @@ import torch
 from rich.console import Console
 from torch import nn
 
+import phaze_ee
 from phaze_ee.config.options import Options
 from phaze_ee.errors import RunError
 from phaze_ee.machine import resolve_device
@@ -23,7 +25,7 @@ from phaze_ee.results.training import TrainingHistory
 from phaze_ee.training.loaders import Loaders
 from phaze_ee.training.losses import WorkingPoint
 from phaze_ee.training.resume import find_resume_point
-from phaze_ee.training.run import DataRecord, Outputs, train
+from phaze_ee.training.run import DataRecord, Outputs, installed_versions, train
 from phaze_ee.types import JetBatch, JetInputs
 from tests.jets import labelled_batch, small_tagger
 from tests.training.loader import ListLoader
@@ -95,6 +97,18 @@ def test_training_learns_and_its_checkpoint_answers_alike(tmp_path: Path) -> Non
     assert latest.options["lr"] == 0.01
     assert latest.data_hash == "hash"
     assert torch.__version__.startswith(latest.versions["torch"])  # which may name its CUDA as well
+
+
+def test_a_source_tree_trains_without_being_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = importlib.metadata.version
+
+    def version(name: str) -> str:
+        if name == "phaze-ee":
+            raise importlib.metadata.PackageNotFoundError(name)
+        return found(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", version)
+    assert installed_versions()["phaze-ee"] == phaze_ee.__version__
 
 
 @pytest.mark.parametrize("strategy", loss_strategies())

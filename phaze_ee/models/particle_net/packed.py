@@ -50,10 +50,11 @@ class PackedParticleNet(StagedParticleNet[PackedState]):
 
     def embed(self, inputs: Jets) -> PackedState:
         if self._differentiates():
-            padded = self.trim(inputs)
+            padded, particles = self.trim(inputs)
             # As in weaver, bn_fts sees the padded tensor: its statistics include the padded slots.
             features = normalise_slots(self.core.bn_fts, padded.features) if self.core.use_fts_bn else padded.features
-            jets, length = replace(padded, features=features, vectors=None).ragged(), features.shape[-1]
+            jets = replace(padded, features=features, vectors=None).ragged(particles)
+            length = features.shape[-1]
             return PackedState(jets.features_VC, jets.points_V2, JetLayout(jets.particle_count_N), length)
         folded = self._fold(check=True)
         together = self.together(inputs)

@@ -44,7 +44,7 @@ class ParticleNet(StagedParticleNet[PaddedState]):
         return self.packed().native()
 
     def embed(self, inputs: Jets) -> PaddedState:
-        jets = self.trim(inputs)
+        jets = self.trim(inputs).jets
         features = self.core.bn_fts(jets.features) if self.core.use_fts_bn else jets.features
         padding = ~jets.valid_N1P
         return PaddedState(

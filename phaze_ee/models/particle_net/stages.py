@@ -10,9 +10,9 @@ from weaver.nn.model.ParticleNet import ParticleNet as WeaverParticleNet
 from phaze_ee.models.backbone import StateT
 from phaze_ee.models.merged import MergedNetwork, MergingBackbone
 from phaze_ee.models.particle_net.merged import MergedParticleNet
-from phaze_ee.models.weaver import trim
+from phaze_ee.models.weaver import Trimmed, trim
 from phaze_ee.shapes import Int
-from phaze_ee.types import JetInputs, Jets
+from phaze_ee.types import Jets
 
 
 class StagedParticleNet(MergingBackbone[StateT]):
@@ -57,7 +57,7 @@ class StagedParticleNet(MergingBackbone[StateT]):
         layers: nn.Module = self.core.fc
         return layers
 
-    def trim(self, inputs: Jets) -> JetInputs:
+    def trim(self, inputs: Jets) -> Trimmed:
         """Pad jets as :func:`phaze_ee.models.weaver.trim` does, without their vectors, which no layer uses."""
         without = self.together(inputs)
         return trim(without, self.core.trimmer, training=self.training, minimum_length=self.minimum_length)
