@@ -23,6 +23,7 @@ import torch
 from benchmarks.study import report
 from benchmarks.study.cells import Cell, CellStore, forget_abandoned, in_turn, run
 from benchmarks.study.jets import CHUNKS, StudyJets
+from benchmarks.study.judge import RULES
 from benchmarks.study.project import Study
 from benchmarks.study.questions import QUESTIONS
 from phaze_ee.errors import UsageError
@@ -62,7 +63,7 @@ def main() -> None:
     jets = StudyJets.small(work, ready) if size == "small" else StudyJets.generated(work, size)
     generate(jets)
     forget_abandoned(work / arguments.size)
-    store = CellStore(work / arguments.size / "cells", jets.counts, jets.hash)
+    store = CellStore(work / arguments.size / "cells", jets.counts, jets.hash, RULES)
     cells = cells_of(Study(work / arguments.size, arguments.size, jets, arguments.weights), arguments.questions)
     if arguments.report:
         report.write(store, dict(zip(arguments.questions, cells, strict=True)), arguments.size)

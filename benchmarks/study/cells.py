@@ -41,11 +41,13 @@ class CellStore:
         folder: where they lie.
         jets: the number of jets of each sample.
         jets_hash: of the contents of all files with jets; a cell of other jets does not count.
+        rules: the number of the rules by which answers are judged; a cell of other rules does not count.
     """
 
     folder: Path
     jets: Mapping[str, int]
     jets_hash: str
+    rules: int
 
     def path(self, cell: Cell) -> Path:
         return self.folder / f"q{cell.question}" / f"{cell.name}.json"
@@ -56,8 +58,8 @@ class CellStore:
         if not path.is_file():
             return None
         found = json.loads(path.read_text(encoding="utf-8"))
-        wanted = {"parameters": plain(cell.parameters), "jets_hash": self.jets_hash}
-        return found if all(found[name] == value for name, value in wanted.items()) else None
+        wanted = {"parameters": plain(cell.parameters), "jets_hash": self.jets_hash, "rules": self.rules}
+        return found if all(found.get(name) == value for name, value in wanted.items()) else None
 
     def write(self, cell: Cell, result: Any, seconds: float) -> None:
         record = {
@@ -66,6 +68,7 @@ class CellStore:
             "parameters": plain(cell.parameters),
             "jets": dict(self.jets),
             "jets_hash": self.jets_hash,
+            "rules": self.rules,
             "commit": commit(),
             "versions": installed_versions(),
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.study.numbers import pack_costs
 from phaze_ee.evaluation.metrics import expected_calibration_error
 from phaze_ee.evaluation.operating_point import confidence
 from phaze_ee.exits.answers import Answers, at_exit
@@ -17,6 +18,7 @@ from phaze_ee.exits.scores import make_score
 from phaze_ee.exits.targets import NetAccuracyDrop
 from phaze_ee.paired import pack_bits
 
+RULES = 2  # of this module, and of how mode calibrate shapes policies; counted up when one of them changes
 LOSS = 0.01  # of accuracy, at which costs are compared
 
 
@@ -25,7 +27,7 @@ def judged(calibration: Answers, samples: Mapping[str, Answers]) -> dict[str, An
 
     Each sample has the exits' accuracy, expected calibration error and mean cross-entropy, and the policy's accuracy
     and mean cost, in MACs of the full model on the same jets. ``right`` holds one bit for each jet, for paired errors:
-    of the exits, of the full model, and last of the policy.
+    of the exits, of the full model, and last of the policy; ``spent`` is the policy's cost of each jet.
 
     Args:
         calibration: answers for the jets that choose temperatures and thresholds.
@@ -71,6 +73,7 @@ def _sample(answers: Answers, policy: ThresholdPolicy) -> dict[str, Any]:
         "cross_entropy": [_cross_entropy(answers, exit_) for exit_ in range(len(right_EN))],
         "cost": float(spent_N.mean()),
         "cost_error": float(spent_N.std() / np.sqrt(len(spent_N))),
+        "spent": pack_costs(spent_N),
         "leaving": (np.bincount(index_N, minlength=len(right_EN)) / len(answers)).tolist(),
         "right": [pack_bits(right_N) for right_N in every],
     }

@@ -1,5 +1,7 @@
 """Means and differences over seeds as plain values, and how tables of the page show them."""
 
+import base64
+import zlib
 from collections.abc import Mapping, Sequence
 from math import sqrt
 from typing import Any
@@ -42,6 +44,16 @@ def rights(records: Sequence[Mapping[str, Any]], sample: str) -> npt.NDArray[np.
     return np.stack(
         [np.stack([unpack_bits(text, found["jets"], sample) for text in found["right"]]) for found in samples]
     )
+
+
+def pack_costs(spent_N: npt.NDArray[np.float64]) -> str:
+    """Return the cost of each jet as text: in single precision, deflated, in base64."""
+    return base64.b64encode(zlib.compress(spent_N.astype("<f4").tobytes(), 9)).decode("ascii")
+
+
+def unpack_costs(text: str) -> npt.NDArray[np.float64]:
+    """Return what :func:`pack_costs` has packed."""
+    return np.frombuffer(zlib.decompress(base64.b64decode(text)), "<f4").astype(np.float64)
 
 
 def percent(value: Mapping[str, Any], digits: int = 1) -> str:

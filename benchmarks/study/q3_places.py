@@ -12,7 +12,7 @@ from scipy.stats import spearmanr
 from benchmarks.study.cells import Cell
 from benchmarks.study.frozen import STAGES, FrozenNetwork
 from benchmarks.study.judge import LOSS, judged
-from benchmarks.study.numbers import difference, mark_significant, markdown, over_seeds, percent, points
+from benchmarks.study.numbers import difference, mark_significant, markdown, over_seeds, percent, points, unpack_costs
 from benchmarks.study.project import Study
 from benchmarks.study.scratch import BACKBONES, network_options
 from phaze_ee.exits.answers import Answers
@@ -43,7 +43,8 @@ def summarise(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     for record in records:
         networks.setdefault(record["name"].split("/")[0], []).append(record)
     found = {name: _network(group) for name, group in networks.items()}
-    mark_significant([one["to_full"] for network in found.values() for one in network["sets"]])
+    for name in ("to_full", "to_best"):
+        mark_significant([one[name] for network in found.values() for one in network["sets"] if name in one])
     return {"networks": found, "transfer": _transfer(found)}
 
 
@@ -55,9 +56,10 @@ def tables(summary: Mapping[str, Any]) -> str:
         shown = [one for one in network["sets"] if one["stages"] in chosen or len(one["stages"].split(", ")) == 1]
         for one in sorted(shown, key=lambda one: one["cost"]["mean"]):
             mark = {network["smallest"]: " (smallest)", network["best"]: " (best)"}.get(one["stages"], "")
-            cells = [percent(one["cost"]), percent(one["accuracy"]), points(one["to_full"])]
+            above = points(one["to_best"]) if "to_best" in one else ""
+            cells = [percent(one["cost"]), above, percent(one["accuracy"]), points(one["to_full"])]
             rows.append([name, one["stages"] + mark, *cells, str(one["cost"]["seeds"])])
-    header = ["network", "exits after", "cost", "accuracy", "to the full model", "seeds"]
+    header = ["network", "exits after", "cost", "cost − best", "accuracy", "accuracy − full model", "seeds"]
     text = markdown(header, rows, left=2)
     if not summary["transfer"]:
         return text
@@ -74,7 +76,7 @@ def judged_sets(calibration: Answers, test: Answers, stages: Sequence[ExitStage]
     for size in range(1, MOST_EXITS + 1):
         for exits in combinations(range(len(stages)), size):
             found = judged(calibration.with_exits(exits), {"test": test.with_exits(exits)})["samples"]["test"]
-            kept = {name: found[name] for name in ("jets", "cost", "cost_error", "leaving")}
+            kept = {name: found[name] for name in ("jets", "cost", "cost_error", "spent", "leaving")}
             sets[", ".join(str(stages[exit_]) for exit_ in exits)] = {**kept, "right": found["right"][-2:]}
     return {"loss": LOSS, "sets": sets}
 
@@ -94,7 +96,11 @@ def _network(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     results = [record["result"]["sets"] for record in records]
     sets = [_set(name, [result[name] for result in results]) for name in results[0]]
     best = min(sets, key=lambda one: one["cost"]["mean"])
-    near = [one for one in sets if one["cost"]["mean"] <= best["cost"]["mean"] + best["cost_error"]]
+    spent = {name: np.stack([unpack_costs(result[name]["spent"]) for result in results]) for name in results[0]}
+    for one in sets:
+        if one is not best:
+            one["to_best"] = difference(spent[one["stages"]], spent[best["stages"]], same_seeds=True)
+    near = [one for one in sets if one is best or one["to_best"]["value"] <= one["to_best"]["error"]]
     smallest = min(near, key=lambda one: (one["stages"].count(","), one["cost"]["mean"]))
     return {"sets": sets, "best": best["stages"], "smallest": smallest["stages"]}
 

@@ -50,7 +50,7 @@ def _write_question(
     content = {
         "question": number,
         "size": size,
-        "cells": {"there": len(records), "planned": wanted, "seconds": sum(record["seconds"] for record in records)},
+        "cells": {"there": len(records), "planned": wanted},
         "jets": records[0]["jets"],
         "jets_hash": records[0]["jets_hash"],
         "commits": sorted({record["commit"] for record in records}),
@@ -72,10 +72,7 @@ def _made(content: Mapping[str, Any]) -> str:
     """Say in one line what was run."""
     jets = ", ".join(f"{name} {count:,}" for name, count in content["jets"].items())
     cells = content["cells"]
-    return (
-        f"*Size {content['size']}: {cells['there']} of {cells['planned']} cells, "
-        f"{cells['seconds'] / 3600:.1f} h of one core shared with other work; jets: {jets}.*"
-    )
+    return f"*Size {content['size']}: {cells['there']} of {cells['planned']} cells; jets: {jets}.*"
 
 
 def _between_marks(page: str, name: str, text: str) -> str:

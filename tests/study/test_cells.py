@@ -15,8 +15,8 @@ from benchmarks.study.jets import GENERATED, StudyJets
 from phaze_ee.errors import UsageError
 
 
-def store(folder: Path, jets_hash: str = "abc") -> CellStore:
-    return CellStore(folder, {"test": 10}, jets_hash)
+def store(folder: Path, jets_hash: str = "abc", rules: int = 1) -> CellStore:
+    return CellStore(folder, {"test": 10}, jets_hash, rules)
 
 
 def cell(name: str, made: list[str], question: int = 1, **parameters: Any) -> Cell:
@@ -44,14 +44,15 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path: Path) -> None:
     assert made == ["frozen/a", "frozen/b"]
 
 
-def test_a_cell_of_other_parameters_or_jets_is_computed_again(tmp_path: Path) -> None:
+def test_a_cell_of_other_parameters_jets_or_rules_is_computed_again(tmp_path: Path) -> None:
     made: list[str] = []
     run([cell("a", made, epochs=(8, 9))], store(tmp_path), 60, quiet)
     run([cell("a", made, epochs=(8, 9))], store(tmp_path), 60, quiet)
     assert made == ["a"]
     run([cell("a", made, epochs=(8, 10))], store(tmp_path), 60, quiet)
     run([cell("a", made, epochs=(8, 10))], store(tmp_path, "abd"), 60, quiet)
-    assert made == ["a"] * 3
+    run([cell("a", made, epochs=(8, 10))], store(tmp_path, "abd", rules=2), 60, quiet)
+    assert made == ["a"] * 4
 
 
 def test_a_record_holds_what_the_result_depends_on(tmp_path: Path) -> None:
