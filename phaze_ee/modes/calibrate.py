@@ -23,6 +23,7 @@ from phaze_ee.modes.working_point import signal_and_background
 from phaze_ee.tables.policy import calibrated_policy_table, calibrated_risk_table, tested_line, untested_lines
 from phaze_ee.training.losses import is_for_a_point
 
+_HOW_LIKELY = "--plan says how likely a promise then is"
 # Options that only one target uses.
 _TARGET_OPTIONS = {
     "cost_budget": "budget",
@@ -102,11 +103,12 @@ def _where_to_add(session: Session, jets: int) -> str:
     """Return in terms of the user's files where calibration jets are missing."""
     options = session.options
     if options.calibration_files:
-        return f"Needed: about {jets:,} more jets like these in c.calibration_files"
+        return f"Needed: at least about {jets:,} more jets like these in c.calibration_files; {_HOW_LIKELY}"
     held = ceil(jets / options.calibration_share)
     return (
-        f"Needed: about {held:,} more jets in c.val_files, of which calibration_share = {options.calibration_share:g} "
-        f"is for calibration; or {jets:,} more jets than now in c.calibration_files"
+        f"Needed: at least about {held:,} more jets in c.val_files, of which calibration_share = "
+        f"{options.calibration_share:g} is for calibration; or {jets:,} more jets than now in c.calibration_files; "
+        f"{_HOW_LIKELY}"
     )
 
 

@@ -175,8 +175,10 @@ def check_classes(projects: Sequence[ProjectResults]) -> None:
     """
     first = projects[0]
     for other in projects[1:]:
-        if set(other.evaluation.classes) != set(first.evaluation.classes):
+        own, others = (set(project.evaluation.classes) for project in (first, other))
+        if own != others:
+            names = [", ".join(sorted(missing)) or "no other" for missing in (own - others, others - own)]
             raise UsageError(
                 f"projects {first.name} and {other.name} cannot be compared: they have different classes "
-                f"({len(first.evaluation.classes)} and {len(other.evaluation.classes)}); choose others in --projects"
+                f"({names[0]} in {first.name} alone, {names[1]} in {other.name} alone); choose others in --projects"
             )

@@ -23,7 +23,7 @@ from phaze_ee.models.tagger import Tagger
 from phaze_ee.modes.console import console, say, short, show
 from phaze_ee.modes.jets import choosing_jets, overlap_with_training, resolved_schema, training_cache, training_schema
 from phaze_ee.modes.session import FileOption, Session
-from phaze_ee.modes.working_point import training_point
+from phaze_ee.modes.working_point import check_signal, training_point
 from phaze_ee.names import quantity
 from phaze_ee.prediction.columns import check_classes, check_observers
 from phaze_ee.results.training import TrainingHistory
@@ -122,6 +122,7 @@ def prepare(session: Session, point: ResumePoint | None = None) -> PreparedTrain
     session = _with_seed(session, point)
     _check_names(session.schema)
     working = training_point(session.options, session.schema.class_names)
+    check_signal(session.options, session.schema.class_names)
     cache = training_cache(session)
     assert session.options.seed is not None
     with unchanged(session.files("train_files")):

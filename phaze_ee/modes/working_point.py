@@ -26,6 +26,16 @@ def training_point(options: Options, class_names: Sequence[str]) -> WorkingPoint
     return WorkingPoint(*indices, efficiency=options.signal_efficiency, lost=options.epsilon)
 
 
+def check_signal(options: Options, class_names: Sequence[str]) -> None:
+    """Check that a signal that calibrate will need is a class, before hours are spent on a training.
+
+    Raises:
+        UsageError: it is not, or it is the background.
+    """
+    if options.exit_target == "signal_efficiency" and options.signal is not None and options.exit_count != 0:
+        signal_and_background(options, class_names, "exit_target = 'signal_efficiency'")
+
+
 def signal_and_background(options: Options, class_names: Sequence[str], what: str) -> tuple[str, str]:
     """Return the classes of a cut, as labels: ``c.signal``, which may be a title, and ``c.background``.
 

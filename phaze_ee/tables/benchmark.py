@@ -77,10 +77,12 @@ def _alone(latency: LatencyReport | None) -> list[str]:
     if POLICY not in alone or alone[POLICY].p50_ms <= alone[FULL_MODEL].p50_ms:
         return []
     first, full, policy = next(iter(alone.values())), alone[FULL_MODEL], alone[POLICY]
+    macs = {entry.name: entry.mean_macs for entry in sorted(entries, key=lambda entry: entry.batch_size)}
+    share = 100 * macs[first.name] / macs[FULL_MODEL]
     return [
         f"One jet at a time the policy takes {policy.p50_ms:.3g} ms and the full model {full.p50_ms:.3g} ms. A call "
-        f"has a time of its own: {exit_title(first.name)} alone has {100 * first.mean_macs / full.mean_macs:.1f} % of "
-        f"the MACs and takes {first.p50_ms:.3g} ms; the policy adds heads and decisions. Jets in a batch share it"
+        f"has a time of its own: {exit_title(first.name)} alone has {share:.1f} % of the MACs and "
+        f"takes {first.p50_ms:.3g} ms; the policy adds heads and decisions. Jets in a batch share it"
     ]
 
 

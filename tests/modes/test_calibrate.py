@@ -10,7 +10,7 @@ import pytest
 from phaze_ee.errors import DataError, NothingPassedError, RunError, UsageError
 from phaze_ee.exits.observables import FRACTIONS, JET_PT
 from phaze_ee.exits.policy_file import ExitPolicyFile
-from phaze_ee.modes import calibrate, evaluate
+from phaze_ee.modes import calibrate, evaluate, train
 from phaze_ee.modes.session import Session
 from phaze_ee.results.policy import DynamicResults
 from phaze_ee.workspace import Project
@@ -211,3 +211,11 @@ def test_a_plan_uses_other_jets_and_writes_nothing(folder: Path, capsys: pytest.
     hopeless = {"exit_target": "agreement", "epsilon": 0.0001}
     with pytest.raises(NothingPassedError, match="no exit saves anything at a risk near"):
         calibrate.run(Session.open(replace(request("calibrate"), plan=True, flags=hopeless)))
+
+
+def test_a_signal_that_is_no_class_is_refused_before_a_training(folder: Path) -> None:
+    lines = ('c.exit_target = "signal_efficiency"', 'c.signal = "is_tap"', 'c.background = "is_qcd"')
+    project = make_project(folder, *lines)
+    with pytest.raises(UsageError, match="signal 'is_tap' is not a class"):
+        train.run(Session.open(request("train")))
+    assert not project.best_model.exists()
