@@ -150,6 +150,13 @@ def _notes(projects: Sequence[ProjectResults]) -> list[str]:
     notes = [f"{project.name}: mean of {quantity(len(project.seeds), 'seed')}" for project in projects if project.seeds]
     dynamic = {project.name: project.dynamic for project in projects if project.dynamic is not None}
     notes += [f"{name}: the policy has {found.moved}" for name, found in dynamic.items() if found.moved is not None]
+    targets = {name: found.policy.target for name, found in dynamic.items()}
+    if len(set(targets.values())) > 1:
+        said = "; ".join(f"{name}: {target}" for name, target in targets.items())
+        notes.append(f"the policies have different targets ({said})")
+    single = [project.name for project in projects if not project.seeds]
+    if 0 < len(single) < len(projects):
+        notes.append(f"{' and '.join(single)}: one training, so differences hold for this network alone")
     if len({(tuple(project.evaluation.files), project.evaluation.jets) for project in projects}) > 1:
         notes.append("the projects were not evaluated on the same files")
     if len({project.benchmark.particles for project in projects}) > 1:

@@ -55,6 +55,16 @@ def judged_project(
     return project
 
 
+def judged_policy(name: str, target: str = "accuracy_drop: epsilon 0.02") -> Project:
+    project = judged_project(name, (0.55, 0.68, 0.77, 0.78))
+    project.exit_policy.write_text("{}", encoding="utf-8")
+    evaluation, results = EvaluationResults.read(project.evaluation_results, "evaluate"), dynamic_results()
+    judged = {"mixture": evaluation.exits["exit_2"], "policy_hash": file_hash(project.exit_policy)}
+    policy = results.policy.model_copy(update={"target": target})
+    results.model_copy(update={**judged, "policy": policy}).write(project.dynamic_results)
+    return project
+
+
 def run(*names: str) -> None:
     compare.run(Session.open(Request("compare", workspace="W", project="dummy", projects=list(names))))
 
@@ -115,6 +125,15 @@ def test_different_samples_and_particles_are_noted(capsys: pytest.CaptureFixture
 
 
 @pytest.mark.usefixtures("undrawn")
+def test_policies_of_different_targets_are_noted(capsys: pytest.CaptureFixture[str]) -> None:
+    for name, target in (("one", "budget: cost_budget 0.5"), ("two", "agreement: epsilon 0.05")):
+        judged_policy(name, target)
+    run("one", "two")
+    output = " ".join(capsys.readouterr().out.split())
+    assert "different targets (one: budget: cost_budget 0.5; two: agreement: epsilon 0.05)" in output
+
+
+@pytest.mark.usefixtures("undrawn")
 def test_an_earlier_comparison_of_other_projects_is_kept(workspaces: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for name in ("one", "two", "three"):
         judged_project(name)
@@ -134,13 +153,7 @@ def test_an_earlier_comparison_of_other_projects_is_kept(workspaces: Path, capsy
 
 def test_a_policy_has_its_row_point_and_curve(workspaces: Path, capsys: pytest.CaptureFixture[str]) -> None:
     judged_project("static", (0.55, 0.68, 0.77, 0.78))
-    judged_project("dynamic", (0.55, 0.68, 0.77, 0.78))
-    project = Project("W", "dynamic")
-    project.exit_policy.write_text("{}", encoding="utf-8")
-    evaluation = EvaluationResults.read(project.evaluation_results, "evaluate")
-    results = dynamic_results()
-    judged = {"mixture": evaluation.exits["exit_2"], "policy_hash": file_hash(project.exit_policy)}
-    results.model_copy(update=judged).write(project.dynamic_results)
+    project = judged_policy("dynamic")
     compare.run(Session.open(Request("compare", "W", "all", projects=["static", "dynamic"], details=True)))
     with (workspaces / "W" / "comparisons" / "comparison_summary.csv").open(encoding="utf-8") as file:
         rows = [row for row in csv.DictReader(file) if row["exit"] == "policy"]
