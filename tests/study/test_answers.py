@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks.study.cuts import BACKGROUND, first_exit_against_cuts
 from benchmarks.study.judge import LOSS, judged
-from benchmarks.study.q4_ood import BASELINE, COMBINED, paired_auroc, scores
+from benchmarks.study.q4_ood import BASELINE, DISTANCE, MEAN, paired_auroc, scores
 from benchmarks.study.q5_leaving import explained
 from phaze_ee.evaluation.ood import auroc
 from phaze_ee.exits.answers import Answers
@@ -100,10 +100,18 @@ def test_the_difference_of_aurocs_has_the_error_of_many_samples() -> None:
     assert found[0]["value"] == pytest.approx(areas[1] - areas[0])
 
 
-def test_the_combination_notices_jets_on_which_only_early_exits_are_odd() -> None:
+def test_the_mean_energy_adds_what_each_exit_notices() -> None:
+    calibration, own = answers(3000, 1), answers(1000, 2)
+    unsure = scores(calibration, answers(1000, 3, sharpness=(1.0, 2.0, 5.0)))
+    areas = {name: auroc(scores(calibration, own)[name], unsure[name])[0] for name in (BASELINE, MEAN)}
+    assert areas[MEAN] > areas[BASELINE] + 0.05 > 0.6
+
+
+def test_the_distance_notices_jets_on_which_only_early_exits_are_odd() -> None:
     calibration, own = answers(3000, 1), answers(1000, 2)
     odd = answers(1000, 3, sharpness=(8.0, 4.0, 6.0))
     own_scores, odd_scores = scores(calibration, own), scores(calibration, odd)
-    areas = {name: auroc(own_scores[name], odd_scores[name])[0] for name in (BASELINE, COMBINED)}
-    assert areas[COMBINED] > 0.8
+    areas = {name: auroc(own_scores[name], odd_scores[name])[0] for name in (BASELINE, MEAN, DISTANCE)}
+    assert areas[DISTANCE] > 0.8
+    assert areas[MEAN] < 0.5  # early exits are surer of these jets than of others
     assert areas[BASELINE] == pytest.approx(0.5, abs=0.05)
