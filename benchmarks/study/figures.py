@@ -8,7 +8,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from benchmarks.study.jets import JUDGED
 from phaze_ee.plots.style import PALETTE, hep_style, legend_below, simulation_label
 
 SAMPLES = {"test": "test", "other_mode": "other mode", "alpha_s": "α_s = 0.16", "tracks": "tracks lost"}
@@ -18,19 +17,26 @@ _SHOWN = 8
 
 @hep_style()
 def losses(summary: Mapping[str, Any]) -> Figure:
-    """Draw the mean accuracy of the exits on each sample, for each head and loss, with the spread over seeds."""
-    figure = Figure(figsize=(9, 6))
+    """Draw the mean accuracy of the exits of each head and loss, on each sample, with the spread over seeds."""
+    methods = sorted(summary["methods"], key=_mean_of_exits)
+    figure = Figure(figsize=(10, 2 + 0.4 * len(methods)))
     axes = figure.add_subplot()
-    methods = summary["methods"]
-    for number, method in enumerate(methods):
-        found = [method["samples"][name]["accuracy"][:-1] for name in JUDGED]
-        means = [np.mean([exit_["mean"] for exit_ in exits]) for exits in found]
-        spreads = [np.mean([exit_["spread"] or 0.0 for exit_ in exits]) for exits in found]
-        place = np.arange(len(JUDGED)) + (number - (len(methods) - 1) / 2) * 0.08
-        label = f"{method['head']}, {method['loss']}"
-        axes.errorbar(place, means, spreads, fmt="o", color=PALETTE[number % len(PALETTE)], label=label)
-    _name_axes(axes, [SAMPLES[name] for name in JUDGED], "Accuracy, mean of the exits")
-    legend_below(figure, axes, columns=3)
+    for number, (sample, title) in enumerate(SAMPLES.items()):
+        axes.errorbar(
+            [_mean_of_exits(method, sample) for method in methods],
+            [place - (number - 1.5) * 0.18 for place in range(len(methods))],
+            xerr=[np.mean([exit_["spread"] or 0.0 for exit_ in _exits(method, sample)]) for method in methods],
+            fmt="o",
+            markersize=5,
+            color=PALETTE[number],
+            label=title,
+        )
+    axes.set_yticks(range(len(methods)), [f"{one['regime']}, {one['head']}, {one['loss']}" for one in methods])
+    axes.tick_params(axis="y", which="minor", left=False, right=False)
+    axes.grid(axis="y", linewidth=0.4)
+    axes.set_xlabel("Accuracy, mean of the exits")
+    axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    legend_below(figure, axes, columns=4)
     simulation_label(axes)
     return figure
 
@@ -92,6 +98,16 @@ def ood(summary: Mapping[str, Any]) -> Figure:
     names = list(next(iter(kinds.values()))["auroc"])
     series = {name: [found["auroc"][name] for found in kinds.values()] for name in names}
     return _by_name([kind.removeprefix("label_") for kind in kinds], series, "AUROC", as_percent=False)
+
+
+def _exits(method: Mapping[str, Any], sample: str) -> Sequence[Mapping[str, Any]]:
+    # The full model and the policy come after the exits.
+    found: Sequence[Mapping[str, Any]] = method["samples"][sample]["accuracy"][:-2]
+    return found
+
+
+def _mean_of_exits(method: Mapping[str, Any], sample: str = "test") -> float:
+    return float(np.mean([exit_["mean"] for exit_ in _exits(method, sample)]))
 
 
 def _by_name(
