@@ -125,7 +125,7 @@ def _cell(study: Study, name: str, label: str, options: Mapping[str, Any]) -> di
         for part, paths in study.jets.files.items()
     }
     data_config = study.folder / "data_configs" / f"without_{class_title(label)}.yaml"
-    data_config.parent.mkdir(exist_ok=True)
+    data_config.parent.mkdir(parents=True, exist_ok=True)
     values = yaml.safe_load(DATA_CONFIG.read_text(encoding="utf-8"))
     values["labels"]["value"].remove(label)
     data_config.write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
