@@ -13,7 +13,6 @@ from phaze_ee.errors import UsageError
 from phaze_ee.registry import Registry, unknown
 from phaze_ee.results.base import Record
 from phaze_ee.shapes import Float
-from phaze_ee.transfer import constants
 
 _GATE_FEATURES = 4
 
@@ -116,8 +115,8 @@ class Gate(ExitScore):
     def __call__(self, logits_ENK: Float[Tensor, "E N K"]) -> Float[Tensor, " N"]:
         index = len(logits_ENK) - 1
         feature_NF = gate_features(logits_ENK)
-        weight_F = constants(tuple(self.weight_EF[index]), feature_NF.dtype, feature_NF.device)
-        return (feature_NF @ weight_F + self.bias_E[index]).sigmoid()
+        # A constant that is kept on the device would save a copy, and the export cannot write it.
+        return (feature_NF @ feature_NF.new_tensor(self.weight_EF[index]) + self.bias_E[index]).sigmoid()
 
 
 def gate_features(logits_ENK: Float[Tensor, "E N K"]) -> Float[Tensor, "N 4"]:
