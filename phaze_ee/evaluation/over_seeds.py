@@ -116,11 +116,16 @@ def _mean_policy(dynamics: Sequence[DynamicResults]) -> DynamicResults | None:
     first, policies = dynamics[0], [dynamic.policy for dynamic in dynamics]
     shares = np.mean([policy.exit_fractions for policy in policies], axis=0).tolist()
     names = ("mean_macs", "macs_share", "accuracy", "accuracy_error")
+    exits = {}
+    for name, one in first.exits.items():
+        means = _means([dynamic.exits[name].all_leave for dynamic in dynamics], names)
+        exits[name] = one.model_copy(update={"all_leave": one.all_leave.model_copy(update=means)})
     moved = sum(dynamic.moved is not None for dynamic in dynamics)
     return first.model_copy(
         update={
             "policy": first.policy.model_copy(update={**_means(policies, names), "exit_fractions": shares}),
             "mixture": _mean_exit(mixtures),
+            "exits": exits,
             "curves": [],
             "sequence": [],
             "policy_hash": None,

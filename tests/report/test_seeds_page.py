@@ -4,9 +4,11 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from phaze_ee.evaluation.over_seeds import JudgedSeed, mean_results, summarise
+from phaze_ee.names import FULL_MODEL
 from phaze_ee.report.content import Content, OneSeed
 from phaze_ee.report.page import comparison_page, seeds_page
 from phaze_ee.results.project import ProjectResults
@@ -48,6 +50,20 @@ def of_seeds(evil: str = "") -> Content:
             for run, (results, promise) in zip(runs, own, strict=True)
         ],
     )
+
+
+def test_an_exit_of_several_seeds_has_the_mean_of_their_accuracies() -> None:
+    found = []
+    for seed in range(3):
+        given = seed_results(seed)
+        assert given.dynamic is not None
+        full = given.dynamic.exits[FULL_MODEL]
+        own = full.model_copy(update={"all_leave": full.all_leave.model_copy(update={"accuracy": ACCURACIES[seed]})})
+        exits = {**given.dynamic.exits, FULL_MODEL: own}
+        found.append(replace(given, dynamic=given.dynamic.model_copy(update={"exits": exits})))
+    mean = mean_results("mine", found).dynamic
+    assert mean is not None
+    assert mean.exits[FULL_MODEL].all_leave.accuracy == pytest.approx(np.mean(ACCURACIES))
 
 
 def test_tiles_are_means_over_the_seeds_with_their_spread() -> None:
