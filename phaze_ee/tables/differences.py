@@ -15,7 +15,7 @@ def seeds_table(results: SeedsResults) -> Table:
     """Return accuracy, AUC and cost of each exit and the policy as means over seeds; at most 12 rows."""
     count = sum(run.state == "evaluated" for run in results.runs)
     timed = any(exit_.jets_per_second is not None for exit_ in results.exits.values())
-    columns = ["accuracy", "AUC", *(["jets/s"] if timed else []), "of full"]
+    columns = ["accuracy", "AUC", *(["1,000 jets/s"] if timed else []), "of full"]
     table = empty_table(f"{results.project}: mean of {quantity(count, 'seed')}, {results.jets:,} jets", columns)
     for name in few(list(results.exits)):
         if name is None:
@@ -23,7 +23,7 @@ def seeds_table(results: SeedsResults) -> Table:
             continue
         exit_ = results.exits[name]
         cells = [_cell(exit_.accuracy), _cell(exit_.roc_auc)]
-        cells += [_cell(exit_.jets_per_second, grouped=True)] if timed else []
+        cells += [_cell(exit_.jets_per_second, thousands=True)] if timed else []
         table.add_row(
             exit_title(name), *cells, _cell(exit_.macs_share, percent=True), style="bold" if name == POLICY else None
         )
@@ -83,11 +83,11 @@ def _captions(differences: Differences, *, seeded: bool) -> list[str]:
     return lines
 
 
-def _cell(quantity: OverSeeds | None, *, percent: bool = False, grouped: bool = False) -> str:
+def _cell(quantity: OverSeeds | None, *, percent: bool = False, thousands: bool = False) -> str:
     if quantity is None:
         return UNKNOWN
-    if grouped:
-        return f"{quantity.mean:,.0f} ± {quantity.spread:,.0f}"
+    if thousands:
+        return with_error(quantity.mean / 1000, quantity.spread / 1000)
     if percent:
         return f"{with_error(100 * quantity.mean, 100 * quantity.spread)} %"
     return with_error(quantity.mean, quantity.spread)

@@ -68,8 +68,13 @@ def test_means_over_seeds() -> None:
         project="first", runs=runs, jets=1200, exits=dict.fromkeys(names, exit_), differences=None, notes=[]
     )
     table = seeds_table(results)
-    cells = ["0.620", "±", "0.010", "-", "120,000", "±", "20,000", "25", "%"]
+    cells = ["0.620", "±", "0.010", "-", "120", "±", "20", "25", "%"]
     assert row(table, "exit 0").split() == ["exit", "0", *cells]
+    broad = {"roc_auc": over(0.988, 0.991), "macs_share": over(0.4695, 0.4887), "jets_per_second": over(61_760, 86_898)}
+    wide = results.model_copy(update={"exits": {"exit_0": exit_.model_copy(update=broad)}})
+    table_of_one = seeds_table(wide)
+    lines = [line for line in rendered(table_of_one) if line.strip()]
+    assert len(lines) == 1 + 3 + len(str(table_of_one.caption).splitlines())  # no cell on two lines
     assert table.row_count == MOST_ROWS
     assert max(map(len, rendered(table))) <= WIDTH
     assert "mean of 2 seeds" in str(table.title)
