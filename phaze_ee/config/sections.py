@@ -23,7 +23,6 @@ from phaze_ee.registry import REGISTERED
 MOST_NEIGHBOURS = 1024  # edges are computed for all of them, also where a jet has fewer particles
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 LearningRate = Annotated[float, Field(gt=0, le=1e30)]  # a step is still a number in single precision
-WeightDecay = Annotated[float, Field(ge=0, le=1e8)]  # times any learning rate, a number in single precision
 OpenFraction = Annotated[float, Field(gt=0, lt=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -39,8 +38,7 @@ class Section(BaseModel):
 
 # strict=False: lists and tuples are both accepted. Users write both, and JSON has lists only.
 Channels = Annotated[tuple[PositiveInt, ...], Field(strict=False, min_length=1)]
-Neighbours = Annotated[int, Field(gt=0, le=MOST_NEIGHBOURS)]
-ConvParams = Annotated[tuple[Neighbours, Channels], Field(strict=False)]
+ConvParams = Annotated[tuple[Annotated[int, Field(gt=0, le=MOST_NEIGHBOURS)], Channels], Field(strict=False)]
 FcParams = Annotated[tuple[PositiveInt, Fraction], Field(strict=False)]
 HeadNames = Annotated[list[str], Field(strict=False)]
 ExitStage = NonNegativeInt | Literal["input"]
@@ -364,8 +362,8 @@ class TrainingOptions(Section):
     warm_up: NonNegativeFloat = Field(
         0.25, description="steps in which the learning rate rises from 0, or their share of all steps if below 1"
     )
-    weight_decay: WeightDecay = Field(
-        0.01, description="weight decay, decoupled (adam: in the gradient), without biases and BatchNorm"
+    weight_decay: float = Field(  # times any learning rate, it is a number in single precision
+        0.01, ge=0, le=1e8, description="weight decay, decoupled (adam: in the gradient), without biases and BatchNorm"
     )
     gradient_clip: NonNegativeFloat = Field(1.0, description="largest norm of the gradient; 0: no clipping")
     accumulate_batches: PositiveInt = Field(

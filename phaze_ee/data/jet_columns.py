@@ -16,6 +16,7 @@ from phaze_ee.data.schema import DataSchema
 from phaze_ee.data.targets import TARGET
 from phaze_ee.input_groups import InputCollection
 from phaze_ee.shapes import Float, Int
+from phaze_ee.slots import ragged_rows
 from phaze_ee.types import (
     GLOBALS,
     JetBatch,
@@ -24,7 +25,6 @@ from phaze_ee.types import (
     LoadedJets,
     Padding,
     RaggedJets,
-    ragged_rows,
     with_collections,
 )
 

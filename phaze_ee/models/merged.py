@@ -19,8 +19,9 @@ from phaze_ee.models.backbone import Backbone, StateT, macs_per_row
 from phaze_ee.models.states import fit_length
 from phaze_ee.models.weaver import trim
 from phaze_ee.shapes import Bool, Float, Int
+from phaze_ee.slots import ragged_rows
 from phaze_ee.transfer import constants
-from phaze_ee.types import JetInputs, Jets, RaggedJets, ragged_rows
+from phaze_ee.types import JetInputs, Jets, RaggedJets
 
 _NO_OPTIONS: Mapping[str, Any] = {}
 _OF_WEAVER = ("pf", "sv")  # the collections of weaver's own networks, in their order

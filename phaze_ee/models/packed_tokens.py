@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from phaze_ee.models.ragged_attention import spans
 from phaze_ee.models.states import JetLayout, PackedState
 from phaze_ee.shapes import Float, Int
-from phaze_ee.types import State, ragged_rows
+from phaze_ee.slots import ragged_rows
+from phaze_ee.types import State
 
 
 @final

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from torch.nn.functional import embedding_bag
 
 from phaze_ee.shapes import Bool, Float, Int
-from phaze_ee.types import JetInputs, Jets, State, select_ragged, used_slots
+from phaze_ee.slots import select_ragged, used_slots
+from phaze_ee.types import JetInputs, Jets, State
 
 
 @final

@@ -20,8 +20,9 @@ from phaze_ee.errors import RunError
 from phaze_ee.models.frozen import FrozenBackbone, FrozenJets
 from phaze_ee.models.tagger import Tagger
 from phaze_ee.shapes import Float, Int
+from phaze_ee.slots import ragged_rows
 from phaze_ee.training.loaders import Feed, Loaders, MadeAhead
-from phaze_ee.types import JetBatch, Jets, State, ragged_rows
+from phaze_ee.types import JetBatch, Jets, State
 
 _GB = 1e9
 
