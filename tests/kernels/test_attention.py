@@ -15,8 +15,8 @@ from phaze_ee.models.ragged_attention import Settings, ragged_attention, spans
 from phaze_ee.models.tagger import Tagger
 from phaze_ee.types import JetInputs
 from tests.jets import random_jets
-from tests.models.test_packed_transformer import NO_DROPOUT, trained
 from tests.models.test_particle_transformer import weaver_part
+from tests.models.training_step import NO_DROPOUT, trained
 
 COUNTS = (3, 0, 35, 1)  # more than a tile
 

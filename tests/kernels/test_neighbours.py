@@ -1,4 +1,4 @@
-"""The kernel finds the neighbours that the loop for the CPU finds, ties included."""
+"""The kernel finds the nearest neighbours, ties as the loop for the CPU has them."""
 
 import math
 
@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from phaze_ee.models.particle_net.loops import find_nearest
+from tests.neighbours import by_sorting
 
 COUNTS = {
     "one jet": [1],
@@ -28,15 +28,13 @@ def found(coordinates_VD: Tensor, counts: list[int], k: int, device: torch.devic
 
 
 def expected(coordinates_VD: Tensor, counts: list[int], k: int) -> Tensor:
-    index_Vk = torch.full((len(coordinates_VD), k), -1)
-    find_nearest(coordinates_VD.numpy(), np.array(counts, dtype=np.int64), index_Vk.numpy())
-    return index_Vk.sort(dim=1).values
+    return by_sorting(coordinates_VD, counts, k).sort(dim=1).values
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("counts", COUNTS.values(), ids=COUNTS.keys())
 @pytest.mark.parametrize(("dimensions", "k"), [(2, 16), (1, 1), (7, 3)])
-def test_neighbours_are_those_of_the_cpu(
+def test_neighbours_are_the_nearest(
     counts: list[int], dimensions: int, k: int, dtype: torch.dtype, device: torch.device
 ) -> None:
     coordinates_VD = torch.randn(sum(counts), dimensions, dtype=dtype, generator=torch.Generator().manual_seed(1))
@@ -44,7 +42,7 @@ def test_neighbours_are_those_of_the_cpu(
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_ties_are_those_of_the_cpu(dtype: torch.dtype, device: torch.device) -> None:
+def test_the_earlier_of_equally_distant_particles_comes_first(dtype: torch.dtype, device: torch.device) -> None:
     counts = [30, 70, 9]
     draw = torch.Generator().manual_seed(2)
     coordinates_VD = torch.randint(3, (sum(counts), 3), generator=draw).to(dtype)

@@ -19,8 +19,8 @@ from phaze_ee.training.losses import WorkingPoint, make_loss
 from phaze_ee.types import JetInputs, Jets, LoadedJets, Padding, RaggedJets
 from tests.jets import CHANNELS, CLASSES, random_jets, small_tagger, small_weaver_network
 from tests.kernels.waits import Waits
-from tests.models.test_packed_transformer import NO_DROPOUT
 from tests.models.test_particle_transformer import weaver_part
+from tests.models.training_step import NO_DROPOUT
 
 COUNTS = (3, 9, 1, 0, 5)
 POINT = WorkingPoint(signal=1, background=0, efficiency=0.5, lost=0.01)

@@ -17,11 +17,11 @@ from tests.contracts.backbone import BackboneContract
 from tests.jets import random_jets
 from tests.models.test_particle_transformer import TestVersion1 as Padded
 from tests.models.test_particle_transformer import weaver_part
+from tests.models.training_step import NO_DROPOUT, trained
 
 CASES: list[Any] = [Padded, *Padded.__subclasses__()]
 OPTIONS = {case.__name__.removeprefix("Test"): case.changes for case in CASES}
 BY_OPTIONS = pytest.mark.parametrize("changes", OPTIONS.values(), ids=OPTIONS.keys())
-NO_DROPOUT: dict[str, Any] = {"dropout": 0, "attn_dropout": 0, "activation_dropout": 0, "drop_path_rate": 0.0}
 
 
 class TestPacked(BackboneContract):
@@ -53,14 +53,6 @@ def test_every_exit_is_that_of_the_padded_form(changes: dict[str, Any]) -> None:
     expected_ENK = tagger(with_holes())
     for jets in (with_holes(), with_holes().ragged()):
         torch.testing.assert_close(tagger.packed()(jets), expected_ENK, rtol=0, atol=1e-11)
-
-
-def trained(tagger: Tagger, jets: JetInputs) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]:
-    """Return the answers of a step of training, all gradients, and all buffers after it."""
-    logits_ENK = tagger.train()(jets)
-    logits_ENK.square().mean().backward()
-    gradients = {name: value.grad for name, value in tagger.named_parameters() if value.grad is not None}
-    return logits_ENK.detach(), gradients, dict(tagger.named_buffers())
 
 
 TRAININGS: dict[str, dict[str, Any]] = {

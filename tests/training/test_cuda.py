@@ -13,8 +13,8 @@ from phaze_ee.models.tagger import Tagger
 from phaze_ee.registry import loss_strategies
 from phaze_ee.results.training import TrainingHistory
 from tests.jets import labelled_batch, random_jets, small_tagger
-from tests.models.test_packed_transformer import NO_DROPOUT, trained
 from tests.models.test_particle_transformer import weaver_part
+from tests.models.training_step import NO_DROPOUT, trained
 from tests.training.test_run import run
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")

@@ -12,6 +12,7 @@ from torch import Tensor
 from phaze_ee.models.particle_net.loops import find_nearest
 from phaze_ee.models.particle_net.neighbours import in_groups
 from phaze_ee.models.states import JetLayout
+from tests.neighbours import by_sorting
 
 
 def nearest(coordinates_VD: Tensor, counts: list[int], k: int) -> Tensor:
@@ -55,6 +56,12 @@ def test_neighbours_are_the_nearest(seed: int, counts: list[int], dimensions: in
         assert all(jet_V[index] == jet_V[particle] for index in real)
     found_Vk = distances_to(coordinates_VD, index_Vk).sort(dim=1).values
     assert torch.equal(found_Vk, sorted_distances(coordinates_VD, counts, k))
+
+
+def test_the_earlier_of_equally_distant_particles_comes_first() -> None:
+    counts = [30, 0, 70, 1, 9]
+    coordinates_VD = torch.randint(3, (sum(counts), 3), generator=torch.Generator().manual_seed(2)).double()
+    assert torch.equal(nearest(coordinates_VD, counts, 12), by_sorting(coordinates_VD, counts, 12))
 
 
 @pytest.mark.parametrize("dimensions", [2, 64])
