@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
 
+import awkward as ak
+import numpy as np
 import uproot
 
 from benchmarks.drift import Shift, drop_particles, unchanged, write_shifted
@@ -152,13 +154,21 @@ class StudyJets:
 
     @cached_property
     def hashes(self) -> dict[str, str]:
-        """A hash of the contents of the files of each sample."""
-        return {name: _hash(path.read_bytes() for path in paths) for name, paths in self.files.items()}
+        """A hash of the jets of each sample."""
+        return {name: jets_hash(paths) for name, paths in self.files.items()}
 
     @cached_property
     def hash(self) -> str:
         """A hash of all samples."""
         return _hash(f"{name} {digest}".encode() for name, digest in sorted(self.hashes.items()))
+
+
+def jets_hash(files: Sequence[Path]) -> str:
+    """Return a hash of the numbers in files: equal for jets that are generated again, in another folder too.
+
+    The bytes of a ROOT file would not do, since they hold the time at which it was written.
+    """
+    return _hash(part for path in files for part in _columns(path))
 
 
 def of_class(files: Sequence[Path], stem: str) -> list[Path]:
@@ -171,6 +181,14 @@ def _class_of(path: Path) -> str:
     if stem not in PROCESSES:
         raise UsageError(f"{path}: the name of a file begins with its class; known: {', '.join(PROCESSES)}")
     return stem
+
+
+def _columns(path: Path) -> Iterator[bytes]:
+    tree = uproot.open(path)[TREE]
+    for name in sorted(tree.keys()):
+        form, _, buffers = ak.to_buffers(ak.to_packed(tree[name].array()))
+        yield f"{path.name} {name} {form.to_json()}".encode()
+        yield from (np.ascontiguousarray(buffers[key]).tobytes() for key in sorted(buffers))
 
 
 def _hash(parts: Iterable[bytes]) -> str:

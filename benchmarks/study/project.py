@@ -13,6 +13,7 @@ from benchmarks.study.cells import plain
 from benchmarks.study.frozen import DATA_CONFIG, FrozenNetwork
 from benchmarks.study.jets import StudyJets, of_class
 from phaze_ee.atomic import replacing
+from phaze_ee.data.cache.build import Job, build_cache
 from phaze_ee.data.loaders import evaluation_loader
 from phaze_ee.data.schema import DataSchema
 from phaze_ee.evaluation.answers import predict
@@ -47,6 +48,11 @@ class Study:
     def frozen(self) -> FrozenNetwork | None:
         return None if self.weights is None else FrozenNetwork(self.weights, self.jets, self.folder / "features")
 
+    @property
+    def caches(self) -> Path:
+        """Where converted jets lie, for all projects together."""
+        return self.folder / "caches"
+
     def trained(self, workspace: str, name: str, options: Mapping[str, Any]) -> Project:
         """Return a project of this study with these options: trained by mode train, resumed, or as it is if finished.
 
@@ -60,10 +66,10 @@ class Study:
         if not project.root.exists():
             files = {f"{part}_files": list(map(str, self.jets.files[part])) for part in ("train", "val", "calibration")}
             shared = {"data_config": str(DATA_CONFIG), "device": "cpu", "tensorboard": False, "num_workers": 0}
-            made(workspace, name, {**shared, **files, **options})
+            made(workspace, name, {**shared, **files, "cache_folder": str(self.caches), **options})
             _keep(record, wanted, finished=False)
         if not _kept(record)["finished"]:
-            chain.run(Session.open(Request("chain", workspace, name, operations="train")))
+            chain.run(Session.open(Request("chain", workspace, name, operations="convert_train")))
             _keep(record, wanted, finished=True)
         return project
 
@@ -81,7 +87,9 @@ class Study:
         chosen = of_class(files, only) if only else [path for path in files if path not in left_out]
         checkpoint = load_checkpoint(project.best_model)
         schema = DataSchema.from_options(checkpoint.data_options)
-        loader = evaluation_loader(schema, chosen, batch_size=_EVALUATION_BATCH, labelled=not only)
+        job = Job(schema, schema, chosen, training=False, labelled=not only)
+        cache = build_cache(self.caches, job, workers=1)
+        loader = evaluation_loader(schema, chosen, batch_size=_EVALUATION_BATCH, labelled=not only, cache=cache)
         return predict(checkpoint.tagger, loader, schema.class_names)
 
 

@@ -6,7 +6,6 @@ from itertools import product
 from typing import Any
 
 from benchmarks.study.cells import Cell
-from benchmarks.study.jets import JUDGED
 from benchmarks.study.judge import judged
 from benchmarks.study.numbers import difference, mark_significant, markdown, over_seeds, percent, points, rights
 from benchmarks.study.project import Study
@@ -73,5 +72,4 @@ def tables(summary: Mapping[str, Any]) -> str:
 
 def _cell(study: Study, name: str, options: Mapping[str, Any]) -> dict[str, Any]:
     project = study.trained("betas", name, options)
-    samples = {sample: study.answers(project, sample) for sample in JUDGED}
-    return judged(study.answers(project, "calibration"), samples)
+    return judged(study.answers(project, "calibration"), {"test": study.answers(project, "test")})

@@ -1,5 +1,6 @@
 """Reads what a command wrote, in a form that can be compared."""
 
+import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -28,7 +29,14 @@ def _content(path: Path) -> Any:
     if path.suffix == ".pt":
         state = torch.load(path, weights_only=True)["state_dict"]
         return {name: value.tolist() for name, value in state.items()}
+    if path.suffix == ".onnx":
+        return sha256(path)
     return {name: values.tolist() for name, values in columns(path).items()}
+
+
+def sha256(path: Path) -> str:
+    """Return the hash of a file."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def columns(path: Path) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import json
 import random
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +20,7 @@ import torch
 import uproot
 
 from tests.fuzz import children
-from tests.fuzz.answers import Answers, agree, answers
+from tests.fuzz.answers import Answers, agree, answers, sha256
 from tests.fuzz.judge import is_temporary, snapshot
 from tests.fuzz.scene import OUTPUT, PROJECT, build, restore
 
@@ -49,6 +49,7 @@ COMMANDS: Mapping[str, Killed] = {
         ["-m", "predict", *PROJECT, "--files", *(f"{name}.root" for name in _FILES), "--output", "new"],
         [f"new/{name}.root" for name in _FILES],
     ),
+    "export": Killed(["-m", "export", *PROJECT, "--output", "new"], ["new/model.onnx", "new/preprocess.json"]),
 }
 
 
@@ -87,9 +88,15 @@ def _is_whole(path: Path) -> bool:
         elif path.suffix == ".root":
             with uproot.open(path) as file:
                 file["Events"].arrays()
+        elif path.name == "SHA256SUMS":
+            return all(sha256(path.with_name(name)) == digest for digest, name in _sums(path))
     except (OSError, ValueError, RuntimeError, LookupError, EOFError):
         return False
     return True
+
+
+def _sums(path: Path) -> Iterator[list[str]]:
+    yield from (line.split(maxsplit=1) for line in path.read_text(encoding="utf-8").splitlines())
 
 
 def undisturbed(command: Killed, folder: Path) -> tuple[Answers, float]:
