@@ -4,9 +4,9 @@
         [--questions 1 5] [--weights ParticleNet_full.pt] [--only frozen published] [--minutes 60]
     python -m benchmarks.study --work FOLDER --size middle --report
 
-Each cell is one result in one file of FOLDER, with everything that it depends on. Cells that are there are not computed
-again. Sizes middle and full generate their jets first, which takes hours. --report writes docs/study and the tables of
-docs/STUDY.md from the cells that are there.
+Each cell is one result in one file of FOLDER, with everything that it depends on. Cells that are there, or below
+docs/study, are not computed again. Sizes middle and full generate their jets first, which takes hours. --report writes
+docs/study and the tables of docs/STUDY.md from the cells that are there.
 """
 
 import os
@@ -63,7 +63,7 @@ def main() -> None:
     jets = StudyJets.small(work, ready) if size == "small" else StudyJets.generated(work, size)
     generate(jets)
     forget_abandoned(work / arguments.size)
-    store = CellStore(work / arguments.size / "cells", jets.counts, jets.hash, RULES)
+    store = CellStore(work / arguments.size / "cells", jets.counts, jets.hash, RULES, report.FOLDER / arguments.size)
     cells = cells_of(Study(work / arguments.size, arguments.size, jets, arguments.weights), arguments.questions)
     if arguments.report:
         report.write(store, dict(zip(arguments.questions, cells, strict=True)), arguments.size)

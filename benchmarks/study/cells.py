@@ -42,24 +42,27 @@ class CellStore:
         jets: the number of jets of each sample.
         jets_hash: of the contents of all files with jets; a cell of other jets does not count.
         rules: the number of the rules by which answers are judged; a cell of other rules does not count.
+        kept: the cells of earlier runs that are part of the project.
     """
 
     folder: Path
     jets: Mapping[str, int]
     jets_hash: str
     rules: int
+    kept: Path | None = None
 
     def path(self, cell: Cell) -> Path:
-        return self.folder / f"q{cell.question}" / f"{cell.name}.json"
+        return path_of(cell.question, cell.name, self.folder)
 
     def read(self, cell: Cell) -> Any | None:
         """Return the record of a cell; None if it was not computed, or with other parameters or jets."""
-        path = self.path(cell)
-        if not path.is_file():
-            return None
-        found = json.loads(path.read_text(encoding="utf-8"))
         wanted = {"parameters": plain(cell.parameters), "jets_hash": self.jets_hash, "rules": self.rules}
-        return found if all(found.get(name) == value for name, value in wanted.items()) else None
+        for folder in (self.folder, self.kept):
+            if folder is not None and (path := path_of(cell.question, cell.name, folder)).is_file():
+                found = json.loads(path.read_text(encoding="utf-8"))
+                if all(found.get(name) == value for name, value in wanted.items()):
+                    return found
+        return None
 
     def write(self, cell: Cell, result: Any, seconds: float) -> None:
         record = {
@@ -75,10 +78,7 @@ class CellStore:
             "seconds": round(seconds, 1),
             "result": result,
         }
-        path = self.path(cell)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as temporary:
-            temporary.write_text(json.dumps(record) + "\n", encoding="utf-8")
+        write_record(record, self.folder)
 
 
 class Store(Protocol):
@@ -106,6 +106,19 @@ def in_turn(questions: Sequence[Sequence[Cell]]) -> Iterator[Cell]:
     """Yield the first cell of every question, then the second of each, so that all have a first answer early."""
     for cells in zip_longest(*questions):
         yield from (cell for cell in cells if cell is not None)
+
+
+def path_of(question: int, name: str, folder: Path) -> Path:
+    """Return the file of a cell."""
+    return folder / f"q{question}" / f"{name}.json"
+
+
+def write_record(record: Mapping[str, Any], folder: Path) -> None:
+    """Write the record of a cell into its file."""
+    path = path_of(record["question"], record["name"], folder)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(record) + "\n", encoding="utf-8")
 
 
 def plain(values: Any) -> Any:

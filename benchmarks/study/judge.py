@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.study.numbers import pack_costs
+from benchmarks.study.numbers import pack_costs, pack_rights
 from phaze_ee.evaluation.metrics import expected_calibration_error
 from phaze_ee.evaluation.operating_point import confidence
 from phaze_ee.exits.answers import Answers, at_exit
@@ -16,28 +16,28 @@ from phaze_ee.exits.fits import fit_temperatures
 from phaze_ee.exits.policies import ThresholdPolicy
 from phaze_ee.exits.scores import make_score
 from phaze_ee.exits.targets import NetAccuracyDrop
-from phaze_ee.paired import pack_bits
 
-RULES = 2  # of this module, and of how mode calibrate shapes policies; counted up when one of them changes
+RULES = 3  # of this module, and of how mode calibrate shapes policies; counted up when one of them changes
 LOSS = 0.01  # of accuracy, at which costs are compared
 
 
-def judged(calibration: Answers, samples: Mapping[str, Answers]) -> dict[str, Any]:
+def judged(calibration: Answers, samples: Mapping[str, Answers], *, each_cost: bool = False) -> dict[str, Any]:
     """Judge exits on samples, and the cheapest policy that loses 1 % of accuracy on the calibration jets.
 
     Each sample has the exits' accuracy, expected calibration error and mean cross-entropy, and the policy's accuracy
-    and mean cost, in MACs of the full model on the same jets. ``right`` holds one bit for each jet, for paired errors:
-    of the exits, of the full model, and last of the policy; ``spent`` is the policy's cost of each jet.
+    and mean cost, in MACs of the full model on the same jets. ``right`` says which jets are right, for paired errors:
+    of the exits, of the full model, and last of the policy.
 
     Args:
         calibration: answers for the jets that choose temperatures and thresholds.
         samples: answers for other jets.
+        each_cost: the policy's cost of each jet too, as ``spent``, which takes far more place than all others.
     """
     policy = cheapest(calibration)
     return {
         "exits": list(calibration.exit_names),
         "temperatures": list(policy.temperatures or []),
-        "samples": {name: _sample(answers, policy) for name, answers in samples.items()},
+        "samples": {name: _sample(answers, policy, each_cost) for name, answers in samples.items()},
     }
 
 
@@ -56,7 +56,7 @@ def cheapest(calibration: Answers) -> ThresholdPolicy:
     return ThresholdPolicy(score, thresholds, temperatures)
 
 
-def _sample(answers: Answers, policy: ThresholdPolicy) -> dict[str, Any]:
+def _sample(answers: Answers, policy: ThresholdPolicy, each_cost: bool) -> dict[str, Any]:
     right_EN = answers.correct_EN
     # In single precision, as policies are evaluated everywhere.
     index_N = answers.tempered(policy.temperatures).exit_index(policy)
@@ -73,9 +73,9 @@ def _sample(answers: Answers, policy: ThresholdPolicy) -> dict[str, Any]:
         "cross_entropy": [_cross_entropy(answers, exit_) for exit_ in range(len(right_EN))],
         "cost": float(spent_N.mean()),
         "cost_error": float(spent_N.std() / np.sqrt(len(spent_N))),
-        "spent": pack_costs(spent_N),
         "leaving": (np.bincount(index_N, minlength=len(right_EN)) / len(answers)).tolist(),
-        "right": [pack_bits(right_N) for right_N in every],
+        "right": pack_rights(np.stack(every)),
+        **({"spent": pack_costs(spent_N)} if each_cost else {}),
     }
 
 

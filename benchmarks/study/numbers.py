@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from phaze_ee.paired import Difference, significant, unpack_bits
+from phaze_ee.paired import Difference, significant
 
 Rights = npt.NDArray[np.bool_] | npt.NDArray[np.float64]
 
@@ -41,19 +41,41 @@ def mark_significant(differences: Sequence[dict[str, Any]]) -> None:
 def rights(records: Sequence[Mapping[str, Any]], sample: str) -> npt.NDArray[np.bool_]:
     """Return which jets the exits, the full model and the policy of each record have right, shape (S, E + 1, N)."""
     samples = [record["result"]["samples"][sample] for record in records]
-    return np.stack(
-        [np.stack([unpack_bits(text, found["jets"], sample) for text in found["right"]]) for found in samples]
-    )
+    return np.stack([unpack_rights(found["right"], len(found["accuracy"])) for found in samples])
+
+
+def pack_rights(right_RN: npt.NDArray[np.bool_]) -> str:
+    """Return which jets each of some rules has right as text.
+
+    The bits of a jet lie together, since a jet that one exit has right is easy for the others: this takes half of the
+    place of rules one by one.
+    """
+    return _deflated(np.packbits(right_RN, axis=0), zlib.Z_HUFFMAN_ONLY)
+
+
+def unpack_rights(text: str, rules: int) -> npt.NDArray[np.bool_]:
+    """Return what :func:`pack_rights` has packed, for so many rules."""
+    byte_BN = np.frombuffer(_inflated(text), np.uint8).reshape(-(-rules // 8), -1)
+    return np.unpackbits(byte_BN, axis=0, count=rules).astype(bool)
 
 
 def pack_costs(spent_N: npt.NDArray[np.float64]) -> str:
     """Return the cost of each jet as text: in single precision, deflated, in base64."""
-    return base64.b64encode(zlib.compress(spent_N.astype("<f4").tobytes(), 9)).decode("ascii")
+    return _deflated(spent_N.astype("<f4"), zlib.Z_DEFAULT_STRATEGY)
 
 
 def unpack_costs(text: str) -> npt.NDArray[np.float64]:
     """Return what :func:`pack_costs` has packed."""
-    return np.frombuffer(zlib.decompress(base64.b64decode(text)), "<f4").astype(np.float64)
+    return np.frombuffer(_inflated(text), "<f4").astype(np.float64)
+
+
+def _deflated(values: npt.NDArray[Any], strategy: int) -> str:
+    deflater = zlib.compressobj(level=9, strategy=strategy)
+    return base64.b64encode(deflater.compress(values.tobytes()) + deflater.flush()).decode("ascii")
+
+
+def _inflated(text: str) -> bytes:
+    return zlib.decompress(base64.b64decode(text))
 
 
 def percent(value: Mapping[str, Any], digits: int = 1) -> str:

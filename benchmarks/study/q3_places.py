@@ -12,12 +12,21 @@ from scipy.stats import spearmanr
 from benchmarks.study.cells import Cell
 from benchmarks.study.frozen import STAGES, FrozenNetwork
 from benchmarks.study.judge import LOSS, judged
-from benchmarks.study.numbers import difference, mark_significant, markdown, over_seeds, percent, points, unpack_costs
+from benchmarks.study.numbers import (
+    difference,
+    mark_significant,
+    markdown,
+    over_seeds,
+    pack_rights,
+    percent,
+    points,
+    unpack_costs,
+    unpack_rights,
+)
 from benchmarks.study.project import Study
 from benchmarks.study.scratch import BACKBONES, network_options
 from phaze_ee.exits.answers import Answers
 from phaze_ee.names import ExitStage
-from phaze_ee.paired import unpack_bits
 
 QUESTION = 3
 SEEDS = range(3)
@@ -75,9 +84,11 @@ def judged_sets(calibration: Answers, test: Answers, stages: Sequence[ExitStage]
     sets: dict[str, Any] = {}
     for size in range(1, MOST_EXITS + 1):
         for exits in combinations(range(len(stages)), size):
-            found = judged(calibration.with_exits(exits), {"test": test.with_exits(exits)})["samples"]["test"]
+            some = {"test": test.with_exits(exits)}
+            found = judged(calibration.with_exits(exits), some, each_cost=True)["samples"]["test"]
             kept = {name: found[name] for name in ("jets", "cost", "cost_error", "spent", "leaving")}
-            sets[", ".join(str(stages[exit_]) for exit_ in exits)] = {**kept, "right": found["right"][-2:]}
+            right_RN = unpack_rights(found["right"], len(found["accuracy"]))[-2:]  # of the full model, of the policy
+            sets[", ".join(str(stages[exit_]) for exit_ in exits)] = {**kept, "right": pack_rights(right_RN)}
     return {"loss": LOSS, "sets": sets}
 
 
@@ -106,9 +117,7 @@ def _network(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _set(name: str, seeds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    full_SN, policy_SN = (
-        np.stack([unpack_bits(one["right"][place], one["jets"], name) for one in seeds]) for place in (0, 1)
-    )
+    full_SN, policy_SN = np.stack([unpack_rights(one["right"], 2) for one in seeds], axis=1)
     cost = over_seeds([one["cost"] for one in seeds])
     jets_error = float(np.mean([one["cost_error"] for one in seeds]))
     return {

@@ -6,26 +6,31 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.study.cells import ROOT, Cell, CellStore
+from benchmarks.study.cells import ROOT, Cell, CellStore, write_record
 from benchmarks.study.questions import QUESTIONS
 from phaze_ee.atomic import replacing
 
 PAGE = ROOT / "docs" / "STUDY.md"
 FOLDER = ROOT / "docs" / "study"
+# Cells of these questions are part of the project, so that a run on another machine goes on from them. Those of
+# question 3 hold the cost of each jet, which takes megabytes.
+KEPT = (1, 2, 4, 5)
 _DPI = 90
 
 
 def write(store: CellStore, cells: Mapping[int, Sequence[Cell]], size: str, folder: Path = FOLDER) -> list[Path]:
-    """Write one JSON file and one figure for each question that has cells, and the tables of the page from the JSON.
+    """Write one JSON file and one figure for each question that has cells, the cells, and the tables of the page.
 
     Returns:
-        What was written.
+        What was written, without the cells.
     """
     written = []
     for number, wanted in cells.items():
         records = [record for cell in wanted if (record := store.read(cell)) is not None]
         if records:
             written += _write_question(number, records, len(wanted), size, folder)
+        for record in records if number in KEPT else ():
+            write_record(record, folder / size)
     if folder == FOLDER:
         with replacing(PAGE) as temporary:
             temporary.write_text(with_tables(PAGE.read_text(encoding="utf-8"), folder), encoding="utf-8")

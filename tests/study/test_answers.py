@@ -7,13 +7,13 @@ import pytest
 
 from benchmarks.study.cuts import BACKGROUND, first_exit_against_cuts
 from benchmarks.study.judge import LOSS, judged
+from benchmarks.study.numbers import unpack_rights
 from benchmarks.study.q4_ood import BASELINE, DISTANCE, MEAN, paired_auroc, scores
 from benchmarks.study.q5_leaving import explained
 from phaze_ee.evaluation.ood import auroc
 from phaze_ee.exits.answers import Answers
 from phaze_ee.exits.costs import ExitCosts
 from phaze_ee.models.links import IndependentLink
-from phaze_ee.paired import unpack_bits
 
 CLASSES = (BACKGROUND, "label_Hbb", "label_Tbqq")
 
@@ -42,9 +42,9 @@ def test_the_policy_loses_what_it_may_and_costs_less() -> None:
 def test_the_bits_are_the_accuracies() -> None:
     test = answers(1003, 2)
     found = judged(answers(2000, 1), {"test": test})["samples"]["test"]
-    rights = [unpack_bits(text, 1003, "test") for text in found["right"]]
-    assert [float(right_N.mean()) for right_N in rights] == found["accuracy"]
-    np.testing.assert_array_equal(rights[:-1], test.correct_EN)
+    right_RN = unpack_rights(found["right"], 4)
+    assert [float(right_N.mean()) for right_N in right_RN] == found["accuracy"]
+    np.testing.assert_array_equal(right_RN[:-1], test.correct_EN)
 
 
 def samples(leak: float) -> tuple[dict[str, Answers], dict[str, dict[str, Any]]]:

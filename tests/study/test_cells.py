@@ -15,8 +15,8 @@ from benchmarks.study.jets import GENERATED, StudyJets
 from phaze_ee.errors import UsageError
 
 
-def store(folder: Path, jets_hash: str = "abc", rules: int = 1) -> CellStore:
-    return CellStore(folder, {"test": 10}, jets_hash, rules)
+def store(folder: Path, jets_hash: str = "abc", rules: int = 1, kept: Path | None = None) -> CellStore:
+    return CellStore(folder, {"test": 10}, jets_hash, rules, kept)
 
 
 def cell(name: str, made: list[str], question: int = 1, **parameters: Any) -> Cell:
@@ -53,6 +53,18 @@ def test_a_cell_of_other_parameters_jets_or_rules_is_computed_again(tmp_path: Pa
     run([cell("a", made, epochs=(8, 10))], store(tmp_path, "abd"), 60, quiet)
     run([cell("a", made, epochs=(8, 10))], store(tmp_path, "abd", rules=2), 60, quiet)
     assert made == ["a"] * 4
+
+
+def test_cells_that_the_project_keeps_are_not_computed_again(tmp_path: Path) -> None:
+    made: list[str] = []
+    first, other = cell("a", made), cell("a", made, epochs=9)
+    run([first], store(tmp_path / "kept"), 60, quiet)
+    here = store(tmp_path / "here", kept=tmp_path / "kept")
+    run([first], here, 60, quiet)
+    assert made == ["a"]
+    run([other], here, 60, quiet)  # of other parameters than the one that is kept
+    assert made == ["a"] * 2
+    assert here.read(other)["parameters"]["epochs"] == 9  # type: ignore[index]
 
 
 def test_a_record_holds_what_the_result_depends_on(tmp_path: Path) -> None:

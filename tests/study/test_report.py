@@ -11,9 +11,8 @@ import pytest
 from benchmarks.study import q1_losses, q2_betas, q3_places, q4_ood
 from benchmarks.study.cells import Cell, CellStore
 from benchmarks.study.jets import JUDGED
-from benchmarks.study.numbers import pack_costs
+from benchmarks.study.numbers import pack_costs, pack_rights
 from benchmarks.study.report import FOLDER, PAGE, with_tables, write
-from phaze_ee.paired import pack_bits
 
 JETS = 4000
 Rights = npt.NDArray[np.bool_]
@@ -27,7 +26,7 @@ def test_the_page_shows_what_the_files_hold() -> None:
 
 
 def test_the_results_are_small() -> None:
-    assert sum(path.stat().st_size for path in FOLDER.iterdir()) < 5_000_000
+    assert sum(path.stat().st_size for path in FOLDER.rglob("*") if path.is_file()) < 5_000_000
 
 
 def answered(accuracies: tuple[float, ...], seed: int) -> list[Rights]:
@@ -47,7 +46,7 @@ def sample(accuracies: tuple[float, ...], seed: int) -> dict[str, Any]:
         "cost": 0.5 + 0.01 * seed,
         "cost_error": 0.002,
         "leaving": [0.5, 0.5],
-        "right": [pack_bits(right_N) for right_N in right],
+        "right": pack_rights(np.stack(right)),
     }
 
 
@@ -106,7 +105,7 @@ def test_the_smallest_set_within_one_error_of_the_best_is_named() -> None:
     noise = dict(zip(costs, np.random.default_rng(4).normal(scale=0.05, size=(4, JETS)), strict=True))
     for network, factor in (("ParticleNet_middle", 1.0), ("ParticleNet_small", 1.1)):
         for seed in range(3):
-            right = [pack_bits(right_N) for right_N in answered((0.8, 0.79), seed)]
+            right = pack_rights(np.stack(answered((0.8, 0.79), seed)))
             sets: dict[str, Any] = {}
             for name, cost in costs.items():
                 spent_N = factor * cost + 0.001 * seed + noise[name] - noise[name].mean()
@@ -148,6 +147,8 @@ def test_a_report_has_files_and_figure_of_the_cells_that_are_there(tmp_path: Pat
     content = json.loads((folder / "q1.json").read_text())
     assert content["cells"]["there"] == 4
     assert content["cells"]["planned"] == 6
+    elsewhere = CellStore(tmp_path / "elsewhere", {"test": JETS}, "abc", 1, folder / "small")
+    assert [elsewhere.read(cell) for cell in cells] == [store.read(cell) for cell in cells]
     page = "before\n<!-- study:q1 -->\nold\n<!-- /study:q1 -->\nafter"
     made = with_tables(page, folder)
     assert made.startswith("before\n<!-- study:q1 -->\n*Size small: 4 of 6 cells")
