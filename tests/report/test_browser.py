@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from phaze_ee.report.page import project_page
-from tests.report.test_page import EVIL, content, with_sequence
+from tests.report.pages import EVIL, content, with_sequence
 
 BROWSER = next(
     (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), ""

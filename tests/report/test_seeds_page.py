@@ -13,8 +13,8 @@ from phaze_ee.report.content import Content, OneSeed
 from phaze_ee.report.page import comparison_page, seeds_page
 from phaze_ee.results.project import ProjectResults
 from phaze_ee.results.seeds import SeedRun
+from tests.report.pages import PRIOR, Reader, content, text_of, tile_texts, with_sequence
 from tests.report.test_browser import BROWSER, opened
-from tests.report.test_page import PRIOR, Reader, content, text_of, tile_texts, with_sequence
 
 ACCURACIES, COSTS = (0.74, 0.77, 0.80), (0.04, 0.06, 0.08)
 
