@@ -29,7 +29,9 @@ _BLOCK = 32  # channels of a layer that are multiplied at once
 # the shared memory.
 _SQUARE, _FLOAT32_SQUARE = 128, 64
 _SPLITS = 256  # programs that share the edges of a gradient of weights
-_EDGES_OF_WEIGHTS = 64  # of a step of such a program
+# Edges of a step of such a program, and its warps in float32: with more edges or fewer warps the compiler spills
+# registers for compute capability 8.0.
+_EDGES_OF_WEIGHTS, _FLOAT32_EDGES_OF_WEIGHTS, _FLOAT32_WARPS = 64, 32, 8
 _ROWS = 8  # particles of a program that adds up edges
 
 
@@ -129,9 +131,10 @@ def weight_gradient(
 ) -> Float[Tensor, "C_out C_in"]:
     """Return the gradient of the weights of a layer; the arguments are those of :func:`layer_before`."""
     inputs, outputs, dtype = constants[0].shape[1], constants[1].shape[1], edges.like.dtype
-    most = _SQUARE if dtype.itemsize == 2 else _FLOAT32_SQUARE
+    half = dtype.itemsize == 2
+    most, step = (_SQUARE, _EDGES_OF_WEIGHTS) if half else (_FLOAT32_SQUARE, _FLOAT32_EDGES_OF_WEIGHTS)
     rows, columns = (min(most, width_of(channels)) for channels in (outputs, inputs))
-    splits = min(_SPLITS, triton.cdiv(edges.rows, _EDGES_OF_WEIGHTS))
+    splits = min(_SPLITS, triton.cdiv(edges.rows, step))
     out_SCC = constants[0].new_empty(splits, outputs, inputs)
     launch: Any = _weight_gradient[(splits, triton.cdiv(outputs, rows), triton.cdiv(inputs, columns))]
     launch(
@@ -145,13 +148,13 @@ def weight_gradient(
         splits=splits,
         OUTPUTS=outputs,
         LAST=last,
-        EDGES=_EDGES_OF_WEIGHTS,
+        EDGES=step,
         ROWS=rows,
         COLUMNS=columns,
         ACTIVATION=activation,
         TYPE=TYPES[dtype],
         PRODUCT=product_of(dtype),
-        num_warps=warps_of(max(rows, columns)),
+        num_warps=warps_of(max(rows, columns)) if half else _FLOAT32_WARPS,
         num_stages=2,
         **edges.arguments(stored[0], inputs),
     )

@@ -17,6 +17,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from weaver.nn.model.ParticleTransformer import pairwise_lv_fts_pp, to_ptrapphim
 
 from phaze_ee.kernels.availability import runs_kernels
+from phaze_ee.machine import process_count
 from phaze_ee.models.fused_layers import (
     Norm,
     first_layer,
@@ -34,7 +35,7 @@ from phaze_ee.shapes import Float
 
 if TYPE_CHECKING:
     from phaze_ee.kernels.activations import Activation
-    from phaze_ee.kernels.pairs import Momenta, Pairs
+    from phaze_ee.kernels.pair_numbers import Momenta, Pairs
 
 _log = logging.getLogger(__name__)
 
@@ -106,7 +107,7 @@ def fits_kernels(embed: Any, momenta_V4: Tensor, count: int) -> bool:
     Args:
         embed: weaver's PairEmbed.
         momenta_V4: the four-momenta.
-        count: of pairs that are embedded. One alone has no variance, which torch refuses in training.
+        count: of pairs that are embedded. One alone has no variance, which torch refuses in a training of one process.
     """
     if not runs_kernels(momenta_V4) or momenta_V4.dtype not in _TYPES or momenta_V4.requires_grad:
         return False
@@ -116,7 +117,8 @@ def fits_kernels(embed: Any, momenta_V4: Tensor, count: int) -> bool:
     if layers is None or not _narrow(layers.widest, MOST_CHANNELS):
         return False
     if embed.training:
-        return count > 1 and all(norm.training for norm in layers.all_norms)
+        some = count > 1 or process_count() > 1
+        return some and all(norm.training for norm in layers.all_norms)
     differentiates = torch.is_grad_enabled() and any(value.requires_grad for value in embed.parameters())
     return not differentiates and not any(norm.training for norm in layers.all_norms)
 
@@ -144,11 +146,12 @@ def fused_bias(
         pairs: one at least.
         features: returns the features of pairs, for kinds that the kernels do not compute.
     """
-    from phaze_ee.kernels.pairs import Pairs, pair_features
+    from phaze_ee.kernels.pair_numbers import Pairs
+    from phaze_ee.kernels.pair_training import pair_features
 
     layers = usual_layers(embed)
     assert layers is not None
-    places = Pairs(pairs.own_L, pairs.other_L, pairs.base_V, pairs.ordered, pairs.symmetric)
+    places = Pairs(pairs.own_L, pairs.other_L, pairs.base_V, pairs.ordered, pairs.symmetric, pairs.with_self)
     source: Any = _momenta(embed, momenta_V4)
     if source is None:
         source = features()
@@ -160,7 +163,7 @@ def fused_bias(
 
 def _momenta(embed: Any, momenta_V4: Tensor) -> "Momenta | None":
     """Return what the kernels compute weaver's symmetric features for hadron colliders from; None for other kinds."""
-    from phaze_ee.kernels.pairs import Momenta
+    from phaze_ee.kernels.pair_numbers import Momenta
 
     features = embed.pairwise_lv_fts
     if features.func is not pairwise_lv_fts_pp or embed.pairwise_lv_dim > _MOST_SYMMETRIC:
@@ -217,7 +220,7 @@ class _FusedPairs(torch.autograd.Function):
         ctx: Any, features_LF: Tensor, places: "Pairs", kind: torch.dtype, norms: list[Norm], *parameters: Tensor
     ) -> tuple[Tensor, ...]:
         from phaze_ee.kernels.edge_forward import StoredRows
-        from phaze_ee.kernels.pairs import ordered_pairs
+        from phaze_ee.kernels.pair_training import ordered_pairs
 
         rows = StoredRows(len(features_LF), features_LF.new_empty(0, dtype=kind))
         count = 2 * len(norms)
@@ -242,7 +245,8 @@ class _FusedPairs(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, d_bias_HE: Tensor, *unused: Tensor) -> tuple[Tensor | None, ...]:
         from phaze_ee.kernels.edge_forward import StoredRows
-        from phaze_ee.kernels.pairs import Pairs, ordered_gradient
+        from phaze_ee.kernels.pair_numbers import Pairs
+        from phaze_ee.kernels.pair_training import ordered_gradient
 
         places, layers = Pairs(*ctx.saved_tensors[:3], *ctx.places), layers_from(ctx.saved_tensors[3:], ctx.norms)
         last = layers[-1]
