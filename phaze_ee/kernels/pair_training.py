@@ -14,7 +14,16 @@ from phaze_ee.kernels.activations import Activation, activated, through_activati
 from phaze_ee.kernels.edge_backward import added
 from phaze_ee.kernels.edge_forward import TYPES, width_of
 from phaze_ee.kernels.edge_numbers import normalised, store_gradient_sums
-from phaze_ee.kernels.pair_numbers import ANY_SIZE, Momenta, Pairs, features, places, store_ordered, tile_of_pairs
+from phaze_ee.kernels.pair_numbers import (
+    ANY_SIZE,
+    AS_TORCH,
+    Momenta,
+    Pairs,
+    features,
+    places,
+    store_ordered,
+    tile_of_pairs,
+)
 from phaze_ee.shapes import Float
 
 _TILE = 128  # pairs of a program
@@ -36,6 +45,7 @@ def pair_features(momenta: Momenta, pairs: Pairs) -> Float[Tensor, "L F"]:
         PAIRS=_TILE,
         WIDTH=width_of(momenta.features),
         num_warps=4,
+        **AS_TORCH,
     )
     return out_LF
 
