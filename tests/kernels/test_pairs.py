@@ -124,20 +124,26 @@ def test_no_pair_at_all(counts: tuple[int, ...], ordered: int, train: bool, fuse
     assert all(torch.equal(*values) for values in zip(embed.buffers(), before, strict=True))
 
 
-def in_both_ways(
-    changes: dict[str, Any], dtype: torch.dtype, device: torch.device, monkeypatch: pytest.MonkeyPatch, *, train: bool
-) -> list[list[Tensor]]:
-    """Return what plain torch and the kernels find in float32, with operands of another type."""
-    found = []
-    for use_kernels in (False, True):
-        monkeypatch.setattr(fused_pairs, "runs_kernels", lambda tensor, use_kernels=use_kernels: use_kernels)
-        embed = embed_of(**changes).float().to(device).train(train)
-        state = state_of(random_jets(COUNTS), torch.float32, device)
-        with torch.set_grad_enabled(train), torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
-            bias_HE = pair_bias.pair_bias(embed, state)
-        assert bias_HE.dtype == dtype
-        found.append(stepped(embed, bias_HE) if train else [bias_HE])
-    return found
+def heavy_jets() -> JetInputs:
+    """Jets of particles with masses, which are no small differences of large numbers: a card adds in another order."""
+    jets = random_jets(COUNTS)
+    assert jets.vectors is not None
+    jets.vectors[:, 3] *= 1.25
+    return jets
+
+
+def found_by(
+    changes: dict[str, Any], dtype: torch.dtype, device: torch.device, monkeypatch: pytest.MonkeyPatch,
+    *, kernels: bool, train: bool,
+) -> list[Tensor]:  # fmt: skip
+    """Return what the kernels or plain torch find in float32, with operands of another type."""
+    monkeypatch.setattr(fused_pairs, "runs_kernels", lambda tensor: kernels)
+    embed = embed_of(**changes).float().to(device).train(train)
+    state = state_of(heavy_jets(), torch.float32, device)
+    with torch.set_grad_enabled(train), torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+        bias_HE = pair_bias.pair_bias(embed, state)
+    assert bias_HE.dtype == dtype
+    return stepped(embed, bias_HE) if train else [bias_HE]
 
 
 @pytest.mark.parametrize(("dtype", "error"), [(torch.float32, 1e-5), (torch.float16, 2e-2)])
@@ -145,21 +151,26 @@ def in_both_ways(
 def test_the_bias_in_other_precisions(
     dtype: torch.dtype, error: float, name: str, device: torch.device, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (plain,), (kernel,) = in_both_ways(SHAPES[name], dtype, device, monkeypatch, train=False)
-    assert (kernel - plain).abs().max() <= error * plain.abs().max()
+    (plain,) = found_by(SHAPES[name], torch.float32, device, monkeypatch, kernels=False, train=False)
+    (kernel,) = found_by(SHAPES[name], dtype, device, monkeypatch, kernels=True, train=False)
+    assert (kernel.float() - plain).abs().max() <= error * plain.abs().max()
 
 
-@pytest.mark.parametrize(("dtype", "error"), [(torch.float32, 1e-4), (torch.float16, 4e-2)])
+@pytest.mark.parametrize(("dtype", "error"), [(torch.float32, 5e-5), (torch.float16, 2e-2)])
 @pytest.mark.parametrize("name", ["uneven layers", "as published"])
 def test_a_step_in_other_precisions(
     dtype: torch.dtype, error: float, name: str, device: torch.device, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for plain, kernel in zip(*in_both_ways(SHAPES[name], dtype, device, monkeypatch, train=True), strict=True):
-        assert (kernel - plain).abs().max() <= error * plain.abs().max().clamp(min=1)
+    plain = found_by(SHAPES[name], torch.float32, device, monkeypatch, kernels=False, train=True)
+    kernel = found_by(SHAPES[name], dtype, device, monkeypatch, kernels=True, train=True)
+    # Some gradients are zero but for rounding.
+    least = 0.05 * max(float(value.abs().max()) for value in plain)
+    for one, other in zip(kernel, plain, strict=True):
+        assert (one.float() - other).abs().max() <= error * other.abs().max().clamp(min=least)
 
 
 def test_steps_are_repeated_bit_for_bit(device: torch.device, monkeypatch: pytest.MonkeyPatch) -> None:
-    steps = [in_both_ways({}, torch.float32, device, monkeypatch, train=True)[1] for _ in range(2)]
+    steps = [found_by({}, torch.float32, device, monkeypatch, kernels=True, train=True) for _ in range(2)]
     assert all(torch.equal(*values) for values in zip(*steps, strict=True))
 
 
