@@ -3,6 +3,7 @@
 python benchmarks/gpu.py [--batch 2048] [--sections …] [--shared FOLDER]
 python benchmarks/gpu.py --end-to-end             # train from the cache, as a share of the bare step
 python benchmarks/gpu.py --sections launches      # what CUDA graphs could gain
+python benchmarks/gpu.py --sections pairs         # Particle Transformer's pairs alone, as kernels and in plain torch
 python benchmarks/gpu.py --device cpu --tiny      # tries every section; its numbers mean nothing
 
 It runs from a source tree, with torch, Triton, NumPy, weaver-core and pydantic installed. Jets have the multiplicities

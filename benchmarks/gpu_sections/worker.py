@@ -124,7 +124,7 @@ def _measurements(arguments: argparse.Namespace) -> dict[str, Callable[[str], It
     import torch
 
     import phaze_ee.models  # first, so that weaver's networks are imported without torch's compiler  # noqa: F401
-    from benchmarks.gpu_sections import card, end_to_end, exits, inference, launches, training
+    from benchmarks.gpu_sections import card, end_to_end, exits, inference, launches, pairs, training
     from benchmarks.gpu_sections.parts import Setting
 
     if arguments.tiny:
@@ -141,6 +141,7 @@ def _measurements(arguments: argparse.Namespace) -> dict[str, Callable[[str], It
         "training ParT": partial(training.rows, setting, network="ParT"),
         "end to end": partial(end_to_end.rows, setting),
         "launches": partial(launches.rows, setting),
+        "pairs": partial(pairs.rows, setting),
     }
 
 

@@ -11,12 +11,13 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from phaze_ee.kernels.edge_forward import TYPES, Edges, product_of, tile_of, warps_of, width_of
+from phaze_ee.kernels.activations import Activation, activated, through_activation
+from phaze_ee.kernels.edge_forward import TYPES, Edges, Rows, product_of, tile_of, warps_of, width_of
 from phaze_ee.kernels.edge_numbers import (
+    counted,
     gradient,
     normalised,
     number,
-    rectified,
     store_gradient_sums,
     summed_through_normalisation,
     through_normalisation,
@@ -28,7 +29,9 @@ _BLOCK = 32  # channels of a layer that are multiplied at once
 # the shared memory.
 _SQUARE, _FLOAT32_SQUARE = 128, 64
 _SPLITS = 256  # programs that share the edges of a gradient of weights
-_EDGES_OF_WEIGHTS = 64  # of a step of such a program
+# Edges of a step of such a program, and its warps in float32: with more edges or fewer warps the compiler spills
+# registers for compute capability 8.0.
+_EDGES_OF_WEIGHTS, _FLOAT32_EDGES_OF_WEIGHTS, _FLOAT32_WARPS = 64, 32, 8
 _ROWS = 8  # particles of a program that adds up edges
 
 
@@ -62,35 +65,38 @@ def last_gradient_sums(
             num_warps=warps_of(width),
             **edges.arguments(stored, channels),
         )
-    return _added(sums_T2C)
+    return added(sums_T2C)
 
 
 def layer_before(
-    edges: Edges,
+    edges: Rows,
     stored: tuple[Float[Tensor, "E C_in"] | None, Float[Tensor, "E C_out"]],
     constants: tuple[Float[Tensor, "6 C_in"], Float[Tensor, "6 C_out"]],
     weight_CC: Float[Tensor, "C_out C_in"],
     given: Tensor,
+    activation: Activation,
     *,
     last: bool,
 ) -> tuple[Float[Tensor, "E C_in"], Float[Tensor, "2 C_in"]]:
     """Return the gradient of the layer before, after its normalisation, and its sums as :func:`last_gradient_sums`.
 
     Args:
-        edges: the first layer.
-        stored: the numbers of the layer before (None: the first) and of this layer.
+        edges: the rows.
+        stored: the numbers of the layer before (None: the first, gathered) and of this layer.
         constants: of both normalisations: scale, shift, direct factor, slope, offset and mean.
         weight_CC: the weights of this layer, in the type of the operands.
-        given: the gradient of this layer after its normalisation; for the last layer, that of the mean.
-        last: whether this is the last layer.
+        given: the gradient of this layer after its normalisation; for the last layer of edges, that of the mean.
+        activation: after the normalisation of the layer before.
+        last: whether this is the last layer of edges.
     """
-    count, (outputs, inputs) = edges.neighbour_Uk.numel(), weight_CC.shape
+    outputs, inputs = weight_CC.shape
     width = width_of(inputs)
-    out_EC = edges.own_UC.new_empty(count, inputs)
-    sums_T2C = constants[0].new_empty(triton.cdiv(count, tile_of(width, edges.own_UC.dtype, backward=True)), 2, inputs)
+    tile = tile_of(width, edges.like.dtype, backward=True)
+    out_EC = edges.like.new_empty(edges.rows, inputs)
+    sums_T2C = constants[0].new_empty(triton.cdiv(edges.rows, tile), 2, inputs)
     launch: Any = _layer_before[(len(sums_T2C),)]
     launch(
-        edges=count,
+        edges=edges.rows,
         particles=len(given) if last else 0,
         after=stored[1],
         constant=constants[0],
@@ -101,35 +107,38 @@ def layer_before(
         sums_out=sums_T2C,
         OUTPUTS=outputs,
         LAST=last,
-        EDGES=tile_of(width, edges.own_UC.dtype, backward=True),
+        EDGES=tile,
         WIDTH=width,
         BLOCK=min(_BLOCK, width_of(outputs)),
+        ACTIVATION=activation,
         TYPE=TYPES[out_EC.dtype],
         PRODUCT=product_of(out_EC.dtype),
         num_warps=warps_of(width),
         num_stages=2,
         **edges.arguments(stored[0], inputs),
     )
-    return out_EC, _added(sums_T2C)
+    return out_EC, added(sums_T2C)
 
 
 def weight_gradient(
-    edges: Edges,
+    edges: Rows,
     stored: tuple[Float[Tensor, "E C_in"] | None, Float[Tensor, "E C_out"]],
     constants: tuple[Float[Tensor, "6 C_in"], Float[Tensor, "6 C_out"]],
     given: Tensor,
+    activation: Activation,
     *,
     last: bool,
 ) -> Float[Tensor, "C_out C_in"]:
     """Return the gradient of the weights of a layer; the arguments are those of :func:`layer_before`."""
-    count, inputs, outputs = edges.neighbour_Uk.numel(), constants[0].shape[1], constants[1].shape[1]
-    most = _SQUARE if edges.own_UC.element_size() == 2 else _FLOAT32_SQUARE
+    inputs, outputs, dtype = constants[0].shape[1], constants[1].shape[1], edges.like.dtype
+    half = dtype.itemsize == 2
+    most, step = (_SQUARE, _EDGES_OF_WEIGHTS) if half else (_FLOAT32_SQUARE, _FLOAT32_EDGES_OF_WEIGHTS)
     rows, columns = (min(most, width_of(channels)) for channels in (outputs, inputs))
-    splits = min(_SPLITS, triton.cdiv(count, _EDGES_OF_WEIGHTS))
+    splits = min(_SPLITS, triton.cdiv(edges.rows, step))
     out_SCC = constants[0].new_empty(splits, outputs, inputs)
     launch: Any = _weight_gradient[(splits, triton.cdiv(outputs, rows), triton.cdiv(inputs, columns))]
     launch(
-        edges=count,
+        edges=edges.rows,
         particles=len(given) if last else 0,
         after=stored[1],
         constant=constants[0],
@@ -139,12 +148,13 @@ def weight_gradient(
         splits=splits,
         OUTPUTS=outputs,
         LAST=last,
-        EDGES=_EDGES_OF_WEIGHTS,
+        EDGES=step,
         ROWS=rows,
         COLUMNS=columns,
-        TYPE=TYPES[edges.own_UC.dtype],
-        PRODUCT=product_of(edges.own_UC.dtype),
-        num_warps=warps_of(max(rows, columns)),
+        ACTIVATION=activation,
+        TYPE=TYPES[dtype],
+        PRODUCT=product_of(dtype),
+        num_warps=warps_of(max(rows, columns)) if half else _FLOAT32_WARPS,
         num_stages=2,
         **edges.arguments(stored[0], inputs),
     )
@@ -197,7 +207,8 @@ def _added_edges(
     return out_VC
 
 
-def _added(sums_T2C: Tensor) -> Tensor:
+def added(sums_T2C: Float[Tensor, "T 2 C"]) -> Float[Tensor, "2 C"]:
+    """Return the sums of all tiles, added in float64."""
     return sums_T2C.double().sum(dim=0).to(sums_T2C.dtype)
 
 
@@ -221,7 +232,7 @@ def _layer_before(
     own, other, stored, neighbours, weight, edges, particles, after, constant, constant_after, matrix, given, out,
     sums_out, K: tl.constexpr, CHANNELS: tl.constexpr, GATHERED: tl.constexpr, SUM: tl.constexpr,
     OUTPUTS: tl.constexpr, LAST: tl.constexpr, EDGES: tl.constexpr, WIDTH: tl.constexpr, BLOCK: tl.constexpr,
-    TYPE: tl.constexpr, PRODUCT: tl.constexpr,
+    ACTIVATION: tl.constexpr, TYPE: tl.constexpr, PRODUCT: tl.constexpr,
 ):  # fmt: skip
     tile = tl.program_id(0).to(tl.int64)
     edge = tile * EDGES + tl.arange(0, EDGES)
@@ -237,8 +248,8 @@ def _layer_before(
         back = tl.load(matrix + some[:, None] * CHANNELS + every[None, :], mask=read, other=0.0)
         total = tl.dot(here.to(TYPE), back, total, input_precision=PRODUCT, out_dtype=SUM)
     before = number(own, other, stored, neighbours, edge, every, real, K, CHANNELS, GATHERED, SUM)
-    active = (normalised(before, constant, every, CHANNELS) > 0) & real[:, None]
-    rounded = tl.where(active, total, 0.0).to(TYPE)
+    total = through_activation(total, normalised(before, constant, every, CHANNELS), ACTIVATION)
+    rounded = tl.where(real[:, None], total, 0.0).to(TYPE)
     written = real[:, None] & (every < CHANNELS)[None, :]
     tl.store(out + edge[:, None] * CHANNELS + every[None, :], rounded, mask=written)
     store_gradient_sums(before, rounded.to(SUM), constant, every, tile, sums_out, CHANNELS)
@@ -249,7 +260,7 @@ def _weight_gradient(
     own, other, stored, neighbours, weight, edges, particles, after, constant, constant_after, given, out, splits,
     K: tl.constexpr, CHANNELS: tl.constexpr, GATHERED: tl.constexpr, SUM: tl.constexpr,
     OUTPUTS: tl.constexpr, LAST: tl.constexpr, EDGES: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
-    TYPE: tl.constexpr, PRODUCT: tl.constexpr,
+    ACTIVATION: tl.constexpr, TYPE: tl.constexpr, PRODUCT: tl.constexpr,
 ):  # fmt: skip
     row = tl.program_id(1) * ROWS + tl.arange(0, ROWS)
     column = tl.program_id(2) * COLUMNS + tl.arange(0, COLUMNS)
@@ -261,7 +272,7 @@ def _weight_gradient(
         given_here = gradient(found, constant_after, given, edge, row, real, particles, K, OUTPUTS, LAST, SUM)
         here = through_normalisation(found, given_here, constant_after, weight, edge, row, real, K, OUTPUTS)
         before = number(own, other, stored, neighbours, edge, column, real, K, CHANNELS, GATHERED, SUM)
-        before = rectified(normalised(before, constant, column, CHANNELS))
+        before = activated(normalised(before, constant, column, CHANNELS), ACTIVATION)
         before = tl.where(real[:, None], before, 0.0)
         total = tl.dot(tl.trans(here.to(TYPE)), before.to(TYPE), total, input_precision=PRODUCT, out_dtype=SUM)
     written = (row < OUTPUTS)[:, None] & (column < CHANNELS)[None, :]
@@ -288,9 +299,9 @@ def _added_edges_kernel(
         edge = tl.load(listed + first + position, mask=real, other=0)
         found = number(own, other, stored, neighbours, edge, channel, real, K, CHANNELS, GATHERED, SUM)
         after += gradient(found, constant, given, edge, channel, real, particles, K, CHANNELS, LAST, SUM)
-        counted = tl.load(weight + edge // K, mask=real, other=0.0)
-        before += counted[:, None] * found
-        total += counted
+        times = counted(weight, edge, real, K)
+        before += times[:, None] * found
+        total += times
     added = summed_through_normalisation(before, after, total, constant, channel, CHANNELS)
     written = inside[:, None] & (channel < CHANNELS)[None, :]
     tl.store(out + particle[:, None] * CHANNELS + channel[None, :], added.to(out.dtype.element_ty), mask=written)

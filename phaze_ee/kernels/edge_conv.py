@@ -16,6 +16,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from phaze_ee.kernels.activations import activated
 from phaze_ee.shapes import Float, Int
 
 MOST_NEIGHBOURS = 64
@@ -28,10 +29,13 @@ _TYPES = {torch.float32: tl.float32, torch.float16: tl.float16, torch.bfloat16: 
 
 
 class EdgeLayers(NamedTuple):
-    """The edge layers of a block after the first one, filled up with zeros to the same power of two of channels."""
+    """Layers of rows, filled up with zeros to the same power of two of channels.
+
+    Of an EdgeConv block, they are the edge layers after the first one.
+    """
 
     weight_LCC: Float[Tensor, "L C C"]  # inputs, then outputs; in the type of the operands
-    bias_LC: Float[Tensor, "L C"]  # in float32
+    bias_LC: Float[Tensor, "L C"]  # in the type of sums
     channels: int  # of the first layer
     outputs: int  # of the last layer
 
@@ -51,11 +55,11 @@ def fits(layers: Sequence[Float[Tensor, "C_in C_out"]], k: int) -> bool:
 def stack_layers(
     layers: Sequence[tuple[Float[Tensor, "C_in C_out"], Float[Tensor, " C_out"]]], dtype: torch.dtype = torch.float32
 ) -> EdgeLayers:
-    """Return the weights and biases of edge layers as the kernel takes them.
+    """Return the weights and biases of layers as the kernel takes them.
 
     Args:
-        layers: weight and bias of each layer, for which :func:`fits` is true.
-        dtype: of the operands of products: float32, float16 or bfloat16. Sums are in float32.
+        layers: weight and bias of each layer, in the type of sums: float32 for edges (:func:`fits`).
+        dtype: of the operands of products: that of sums, float16 or bfloat16.
     """
     first = layers[0][0]
     width = max(16, *(triton.next_power_of_2(max(weight.shape)) for weight, _ in layers))
@@ -128,20 +132,15 @@ def _particles_together(width: int, slots: int, number_bytes: int) -> int:
 
 
 @triton.jit
-def _rectified(number):
-    return tl.where(number < 0, 0.0, number)
-
-
-@triton.jit
 def _store(
     edge, real, shortcut, out, particle, particles, stride, column, channel,
     OUTPUTS: tl.constexpr, TOGETHER: tl.constexpr, SLOTS: tl.constexpr, COLUMNS: tl.constexpr,
 ):  # fmt: skip
-    edge = tl.where(real[:, None], _rectified(edge), 0.0)
+    edge = tl.where(real[:, None], activated(edge, "relu"), 0.0)
     total = tl.sum(tl.reshape(edge, [TOGETHER, SLOTS, COLUMNS]), axis=1)
     stored = (particle < particles)[:, None] & (channel < OUTPUTS)[None, :]
     total += tl.load(shortcut + particle[:, None] * stride + column + channel[None, :], mask=stored, other=0.0)
-    tl.store(out + particle[:, None] * OUTPUTS + channel[None, :], _rectified(total), mask=stored)
+    tl.store(out + particle[:, None] * OUTPUTS + channel[None, :], activated(total, "relu"), mask=stored)
 
 
 @triton.jit
@@ -159,33 +158,36 @@ def _after_first(
         pair = tl.load(part + own[:, None] * stride + some[None, :], mask=read, other=0.0)
         pair += tl.load(part + other[:, None] * stride + CHANNELS + some[None, :], mask=read, other=0.0)
         into = tl.load(weight + some[:, None] * WIDTH + every[None, :])
-        total = tl.dot(_rectified(pair).to(TYPE), into, total, input_precision=PRODUCT)
+        total = tl.dot(activated(pair, "relu").to(TYPE), into, total, input_precision=PRODUCT)
     return total
 
 
 @triton.jit
-def _block_of(before, weight, bias, some, WIDTH: tl.constexpr, PRODUCT: tl.constexpr):
+def block_of(
+    before, weight, bias, some, INPUTS: tl.constexpr, WIDTH: tl.constexpr, SUM: tl.constexpr, PRODUCT: tl.constexpr
+):  # fmt: skip
     """Return some outputs of a layer, with their bias."""
-    every = tl.arange(0, WIDTH)
+    every = tl.arange(0, INPUTS)
     out_of = tl.load(weight + every[:, None] * WIDTH + some[None, :])
-    return tl.dot(before, out_of, input_precision=PRODUCT) + tl.load(bias + some)[None, :]
+    return tl.dot(before, out_of, input_precision=PRODUCT, out_dtype=SUM) + tl.load(bias + some)[None, :]
 
 
 @triton.jit
-def _after_pair(
-    total, weight, bias,
-    EDGES: tl.constexpr, WIDTH: tl.constexpr, BLOCK: tl.constexpr, TYPE: tl.constexpr, PRODUCT: tl.constexpr,
+def after_pair(
+    before, weight, bias,
+    ROWS: tl.constexpr, INPUTS: tl.constexpr, OUTPUTS: tl.constexpr, WIDTH: tl.constexpr, BLOCK: tl.constexpr,
+    ACTIVATION: tl.constexpr, TYPE: tl.constexpr, SUM: tl.constexpr, PRODUCT: tl.constexpr,
 ):  # fmt: skip
     """Apply two layers, a block of the channels between them at a time."""
-    every = tl.arange(0, WIDTH)
-    before = _rectified(total).to(TYPE)
-    total = tl.zeros([EDGES, WIDTH], tl.float32)
+    every = tl.arange(0, OUTPUTS)
+    total = tl.zeros([ROWS, OUTPUTS], SUM)
     second = weight + WIDTH * WIDTH
     for begin in range(0, WIDTH, BLOCK):
         some = begin + tl.arange(0, BLOCK)
-        middle = _block_of(before, weight, bias, some, WIDTH, PRODUCT)
+        middle = block_of(before, weight, bias, some, INPUTS, WIDTH, SUM, PRODUCT)
         into = tl.load(second + some[:, None] * WIDTH + every[None, :])
-        total = tl.dot(_rectified(middle).to(TYPE), into, total, input_precision=PRODUCT)
+        middle = activated(middle, ACTIVATION).to(TYPE)
+        total = tl.dot(middle, into, total, input_precision=PRODUCT, out_dtype=SUM)
     return total + tl.load(bias + WIDTH + every)[None, :]
 
 
@@ -209,21 +211,23 @@ def _edge_conv(
     total += tl.load(bias + every)[None, :]
     for double in tl.static_range((LAYERS - 1) // 2):
         layer = 2 * double + 1
-        total = _after_pair(
-            total, weight + layer * WIDTH * WIDTH, bias + layer * WIDTH, EDGES, WIDTH, BLOCK, TYPE, PRODUCT
-        )
+        total = after_pair(
+            activated(total, "relu").to(TYPE), weight + layer * WIDTH * WIDTH, bias + layer * WIDTH,
+            EDGES, WIDTH, WIDTH, WIDTH, BLOCK, "relu", TYPE, tl.float32, PRODUCT,
+        )  # fmt: skip
     if LAYERS % 2 == 1:
         _store(
             total, real, shortcut, out, particle, particles, shortcut_stride, shortcut_column, every,
             OUTPUTS, TOGETHER, SLOTS, WIDTH,
         )  # fmt: skip
     else:
-        before = _rectified(total).to(TYPE)
+        before = activated(total, "relu").to(TYPE)
         for begin in range(0, WIDTH, BLOCK):
             some = begin + tl.arange(0, BLOCK)
-            last = _block_of(
-                before, weight + (LAYERS - 1) * WIDTH * WIDTH, bias + (LAYERS - 1) * WIDTH, some, WIDTH, PRODUCT
-            )
+            last = block_of(
+                before, weight + (LAYERS - 1) * WIDTH * WIDTH, bias + (LAYERS - 1) * WIDTH, some,
+                WIDTH, WIDTH, tl.float32, PRODUCT,
+            )  # fmt: skip
             _store(
                 last, real, shortcut, out, particle, particles, shortcut_stride, shortcut_column, some,
                 OUTPUTS, TOGETHER, SLOTS, BLOCK,

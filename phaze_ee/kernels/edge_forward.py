@@ -1,4 +1,4 @@
-"""The edges of an EdgeConv block in training, forward: normalise, ReLU, product and statistics in one kernel.
+"""The edges of an EdgeConv block in training, forward: normalise, activation, product and statistics in one kernel.
 
 The statistics of a layer are those of all edges, so a layer ends where its normalisation begins. Its kernel reads the
 numbers of the layer before once and writes its own once. It adds up the statistics of each tile of edges; torch joins
@@ -12,7 +12,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from phaze_ee.kernels.edge_numbers import normalised, number, rectified, store_statistics
+from phaze_ee.kernels.activations import Activation, activated
+from phaze_ee.kernels.edge_numbers import normalised, number, store_statistics
 from phaze_ee.shapes import Float, Int
 
 MOST_CHANNELS = 256
@@ -29,9 +30,19 @@ class Edges(NamedTuple):
     weight_U: Float[Tensor, " U"]  # how often each counts in statistics; in the type of sums
 
     @property
+    def rows(self) -> int:
+        """The number of edges."""
+        return self.neighbour_Uk.numel()
+
+    @property
+    def like(self) -> Tensor:
+        """A tensor on the device and in the type of the numbers that are stored."""
+        return self.own_UC
+
+    @property
     def sums(self) -> torch.dtype:
-        """The type of sums: float64 for numbers in float64, else float32."""
-        return torch.float64 if self.own_UC.dtype == torch.float64 else torch.float32
+        """The type of sums."""
+        return sums_of(self.own_UC.dtype)
 
     def arguments(self, stored: Tensor | None, channels: int) -> dict[str, Any]:
         """Return what the kernels need to read the numbers of a layer; None: the first layer."""
@@ -46,6 +57,27 @@ class Edges(NamedTuple):
             "GATHERED": stored is None,
             "SUM": TYPES[self.sums],
         }
+
+
+class StoredRows(NamedTuple):
+    """Rows whose layers are all stored, and that count once each."""
+
+    rows: int
+    like: Tensor  # on the device and in the type of the numbers that kernels store
+
+    @property
+    def sums(self) -> torch.dtype:
+        """The type of sums."""
+        return sums_of(self.like.dtype)
+
+    def arguments(self, stored: Tensor | None, channels: int) -> dict[str, Any]:
+        """Return what the kernels need to read the numbers of a layer."""
+        assert stored is not None
+        unused = dict.fromkeys(("own", "other", "neighbours", "weight"), stored)
+        return {**unused, "stored": stored, "K": 0, "CHANNELS": channels, "GATHERED": False, "SUM": TYPES[self.sums]}
+
+
+Rows = Edges | StoredRows
 
 
 class TileStatistics(NamedTuple):
@@ -63,6 +95,11 @@ class TileStatistics(NamedTuple):
         square_TC = self.square_TC.double() + total_T1 * (mean_TC - mean_C).square()
         kind = self.mean_TC.dtype
         return mean_C.to(kind), (square_TC.sum(dim=0) / total).to(kind), total.to(kind)
+
+
+def sums_of(dtype: torch.dtype) -> torch.dtype:
+    """Return the type of sums: float64 for numbers in float64, else float32."""
+    return torch.float64 if dtype == torch.float64 else torch.float32
 
 
 def width_of(channels: int) -> int:
@@ -90,46 +127,55 @@ def product_of(dtype: torch.dtype) -> str:
     return "tf32" if dtype == torch.float32 and torch.backends.cuda.matmul.allow_tf32 else "ieee"
 
 
-def first_statistics(edges: Edges) -> TileStatistics:
-    """Return the statistics of the first layer."""
-    count, channels = edges.neighbour_Uk.numel(), edges.own_UC.shape[1]
+def first_statistics(edges: Rows, stored: Float[Tensor, "E C"] | None, channels: int) -> TileStatistics:
+    """Return the statistics of the first layer.
+
+    Args:
+        edges: the rows.
+        stored: the numbers of the layer; None: they are gathered.
+        channels: of the layer.
+    """
     width = width_of(channels)
-    statistics = _empty_statistics(edges, triton.cdiv(count, tile_of(width, edges.own_UC.dtype)), channels)
+    tile = tile_of(width, edges.like.dtype)
+    statistics = _empty_statistics(edges, triton.cdiv(edges.rows, tile), channels)
     launch: Any = _first_statistics[(len(statistics.total_T),)]
     launch(
-        edges=count,
+        edges=edges.rows,
         mean_out=statistics.mean_TC,
         square_out=statistics.square_TC,
         total_out=statistics.total_T,
-        EDGES=tile_of(width, edges.own_UC.dtype),
+        EDGES=tile,
         WIDTH=width,
         num_warps=warps_of(width),
-        **edges.arguments(None, channels),
+        **edges.arguments(stored, channels),
     )
     return statistics
 
 
 def next_layer(
-    edges: Edges,
+    edges: Rows,
     stored: Float[Tensor, "E C_in"] | None,
     constant_6C: Float[Tensor, "6 C_in"],
     weight_CC: Float[Tensor, "C_out C_in"],
+    activation: Activation,
 ) -> tuple[Float[Tensor, "E C_out"], TileStatistics]:
     """Return the numbers of a layer and their statistics.
 
     Args:
-        edges: the first layer.
-        stored: the numbers of the layer before; None: it is the first.
+        edges: the rows.
+        stored: the numbers of the layer before; None: it is the first, and gathered.
         constant_6C: scale and shift of its normalisation, in the first two rows.
         weight_CC: the weights of the layer, in the type of the operands.
+        activation: after the normalisation of the layer before.
     """
-    count, (outputs, inputs) = edges.neighbour_Uk.numel(), weight_CC.shape
+    outputs, inputs = weight_CC.shape
     width = width_of(outputs)
-    out_EC = edges.own_UC.new_empty(count, outputs)
-    statistics = _empty_statistics(edges, triton.cdiv(count, tile_of(width, edges.own_UC.dtype)), outputs)
+    tile = tile_of(width, edges.like.dtype)
+    out_EC = edges.like.new_empty(edges.rows, outputs)
+    statistics = _empty_statistics(edges, triton.cdiv(edges.rows, tile), outputs)
     launch: Any = _next_layer[(len(statistics.total_T),)]
     launch(
-        edges=count,
+        edges=edges.rows,
         constant=constant_6C,
         matrix=weight_CC,
         out=out_EC,
@@ -137,9 +183,10 @@ def next_layer(
         square_out=statistics.square_TC,
         total_out=statistics.total_T,
         OUTPUTS=outputs,
-        EDGES=tile_of(width, edges.own_UC.dtype),
+        EDGES=tile,
         WIDTH=width,
         BLOCK=min(_BLOCK, width_of(inputs)),
+        ACTIVATION=activation,
         TYPE=TYPES[out_EC.dtype],
         PRODUCT=product_of(out_EC.dtype),
         num_warps=warps_of(width),
@@ -179,9 +226,9 @@ def mean_over_neighbours(
     return out_VC
 
 
-def _empty_statistics(edges: Edges, tiles: int, channels: int) -> TileStatistics:
-    mean_TC, square_TC = edges.own_UC.new_empty(2, tiles, channels, dtype=edges.sums)
-    return TileStatistics(mean_TC, square_TC, edges.weight_U.new_empty(tiles))
+def _empty_statistics(edges: Rows, tiles: int, channels: int) -> TileStatistics:
+    mean_TC, square_TC = edges.like.new_empty(2, tiles, channels, dtype=edges.sums)
+    return TileStatistics(mean_TC, square_TC, edges.like.new_empty(tiles, dtype=edges.sums))
 
 
 @triton.jit
@@ -203,7 +250,7 @@ def _next_layer(
     own, other, stored, neighbours, weight, edges, constant, matrix, out, mean_out, square_out, total_out,
     K: tl.constexpr, CHANNELS: tl.constexpr, GATHERED: tl.constexpr, SUM: tl.constexpr,
     OUTPUTS: tl.constexpr, EDGES: tl.constexpr, WIDTH: tl.constexpr, BLOCK: tl.constexpr,
-    TYPE: tl.constexpr, PRODUCT: tl.constexpr,
+    ACTIVATION: tl.constexpr, TYPE: tl.constexpr, PRODUCT: tl.constexpr,
 ):  # fmt: skip
     tile = tl.program_id(0).to(tl.int64)
     edge = tile * EDGES + tl.arange(0, EDGES)
@@ -213,7 +260,7 @@ def _next_layer(
     for begin in range(0, CHANNELS, BLOCK):
         some = begin + tl.arange(0, BLOCK)
         found = number(own, other, stored, neighbours, edge, some, real, K, CHANNELS, GATHERED, SUM)
-        before = rectified(normalised(found, constant, some, CHANNELS)).to(TYPE)
+        before = activated(normalised(found, constant, some, CHANNELS), ACTIVATION).to(TYPE)
         read = (some < CHANNELS)[:, None] & (every < OUTPUTS)[None, :]
         into = tl.load(matrix + every[None, :] * CHANNELS + some[:, None], mask=read, other=0.0)
         total = tl.dot(before, into, total, input_precision=PRODUCT, out_dtype=SUM)
@@ -237,6 +284,6 @@ def _mean_over_neighbours(
         found = number(
             own, other, stored, neighbours, particle * K + slot, channel, real, K, CHANNELS, GATHERED, SUM
         )  # fmt: skip
-        total += rectified(normalised(found, constant, channel, CHANNELS))
+        total += activated(normalised(found, constant, channel, CHANNELS), "relu")
     written = real[:, None] & (channel < CHANNELS)[None, :]
     tl.store(out + particle[:, None] * CHANNELS + channel[None, :], total / K, mask=written)

@@ -1,11 +1,14 @@
 """What the kernels of a training share: the numbers of edges, their gradients, and sums over a tile of edges.
 
 An edge of U particles with k neighbours each is a row e of U·k; its particle is e // k. The first layer is not stored:
-its number is the sum of the particle's own part and the neighbour's part.
+its number is the sum of the particle's own part and the neighbour's part. Rows that are no edges of particles, such as
+pairs, have k = 0: all their layers are stored.
 """
 
 import triton
 import triton.language as tl
+
+from phaze_ee.kernels.activations import through_activation
 
 
 @triton.jit
@@ -32,14 +35,14 @@ def per_channel(constant, row, channel, CHANNELS: tl.constexpr):
 
 @triton.jit
 def normalised(found, constant, channel, CHANNELS: tl.constexpr):
-    """Return scale · number + shift, before the ReLU."""
+    """Return scale · number + shift, before the activation."""
     return found * per_channel(constant, 0, channel, CHANNELS) + per_channel(constant, 1, channel, CHANNELS)
 
 
 @triton.jit
-def rectified(found):
-    """Return the ReLU. NaN stays NaN."""
-    return tl.where(found < 0, 0.0, found)
+def counted(weight, edge, real, K: tl.constexpr):
+    """Return how often edges count in statistics: by the weight of their particle; other rows count once."""
+    return real.to(tl.float32) if K == 0 else tl.load(weight + edge // K, mask=real, other=0.0)
 
 
 @triton.jit
@@ -47,17 +50,17 @@ def gradient(
     found, constant, given, edge, channel, real, particles,
     K: tl.constexpr, CHANNELS: tl.constexpr, LAST: tl.constexpr, SUM: tl.constexpr,
 ):  # fmt: skip
-    """Return the gradient of normalised numbers, before the ReLU.
+    """Return the gradient of normalised numbers, before the activation.
 
-    For the last layer, ``given`` is that of the mean over the k neighbours of each real particle. Edges of padded slots
-    have none. For other layers it is that of edges, and holds the ReLU already.
+    For the last layer of edges, ``given`` is that of the mean over the k neighbours of each real particle, after a
+    ReLU. Edges of padded slots have none. For other layers it is that of rows, and holds the activation already.
     """
     inside = channel < CHANNELS
     if LAST:
         particle = edge // K
         read = (real & (particle < particles))[:, None] & inside[None, :]
         one = tl.load(given + particle[:, None] * CHANNELS + channel[None, :], mask=read, other=0.0).to(SUM)
-        one = tl.where(normalised(found, constant, channel, CHANNELS) > 0, one / K, 0.0)
+        one = through_activation(one / K, normalised(found, constant, channel, CHANNELS), "relu")
     else:
         read = real[:, None] & inside[None, :]
         one = tl.load(given + edge[:, None] * CHANNELS + channel[None, :], mask=read, other=0.0).to(SUM)
@@ -69,15 +72,15 @@ def through_normalisation(
     found, after, constant, weight, edge, channel, real, K: tl.constexpr, CHANNELS: tl.constexpr
 ):  # fmt: skip
     """Return the gradient of numbers: that after the normalisation, and those through its mean and variance."""
-    counted = tl.load(weight + edge // K, mask=real, other=0.0)
-    return summed_through_normalisation(counted[:, None] * found, after, counted, constant, channel, CHANNELS)
+    times = counted(weight, edge, real, K)
+    return summed_through_normalisation(times[:, None] * found, after, times, constant, channel, CHANNELS)
 
 
 @triton.jit
-def summed_through_normalisation(found, after, counted, constant, channel, CHANNELS: tl.constexpr):
+def summed_through_normalisation(found, after, times, constant, channel, CHANNELS: tl.constexpr):
     """Return the same for sums over edges of weight · number, of gradients after the normalisation, and of weights."""
     direct, slope = per_channel(constant, 2, channel, CHANNELS), per_channel(constant, 3, channel, CHANNELS)
-    return direct * after + slope * found + counted[:, None] * per_channel(constant, 4, channel, CHANNELS)
+    return direct * after + slope * found + times[:, None] * per_channel(constant, 4, channel, CHANNELS)
 
 
 @triton.jit
@@ -86,11 +89,11 @@ def store_statistics(
     K: tl.constexpr, CHANNELS: tl.constexpr,
 ):  # fmt: skip
     """Store the weighted mean of a tile, the sum of squares of the differences to it, and the sum of weights."""
-    counted = tl.load(weight + edge // K, mask=real, other=0.0)
-    total = tl.sum(counted, axis=0)
-    mean = tl.sum(counted[:, None] * found, axis=0) / tl.where(total > 0, total, 1.0)
+    times = counted(weight, edge, real, K)
+    total = tl.sum(times, axis=0)
+    mean = tl.sum(times[:, None] * found, axis=0) / tl.where(total > 0, total, 1.0)
     difference = found - mean[None, :]
-    square = tl.sum(counted[:, None] * difference * difference, axis=0)
+    square = tl.sum(times[:, None] * difference * difference, axis=0)
     stored = tile * CHANNELS + channel
     tl.store(mean_out + stored, mean, mask=channel < CHANNELS)
     tl.store(square_out + stored, square, mask=channel < CHANNELS)

@@ -6,9 +6,9 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from phaze_ee.models.packed_tokens import PackedTokens, TokenLayout
+from phaze_ee.models.pair_bias import pair_bias
 from phaze_ee.models.particle_net.batch_norm import WeightedRows, normalise
 from phaze_ee.models.ragged_attention import Settings, ragged_attention
-from phaze_ee.models.ragged_pairs import pair_bias
 from phaze_ee.models.states import JetLayout, PackedState, beside, pool_rows
 from phaze_ee.models.transformer_stages import StagedParticleTransformer
 from phaze_ee.models.weaver import trim

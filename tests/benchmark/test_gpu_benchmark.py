@@ -138,6 +138,14 @@ def test_what_is_measured_on_demand_runs_and_has_a_share() -> None:
     assert any(re.match(r"train end to end / bare step +0.85 +[\d.]+  (reached|missed)", text) for text in shown)
 
 
+def test_pairs_are_measured_alone() -> None:
+    command = [sys.executable, "benchmarks/gpu.py", "--device=cpu", "--tiny", "--shared=", "--sections", "pairs"]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=True)
+    for who in ("kernels", "torch"):
+        for work in ("inference", "training"):
+            assert re.search(rf"^{who}, {work} +float32 +\d+ +[\d,]+ ", result.stdout, re.MULTILINE), result.stdout
+
+
 def test_the_share_of_a_training_is_that_of_its_bare_step() -> None:
     rates = {LOADER: 900.0, STEP: 100.0, TRAIN: 90.0}
     found = bars([Row("end to end", who, "bfloat16", 16, rate) for who, rate in rates.items()])

@@ -20,7 +20,8 @@ def on_card(monkeypatch: pytest.MonkeyPatch, device: torch.device) -> torch.devi
     """The device, with kernels even where it is the CPU."""
     for user in ("particle_net.neighbours", "particle_net.edge_conv"):
         monkeypatch.setattr(f"phaze_ee.models.{user}.runs_kernels", lambda tensor: True)
-    monkeypatch.setattr("phaze_ee.models.ragged_attention.runs_kernels", lambda tensor: True)
+    for user in ("ragged_attention", "fused_pairs"):
+        monkeypatch.setattr(f"phaze_ee.models.{user}.runs_kernels", lambda tensor: True)
     for user in ("backbone", "transformer_stages"):
         monkeypatch.setattr(f"phaze_ee.models.{user}.has_kernels", lambda device: True)
     return device

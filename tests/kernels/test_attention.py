@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from phaze_ee.engine.engine import Engine
+from phaze_ee.models import fused_pairs, pair_bias
 from phaze_ee.models import ragged_attention as attention
 from phaze_ee.models.packed_transformer import PackedParticleTransformer
 from phaze_ee.models.particle_transformer import ParticleTransformer
@@ -133,13 +134,14 @@ def jets(counts: tuple[int, ...] = (3, 40, 1, 0)) -> JetInputs:
 
 
 @pytest.mark.parametrize("version", [1, 3.6])
-def test_the_engine_takes_the_kernel(version: float, on_card: torch.device, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_engine_takes_the_kernels(version: float, on_card: torch.device, monkeypatch: pytest.MonkeyPatch) -> None:
     tagger = Tagger(ParticleTransformer(weaver_part(version=version)), [0, 1]).double().eval()
     with torch.no_grad():
         expected_ENK = tagger(random_jets((3, 40, 1, 0)))
     engine = Engine(tagger.float().to(on_card))
     assert isinstance(engine.tagger.backbone, PackedParticleTransformer)
     monkeypatch.setattr(attention, "_in_torch", None)
+    monkeypatch.setattr(pair_bias, "_embedded", None)
     found_ENK = engine.every_exit(jets().to(on_card))
     torch.testing.assert_close(found_ENK.cpu().double(), expected_ENK, rtol=1e-4, atol=1e-4)
 
@@ -147,8 +149,10 @@ def test_the_engine_takes_the_kernel(version: float, on_card: torch.device, monk
 def test_a_training_step_is_weavers(on_card: torch.device, monkeypatch: pytest.MonkeyPatch) -> None:
     if on_card.type == "cuda":
         pytest.skip("on a card, double precision runs in plain torch")
-    monkeypatch.setattr(attention, "_TYPES", (torch.float64,))
+    for kernels in (attention, fused_pairs):
+        monkeypatch.setattr(kernels, "_TYPES", (torch.float64,))
     monkeypatch.setattr(attention, "_in_torch", None)
+    monkeypatch.setattr(pair_bias, "_embedded", None)
     found = []
     for packed in (False, True):
         network = weaver_part(block_params=NO_DROPOUT, num_layers=2)
@@ -158,7 +162,8 @@ def test_a_training_step_is_weavers(on_card: torch.device, monkeypatch: pytest.M
     torch.testing.assert_close(found[1], found[0], rtol=1e-9, atol=1e-11)
 
 
-def test_half_precision_trains(on_card: torch.device) -> None:
+def test_half_precision_trains(on_card: torch.device, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pair_bias, "_embedded", None)
     network = weaver_part(num_layers=1).float()
     tagger = Tagger(ParticleTransformer(network), []).to(on_card).packed().train()
     with torch.autocast(on_card.type, torch.float16):

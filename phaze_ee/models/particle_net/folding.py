@@ -128,7 +128,7 @@ def fold(mod: WeaverParticleNet, input_channels: int) -> FoldedParticleNet:
     """Return the folded weights of a module, computed in float64 and converted to the type of the module."""
     like = next(mod.parameters())
     if mod.use_fts_bn:
-        scale_C, shift_C = _normalisation(mod.bn_fts)
+        scale_C, shift_C = normalisation(mod.bn_fts)
     else:
         scale_C, shift_C = like.new_ones(input_channels), like.new_zeros(input_channels)
     # The only other layer is dropout, which does nothing in inference.
@@ -137,32 +137,35 @@ def fold(mod: WeaverParticleNet, input_channels: int) -> FoldedParticleNet:
         feature_scale_C=scale_C.to(like.dtype),
         feature_shift_C=shift_C.to(like.dtype),
         edge_convs=tuple(_fold_edge_conv(block, like.dtype) for block in mod.edge_convs),
-        fusion=_fold_layer(*mod.fusion_block[:2]).to(like.dtype) if mod.use_fusion else None,
+        fusion=fold_layer(*mod.fusion_block[:2]).to(like.dtype) if mod.use_fusion else None,
         per_jet=tuple(Affine(layer.weight.T, layer.bias) for layer in linear),
     )
 
 
-def _normalisation(norm: nn.modules.batchnorm._BatchNorm) -> tuple[Tensor, Tensor]:
-    """Return the scale and the shift of BatchNorm in evaluation."""
+def normalisation(norm: nn.modules.batchnorm._BatchNorm) -> tuple[Tensor, Tensor]:
+    """Return the scale and the shift of BatchNorm in evaluation, in float64."""
     assert norm.running_mean is not None
     assert norm.running_var is not None
     scale_C = norm.weight.double() / torch.sqrt(norm.running_var.double() + norm.eps)
     return scale_C, norm.bias.double() - norm.running_mean.double() * scale_C
 
 
-def _fold_layer(convolution: nn.Conv1d | nn.Conv2d, norm: nn.modules.batchnorm._BatchNorm) -> Affine:
-    scale_C, shift_C = _normalisation(norm)
+def fold_layer(convolution: nn.Conv1d | nn.Conv2d, norm: nn.modules.batchnorm._BatchNorm) -> Affine:
+    """Return a convolution of single rows and the BatchNorm after it as one layer, in float64."""
+    scale_C, shift_C = normalisation(norm)
+    if convolution.bias is not None:
+        shift_C = shift_C + scale_C * convolution.bias.double()
     return Affine((convolution.weight.flatten(1).double() * scale_C[:, None]).T, shift_C)
 
 
 def _fold_edge_conv(block: EdgeConvBlock, dtype: torch.dtype) -> FoldedEdgeConv:
-    layers = [_fold_layer(convolution, norm) for convolution, norm in zip(block.convs, block.bns, strict=True)]
+    layers = [fold_layer(convolution, norm) for convolution, norm in zip(block.convs, block.bns, strict=True)]
     layers[-1] = layers[-1].scaled(1 / block.k)
     own_weight, difference_weight = layers[0].weight.chunk(2)
     parts = [
         Affine(own_weight - difference_weight, layers[0].bias),
         Affine(difference_weight, torch.zeros_like(layers[0].bias)),
-        *([_fold_layer(block.sc, block.sc_bn)] if block.sc is not None else []),
+        *([fold_layer(block.sc, block.sc_bn)] if block.sc is not None else []),
     ]
     side_by_side = Affine(torch.cat([part.weight for part in parts], dim=1), torch.cat([part.bias for part in parts]))
     return FoldedEdgeConv(
