@@ -13,6 +13,7 @@ import triton.language as tl
 from torch import Tensor
 
 from phaze_ee.kernels.edge_forward import TYPES, product_of, width_of
+from phaze_ee.kernels.rounding import FUSED
 from phaze_ee.shapes import Float, Int
 
 _TILE, _WARPS = 32, 2
@@ -79,6 +80,7 @@ class Attention(NamedTuple):
             "SUM": TYPES[self.sums],
             "PRODUCT": product_of(dtype),
             "num_warps": _WARPS,
+            **FUSED,
         }
 
 

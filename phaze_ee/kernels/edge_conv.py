@@ -17,6 +17,7 @@ import triton.language as tl
 from torch import Tensor
 
 from phaze_ee.kernels.activations import activated
+from phaze_ee.kernels.rounding import FUSED
 from phaze_ee.shapes import Float, Int
 
 MOST_NEIGHBOURS = 64
@@ -121,6 +122,7 @@ def edge_conv(
         TYPE=_TYPES[layers.weight_LCC.dtype],
         PRODUCT="tf32" if tf32 else "ieee",
         num_warps=4 if width <= 64 else 8,
+        **FUSED,
         num_stages=2,
     )
     return out_VC

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from phaze_ee.kernels.activations import Activation, activated
 from phaze_ee.kernels.edge_numbers import normalised, number, store_statistics
+from phaze_ee.kernels.rounding import FUSED
 from phaze_ee.shapes import Float, Int
 
 MOST_CHANNELS = 256
@@ -56,6 +57,7 @@ class Edges(NamedTuple):
             "CHANNELS": channels,
             "GATHERED": stored is None,
             "SUM": TYPES[self.sums],
+            **FUSED,
         }
 
 
@@ -74,7 +76,8 @@ class StoredRows(NamedTuple):
         """Return what the kernels need to read the numbers of a layer."""
         assert stored is not None
         unused = dict.fromkeys(("own", "other", "neighbours", "weight"), stored)
-        return {**unused, "stored": stored, "K": 0, "CHANNELS": channels, "GATHERED": False, "SUM": TYPES[self.sums]}
+        known = {"stored": stored, "K": 0, "CHANNELS": channels, "GATHERED": False, "SUM": TYPES[self.sums]}
+        return {**unused, **known, **FUSED}
 
 
 Rows = Edges | StoredRows

@@ -14,6 +14,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from phaze_ee.kernels.rounding import AS_TORCH
 from phaze_ee.shapes import Float, Int
 
 MOST_NEIGHBOURS = 64
@@ -55,7 +56,7 @@ def nearest_neighbours(coordinates_VD: Float[Tensor, "V D"], count_N: Int[Tensor
         TILE=_TILE,
         NUMBER=tl.int64 if coordinates_VD.dtype == torch.float64 else tl.int32,
         NONE=torch.iinfo(torch.int64 if coordinates_VD.dtype == torch.float64 else torch.int32).max,
-        enable_fp_fusion=False,
+        **AS_TORCH,
     )
     return index_Vk
 

@@ -10,9 +10,6 @@ from torch import Tensor
 from phaze_ee.shapes import Float, Int
 
 ANY_SIZE = ["pairs", "particles", "ordered"]  # no kernel is compiled again for a special number of them
-# Masses are small differences of large numbers. A product that is fused with a sum is not rounded, and torch's are: its
-# features would differ visibly. Products of matrices are fused as ever.
-AS_TORCH = {"enable_fp_fusion": False}
 
 
 class Pairs(NamedTuple):

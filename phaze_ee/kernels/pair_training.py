@@ -16,7 +16,6 @@ from phaze_ee.kernels.edge_forward import TYPES, width_of
 from phaze_ee.kernels.edge_numbers import normalised, store_gradient_sums
 from phaze_ee.kernels.pair_numbers import (
     ANY_SIZE,
-    AS_TORCH,
     Momenta,
     Pairs,
     features,
@@ -24,6 +23,7 @@ from phaze_ee.kernels.pair_numbers import (
     store_ordered,
     tile_of_pairs,
 )
+from phaze_ee.kernels.rounding import AS_TORCH, FUSED
 from phaze_ee.shapes import Float
 
 _TILE = 128  # pairs of a program
@@ -74,6 +74,7 @@ def ordered_pairs(
         WIDTH=width_of(channels),
         SUM=TYPES[constant_6C.dtype],
         num_warps=4,
+        **FUSED,
         **pairs.arguments(),
     )
     return out_HE
@@ -111,6 +112,7 @@ def ordered_gradient(
         WIDTH=width_of(channels),
         SUM=TYPES[constant_6C.dtype],
         num_warps=4,
+        **FUSED,
         **pairs.arguments(),
     )
     return out_LH, added(sums_T2H)

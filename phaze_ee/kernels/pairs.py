@@ -15,7 +15,8 @@ from phaze_ee.kernels.activations import Activation, activated
 from phaze_ee.kernels.edge_conv import EdgeLayers, after_pair, block_of
 from phaze_ee.kernels.edge_forward import TYPES, product_of, sums_of, tile_of, warps_of, width_of
 from phaze_ee.kernels.edge_numbers import normalised
-from phaze_ee.kernels.pair_numbers import ANY_SIZE, AS_TORCH, Momenta, Pairs, features, store_ordered, tile_of_pairs
+from phaze_ee.kernels.pair_numbers import ANY_SIZE, Momenta, Pairs, features, store_ordered, tile_of_pairs
+from phaze_ee.kernels.rounding import AS_TORCH
 from phaze_ee.shapes import Float
 
 _BLOCK = 32  # channels of a layer that are multiplied at once
