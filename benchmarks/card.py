@@ -1,7 +1,7 @@
 """Checks and measures everything on this machine's GPU, in at most ten minutes: tests, then benchmarks/gpu.py.
 
 python benchmarks/card.py [--minutes 9] [--out FOLDER]
-python benchmarks/card.py --only "end to end" launches   # what was left out, because the time was over
+python benchmarks/card.py --only "end to end" launches pairs   # what was left out, because the time was over
 python benchmarks/card.py --device cpu --tiny     # tries every part on a CPU; its numbers mean nothing
 
 The parts run one after the other, each in a process of its own and within its time. A part that cannot run, or is
@@ -79,6 +79,7 @@ PARTS = {
     ),
     "end to end": Part((*_MEASURE, "--end-to-end"), 150, (*_NEEDED, *_TRAINS)),
     "launches": Part((*_MEASURE, "--sections", "launches"), 40, _NEEDED),
+    "pairs": Part((*_MEASURE, "--sections", "pairs"), 40, _NEEDED),
 }
 
 
