@@ -12,7 +12,7 @@ def by_sorting(coordinates_VD: Tensor, counts: list[int], k: int) -> Tensor:
 
     The earlier of equally distant particles comes first.
     """
-    found, first = [], 0
+    found, first = [torch.empty(0, k, dtype=torch.int64)], 0
     for jet_PD in torch.split(coordinates_VD, counts):
         distance_PP = (jet_PD[:, None] - jet_PD).square().sum(dim=2).fill_diagonal_(math.inf)
         others = min(max(len(jet_PD) - 1, 0), k)
