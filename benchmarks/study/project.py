@@ -66,6 +66,7 @@ class Study:
         if not project.root.exists():
             files = {f"{part}_files": list(map(str, self.jets.files[part])) for part in ("train", "val", "calibration")}
             shared = {"data_config": str(DATA_CONFIG), "device": "cpu", "tensorboard": False, "num_workers": 0}
+            shared |= {"test_files": []}  # samples are judged one by one
             made(workspace, name, {**shared, **files, "cache_folder": str(self.caches), **options})
             _keep(record, wanted, finished=False)
         if not _kept(record)["finished"]:
