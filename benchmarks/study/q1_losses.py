@@ -123,5 +123,15 @@ def _against(
 ) -> dict[str, dict[str, Any]]:
     """Return the difference of the mean accuracy of the exits, and from scratch that of the full model."""
     first, second = rights(records, name), rights(reference, name)
-    found = {"exits": difference(first[:, :-2].mean(axis=1), second[:, :-2].mean(axis=1))}
-    return found if regime == "frozen" else {**found, "full model": difference(first[:, -2], second[:, -2])}
+    shared = regime == "scratch" and _share_networks(records, reference)
+    found = {"exits": difference(first[:, :-2].mean(axis=1), second[:, :-2].mean(axis=1), same_seeds=shared)}
+    if regime == "scratch":
+        found["full model"] = difference(first[:, -2], second[:, -2], same_seeds=shared)
+    return found
+
+
+def _share_networks(records: Sequence[Mapping[str, Any]], reference: Sequence[Mapping[str, Any]]) -> bool:
+    """Return whether trainings of one seed have the same network: detached losses leave it alone."""
+    detached = all(one["parameters"]["exit_loss_strategy"].endswith("_detached") for one in (*records, *reference))
+    seeds = [[one["parameters"]["seed"] for one in group] for group in (records, reference)]
+    return detached and seeds[0] == seeds[1]

@@ -73,6 +73,22 @@ def test_a_better_loss_is_found_and_marked() -> None:
     assert "**+" in q1_losses.tables(summary)
 
 
+def test_detached_losses_from_scratch_share_the_network_of_a_seed() -> None:
+    """All trainings of a seed are better or worse together, which says nothing about the loss."""
+    records = q1_records(gain=0.0, regime="scratch")
+    for one in records:
+        accuracy = 0.6 + 0.1 * one["parameters"]["seed"]
+        same = one["parameters"]["exit_loss_strategy"] == "distill_detached"
+        for name in JUDGED:
+            one["result"]["samples"][name] = sample((accuracy - 0.01 * (not same), accuracy, accuracy), seed=3)
+    found = q1_losses.summarise(records)["differences"]
+    exits = next(one for one in found if (one["sample"], one["answer"]) == ("test", "exits"))
+    full = next(one for one in found if (one["sample"], one["answer"]) == ("test", "full model"))
+    assert full["value"] == full["error"] == 0
+    assert exits["value"] == pytest.approx(-0.01, abs=0.002)
+    assert exits["error"] < 0.004  # not 0.1, the spread of the seeds
+
+
 def test_equal_losses_are_not_marked_and_the_full_model_counts_from_scratch() -> None:
     summary = q1_losses.summarise(q1_records(gain=0.0, regime="scratch"))
     assert {one["answer"] for one in summary["differences"]} == {"exits", "full model"}
