@@ -58,18 +58,19 @@ def without_gradients(tagger: Tagger, jets: Any) -> torch.Tensor:
         return logits_ENK
 
 
-@pytest.mark.parametrize(("dtype", "bound"), [(torch.float64, 1e-14), (torch.float32, 2e-6)])
+@pytest.mark.parametrize(("dtype", "atol"), [(torch.float64, 1e-12), (torch.float32, 5e-5)])
 @pytest.mark.parametrize("kind", REAL)
 def test_published_network_equals_weaver_on_real_jets(
-    shared_dir: Path, kind: str, dtype: torch.dtype, bound: float
+    shared_dir: Path, kind: str, dtype: torch.dtype, atol: float
 ) -> None:
-    """In units of the largest logit, which is 4 for usual jets and 60 for odd ones: rounding grows with it."""
     network = published_network(shared_dir, "kin").to(dtype)
     jets = REAL[kind](real_jets(shared_dir)[0].select(torch.arange(60))).map(lambda tensor: tensor.to(dtype))
     with torch.no_grad():
         expected = network(jets.points, jets.features, jets.mask)
     logits = without_gradients(Tagger(NativeParticleNet(network).eval(), []), jets)[-1]
-    torch.testing.assert_close(logits, expected, rtol=0, atol=bound * float(expected.abs().max()))
+    # Logits of odd jets reach 60: beyond 35, twelve roundings of float32 are more than 5e-5.
+    rounding = 12 * torch.finfo(dtype).eps * expected.abs()
+    assert ((logits - expected).abs() <= rounding.clamp(min=atol)).all()
 
 
 @settings(max_examples=25, deadline=None)
