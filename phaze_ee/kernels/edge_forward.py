@@ -91,13 +91,14 @@ class TileStatistics(NamedTuple):
     total_T: Float[Tensor, " T"]
 
     def joined(self) -> tuple[Float[Tensor, " C"], Float[Tensor, " C"], Float[Tensor, ""]]:
-        """Return mean, biased variance and sum of weights of all edges."""
+        """Return mean, biased variance and sum of weights of all edges; zeros without edges."""
         total_T1, mean_TC = self.total_T.double()[:, None], self.mean_TC.double()
         total = total_T1.sum()
-        mean_C = (total_T1 * mean_TC).sum(dim=0) / total
+        counted = total.clamp(min=1)
+        mean_C = (total_T1 * mean_TC).sum(dim=0) / counted
         square_TC = self.square_TC.double() + total_T1 * (mean_TC - mean_C).square()
         kind = self.mean_TC.dtype
-        return mean_C.to(kind), (square_TC.sum(dim=0) / total).to(kind), total.to(kind)
+        return mean_C.to(kind), (square_TC.sum(dim=0) / counted).to(kind), total.to(kind)
 
 
 def sums_of(dtype: torch.dtype) -> torch.dtype:

@@ -57,7 +57,7 @@ def ordered_pairs(
 
     Args:
         stored: the numbers.
-        pairs: one at least.
+        pairs: those that have numbers.
         constant_6C: scale and shift of the normalisation, in the first two rows.
         activation: after the normalisation.
     """

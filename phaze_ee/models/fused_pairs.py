@@ -143,7 +143,7 @@ def fused_bias(
     Args:
         embed: weaver's PairEmbed, for which :func:`fits_kernels` is true.
         momenta_V4: the four-momenta.
-        pairs: one at least.
+        pairs: one at least, but for a training of several processes.
         features: returns the features of pairs, for kinds that the kernels do not compute.
     """
     from phaze_ee.kernels.pair_numbers import Pairs

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from phaze_ee.machine import process_count
 from phaze_ee.models.fused_pairs import fits_kernels, fused_bias
 from phaze_ee.models.ragged_pairs import RaggedPairs, ragged_pairs
 from phaze_ee.models.states import PackedState
@@ -21,7 +22,8 @@ _PAIRS_CPU, _PAIRS_CUDA = 8_192, 1 << 20
 def pair_bias(embed: Any, state: PackedState) -> Float[Tensor, "H E"]:
     """Return the bias of the n² ordered pairs of each jet, jet after jet.
 
-    With kernels (:mod:`phaze_ee.models.fused_pairs`) it has the type of the operands of products.
+    With kernels (:mod:`phaze_ee.models.fused_pairs`) it has the type of the operands of products. In a training of
+    several processes, one without pairs takes part too, because the others wait for its statistics and gradients.
 
     Args:
         embed: weaver's PairEmbed, without pair inputs.
@@ -31,7 +33,7 @@ def pair_bias(embed: Any, state: PackedState) -> Float[Tensor, "H E"]:
     momenta_V4 = state.coordinates_VD
     if embed.training and not embed.sparse_eval[0]:
         return _as_padded(embed, state, pairs)
-    if not len(pairs.own_L):
+    if not len(pairs.own_L) and not (embed.training and process_count() > 1):
         return momenta_V4.new_zeros(embed.out_dim, pairs.ordered)
     if fits_kernels(embed, momenta_V4, len(pairs.own_L)):
         return fused_bias(embed, momenta_V4, pairs, partial(_in_pieces, _features, embed, momenta_V4, pairs))
@@ -54,8 +56,11 @@ def _features(embed: Any, own_L4: Tensor, other_L4: Tensor, same_L: Tensor) -> F
 
 
 def _embedded(embed: Any, own_L4: Tensor, other_L4: Tensor, same_L: Tensor) -> Float[Tensor, "L H"]:
-    bias_1HL: Tensor = embed._embed_pairs(_features(embed, own_L4, other_L4, same_L).T[None], None)
-    return bias_1HL[0].T
+    features_LF = _features(embed, own_L4, other_L4, same_L)
+    # A convolution takes no pairs of one batch, but a pair of no batch.
+    features_BFL = features_LF.T[None] if len(features_LF) else features_LF[:, :, None]
+    bias_BHL: Tensor = embed._embed_pairs(features_BFL, None)
+    return bias_BHL.transpose(1, 2).flatten(0, 1)
 
 
 def _as_padded(embed: Any, state: PackedState, pairs: RaggedPairs) -> Float[Tensor, "H E"]:

@@ -187,6 +187,60 @@ def test_statistics_are_those_of_all_processes(fuses: torch.device, monkeypatch:
         torch.testing.assert_close(together, alone, rtol=1e-2, atol=1e-8)
 
 
+class Sums:
+    """The sums over all processes, of which this one knows what the others add."""
+
+    def __init__(self, others: list[Tensor] | None = None) -> None:
+        """Store what the others add, sum after sum; None: nothing."""
+        self.given: list[Tensor] = []
+        self._others = others
+
+    def __call__(self, value: Tensor) -> Tensor:
+        """Return the sum."""
+        self.given.append(value)
+        return value if self._others is None else value + self._others[len(self.given) - 1]
+
+
+@pytest.fixture
+def two_processes(fuses: torch.device, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (batch_norm, fused_pairs, pair_bias):
+        monkeypatch.setattr(module, "process_count", lambda: 2)
+
+
+@pytest.mark.usefixtures("two_processes")
+@pytest.mark.parametrize("changes", [{}, {"normalize_input": False}, {"dims": (3,)}])
+def test_a_process_without_pairs_takes_part(changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    some, none = (embed_of(remove_self_pair=True, **changes).train() for _ in range(2))
+    monkeypatch.setattr(batch_norm, "summed", shared := Sums())
+    stepped(some, pair_bias.pair_bias(some, state_of(random_jets(COUNTS))))
+    monkeypatch.setattr(batch_norm, "summed", own := Sums(shared.given))
+    assert not stepped(none, pair_bias.pair_bias(none, state_of(random_jets((1, 0)))))[0].any()
+    assert [value.shape for value in own.given] == [value.shape for value in shared.given]
+    assert not any(value.any() for value in own.given)
+    assert not any(value.grad is None or value.grad.any() for value in none.parameters())
+    assert all(torch.equal(*values) for values in zip(some.buffers(), none.buffers(), strict=True))
+
+
+@pytest.mark.usefixtures("two_processes")
+def test_no_process_has_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batch_norm, "summed", Sums())
+    embed = embed_of(remove_self_pair=True).train()
+    before = [buffer.clone() for buffer in embed.buffers() if buffer.is_floating_point()]
+    stepped(embed, pair_bias.pair_bias(embed, state_of(random_jets((1, 0)))))
+    assert not any(value.grad is None or value.grad.any() for value in embed.parameters())
+    after = [buffer for buffer in embed.buffers() if buffer.is_floating_point()]
+    assert all(torch.equal(*values) for values in zip(after, before, strict=True))
+
+
+def test_a_process_without_pairs_takes_part_in_plain_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    embed = embed_of(remove_self_pair=True).train()
+    state = state_of(random_jets((1, 0)))
+    assert not pair_bias.pair_bias(embed, state).requires_grad
+    monkeypatch.setattr(pair_bias, "process_count", lambda: 2)
+    assert not stepped(embed, pair_bias.pair_bias(embed, state))[0].any()
+    assert not any(value.grad is None or value.grad.any() for value in embed.parameters())
+
+
 def test_what_does_not_take_the_kernels(
     device: torch.device, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

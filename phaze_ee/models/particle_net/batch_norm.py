@@ -59,15 +59,20 @@ def normalise(rows: WeightedRows, norm: nn.modules.batchnorm._BatchNorm, *, relu
 
 @torch.no_grad()
 def update_running_statistics(norm: nn.modules.batchnorm._BatchNorm, statistics: Statistics) -> None:
-    """Update the running statistics as ``nn.BatchNorm`` does, without waiting for the device."""
+    """Update the running statistics as ``nn.BatchNorm`` does, without waiting for the device.
+
+    One row has no variance: it changes nothing, and neither does none.
+    """
     assert norm.running_mean is not None
     assert norm.running_var is not None
     assert norm.num_batches_tracked is not None
     norm.num_batches_tracked += 1
     kind, total = norm.running_mean.dtype, statistics.total
     share = norm.num_batches_tracked.to(kind).reciprocal() if norm.momentum is None else norm.momentum
+    share = share * (total > 1).to(kind)
+    unbiased_C = statistics.variance_C * (total / (total - 1).clamp(min=1))
     norm.running_mean.lerp_(statistics.mean_C.to(kind), share)
-    norm.running_var.lerp_((statistics.variance_C * (total / (total - 1))).to(kind), share)
+    norm.running_var.lerp_(unbiased_C.to(kind), share)
 
 
 def of_all_processes(own: Statistics) -> Statistics:
@@ -78,8 +83,9 @@ def of_all_processes(own: Statistics) -> Statistics:
     # In double precision, because a variance is a small difference of large sums.
     sums = torch.stack([torch.ones_like(mean_C), mean_C, variance_C + mean_C.square()]).double() * count.double()
     total_C, sum_C, square_C = summed(sums)
-    all_mean_C = sum_C / total_C
-    all_variance_C = (square_C / total_C - all_mean_C.square()).clamp(min=0)
+    counted_C = total_C.clamp(min=1)
+    all_mean_C = sum_C / counted_C
+    all_variance_C = (square_C / counted_C - all_mean_C.square()).clamp(min=0)
     return Statistics(all_mean_C.to(mean_C), all_variance_C.to(mean_C), total_C[0].to(mean_C))
 
 
