@@ -15,6 +15,7 @@ from phaze_ee.results.policy import DynamicResults, ExitRates, MassAudit, MassSh
 
 _SMALLEST = 1e-50  # smaller p-values are written as a limit
 _FEWEST_JETS = 10  # in a shape that is drawn
+_SPACE_FOR_TEXT = 1.13  # upper end of the axis of shares, so that text covers no point
 _SHORTEST = 0.06  # bar that has room for its number
 
 
@@ -37,7 +38,8 @@ def exit_rates_figure(dynamic: DynamicResults) -> Figure:
         axes.yaxis.set_major_formatter(PercentFormatter(1.0))
     for axes, observable in zip(panels[-1], observables, strict=True):
         axes.set_xlabel(observable_title(observable))
-    panels[0, 0].set_ylim(0, 1)
+    panels[0, 0].set_ylim(0, _SPACE_FOR_TEXT)
+    panels[0, 0].set_yticks(np.linspace(0, 1, 6))
     legend_below(figure, panels[0, 0], columns=4)
     simulation_label(panels[0, 0], f"{dynamic.jets:,} jets, {dynamic.policy.score}", panels[0, -1])
     return figure
@@ -58,7 +60,7 @@ def _draw_rates(axes: Axes, rates: ExitRates, exits: Sequence[str]) -> None:
     chance = f"p = {rates.p_value:.2g}" if rates.p_value > _SMALLEST else f"p < {_SMALLEST}"
     text = f"V = {rates.association:.2f}, {chance}"
     box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1.5}
-    axes.text(0.96, 0.96, text, transform=axes.transAxes, ha="right", va="top", fontsize="x-small", bbox=box)
+    axes.text(0.96, 0.97, text, transform=axes.transAxes, ha="right", va="top", fontsize="small", bbox=box)
 
 
 @hep_style()

@@ -14,6 +14,7 @@ from phaze_ee.results.evaluation import EvaluationResults
 from phaze_ee.shapes import Float
 
 _CELL = 0.6  # inches
+_LARGEST_NUMBER = 15  # points
 _MOST_CLASSES_WITH_NUMBERS_IN_PANELS = 12
 
 
@@ -33,13 +34,15 @@ def confusion_figure(evaluation: EvaluationResults, exits: Sequence[str]) -> Fig
     classes = [class_title(name) for name in evaluation.classes]
     numbers = len(exits) == 1 or len(classes) <= _MOST_CLASSES_WITH_NUMBERS_IN_PANELS
     scale = (1.0 if len(exits) == 1 else 0.75) if numbers else 0.5
-    side = max(5.0, scale * (_CELL * len(classes) + 1.5))
+    usual = _CELL * len(classes) + 1.5
+    side = max(5.0, scale * usual)
+    number_size = min(_LARGEST_NUMBER, 10.5 * side / usual) if numbers else None
     rows = ceil(len(exits) / columns)
     figure = Figure(figsize=(columns * side + 1.2, rows * side))
     panels = figure.subplots(rows, columns, squeeze=False)
     for panel, name in zip(panels.flat, exits, strict=False):
         percent_KK = row_percentages(evaluation.exits[name].confusion_matrix)
-        image = _draw_matrix(panel, percent_KK, classes, 10.5 * scale if numbers else None)
+        image = _draw_matrix(panel, percent_KK, classes, number_size)
         panel.text(1, 1.01, exit_title(name), transform=panel.transAxes, ha="right", va="bottom", fontsize="small")
     for unused in panels.flat[len(exits) :]:
         unused.remove()
