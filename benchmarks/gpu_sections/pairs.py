@@ -17,6 +17,7 @@ from benchmarks.gpu_sections.rows import Row
 from benchmarks.gpu_sections.timing import BYTES, attempt, measured, memory_in_use, products
 from phaze_ee.machine import Precision
 from phaze_ee.models import fused_pairs
+from phaze_ee.models.folded_pairs import FoldedPairs
 from phaze_ee.models.pair_bias import pair_bias
 from phaze_ee.models.states import JetLayout, PackedState
 
@@ -66,10 +67,11 @@ def _work(embed: Any, jets: Sample, *, training: bool) -> Callable[[], None]:
     ragged = jets.ragged
     assert ragged.vectors_V4 is not None
     state = PackedState(ragged.features_VC, ragged.vectors_V4, JetLayout(ragged.particle_count_N), 0)
+    folded = FoldedPairs()
 
     def work() -> None:
         embed.zero_grad()
-        bias_HE = pair_bias(embed, state)
+        bias_HE = pair_bias(embed, state, folded)
         if training:
             bias_HE.backward(torch.ones_like(bias_HE))  # type: ignore[no-untyped-call]
 

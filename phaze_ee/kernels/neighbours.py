@@ -22,14 +22,22 @@ MOST_NEIGHBOURS = 64
 _ROWS, _TILE = 16, 64
 
 
-def nearest_neighbours(coordinates_VD: Float[Tensor, "V D"], count_N: Int[Tensor, " N"], k: int) -> Int[Tensor, "V k"]:
+def nearest_neighbours(
+    coordinates_VD: Float[Tensor, "V D"],
+    jet_V: Int[Tensor, " V"],
+    first_N: Int[Tensor, " N"],
+    count_N: Int[Tensor, " N"],
+    k: int,
+) -> Int[Tensor, "V k"]:
     """Return the rows of the k nearest particles of the same jet, without the particle itself, in any order.
 
     Row V is a missing neighbour.
 
     Args:
         coordinates_VD: the particles in float32 or float64, jet after jet.
-        count_N: particles of each jet, on the same device.
+        jet_V: the jet of each particle.
+        first_N: the first particle of each jet.
+        count_N: the particles of each jet.
         k: at most :data:`MOST_NEIGHBOURS`.
     """
     particles, dimensions = coordinates_VD.shape
@@ -37,16 +45,12 @@ def nearest_neighbours(coordinates_VD: Float[Tensor, "V D"], count_N: Int[Tensor
     index_Vk = count_N.new_empty(particles, k)
     if not particles:
         return index_Vk
-    # The number of particles is known, so the host does not wait for the device.
-    first_V, end_V = (
-        bound_N.repeat_interleave(count_N, output_size=particles)
-        for bound_N in (count_N.cumsum(0) - count_N, count_N.cumsum(0))
-    )
     launch: Any = _nearest[(triton.cdiv(particles, _ROWS),)]
     launch(
         coordinates_VD,
-        first_V,
-        end_V,
+        jet_V,
+        first_N,
+        count_N,
         index_Vk,
         particles,
         dimensions,
@@ -75,8 +79,9 @@ def _square(x, row, column, row_real, column_real, dimension, dimensions):
 @triton.jit
 def _nearest(
     x,
+    jet_of,
     first_of,
-    end_of,
+    count_of,
     index_out,
     particles,
     dimensions,
@@ -89,8 +94,9 @@ def _nearest(
 ):
     row = (tl.program_id(0) * ROWS + tl.arange(0, ROWS)).to(tl.int64)
     row_real = row < particles
-    first = tl.load(first_of + row, mask=row_real, other=particles)
-    end = tl.load(end_of + row, mask=row_real, other=0)
+    jet = tl.load(jet_of + row, mask=row_real, other=0)
+    first = tl.load(first_of + jet, mask=row_real, other=particles)
+    end = tl.where(row_real, first + tl.load(count_of + jet, mask=row_real, other=0), 0)
     slot = tl.arange(0, SLOTS)
     # Squares have no sign, so their bits, as whole numbers, have their order. A slot after the k-th is never the worst.
     nearest = tl.where(slot[None, :] < k, NONE, -1).to(NUMBER) + tl.zeros([ROWS, SLOTS], NUMBER)

@@ -8,16 +8,16 @@ In training the statistics of a normalisation are those of all pairs, so each la
 import logging
 from collections.abc import Callable
 from functools import cache
-from typing import TYPE_CHECKING, Any, NamedTuple, final
+from typing import TYPE_CHECKING, Any, final
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.autograd.function import once_differentiable
-from torch.nn.modules.batchnorm import _BatchNorm
 from weaver.nn.model.ParticleTransformer import pairwise_lv_fts_pp, to_ptrapphim
 
 from phaze_ee.kernels.availability import runs_kernels
 from phaze_ee.machine import process_count
+from phaze_ee.models.folded_pairs import FoldedPairs, PairWeights
 from phaze_ee.models.fused_layers import (
     Norm,
     first_layer,
@@ -27,75 +27,19 @@ from phaze_ee.models.fused_layers import (
     parameters_of,
     plain_layer,
 )
+from phaze_ee.models.pair_layers import PairLayers, usual_layers
 from phaze_ee.models.particle_net.batch_norm import Statistics, update_running_statistics
-from phaze_ee.models.particle_net.folding import fold_layer, normalisation
 from phaze_ee.models.precision import operand_type
 from phaze_ee.models.ragged_pairs import RaggedPairs
 from phaze_ee.shapes import Float
 
 if TYPE_CHECKING:
-    from phaze_ee.kernels.activations import Activation
     from phaze_ee.kernels.pair_numbers import Momenta, Pairs
 
 _log = logging.getLogger(__name__)
 
 _TYPES = (torch.float32,)  # of four-momenta and parameters
 _MOST_SYMMETRIC = 5  # features of a pair of type "pp" that do not depend on the order
-
-
-class PairLayers(NamedTuple):
-    """The layers of weaver's PairEmbed: a normalisation, and before each next one a convolution.
-
-    Attributes:
-        input_norm: of the features; None: they are not normalised.
-        convolutions: each on single pairs.
-        norms: after each convolution.
-        activation: after each normalisation but the last.
-        last: after the last one.
-    """
-
-    input_norm: _BatchNorm | None
-    convolutions: tuple[nn.Conv1d, ...]
-    norms: tuple[_BatchNorm, ...]
-    activation: "Activation"
-    last: "Activation"
-
-    @property
-    def all_norms(self) -> tuple[_BatchNorm, ...]:
-        """The normalisations in their order."""
-        return self.norms if self.input_norm is None else (self.input_norm, *self.norms)
-
-    @property
-    def widest(self) -> int:
-        """The most channels of a layer."""
-        return max(max(layer.in_channels, layer.out_channels) for layer in self.convolutions)
-
-
-def usual_layers(embed: Any) -> PairLayers | None:
-    """Return the layers of weaver's PairEmbed; None if they are not in weaver's order, or of other kinds."""
-    layers = list(embed.embed)
-    input_norm = layers.pop(0) if layers and isinstance(layers[0], _BatchNorm) else None
-    convolutions, norms, activations = layers[0::3], layers[1::3], [_activation(layer) for layer in layers[2::3]]
-    usual = (
-        all(isinstance(layer, nn.Conv1d) and layer.kernel_size == (1,) and layer.groups == 1 for layer in convolutions)
-        and all(isinstance(norm, _BatchNorm) for norm in norms)
-        and len(convolutions) == len(norms) > 0
-        and None not in activations
-        and len(set(activations)) <= 1
-    )
-    if not usual:
-        return None
-    activation = activations[0] if activations and activations[0] is not None else "none"
-    last = activation if len(activations) == len(norms) else "none"
-    found = PairLayers(input_norm, tuple(convolutions), tuple(norms), activation, last)
-    complete = all(norm.affine and norm.running_mean is not None for norm in found.all_norms)
-    return found if complete else None
-
-
-def _activation(layer: nn.Module) -> "Activation | None":
-    if isinstance(layer, nn.GELU) and layer.approximate == "none":
-        return "gelu"
-    return "relu" if isinstance(layer, nn.ReLU) else None
 
 
 def fits_kernels(embed: Any, momenta_V4: Tensor, count: int) -> bool:
@@ -136,7 +80,11 @@ def _narrow(widest: int, most: int) -> bool:
 
 
 def fused_bias(
-    embed: Any, momenta_V4: Float[Tensor, "V 4"], pairs: RaggedPairs, features: Callable[[], Float[Tensor, "L F"]]
+    embed: Any,
+    momenta_V4: Float[Tensor, "V 4"],
+    pairs: RaggedPairs,
+    features: Callable[[], Float[Tensor, "L F"]],
+    folded: FoldedPairs,
 ) -> Float[Tensor, "H E"]:
     """Return the bias of the ordered pairs. In training, update the running statistics.
 
@@ -145,6 +93,7 @@ def fused_bias(
         momenta_V4: the four-momenta.
         pairs: one at least, but for a training of several processes.
         features: returns the features of pairs, for kinds that the kernels do not compute.
+        folded: the weights of inference.
     """
     from phaze_ee.kernels.pair_numbers import Pairs
     from phaze_ee.kernels.pair_training import pair_features
@@ -157,7 +106,7 @@ def fused_bias(
         source = features()
     kind = operand_type(momenta_V4)
     if not embed.training:
-        return _inferred(layers, source, places, kind)
+        return _inferred(source, places, layers, folded(embed, layers, kind))
     return _trained(layers, source if isinstance(source, Tensor) else pair_features(source, places), places, kind)
 
 
@@ -173,19 +122,10 @@ def _momenta(embed: Any, momenta_V4: Tensor) -> "Momenta | None":
 
 
 @torch.no_grad()
-def _inferred(layers: PairLayers, source: "Momenta | Tensor", places: "Pairs", kind: torch.dtype) -> Tensor:
-    from phaze_ee.kernels.edge_conv import stack_layers
+def _inferred(source: "Momenta | Tensor", places: "Pairs", layers: PairLayers, weights: PairWeights) -> Tensor:
     from phaze_ee.kernels.pairs import pair_layers
 
-    sums = layers.convolutions[0].weight.dtype
-    folded = [fold_layer(*layer).to(sums) for layer in zip(layers.convolutions, layers.norms, strict=True)]
-    if layers.input_norm is None:
-        scale_F = torch.ones_like(folded[0].weight[:, 0])
-        scale_shift_2F = torch.stack([scale_F, torch.zeros_like(scale_F)])
-    else:
-        scale_shift_2F = torch.stack(normalisation(layers.input_norm)).to(sums)
-    stacked = stack_layers([(layer.weight, layer.bias) for layer in folded], kind)
-    return pair_layers(source, places, scale_shift_2F, stacked, layers.activation, last=layers.last)
+    return pair_layers(source, places, *weights, layers.activation, last=layers.last)
 
 
 def _trained(layers: PairLayers, features_LF: Tensor, places: "Pairs", kind: torch.dtype) -> Tensor:

@@ -131,7 +131,7 @@ class AttentionExitHead(ExitHead):
         score_V1 = self.query(row_VC)
         # Subtracted so that exp cannot overflow; it cancels, so no gradient goes through it.
         largest_N1 = pool_rows(score_V1.detach(), layout, "max")
-        weight_V1 = (score_V1 - largest_N1.repeat_interleave(layout.count_N, dim=0, output_size=len(score_V1))).exp()
+        weight_V1 = (score_V1 - largest_N1.index_select(0, layout.jet_of(len(score_V1)))).exp()
         # The largest weight of a jet is 1, so the limit changes only jets without particles.
         sum_N1 = pool_rows(weight_V1, layout, "sum").clamp(min=1)
         return pool_rows(weight_V1 * row_VC, layout, "sum") / sum_N1

@@ -25,7 +25,7 @@ class TokenLayout:
     @cached_property
     def jet_V(self) -> Int[Tensor, " V"]:
         """The jet of each particle."""
-        return torch.repeat_interleave(self.layout.count_N, output_size=self.particles)
+        return self.layout.jet_of(self.particles)
 
     @cached_property
     def span_6N(self) -> Int[Tensor, "6 N"]:

@@ -1,10 +1,11 @@
 """Particle Transformer on particles without padding, in inference and training."""
 
-from typing import Any, final
+from typing import Any, Self, final
 
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
+from phaze_ee.models.folded_pairs import FoldedPairs
 from phaze_ee.models.packed_tokens import PackedTokens, TokenLayout
 from phaze_ee.models.pair_bias import pair_bias
 from phaze_ee.models.particle_net.batch_norm import WeightedRows, normalise
@@ -25,8 +26,16 @@ class PackedParticleTransformer(StagedParticleTransformer[PackedState | PackedTo
     :mod:`phaze_ee.models.ragged_attention`.
     """
 
+    def __init__(self, mod: Any) -> None:
+        super().__init__(mod)
+        self._folded_pairs = FoldedPairs()
+
     def packed(self) -> "PackedParticleTransformer":
         return self
+
+    def train(self, mode: bool = True) -> Self:
+        self._folded_pairs = FoldedPairs()
+        return super().train(mode)
 
     def embed(self, inputs: Jets) -> PackedState:
         jets, length, particles = self.with_momenta(self.merged(inputs)), 0, None
@@ -51,7 +60,8 @@ class PackedParticleTransformer(StagedParticleTransformer[PackedState | PackedTo
 
     def _tokens(self, state: PackedState) -> PackedTokens:
         row_VC = state.features_VC if self.collections else _embedded(self.core.embed, state)
-        bias = None if self.core.pair_embed is None else pair_bias(self.core.pair_embed, state)
+        pairs = self.core.pair_embed
+        bias = None if pairs is None else pair_bias(pairs, state, self._folded_pairs)
         first = self.core.cls_token[0].expand(len(state), -1) if self.core.include_global_token else None
         particles = PackedState(row_VC, row_VC[:, :0], state.layout, state.length)
         return PackedTokens(particles, TokenLayout(state.layout, len(row_VC)), bias, first)

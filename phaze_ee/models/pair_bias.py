@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from phaze_ee.machine import process_count
+from phaze_ee.models.folded_pairs import FoldedPairs
 from phaze_ee.models.fused_pairs import fits_kernels, fused_bias
 from phaze_ee.models.ragged_pairs import RaggedPairs, ragged_pairs
 from phaze_ee.models.states import PackedState
@@ -19,7 +20,7 @@ from phaze_ee.shapes import Float
 _PAIRS_CPU, _PAIRS_CUDA = 8_192, 1 << 20
 
 
-def pair_bias(embed: Any, state: PackedState) -> Float[Tensor, "H E"]:
+def pair_bias(embed: Any, state: PackedState, folded: FoldedPairs) -> Float[Tensor, "H E"]:
     """Return the bias of the n² ordered pairs of each jet, jet after jet.
 
     With kernels (:mod:`phaze_ee.models.fused_pairs`) it has the type of the operands of products. In a training of
@@ -28,6 +29,7 @@ def pair_bias(embed: Any, state: PackedState) -> Float[Tensor, "H E"]:
     Args:
         embed: weaver's PairEmbed, without pair inputs.
         state: particles, whose four-momenta are the coordinates. In training, ``length`` is that of the padded form.
+        folded: the weights of inference with kernels.
     """
     pairs = ragged_pairs(state, symmetric=bool(embed.is_symmetric), with_self=not embed.remove_self_pair)
     momenta_V4 = state.coordinates_VD
@@ -36,7 +38,8 @@ def pair_bias(embed: Any, state: PackedState) -> Float[Tensor, "H E"]:
     if not len(pairs.own_L) and not (embed.training and process_count() > 1):
         return momenta_V4.new_zeros(embed.out_dim, pairs.ordered)
     if fits_kernels(embed, momenta_V4, len(pairs.own_L)):
-        return fused_bias(embed, momenta_V4, pairs, partial(_in_pieces, _features, embed, momenta_V4, pairs))
+        features = partial(_in_pieces, _features, embed, momenta_V4, pairs)
+        return fused_bias(embed, momenta_V4, pairs, features, folded)
     return pairs.in_order(_in_pieces(_embedded, embed, momenta_V4, pairs).T)
 
 
@@ -71,7 +74,7 @@ def _as_padded(embed: Any, state: PackedState, pairs: RaggedPairs) -> Float[Tens
     row_NP = (layout.offset_N[:, None] + slot_P).where(valid_NP, len(state.coordinates_VD))
     momenta_N4P = pad(state.coordinates_VD, (0, 0, 0, 1))[row_NP].transpose(1, 2)
     bias_HNPP: Tensor = embed(momenta_N4P, mask=valid_NP[:, None]).transpose(0, 1)
-    jet_V = torch.repeat_interleave(layout.count_N, output_size=len(state.coordinates_VD))
+    jet_V = layout.jet_of(len(state.coordinates_VD))
     place_V = torch.arange(len(jet_V), device=jet_V.device) - layout.offset_N[jet_V]
     slot_V = jet_V * slots + place_V
     first_E, second_E = pairs.both_2E

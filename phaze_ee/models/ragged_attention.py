@@ -58,12 +58,9 @@ def spans(query_N: Int[Tensor, " N"], key_N: Int[Tensor, " N"], particle_N: Int[
         key_N: the number of keys.
         particle_N: the number of particles, between which there is a bias.
     """
-    pair_N, draw_N = particle_N.square(), query_N * key_N
-    return torch.stack([_first(query_N), query_N, _first(key_N), key_N, _first(pair_N), _first(draw_N)])
-
-
-def _first(count_N: Tensor) -> Tensor:
-    return count_N.cumsum(0) - count_N
+    count_4N = torch.stack([query_N, key_N, particle_N.square(), query_N * key_N])
+    first_4N = count_4N.cumsum(1) - count_4N
+    return torch.stack([first_4N[0], query_N, first_4N[1], key_N, *first_4N[2:]])
 
 
 def ragged_attention(

@@ -82,7 +82,8 @@ def ragged_pairs(state: PackedState, *, symmetric: bool, with_self: bool) -> Rag
     """
     layout, particles = state.layout, len(state.coordinates_VD)
     count_N = layout.count_N
-    count_V, first_V = _per_particle(count_N, count_N, particles), _per_particle(layout.offset_N, count_N, particles)
+    jet_V = layout.jet_of(particles)
+    count_V, first_V = count_N.index_select(0, jet_V), layout.offset_N.index_select(0, jet_V)
     ordered = int(count_N.square().sum())
     base_V = _base(count_V, first_V)
     if not symmetric:
@@ -92,10 +93,6 @@ def ragged_pairs(state: PackedState, *, symmetric: bool, with_self: bool) -> Rag
     earlier_V = torch.arange(particles, device=count_N.device) - first_V + int(with_self)
     own_L, other_L, lower_V = _partners(earlier_V, first_V, embedded)
     return RaggedPairs(own_L, other_L, base_V, lower_V, count_V, first_V, ordered, symmetric, with_self)
-
-
-def _per_particle(value_N: Tensor, count_N: Tensor, particles: int) -> Tensor:
-    return value_N.repeat_interleave(count_N, output_size=particles)
 
 
 def _base(count_V: Tensor, first_V: Tensor) -> Int[Tensor, " V"]:

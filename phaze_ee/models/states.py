@@ -162,6 +162,7 @@ class JetLayout:
 
     def __init__(self, count_N: Int[Tensor, " N"]) -> None:
         self.count_N = count_N
+        self._jet_V: Tensor | None = None
 
     def __len__(self) -> int:
         return self.count_N.shape[0]
@@ -170,6 +171,12 @@ class JetLayout:
     def offset_N(self) -> Int[Tensor, " N"]:
         """The first particle of each jet."""
         return self.count_N.cumsum(0) - self.count_N
+
+    def jet_of(self, particles: int) -> Int[Tensor, " V"]:
+        """Return the jet of each particle; the host knows how many there are, and does not wait for the device."""
+        if self._jet_V is None:
+            self._jet_V = torch.repeat_interleave(self.count_N, output_size=particles)
+        return self._jet_V
 
     @cached_property
     def groups(self) -> tuple[JetGroup, ...]:
@@ -243,7 +250,7 @@ class PackedState(State):
 def pool_rows(row_VC: Float[Tensor, "V C"], layout: JetLayout, kind: Literal["sum", "mean", "max"]) -> Tensor:
     """Reduce the particles of each jet; a jet without particles gives zeros."""
     if kind == "max":  # for this, embedding_bag takes five times as long as a scatter
-        jet_VC = torch.repeat_interleave(layout.count_N, output_size=len(row_VC))[:, None].expand_as(row_VC)
+        jet_VC = layout.jet_of(len(row_VC))[:, None].expand_as(row_VC)
         zero_NC = row_VC.new_zeros(len(layout), row_VC.shape[1])
         return zero_NC.scatter_reduce(0, jet_VC, row_VC, "amax", include_self=False)
     particle_V = torch.arange(len(row_VC), device=row_VC.device)

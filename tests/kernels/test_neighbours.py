@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from phaze_ee.models.states import JetLayout
 from tests.neighbours import by_sorting
 
 COUNTS = {
@@ -21,9 +22,10 @@ COUNTS = {
 def found(coordinates_VD: Tensor, counts: list[int], k: int, device: torch.device) -> Tensor:
     from phaze_ee.kernels.neighbours import nearest_neighbours
 
-    count_N = torch.tensor(counts, dtype=torch.int64)
+    layout = JetLayout(torch.tensor(counts, dtype=torch.int64).to(device))
+    jets = (layout.jet_of(len(coordinates_VD)), layout.offset_N, layout.count_N)
     with np.errstate(invalid="ignore"):  # the interpreter computes inf − inf with NumPy
-        index_Vk = nearest_neighbours(coordinates_VD.to(device), count_N.to(device), k)
+        index_Vk = nearest_neighbours(coordinates_VD.to(device), *jets, k)
     return index_Vk.cpu().sort(dim=1).values
 
 

@@ -10,6 +10,8 @@ from torch.nn.functional import pad
 from weaver.nn.model.ParticleTransformer import PairEmbed
 
 from phaze_ee.models import fused_pairs, pair_bias
+from phaze_ee.models.folded_pairs import FoldedPairs
+from phaze_ee.models.pair_layers import usual_layers
 from phaze_ee.models.particle_net import batch_norm
 from phaze_ee.models.states import JetLayout, PackedState
 from phaze_ee.types import JetInputs
@@ -72,6 +74,10 @@ def state_of(jets: JetInputs, dtype: torch.dtype = torch.float64, device: str | 
     return PackedState(ragged.features_VC, ragged.vectors_V4.to(dtype), layout, jets.mask.shape[-1])
 
 
+def bias_of(embed: PairEmbed, state: PackedState) -> Tensor:
+    return pair_bias.pair_bias(embed, state, FoldedPairs())
+
+
 def of_weaver(embed: PairEmbed, jets: JetInputs) -> Tensor:
     """weaver's bias, of the ordered pairs of all jets."""
     bias_NHPP = embed(jets.vectors, mask=jets.mask.bool())
@@ -92,16 +98,14 @@ def stepped(embed: PairEmbed, bias_HE: Tensor) -> list[Tensor]:
 @torch.no_grad()
 def test_the_bias_is_weavers(changes: dict[str, Any], fuses: torch.device) -> None:
     embed, jets = embed_of(**changes), random_jets(COUNTS)
-    torch.testing.assert_close(
-        pair_bias.pair_bias(embed, state_of(jets)), of_weaver(embed, jets), rtol=1e-11, atol=1e-11
-    )
+    torch.testing.assert_close(bias_of(embed, state_of(jets)), of_weaver(embed, jets), rtol=1e-11, atol=1e-11)
 
 
 @BY_SHAPE
 def test_a_training_step_is_weavers(changes: dict[str, Any], fuses: torch.device) -> None:
     jets = random_jets(COUNTS)
     expected = stepped(embed := embed_of(**changes).train(), of_weaver(embed, jets))
-    found = stepped(embed := embed_of(**changes).train(), pair_bias.pair_bias(embed, state_of(jets)))
+    found = stepped(embed := embed_of(**changes).train(), bias_of(embed, state_of(jets)))
     torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-10)
 
 
@@ -109,9 +113,7 @@ def test_a_training_step_is_weavers(changes: dict[str, Any], fuses: torch.device
 @pytest.mark.parametrize("counts", [(1,), (1, 0), (2,), (16, 15)])
 def test_few_particles(counts: tuple[int, ...], fuses: torch.device) -> None:
     embed, jets = embed_of(), random_jets(counts)
-    torch.testing.assert_close(
-        pair_bias.pair_bias(embed, state_of(jets)), of_weaver(embed, jets), rtol=1e-11, atol=1e-11
-    )
+    torch.testing.assert_close(bias_of(embed, state_of(jets)), of_weaver(embed, jets), rtol=1e-11, atol=1e-11)
 
 
 @pytest.mark.parametrize(("counts", "ordered"), [((0, 0), 0), ((1, 1), 2)])
@@ -119,7 +121,7 @@ def test_few_particles(counts: tuple[int, ...], fuses: torch.device) -> None:
 def test_no_pair_at_all(counts: tuple[int, ...], ordered: int, train: bool, fuses: torch.device) -> None:
     embed = embed_of(remove_self_pair=True).train(train)
     before = [buffer.clone() for buffer in embed.buffers()]
-    bias_HE = pair_bias.pair_bias(embed, state_of(random_jets(counts)))
+    bias_HE = bias_of(embed, state_of(random_jets(counts)))
     assert torch.equal(bias_HE, bias_HE.new_zeros(2, ordered))
     assert all(torch.equal(*values) for values in zip(embed.buffers(), before, strict=True))
 
@@ -141,7 +143,7 @@ def found_by(
     embed = embed_of(**changes).float().to(device).train(train)
     state = state_of(heavy_jets(), torch.float32, device)
     with torch.set_grad_enabled(train), torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
-        bias_HE = pair_bias.pair_bias(embed, state)
+        bias_HE = bias_of(embed, state)
     assert bias_HE.dtype == dtype
     return stepped(embed, bias_HE) if train else [bias_HE]
 
@@ -181,7 +183,7 @@ def test_statistics_are_those_of_all_processes(fuses: torch.device, monkeypatch:
         monkeypatch.setattr(batch_norm, "process_count", lambda processes=processes: processes)
         monkeypatch.setattr(batch_norm, "summed", lambda value, processes=processes: processes * value)
         embed = embed_of().train()
-        found.append(stepped(embed, pair_bias.pair_bias(embed, state_of(random_jets(COUNTS)))))
+        found.append(stepped(embed, bias_of(embed, state_of(random_jets(COUNTS)))))
     for alone, together in zip(*found, strict=True):
         # The unbiased variance of twice as many pairs is another one.
         torch.testing.assert_close(together, alone, rtol=1e-2, atol=1e-8)
@@ -212,9 +214,9 @@ def two_processes(fuses: torch.device, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_process_without_pairs_takes_part(changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     some, none = (embed_of(remove_self_pair=True, **changes).train() for _ in range(2))
     monkeypatch.setattr(batch_norm, "summed", shared := Sums())
-    stepped(some, pair_bias.pair_bias(some, state_of(random_jets(COUNTS))))
+    stepped(some, bias_of(some, state_of(random_jets(COUNTS))))
     monkeypatch.setattr(batch_norm, "summed", own := Sums(shared.given))
-    assert not stepped(none, pair_bias.pair_bias(none, state_of(random_jets((1, 0)))))[0].any()
+    assert not stepped(none, bias_of(none, state_of(random_jets((1, 0)))))[0].any()
     assert [value.shape for value in own.given] == [value.shape for value in shared.given]
     assert not any(value.any() for value in own.given)
     assert not any(value.grad is None or value.grad.any() for value in none.parameters())
@@ -226,7 +228,7 @@ def test_no_process_has_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(batch_norm, "summed", Sums())
     embed = embed_of(remove_self_pair=True).train()
     before = [buffer.clone() for buffer in embed.buffers() if buffer.is_floating_point()]
-    stepped(embed, pair_bias.pair_bias(embed, state_of(random_jets((1, 0)))))
+    stepped(embed, bias_of(embed, state_of(random_jets((1, 0)))))
     assert not any(value.grad is None or value.grad.any() for value in embed.parameters())
     after = [buffer for buffer in embed.buffers() if buffer.is_floating_point()]
     assert all(torch.equal(*values) for values in zip(after, before, strict=True))
@@ -235,9 +237,9 @@ def test_no_process_has_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_process_without_pairs_takes_part_in_plain_torch(monkeypatch: pytest.MonkeyPatch) -> None:
     embed = embed_of(remove_self_pair=True).train()
     state = state_of(random_jets((1, 0)))
-    assert not pair_bias.pair_bias(embed, state).requires_grad
+    assert not bias_of(embed, state).requires_grad
     monkeypatch.setattr(pair_bias, "process_count", lambda: 2)
-    assert not stepped(embed, pair_bias.pair_bias(embed, state))[0].any()
+    assert not stepped(embed, bias_of(embed, state))[0].any()
     assert not any(value.grad is None or value.grad.any() for value in embed.parameters())
 
 
@@ -285,9 +287,27 @@ def test_what_does_not_take_the_kernels(
 )
 def test_layers_that_are_not_weavers(other: Any) -> None:
     embed = embed_of()
-    assert fused_pairs.usual_layers(embed) is not None
+    assert usual_layers(embed) is not None
     embed.embed = nn.Sequential(*other(list(embed.embed)))
-    assert fused_pairs.usual_layers(embed) is None
+    assert usual_layers(embed) is None
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda embed: nn.init.normal_(embed.embed[1].weight),
+        lambda embed: embed.embed[2].running_var.mul_(3),
+        lambda embed: embed.load_state_dict({name: value * 1.5 for name, value in embed.state_dict().items()}),
+    ],
+)
+def test_folded_layers_follow_the_parameters(change: Any, fuses: torch.device) -> None:
+    embed, jets, folded = embed_of(), random_jets(COUNTS), FoldedPairs()
+    before = pair_bias.pair_bias(embed, state_of(jets), folded)
+    change(embed)
+    after = pair_bias.pair_bias(embed, state_of(jets), folded)
+    assert not torch.allclose(after, before)
+    torch.testing.assert_close(after, of_weaver(embed, jets), rtol=1e-11, atol=1e-11)
 
 
 @torch.no_grad()
@@ -295,7 +315,7 @@ def test_momenta_that_are_not_numbers_stay_in_their_jet(fuses: torch.device) -> 
     jets = random_jets((3, 4))
     assert jets.vectors is not None
     jets.vectors[0, :, 1] = torch.nan
-    bias_HE = pair_bias.pair_bias(embed_of(), state_of(jets))
+    bias_HE = bias_of(embed_of(), state_of(jets))
     bad_3 = torch.tensor([False, True, False])
     bad_E = pad((bad_3[:, None] | bad_3).flatten(), (0, 16))
     assert torch.equal(bias_HE.isnan(), bad_E.expand_as(bias_HE))

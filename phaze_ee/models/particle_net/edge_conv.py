@@ -111,7 +111,7 @@ def particle_parts(block: FoldedEdgeConv, features_VC: Float[Tensor, "V C"]) -> 
         block.per_particle(features_VC, out=edge_SC[:count])
     else:  # autocast has no product that writes where it is told
         edge_SC[:count] = block.per_particle(features_VC)
-    edge_SC[count] = 0
+    edge_SC[count].zero_()
     if block.has_shortcut_layer:
         return ParticleParts(edge_SC, edge_SC, 2 * block.channels)
     return ParticleParts(edge_SC, features_VC.contiguous(), 0)

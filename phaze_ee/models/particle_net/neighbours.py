@@ -31,7 +31,8 @@ def nearest_neighbours(coordinates_VD: Float[Tensor, "V D"], layout: JetLayout, 
         from phaze_ee.kernels import neighbours as kernel
 
         if k <= kernel.MOST_NEIGHBOURS:
-            return kernel.nearest_neighbours(coordinates_VD.detach(), layout.count_N, k)
+            jet_V = layout.jet_of(len(coordinates_VD))
+            return kernel.nearest_neighbours(coordinates_VD.detach(), jet_V, layout.offset_N, layout.count_N, k)
     if coordinates_VD.device.type != "cpu" or not has_numba():
         return in_groups(coordinates_VD, layout, k)
     from phaze_ee.models.particle_net.loops import find_nearest

@@ -1,11 +1,12 @@
 """ParticleNet on particles without padding, with BatchNorm folded into the layers in inference."""
 
 from dataclasses import replace
-from typing import Any, ClassVar, NamedTuple, Self, final
+from typing import Any, ClassVar, Self, final
 
 import torch
 from torch import Tensor
 
+from phaze_ee.models.folded import Folded
 from phaze_ee.models.particle_net.edge_conv import edge_conv
 from phaze_ee.models.particle_net.folding import FoldedParticleNet, fold
 from phaze_ee.models.particle_net.native.kernel import EdgeConvKernel, library
@@ -15,14 +16,6 @@ from phaze_ee.models.particle_net.training import edge_conv_training, layer_trai
 from phaze_ee.models.states import JetLayout, PackedState, beside, pool_rows
 from phaze_ee.shapes import Float
 from phaze_ee.types import Jets
-
-
-class _Folding(NamedTuple):
-    """Folded weights, the tensors from which they were computed, and the version of these tensors."""
-
-    weights: FoldedParticleNet
-    made_from: list[Tensor]
-    version: list[int]
 
 
 class PackedParticleNet(StagedParticleNet[PackedState]):
@@ -36,7 +29,7 @@ class PackedParticleNet(StagedParticleNet[PackedState]):
 
     def __init__(self, mod: Any) -> None:
         super().__init__(mod)
-        self._folding: _Folding | None = None  # replaced as a whole, because threads share it
+        self._folding: Folded[FoldedParticleNet] | None = None  # replaced as a whole, because threads share it
 
     def packed(self) -> Self:
         return self
@@ -111,10 +104,8 @@ class PackedParticleNet(StagedParticleNet[PackedState]):
     def _fold(self, check: bool = False) -> FoldedParticleNet:
         """Return the folded weights. With ``check``, they are up to date; :meth:`embed` checks once in every walk."""
         folding = self._folding
-        if folding is None or (check and _version(folding.made_from) != folding.version):
-            made_from = [*self.core.parameters(), *self.core.buffers()]
-            version = _version(made_from)  # before folding, so that a change meanwhile is noticed
-            folding = self._folding = _Folding(fold(self.core, self.input_channels), made_from, version)
+        if folding is None or (check and not folding.is_current):
+            folding = self._folding = Folded.of(self.core, lambda: fold(self.core, self.input_channels))
         return folding.weights  # not the attribute, which another thread may have cleared
 
 
@@ -144,9 +135,3 @@ class NativeParticleNet(PackedParticleNet):
             kernels = tuple(map(EdgeConvKernel, folded.edge_convs, dimensions))
             self._kernels = (folded, kernels)
         return kernels[index](state.features_VC, state.coordinates_VD, state.layout.count_N)
-
-
-def _version(tensors: list[Tensor]) -> list[int]:
-    """Return numbers that change if a tensor changes: by an optimiser, by loading, by a cast or a move."""
-    # Tensors that were created in inference mode have no version.
-    return [*map(Tensor.data_ptr, tensors), *(0 if tensor.is_inference() else tensor._version for tensor in tensors)]
