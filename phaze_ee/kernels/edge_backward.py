@@ -22,6 +22,7 @@ from phaze_ee.kernels.edge_numbers import (
     summed_through_normalisation,
     through_normalisation,
 )
+from phaze_ee.kernels.sizes import tiles_of
 from phaze_ee.shapes import Float
 
 _BLOCK = 32  # channels of a layer that are multiplied at once
@@ -51,7 +52,7 @@ def last_gradient_sums(
     """
     particles, channels = d_mean_VC.shape
     count, width = particles * edges.neighbour_Uk.shape[1], width_of(channels)
-    sums_T2C = constant_6C.new_empty(triton.cdiv(count, tile_of(width, edges.own_UC.dtype, backward=True)), 2, channels)
+    sums_T2C = constant_6C.new_empty(tiles_of(count, tile_of(width, edges.own_UC.dtype, backward=True)), 2, channels)
     if count:
         launch: Any = _last_gradient_sums[(len(sums_T2C),)]
         launch(
@@ -93,7 +94,7 @@ def layer_before(
     width = width_of(inputs)
     tile = tile_of(width, edges.like.dtype, backward=True)
     out_EC = edges.like.new_empty(edges.rows, inputs)
-    sums_T2C = constants[0].new_empty(triton.cdiv(edges.rows, tile), 2, inputs)
+    sums_T2C = constants[0].new_empty(tiles_of(edges.rows, tile), 2, inputs)
     launch: Any = _layer_before[(len(sums_T2C),)]
     launch(
         edges=edges.rows,
@@ -134,9 +135,9 @@ def weight_gradient(
     half = dtype.itemsize == 2
     most, step = (_SQUARE, _EDGES_OF_WEIGHTS) if half else (_FLOAT32_SQUARE, _FLOAT32_EDGES_OF_WEIGHTS)
     rows, columns = (min(most, width_of(channels)) for channels in (outputs, inputs))
-    splits = min(_SPLITS, triton.cdiv(edges.rows, step))
+    splits = min(_SPLITS, tiles_of(edges.rows, step))
     out_SCC = constants[0].new_empty(splits, outputs, inputs)
-    launch: Any = _weight_gradient[(splits, triton.cdiv(outputs, rows), triton.cdiv(inputs, columns))]
+    launch: Any = _weight_gradient[(splits, tiles_of(outputs, rows), tiles_of(inputs, columns))]
     launch(
         edges=edges.rows,
         particles=len(given) if last else 0,
@@ -190,7 +191,7 @@ def _added_edges(
     width = width_of(channels)
     out_VC = edges.own_UC.new_empty(particles, channels)
     if particles:
-        launch: Any = _added_edges_kernel[(triton.cdiv(particles, _ROWS),)]
+        launch: Any = _added_edges_kernel[(tiles_of(particles, _ROWS),)]
         launch(
             particles=particles,
             constant=constant_6C,

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from phaze_ee.kernels.activations import activated
 from phaze_ee.kernels.rounding import FUSED
+from phaze_ee.kernels.sizes import power_of_two, tiles_of
 from phaze_ee.shapes import Float, Int
 
 MOST_NEIGHBOURS = 64
@@ -63,7 +64,7 @@ def stack_layers(
         dtype: of the operands of products: that of sums, float16 or bfloat16.
     """
     first = layers[0][0]
-    width = max(16, *(triton.next_power_of_2(max(weight.shape)) for weight, _ in layers))
+    width = max(16, *(power_of_two(max(weight.shape)) for weight, _ in layers))
     weight_LCC = first.new_zeros(len(layers), width, width, dtype=dtype)
     bias_LC = first.new_zeros(len(layers), width)
     for index, (weight, bias) in enumerate(layers):
@@ -95,11 +96,11 @@ def edge_conv(
     particles, k = neighbour_Vk.shape
     out_VC = part_SC.new_empty(particles, layers.outputs)
     count, width, _ = layers.weight_LCC.shape
-    slots = triton.next_power_of_2(k)
+    slots = power_of_two(k)
     together = _particles_together(width, slots, layers.weight_LCC.element_size())
     if not particles:
         return out_VC
-    launch: Any = _edge_conv[(triton.cdiv(particles, together),)]
+    launch: Any = _edge_conv[(tiles_of(particles, together),)]
     launch(
         part_SC,
         shortcut_SC,

@@ -15,6 +15,7 @@ from torch import Tensor
 from phaze_ee.kernels.activations import Activation, activated
 from phaze_ee.kernels.edge_numbers import normalised, number, store_statistics
 from phaze_ee.kernels.rounding import FUSED
+from phaze_ee.kernels.sizes import power_of_two, tiles_of
 from phaze_ee.shapes import Float, Int
 
 MOST_CHANNELS = 256
@@ -108,7 +109,7 @@ def sums_of(dtype: torch.dtype) -> torch.dtype:
 
 def width_of(channels: int) -> int:
     """Return the columns of a tile that holds all channels."""
-    return max(16, int(triton.next_power_of_2(channels)))
+    return max(16, power_of_two(channels))
 
 
 def tile_of(width: int, dtype: torch.dtype, *, backward: bool = False) -> int:
@@ -141,7 +142,7 @@ def first_statistics(edges: Rows, stored: Float[Tensor, "E C"] | None, channels:
     """
     width = width_of(channels)
     tile = tile_of(width, edges.like.dtype)
-    statistics = _empty_statistics(edges, triton.cdiv(edges.rows, tile), channels)
+    statistics = _empty_statistics(edges, tiles_of(edges.rows, tile), channels)
     launch: Any = _first_statistics[(len(statistics.total_T),)]
     launch(
         edges=edges.rows,
@@ -176,7 +177,7 @@ def next_layer(
     width = width_of(outputs)
     tile = tile_of(width, edges.like.dtype)
     out_EC = edges.like.new_empty(edges.rows, outputs)
-    statistics = _empty_statistics(edges, triton.cdiv(edges.rows, tile), outputs)
+    statistics = _empty_statistics(edges, tiles_of(edges.rows, tile), outputs)
     launch: Any = _next_layer[(len(statistics.total_T),)]
     launch(
         edges=edges.rows,
@@ -217,7 +218,7 @@ def mean_over_neighbours(
     width, together = width_of(channels), 16
     out_VC = constant_6C.new_empty(particles, channels)
     if particles:
-        launch: Any = _mean_over_neighbours[(triton.cdiv(particles, together),)]
+        launch: Any = _mean_over_neighbours[(tiles_of(particles, together),)]
         launch(
             particles=particles,
             constant=constant_6C,

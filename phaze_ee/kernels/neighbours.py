@@ -15,6 +15,7 @@ import triton.language as tl
 from torch import Tensor
 
 from phaze_ee.kernels.rounding import AS_TORCH
+from phaze_ee.kernels.sizes import power_of_two, tiles_of
 from phaze_ee.shapes import Float, Int
 
 MOST_NEIGHBOURS = 64
@@ -45,7 +46,7 @@ def nearest_neighbours(
     index_Vk = count_N.new_empty(particles, k)
     if not particles:
         return index_Vk
-    launch: Any = _nearest[(triton.cdiv(particles, _ROWS),)]
+    launch: Any = _nearest[(tiles_of(particles, _ROWS),)]
     launch(
         coordinates_VD,
         jet_V,
@@ -55,7 +56,7 @@ def nearest_neighbours(
         particles,
         dimensions,
         k,
-        SLOTS=triton.next_power_of_2(k),
+        SLOTS=power_of_two(k),
         ROWS=_ROWS,
         TILE=_TILE,
         NUMBER=tl.int64 if coordinates_VD.dtype == torch.float64 else tl.int32,

@@ -24,6 +24,7 @@ from phaze_ee.kernels.pair_numbers import (
     tile_of_pairs,
 )
 from phaze_ee.kernels.rounding import AS_TORCH, FUSED
+from phaze_ee.kernels.sizes import tiles_of
 from phaze_ee.shapes import Float
 
 _TILE = 128  # pairs of a program
@@ -32,7 +33,7 @@ _TILE = 128  # pairs of a program
 def pair_features(momenta: Momenta, pairs: Pairs) -> Float[Tensor, "L F"]:
     """Return weaver's features of pairs."""
     out_LF = momenta.known_7V.new_empty(len(pairs.own_L), momenta.features)
-    launch: Any = _features_kernel[(triton.cdiv(len(out_LF), _TILE),)]
+    launch: Any = _features_kernel[(tiles_of(len(out_LF), _TILE),)]
     launch(
         momenta.known_7V,
         pairs.own_L,
@@ -63,7 +64,7 @@ def ordered_pairs(
     """
     channels = stored.shape[1]
     out_HE = pairs.empty(channels, stored.dtype)
-    launch: Any = _ordered_pairs[(triton.cdiv(len(stored), _TILE),)]
+    launch: Any = _ordered_pairs[(tiles_of(len(stored), _TILE),)]
     launch(
         stored=stored,
         constant=constant_6C,
@@ -98,7 +99,7 @@ def ordered_gradient(
     """
     channels = stored.shape[1]
     out_LH = torch.empty_like(stored)
-    sums_T2H = constant_6C.new_empty(triton.cdiv(len(stored), _TILE), 2, channels)
+    sums_T2H = constant_6C.new_empty(tiles_of(len(stored), _TILE), 2, channels)
     launch: Any = _ordered_gradient[(len(sums_T2H),)]
     launch(
         given=d_out_HE,

@@ -17,6 +17,7 @@ from phaze_ee.kernels.edge_forward import TYPES, product_of, sums_of, tile_of, w
 from phaze_ee.kernels.edge_numbers import normalised
 from phaze_ee.kernels.pair_numbers import ANY_SIZE, Momenta, Pairs, features, store_ordered, tile_of_pairs
 from phaze_ee.kernels.rounding import AS_TORCH
+from phaze_ee.kernels.sizes import tiles_of
 from phaze_ee.shapes import Float
 
 _BLOCK = 32  # channels of a layer that are multiplied at once
@@ -46,7 +47,7 @@ def pair_layers(
     count, width, _ = layers.weight_LCC.shape
     tile = tile_of(width, kind)
     out_HE = pairs.empty(layers.outputs, kind)
-    launch: Any = _pair_layers[(triton.cdiv(len(pairs.own_L), tile),)]
+    launch: Any = _pair_layers[(tiles_of(len(pairs.own_L), tile),)]
     launch(
         stored,
         constant=scale_shift_2F,
