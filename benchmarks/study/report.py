@@ -15,6 +15,9 @@ FOLDER = ROOT / "docs" / "study"
 # Cells of these questions are part of the project, so that a run on another machine goes on from them. Those of
 # question 3 hold the cost of each jet, which takes megabytes.
 KEPT = (1, 2, 4, 5)
+# All questions are answered at this size. Another size has files, marks of the page and figures of its own, and its
+# cells, with more jets each, are not kept.
+USUAL = "middle"
 _DPI = 90
 
 
@@ -29,7 +32,7 @@ def write(store: CellStore, cells: Mapping[int, Sequence[Cell]], size: str, fold
         records = [record for cell in wanted if (record := store.read(cell)) is not None]
         if records:
             written += _write_question(number, records, len(wanted), size, folder)
-        for record in records if number in KEPT else ():
+        for record in records if number in KEPT and size == USUAL else ():
             write_record(record, folder / size)
     if folder == FOLDER:
         with replacing(PAGE) as temporary:
@@ -39,13 +42,15 @@ def write(store: CellStore, cells: Mapping[int, Sequence[Cell]], size: str, fold
 
 def with_tables(page: str, folder: Path = FOLDER) -> str:
     """Return the page with the tables of the JSON files between its marks; text by hand stays."""
-    for number, question in QUESTIONS.items():
-        path = folder / f"q{number}.json"
-        if path.is_file():
-            content = json.loads(path.read_text(encoding="utf-8"))
-            table = f"{_made(content)}\n\n{question.tables(content['summary'])}"
-            page = _between_marks(page, f"q{number}", table)
+    for path in sorted(folder.glob("q*.json")):
+        content = json.loads(path.read_text(encoding="utf-8"))
+        table = f"{_made(content)}\n\n{QUESTIONS[content['question']].tables(content['summary'])}"
+        page = _between_marks(page, path.stem, table)
     return page
+
+
+def _name(number: int, size: str) -> str:
+    return f"q{number}" if size == USUAL else f"q{number}_{size}"
 
 
 def _write_question(
@@ -64,7 +69,7 @@ def _write_question(
         "summary": question.summarise(records),
     }
     folder.mkdir(parents=True, exist_ok=True)
-    paths = [folder / f"q{number}.json", folder / f"q{number}.png"]
+    paths = [folder / f"{_name(number, size)}.{kind}" for kind in ("json", "png")]
     with replacing(paths[0]) as temporary:
         temporary.write_text(json.dumps(_rounded(content), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     figure = question.figure(content["summary"])

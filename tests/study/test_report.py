@@ -152,22 +152,24 @@ def test_a_gain_in_auroc_needs_more_than_one_training_in_three() -> None:
     assert not kinds["label_QCD"]["gain"]["combined"]["significant"]
 
 
-def test_a_report_has_files_and_figure_of_the_cells_that_are_there(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("size", "name"), [("middle", "q1"), ("full", "q1_full")])
+def test_a_report_has_files_and_figure_of_the_cells_that_are_there(tmp_path: Path, size: str, name: str) -> None:
     store = CellStore(tmp_path / "cells", {"test": JETS}, "abc", 1)
     cells = [Cell(1, one["name"], one["parameters"], lambda: None) for one in q1_records(0.03)]
     for cell, one in zip(cells[:4], q1_records(0.03), strict=False):
         store.write(cell, one["result"], 1.0)
     folder = tmp_path / "study"
-    paths = write(store, {1: cells, 2: []}, "small", folder)
-    assert [path.name for path in paths] == ["q1.json", "q1.png"]
-    content = json.loads((folder / "q1.json").read_text())
+    paths = write(store, {1: cells, 2: []}, size, folder)
+    assert [path.name for path in paths] == [f"{name}.json", f"{name}.png"]
+    content = json.loads((folder / f"{name}.json").read_text())
     assert content["cells"]["there"] == 4
     assert content["cells"]["planned"] == 6
-    elsewhere = CellStore(tmp_path / "elsewhere", {"test": JETS}, "abc", 1, folder / "small")
-    assert [elsewhere.read(cell) for cell in cells] == [store.read(cell) for cell in cells]
-    page = "before\n<!-- study:q1 -->\nold\n<!-- /study:q1 -->\nafter"
+    elsewhere = CellStore(tmp_path / "elsewhere", {"test": JETS}, "abc", 1, folder / size)
+    kept = [store.read(cell) if size == "middle" else None for cell in cells]
+    assert [elsewhere.read(cell) for cell in cells] == kept
+    page = f"before\n<!-- study:{name} -->\nold\n<!-- /study:{name} -->\nafter"
     made = with_tables(page, folder)
-    assert made.startswith("before\n<!-- study:q1 -->\n*Size small: 4 of 6 cells")
-    assert made.endswith("<!-- /study:q1 -->\nafter")
+    assert made.startswith(f"before\n<!-- study:{name} -->\n*Size {size}: 4 of 6 cells")
+    assert made.endswith(f"<!-- /study:{name} -->\nafter")
     assert "old" not in made
     assert with_tables(made, folder) == made
