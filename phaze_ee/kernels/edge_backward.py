@@ -210,7 +210,7 @@ def _added_edges(
 
 def added(sums_T2C: Float[Tensor, "T 2 C"]) -> Float[Tensor, "2 C"]:
     """Return the sums of all tiles, added in float64."""
-    return sums_T2C.double().sum(dim=0).to(sums_T2C.dtype)
+    return sums_T2C.sum(dim=0, dtype=torch.float64).to(sums_T2C.dtype)
 
 
 @triton.jit

@@ -1,8 +1,8 @@
 """The edges of an EdgeConv block in training, forward: normalise, activation, product and statistics in one kernel.
 
 The statistics of a layer are those of all edges, so a layer ends where its normalisation begins. Its kernel reads the
-numbers of the layer before once and writes its own once. It adds up the statistics of each tile of edges; torch joins
-those of the tiles. The first layer is gathered wherever it is needed and never stored.
+numbers of the layer before once and writes its own once. It adds up the statistics of each tile of edges, which
+``normalisation.py`` joins. The first layer is gathered wherever it is needed and never stored.
 """
 
 from typing import Any, NamedTuple
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from phaze_ee.kernels.activations import Activation, activated
 from phaze_ee.kernels.edge_numbers import normalised, number, store_statistics
+from phaze_ee.kernels.normalisation import TileStatistics
 from phaze_ee.kernels.rounding import FUSED
 from phaze_ee.kernels.sizes import power_of_two, tiles_of
 from phaze_ee.shapes import Float, Int
@@ -82,24 +83,6 @@ class StoredRows(NamedTuple):
 
 
 Rows = Edges | StoredRows
-
-
-class TileStatistics(NamedTuple):
-    """Weighted sums over the edges of T tiles."""
-
-    mean_TC: Float[Tensor, "T C"]
-    square_TC: Float[Tensor, "T C"]  # sum of the squares of the differences to the mean of the tile
-    total_T: Float[Tensor, " T"]
-
-    def joined(self) -> tuple[Float[Tensor, " C"], Float[Tensor, " C"], Float[Tensor, ""]]:
-        """Return mean, biased variance and sum of weights of all edges; zeros without edges."""
-        total_T1, mean_TC = self.total_T.double()[:, None], self.mean_TC.double()
-        total = total_T1.sum()
-        counted = total.clamp(min=1)
-        mean_C = (total_T1 * mean_TC).sum(dim=0) / counted
-        square_TC = self.square_TC.double() + total_T1 * (mean_TC - mean_C).square()
-        kind = self.mean_TC.dtype
-        return mean_C.to(kind), (square_TC.sum(dim=0) / counted).to(kind), total.to(kind)
 
 
 def sums_of(dtype: torch.dtype) -> torch.dtype:

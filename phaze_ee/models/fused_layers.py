@@ -7,10 +7,10 @@ statistics are those of all rows of all processes.
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import torch
 from torch import Tensor, nn
 
-from phaze_ee.models.particle_net.batch_norm import Statistics, gradient_factors, of_all_processes
+from phaze_ee.machine import summed
+from phaze_ee.models.particle_net.batch_norm import Statistics, of_all_processes
 from phaze_ee.shapes import Float
 
 if TYPE_CHECKING:
@@ -46,19 +46,15 @@ class Layer(NamedTuple):
         Args:
             sums_2C: the sums over rows of the gradient after the normalisation, and of it times z − μ.
         """
+        from phaze_ee.kernels.normalisation import gradient_constants
+
         assert isinstance(self.statistics, Statistics)
         assert self.scale_C is not None
-        d_shift_C = sums_2C[0]
-        d_scale_C = sums_2C[1] * torch.rsqrt(self.statistics.variance_C + self.norm.epsilon)
-        factors = gradient_factors(
-            self.statistics, self.scale_C, torch.stack([d_scale_C, d_shift_C]), self.norm.epsilon
+        _, variance_C, total = self.statistics
+        constant_6C, d_scale_C = gradient_constants(
+            self.constant_6C, self.scale_C, variance_C, total, sums_2C, summed(sums_2C), self.norm.epsilon
         )
-        scale_shift_2C, mean_1C = self.constant_6C[:2], self.constant_6C[5:]
-        return (
-            self._replace(constant_6C=torch.cat([scale_shift_2C, torch.stack(factors), mean_1C])),
-            d_scale_C,
-            d_shift_C,
-        )
+        return self._replace(constant_6C=constant_6C), d_scale_C, sums_2C[0]
 
     def tensors(self) -> list[Tensor | None]:
         """Return what a backward pass needs, for :func:`layers_from`."""
@@ -100,12 +96,11 @@ def next_layer(
 def _layer(
     norm: Norm, parameters: Sequence[Tensor], own: Statistics, stored_EC: Tensor | None, matrix_CC: Tensor | None
 ) -> Layer:
-    scale_C, shift_C = parameters
+    from phaze_ee.kernels.normalisation import constants
+
     statistics = of_all_processes(own)
-    mean_C, variance_C, _ = statistics
-    direct_C = scale_C * torch.rsqrt(variance_C + norm.epsilon)
-    zero_C = torch.zeros_like(mean_C)
-    constant_6C = torch.stack([direct_C, shift_C - mean_C * direct_C, zero_C, zero_C, zero_C, mean_C])
+    scale_C, shift_C = parameters
+    constant_6C = constants(scale_C, shift_C, statistics.mean_C, statistics.variance_C, norm.epsilon)
     return Layer(norm, scale_C, statistics, constant_6C, stored_EC, matrix_CC)
 
 

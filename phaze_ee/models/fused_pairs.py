@@ -179,15 +179,18 @@ class _FusedPairs(torch.autograd.Function):
         ctx.places, ctx.norms = places[3:], [layer.norm for layer in layers]
         ctx.biases = [value.shape for value in parameters[count + len(matrices) :]]
         ctx.mark_non_differentiable(*found)
+        ctx.set_materialize_grads(False)  # of the statistics: zeros that nothing reads
         return bias_HE, *found
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, d_bias_HE: Tensor, *unused: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, d_bias_HE: Tensor | None, *unused: Tensor) -> tuple[Tensor | None, ...]:
         from phaze_ee.kernels.edge_forward import StoredRows
         from phaze_ee.kernels.pair_numbers import Pairs
         from phaze_ee.kernels.pair_training import ordered_gradient
 
+        if d_bias_HE is None:
+            return (None,) * len(ctx.needs_input_grad)
         places, layers = Pairs(*ctx.saved_tensors[:3], *ctx.places), layers_from(ctx.saved_tensors[3:], ctx.norms)
         last = layers[-1]
         assert last.stored_EC is not None

@@ -58,9 +58,10 @@ def launched(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     kernel = type(pytest.importorskip("triton", reason="needs Triton").jit(_empty))
     found: list[str] = []
     monkeypatch.setattr(kernel, "__getitem__", lambda self, grid: Launch(self.fn.__name__, found))
-    for user in ("particle_net.neighbours", "particle_net.edge_conv", "particle_net.fused", "fused_pairs"):
+    for user in ("neighbours", "edge_conv", "fused", "batch_norm"):
+        monkeypatch.setattr(f"phaze_ee.models.particle_net.{user}.runs_kernels", lambda tensor: True)
+    for user in ("ragged_attention", "fused_pairs"):
         monkeypatch.setattr(f"phaze_ee.models.{user}.runs_kernels", lambda tensor: True)
-    monkeypatch.setattr("phaze_ee.models.ragged_attention.runs_kernels", lambda tensor: True)
     for user in ("backbone", "transformer_stages"):
         monkeypatch.setattr(f"phaze_ee.models.{user}.has_kernels", lambda device: True)
     # What this device lacks: mixed precision, an operation, and numbers.

@@ -9,6 +9,7 @@ from torch.nn.functional import pad
 from torch.utils._python_dispatch import TorchDispatchMode
 from weaver.nn.model.ParticleNet import EdgeConvBlock
 
+from phaze_ee.models import fused_layers
 from phaze_ee.models.particle_net import batch_norm, fused, training
 from phaze_ee.models.particle_net.packed import PackedParticleNet
 from phaze_ee.models.particle_net.padding import padded_slots
@@ -31,6 +32,7 @@ SHAPES: dict[str, dict[str, Any]] = {
 def fuses(monkeypatch: pytest.MonkeyPatch, device: torch.device) -> torch.device:
     """The device, where every block is fused, in double precision too."""
     monkeypatch.setattr(fused, "runs_kernels", lambda tensor: True)
+    monkeypatch.setattr(batch_norm, "runs_kernels", lambda tensor: True)
     monkeypatch.setattr(fused, "_TYPES", (torch.float64, torch.float32, torch.float16))
     monkeypatch.setattr(training, "_mean_over_edges", None)
     if device.type == "cuda":
@@ -136,7 +138,8 @@ def test_statistics_are_those_of_all_processes(
             return processes * value
 
         monkeypatch.setattr(batch_norm, "process_count", lambda processes=processes: processes)
-        monkeypatch.setattr(batch_norm, "summed", summed)
+        for module in (batch_norm, fused_layers):
+            monkeypatch.setattr(module, "summed", summed)
         block, state, neighbour_Vk = block_and_state(8, 8, dtype=torch.float32)
         edge_conv_training(block, state, neighbour_Vk).square().sum().backward()  # type: ignore[no-untyped-call]
         found.append([*(value.grad for value in block.parameters()), *block.buffers()])

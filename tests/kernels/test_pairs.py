@@ -1,6 +1,8 @@
 """The kernels of pairs against weaver's PairEmbed itself, in inference and training, for odd shapes too."""
 
 import logging
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -9,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 from weaver.nn.model.ParticleTransformer import PairEmbed
 
-from phaze_ee.models import fused_pairs, pair_bias
+from phaze_ee.models import fused_layers, fused_pairs, pair_bias
 from phaze_ee.models.folded_pairs import FoldedPairs
 from phaze_ee.models.pair_layers import usual_layers
 from phaze_ee.models.particle_net import batch_norm
@@ -48,6 +50,7 @@ def fuses(device: torch.device, monkeypatch: pytest.MonkeyPatch) -> torch.device
     if device.type == "cuda":
         pytest.skip("on a card, double precision runs in plain torch")
     monkeypatch.setattr(fused_pairs, "runs_kernels", lambda tensor: True)
+    monkeypatch.setattr(batch_norm, "runs_kernels", lambda tensor: True)
     monkeypatch.setattr(fused_pairs, "_TYPES", (torch.float64,))
     monkeypatch.setattr(pair_bias, "_embedded", None)
     return device
@@ -176,12 +179,17 @@ def test_steps_are_repeated_bit_for_bit(device: torch.device, monkeypatch: pytes
     assert all(torch.equal(*values) for values in zip(*steps, strict=True))
 
 
+def set_summed(monkeypatch: pytest.MonkeyPatch, summed: Callable[[Tensor], Tensor]) -> None:
+    for module in (batch_norm, fused_layers):
+        monkeypatch.setattr(module, "summed", summed)
+
+
 def test_statistics_are_those_of_all_processes(fuses: torch.device, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two processes with the same jets give what one of them gives alone."""
     found = []
     for processes in (1, 2):
         monkeypatch.setattr(batch_norm, "process_count", lambda processes=processes: processes)
-        monkeypatch.setattr(batch_norm, "summed", lambda value, processes=processes: processes * value)
+        set_summed(monkeypatch, partial(torch.mul, torch.tensor(processes)))
         embed = embed_of().train()
         found.append(stepped(embed, bias_of(embed, state_of(random_jets(COUNTS)))))
     for alone, together in zip(*found, strict=True):
@@ -213,9 +221,9 @@ def two_processes(fuses: torch.device, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("changes", [{}, {"normalize_input": False}, {"dims": (3,)}])
 def test_a_process_without_pairs_takes_part(changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     some, none = (embed_of(remove_self_pair=True, **changes).train() for _ in range(2))
-    monkeypatch.setattr(batch_norm, "summed", shared := Sums())
+    set_summed(monkeypatch, shared := Sums())
     stepped(some, bias_of(some, state_of(random_jets(COUNTS))))
-    monkeypatch.setattr(batch_norm, "summed", own := Sums(shared.given))
+    set_summed(monkeypatch, own := Sums(shared.given))
     assert not stepped(none, bias_of(none, state_of(random_jets((1, 0)))))[0].any()
     assert [value.shape for value in own.given] == [value.shape for value in shared.given]
     assert not any(value.any() for value in own.given)
@@ -225,7 +233,7 @@ def test_a_process_without_pairs_takes_part(changes: dict[str, Any], monkeypatch
 
 @pytest.mark.usefixtures("two_processes")
 def test_no_process_has_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batch_norm, "summed", Sums())
+    set_summed(monkeypatch, Sums())
     embed = embed_of(remove_self_pair=True).train()
     before = [buffer.clone() for buffer in embed.buffers() if buffer.is_floating_point()]
     stepped(embed, bias_of(embed, state_of(random_jets((1, 0)))))

@@ -136,7 +136,8 @@ def test_losses_do_not_wait(strategy: str) -> None:
 @pytest.fixture
 def fuses(on_card: torch.device, monkeypatch: pytest.MonkeyPatch) -> torch.device:
     """The device, with the kernels of training too."""
-    monkeypatch.setattr("phaze_ee.models.particle_net.fused.runs_kernels", lambda tensor: True)
+    for user in ("fused", "batch_norm"):
+        monkeypatch.setattr(f"phaze_ee.models.particle_net.{user}.runs_kernels", lambda tensor: True)
     monkeypatch.setattr("phaze_ee.models.particle_net.training._mean_over_edges", None)
     return on_card
 

@@ -34,7 +34,11 @@ from tests.jets import random_jets
 
 # Bytes that a program may take (NVIDIA's tuning guides).
 SHARED = {80: 163 * 1024, 90: 227 * 1024, 100: 227 * 1024}
-USERS = ("particle_net.neighbours", "particle_net.edge_conv", "particle_net.fused", "ragged_attention", "fused_pairs")
+USERS = (
+    *(f"particle_net.{user}" for user in ("neighbours", "edge_conv", "fused", "batch_norm")),
+    "ragged_attention",
+    "fused_pairs",
+)
 COUNTS = (3, 40, 1, 0, 17)
 CHANNELS, CLASSES = 17, 10
 

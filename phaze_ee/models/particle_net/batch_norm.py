@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import batch_norm, linear
 
+from phaze_ee.kernels.availability import runs_kernels
 from phaze_ee.machine import process_count, summed
 from phaze_ee.models.precision import widened
 from phaze_ee.shapes import Float
@@ -67,6 +68,11 @@ def update_running_statistics(norm: nn.modules.batchnorm._BatchNorm, statistics:
     assert norm.running_var is not None
     assert norm.num_batches_tracked is not None
     norm.num_batches_tracked += 1
+    if runs_kernels(norm.running_mean):
+        from phaze_ee.kernels.normalisation import update_running
+
+        update_running(*statistics, norm.running_mean, norm.running_var, norm.num_batches_tracked, norm.momentum)
+        return
     kind, total = norm.running_mean.dtype, statistics.total
     share = norm.num_batches_tracked.to(kind).reciprocal() if norm.momentum is None else norm.momentum
     share = share * (total > 1).to(kind)

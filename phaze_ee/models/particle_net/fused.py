@@ -100,14 +100,17 @@ class _FusedEdges(torch.autograd.Function):
         ctx.save_for_backward(*edges, *(value for layer in layers for value in layer.tensors()))
         ctx.norms, ctx.particles = norms, particles
         ctx.mark_non_differentiable(*found)
+        ctx.set_materialize_grads(False)  # of the statistics: zeros that nothing reads
         return mean_VC, *found
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, d_mean_VC: Tensor, *unused: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, d_mean_VC: Tensor | None, *unused: Tensor) -> tuple[Tensor | None, ...]:
         from phaze_ee.kernels import edge_backward as kernels
         from phaze_ee.kernels.edge_forward import Edges
 
+        if d_mean_VC is None:
+            return (None,) * len(ctx.needs_input_grad)
         edges, layers = Edges(*ctx.saved_tensors[:4]), layers_from(ctx.saved_tensors[4:], ctx.norms)
         given = d_mean_VC.to(edges.sums).contiguous()
         sums_2C = kernels.last_gradient_sums(edges, layers[-1].stored_EC, layers[-1].constant_6C, given)
