@@ -17,6 +17,7 @@ from phaze_ee.shapes import Float, Int
 
 _ROWS, _COLUMNS = 32, 32  # tiles and channels that a program reads at once
 _SPLITS = 64  # programs that share the tiles of a channel
+_ANY_SIZE = ["tiles", "splits"]  # no kernel is compiled again for a special number of them
 
 
 class TileStatistics(NamedTuple):
@@ -131,7 +132,7 @@ def _per_channel(value_C: Tensor, epsilon: float) -> dict[str, Any]:
     return {"EPSILON": epsilon, "WIDTH": power_of_two(len(value_C)), **FUSED}
 
 
-@triton.jit
+@triton.jit(do_not_specialize=_ANY_SIZE)
 def _partial_statistics(
     mean, square, total, out, tiles, channels, ROWS: tl.constexpr, COLUMNS: tl.constexpr
 ):  # fmt: skip
@@ -160,7 +161,7 @@ def _partial_statistics(
     tl.store(out + stored + 2 * channels, tl.sum(second, axis=0), mask=inside)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=_ANY_SIZE)
 def _joined_statistics(
     mean, part, mean_out, variance_out, total_out, splits, channels, SPLITS: tl.constexpr, COLUMNS: tl.constexpr
 ):  # fmt: skip
