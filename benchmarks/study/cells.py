@@ -1,5 +1,6 @@
 """Cells of the study: each is one result in one file, and is computed only if that file is not there yet."""
 
+import gzip
 import json
 import subprocess
 import time
@@ -14,6 +15,7 @@ from phaze_ee.atomic import remove_abandoned, replacing
 from phaze_ee.training.run import installed_versions
 
 ROOT = Path(__file__).resolve().parents[2]
+_COMPRESSED = ".json.gz"
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ class CellStore:
         jets: the number of jets of each sample.
         jets_hash: of the contents of all files with jets; a cell of other jets does not count.
         rules: the number of the rules by which answers are judged; a cell of other rules does not count.
-        kept: the cells of earlier runs that are part of the project.
+        kept: the cells of earlier runs that are part of the project, compressed.
     """
 
     folder: Path
@@ -57,11 +59,13 @@ class CellStore:
     def read(self, cell: Cell) -> Any | None:
         """Return the record of a cell; None if it was not computed, or with other parameters or jets."""
         wanted = {"parameters": plain(cell.parameters), "jets_hash": self.jets_hash, "rules": self.rules}
-        for folder in (self.folder, self.kept):
-            if folder is not None and (path := path_of(cell.question, cell.name, folder)).is_file():
-                found = json.loads(path.read_text(encoding="utf-8"))
-                if all(found.get(name) == value for name, value in wanted.items()):
-                    return found
+        paths = [self.path(cell)]
+        if self.kept is not None:
+            paths.append(path_of(cell.question, cell.name, self.kept, compressed=True))
+        for path in paths:
+            found = _read(path) if path.is_file() else {}
+            if all(found.get(name) == value for name, value in wanted.items()):
+                return found
         return None
 
     def write(self, cell: Cell, result: Any, seconds: float) -> None:
@@ -108,17 +112,23 @@ def in_turn(questions: Sequence[Sequence[Cell]]) -> Iterator[Cell]:
         yield from (cell for cell in cells if cell is not None)
 
 
-def path_of(question: int, name: str, folder: Path) -> Path:
+def path_of(question: int, name: str, folder: Path, *, compressed: bool = False) -> Path:
     """Return the file of a cell."""
-    return folder / f"q{question}" / f"{name}.json"
+    return folder / f"q{question}" / f"{name}{_COMPRESSED if compressed else '.json'}"
 
 
-def write_record(record: Mapping[str, Any], folder: Path) -> None:
-    """Write the record of a cell into its file."""
-    path = path_of(record["question"], record["name"], folder)
+def write_record(record: Mapping[str, Any], folder: Path, *, compressed: bool = False) -> None:
+    """Write the record of a cell into its file. The same record gives the same bytes."""
+    path = path_of(record["question"], record["name"], folder, compressed=compressed)
     path.parent.mkdir(parents=True, exist_ok=True)
+    content = (json.dumps(record) + "\n").encode()
     with replacing(path) as temporary:
-        temporary.write_text(json.dumps(record) + "\n", encoding="utf-8")
+        temporary.write_bytes(gzip.compress(content, mtime=0) if compressed else content)
+
+
+def _read(path: Path) -> Any:
+    content = path.read_bytes()
+    return json.loads(gzip.decompress(content) if path.name.endswith(_COMPRESSED) else content)
 
 
 def plain(values: Any) -> Any:

@@ -33,7 +33,7 @@ def write(store: CellStore, cells: Mapping[int, Sequence[Cell]], size: str, fold
         if records:
             written += _write_question(number, records, len(wanted), size, folder)
         for record in records if number in KEPT and size == USUAL else ():
-            write_record(record, folder / size)
+            write_record(record, folder / size, compressed=True)
     if folder == FOLDER:
         with replacing(PAGE) as temporary:
             temporary.write_text(with_tables(PAGE.read_text(encoding="utf-8"), folder), encoding="utf-8")

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from benchmarks.drift import drop_particles
-from benchmarks.study.cells import Cell, CellStore, in_turn, run
+from benchmarks.study.cells import Cell, CellStore, in_turn, run, write_record
 from benchmarks.study.jets import GENERATED, StudyJets
 from phaze_ee.errors import UsageError
 
@@ -58,7 +58,11 @@ def test_a_cell_of_other_parameters_jets_or_rules_is_computed_again(tmp_path: Pa
 def test_cells_that_the_project_keeps_are_not_computed_again(tmp_path: Path) -> None:
     made: list[str] = []
     first, other = cell("a", made), cell("a", made, epochs=9)
-    run([first], store(tmp_path / "kept"), 60, quiet)
+    run([first], store(tmp_path / "there"), 60, quiet)
+    record = store(tmp_path / "there").read(first)
+    assert record is not None
+    for _ in range(2):
+        write_record(record, tmp_path / "kept", compressed=True)
     here = store(tmp_path / "here", kept=tmp_path / "kept")
     run([first], here, 60, quiet)
     assert made == ["a"]
