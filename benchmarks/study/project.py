@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.projects import made
-from benchmarks.study.cells import plain
+from benchmarks.study.cells import ROOT, plain
 from benchmarks.study.frozen import DATA_CONFIG, FrozenNetwork
 from benchmarks.study.jets import StudyJets, of_class
 from phaze_ee.atomic import replacing
@@ -56,12 +56,12 @@ class Study:
     def trained(self, workspace: str, name: str, options: Mapping[str, Any]) -> Project:
         """Return a project of this study with these options: trained by mode train, resumed, or as it is if finished.
 
-        A project of the same name with other options is removed first.
+        A project of the same name with other options is removed first; so is an unfinished one of another checkout.
         """
         project = Project(workspace, name)
         record = project.root / _RECORD
         wanted = {"options": plain(options), "jets": self.jets.hash}
-        if project.root.exists() and _kept(record).get("made_of") != wanted:
+        if project.root.exists() and not can_go_on(_kept(record), wanted):
             shutil.rmtree(project.root)
         if not project.root.exists():
             files = {f"{part}_files": list(map(str, self.jets.files[part])) for part in ("train", "val", "calibration")}
@@ -94,9 +94,18 @@ class Study:
         return predict(checkpoint.tagger, loader, schema.class_names)
 
 
+def can_go_on(record: Mapping[str, Any], made_of: Mapping[str, Any]) -> bool:
+    """Return whether a project with this record is what is wanted, or can become it.
+
+    The configuration of an unfinished one names files of the checkout that began it, which may be gone by now.
+    """
+    return record.get("made_of") == made_of and (record["finished"] or record.get("checkout") == str(ROOT))
+
+
 def _keep(record: Path, made_of: Mapping[str, Any], *, finished: bool) -> None:
+    content = {"made_of": made_of, "finished": finished, "checkout": str(ROOT)}
     with replacing(record) as temporary:
-        temporary.write_text(json.dumps({"made_of": made_of, "finished": finished}), encoding="utf-8")
+        temporary.write_text(json.dumps(content), encoding="utf-8")
 
 
 def _kept(record: Path) -> Mapping[str, Any]:

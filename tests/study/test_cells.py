@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from benchmarks.drift import drop_particles
-from benchmarks.study.cells import Cell, CellStore, in_turn, run, write_record
+from benchmarks.study.cells import ROOT, Cell, CellStore, in_turn, run, write_record
 from benchmarks.study.jets import GENERATED, StudyJets
+from benchmarks.study.project import can_go_on
 from phaze_ee.errors import UsageError
 
 
@@ -143,3 +144,20 @@ def sample_jets(tmp_path: Path) -> Path:
     for stem in ("HToBB", "TTBar"):
         (folder / f"{stem}_000.root").symlink_to(bundled / f"{stem}_000.root")
     return folder
+
+
+@pytest.mark.parametrize(
+    ("options", "finished", "checkout", "goes_on"),
+    [
+        ("epochs 4", True, "another", True),
+        ("epochs 4", False, str(ROOT), True),
+        ("epochs 4", False, "another", False),
+        ("epochs 5", True, str(ROOT), False),
+    ],
+)
+def test_a_training_goes_on_in_the_checkout_that_began_it(
+    options: str, finished: bool, checkout: str, goes_on: bool
+) -> None:
+    record = {"made_of": {"options": options}, "finished": finished, "checkout": checkout}
+    assert can_go_on(record, {"options": "epochs 4"}) == goes_on
+    assert not can_go_on({}, {"options": "epochs 4"})
