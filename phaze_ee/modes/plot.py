@@ -10,7 +10,7 @@ from phaze_ee.modes.console import console, say, say_written, short
 from phaze_ee.modes.current import CurrentResults, read_current
 from phaze_ee.modes.session import Session
 from phaze_ee.names import FULL_MODEL, quantity
-from phaze_ee.plots.audits import exit_histogram_figure, exit_rates_figure, mass_shapes_figure
+from phaze_ee.plots.audits import FEWEST_JETS, exit_histogram_figure, exit_rates_figure, mass_shapes_figure
 from phaze_ee.plots.confusion import confusion_figure
 from phaze_ee.plots.curves import accuracy_figure, loss_figure
 from phaze_ee.plots.differences import differences_figure
@@ -23,6 +23,7 @@ from phaze_ee.plots.tradeoff import TRADEOFFS, tradeoff_figures
 from phaze_ee.plots.write import write_drawings
 from phaze_ee.results.evaluation import EvaluationResults
 from phaze_ee.results.ood import OODResults
+from phaze_ee.results.policy import MassAudit
 from phaze_ee.results.project import ProjectResults
 from phaze_ee.workspace import Project, existing_project
 
@@ -100,9 +101,14 @@ def policy_figures(project: Project, results: ProjectResults, rivals: Sequence[s
     figures["exit_histogram"] = partial(exit_histogram_figure, dynamic)
     if dynamic.exit_rates:
         figures["exit_rates"] = partial(exit_rates_figure, dynamic)
-    if dynamic.mass is not None:
-        figures["mass_shapes"] = partial(mass_shapes_figure, dynamic.mass)
-    return figures
+    return figures if dynamic.mass is None else {**figures, **_mass_figure(dynamic.mass)}
+
+
+def _mass_figure(mass: MassAudit) -> dict[str, Drawing]:
+    if max(mass.full_model.jets, mass.mixture.jets) >= FEWEST_JETS:
+        return {"mass_shapes": partial(mass_shapes_figure, mass)}
+    say(f"No mass_shapes: fewer than {FEWEST_JETS} {mass.background} jets pass the cut")
+    return {}
 
 
 def placement_figures(current: CurrentResults) -> dict[str, Drawing]:

@@ -14,7 +14,7 @@ from phaze_ee.plots.style import PALETTE, exit_colour, hep_style, legend_below, 
 from phaze_ee.results.policy import DynamicResults, ExitRates, MassAudit, MassShape
 
 _SMALLEST = 1e-50  # smaller p-values are written as a limit
-_FEWEST_JETS = 10  # in a shape that is drawn
+FEWEST_JETS = 10  # in a shape that is drawn
 _SPACE_FOR_TEXT = 1.13  # upper end of the axis of shares, so that text covers no point
 _SHORTEST = 0.06  # bar that has room for its number
 
@@ -131,7 +131,7 @@ def mass_shapes_figure(mass: MassAudit) -> Figure:
 def _divergence(shape: MassShape) -> str:
     if shape.divergence is None:
         return "no jet passes"
-    if shape.jets < _FEWEST_JETS:
+    if shape.jets < FEWEST_JETS:
         return f"{shape.jets} jets pass, too few to draw"
     chance = f"random jets: {shape.floor:.3f}, 95 % below {shape.floor_95:.3f}"
     return f"{shape.jets:,} jets, JSD = {shape.divergence:.3f} ({chance})"
@@ -148,7 +148,7 @@ def _draw_shapes(
     shift: float,
 ) -> None:
     """Draw one shape with Poisson errors; ``shift`` (in bins) keeps the points of two shapes apart."""
-    if 0 < shape.jets < _FEWEST_JETS:
+    if 0 < shape.jets < FEWEST_JETS:
         above.plot([], [], "o", color=colour, markersize=4.5, label=title)
         return
     counts = np.array(shape.counts)

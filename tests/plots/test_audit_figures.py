@@ -3,8 +3,12 @@
 import numpy as np
 import pytest
 
+from phaze_ee.modes.plot import policy_figures
 from phaze_ee.plots.audits import exit_histogram_figure, exit_rates_figure, mass_shapes_figure
-from tests.plots.dynamic_examples import CLASSES, dynamic_results, mass_audit
+from phaze_ee.results.project import ProjectResults
+from phaze_ee.workspace import Project
+from tests.plots.dynamic_examples import CLASSES, dynamic_results, mass_audit, timed_benchmark
+from tests.plots.examples import evaluation_results
 
 
 def test_histogram_has_a_bar_a_class_that_adds_up() -> None:
@@ -40,3 +44,13 @@ def test_mass_shapes_say_how_far_they_diverge(passing: int, text: str) -> None:
     assert all(text in label for label in labels[1:])
     assert figure.axes[1].get_xlabel() == "Soft-drop mass (GeV)"
     assert any(np.size(line.get_xdata()) > 1 for line in figure.axes[0].get_lines()) == (passing > 9)
+
+
+@pytest.mark.parametrize("passing", [0, 9, 10])
+def test_a_figure_without_any_shape_is_not_drawn(passing: int, capsys: pytest.CaptureFixture[str]) -> None:
+    results = dynamic_results().model_copy(update={"mass": mass_audit(passing)})
+    project_results = ProjectResults("mine", evaluation_results((0.5, 0.6, 0.65, 0.7)), timed_benchmark(), results)
+    figures = policy_figures(Project("W", "mine"), project_results, [])
+    assert ("mass_shapes" in figures) == (passing > 9)
+    said = "No mass_shapes: fewer than 10 label_QCD jets pass the cut" in capsys.readouterr().out
+    assert said == (passing < 10)
