@@ -1,6 +1,7 @@
 """Tables of docs/STUDY.md are those of docs/study, and a claim needs jets and seeds."""
 
 import json
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +114,24 @@ def test_betas_are_compared_with_the_switch_at_the_same_beta() -> None:
     assert linear["full_to_switch"]["significant"]
     assert linear["full_to_switch"]["value"] == pytest.approx(0.05, abs=0.005)
     assert not linear["exits_to_switch"]["significant"]
+
+
+@pytest.mark.parametrize("missing", [0, 1])
+def test_a_largest_beta_is_compared_when_all_its_trainings_are_there(missing: int) -> None:
+    records = []
+    for number, (beta, zero, schedule, seed) in enumerate(
+        product((1.0, 0.1), q2_betas.ZERO_SHARES, q2_betas.SCHEDULES, q2_betas.SEEDS)
+    ):
+        parameters = {"beta_schedule": schedule, "zero_share": zero, "beta_max": [beta], "seed": seed}
+        found = {"samples": {"test": sample((0.6, 0.75 if beta == 1 else 0.78, 0.79), number)}}
+        records.append(record(f"{number}", parameters, found))
+    largest = q2_betas.summarise(records[: len(records) - missing])["largest"]
+    assert [one["beta"] for one in largest] == [1.0, 0.1][: 2 - missing]
+    assert "full_to_one" not in largest[0]
+    if not missing:
+        assert largest[1]["full_to_one"]["significant"]
+        assert largest[1]["full_to_one"]["value"] == pytest.approx(0.03, abs=0.005)
+        assert not largest[1]["exits_to_one"]["significant"]
 
 
 def test_the_smallest_set_within_one_error_of_the_best_is_named() -> None:
