@@ -10,28 +10,22 @@ from matplotlib.ticker import PercentFormatter
 
 from phaze_ee.plots.style import PALETTE, hep_style, legend_below, simulation_label
 
-SAMPLES = {"test": "test", "other_mode": "other mode", "alpha_s": "α_s = 0.16", "tracks": "tracks lost"}
+SAMPLES = {"test": "test", "other_mode": "other mode", "alpha_s": r"$\alpha_s$ = 0.16", "tracks": "tracks lost"}
 BETA_SERIES = {"exits": "mean of the exits", "full_model": "full model"}
 _SHOWN = 8
-_CHEAPEST = 12  # sets of a network that are drawn
+_CHEAPEST = 8  # sets of a network that are drawn, beside each exit alone
 
 
 @hep_style()
 def losses(summary: Mapping[str, Any]) -> Figure:
     """Draw the mean accuracy of the exits of each head and loss, on each sample, with the spread over seeds."""
-    methods = sorted(summary["methods"], key=_mean_of_exits)
+    methods = sorted(summary["methods"], key=lambda method: _over_exits(method, "test")["mean"])
     figure = Figure(figsize=(10, 2 + 0.4 * len(methods)))
     axes = figure.add_subplot()
     for number, (sample, title) in enumerate(SAMPLES.items()):
-        axes.errorbar(
-            [_mean_of_exits(method, sample) for method in methods],
-            [place - (number - 1.5) * 0.18 for place in range(len(methods))],
-            xerr=[np.mean([exit_["spread"] or 0.0 for exit_ in _exits(method, sample)]) for method in methods],
-            fmt="o",
-            markersize=5,
-            color=PALETTE[number],
-            label=title,
-        )
+        places = [place - (number - 1.5) * 0.18 for place in range(len(methods))]
+        values = [_over_exits(method, sample) for method in methods]
+        _points(axes, places, values, title, number, horizontal=True)
     axes.set_yticks(range(len(methods)), [f"{one['regime']}, {one['head']}, {one['loss']}" for one in methods])
     axes.tick_params(axis="y", which="minor", left=False, right=False)
     axes.grid(axis="y", linewidth=0.4)
@@ -56,16 +50,9 @@ def leaving(summary: Mapping[str, Any]) -> Figure:
     signals = list(summary["cuts"])
     for number, rule in enumerate(("exit", "cut", "trees")):
         found = [summary["cuts"][signal]["rejected"][rule] for signal in signals]
-        place = np.arange(len(signals)) + (number - 1) * 0.2
+        places = [place + (number - 1) * 0.2 for place in range(len(signals))]
         label = {"exit": "first exit", "cut": "plain cut", "trees": "trees"}[rule]
-        right.errorbar(
-            place,
-            [value["mean"] for value in found],
-            [value["spread"] or 0.0 for value in found],
-            fmt="o",
-            color=PALETTE[number],
-            label=label,
-        )
+        _points(right, places, found, label, number)
     _name_axes(right, [name.removeprefix("label_") for name in signals], "Rejected QCD jets", rotation=60)
     legend_below(figure, right, columns=3)
     simulation_label(left)
@@ -74,26 +61,57 @@ def leaving(summary: Mapping[str, Any]) -> Figure:
 
 @hep_style()
 def betas(summary: Mapping[str, Any]) -> Figure:
-    """Draw the accuracy of exits and full model for each setting of β, with the spread over seeds."""
+    """Draw the accuracy of full model and exits for each setting of β, with the spread over seeds.
+
+    A column is a largest β, a colour a schedule.
+    """
     settings = summary["settings"]
-    labels = [f"{one['schedule']}, {100 * one['zero_share']:.0f} %, {one['beta']:g}" for one in settings]
-    series = {title: [one[name] for one in settings] for name, title in BETA_SERIES.items()}
-    return _by_name(labels, series, "Accuracy")
+    largest = list(dict.fromkeys(one["beta"] for one in settings))
+    zero = sorted({one["zero_share"] for one in settings})
+    figure = Figure(figsize=(4 * len(largest), 7))
+    panels = figure.subplots(2, len(largest), sharex=True, sharey="row", squeeze=False)
+    for row, (score, title) in zip(panels, BETA_SERIES.items(), strict=True):
+        for axes, beta in zip(row, largest, strict=True):
+            chosen = [one for one in settings if one["beta"] == beta]
+            for number, schedule in enumerate(dict.fromkeys(one["schedule"] for one in settings)):
+                own = [one for one in chosen if one["schedule"] == schedule]
+                place = [zero.index(one["zero_share"]) + (number - 1) * 0.15 for one in own]
+                _points(axes, place, [one[score] for one in own], schedule, number)
+            _name_axes(
+                axes, [f"{100 * share:.0f} %" for share in zero], "" if axes is not row[0] else f"Accuracy, {title}"
+            )
+            axes.margins(x=0.2)
+    for axes, beta in zip(panels[1], largest, strict=True):
+        axes.set_xlabel(f"epochs at 0; largest β = {beta:g}")
+    legend_below(figure, panels[0, 0], columns=3)
+    simulation_label(panels[0, 0])
+    return figure
 
 
 @hep_style()
 def places(summary: Mapping[str, Any]) -> Figure:
     """Draw the mean cost at a loss of 1 % in accuracy: of each exit alone, and of the cheapest sets of each network."""
-    sets: dict[str, None] = {}
-    for network in summary["networks"].values():
-        cheapest = sorted(network["sets"], key=lambda one: float(one["cost"]["mean"]))[:_CHEAPEST]
-        chosen = [one["stages"] for one in network["sets"] if one in cheapest or "," not in one["stages"]]
-        sets |= dict.fromkeys(chosen)
-    series = {}
-    for name, network in summary["networks"].items():
-        costs = {one["stages"]: one["cost"] for one in network["sets"]}
-        series[name] = [costs.get(stages) for stages in sets]
-    return _by_name(list(sets), series, "MACs, share of the full model")
+    shown = {name: _sets_by_cost(network) for name, network in summary["networks"].items()}
+    rows = -(-len(shown) // 2)
+    columns = min(2, len(shown))
+    figure = Figure(figsize=(6 * columns, 1 + 0.33 * rows * max(map(len, shown.values()))))
+    panels = figure.subplots(rows, columns, squeeze=False)
+    for axes, (name, sets) in zip(panels.flat, shown.items(), strict=False):
+        for number, (several, label) in enumerate(((False, "one exit"), (True, "several exits"))):
+            places = [place for place, one in enumerate(sets) if ("," in one["stages"]) == several]
+            _points(axes, places, [sets[place]["cost"] for place in places], label, number, horizontal=True)
+        axes.set_yticks(range(len(sets)), [one["stages"] for one in sets], fontsize="x-small")
+        axes.tick_params(axis="y", which="minor", left=False, right=False)
+        axes.grid(axis="y", linewidth=0.4)
+        axes.invert_yaxis()
+        axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+        axes.set_xlabel(f"{name}: MACs, share of the full model", fontsize="small")
+    for axes in panels.flat[len(shown) :]:
+        axes.set_axis_off()
+    panels[0, 0].set_ylabel("Exits after")
+    legend_below(figure, panels[0, 0], columns=2)
+    simulation_label(panels[0, 0])
+    return figure
 
 
 @hep_style()
@@ -102,39 +120,50 @@ def ood(summary: Mapping[str, Any]) -> Figure:
     kinds = summary["kinds"]
     names = list(next(iter(kinds.values()))["auroc"])
     series = {name: [found["auroc"][name] for found in kinds.values()] for name in names}
-    return _by_name([kind.removeprefix("label_") for kind in kinds], series, "AUROC", as_percent=False)
+    titles = [SAMPLES.get(kind, kind.removeprefix("label_")) for kind in kinds]
+    return _by_name(titles, series, "AUROC", as_percent=False)
 
 
-def _exits(method: Mapping[str, Any], sample: str) -> Sequence[Mapping[str, Any]]:
-    # The full model and the policy come after the exits.
-    found: Sequence[Mapping[str, Any]] = method["samples"][sample]["accuracy"][:-2]
-    return found
+def _sets_by_cost(network: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return the cheapest sets of stages and each stage alone, the cheapest first."""
+    sets = sorted(network["sets"], key=lambda one: float(one["cost"]["mean"]))
+    return [one for place, one in enumerate(sets) if place < _CHEAPEST or "," not in one["stages"]]
 
 
-def _mean_of_exits(method: Mapping[str, Any], sample: str = "test") -> float:
-    return float(np.mean([exit_["mean"] for exit_ in _exits(method, sample)]))
+def _points(
+    axes: Axes,
+    places: Sequence[float],
+    values: Sequence[Mapping[str, Any]],
+    label: str,
+    number: int,
+    *,
+    horizontal: bool = False,
+) -> None:
+    """Draw means with spreads over seeds, in the colour of a number."""
+    means, spreads = [value["mean"] for value in values], [value["spread"] or 0.0 for value in values]
+    style: Any = {"fmt": "o", "markersize": 5, "color": PALETTE[number % len(PALETTE)], "label": label}
+    if horizontal:
+        axes.errorbar(means, places, xerr=spreads, **style)
+    else:
+        axes.errorbar(places, means, yerr=spreads, **style)
+
+
+def _over_exits(method: Mapping[str, Any], sample: str) -> dict[str, float]:
+    """Return the means of accuracy and spread over the exits; the full model and the policy come after them."""
+    exits = method["samples"][sample]["accuracy"][:-2]
+    spreads = [exit_["spread"] or 0.0 for exit_ in exits]
+    return {"mean": float(np.mean([exit_["mean"] for exit_ in exits])), "spread": float(np.mean(spreads))}
 
 
 def _by_name(
-    labels: Sequence[str],
-    series: Mapping[str, Sequence[Mapping[str, Any] | None]],
-    title: str,
-    *,
-    as_percent: bool = True,
+    labels: Sequence[str], series: Mapping[str, Sequence[Mapping[str, Any]]], title: str, *, as_percent: bool = True
 ) -> Figure:
-    """Draw means with spreads over seeds, one place for each label; None is left out."""
+    """Draw means with spreads over seeds, one place for each label."""
     figure = Figure(figsize=(max(8.0, 0.6 * len(labels)), 7))
     axes = figure.add_subplot()
     for number, (name, values) in enumerate(series.items()):
-        known = [(place, value) for place, value in enumerate(values) if value is not None]
-        axes.errorbar(
-            [place + (number - (len(series) - 1) / 2) * 0.12 for place, _ in known],
-            [value["mean"] for _, value in known],
-            [value["spread"] or 0.0 for _, value in known],
-            fmt="o",
-            color=PALETTE[number % len(PALETTE)],
-            label=name,
-        )
+        places = [place + (number - (len(series) - 1) / 2) * 0.12 for place in range(len(labels))]
+        _points(axes, places, values, name, number)
     _name_axes(axes, labels, title, as_percent=as_percent, rotation=70, ha="right", fontsize="small")
     legend_below(figure, axes, columns=2)
     simulation_label(axes)

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from phaze_ee.paired import Difference, significant
 
+TITLES = {"test": "test jets", "other_mode": "other mode", "alpha_s": "α_s = 0.16", "tracks": "10 % of tracks lost"}
 Rights = npt.NDArray[np.bool_] | npt.NDArray[np.float64]
 
 

@@ -11,7 +11,7 @@ from benchmarks.study.cells import Cell
 from benchmarks.study.frozen import FrozenNetwork
 from benchmarks.study.jets import JUDGED
 from benchmarks.study.judge import judged
-from benchmarks.study.numbers import difference, mark_significant, markdown, over_seeds, percent, points, rights
+from benchmarks.study.numbers import TITLES, difference, mark_significant, markdown, over_seeds, percent, points, rights
 from benchmarks.study.project import Study
 from benchmarks.study.scratch import network_options
 from phaze_ee.names import ExitStage
@@ -22,7 +22,6 @@ LOSSES = ("distill", "target", "mimic")
 REFERENCE = "distill_detached"
 SEEDS = range(5)
 STAGES: tuple[ExitStage, ...] = ("input", 0, 1)
-TITLES = {"test": "test jets", "other_mode": "other mode", "alpha_s": "α_s = 0.16", "tracks": "10 % of tracks lost"}
 
 
 def cells(study: Study) -> Iterator[Cell]:

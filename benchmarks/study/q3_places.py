@@ -61,10 +61,11 @@ def tables(summary: Mapping[str, Any]) -> str:
     """Return the cheapest sets of each network, and how far the order of the sets agrees between networks."""
     rows = []
     for name, network in summary["networks"].items():
-        chosen = {network["best"], network["smallest"]}
-        shown = [one for one in network["sets"] if one["stages"] in chosen or len(one["stages"].split(", ")) == 1]
-        for one in sorted(shown, key=lambda one: one["cost"]["mean"]):
-            mark = {network["smallest"]: " (smallest)", network["best"]: " (best)"}.get(one["stages"], "")
+        of_two = min((one for one in network["sets"] if _size(one) == 2), key=_mean_cost)["stages"]
+        marks = {of_two: " (best of two)", network["smallest"]: " (smallest)", network["best"]: " (best)"}
+        shown = [one for one in network["sets"] if one["stages"] in marks or _size(one) == 1]
+        for one in sorted(shown, key=_mean_cost):
+            mark = marks.get(one["stages"], "")
             above = points(one["to_best"]) if "to_best" in one else ""
             cells = [percent(one["cost"]), above, percent(one["accuracy"]), points(one["to_full"])]
             rows.append([name, one["stages"] + mark, *cells, str(one["cost"]["seeds"])])
@@ -106,14 +107,22 @@ def _trained(study: Study, backbone: str, options: Mapping[str, Any], seed: int)
 def _network(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     results = [record["result"]["sets"] for record in records]
     sets = [_set(name, [result[name] for result in results]) for name in results[0]]
-    best = min(sets, key=lambda one: one["cost"]["mean"])
+    best = min(sets, key=_mean_cost)
     spent = {name: np.stack([unpack_costs(result[name]["spent"]) for result in results]) for name in results[0]}
     for one in sets:
         if one is not best:
             one["to_best"] = difference(spent[one["stages"]], spent[best["stages"]], same_seeds=True)
     near = [one for one in sets if one is best or one["to_best"]["value"] <= one["to_best"]["error"]]
-    smallest = min(near, key=lambda one: (one["stages"].count(","), one["cost"]["mean"]))
+    smallest = min(near, key=lambda one: (_size(one), _mean_cost(one)))
     return {"sets": sets, "best": best["stages"], "smallest": smallest["stages"]}
+
+
+def _size(one: Mapping[str, Any]) -> int:
+    return len(one["stages"].split(", "))
+
+
+def _mean_cost(one: Mapping[str, Any]) -> float:
+    return float(one["cost"]["mean"])
 
 
 def _set(name: str, seeds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from benchmarks.ood import FILES_OF_CLASS
 from benchmarks.study.cells import Cell
 from benchmarks.study.frozen import DATA_CONFIG
 from benchmarks.study.jets import JUDGED, of_class
-from benchmarks.study.numbers import mark_significant, markdown, over_seeds, points
+from benchmarks.study.numbers import TITLES, mark_significant, markdown, over_seeds
 from benchmarks.study.project import Study
 from benchmarks.study.scratch import network_options
 from phaze_ee.evaluation.ood import auroc
@@ -101,15 +101,21 @@ def tables(summary: Mapping[str, Any]) -> str:
     names = list(next(iter(kinds.values()))["auroc"])
     rows = [
         [
-            class_title(kind),
+            TITLES.get(kind) or class_title(kind),
             *(f"{found['auroc'][name]['mean']:.3f}" for name in names),
-            *(points(gain) for gain in found["gain"].values()),
+            *(_auroc(gain) for gain in found["gain"].values()),
             str(found["auroc"][names[0]]["seeds"]),
         ]
         for kind, found in kinds.items()
     ]
-    gains = [f"{name} − energy of the full model [%]" for name in next(iter(kinds.values()))["gain"]]
+    gains = [f"{name} − energy of the full model" for name in next(iter(kinds.values()))["gain"]]
     return markdown(["jets", *names, *gains, "trainings"], rows)
+
+
+def _auroc(gain: Mapping[str, Any]) -> str:
+    """Return a difference of two AUROCs with its error, in bold if it is significant."""
+    text = f"{gain['value']:+.3f} ± {gain['error']:.3f}".replace("-", "−")
+    return f"**{text}**" if gain["significant"] else text
 
 
 def _all_exits(logits_ENK: Array) -> Array:

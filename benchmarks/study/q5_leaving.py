@@ -91,7 +91,7 @@ def tables(summary: Mapping[str, Any]) -> str:
         ]
         for signal, found in summary["cuts"].items()
     ]
-    header = ["signal", "exit 0", "plain cut", "trees", "the cut", "exit − cut", "exit − trees"]
+    header = ["signal", "first exit", "plain cut", "trees", "the cut", "exit − cut", "exit − trees"]
     return "\n".join((leaving, explained, markdown(header, rows)))
 
 
