@@ -293,7 +293,8 @@ def test_a_configuration_is_run_once_in_a_chain(
     config = tmp_path / "W/P/config/P_config.py"
     config.parent.mkdir(parents=True)
     config.write_text(
-        "def set_config(c):\n    print('set_config runs')\n    c.train_files = c.val_files = ['sample_jets/val/*.root']"
+        "def set_config(c):\n    print('set_config runs')\n    c.train_files = ['sample_jets/train/*.root']\n"
+        "    c.val_files = ['sample_jets/val/*.root']"
     )
     for mode in ("train", "calibrate", "evaluate"):
         monkeypatch.setattr(f"phaze_ee.modes.{mode}.run", lambda session: session.options)

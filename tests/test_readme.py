@@ -4,6 +4,7 @@ import re
 import shlex
 from pathlib import Path
 
+import awkward as ak
 import numpy as np
 import pytest
 import uproot
@@ -35,12 +36,15 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", SHOWN, flags=re.DOTALL)
 
 
+DIVIDES = next(text for text in blocks("python") if "all.root" in text)
+
+
 def configurations() -> list[str]:
     return [text for text in blocks("python") if "def set_config(c)" in text]
 
 
 def scripts() -> list[str]:
-    return [text for text in blocks("python") if "def set_config(c)" not in text]
+    return [text for text in blocks("python") if "def set_config(c)" not in text and text != DIVIDES]
 
 
 def commands() -> list[str]:
@@ -128,6 +132,21 @@ def test_the_data_yaml_reads_files_as_described(tmp_path: Path) -> None:
     (batch,) = evaluation_loader(schema, files, batch_size=6)
     assert batch.inputs.padded().features.shape == (6, 3, 100)
     assert batch.label_N.tolist() == is_top_N.tolist()
+
+
+def test_one_file_is_divided_and_loses_no_jet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    jets = {"part_pt": ak.unflatten(rng.uniform(1, 2, 60).astype(np.float32), [5, 0, 7] * 5), "jet_pt": np.arange(15)}
+    with uproot.recreate("all.root") as file:
+        file["tree"] = jets
+    exec(compile(DIVIDES, "DATA.md", "exec"), {})
+    names = ("train", "val", "calibration", "test")
+    parts = [uproot.open(f"{name}.root:tree").arrays() for name in names]
+    assert list(map(len, parts)) == [9, 2, 2, 2]
+    together = ak.concatenate(parts)
+    for name, column in jets.items():
+        assert ak.array_equal(together[name], column, dtype_exact=False)
 
 
 @pytest.mark.parametrize("message", [message for message in troubles() if message != "CUDA out of memory"])

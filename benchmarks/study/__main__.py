@@ -15,6 +15,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import argparse
 import logging
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -56,6 +57,8 @@ def main() -> None:
     arguments = parse()
     logging.disable(logging.WARNING)
     torch.set_num_threads(1)
+    if arguments.weights is not None and not arguments.weights.is_file():
+        raise UsageError(f"--weights {arguments.weights}: there is no such file")
     work = arguments.work.resolve()
     work.mkdir(parents=True, exist_ok=True)
     os.environ["PHAZE_EE_WORKSPACES"] = str(work / arguments.size / "projects")
@@ -77,4 +80,5 @@ if __name__ == "__main__":
     try:
         main()
     except UsageError as error:
-        raise SystemExit(f"benchmarks.study: {error}") from error
+        print(f"benchmarks.study: {error}", file=sys.stderr)
+        raise SystemExit(error.exit_status) from error

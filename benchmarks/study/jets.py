@@ -63,12 +63,19 @@ class Chunk:
         return (self.folder / RECORD).is_file()
 
     def make(self) -> None:
-        """Generate the jets with the command line, in one process."""
+        """Generate the jets with the command line, in one process.
+
+        Raises:
+            UsageError: it failed; Pythia8 is not installed, for example.
+        """
         how = GENERATED[self.sample]
         words = ["-m", "generate", "--jets", str(CHUNK_JETS), "--seed", str(how.first_seed + self.index)]
         words += ["--generator", how.mode, "--workers", "1", "--overwrite", "--output", str(self.folder)]
         words += [word for setting in how.pythia for word in ("--pythia", setting)]
-        subprocess.run([sys.executable, "-m", "phaze_ee", *words], check=True, stdout=subprocess.DEVNULL)
+        run = subprocess.run([sys.executable, "-m", "phaze_ee", *words], capture_output=True, text=True, check=False)
+        if run.returncode:
+            last = (run.stderr.strip().splitlines() or ["it printed nothing"])[-1]
+            raise UsageError(f"the jets of {self.folder} could not be generated: {last}")
 
     @property
     def files(self) -> list[Path]:

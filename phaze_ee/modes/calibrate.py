@@ -14,7 +14,7 @@ from phaze_ee.exits.policy_file import ExitPolicyFile
 from phaze_ee.exits.promise import policy_file
 from phaze_ee.exits.targets import AccuracyDrop, Agreement, Budget, NetAccuracyDrop, SignalEfficiency, Target
 from phaze_ee.models.precision import checked_precision
-from phaze_ee.modes.calibration_jets import calibration_batches, origin
+from phaze_ee.modes.calibration_jets import calibration_batches, calibration_files, origin
 from phaze_ee.modes.calibration_plan import show_plan
 from phaze_ee.modes.console import counted, say, say_in_columns, say_new, say_written, show, show_details, show_notes
 from phaze_ee.modes.policies import DEFAULT, activate, check_policy_name, keep_failed, keep_policy, read_policy
@@ -33,6 +33,18 @@ _TARGET_OPTIONS = {
 }
 
 
+def refuse_early(session: Session) -> None:
+    """Refuse what is known to be wrong before there is a model, so that a chain does not train it in vain.
+
+    Raises:
+        UsageError: an option of another target, a wrong name of the policy, or files that other modes use too.
+    """
+    if session.request.activate is None:
+        _refuse_strays(session)
+        check_policy_name(session.request.name or DEFAULT)
+        calibration_files(session)
+
+
 def run(session: Session) -> None:
     """Fit a policy to the project's target, keep it under the name of ``--name``, and make it the active one.
 
@@ -45,9 +57,9 @@ def run(session: Session) -> None:
         activate(session.project, session.request.activate)
         say(f"Active: {session.project.policy(session.request.activate)}, copied to {session.project.exit_policy}")
         return
-    _refuse_strays(session)
+    refuse_early(session)
     precision = checked_precision(session.options.precision, session.device)
-    model, name = session.model, check_policy_name(session.request.name or DEFAULT)
+    model, name = session.model, session.request.name or DEFAULT
     if not model.tagger.exit_stages:
         raise UsageError(f"project {session.project} has a network without exits; there is nothing to calibrate")
     target = _target(session.options, model.schema.class_names)

@@ -15,27 +15,36 @@ def calibration_batches(session: Session) -> tuple[list[Path], Iterable[JetBatch
     Raises:
         UsageError: there are no calibration jets, or a file is used for training or testing too.
     """
-    options, model, share = session.options, session.model, session.options.calibration_share
-    held_out = not options.calibration_files
-    if held_out and share == 0:
-        raise UsageError("there are no calibration jets: set c.calibration_files, or calibration_share above 0")
-    files = session.files("val_files" if held_out else "calibration_files")
-    _refuse_overlap(files, "train_files", session.files("train_files"))
-    _refuse_overlap(files, "test_files", session.files("test_files") if options.test_files else [])
+    options, model, files = session.options, session.model, calibration_files(session)
     labelled = options.exit_target != "agreement" or options.promise_per_class
     schema = with_observables(calibration_schema(session, model.schema), options.promise_bins)
     loader = session.evaluation_jets(schema, files, labelled=labelled)
-    if not held_out:
+    if options.calibration_files:
         return files, loader, []
     return files, *held_out_jets(session, loader, model.schema, model.options)
+
+
+def calibration_files(session: Session) -> list[Path]:
+    """Return the files of the calibration jets. No file is read.
+
+    Raises:
+        UsageError: there are no calibration jets, or a file is used for training or testing too.
+    """
+    options = session.options
+    if not options.calibration_files and options.calibration_share == 0:
+        raise UsageError("there are no calibration jets: set c.calibration_files, or calibration_share above 0")
+    files = session.files("calibration_files" if options.calibration_files else "val_files")
+    _refuse_overlap(files, "train_files", session.files("train_files"))
+    _refuse_overlap(files, "test_files", session.files("test_files") if options.test_files else [])
+    return files
 
 
 def _refuse_overlap(files: Sequence[Path], other: str, theirs: Sequence[Path]) -> None:
     common = {path.resolve() for path in files} & {path.resolve() for path in theirs}
     if common:
         raise UsageError(
-            f"{min(common)} is both a calibration file and one of {other}; calibration needs jets that nothing else "
-            "uses: set c.calibration_files to other files"
+            f"{min(common)} is both a calibration file and one of {other}; calibration needs files that nothing else "
+            "uses, whatever the selections: set c.calibration_files to others; docs/DATA.md divides one file"
         )
 
 

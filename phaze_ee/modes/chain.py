@@ -24,6 +24,8 @@ def run_modes(session: Session, operations: str) -> None:
     modes = chained_modes(operations)
     if modes[0].configured:
         _ = session.options  # errors in the configuration show before anything runs
+        for mode in modes:
+            mode.refuse_early(session.for_mode(mode.name))
     failed: NothingPassedError | None = None
     for position, mode in enumerate(modes, start=1):
         console.rule(f"{position}/{len(modes)} {mode.name}", align="left")

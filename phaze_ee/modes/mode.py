@@ -60,6 +60,7 @@ class Mode:
         chained: whether it may stand in ``-o`` of mode chain.
         whole_workspace: whether ``-p`` may name a workspace alone.
         seeded: whether ``--seeds N`` runs it on a project for each seed.
+        refuses_early: whether its module has a function ``refuse_early``, which a chain calls before any mode runs.
     """
 
     name: str
@@ -70,6 +71,7 @@ class Mode:
     chained: bool = False
     whole_workspace: bool = False
     seeded: bool = False
+    refuses_early: bool = False
 
     def run(self, session: "Session") -> None:
         """Import the module of the mode and run it; with several seeds, the mode that runs it for each."""
@@ -77,6 +79,11 @@ class Mode:
         if self.seeded and session.seed_count is not None:
             module = "seeds"
         importlib.import_module(f"phaze_ee.modes.{module}").run(session)
+
+    def refuse_early(self, session: "Session") -> None:
+        """Refuse what the mode would refuse after the modes before it have run for hours."""
+        if self.refuses_early:
+            importlib.import_module(f"phaze_ee.modes.{self.name}").refuse_early(session)
 
     def needs_project(self, request: "Request") -> bool:
         """Return whether the mode works on a project; predict of a bundle has none."""

@@ -14,7 +14,7 @@ from phaze_ee.models.checkpoint import load_checkpoint
 from phaze_ee.models.heads import HeadShape
 from phaze_ee.models.tagger import Tagger
 from phaze_ee.modes import train
-from phaze_ee.modes.calibration_jets import calibration_batches, origin
+from phaze_ee.modes.calibration_jets import calibration_batches, calibration_files, origin
 from phaze_ee.modes.console import (
     console,
     counted,
@@ -35,10 +35,20 @@ from phaze_ee.tables.placement import candidate_table, placement_table
 from phaze_ee.workspace import Project
 
 
-def run(session: Session) -> None:
-    """Train an exit at every stage of the project's model, judge all sets of them, and recommend one."""
+def refuse_early(session: Session) -> None:
+    """Refuse what is known to be wrong before any training.
+
+    Raises:
+        UsageError: several kinds of heads, or calibration files that other modes use too.
+    """
     if not isinstance(session.options.exit_head, str):
         raise UsageError(f"{session.project.config}: mode place uses one kind of exit_head at all stages; name one")
+    calibration_files(session)
+
+
+def run(session: Session) -> None:
+    """Train an exit at every stage of the project's model, judge all sets of them, and recommend one."""
+    refuse_early(session)
     model = session.model
     backbone = model.tagger.backbone
     stages: list[ExitStage] = ["input", *range(len(backbone.stage_channels))]

@@ -277,6 +277,7 @@ MODES: dict[str, Mode] = {
             configured=True,
             chained=True,
             seeded=True,
+            refuses_early=True,
         ),
         Mode(
             "calibrate",
@@ -285,6 +286,7 @@ MODES: dict[str, Mode] = {
             configured=True,
             chained=True,
             seeded=True,
+            refuses_early=True,
         ),
         Mode(
             "evaluate",

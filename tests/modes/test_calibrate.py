@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from phaze_ee.cli import main
 from phaze_ee.errors import DataError, NothingPassedError, RunError, UsageError
 from phaze_ee.exits.observables import FRACTIONS, JET_PT
 from phaze_ee.exits.policy_file import ExitPolicyFile
@@ -107,6 +108,24 @@ def test_jets_of_the_training_or_the_test_are_refused(folder: Path) -> None:
     save_best_model(Project("Tops", "small"))
     with pytest.raises(UsageError, match=r"val\.root is both a calibration file and one of train_files"):
         run(exit_target="agreement")
+
+
+@pytest.mark.parametrize("mode", ["calibrate", "place"])
+def test_a_chain_refuses_shared_files_before_it_trains(
+    folder: Path, capsys: pytest.CaptureFixture[str], mode: str
+) -> None:
+    project = make_project(folder)  # its jets to train and to validate are those of one file
+    assert main(["-m", "chain", "-p", "Tops", "small", "-o", f"train_{mode}"]) == 2
+    assert "val.root is both a calibration file and one of train_files" in capsys.readouterr().err
+    assert not project.models.exists()
+
+
+def test_a_chain_refuses_an_option_of_another_target_before_it_trains(folder: Path) -> None:
+    project = trained_project(folder)
+    before = project.best_model.read_bytes()
+    flags = ("--target", "agreement", "--budget", "0.5")
+    assert main(["-m", "chain", "-p", "Tops", "small", "-o", "train_calibrate", *flags]) == 2
+    assert project.best_model.read_bytes() == before
 
 
 def test_no_jets_at_all_are_refused(folder: Path) -> None:
