@@ -48,7 +48,7 @@ def scripts() -> list[str]:
 
 
 def commands() -> list[str]:
-    shown = "\n".join(blocks("bash")).splitlines() + re.findall(r"`(phaze_ee -m [^`…]*)`", SHOWN)
+    shown = "\n".join(blocks("bash")).replace("\\\n", " ").splitlines() + re.findall(r"`(phaze_ee -m [^`…]*)`", SHOWN)
     return [line for line in shown if re.search(r"phaze_ee .*-m |-m phaze_ee", line)]
 
 

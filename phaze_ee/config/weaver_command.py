@@ -5,11 +5,13 @@ import ast
 import os
 import re
 import shlex
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn, final
 
 from phaze_ee.errors import UsageError
+from phaze_ee.names import nearest
 from phaze_ee.workspace import home_path
 
 _PROGRAMS = ("weaver", "train.py")
@@ -126,7 +128,6 @@ def read_command(command: str, parser: argparse.ArgumentParser) -> WeaverCommand
     for name, reason in _REFUSED.items():
         if values[name]:
             raise UsageError(f"--command: {_flag(parser, name)} cannot be imported: {reason}")
-    changed = [name for name in LEFT_OUT if name in values and values[name] != defaults[name]]
     distributed = given.backend is not None or any(name in word for word in launcher for name in _LAUNCHERS)
     options = {
         **{ours: values[name] for name, ours in _DIRECT.items() if values[name] is not None},
@@ -136,7 +137,8 @@ def read_command(command: str, parser: argparse.ArgumentParser) -> WeaverCommand
         **_optimizer(given),
         **_device(given, distributed=distributed),
     }
-    return WeaverCommand(options, {_flag(parser, name): LEFT_OUT[name] for name in changed})
+    typed = _typed(parser, words)
+    return WeaverCommand(options, {_flag(parser, name): why for name, why in LEFT_OUT.items() if name in typed})
 
 
 def imported_arguments() -> frozenset[str]:
@@ -161,13 +163,25 @@ def _split(command: str) -> tuple[list[str], list[str]]:
     return words[: first + 1], arguments
 
 
-def _parse(parser: argparse.ArgumentParser, words: list[str]) -> argparse.Namespace:
+def _typed(parser: argparse.ArgumentParser, words: list[str]) -> set[str]:
+    """Return the arguments that the command names, also those whose value is the default."""
+    untouched: list[Any] = []  # a list, since some flags append to what is there
+    values = _parse(parser, words, dict.fromkeys((action.dest for action in parser._actions), untouched))
+    return {name for name, value in vars(values).items() if value is not untouched}
+
+
+def _parse(
+    parser: argparse.ArgumentParser, words: list[str], start: Mapping[str, Any] | None = None
+) -> argparse.Namespace:
     def refuse(message: str) -> NoReturn:
-        raise UsageError(f"--command: weaver would refuse it: {message}")
+        unknown = re.search(r"unrecognized arguments: (--[\w-]+)", message)
+        meant = None if unknown is None else nearest(unknown[1], parser._option_string_actions)
+        hint = "" if meant is None else f", did you mean {meant}?"
+        raise UsageError(f"--command: weaver would refuse it: {message}{hint}")
 
     original, parser.error = parser.error, refuse  # type: ignore[method-assign]
     try:
-        return parser.parse_args(words)
+        return parser.parse_args(words, argparse.Namespace(**(start or {})))
     finally:
         parser.error = original  # type: ignore[method-assign]
 
