@@ -71,10 +71,10 @@ def run(session: Session) -> None:
     results.write(session.project.benchmark_results)
     title = session.model.title if session.has_model else "not trained yet"
     say_new(f"Model:  {session.project}, {title}")
-    _show(session, results)
+    _show(session, results, leaves=timed.leaves)
 
 
-def _show(session: Session, results: BenchmarkResults) -> None:
+def _show(session: Session, results: BenchmarkResults, *, leaves: bool) -> None:
     """Print one table of costs and times, and what the policy saves; with ``--details`` all tables."""
     latency, details = results.latency, session.request.details
     show(benchmark_table(results) if latency is None else cost_table(results))
@@ -85,7 +85,7 @@ def _show(session: Session, results: BenchmarkResults) -> None:
         show_details([benchmark_table(results), latency_table(latency), *curves], wanted=True)
     show_details([head_table(results)] if len(results.exits) > 1 else [], wanted=details)
     show_notes(results.notes if details else [note for note in results.notes if not note.startswith(_EXPLAIN)])
-    for sentence in cost_sentences(results, sizes=details or latency is None):
+    for sentence in cost_sentences(results, sizes=details or latency is None, leaves=leaves):
         say_in_columns(sentence)
     say_where([session.project.benchmark_results], details=details)
 
@@ -98,6 +98,7 @@ class _Timed:
     notes: list[str]
     data_hash: str | None = None
     policy_hash: str | None = None
+    leaves: bool = True  # False: the policy lets no jet leave
 
 
 def _network(session: Session) -> tuple[Tagger, DataSchema, str, str | None]:
@@ -140,7 +141,9 @@ def _latency(session: Session, tagger: Tagger, schema: DataSchema, model_hash: s
     )
     report = report.model_copy(update={"class_shares": shares})
     moved = [] if policy is None or policy.file.move is None else [f"the policy has {policy.file.move}"]
-    return _Timed(report, [*moved, spent], data_hash, None if policy is None else policy.hash)
+    if policy is None:
+        return _Timed(report, [spent], data_hash)
+    return _Timed(report, [*moved, spent], data_hash, policy.hash, policy.file.lets_jets_leave)
 
 
 def _some_points(policy_file: ExitPolicyFile) -> list[ThresholdPolicy]:

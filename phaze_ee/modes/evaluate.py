@@ -105,7 +105,8 @@ def _show(session: Session, results: EvaluationResults, dynamic: DynamicResults 
         return
     show_details(dynamic_tables(dynamic), wanted=details)
     show_notes(dynamic.notes)
-    for line in realised_lines(dynamic) or [policy.file.guarantee.statement]:
+    lines = realised_lines(dynamic) if policy.file.lets_jets_leave else []  # the full model loses nothing by itself
+    for line in lines or [policy.file.guarantee.statement]:
         say_in_columns(f"Policy {policy.name}: {line}")
     if difference := paired_sentence(dynamic):
         say_in_columns(f"Policy {policy.name}: {difference}")

@@ -26,7 +26,7 @@ from phaze_ee.models.particle_net.from_weights import particle_net_arguments
 from phaze_ee.models.tagger import Tagger
 from phaze_ee.modes import train
 from phaze_ee.modes.console import counted, say, show
-from phaze_ee.modes.jets import validation_jets
+from phaze_ee.modes.jets import shares_validation_files, validation_jets
 from phaze_ee.modes.new_project import create_project
 from phaze_ee.modes.session import Session
 from phaze_ee.names import exit_title
@@ -119,7 +119,9 @@ def _check_tensors(backbone: Backbone[Any], original: Backbone[Any]) -> int:
 
 
 def _table(session: Session, answers: Answers) -> Table:
-    table = empty_table(f"{session.project}: {len(answers):,} validation jets", ["accuracy", "loss", "of full"])
+    kept = ", those for calibrate too" if shares_validation_files(session) else ""  # the table of train has the others
+    title = f"{session.project}: all {len(answers):,} validation jets{kept}"
+    table = empty_table(title, ["accuracy", "loss", "of full"])
     macs_E = answers.costs.all_heads_EN.mean(axis=1)
     share_E = (macs_E / macs_E[-1]).tolist()
     for name, share, logits_NK in zip(answers.exit_names, share_E, answers.logits_ENK, strict=True):

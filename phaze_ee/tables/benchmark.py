@@ -6,6 +6,7 @@ from phaze_ee.names import FULL_MODEL, POLICY, exit_title, quantity
 from phaze_ee.results.benchmark import BenchmarkResults, ExitLatency, LatencyReport
 from phaze_ee.tables.style import add_caption, empty_table, few, number, shares_title
 
+_SAVES_NOTHING = "The policy is the full model: no jet leaves early, so nothing is saved"
 _TIMES = ["jets/s", "p50 (ms)", "p95 (ms)", "p99 (ms)"]
 
 
@@ -49,14 +50,21 @@ def cost_table(results: BenchmarkResults) -> Table:
     return table
 
 
-def cost_sentences(results: BenchmarkResults, *, sizes: bool) -> list[str]:
-    """Return what the policy saves; with ``sizes`` also the size of the network with and without its exits."""
+def cost_sentences(results: BenchmarkResults, *, sizes: bool, leaves: bool = True) -> list[str]:
+    """Return what the policy saves, and why it is slower for one jet where it is.
+
+    Args:
+        results: with the times.
+        sizes: say also the size of the network with and without its exits.
+        leaves: whether any jet can leave early; the policy of a failed calibration is the full model.
+    """
     full = results.exits[FULL_MODEL]
     size = f"One jet padded to {results.particles} particles: {full.macs / 1e6:.2f} M MACs in the full model"
     size += f" ({full.params:,} parameters)"
     if results.with_exits is not None and results.with_exits.params != full.params:
         size += f", {results.with_exits.macs / 1e6:.2f} M with all exits ({results.with_exits.params:,})"
-    return [*_gain(results.latency), *_alone(results.latency), *([size] if sizes else [])]
+    saved = [*_gain(results.latency), *_alone(results.latency)] if leaves else [_SAVES_NOTHING]
+    return [*saved, *([size] if sizes else [])]
 
 
 def _gain(latency: LatencyReport | None) -> list[str]:

@@ -119,7 +119,8 @@ def test_a_flag_without_an_option_is_left_out_with_the_reason() -> None:
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
-        ("--num-epoch-s 3", "weaver would refuse it: unrecognized arguments: --num-epoch-s 3, did you mean --num-epochs?"),
+        ("--num-epoch-s 3", "weaver would refuse it: unrecognized arguments: --num-epoch-s 3, did you mean"),
+        ("--num-epochz 3", "did you mean --num-epochs?"),
         ("--num-epochs many", "invalid int value: 'many'"),
         ("--regression-mode", "--regression-mode cannot be imported"),
         ("--optimizer SGD", "the optimiser SGD is not among ranger, adam, adamw"),

@@ -82,8 +82,11 @@ def test_a_chain_goes_on_without_a_policy_and_fails_at_its_end(
 ) -> None:
     monkeypatch.setattr("phaze_ee.modes.benchmark._SECONDS", 0.0)
     impossible = ("--target", "budget", "--budget", "0.000001")
-    assert main(["-m", "chain", *NAMED, "-o", "calibrate_evaluate", *impossible]) == 1
-    assert "no policy keeps the target budget" in capsys.readouterr().err
+    assert main(["-m", "chain", *NAMED, "-o", "calibrate_evaluate_benchmark", *impossible]) == 1
+    output = capsys.readouterr()
+    assert "no policy keeps the target budget" in output.err
+    assert "Policy default: the policy is the full model: " in output.out
+    assert "The policy is the full model: no jet leaves early, so nothing is saved" in output.out
     assert DynamicResults.read(project.dynamic_results, "evaluate").policy.macs_share == pytest.approx(1.0)
 
 
