@@ -389,7 +389,7 @@ class TrainingOptions(Section):
         0, description="skip up to this many batches with a non-finite loss, then stop"
     )
     seed: NonNegativeInt | None = Field(
-        None, description="random seed; a run on the CPU repeats bit for bit; None: drawn and recorded"
+        None, description="random seed; None: drawn. A run repeats bit for bit on a like CPU with as many threads"
     )
     seeds: Annotated[int, Field(ge=2, le=1000)] | None = Field(None, description="N trainings, from c.seed (else 0) on")
 
