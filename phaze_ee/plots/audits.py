@@ -58,7 +58,7 @@ def _draw_rates(axes: Axes, rates: ExitRates, exits: Sequence[str]) -> None:
             label=exit_title(name),
         )
     chance = f"p = {rates.p_value:.2g}" if rates.p_value > _SMALLEST else f"p < {_SMALLEST}"
-    text = f"V = {rates.association:.2f}, {chance}"
+    text = f"Cramér's V = {rates.association:.2f}, {chance}"
     box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1.5}
     axes.text(0.96, 0.97, text, transform=axes.transAxes, ha="right", va="top", fontsize="small", bbox=box)
 

@@ -22,7 +22,7 @@ from phaze_ee.results.project import ProjectResults
 Cost = Literal["macs", "time"]
 _COST_LABELS: dict[Cost, str] = {
     "macs": "Mean MACs per jet",
-    "time": "Median time per jet{jets} (ms), batches of {size}",
+    "time": "Median time per jet (ms), {jets}batches of {size}",
 }
 _BOUNDS = {"oracle": ("oracle", "v"), "label_free_oracle": ("label-free oracle", "^")}
 _EXIT_COLOUR = "0.35"
@@ -285,7 +285,7 @@ def _finish(figure: Figure, panels: Sequence[Axes], project: DynamicProject, cos
     label = _COST_LABELS[cost]
     if cost == "time" and latency is not None:
         size = max((entry.batch_size for entry in latency.entries), default=0)
-        jets = " of class_prior" if latency.class_shares is not None else ""
+        jets = "jets as in class_prior, " if latency.class_shares is not None else ""
         label = f"{label.format(size=size, jets=jets)}\n{latency.conditions}"
     for number, axes in enumerate(panels):
         axes.set_xscale("log")

@@ -28,7 +28,7 @@ def test_rates_have_a_row_a_sample_and_a_column_an_observable() -> None:
     assert figure.axes[0].get_ylabel() == "Share leaving, all jets"
     assert figure.axes[2].get_ylabel() == "Share leaving, QCD"
     assert [axes.get_xlabel() for axes in figure.axes[2:]] == ["$p_T$ (GeV)", "Soft-drop mass (GeV)"]
-    assert "V = 0.12, p = 0.03" in [text.get_text() for text in figure.axes[0].texts]
+    assert "Cramér's V = 0.12, p = 0.03" in [text.get_text() for text in figure.axes[0].texts]
 
 
 def test_an_observable_that_one_sample_lacks_leaves_a_gap() -> None:

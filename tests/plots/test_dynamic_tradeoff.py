@@ -86,7 +86,7 @@ def test_the_axis_says_of_which_jets_the_times_are() -> None:
         labels.append(axes.get_xlabel())
     assert labels == [
         f"Median time per jet (ms), batches of 256\n{times.latency.conditions}",
-        f"Median time per jet of class_prior (ms), batches of 256\n{times.latency.conditions}",
+        f"Median time per jet (ms), jets as in class_prior, batches of 256\n{times.latency.conditions}",
     ]
 
 
