@@ -24,8 +24,9 @@ def exit_names(exit_count: int) -> tuple[str, ...]:
 
 
 def quantity(number: int, noun: str) -> str:
-    """Return a number with its noun, ``1 file`` or ``2 files``; the plural ends with s."""
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+    """Return a number with its noun, ``1 file``, ``2 files`` or ``2 batches``."""
+    plural = f"{noun}es" if noun.endswith(("nch", "tch")) else f"{noun}s"
+    return f"{number:,} {noun if number == 1 else plural}"
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:

@@ -16,6 +16,7 @@ from phaze_ee.models.build import adopt, build_network, build_tagger
 from phaze_ee.modes.console import say
 from phaze_ee.modes.new_project import check_new, create_project
 from phaze_ee.modes.session import Session
+from phaze_ee.names import quantity
 from phaze_ee.workspace import find_file
 
 _SOURCE = Path("--command")
@@ -91,7 +92,7 @@ def _check(values: dict[str, Any]) -> None:
 def _report(imported: WeaverCommand, values: dict[str, Any]) -> None:
     say(f"  network   {values['model_name']} of {values['network_config']}, exits after {_stages(values)}")
     say(
-        f"  training  {values['epochs']} epochs, batches of {values['batch_size']}, {values['optimizer']}, "
+        f"  training  {quantity(values['epochs'], 'epoch')}, batches of {values['batch_size']}, {values['optimizer']}, "
         f"lr {values['lr']:g}, {values['lr_schedule']}"
     )
     say(f"  device    {values['device']}" + (", one process for each GPU (torchrun)" if values["use_ddp"] else ""))

@@ -242,9 +242,9 @@ def _announce(session: Session, loaders: Loaders) -> None:
     options, device = session.options, session.device.type
     console.print(f"Training {session.project} on {device}, {_how(options)}, seed {options.seed}")
     share = " for each process" if world_size() > 1 else ""
-    epochs = quantity(options.epochs, "epoch")
+    epochs, batches = quantity(options.epochs, "epoch"), quantity(len(loaders.train), "batch")
     precision = "; use_amp is off: it needs CUDA" if options.use_amp and device == "cpu" else ""
-    console.print(f"{loaders.train.jet_count:,} jets{share}, {epochs} of {len(loaders.train)} batches{precision}")
+    console.print(f"{loaders.train.jet_count:,} jets{share}, {epochs} of {batches}{precision}")
     judged: tuple[FileOption, ...] = ("val_files", "test_files") if options.test_files else ("val_files",)
     for option in judged:
         for warning in overlap_with_training(session, option):

@@ -144,4 +144,6 @@ def test_with_error(value: float, error: float, expected: str) -> None:
 def test_titles() -> None:
     assert exit_title("full_model") == "full model"
     assert [quantity(number, "jet") for number in (0, 1, 2000)] == ["0 jets", "1 jet", "2,000 jets"]
+    assert [quantity(number, "batch") for number in (1, 2000)] == ["1 batch", "2,000 batches"]
+    assert quantity(3, "epoch") == "3 epochs"
     assert (class_title("label_Hbb"), class_title("is_top")) == ("Hbb", "is_top")
