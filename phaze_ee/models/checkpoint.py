@@ -27,6 +27,8 @@ from phaze_ee.models.tagger import Tagger
 
 _log = logging.getLogger(__name__)
 _SHOWN = 3
+# Where ParticleNet and ParT take the features of particles: the axis of a weight, and how often each feature is there.
+_FIRST_LAYERS = {"edge_convs.0.convs.0.weight": (1, 2), "embed.input_bn.weight": (0, 1)}
 
 
 @dataclass(frozen=True)
@@ -213,6 +215,7 @@ def _load(module: torch.nn.Module, weights: Mapping[str, Tensor], path: Path) ->
     if not any(key in own for key in weights):
         wrapped = all(key.startswith("mod.") for key in weights)
         weights = {key.removeprefix("mod.") if wrapped else f"mod.{key}": value for key, value in weights.items()}
+    _check_features(weights, own, path)
     differences = [
         *(f"{key} is missing" for key in own if key not in weights),
         *(f"{key} is not in this network" for key in weights if key not in own),
@@ -229,6 +232,19 @@ def _load(module: torch.nn.Module, weights: Mapping[str, Tensor], path: Path) ->
             "make the network options (inputs, classes, conv_params, use_fts_bn …) those of its training"
         )
     module.load_state_dict(dict(weights))
+
+
+def _check_features(weights: Mapping[str, Any], own: Mapping[str, Tensor], path: Path) -> None:
+    """Refuse weights of ParticleNet or ParT for another number of features: other differences follow from that."""
+    for key in (key for key in own if key.endswith(tuple(_FIRST_LAYERS))):
+        theirs, ours = getattr(weights.get(key), "shape", ()), own[key].shape
+        axis, times = next(place for name, place in _FIRST_LAYERS.items() if key.endswith(name))
+        if len(theirs) == len(ours) and theirs[axis] != ours[axis]:
+            raise CheckpointError(
+                f"checkpoint {path} is of another architecture: its network takes {theirs[axis] // times} features of "
+                f"a particle, and the inputs of the data_config give {ours[axis] // times}; set c.data_config to that "
+                "of its training, or choose other weights"
+            )
 
 
 def _shape(value: Any) -> str:

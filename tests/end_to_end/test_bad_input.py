@@ -241,7 +241,7 @@ def test_a_checkpoint_of_another_architecture(project: Project, folder: Path, ca
     with unchanged(project.root):
         text = fails(capsys, 2, "-m", "train", *SMALL)
     assert f"checkpoint {folder / 'other.pt'} is of another architecture: " in text
-    assert "make the network options" in text
+    assert "its network takes 7 features of a particle, and the inputs of the data_config give 3; set" in text
 
 
 def test_results_that_are_missing_or_damaged(project: Project, capsys: Capture) -> None:

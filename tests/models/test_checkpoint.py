@@ -18,7 +18,7 @@ from phaze_ee.models.links import EXIT_LINKS
 from phaze_ee.models.particle_net.padded import ParticleNet
 from phaze_ee.models.tagger import Tagger
 from phaze_ee.workspace import file_hash
-from tests.jets import random_jets, small_tagger, small_weaver_network
+from tests.jets import CHANNELS, random_jets, small_tagger, small_weaver_network
 
 JETS = random_jets([1, 5, 9, 12], dtype=torch.float32)
 
@@ -195,15 +195,22 @@ def test_our_checkpoint_starts_backbone_and_exits(path: Path, tagger: Tagger) ->
     torch.testing.assert_close(other(JETS), tagger(JETS), rtol=0, atol=0)
 
 
-def wider() -> Tagger:
+def wider(features: int) -> Tagger:
     network = WeaverParticleNet(
-        input_dims=7, num_classes=4, conv_params=[(4, (8, 8)), (4, (16, 8))], fc_params=[(16, 0.1)]
+        input_dims=features, num_classes=4, conv_params=[(4, (8, 8)), (4, (16, 8))], fc_params=[(16, 0.1)]
     )
     return Tagger(ParticleNet(network), (0,))
 
 
+def test_another_number_of_features_is_said_in_words(path: Path, tagger: Tagger) -> None:
+    text = refused(lambda: load_weights(wider(5), path), path)
+    ours = tagger.backbone.input_channels
+    assert f"its network takes {ours} features of a particle, and the inputs of the data_config give 5; set" in text
+    assert "bn_fts" not in text
+
+
 def test_another_architecture_lists_the_differences(path: Path) -> None:
-    tagger = wider()
+    tagger = wider(CHANNELS)
     before = copy.deepcopy(tagger.state_dict())
     text = refused(lambda: load_weights(tagger, path), path)
     assert "of another architecture" in text
