@@ -8,8 +8,9 @@ import awkward as ak
 import numpy as np
 import numpy.typing as npt
 
+from phaze_ee.data.branches import columns_for
 from phaze_ee.data.evaluation import names_in
-from phaze_ee.data.table import ROW, add_variables, columns_for, evaluate
+from phaze_ee.data.table import ROW, add_variables, evaluate
 from phaze_ee.errors import DataError
 
 if TYPE_CHECKING:

@@ -28,6 +28,7 @@ class PlainConfig:
         observer_names: the columns to copy.
         monitor_variables: columns to copy if there are no observers.
         class_names: the name of each class.
+        origin: the file where it comes from, for errors.
         bad_values: what becomes of inputs that are NaN or infinite.
     """
 
@@ -42,6 +43,7 @@ class PlainConfig:
     observer_names: tuple[str, ...]
     class_names: tuple[str, ...]
     monitor_variables: tuple[str, ...] = ()
+    origin: str = field(kw_only=True)
     bad_values: BadValues = field(default="refuse", kw_only=True)
 
     @classmethod
@@ -67,6 +69,7 @@ class PlainConfig:
             observer_names=tuple(options.get("observers") or ()),
             monitor_variables=tuple(options.get("monitor_variables") or ()),
             class_names=tuple(labels.get("names") or labels["value"]),
+            origin=origin,
             bad_values=bad_values,
         )
         if config.observer_names and config.monitor_variables:

@@ -16,6 +16,7 @@ from weaver.utils.data.tools import _clip, _fused_pad_and_stack
 from weaver.utils.dataset import _finalize_inputs
 
 from phaze_ee.compiled import without_extensions
+from phaze_ee.data.branches import columns_for
 from phaze_ee.data.inputs import Lists, checked_lists, one_number_a_jet
 from phaze_ee.data.jet_columns import InputLayout, JetColumns, ParticleColumns
 from phaze_ee.data.labels import class_of_jets, known_class_of_jets, label_variables
@@ -24,7 +25,6 @@ from phaze_ee.data.table import (
     ROW,
     Span,
     check_per_jet,
-    columns_for,
     holds_all,
     numbers_of,
     selected_table,

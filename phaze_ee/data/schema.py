@@ -34,6 +34,7 @@ class DataSchema:
 
     Attributes:
         options: the configuration as plain values, with standardisation and reweighting where they are known.
+        origin: the file where it comes from, for errors.
         weaver: weaver's own object for it.
         class_names: the name of each class, in the order of the network's outputs: its label, or that of labels.names.
         labels: the label of each class: an expression that is 1 for its jets, and 0 for others.
@@ -69,6 +70,7 @@ class DataSchema:
         if options.get("weights") is not None:
             options = {**options, "weights": plain_weights(options["weights"])}
         check_options(options, origin, trusted)
+        self.origin = origin
         self.trusted, self.bad_values = frozenset(trusted), bad_values
         # weaver changes the mapping that it gets, and nested ones.
         self.options: dict[str, Any] = copy.deepcopy(dict(options))
@@ -132,7 +134,7 @@ class DataSchema:
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Worker processes need the schema, and a DataConfig cannot be unpickled: its __getattr__ recurses.
-        return type(self), (self.options, "data config", self.trusted, self.bad_values)
+        return type(self), (self.options, self.origin, self.trusted, self.bad_values)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, DataSchema) and self.options == other.options
@@ -202,7 +204,7 @@ class DataSchema:
         Raises:
             DataError: something in them is wrong.
         """
-        return type(self)({**self.options, **sections}, "data config", self.trusted | set(trusted), self.bad_values)
+        return type(self)({**self.options, **sections}, self.origin, self.trusted | set(trusted), self.bad_values)
 
     def config_for(self, *, training: bool, labelled: bool) -> DataConfig:
         """Return a weaver configuration that reads only the columns that the purpose needs."""
@@ -213,14 +215,16 @@ class DataSchema:
             options["weights"] = None
         if not labelled:
             options["labels"] = {"type": "simple", "value": []}
-        return DataConfig(print_info=False, **options)
+        return _weaver_config(options, self.origin)
 
 
 def _weaver_config(options: Mapping[str, Any], origin: str) -> DataConfig:
     try:
-        return DataConfig(print_info=False, **copy.deepcopy(dict(options)))
+        config = DataConfig(print_info=False, **copy.deepcopy(dict(options)))
     except (RuntimeError, TypeError, ValueError, LookupError, AttributeError, SyntaxError) as error:
         raise DataError(f"{origin}: weaver refuses it: {' '.join(str(error).split())}") from error
+    config.origin = origin  # for errors; not among its options
+    return config
 
 
 def choose_background(class_names: Sequence[str], wanted: str | None) -> str | None:

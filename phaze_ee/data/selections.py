@@ -13,11 +13,12 @@ from typing import Any, Self
 
 from weaver.utils.data.config import _strcat
 
+from phaze_ee.data.branches import columns_for
 from phaze_ee.data.evaluation import names_in
 from phaze_ee.data.expressions import check_expression, parse_expression
 from phaze_ee.data.schema import DataSchema
 from phaze_ee.data.stamps import known_stamp
-from phaze_ee.data.table import PLACE, columns_for
+from phaze_ee.data.table import PLACE
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ def without_extra(schema: DataSchema, original: DataSchema) -> DataSchema:
     names = ("selection", "test_time_selection")
     others = {name: section for name, section in schema.options.items() if name not in names}
     own = {name: original.options[name] for name in names if name in original.options}
-    return DataSchema.from_options({**others, **own}, "data config", schema.trusted, schema.bad_values)
+    return DataSchema.from_options({**others, **own}, schema.origin, schema.trusted, schema.bad_values)
 
 
 def with_places(schema: DataSchema) -> DataSchema:

@@ -14,10 +14,10 @@ import awkward as ak
 import numpy as np
 import numpy.typing as npt
 
+from phaze_ee.data.branches import columns_for, missing_branches
 from phaze_ee.data.evaluation import names_in, value_of, with_variables
-from phaze_ee.data.sources import open_source
+from phaze_ee.data.sources import Source, open_source
 from phaze_ee.errors import USER_CODE_ERRORS, DataError
-from phaze_ee.names import nearest
 
 if TYPE_CHECKING:
     from weaver.utils.data.config import DataConfig
@@ -37,21 +37,6 @@ class Span:
     path: Path
     start: int
     stop: int
-
-
-def columns_for(config: "DataConfig", names: Iterable[str]) -> tuple[set[str], dict[str, str]]:
-    """Return the file's columns and the new variables, in the order of the YAML, that ``names`` are made from."""
-    columns: set[str] = set()
-    used: set[str] = set()
-    todo = list(names)
-    while todo:
-        name = todo.pop()
-        if name in config.var_funcs and name not in used:
-            used.add(name)
-            todo += names_in(config.var_funcs[name])
-        elif name not in used:
-            columns.add(name)
-    return columns, {name: formula for name, formula in config.var_funcs.items() if name in used}
 
 
 def selected_table(
@@ -112,18 +97,8 @@ def read_table(config: "DataConfig", span: Span, columns: Iterable[str]) -> ak.A
     Raises:
         DataError: the file cannot be read, or lacks a branch.
     """
-    in_file = _names_in_file(config, columns)
     with open_source(span.path, config.treename) as source:
-        missing = [name for name in in_file.values() if name not in source.columns]
-        if missing:
-            near = {name: _nearest(name, [*source.columns, *source.fields]) for name in missing}
-            named = ", ".join(name + (f" (did you mean {near[name]!r}?)" if near[name] else "") for name in missing)
-            purpose = _purpose(config, next(name for name, stored in in_file.items() if stored == missing[0]))
-            others = f"; it holds {source.others}" if source.others else ""
-            remedy = "correct the data config or the file list"
-            if any(one is not None and one not in source.columns for one in near.values()):
-                remedy = "fields of records are not read: write each as a branch of its own"
-            raise DataError(f"{span.path} has no branch {named}{purpose}{others}; {remedy}")
+        in_file = _checked_names(config, source, span.path, columns)
         records = source.read(list(in_file.values()), span.start, span.stop)
     row_N = np.arange(span.start, span.stop)
     if in_file and len(records) != len(row_N):
@@ -134,28 +109,6 @@ def read_table(config: "DataConfig", span: Span, columns: Iterable[str]) -> ak.A
     for name, value_of_pattern in (config.file_magic or {}).items():
         table[name] = next((v for pattern, v in value_of_pattern.items() if re.search(pattern, str(span.path))), 0)
     return table
-
-
-def _purpose(config: "DataConfig", column: str) -> str:
-    """Return what needs a column, unless it is an input."""
-    labels = config.label_value if isinstance(config.label_value, list) else []
-    users = {
-        "": config.preprocess_params,
-        "which the labels need": [name for label in labels for name in names_in(label)],
-        "which the selection needs": names_in(config.selection or "0"),
-        "which test_time_selection needs": names_in(config.test_time_selection or "0"),
-        "which the observers need": config.observer_names,
-        "which the monitor_variables need": config.monitor_variables,
-    }
-    found = next((text for text, names in users.items() if column in columns_for(config, names)[0]), "")
-    return f", {found}" if found else ""
-
-
-def _nearest(name: str, known: Sequence[str]) -> str | None:
-    """Return the column that is most like a name; ``.``, ``/`` and ``_`` are alike."""
-    alike = {re.sub("[./]", "_", one): one for one in known}
-    near = nearest(re.sub("[./]", "_", name), alike)
-    return None if near is None else alike[near]
 
 
 def select(table: ak.Array, selection: str | None, path: Path) -> ak.Array:
@@ -330,6 +283,13 @@ def holds_all(config: "DataConfig", path: Path, names: Iterable[str]) -> bool:
         return any(re.search(pattern, str(path)) for name in columns & magic.keys() for pattern in magic[name])
     with open_source(path, config.treename) as source:
         return wanted <= source.columns and not any(map(source.has_gaps, wanted))
+
+
+def _checked_names(config: "DataConfig", source: Source, path: Path, columns: Iterable[str]) -> dict[str, str]:
+    in_file = _names_in_file(config, columns)
+    if not source.columns.issuperset(in_file.values()):
+        raise missing_branches(config, path, source, in_file)
+    return in_file
 
 
 def _names_in_file(config: "DataConfig", columns: Iterable[str]) -> dict[str, str]:

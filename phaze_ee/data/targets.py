@@ -12,8 +12,9 @@ import awkward as ak
 import numpy as np
 import numpy.typing as npt
 
+from phaze_ee.data.branches import columns_for
 from phaze_ee.data.labels import label_variables
-from phaze_ee.data.table import ROW, add_variables, columns_for, evaluate, training_tables
+from phaze_ee.data.table import ROW, add_variables, evaluate, training_tables
 from phaze_ee.errors import DataError
 
 if TYPE_CHECKING:

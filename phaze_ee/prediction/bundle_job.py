@@ -10,11 +10,12 @@ import awkward as ak
 import numpy as np
 import numpy.typing as npt
 
+from phaze_ee.data.branches import columns_for
 from phaze_ee.data.inputs import Lists, checked_lists, one_number_a_jet
 from phaze_ee.data.labels import known_class_of_jets, label_variables
 from phaze_ee.data.plain_config import PlainConfig
 from phaze_ee.data.row_spans import ahead, spans_of
-from phaze_ee.data.table import ROW, Span, check_complete, columns_for, holds_all, selected_table
+from phaze_ee.data.table import ROW, Span, check_complete, holds_all, selected_table
 from phaze_ee.errors import DataError
 from phaze_ee.prediction.columns import answer_columns
 from phaze_ee.prediction.output_file import check_answers, write_predictions

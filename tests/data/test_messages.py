@@ -15,10 +15,10 @@ from phaze_ee.data.rows import RowReader
 from phaze_ee.data.schema import DataSchema
 from phaze_ee.data.sources import open_source
 from phaze_ee.data.table import Span
-from phaze_ee.errors import DataError
+from phaze_ee.errors import DataError, shortened
 from tests.data.small import OPTIONS, jet_columns, options, write_yaml
 from tests.data.test_rows import write_parquet
-from tests.jetclass_files import write_root
+from tests.jetclass_files import LABELS, write_root
 
 JETS = 6
 
@@ -46,12 +46,24 @@ def with_variables(**formulas: str) -> dict[str, str]:
         ({"inputs": with_input("jet_index")}, "jets.root: jet_index is one number per jet, and an input"),
         ({"observers": ["part_px"]}, "observer part_px is not one number per jet but var * float32"),
         ({"observers": None, "monitor_variables": ["part_px"]}, "monitor variable part_px is not one number per jet"),
-        ({"observers": ["jet_idx"]}, "no branch jet_idx (did you mean 'jet_index'?), which the observers need"),
-        ({"observers": None, "monitor_variables": ["other"]}, "no branch other, which the monitor_variables need"),
-        ({"selection": "other > 0"}, "no branch other, which the selection needs"),
-        ({"test_time_selection": "other > 0"}, "no branch other, which test_time_selection needs"),
-        ({"labels": {"type": "simple", "value": ["a == 1", "b"]}}, "no branch a, b, which the labels need"),
-        ({"inputs": with_input("other")}, "jets.root has no branch other; correct"),
+        (
+            {"observers": ["jet_idx"]},
+            "no branch jet_idx (did you mean 'jet_index'?), which the observers (--observers, or those of data",
+        ),
+        (
+            {"observers": None, "monitor_variables": ["other"]},
+            "no branch other, which the monitor_variables of data config need;",
+        ),
+        ({"selection": "other > 0"}, "no branch other, which the selection of data config needs"),
+        ({"test_time_selection": "other > 0"}, "no branch other, which the test_time_selection of data config needs"),
+        (
+            {"labels": {"type": "simple", "value": ["a == 1", "b"]}},
+            "no branch a, b, which the labels of data config need; correct",
+        ),
+        (
+            {"inputs": with_input("other")},
+            "jets.root has no branch other, which the inputs of data config need; correct",
+        ),
         (
             {"inputs": with_input("a"), "new_variables": with_variables(a="b + 1", b="part_px * 2")},
             "cannot compute a = 'b + 1' on {path}: new_variables define b further down; move it up",
@@ -69,6 +81,40 @@ def test_what_is_wrong_is_named(sections: dict[str, Any], message: str, tmp_path
     found = error_of(lambda: reader.read(Span(path, 0, JETS)))
     assert message.format(path=path) in found
     assert "github.com" not in found, "no address in the sources of a library"
+
+
+def lacking(path: Path, config: Path, *lost: str) -> str:
+    """Return the error about a file without some columns of a data configuration in a file."""
+    write_root(path, {name: column for name, column in jet_columns(JETS).items() if name not in lost})
+    return error_of(lambda: RowReader(DataSchema.load(config), training=False).read(Span(path, 0, JETS)))
+
+
+def test_a_wrong_branch_comes_with_its_yaml_the_file_and_the_nearest_name(tmp_path: Path) -> None:
+    path, config = tmp_path / "jets.root", tmp_path / "my.yaml"
+    write_yaml(config, options(inputs=with_input("part_chrge")))
+    assert lacking(path, config) == (
+        f"{path} has no branch part_chrge (did you mean 'part_charge'?), which the inputs of {config} need; correct "
+        "the data config or the file list"
+    )
+    write_yaml(config, options(branch_magic={"charge": "chrge"}))
+    assert "no branch part_chrge (part_charge before branch_magic; did you mean 'part_charge'?)" in lacking(
+        path, config
+    )
+
+
+def test_a_name_that_is_needed_itself_is_no_hint(tmp_path: Path) -> None:
+    path, config = tmp_path / "jets.root", tmp_path / "my.yaml"
+    write_yaml(config, options(observers=["jet_index", "label_QCD"]))
+    assert "did you mean" not in lacking(path, config, "label_Hbb", "label_QCD"), "the file has label_Hcc as well"
+
+
+def test_many_lacking_branches_are_counted_and_each_section_has_its_own(tmp_path: Path) -> None:
+    path, config = tmp_path / "jets.root", tmp_path / "my.yaml"
+    write_yaml(config, options(observers=["jet_index", "other"]))
+    found = lacking(path, config, *LABELS)
+    assert " has no branch label_H4q, label_Hbb, label_Hcc, label_Hgg and 6 more, which the labels of " in found
+    assert ", nor other (observers); correct the data config, or give files with labels" in found
+    assert shortened(found) == found
 
 
 @pytest.mark.parametrize(

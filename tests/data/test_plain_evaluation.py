@@ -9,10 +9,10 @@ import pytest
 import uproot
 from weaver.utils.data.eval_utils import _eval_expr, _get_data_var_names
 
+from phaze_ee.data.branches import columns_for
 from phaze_ee.data.plain_config import PlainConfig
 from phaze_ee.data.plain_evaluation import names_in, value_of
 from phaze_ee.data.schema import DataSchema
-from phaze_ee.data.table import columns_for
 from tests.data.test_yaml_collection import yaml_and_file
 from tests.data.yaml_collection import COLLECTION
 

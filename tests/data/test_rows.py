@@ -196,13 +196,15 @@ def test_dots_slashes_and_underlines_in_names_of_branches_are_alike(name: str, t
         file["tree"].extend(columns)
     with pytest.raises(DataError) as caught:
         read(path, schema())
-    assert f"no branch part_px (did you mean {name!r}?); correct the data config" in str(caught.value)
+    assert f"no branch part_px (did you mean {name!r}?), which the inputs of data config need; correct" in str(
+        caught.value
+    )
 
 
 def test_missing_branch_and_failing_expressions_name_the_variable(tmp_path: Path) -> None:
     columns = jet_columns(20)
     path = write_root(tmp_path / "jets.root", {name: column for name, column in columns.items() if name != "part_py"})
-    with pytest.raises(DataError, match=r"jets\.root has no branch part_py \(did you mean 'part_p.'\?\); correct"):
+    with pytest.raises(DataError, match=r"jets\.root has no branch part_py, which the inputs of"):
         read(path, schema())
     whole = write_root(tmp_path / "whole.root", columns)
     for formula in ("np.nonsense(part_px)", "part_px + 'a'", "part_px[99]"):
