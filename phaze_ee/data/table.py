@@ -267,6 +267,16 @@ def check_finite(
         )
 
 
+def check_branches(config: "DataConfig", path: Path, names: Iterable[str]) -> None:
+    """Refuse a file that lacks a branch from which ``names`` are made. No row is read.
+
+    Raises:
+        DataError: so it is, or the file cannot be read.
+    """
+    with open_source(path, config.treename) as source:
+        _checked_names(config, source, path, columns_for(config, names)[0])
+
+
 def holds_all(config: "DataConfig", path: Path, names: Iterable[str]) -> bool:
     """Return whether a file gives all of ``names``: the columns that they are made from, or its name does.
 

@@ -147,6 +147,7 @@ class Session:
             DataError: the data configuration is wrong.
         """
         from phaze_ee.data.schema import DataSchema, choose_background
+        from phaze_ee.modes.classes import check_labels
 
         options, project = self.options, self.project
         path = find_file("data_config", options.data_config, project.root)
@@ -161,6 +162,7 @@ class Session:
                 f"{project.config}: num_classes = {options.num_classes}, but {options.data_config} has "
                 f"{len(schema.class_names)} classes; correct num_classes or remove it"
             )
+        check_labels(self, schema)
         choose_background(schema.class_names, options.background)  # a wrong name ends here, not after the training
         return schema
 
