@@ -22,6 +22,7 @@ from phaze_ee.data.rows import RowReader, SpanJets
 from phaze_ee.data.schema import DataSchema
 from phaze_ee.data.spans import SpanReader
 from phaze_ee.data.stamps import changed, unchanged
+from phaze_ee.data.table import Span
 from phaze_ee.errors import DataError
 from phaze_ee.shapes import Int
 from phaze_ee.types import JetBatch
@@ -251,8 +252,11 @@ def training_loader(
         reader = RowReader(schema, training=True)
         with unchanged(files):
             plan = EpochPlan.make(reader, split_into_spans(files, schema.weaver.treename, TRAINING_ROWS))
+            of_classes = None if rank else _jets_of_classes(reader, plan.spans, len(schema.class_names))
     else:
-        reader, plan = cache.reader, cache.plan()
+        reader, plan, of_classes = cache.reader, cache.plan(), cache.jets_of_classes()
+    if rank == 0 and of_classes is not None:
+        _warn_of_empty_classes(of_classes, schema.class_names)
     plan = replace(plan, data_fraction=data_fraction, file_fraction=file_fraction)
     if plan.jet_count < 2 * world_size:
         raise DataError(_too_few(plan, world_size))
@@ -266,6 +270,32 @@ def training_loader(
         rank=rank,
         world_size=world_size,
         keep=cache is None and sum(plan.selected) * schema.bytes_per_jet <= MEMORY_LIMIT,
+    )
+
+
+def _jets_of_classes(reader: RowReader, spans: Sequence[Span], class_count: int) -> list[int]:
+    """Count the jets of each class. No more is read once each class has some.
+
+    The spans are read in a random order, since files often hold one class each.
+    """
+    count_K = np.zeros(class_count, dtype=np.int64)
+    for index in np.random.default_rng(0).permutation(len(spans)):
+        count_K += np.bincount(reader.classes(spans[index]), minlength=class_count)
+        if count_K.all():
+            break
+    counts: list[int] = count_K.tolist()
+    return counts
+
+
+def _warn_of_empty_classes(jets: Sequence[int], names: Sequence[str]) -> None:
+    counts = dict(zip(names, jets, strict=True))
+    if all(jets):
+        return
+    logger.warning(
+        "the training files hold no jets of %s (jets: %s): the network learns that no jet is of these; add training "
+        "files, or remove these labels from the data config",
+        ", ".join(name for name, count in counts.items() if not count),
+        ", ".join(f"{name} {count:,}" for name, count in counts.items() if count),
     )
 
 

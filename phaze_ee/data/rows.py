@@ -138,6 +138,15 @@ class RowReader:
         row_N = ak.to_numpy(table[ROW])  # before weaver sees the table
         return SpanJets(self._columns(table, lists, span.path), row_N, weight_N, bad)
 
+    def classes(self, span: Span) -> npt.NDArray[np.int64]:
+        """Return the classes of the selected jets of some rows; only the columns of labels and selection are read.
+
+        Raises:
+            DataError: the file cannot be read or lacks a branch, or labels are not one-hot.
+        """
+        columns = columns_for(self.config, label_variables(self.schema.labels))[0]
+        return self._classes(self._table(span, (), columns), span.path)
+
     def survey(self, span: Span) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
         """Return the row numbers of the selected jets and their sampling weights (1 if there are none).
 

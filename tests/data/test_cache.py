@@ -6,6 +6,7 @@ import re
 import resource
 import shutil
 import signal
+import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -256,6 +257,37 @@ def test_a_flipped_bit_is_found_when_the_shard_is_first_opened(
     assert wrong >= 20
     shard.write_bytes(whole)
     assert len(list(training_loader(numbered, files, batch_size=6, num_workers=0, seed=1, cache=cache)))
+
+
+def test_a_cache_of_an_older_version_is_taken_and_not_written_again(
+    files: list[Path], numbered: DataSchema, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    job = training_job(files, numbered)
+    cache = build_cache(tmp_path, job)
+    path = cache.folder / reader.MANIFEST
+    older = cache.manifest.model_copy(
+        update={"shards": [shard.model_copy(update={"classes": None}) for shard in cache.manifest.shards]}
+    ).sealed()
+    plain = older.model_dump()
+    for shard in plain["shards"]:
+        del shard["classes"]
+    without = {name: value for name, value in plain.items() if name != "checksum"}
+    assert plain["checksum"] == zlib.crc32(json.dumps(without).encode()), "as the older version computed it"
+    path.write_text(json.dumps(plain))
+    found = find_cache(tmp_path, numbered, files, training=True, labelled=True)
+    assert found is not None
+    assert found.jets_of_classes() is None
+    assert len(list(training_loader(numbered, files, batch_size=6, num_workers=0, seed=1, cache=found)))
+    assert "hold no jets" not in caplog.text
+    before = {path: path.stat().st_mtime_ns for path in cache.folder.glob("*.arrow")}
+    again = build_cache(tmp_path, job)
+    assert {path: path.stat().st_mtime_ns for path in cache.folder.glob("*.arrow")} == before
+    assert again.jets_of_classes() == cache.jets_of_classes() == np.bincount(jet_labels(files)).tolist()
+
+
+def jet_labels(files: list[Path]) -> list[int]:
+    batches = evaluation_loader(schema(), files, batch_size=50)
+    return [label for batch in batches for label in batch.label_N.tolist()]
 
 
 def test_a_manifest_without_its_checksum_is_refused(files: list[Path], tmp_path: Path) -> None:

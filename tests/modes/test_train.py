@@ -20,9 +20,25 @@ def trained(capsys: pytest.CaptureFixture[str]) -> str:
     return capsys.readouterr().out
 
 
-def test_one_batch_is_one_batch(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_one_batch_is_one_batch(
+    folder: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
     make_project(folder, "c.epochs = 2", "c.zero_epochs = 0", "c.batch_size = 64", "c.tensorboard = False")
     assert "40 jets, 2 epochs of 1 batch; use_amp" in trained(capsys)
+    assert "hold no jets" not in caplog.text
+
+
+@pytest.mark.parametrize("cached", [False, True])
+def test_a_class_without_jets_is_a_warning_with_counts(
+    folder: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture, cached: bool
+) -> None:
+    make_project(folder, "c.epochs = 1", "c.zero_epochs = 0", "c.tensorboard = False")
+    change_yaml(folder, "value: [is_qcd, is_top]", "value: [is_qcd, is_top, is_w]")
+    change_yaml(folder, "new_variables: {", 'new_variables: {is_w: "is_top * 0", ')
+    if cached:
+        assert main(["-m", "convert", "-p", "Tops", "small"]) == 0
+    trained(capsys)
+    assert "the training files hold no jets of is_w (jets: is_qcd 20, is_top 20): the network" in caplog.text
 
 
 def refused(capsys: pytest.CaptureFixture[str]) -> str:

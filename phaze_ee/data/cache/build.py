@@ -177,6 +177,11 @@ def _run(tasks: Sequence[_Task], workers: int) -> Iterator[Shard]:
             ) from error
 
 
+def _same(known: Shard | None, found: Shard) -> bool:
+    """Return whether a shard is the one that is known; caches of older versions do not know its classes."""
+    return known is None or known.model_copy(update={"classes": found.classes}) == found
+
+
 def _shard(task: _Task) -> Shard:
     """Write a shard, unless it exists unchanged."""
     if task.path.is_file():
@@ -184,7 +189,7 @@ def _shard(task: _Task) -> Shard:
             found = describe_shard(task.path, task.key)
         except DataError:
             found = None  # damaged: it is written again
-        if found is not None and task.known in (None, found):
+        if found is not None and _same(task.known, found):
             return found
     parts, bad = [], Counter[str]()
     for span in task.spans:

@@ -44,7 +44,11 @@ class Contents(BaseModel):
 
     def crc32(self) -> int:
         """Return the CRC-32 of the contents."""
-        return zlib.crc32(json.dumps(self.model_dump(exclude={"checksum"})).encode())
+        content = self.model_dump(exclude={"checksum"})
+        for shard in content["shards"]:
+            if shard["classes"] is None:  # older versions had no such field, and hashed none
+                del shard["classes"]
+        return zlib.crc32(json.dumps(content).encode())
 
     def sealed(self) -> "Manifest":
         """Return the manifest of the contents, with their checksum."""
@@ -103,6 +107,25 @@ class Cache:
     def jet_count(self) -> int:
         """The number of jets."""
         return sum(shard.jets for shard in self.manifest.shards)
+
+    def jets_of_classes(self) -> list[int] | None:
+        """Return the number of jets of each class; None: an older version made the cache, and did not count them.
+
+        Raises:
+            DataError: the manifest counts jets of more classes than the data configuration has.
+        """
+        totals = [0] * len(self.schema.class_names)
+        for shard in self.manifest.shards:
+            if shard.classes is None:
+                return None
+            if len(shard.classes) > len(totals):
+                raise DataError(
+                    f"{self.folder / MANIFEST}: {shard.name} has jets of {len(shard.classes)} classes, and the data "
+                    f"config has {len(totals)}; delete the cache, and convert again"
+                )
+            for index, jets in enumerate(shard.classes):
+                totals[index] += jets
+        return totals
 
     @property
     def byte_count(self) -> int:

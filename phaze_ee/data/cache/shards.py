@@ -32,7 +32,7 @@ import numpy.typing as npt
 import pyarrow
 import pyarrow.ipc
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt
 
 from phaze_ee.atomic import replacing
 from phaze_ee.data.epochs import keep_probability
@@ -44,6 +44,7 @@ from phaze_ee.errors import DataError, is_out_of_memory
 
 BLOCK_JETS = 1_000  # read at a time
 WEIGHT = "/weight"  # the name of sampling weights among the observers while jets are written: no branch is called so
+_LABEL = "label"
 _WEIGHT = "weight"  # their column in a shard
 _OBSERVER = "observer."
 _PARTICLES = "particles"
@@ -55,7 +56,8 @@ class Shard(BaseModel):
     """The manifest's entry for a shard.
 
     ``weight_sums``: for each block, the sum of the probabilities to be kept. ``bad``: the inputs that were NaN or
-    infinite, see :mod:`phaze_ee.data.bad_values`.
+    infinite, see :mod:`phaze_ee.data.bad_values`. ``classes``: the jets of each class, up to the last that has some;
+    None in older caches.
     """
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
@@ -66,6 +68,7 @@ class Shard(BaseModel):
     checksum: int
     weight_sums: list[float] | None
     bad: dict[str, int] = Field(default_factory=dict)
+    classes: list[NonNegativeInt] | None = None
 
 
 def write_shard(path: Path, blocks: Iterable[JetColumns], key: str, bad: Mapping[str, int] | None = None) -> None:
@@ -107,10 +110,15 @@ def describe_shard(path: Path, key: str) -> Shard:
             raise DataError(f"{path} belongs to another cache; delete it")
         bad: dict[str, int] = json.loads(schema.metadata.get(_BAD, b"{}"))
         jets = sum(file.get_batch(index).num_rows for index in range(file.num_record_batches))
-        weights = [schema.get_field_index(_WEIGHT)] if _WEIGHT in schema.names else []
-    sums = _weight_sums(path, weights) if weights else None
+    weights = _column(path, schema, _WEIGHT) if _WEIGHT in schema.names else None
     return Shard(
-        name=path.name, jets=jets, bytes=path.stat().st_size, checksum=_checksum(path), weight_sums=sums, bad=bad
+        name=path.name,
+        jets=jets,
+        bytes=path.stat().st_size,
+        checksum=_checksum(path),
+        weight_sums=[float(keep_probability(w_N).sum()) for w_N in weights] if weights else None,
+        bad=bad,
+        classes=_classes(_column(path, schema, _LABEL)) if jets else [],
     )
 
 
@@ -143,7 +151,7 @@ class ShardReader:
             names = _columns(self.layouts)
             jets = JetColumns(
                 tuple(_particles(columns[name], layout) for name, layout in zip(names, self.layouts, strict=True)),
-                torch.from_numpy(_numbers(columns["label"]).copy()),
+                torch.from_numpy(_numbers(columns[_LABEL]).copy()),
                 {
                     name.removeprefix(_OBSERVER): _numbers(columns[name])
                     for name in columns
@@ -166,7 +174,7 @@ def _record(jets: JetColumns) -> pyarrow.RecordBatch:
     names = _columns([part.layout for part in jets.collections])
     particles = {name: _list_array(part) for name, part in zip(names, jets.collections, strict=True)}
     columns = {_WEIGHT if name == WEIGHT else _OBSERVER + name: column for name, column in jets.observers.items()}
-    return pyarrow.record_batch({"label": jets.label_N.numpy(), **particles, **columns})
+    return pyarrow.record_batch({_LABEL: jets.label_N.numpy(), **particles, **columns})
 
 
 def _columns(layouts: Sequence[InputLayout]) -> list[str]:
@@ -209,10 +217,16 @@ def _reading(path: Path) -> Iterator[None]:
         ) from error
 
 
-def _weight_sums(path: Path, columns: list[int]) -> list[float]:
-    with _opened(path, columns) as file:
-        records = (file.get_batch(index) for index in range(file.num_record_batches))
-        return [float(keep_probability(_numbers(record.column(_WEIGHT))).sum()) for record in records]
+def _column(path: Path, schema: pyarrow.Schema, name: str) -> list[npt.NDArray[Any]]:
+    """Return one column of each block; the others are not read."""
+    with _opened(path, [schema.get_field_index(name)]) as file:
+        return [_numbers(file.get_batch(index).column(name)) for index in range(file.num_record_batches)]
+
+
+def _classes(labels: Sequence[npt.NDArray[Any]]) -> list[int]:
+    label_N = np.concatenate(labels)
+    counts: list[int] = np.bincount(label_N[label_N >= 0]).tolist()  # -1: not known
+    return counts
 
 
 def _numbers(column: pyarrow.Array) -> npt.NDArray[Any]:
