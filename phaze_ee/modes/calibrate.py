@@ -57,8 +57,8 @@ def run(session: Session) -> None:
         activate(session.project, session.request.activate)
         say(f"Active: {session.project.policy(session.request.activate)}, copied to {session.project.exit_policy}")
         return
-    refuse_early(session)
     precision = checked_precision(session.options.precision, session.device)
+    refuse_early(session)
     model, name = session.model, session.request.name or DEFAULT
     if not model.tagger.exit_stages:
         raise UsageError(f"project {session.project} has a network without exits; there is nothing to calibrate")

@@ -1,12 +1,19 @@
-"""A project that mode predict can run on."""
+"""Each test begins a command, and a project that mode predict can run on."""
 
 from pathlib import Path
 
 import pytest
 
+from phaze_ee.modes import console
 from phaze_ee.modes import predict as predict_mode
 from phaze_ee.workspace import Project
 from tests.modes.two_class_project import make_project, save_best_model
+
+
+@pytest.fixture(autouse=True)
+def _a_new_command() -> None:
+    """Forget what earlier tests printed: a command prints some lines only once."""
+    console.begin()
 
 
 @pytest.fixture
