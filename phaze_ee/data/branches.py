@@ -51,14 +51,14 @@ def missing_branches(config: "DataConfig", path: Path, source: Source, in_file: 
     missing = {name: stored for name, stored in in_file.items() if stored not in source.columns}
     near = _near(missing.values(), [*source.columns, *source.fields], set(in_file.values()))
     (section, first), *more = _sections(config, missing).items()
-    lacks = f"no branch {_listed(first, missing, near)}, which {_users(section, config.origin)}"
+    lacks = f"has no branch {_listed(first, missing, near)}, which {_users(section, config.origin)}"
     for other, names in more:
         lacks += f", nor {_listed(names, missing, near)}{f' ({other})' if other else ''}"
     others = f"; it holds {source.others}" if source.others else ""
     remedy = _REMEDIES.get(section, _REMEDY)
     if any(name not in source.columns for name in near.values()):
         remedy = _FIELDS
-    return DataError(f"{path} has {lacks}{others}; {remedy}")
+    return DataError(f"{path} {lacks}{others}; {remedy}")
 
 
 def _sections(config: "DataConfig", columns: Iterable[str]) -> dict[str, list[str]]:
