@@ -74,7 +74,7 @@ def test_an_imported_project_trains(folder: Path) -> None:
     made = command(folder, *weaver(flags), cwd=folder)
     assert (made.returncode, made.stderr) == (0, "")
     assert "left out  --predict-output: use -m predict" in made.stdout
-    assert "--fetch-step" not in made.stdout  # its default
+    assert "left out  --fetch-step: jets are drawn from all files" in made.stdout
     options = load_options(Project("w", "p").config)
     assert (options.model_name, options.use_counts, options.network_options) == ("ParticleNet", False, {})
     assert [tuple(block) for block in options.conv_params] == [(4, (8, 8)), (4, (16, 16))]
