@@ -1,7 +1,7 @@
 """A stream of background through a cascade, and the time of one call with few jets."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 import torch
@@ -20,6 +20,7 @@ LEAVING = (0.96, 0.75, 0.5)  # of the jets that reach an exit; the exits of publ
 SIZES = (1, 16, 256)
 _STREAM = 8  # batches in one call
 _PRECISIONS: tuple[Precision, ...] = ("float32", "float16")
+_FULL, _CASCADE = f"{OURS}, full model", f"{OURS}, cascade"
 
 
 def leaving(shares: Sequence[float], window: Window, logits_ENK: Tensor) -> ThresholdPolicy:
@@ -38,41 +39,41 @@ def cascade_rows(setting: Setting, section: str) -> Iterator[Row]:
     for precision in _PRECISIONS:
         for batches in (1, _STREAM):
             jets = setting.jets(setting.batch * batches, qcd=True)
-            for who in ("full model", "cascade"):
-                title = f"{OURS}, {who}"
-                measure = partial(_row, setting, section, title, precision, jets, None)
-                yield attempt(section, title, precision, measure)
+            for who in (_FULL, _CASCADE):
+                make = partial(cascade, setting, jets) if who == _CASCADE else partial(ours, setting, "ParticleNet")
+                yield attempt(section, who, precision, partial(_row, setting, section, who, precision, jets, make))
 
 
-def latency_rows(setting: Setting, section: str) -> Iterator[Row]:
+def latency_rows(setting: Setting, section: str, network: str) -> Iterator[Row]:
     """Yield the rates of calls with few jets, one call after the other."""
+    stream = setting.jets(setting.batch, qcd=True)
+    forms: tuple[tuple[str, Precision, Callable[[Precision], Work]], ...] = (
+        *((_FULL, precision, partial(ours, setting, network)) for precision in _PRECISIONS),
+        *((_CASCADE, precision, partial(cascade, setting, stream)) for precision in _PRECISIONS),
+        (EAGER, "float32", partial(rival, setting, network, EAGER)),
+        (EAGER, "bfloat16", partial(rival, setting, network, EAGER)),
+    )
     for size in SIZES[:1] if setting.tiny else SIZES:
         jets = setting.jets(size)
-        for who, precision in (
-            *((f"{OURS}, {what}", precision) for what in ("full model", "cascade") for precision in _PRECISIONS),
-            (EAGER, "float32"),
-            (EAGER, "bfloat16"),
-        ):
-            measure = partial(_row, setting, section, who, precision, jets, setting.jets(setting.batch, qcd=True))
-            yield attempt(section, who, precision, measure)
+        for who, precision, make in forms:
+            if who == _CASCADE and network != "ParticleNet":  # its exits are those of ParticleNet
+                continue
+            yield attempt(section, who, precision, partial(_row, setting, section, who, precision, jets, make))
 
 
-def _row(setting: Setting, section: str, who: str, precision: Precision, jets: Sample, tuned_on: Sample | None) -> Row:
+def _row(
+    setting: Setting, section: str, who: str, precision: Precision, jets: Sample, make: Callable[[Precision], Work]
+) -> Row:
     before = memory_in_use(setting.device)
-    if who == EAGER:
-        work = rival(setting, "ParticleNet", who, precision)
-    elif "cascade" in who:
-        work = cascade(setting, precision, jets if tuned_on is None else tuned_on)
-    else:
-        work = ours(setting, "ParticleNet", precision)
+    work = make(precision)
     with torch.inference_mode():
         seconds, memory = measured(partial(work, jets), setting.rounds, setting.device, before=before)
     return Row(section, who, precision, len(jets), len(jets) / seconds, memory)
 
 
 @torch.inference_mode()
-def cascade(setting: Setting, precision: Precision, jets: Sample) -> Work:
-    """Return our network with exits that fixed fractions of these jets take."""
+def cascade(setting: Setting, jets: Sample, precision: Precision) -> Work:
+    """Return ParticleNet with exits that fixed fractions of these jets take."""
     tagger = setting.tagger("ParticleNet", CASCADE)
     logits_ENK = Engine(tagger, precision=precision).every_exit(jets.ragged)
     policy = leaving(LEAVING, Window(signal=CLASSES - 1, background=0, cut=1e9), logits_ENK)
