@@ -16,7 +16,8 @@ from phaze_ee.kernels.edge_forward import TYPES, product_of, width_of
 from phaze_ee.kernels.rounding import FUSED
 from phaze_ee.shapes import Float, Int
 
-_TILE, _WARPS = 32, 2
+_TILE = 32
+_HALF_WARPS, _WARPS = 2, 4  # of a program: in float32, gradients with fewer warps do not stay in registers
 
 
 class Attention(NamedTuple):
@@ -79,7 +80,7 @@ class Attention(NamedTuple):
             "TYPE": TYPES[dtype],
             "SUM": TYPES[self.sums],
             "PRODUCT": product_of(dtype),
-            "num_warps": _WARPS,
+            "num_warps": _HALF_WARPS if dtype.itemsize == 2 else _WARPS,
             **FUSED,
         }
 

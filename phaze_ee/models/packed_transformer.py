@@ -1,5 +1,6 @@
 """Particle Transformer on particles without padding, in inference and training."""
 
+from collections.abc import Callable
 from typing import Any, Self, final
 
 from torch import Tensor, nn
@@ -11,6 +12,7 @@ from phaze_ee.models.pair_bias import pair_bias
 from phaze_ee.models.particle_net.batch_norm import WeightedRows, normalise
 from phaze_ee.models.ragged_attention import Settings, ragged_attention
 from phaze_ee.models.states import JetLayout, PackedState, beside, pool_rows
+from phaze_ee.models.token_rows import between_products, through_products
 from phaze_ee.models.transformer_stages import StagedParticleTransformer
 from phaze_ee.models.weaver import trim
 from phaze_ee.shapes import Float, Int
@@ -93,15 +95,15 @@ def _embedded(embed: Any, state: PackedState) -> Float[Tensor, "V C"]:
             rows = normalise(rows, layer)
         else:
             rows = rows._replace(row_EC=layer(rows.row_EC), extra_RC=layer(rows.extra_RC))
-    embedded_VC: Tensor = embed.embed(rows.row_EC)
-    return embedded_VC
+    return through_products(rows.row_EC, embed.embed)
 
 
 def _block(
     block: Any, x_TC: Float[Tensor, "T C"], bias: Tensor | None, settings: Settings, jet_T: Int[Tensor, " T"]
 ) -> Float[Tensor, "T C"]:
     """Apply a block of weaver to the tokens of each jet."""
-    attention, u_TC = block.attn, block.pre_attn_norm(x_TC)
+    attention = block.attn
+    _, u_TC = between_products(x_TC, (), norm=block.pre_attn_norm)
     query, key, value = _heads(attention, attention.in_proj(u_TC), 3)
     if bias is not None and block.c_mask is not None:
         bias = block.c_mask * bias
@@ -117,7 +119,7 @@ def _class_block(
     attention, width = block.attn, block.embed_dim
     weight, shift = attention.in_proj.weight, attention.in_proj.bias
     of_query, of_others = (None, None) if shift is None else (shift[:width], shift[width:])
-    u_TC = block.pre_attn_norm(layout.led(x_NC.to(row_VC.dtype), row_VC))
+    _, u_TC = between_products(layout.led(x_NC.to(row_VC.dtype), row_VC), (), norm=block.pre_attn_norm)
     (query,) = _heads(attention, linear(x_NC, weight[:width], of_query), 1)
     key, value = _heads(attention, linear(u_TC, weight[width:], of_others), 2)
     settings = Settings(layout.class_span_6N, dropout=_dropout(attention))
@@ -141,22 +143,44 @@ def _rest(
     if attention.headwise_attn_output_gate or attention.elementwise_attn_output_gate:
         gate_TC = attention.gate_proj(query_TC).sigmoid()
         mixed_THD = mixed_THD * gate_TC.view(len(gate_TC), attention.num_heads, -1)
-    x_TC: Tensor = attention.out_proj(mixed_THD.flatten(1))
-    if block.c_attn is not None:
-        x_TC = (x_TC.view(*mixed_THD.shape) * block.c_attn[:, None]).flatten(1)
-    x_TC = block.dropout(block.post_attn_norm(x_TC))
-    x_TC = _dropped_path(block.drop_path1, block.ls1(x_TC), jets, jet_T) + residual_TC
-    residual_TC, x_TC = x_TC, block.pre_fc_norm(x_TC)
-    hidden_TC = block.act(block.fc1(x_TC)) if block.fc1_g is None else block.act(block.fc1_g(x_TC)) * block.fc1(x_TC)
-    hidden_TC = block.post_fc_norm(block.act_dropout(hidden_TC))
-    x_TC = _dropped_path(block.drop_path2, block.ls2(block.dropout(block.fc2(hidden_TC))), jets, jet_T)
-    return x_TC + (residual_TC if block.w_resid is None else block.w_resid * residual_TC)
+    x_TC, u_TC = between_products(
+        attention.out_proj(mixed_THD.flatten(1)),
+        (block.post_attn_norm, block.dropout, block.ls1),
+        scale_H=block.c_attn,
+        drop=_dropped_path(block.drop_path1, jets, jet_T),
+        residual_TC=residual_TC,
+        norm=block.pre_fc_norm,
+    )
+    _, hidden_TC = between_products(*_activated(block, u_TC))
+    after_TC, _ = between_products(
+        block.fc2(hidden_TC),
+        (block.dropout, block.ls2),
+        drop=_dropped_path(block.drop_path2, jets, jet_T),
+        residual_TC=x_TC,
+        kept_C=block.w_resid,
+    )
+    return after_TC
 
 
-def _dropped_path(path: nn.Module, x_TC: Tensor, jets: int, jet_T: Int[Tensor, " T"] | None) -> Tensor:
-    """Apply weaver's DropPath, which keeps or drops all tokens of a jet together."""
-    if jet_T is None or isinstance(path, nn.Identity) or not path.training:
-        dropped: Tensor = path(x_TC)
-        return dropped
-    factor_N1: Tensor = path(x_TC.new_ones(jets, 1))
-    return x_TC * factor_N1.index_select(0, jet_T)
+def _activated(block: Any, u_TC: Float[Tensor, "T C"]) -> tuple[Tensor, tuple[nn.Module, ...]]:
+    """Return the hidden channels, and the layers on them that are still to be applied."""
+    after = (block.act_dropout, block.post_fc_norm)
+    if block.fc1_g is None:
+        return block.fc1(u_TC), (block.act, *after)
+    return block.act(block.fc1_g(u_TC)) * block.fc1(u_TC), after
+
+
+def _dropped_path(
+    path: nn.Module, jets: int, jet_T: Int[Tensor, " T"] | None
+) -> Callable[[Float[Tensor, "T C"]], Float[Tensor, "T C"]] | None:
+    """Return weaver's DropPath, which keeps or drops all tokens of a jet together; None where it drops nothing."""
+    if isinstance(path, nn.Identity) or not path.training:
+        return None
+    if jet_T is None:
+        return path
+
+    def dropped(x_TC: Tensor) -> Tensor:
+        factor_N1: Tensor = path(x_TC.new_ones(jets, 1))
+        return x_TC * factor_N1.index_select(0, jet_T)
+
+    return dropped

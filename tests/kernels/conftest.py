@@ -20,7 +20,7 @@ def on_card(monkeypatch: pytest.MonkeyPatch, device: torch.device) -> torch.devi
     """The device, with kernels even where it is the CPU."""
     for user in ("particle_net.neighbours", "particle_net.edge_conv"):
         monkeypatch.setattr(f"phaze_ee.models.{user}.runs_kernels", lambda tensor: True)
-    for user in ("ragged_attention", "fused_pairs"):
+    for user in ("ragged_attention", "fused_pairs", "token_rows"):
         monkeypatch.setattr(f"phaze_ee.models.{user}.runs_kernels", lambda tensor: True)
     for user in ("backbone", "transformer_stages"):
         monkeypatch.setattr(f"phaze_ee.models.{user}.has_kernels", lambda device: True)

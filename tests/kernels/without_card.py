@@ -38,6 +38,7 @@ USERS = (
     *(f"particle_net.{user}" for user in ("neighbours", "edge_conv", "fused", "batch_norm")),
     "ragged_attention",
     "fused_pairs",
+    "token_rows",
 )
 COUNTS = (3, 40, 1, 0, 17)
 CHANNELS, CLASSES = 17, 10

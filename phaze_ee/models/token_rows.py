@@ -1,0 +1,123 @@
+"""What a transformer does to each token between two products: as one Triton kernel, or layer by layer in torch.
+
+The kernel runs in inference, on CUDA devices that have kernels (:mod:`phaze_ee.kernels.availability`), for tokens of at
+most 4,096 channels in float32 or a half precision. It takes an activation, a norm and a scale, in this order.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+from weaver.nn.model.ParticleTransformer import LayerScale
+
+from phaze_ee.kernels.availability import runs_kernels
+from phaze_ee.models.precision import operand_type
+from phaze_ee.shapes import Float
+
+if TYPE_CHECKING:
+    from phaze_ee.kernels.activations import Activation
+    from phaze_ee.kernels.token_rows import Norm, TokenWork
+
+MOST_CHANNELS = 4096
+_TYPES = (torch.float32, torch.float16, torch.bfloat16)
+
+
+def between_products(
+    x_TC: Float[Tensor, "T C"],
+    layers: Sequence[nn.Module],
+    *,
+    scale_H: Float[Tensor, " H"] | None = None,
+    drop: Callable[[Tensor], Tensor] | None = None,
+    residual_TC: Float[Tensor, "T C"] | None = None,
+    kept_C: Float[Tensor, " C"] | None = None,
+    norm: nn.Module | None = None,
+) -> tuple[Float[Tensor, "T C"], Float[Tensor, "T C"]]:
+    """Return the tokens after some layers, with their residual, and these after a norm.
+
+    Without a norm, both are the same.
+
+    Args:
+        x_TC: the outputs of a product, or tokens.
+        layers: act on each token.
+        scale_H: multiplies the channels of each of H heads, before the layers.
+        drop: drops tokens in training, before the residual is added; None: none is dropped.
+        residual_TC: is added; None: nothing is.
+        kept_C: multiplies the channels of the residual.
+        norm: of the sum.
+    """
+    layers = [layer for layer in layers if not _does_nothing(layer)]
+    changed = bool(layers) or scale_H is not None or residual_TC is not None
+    work = _work(layers, norm) if drop is None and (changed or norm is not None) and _fits(x_TC) else None
+    if work is not None:
+        from phaze_ee.kernels.token_rows import run
+
+        work = work._replace(scale_H=scale_H, residual_TC=residual_TC, kept_C=kept_C)
+        operand = operand_type(x_TC)
+        stored = None if not changed else operand if residual_TC is None else torch.float32
+        found = run(x_TC, work, stored, operand)
+        return (found[0] if changed else x_TC), found[-1]
+    if scale_H is not None:
+        x_TC = (x_TC.view(len(x_TC), len(scale_H), x_TC.shape[1] // len(scale_H)) * scale_H[:, None]).flatten(1)
+    for layer in layers:
+        x_TC = layer(x_TC)
+    if drop is not None:
+        x_TC = drop(x_TC)
+    if residual_TC is not None:
+        x_TC = x_TC + (residual_TC if kept_C is None else kept_C * residual_TC)
+    return x_TC, x_TC if norm is None else norm(x_TC)
+
+
+def through_products(x_TC: Float[Tensor, "T C"], layers: nn.Module) -> Float[Tensor, "T C_out"]:
+    """Apply layers on each token, some of which may be products; a sequence of them, or one."""
+    between: list[nn.Module] = []
+    for layer in layers if isinstance(layers, nn.Sequential) else [layers]:
+        if isinstance(layer, nn.Linear):
+            x_TC = layer(between_products(x_TC, between)[1])
+            between = []
+        else:
+            between.append(layer)
+    return between_products(x_TC, between)[1]
+
+
+def _fits(x_TC: Tensor) -> bool:
+    return (
+        not torch.is_grad_enabled() and x_TC.dtype in _TYPES and x_TC.shape[1] <= MOST_CHANNELS and runs_kernels(x_TC)
+    )
+
+
+def _work(layers: Sequence[nn.Module], norm: nn.Module | None) -> "TokenWork | None":
+    """Return what the kernel does for these layers and a norm; None if it does not have them."""
+    from phaze_ee.kernels.token_rows import TokenWork
+
+    work, left = TokenWork(), list(layers)
+    if left and (activation := _activation(left[0])) is not None:
+        work, left = work._replace(activation=activation), left[1:]
+    if left and (first := _norm(left[0])) is not None:
+        work, left = work._replace(norm=first), left[1:]
+    if left and isinstance(left[0], LayerScale):
+        work, left = work._replace(gain_C=left[0].gamma), left[1:]
+    if norm is not None:
+        work = work._replace(next=_norm(norm))
+    return None if left or (norm is not None and work.next is None) else work
+
+
+def _does_nothing(layer: nn.Module) -> bool:
+    idle_dropout = isinstance(layer, nn.Dropout) and not (layer.training and layer.p > 0)
+    return isinstance(layer, nn.Identity) or idle_dropout
+
+
+def _activation(layer: nn.Module) -> "Activation | None":
+    if isinstance(layer, nn.GELU) and layer.approximate == "none":
+        return "gelu"
+    return "relu" if isinstance(layer, nn.ReLU) else None
+
+
+def _norm(layer: nn.Module) -> "Norm | None":
+    from phaze_ee.kernels.token_rows import Norm
+
+    if isinstance(layer, nn.LayerNorm):
+        return Norm(layer.weight, layer.bias, layer.eps, centred=True)
+    if isinstance(layer, nn.RMSNorm):
+        return Norm(layer.weight, None, torch.finfo(torch.float32).eps if layer.eps is None else layer.eps, False)
+    return None
