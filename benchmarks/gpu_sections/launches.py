@@ -14,7 +14,7 @@ from benchmarks.gpu_sections.rows import OURS, Row
 from benchmarks.gpu_sections.timing import WARM_UP, attempt, measured, memory_in_use, products
 from phaze_ee.machine import Precision
 
-_SIZES = (16, 256, 2048, 8192)
+_SIZES = (1, 16, 256, 2048, 8192)
 _PRECISION: Precision = "float16"
 
 
