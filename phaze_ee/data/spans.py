@@ -20,13 +20,14 @@ from phaze_ee.data.bad_values import said
 from phaze_ee.data.rows import SpanJets
 from phaze_ee.data.stamps import Stamp, changed, stamp, stamps
 from phaze_ee.data.table import Span
-from phaze_ee.errors import PhazeError, RunError
+from phaze_ee.errors import DataError, PhazeError, RunError
 from phaze_ee.machine import core_count
 
 logger = logging.getLogger(__name__)
 
 # Below this many rows the start of worker processes (seconds each) costs more than they save.
 WORKER_ROWS = 100_000
+_EMPTY_JETS = 1_000  # so many, and no other before them, are a mistake in a mask
 
 
 class Reader(Protocol):
@@ -80,6 +81,7 @@ class SpanReader:
     def __init__(self, reader: Reader, spans: Sequence[Span], num_workers: int) -> None:
         self._dataset, self._order = _ReadSpans(reader, spans, stamps(span.path for span in spans)), _Order()
         self._bad: Counter[str] | None = Counter()  # None: they have been said
+        self._empty: int | None = 0  # jets, none of which had a particle; None: one had
         rows = sum(span.stop - span.start for span in spans)
         workers = min(num_workers, len(spans), core_count()) if rows >= WORKER_ROWS else 0
         self._loader: Iterable[SpanJets | PhazeError] | None = self._start_workers(workers) if workers else None
@@ -99,7 +101,7 @@ class SpanReader:
         """Yield the jets of some spans, in the order of ``indices``.
 
         Raises:
-            DataError: a file cannot be used.
+            DataError: a file cannot be used, or none of the first thousand jets has a particle.
             RunError: a worker process died.
         """
         self._order.indices = indices
@@ -110,9 +112,24 @@ class SpanReader:
                     raise found
                 if self._bad is not None:
                     self._bad.update(found.bad)
+                self._look_for_particles(found)
                 yield found
         finally:
             self._say_what_was_bad()
+
+    def _look_for_particles(self, found: SpanJets) -> None:
+        """Refuse data whose jets are all empty, of which every network would say the same."""
+        if self._empty is None or not len(found):
+            return
+        self._empty += len(found)
+        if bool(found.jets.batch().inputs.total_count_N.any()):
+            self._empty = None
+        elif self._empty >= _EMPTY_JETS:
+            raise DataError(
+                f"none of the first {self._empty:,} jets that were read has a particle ({self._dataset.spans[0].path}, "
+                "…): the mask of the data config is 0 for all of them, or their lists are empty; correct the mask or "
+                "the files"
+            )
 
     def _say_what_was_bad(self) -> None:
         """Log the counts of the first pass that met bad values."""

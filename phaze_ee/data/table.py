@@ -262,8 +262,8 @@ def check_finite(
         first = int(np.argmax(bad_N))
         kind = "NaN" if np.isnan(ak.to_numpy(ak.flatten(seen[first : first + 1], axis=None))).any() else "infinite"
         raise DataError(
-            f"{path} row {table[ROW][first]}: {shown or name} is {kind}; correct the file or the expression, or cut "
-            "such jets away by selection"
+            f"{path} row {table[ROW][first]}: {shown or name} is {kind}; correct the file or the expression, cut "
+            "such jets away by selection, or set bad_values to 'zero', as weaver treats them"
         )
 
 

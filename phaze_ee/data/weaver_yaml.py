@@ -57,8 +57,15 @@ class _Parameters(_Standardisation):
     pad_mode: Literal["wrap", "constant"]
 
 
+def _known_method(method: str) -> str:
+    """Refuse what weaver would take for ``manual`` in silence."""
+    if method.lower() != "manual" and not method.lower().startswith("auto"):
+        raise PydanticCustomError("method", "Input should be manual or auto: weaver takes any other word for manual")
+    return method
+
+
 class _Preprocess(_Section):
-    method: str = "manual"
+    method: Annotated[str, AfterValidator(_known_method)] = "manual"
     data_fraction: Annotated[float, Field(gt=0, le=1)] = 0.1
     params: dict[str, _Parameters] | None = None
 

@@ -31,14 +31,14 @@ WEIGHTED = {"use_precomputed_weights": True, "weight_branches": ["jet_weight"]}
 
 @dataclass
 class Numbered:
-    """Reads jets without particles; the label of a jet is its number in all files."""
+    """Reads jets of one particle; the label of a jet is its number in all files."""
 
     weight_N: npt.NDArray[np.float32] | None
 
     def read(self, span: Span) -> SpanJets:
         number_N = torch.arange(span.start, span.stop)
-        empty = [np.empty(0, dtype=np.float32)] * 3
-        jets = JetColumns.of_rows(LAYOUT, empty, torch.zeros_like(number_N), number_N, {})
+        ones = [np.ones(len(number_N), dtype=np.float32)] * 3
+        jets = JetColumns.of_rows(LAYOUT, ones, torch.ones_like(number_N), number_N, {})
         weight_N = None if self.weight_N is None else self.weight_N[span.start : span.stop]
         return SpanJets(jets, number_N.numpy(), weight_N)
 

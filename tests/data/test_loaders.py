@@ -21,7 +21,7 @@ from phaze_ee.data.schema import DataSchema
 from phaze_ee.data.table import Span
 from phaze_ee.errors import DataError
 from phaze_ee.types import JetBatch
-from tests.data.small import jet_columns, jet_files, schema
+from tests.data.small import OPTIONS, jet_columns, jet_files, schema
 from tests.jetclass_files import LABELS, jetclass_columns, random_jets, write_root
 
 
@@ -198,6 +198,17 @@ def test_no_jet_selected_is_an_error(files: list[Path]) -> None:
         training_loader(nothing, files, batch_size=4, num_workers=0, seed=1)
     with pytest.raises(DataError, match="no jet passes the selection"):
         list(evaluation_loader(nothing, files, batch_size=4))
+
+
+def test_a_mask_that_no_particle_has_is_an_error(tmp_path: Path) -> None:
+    files = jet_files(tmp_path, [700, 400])
+    nothing = schema(new_variables={**OPTIONS["new_variables"], "part_mask": "ak.zeros_like(part_energy)"})
+    message = r"none of the first 1,\d+ jets that were read has a particle \(.*jets_\d\.root, …\): the mask of the data"
+    with pytest.raises(DataError, match=message):
+        list(evaluation_loader(nothing, files, batch_size=100))
+    with pytest.raises(DataError, match=message):
+        list(training_loader(nothing, files, batch_size=100, num_workers=0, seed=1))
+    assert len(list(evaluation_loader(nothing, files[1:], batch_size=100))) == 4  # too few to be sure
 
 
 def test_precomputed_weights_decide_how_often_a_jet_comes(tmp_path: Path) -> None:

@@ -126,6 +126,7 @@ def test_many_lacking_branches_are_counted_and_each_section_has_its_own(tmp_path
             {"inputs": {**OPTIONS["inputs"], "pf_mask": {"length": 12, "vars": [["m", 0, "x"]]}}},
             "scale of m .* not 'x'",
         ),
+        ({"preprocess": {"method": "atuo"}}, "preprocess.method: .*be manual or auto: weaver takes .* not 'atuo'"),
         ({"inputs": ["a"] * 40}, "inputs: .*valid dictionary, not .'a'.*…$"),
     ],
 )

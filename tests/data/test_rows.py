@@ -8,6 +8,7 @@ import awkward as ak
 import numpy as np
 import pytest
 import tables
+import torch
 import uproot
 
 from phaze_ee.data.rows import RowReader
@@ -61,6 +62,23 @@ def test_formats_give_the_same_jets_for_any_rows(suffix: str, write: Any, tmp_pa
             np.testing.assert_allclose(jets.vectors[row, 0], expected, rtol=1e-6)
             np.testing.assert_allclose(jets.points[row, 0], np.resize(columns["part_deta"][jet], LENGTH))
             assert batch.inputs.particle_count_N[row] == min(len(px), LENGTH)
+
+
+def test_padding_of_an_hdf5_file_is_cut_away(tmp_path: Path) -> None:
+    columns = jet_columns(20)
+    lists = {name: column for name, column in columns.items() if isinstance(column, ak.Array)}
+    longest = int(ak.max(ak.num(lists["part_px"])))
+    padded = {
+        f"{name}_padded": ak.to_numpy(ak.fill_none(ak.pad_none(column, longest), 0)).astype(np.float32)
+        for name, column in lists.items()
+    }
+    others = {name: column for name, column in columns.items() if name not in lists}
+    cut = {name: f"{name}_padded[part_energy_padded > 0]" for name in lists}
+    path = write_hdf5(tmp_path / "padded.h5", {**others, **padded})
+    found = read(path, schema(new_variables={**cut, **OPTIONS["new_variables"]})).inputs.padded()
+    expected = read(write_hdf5(tmp_path / "lists.h5", columns), schema()).inputs.padded()
+    for name in ("features", "points", "mask"):
+        assert torch.equal(getattr(found, name), getattr(expected, name))
 
 
 def test_damaged_files_are_told_in_one_line(tmp_path: Path) -> None:
