@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from phaze_ee.engine.audit import Audit, Audited, ChunkAudit
+from phaze_ee.engine.checked_jets import check_jets
 from phaze_ee.engine.dealing import deal
 from phaze_ee.engine.event_budget import EventBudget
 from phaze_ee.engine.run import ChunkRun, EngineResult, MacsTable, consecutive, run_full_model
@@ -109,9 +110,11 @@ class Engine:
                 an audit, ignored otherwise.
 
         Raises:
-            UsageError: the tagger is in training mode, or ``event_N`` is missing although there is an event budget, or
-                ``draw_N`` although there is an audit; or ``draw_N`` is not one number in [0, 1) for each jet.
+            UsageError: the jets do not fit the network, the tagger is in training mode, ``event_N`` is missing although
+                there is an event budget, or ``draw_N`` although there is an audit; or ``draw_N`` is not one number in
+                [0, 1) for each jet.
         """
+        check_jets(self.tagger, jets)
         if self.event_budget is not None and event_N is None:
             raise UsageError("an engine with an event budget needs event_N, the event of each jet")
         device = jets.total_count_N.device
@@ -175,6 +178,7 @@ class Engine:
         Raises:
             UsageError: the tagger is in training mode.
         """
+        check_jets(self.tagger, jets)
         unit_N = torch.arange(len(jets), device=jets.total_count_N.device)
         return self._run_all(jets, unit_N, lambda chunk, _: run(chunk))
 

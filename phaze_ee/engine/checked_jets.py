@@ -1,0 +1,59 @@
+"""Whether an engine can take what a user gives: jets whose tensors agree, with the features of the network."""
+
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from phaze_ee.errors import UsageError
+from phaze_ee.models.tagger import Tagger
+from phaze_ee.types import GLOBALS, JetInputs, Jets, RaggedJets
+
+
+def check_jets(tagger: Tagger, jets: object) -> None:
+    """Refuse what a network could only fail on. The numbers of particles are not looked at.
+
+    Args:
+        tagger: the network.
+        jets: what was given.
+
+    Raises:
+        UsageError: it is not jets, tensors have different numbers of jets or particles, or the network takes another
+            number of features.
+    """
+    if not isinstance(jets, JetInputs | RaggedJets):
+        if not hasattr(jets, "total_count_N"):  # as features of a frozen network have, and the values of a file
+            raise UsageError(
+                f"an Engine takes jets, and was given a {type(jets).__name__}: give phaze_ee.JetInputs(points, "
+                "features, vectors, mask)"
+            )
+        return
+    taken = tagger.backbone.collections
+    first = next(iter(taken.values()), tagger.backbone.input_channels)
+    _check_collection(jets, first, "")
+    for name, own in jets.more.items():
+        _check_collection(own, None if name == GLOBALS else taken.get(name), f" of {name}")
+
+
+def _check_collection(jets: Jets, channels: int | None, which: str) -> None:
+    tensors: dict[str, Tensor | None] = (
+        {"points": jets.points, "features": jets.features, "vectors": jets.vectors, "mask": jets.mask}
+        if isinstance(jets, JetInputs)
+        else {"points_V2": jets.points_V2, "features_VC": jets.features_VC, "vectors_V4": jets.vectors_V4}
+    )
+    shapes = {name: tuple(value.shape) for name, value in tensors.items() if value is not None}
+    dimensions = 3 if isinstance(jets, JetInputs) else 2
+    if any(len(shape) != dimensions for shape in shapes.values()) or len({s[:1] + s[2:] for s in shapes.values()}) > 1:
+        raise UsageError(
+            f"the tensors{which} do not have the same jets and particles: {_listed(shapes)}; give "
+            f"{'(jets, channels, particles)' if dimensions == 3 else '(particles, channels)'} of the same jets"
+        )
+    name, shape = next((name, shape) for name, shape in shapes.items() if name.startswith("features"))
+    if channels is not None and shape[1] != channels:
+        raise UsageError(
+            f"the network takes {channels} features of each particle{which}, and {name} has the shape {shape}: give "
+            "the features of the data config, in its order"
+        )
+
+
+def _listed(shapes: Mapping[str, tuple[int, ...]]) -> str:
+    return ", ".join(f"{name} {shape}" for name, shape in shapes.items())
