@@ -8,7 +8,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from difflib import get_close_matches
 from pathlib import Path
 from threading import Timer
@@ -46,7 +46,7 @@ examples:
 phaze_ee -m MODE --help shows the flags of one mode.
 Projects are in ./phaze_ee/workspaces, or in $PHAZE_EE_WORKSPACES.
 Exit status: 0 done, 1 a run failed, 2 something to correct (see the message),
-3 monitor found a broken promise.
+3 monitor found a broken promise, 85 a signal stopped a training (start it again).
 """
 
 
@@ -165,9 +165,21 @@ def _stray(others: Sequence[str], mode: Mode) -> str:
             targets = [target for other in others if (target := near_target(other))]
             meant = f", did you mean {targets[0]}?" if targets else ""
             return f"{word.split('=')[0]} belongs to {_listed(owners)}, not to {mode.name}{meant}"
-    names = [name for flag in flags_of(mode) for name in flag.names]
-    near = next((name for word in others if (name := nearest(word, names))), None)
+    for word in others:
+        if word.startswith("--") and (option := _option(word)):
+            return f"{word} is no flag of {mode.name}; set c.{option} in the configuration of the project"
+    # Without dashes, in which all flags are alike.
+    names = {name.lstrip("-"): name for flag in flags_of(mode) for name in flag.names}
+    near = next((names[name] for word in others if (name := nearest(word.lstrip("-"), names))), None)
     return f"unrecognized arguments: {' '.join(others)}" + (f", did you mean {near}?" if near else "")
+
+
+def _option(word: str) -> str | None:
+    """Return the option of the configuration that a word would set if it were a flag; None: there is none."""
+    from phaze_ee.config.options import Options  # it takes a while, and only an error needs it
+
+    name = word.split("=")[0].lstrip("-").replace("-", "_")
+    return name if name in Options.model_fields else None
 
 
 def _check_chain(parser: argparse.ArgumentParser, mode: Mode, values: dict[str, Any]) -> None:
@@ -285,16 +297,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _report(OUT_OF_MEMORY)
         return 1
     except KeyboardInterrupt:
-        print("phaze_ee: interrupted", file=sys.stderr)
+        _tell("phaze_ee: interrupted")
         return 1
     except _Stopped as stopped:
-        print(f"phaze_ee: stopped by {stopped}", file=sys.stderr)
+        _tell(f"phaze_ee: stopped by {stopped}")
         return 1
     return 0
 
 
 def _report(error: str) -> None:
-    print(f"{_speaker()}: error: {shortened(error)}", file=sys.stderr)
+    _tell(f"{_speaker()}: error: {shortened(error)}")
+
+
+def _tell(line: str) -> None:
+    with suppress(OSError):  # the terminal was closed: the exit status still says what happened
+        print(line, file=sys.stderr, flush=True)
 
 
 def _show_traceback(request: Request) -> None:

@@ -86,6 +86,8 @@ def test_the_long_flags_of_the_contract() -> None:
         (["-m", "trian"], "invalid choice: 'trian', did you mean 'train'?"),
         (["-m", "train", "-p", "W"], "argument -p/--project: expected 2 arguments"),
         (["-m", "train", "-p", "W", "P", "--verb"], "unrecognized arguments: --verb"),
+        (["-m", "train", "-p", "W", "P", "--fressh"], "--fressh, did you mean --fresh?"),
+        (["-m", "train", "-p", "W", "P", "--epochs", "1"], "--epochs is no flag of train; set c.epochs in the config"),
         (["-m", "calibrate", "-p", "W", "P", "--epsilom", "0.1"], "--epsilom 0.1, did you mean --epsilon?"),
         (["-m", "calibrate", "-p", "W", "P", "--epsilom=0.1"], "--epsilom=0.1, did you mean --epsilon?"),
         (

@@ -85,7 +85,7 @@ def _sections(config: "DataConfig", columns: Iterable[str]) -> dict[str, list[st
 def _users(section: str, origin: str) -> str:
     """Return what needs some branches, with its verb."""
     if section == "observers":
-        return f"the observers (--observers, or those of {origin}) need"
+        return f"the observers (--observers, --bins, or those of {origin}) need"
     subject = f"the {section} of {origin}" if section else origin
     return f"{subject} {'need' if section.endswith('s') else 'needs'}"
 

@@ -20,7 +20,7 @@ OBSERVABLES = ("jet_pt", "jet_eta", MULTIPLICITY, MASS)
 _OBSERVABLE_BINS = 10
 _JETS_PER_BIN = 20
 _MASS_BINS = 20
-_LEAST_BACKGROUND = 2 * _MASS_BINS
+LEAST_BACKGROUND = 2 * _MASS_BINS
 _SUBSETS = 1_000
 
 
@@ -79,7 +79,7 @@ def mass_audit(
     """
     signal_N = answers.of_class(point.signal)
     background_N = answers.of_class(point.background) & np.isfinite(mass_N)
-    if not signal_N.any() or background_N.sum() < _LEAST_BACKGROUND:
+    if not signal_N.any() or background_N.sum() < LEAST_BACKGROUND:
         return None
     lowest, highest = np.quantile(mass_N[background_N], (0.01, 0.99))
     edges = np.linspace(lowest, highest, _MASS_BINS + 1)

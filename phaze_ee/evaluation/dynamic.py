@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from phaze_ee.evaluation.audits import MASS, SignalCut, audited_observables, exit_rates, mass_audit
+from phaze_ee.evaluation.audits import LEAST_BACKGROUND, MASS, SignalCut, audited_observables, exit_rates, mass_audit
 from phaze_ee.evaluation.efficiency import relative_efficiencies
 from phaze_ee.evaluation.metrics import against_full, evaluate_exit, expected_calibration_error
 from phaze_ee.evaluation.operating_point import (
@@ -273,7 +273,10 @@ def _notes(
     if set(policy_file.calibration.files) & set(evaluation.files):
         notes.append("the policy was calibrated on jets of the same files: its figures are not those of new jets")
     if mass is None:
-        notes.append(f"no mass shapes: they need {MASS} among the observers, a background, and jets of both classes")
+        notes.append(
+            f"no mass shapes: they need {MASS} among the observers, jets of a signal, and a background with "
+            f"{LEAST_BACKGROUND} jets of finite mass"
+        )
     elif not _passing(mass):
         notes.append(
             f"no mass shapes: none of {sum(mass.uncut_counts):,} jets of {mass.background} passes the cut for "

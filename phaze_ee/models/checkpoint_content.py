@@ -112,7 +112,7 @@ def read_tagger(path: Path) -> tuple[dict[str, Any], str]:
     """
     content, digest = read(path)
     if not is_tagger(content):
-        raise CheckpointError(f"{path} is not a PHAZE-EE checkpoint; weaver weights are used through c.init_from")
+        raise CheckpointError(f"{path} is not a PHAZE-EE checkpoint; mode retrofit and c.init_from take weaver weights")
     version = content.get("version")
     if not isinstance(version, int) or version != VERSION:
         raise CheckpointError(f"{path} has checkpoint 'version' {version}; this program reads {VERSION}")

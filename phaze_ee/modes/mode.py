@@ -60,6 +60,7 @@ class Mode:
         chained: whether it may stand in ``-o`` of mode chain.
         whole_workspace: whether ``-p`` may name a workspace alone.
         seeded: whether ``--seeds N`` runs it on a project for each seed.
+        reads: the modes without whose results it cannot run.
         refuses_early: whether its module has a function ``refuse_early``, which a chain calls before any mode runs.
     """
 
@@ -71,6 +72,7 @@ class Mode:
     chained: bool = False
     whole_workspace: bool = False
     seeded: bool = False
+    reads: tuple[str, ...] = ()
     refuses_early: bool = False
 
     def run(self, session: "Session") -> None:

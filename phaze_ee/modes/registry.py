@@ -338,6 +338,7 @@ MODES: dict[str, Mode] = {
             "draw the results of a project",
             (Flag("--projects", "other projects to draw as points", _PROJECTS), _POLICY, _DETAILS),
             chained=True,
+            reads=("evaluate", "benchmark"),
         ),
         Mode(
             "compare",

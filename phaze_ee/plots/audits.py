@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter, StrMethodFormatter
 
 from phaze_ee.names import class_title, exit_title, observable_title
-from phaze_ee.plots.style import PALETTE, exit_colour, hep_style, legend_below, simulation_label
+from phaze_ee.plots.style import PALETTE, exit_colour, hep_style, ink_on, legend_below, simulation_label
 from phaze_ee.results.policy import DynamicResults, ExitRates, MassAudit, MassShape
 
 _SMALLEST = 1e-50  # smaller p-values are written as a limit
@@ -81,7 +81,7 @@ def exit_histogram_figure(dynamic: DynamicResults) -> Figure:
             label=exit_title(exit_),
             height=0.75,
         )
-        _write_shares(axes, start_K, share_KE[:, index])
+        _write_shares(axes, start_K, share_KE[:, index], ink_on(exit_colour(exit_, index)))
         start_K = start_K + share_KE[:, index]
     axes.set_xlim(0, 1)
     axes.invert_yaxis()
@@ -93,11 +93,11 @@ def exit_histogram_figure(dynamic: DynamicResults) -> Figure:
     return figure
 
 
-def _write_shares(axes: Axes, start_K: npt.NDArray[np.float64], share_K: npt.NDArray[np.float64]) -> None:
+def _write_shares(axes: Axes, start_K: npt.NDArray[np.float64], share_K: npt.NDArray[np.float64], ink: str) -> None:
     for place, (start, share) in enumerate(zip(start_K, share_K, strict=True)):
         if share >= _SHORTEST:
             text, middle = f"{100 * share:.0f} %", start + share / 2
-            axes.text(middle, place, text, ha="center", va="center", color="white", fontsize="x-small")
+            axes.text(middle, place, text, ha="center", va="center", color=ink, fontsize="x-small")
 
 
 @hep_style()

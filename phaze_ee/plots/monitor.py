@@ -41,7 +41,10 @@ def _draw_looks(axes: Axes, watched: Watched) -> None:
         own = colour if number == len(watched.parts) - 1 else _COLOURS["not known yet"]
         ends = [look.low for look in looks], [look.high for look in looks]
         confidence = f"{100 * watched.confidence:g} % at all looks together"
-        axes.fill_between(jets, *ends, color=own, alpha=0.25, linewidth=0, label=confidence)
+        if len(looks) > 1:
+            axes.fill_between(jets, *ends, color=own, alpha=0.25, linewidth=0, label=confidence)
+        else:  # a band of no width
+            axes.vlines(jets, *ends, color=own, alpha=0.25, linewidth=8, label=confidence)
         marker = "o" if len(looks) < _MOST_NAMES else ""
         axes.plot(jets, [look.share for look in looks], marker=marker, markersize=5, color=own, label="estimate")
     for number, (jets_then, step) in enumerate(watched.moves):

@@ -9,6 +9,7 @@ import mplhep
 from matplotlib import rc_context
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 from phaze_ee.atomic import replacing
@@ -52,6 +53,12 @@ def hep_style() -> Iterator[None]:
 def exit_colour(name: str, index: int) -> str:
     """Return the colour of an exit, the same in all figures; black for the full model, another for the policy."""
     return {FULL_MODEL: "black", POLICY: _POLICY_COLOUR}.get(name, PALETTE[index % len(PALETTE)])
+
+
+def ink_on(colour: str) -> str:
+    """Return the colour of text that can be read on a colour: black on a light one, else white."""
+    red, green, blue = to_rgb(colour)
+    return "black" if 0.299 * red + 0.587 * green + 0.114 * blue > 0.5 else "white"  # luma of ITU-R BT.601
 
 
 def simulation_label(axes: Axes, note: str = "", note_axes: Axes | None = None) -> None:

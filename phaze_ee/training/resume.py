@@ -155,9 +155,9 @@ def forget(path: Path) -> None:
 class ResumePoints(Callback):
     """Saves the state of a training after each epoch, every ``interval`` batches, and on signals.
 
-    After SIGTERM or SIGUSR1 the training stops with :class:`PreemptedError`, whose exit status tells the batch system
-    to start it again. Ctrl-C stops it as usual. If there are several processes, a signal to one of them stops all at
-    the same batch. A second Ctrl-C does not wait for the end of the batch.
+    After SIGTERM, SIGUSR1 or SIGHUP (a terminal that was closed) the training stops with :class:`PreemptedError`, whose
+    exit status tells the batch system to start it again. Ctrl-C stops it as usual. If there are several processes, a
+    signal to one of them stops all at the same batch. A second Ctrl-C does not wait for the end of the batch.
 
     Args:
         path: the file; the previous state is kept next to it.
@@ -199,8 +199,9 @@ class ResumePoints(Callback):
         if not _has_form(_groups(trainer), self._groups):
             raise ValueError("its settings of the optimiser are not those of this optimiser")
         # Replaces the handlers of Lightning, by which processes that get a signal at different times block each other.
-        for number in _PREEMPTION:
-            signal.signal(number, self._note)
+        for number in (*_PREEMPTION, signal.SIGHUP):
+            if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup has SIGHUP ignored
+                signal.signal(number, self._note)
         if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # it may be ignored in the background
             signal.signal(signal.SIGINT, self._note)
         if self._random is not None:

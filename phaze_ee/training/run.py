@@ -105,7 +105,7 @@ def train(
     Raises:
         UsageError: the exit loss needs a working point.
         RunError: the loss is not finite, a file cannot be written, or Ctrl-C was pressed.
-        PreemptedError: a signal (SIGTERM, SIGUSR1) stopped the process; the training can be resumed.
+        PreemptedError: a signal (SIGTERM, SIGUSR1, SIGHUP) stopped the process; the training can be resumed.
     """
     assert options.seed is not None
     seed_everything(options.seed, workers=True, verbose=False)

@@ -48,7 +48,7 @@ def with_variables(**formulas: str) -> dict[str, str]:
         ({"observers": None, "monitor_variables": ["part_px"]}, "monitor variable part_px is not one number per jet"),
         (
             {"observers": ["jet_idx"]},
-            "no branch jet_idx (did you mean 'jet_index'?), which the observers (--observers, or those of data",
+            "no branch jet_idx (did you mean 'jet_index'?), which the observers (--observers, --bins, or those of ",
         ),
         (
             {"observers": None, "monitor_variables": ["other"]},

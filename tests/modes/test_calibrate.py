@@ -128,6 +128,21 @@ def test_a_chain_refuses_an_option_of_another_target_before_it_trains(folder: Pa
     assert project.best_model.read_bytes() == before
 
 
+@pytest.mark.parametrize("operations", ["evaluate_plot", "train_evaluate_plot_benchmark"])
+def test_a_chain_refuses_a_plot_without_results_before_anything_runs(
+    folder: Path, capsys: pytest.CaptureFixture[str], operations: str
+) -> None:
+    project = trained_project(folder)
+    before = project.best_model.read_bytes()
+    assert main(["-m", "chain", "-p", "Tops", "small", "-o", operations]) == 2
+    message = (
+        f"plot reads the results of benchmark, which -o {operations} does not run before it; put benchmark before plot"
+    )
+    assert message in capsys.readouterr().err
+    assert project.best_model.read_bytes() == before
+    assert not project.evaluation_results.exists()
+
+
 def test_no_jets_at_all_are_refused(folder: Path) -> None:
     make_project(folder, "c.calibration_share = 0.0")
     save_best_model(Project("Tops", "small"))

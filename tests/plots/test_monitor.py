@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from matplotlib.collections import FillBetweenPolyCollection
+from matplotlib.collections import FillBetweenPolyCollection, LineCollection
 
 from phaze_ee.plots.monitor import monitor_figure
 from phaze_ee.results.watching import Look, Watched
@@ -31,6 +31,8 @@ def test_estimates_limits_promise_and_moves_are_drawn() -> None:
     bands = [child for child in axes.get_children() if isinstance(child, FillBetweenPolyCollection)]
     corners = np.asarray(bands[0].get_paths()[0].vertices).tolist()
     assert all(corner in corners for corner in ([1000, 0.03], [2000, 0.015], [2000, 0]))
+    (alone,) = [child for child in axes.get_children() if isinstance(child, LineCollection)]
+    assert np.asarray(alone.get_segments()).tolist() == [[[3000, 0.0], [3000, 0.2]]]  # of one look
     assert {y for _, y in points(line_named(axes, "promised: ≤ 2 %"))} == {0.02}
     assert {x for x, _ in points(line_named(axes, "move to a safer policy"))} == {2000}
     assert "step 3" in " ".join(text.get_text() for text in axes.texts)

@@ -97,7 +97,7 @@ def test_a_training_killed_twenty_times_ends_with_the_same_weights(tmp_path: Pat
     assert_same(folder, uninterrupted)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP])
 def test_a_node_that_is_taken_away_loses_no_step(tmp_path: Path, uninterrupted: Path, number: signal.Signals) -> None:
     folder = tmp_path / "preempted"
     process = start(folder, {"resume_interval": 0})
