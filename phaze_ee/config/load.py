@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from types import FrameType
+from types import CodeType, FrameType
 from typing import Any, Self
 
 from pydantic import ValidationError
@@ -33,16 +33,18 @@ class _Recorder:
         line = self._calling_line(sys._getframe(1))
         if name not in Options.model_fields:
             raise UsageError(f"{self._path}:{line}: unknown option {name!r}{nearest_option(name)}")
-        if sys._getframe(1).f_code.co_filename == str(self._path):  # not in a file from which this one starts
-            self._warn_of_another(name, value, line)
+        setter = sys._getframe(1).f_code
+        if setter.co_filename == str(self._path):  # not in a file from which this one starts
+            self._warn_of_another(name, value, line, setter)
         self._values[name] = value
         self._lines[name] = line
 
-    def _warn_of_another(self, name: str, value: object, line: int) -> None:
-        earlier = self._own.get(name, line)
-        if earlier != line and self._values[name] != value:
+    def _warn_of_another(self, name: str, value: object, line: int, setter: CodeType) -> None:
+        """Warn of an option that one function sets twice; one that calls another and sets it again means to."""
+        earlier, by = self._own.get(name, (line, setter))
+        if earlier != line and by is setter and self._values[name] != value:
             _logger.warning("%s: c.%s is set in line %d and in line %d, which counts", self._path, name, earlier, line)
-        self._own[name] = line
+        self._own[name] = line, setter
 
     def __getattr__(self, name: str) -> Any:
         if name in self._values:

@@ -269,8 +269,9 @@ class ExitOptions(Section):
         if len(self.beta_max) == 1:
             return tuple(self.beta_max) * exit_count
         if len(self.beta_max) != exit_count:
+            subject = "beta_max" if "beta_max" in self.model_fields_set else "beta_max is not set, and its default"
             raise UsageError(
-                f"beta_max has {len(self.beta_max)} numbers for {exit_count} exits; give one number per exit, or one "
+                f"{subject} has {len(self.beta_max)} numbers for {exit_count} exits; give one number per exit, or one "
                 "for all"
             )
         return tuple(self.beta_max)

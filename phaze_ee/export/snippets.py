@@ -4,11 +4,13 @@ PYTHON = '''\
 """Run model.onnx. Needs onnxruntime and numpy; preprocess.json says how the inputs are made of a jet's particles."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import onnxruntime
 
-session = onnxruntime.InferenceSession("model.onnx", providers=["CPUExecutionProvider"])
+model = str(Path(__file__).with_name("model.onnx"))
+session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
 classes = json.loads(session.get_modelmeta().custom_metadata_map["classes"])
 particles = 40  # any number; shapes are (jets, variables, particles), and the mask is 1 where there is a particle
 inputs = {value.name: np.zeros((1, value.shape[1], particles), np.float32) for value in session.get_inputs()}

@@ -67,6 +67,17 @@ def test_a_configuration_that_starts_from_another_may_set_its_options_again(
     assert not caplog.records
 
 
+def test_a_function_that_changes_what_another_set_is_no_mistake(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = write(tmp_path, "c.lr = 0.5")
+    path.write_text(
+        f"{path.read_text()}\n\n_before = set_config\n\ndef set_config(c):\n    _before(c)\n    c.lr = 0.25\n"
+    )
+    assert load_options(path).lr == 0.25
+    assert not caplog.records
+
+
 def test_changing_a_default_in_place_counts(tmp_path: Path) -> None:
     assert load_options(write(tmp_path, "c.beta_max[0] = 0.1")).beta_max == [0.1, 0.5, 1.0]
     assert load_options(write(tmp_path)).beta_max == [0.3, 0.5, 1.0]

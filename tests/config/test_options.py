@@ -276,6 +276,8 @@ def test_one_beta_per_exit() -> None:
     assert options(exit_stages=["input", 2], beta_max=[1, 1]).stages_with_exit(3) == ["input", 2]
     with pytest.raises(ValidationError, match="beta_max has 2 numbers for 3 exits"):
         options(beta_max=[1, 1])
+    with pytest.raises(ValidationError, match="beta_max is not set, and its default has 3 numbers for 2 exits"):
+        options(num_exit_points=2)
 
 
 def test_one_beta_for_all_exits() -> None:

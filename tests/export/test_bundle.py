@@ -100,7 +100,8 @@ def test_inputs_that_the_file_does_not_read_are_left_out(project: Project, tmp_p
 
 def test_the_python_example_runs(project: Project, tmp_path: Path) -> None:
     folder = exported(project, tmp_path / "out", one_jet=True)
-    result = subprocess.run([sys.executable, "example.py"], cwd=folder, capture_output=True, text=True, check=False)
+    command = [sys.executable, str(folder / "example.py")]  # from any folder
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     assert "is_top" in result.stdout
 
