@@ -42,6 +42,17 @@ def replacing(path: Path) -> Iterator[Path]:
             temporary.unlink()
 
 
+def check_can_write(folder: Path) -> None:
+    """Refuse a folder that nothing can be written to, before hours are spent on what it shall hold.
+
+    Raises:
+        RunError: it, or the folder that it will be made in, is read-only.
+    """
+    existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise RunError(f"cannot write to {existing}: it is read-only for you; check permissions, then run again")
+
+
 @contextmanager
 def temporary_folder(parent: Path, name: str) -> Iterator[Path]:
     """Yield a new folder in ``parent`` and remove it afterwards; :func:`remove_abandoned` removes those of killed runs.

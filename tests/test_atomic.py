@@ -10,7 +10,14 @@ from typing import Any
 
 import pytest
 
-from phaze_ee.atomic import remove_abandoned, remove_leftovers, replacing, replacing_folder, temporary_folder
+from phaze_ee.atomic import (
+    check_can_write,
+    remove_abandoned,
+    remove_leftovers,
+    replacing,
+    replacing_folder,
+    temporary_folder,
+)
 from phaze_ee.errors import RunError
 
 OLD, NEW = b"old", b"new and longer"
@@ -28,6 +35,15 @@ def write(path: Path, error: BaseException | None = None) -> None:
         temporary.write_bytes(NEW)
         if error is not None:
             raise error
+
+
+def test_a_read_only_folder_is_refused_before_work_is_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "new" / "results"
+    check_can_write(folder)
+    assert not folder.exists()
+    monkeypatch.setattr(os, "access", lambda path, mode: path != tmp_path)  # root may write to any folder of its own
+    with pytest.raises(RunError, match=f"cannot write to {tmp_path}: it is read-only"):
+        check_can_write(folder)
 
 
 def test_a_complete_file_takes_the_place_of_the_old_one(existing: Path) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from phaze_ee.atomic import check_can_write
 from phaze_ee.benchmark.cost import COUNTER, UNIT, ExitCost, exit_costs, full_model_cost
 from phaze_ee.benchmark.latency import measure_latency, timed_jets
 from phaze_ee.benchmark.precisions import compare_precisions
@@ -45,6 +46,7 @@ _CURVE_POINTS = 4  # timed of each cost-accuracy curve
 
 def run(session: Session) -> None:
     """Count the cost of each exit, time it on some jets if there are any, and write benchmark_results.json."""
+    check_can_write(session.project.results)
     tagger, schema, source, model_hash = _network(session)
     lengths = [own.length for own in schema.collections]
     costs = exit_costs(tagger, particles=lengths)

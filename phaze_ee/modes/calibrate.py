@@ -5,6 +5,7 @@ from math import ceil
 from pathlib import Path
 from typing import NoReturn
 
+from phaze_ee.atomic import check_can_write
 from phaze_ee.config.options import Options
 from phaze_ee.errors import NothingPassedError, UsageError
 from phaze_ee.evaluation.answers import predict
@@ -68,6 +69,7 @@ def run(session: Session) -> None:
     if session.request.plan:
         show_plan(session, settings, precision)
         return
+    check_can_write(session.project.results)
     files, batches, notes = calibration_batches(session)
     say_new(f"Model:  {session.project}, {model.title}")
     answers = predict(model.tagger, counted(batches), model.schema.class_names, session.device, precision)

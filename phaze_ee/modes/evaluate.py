@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from phaze_ee.atomic import check_can_write
 from phaze_ee.data.files import expand_patterns
 from phaze_ee.data.schema import DataSchema, schema_with_inputs_of
 from phaze_ee.data.weaver_yaml import read_options
@@ -62,6 +63,7 @@ def run(session: Session) -> None:
 
     If the model has an exit policy, it is evaluated too. With ``--ood``, so is how well the exits notice other jets.
     """
+    check_can_write(session.project.results)
     model = session.model
     ood = requested_ood(session)
     files, notes = _files(session)

@@ -5,7 +5,7 @@ from functools import partial
 
 import torch
 
-from phaze_ee.atomic import remove_abandoned, temporary_folder
+from phaze_ee.atomic import check_can_write, remove_abandoned, temporary_folder
 from phaze_ee.config.options import Options
 from phaze_ee.errors import UsageError
 from phaze_ee.evaluation.answers import predict
@@ -49,6 +49,7 @@ def refuse_early(session: Session) -> None:
 def run(session: Session) -> None:
     """Train an exit at every stage of the project's model, judge all sets of them, and recommend one."""
     refuse_early(session)
+    check_can_write(session.project.results)
     model = session.model
     backbone = model.tagger.backbone
     stages: list[ExitStage] = ["input", *range(len(backbone.stage_channels))]
