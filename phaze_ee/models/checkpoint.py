@@ -27,8 +27,14 @@ from phaze_ee.models.tagger import Tagger
 
 _log = logging.getLogger(__name__)
 _SHOWN = 3
-# Where ParticleNet and ParT take the features of particles: the axis of a weight, and how often each feature is there.
-_FIRST_LAYERS = {"edge_convs.0.convs.0.weight": (1, 2), "embed.input_bn.weight": (0, 1)}
+# Where networks take the features of particles: the axis of a weight, and how often each feature is there.
+_FIRST_LAYERS = {
+    "edge_convs.0.convs.0.weight": (1, 2),  # ParticleNet
+    "embed.input_bn.weight": (0, 1),  # Particle Transformer
+    "node_encode.0.weight": (0, 1),  # ParticleNeXt
+    "node_encode.weight": (0, 1),
+    "particle_layers.0.0.weight": (1, 1),  # PFN
+}
 
 
 @dataclass(frozen=True)
@@ -235,7 +241,7 @@ def _load(module: torch.nn.Module, weights: Mapping[str, Tensor], path: Path) ->
 
 
 def _check_features(weights: Mapping[str, Any], own: Mapping[str, Tensor], path: Path) -> None:
-    """Refuse weights of ParticleNet or ParT for another number of features: other differences follow from that."""
+    """Refuse weights for another number of features: other differences follow from that."""
     for key in (key for key in own if key.endswith(tuple(_FIRST_LAYERS))):
         theirs, ours = getattr(weights.get(key), "shape", ()), own[key].shape
         axis, times = next(place for name, place in _FIRST_LAYERS.items() if key.endswith(name))

@@ -10,15 +10,22 @@ from typing import Any
 import pytest
 import torch
 from weaver.nn.model.ParticleNet import ParticleNet as WeaverParticleNet
+from weaver.nn.model.ParticleNeXt import ParticleNeXt as WeaverParticleNeXt
 
 from phaze_ee.errors import CheckpointError, RunError
+from phaze_ee.models.backbone import Backbone
 from phaze_ee.models.checkpoint import Checkpoint, load_checkpoint, load_weights, save_checkpoint
 from phaze_ee.models.heads import HeadShape
 from phaze_ee.models.links import EXIT_LINKS
+from phaze_ee.models.particle_flow_network import ParticleFlowNetwork
 from phaze_ee.models.particle_net.padded import ParticleNet
+from phaze_ee.models.particle_next import ParticleNeXt
+from phaze_ee.models.particle_transformer import ParticleTransformer
 from phaze_ee.models.tagger import Tagger
 from phaze_ee.workspace import file_hash
 from tests.jets import CHANNELS, random_jets, small_tagger, small_weaver_network
+from tests.models.test_particle_next import SMALL
+from tests.models.test_particle_transformer import weaver_part
 
 JETS = random_jets([1, 5, 9, 12], dtype=torch.float32)
 
@@ -207,6 +214,21 @@ def test_another_number_of_features_is_said_in_words(path: Path, tagger: Tagger)
     ours = tagger.backbone.input_channels
     assert f"its network takes {ours} features of a particle, and the inputs of the data_config give 5; set" in text
     assert "bn_fts" not in text
+
+
+NETWORKS: dict[str, Callable[[int], Backbone[Any]]] = {
+    "ParticleTransformer": lambda features: ParticleTransformer(weaver_part(input_dim=features).float()),
+    "ParticleNeXt": lambda features: ParticleNeXt(WeaverParticleNeXt(**{**SMALL, "feature_input_dim": features})),
+    "PFN": lambda features: ParticleFlowNetwork(features, 4, (8, 8), (8,)),
+}
+
+
+@pytest.mark.parametrize("network", NETWORKS.values(), ids=NETWORKS.keys())
+def test_every_network_says_another_number_of_features(network: Callable[[int], Backbone[Any]], tmp_path: Path) -> None:
+    path = tmp_path / "weights.pt"
+    torch.save(network(6).state_dict(), path)
+    text = refused(lambda: load_weights(Tagger(network(5), ()), path), path)
+    assert "its network takes 6 features of a particle, and the inputs of the data_config give 5; set" in text
 
 
 def test_another_architecture_lists_the_differences(path: Path) -> None:
