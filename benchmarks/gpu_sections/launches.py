@@ -10,21 +10,24 @@ from functools import partial
 import torch
 
 from benchmarks.gpu_sections.parts import Sample, Setting
-from benchmarks.gpu_sections.rows import OURS, Row
+from benchmarks.gpu_sections.rows import Row
 from benchmarks.gpu_sections.timing import WARM_UP, attempt, measured, memory_in_use, products
 from phaze_ee.machine import Precision
 
-_SIZES = (1, 16, 256, 2048, 8192)
+_SIZES = {"ParticleNet": (1, 16, 256, 2048, 8192), "ParT": (1,)}  # the pairs of more jets are counted on the host
 _PRECISION: Precision = "float16"
 
 
 def rows(setting: Setting, section: str) -> Iterator[Row]:
     """Yield the rates of the full model for several sizes of a call."""
     precision: Precision = _PRECISION if setting.device.type == "cuda" else "float32"
-    for size in _SIZES[:1] if setting.tiny else _SIZES:
-        jets = setting.jets(size)
-        for who, prepare in ((f"{OURS}, launched", _as_it_is), (f"{OURS}, graph", _captured)):
-            yield attempt(section, who, precision, partial(_row, setting, section, who, precision, jets, prepare))
+    for network, sizes in _SIZES.items():
+        for size in sizes[:1] if setting.tiny else sizes:
+            jets = setting.jets(size)
+            for how, prepare in (("launched", _as_it_is), ("graph", _captured)):
+                who = f"{network}, {how}"
+                measure = partial(_row, setting, section, who, precision, jets, network, prepare)
+                yield attempt(section, who, precision, measure)
 
 
 def _row(
@@ -33,10 +36,11 @@ def _row(
     who: str,
     precision: Precision,
     jets: Sample,
+    network: str,
     prepare: Callable[[Callable[[], object]], Callable[[], object]],
 ) -> Row:
     before = memory_in_use(setting.device)
-    tagger = setting.tagger("ParticleNet", ()).fastest_form()
+    tagger = setting.form(setting.tagger(network, ()))
     with torch.inference_mode(), products(precision, setting.device):
         work = prepare(partial(tagger, jets.ragged))
         seconds, memory = measured(work, setting.rounds, setting.device, before=before)

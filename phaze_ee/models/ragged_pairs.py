@@ -73,7 +73,7 @@ class RaggedPairs:
 
 
 def ragged_pairs(state: PackedState, *, symmetric: bool, with_self: bool) -> RaggedPairs:
-    """Return the pairs of each jet. The host waits once, for the number of pairs.
+    """Return the pairs of each jet. The host waits once, for the number of pairs; not with one jet, where it knows.
 
     Args:
         state: the particles.
@@ -84,7 +84,7 @@ def ragged_pairs(state: PackedState, *, symmetric: bool, with_self: bool) -> Rag
     count_N = layout.count_N
     jet_V = layout.jet_of(particles)
     count_V, first_V = count_N.index_select(0, jet_V), layout.offset_N.index_select(0, jet_V)
-    ordered = int(count_N.square().sum())
+    ordered = particles**2 if len(count_N) == 1 else int(count_N.square().sum())
     base_V = _base(count_V, first_V)
     if not symmetric:
         own_L, other_L, lower_V = _partners(count_V, first_V, ordered)

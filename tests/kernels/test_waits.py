@@ -151,15 +151,18 @@ def test_a_step_of_particle_net_waits_only_to_trim(trim: bool, fuses: torch.devi
     assert names_of_a_step(tagger, jets) == ["tolist"] * trim
 
 
+@pytest.mark.parametrize(("counts", "expected"), [(COUNTS, ["__int__"]), ((5,), []), ((0,), [])])
 @torch.inference_mode()
-def test_a_walk_of_a_transformer_waits_for_the_number_of_pairs(on_card: torch.device) -> None:
+def test_a_walk_of_a_transformer_waits_for_the_number_of_pairs(
+    counts: tuple[int, ...], expected: list[str], on_card: torch.device
+) -> None:
     backbone = ParticleTransformer(weaver_part(num_layers=2, num_cls_layers=1))
     tagger = Tagger(backbone, (0, 1)).float().packed().eval().to(on_card)
-    jets = from_files(random_jets(COUNTS, dtype=torch.float32)).to(on_card).ragged()
+    jets = from_files(random_jets(counts, dtype=torch.float32)).to(on_card).ragged()
     for _ in range(2):
         with Waits() as waits:
             list(tagger.walk(jets))
-    assert waits.names == ["__int__"]
+    assert waits.names == expected
 
 
 @pytest.mark.parametrize("trim", [False, True])
