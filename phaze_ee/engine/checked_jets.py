@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+import torch
 from torch import Tensor
 
 from phaze_ee.errors import UsageError
@@ -32,15 +33,29 @@ def check_jets(tagger: Tagger, jets: object) -> None:
     _check_collection(jets, first, "")
     for name, own in jets.more.items():
         _check_collection(own, None if name == GLOBALS else taken.get(name), f" of {name}")
+    given, own_type = jets.features.dtype if isinstance(jets, JetInputs) else jets.features_VC.dtype, _type_of(tagger)
+    if (given, own_type) == (torch.float64, torch.float32):
+        raise UsageError(
+            f"the features are in {given} and the network is in {own_type}; give jets with tensors in {own_type}"
+        )
+
+
+def _type_of(tagger: Tagger) -> torch.dtype | None:
+    return next((value.dtype for value in tagger.parameters()), None)
 
 
 def _check_collection(jets: Jets, channels: int | None, which: str) -> None:
-    tensors: dict[str, Tensor | None] = (
+    given: dict[str, object] = (
         {"points": jets.points, "features": jets.features, "vectors": jets.vectors, "mask": jets.mask}
         if isinstance(jets, JetInputs)
         else {"points_V2": jets.points_V2, "features_VC": jets.features_VC, "vectors_V4": jets.vectors_V4}
     )
-    shapes = {name: tuple(value.shape) for name, value in tensors.items() if value is not None}
+    tensors = {name: value for name, value in given.items() if isinstance(value, Tensor)}
+    for name, value in given.items():
+        if name not in tensors and not (value is None and name.startswith("vectors")):
+            kind = "None" if value is None else f"a {type(value).__name__}"
+            raise UsageError(f"{name}{which} is {kind}, not a tensor; torch.from_numpy makes one of an array")
+    shapes = {name: tuple(value.shape) for name, value in tensors.items()}
     dimensions = 3 if isinstance(jets, JetInputs) else 2
     if any(len(shape) != dimensions for shape in shapes.values()) or len({s[:1] + s[2:] for s in shapes.values()}) > 1:
         raise UsageError(

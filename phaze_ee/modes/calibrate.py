@@ -55,6 +55,10 @@ def run(session: Session) -> None:
         NothingPassedError: nothing passed. A good policy of the same model stays active.
     """
     if session.request.activate is not None:
+        if given := session.request.flags.keys() & {"exit_target", *_TARGET_OPTIONS}:
+            raise UsageError(
+                f"--activate takes a policy as it is, and {min(given)} is given too; leave one of them out"
+            )
         activate(session.project, session.request.activate)
         say(f"Active: {session.project.policy(session.request.activate)}, copied to {session.project.exit_policy}")
         return

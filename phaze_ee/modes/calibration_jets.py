@@ -16,7 +16,7 @@ def calibration_batches(session: Session) -> tuple[list[Path], Iterable[JetBatch
         UsageError: there are no calibration jets, or a file is used for training or testing too.
     """
     options, model, files = session.options, session.model, calibration_files(session)
-    labelled = options.exit_target != "agreement" or options.promise_per_class
+    labelled = options.exit_target != "agreement" or options.promise_per_class or options.class_prior is not None
     schema = with_observables(calibration_schema(session, model.schema), options.promise_bins)
     loader = session.evaluation_jets(schema, files, labelled=labelled)
     if options.calibration_files:

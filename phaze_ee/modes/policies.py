@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from phaze_ee.exits.policy_file import ExitPolicyFile, KeptPolicy
 
 DEFAULT = "default"
+_OTHER_MODEL = "was calibrated for another model, or for this one before it was trained again"
 _NAMELESS = "earlier"  # the active policy of a project of version 0.1, when another becomes active
 ADAPTED = "adapted"  # policies/NAME.adapted.json is NAME after the moves of mode monitor
 _FAILED = "failed"  # policies/NAME.failed.json is a calibration that did not replace NAME
@@ -136,7 +137,7 @@ def policy_for(project: Project, name: str | None, model_hash: str | None, preci
     if kept.file.model_hash == model_hash:
         kept.file.check_precision(precision, kept.path)
         return kept
-    why = f"{kept.path} was calibrated for another model, or for this one before it was trained again"
+    why = f"{kept.path} {_OTHER_MODEL}"
     if name is not None:
         raise UsageError(f"{why}; run mode 'calibrate' again with --name {kept.name}")
     say(f"Note: {why}, and is not used: run mode 'calibrate' again")
@@ -168,11 +169,13 @@ def activate(project: Project, name: str) -> None:
     """Make a policy the active one.
 
     Raises:
-        UsageError: there is no policy with this name.
+        UsageError: there is no policy with this name, or it is of another model.
         RunError: the copy cannot be written.
     """
     path = find_policy(project, name)
     assert path is not None
+    if project.model_hash not in (None, PolicySummary.read(path, made_by="calibrate").model_hash):
+        raise UsageError(f"{path} {_OTHER_MODEL}; run mode 'calibrate' again with --name {name}")
     _copy(path, project.exit_policy)
 
 

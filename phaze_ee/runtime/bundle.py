@@ -129,14 +129,18 @@ class Bundle:
         Args:
             variables: by its name in the data configuration, a variable of the particles: for each jet, its particles.
 
+        NaN and infinity become what the description says (``replace_inf_value``), as in other programs that read it.
+
         Raises:
-            UsageError: a variable is missing.
+            UsageError: a variable is missing, or has other numbers of particles than another one.
         """
         return self(self.inputs(variables))
 
     def inputs(self, variables: Mapping[str, Sequence[npt.ArrayLike]]) -> dict[str, Array]:
         """Return the inputs of the file: variables standardised, and jets padded or cut, as the description says."""
-        packed = {name: _packed(jets) for name, jets in variables.items()}
+        packed = {name: _packed(name, jets) for name, jets in variables.items()}
+        for group in self.groups:
+            _check_counts(group, packed)
         return {group.name: _padded(group, packed, group.length) for group in self.groups}
 
     def short_inputs(self, variables: Mapping[str, Particles]) -> dict[str, Array]:
@@ -223,9 +227,22 @@ def _session(path: Path, threads: int) -> Any:
     return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 
-def _packed(jets: Sequence[npt.ArrayLike]) -> Particles:
+def _packed(name: str, jets: Sequence[npt.ArrayLike]) -> Particles:
     own = [np.asarray(particles, np.float32) for particles in jets]
+    if any(particles.ndim != 1 for particles in own):
+        raise UsageError(f"the variable {name} is not one list of numbers for each jet; give a list of lists")
     return Particles(np.concatenate([np.empty(0, np.float32), *own]), np.array([len(jet) for jet in own], np.int64))
+
+
+def _check_counts(group: Group, variables: Mapping[str, Particles]) -> None:
+    """Refuse a jet that has more particles in one variable than in another."""
+    first, *others = (_of(variables, variable).count_N for variable in group.variables)
+    for variable, count_N in zip(group.variables[1:], others, strict=True):
+        if not np.array_equal(count_N, first):
+            raise UsageError(
+                f"the variables {group.variables[0].name} and {variable.name} have other numbers of jets or of their "
+                "particles; give the same particles in each"
+            )
 
 
 def _longest(group: Group, variables: Mapping[str, Particles]) -> int:

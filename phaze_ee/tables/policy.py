@@ -251,7 +251,9 @@ def calibrated_policy_table(file: ExitPolicyFile) -> Table:
     table.add_row("full model's", "", *(_full_accuracy(figures) for figures in file.realised.values()))
     add_caption(table, OWN_PARTICLES)
     jets = file.calibration
-    add_caption(table, f"{jets.testing:,} jets test the policy; {jets.shaping:,} others chose it")
+    same = jets.testing + jets.shaping > jets.jets  # of a budget
+    chosen = "the same jets chose it" if same else f"{jets.shaping:,} others chose it"
+    add_caption(table, f"{jets.testing:,} jets test the policy; {chosen}")
     if math.inf in file.thresholds:
         add_caption(table, "threshold inf: no jet leaves there")
     return table

@@ -16,6 +16,8 @@ from tests.models.test_particle_transformer import weaver_part
 
 JETS = random_jets((3, 5))
 RAGGED = JETS.ragged()
+NOTHING: Any = None
+ARRAY: Any = JETS.mask.numpy()
 
 
 @pytest.fixture(scope="module")
@@ -34,6 +36,8 @@ def engine() -> Engine:
         (replace(JETS, mask=JETS.mask[:, 0]), r"do not have the same jets"),
         (replace(RAGGED, features_VC=RAGGED.features_VC[1:]), r"points_V2 \(8, 2\), features_VC \(7, "),
         (replace(RAGGED, features_VC=RAGGED.features_VC[:, 1:]), r"and features_VC has the shape \(8, "),
+        (replace(JETS, points=NOTHING), "points is None, not a tensor"),
+        (replace(JETS, mask=ARRAY), "mask is a ndarray, not a tensor; torch.from_numpy makes one"),
     ],
 )  # fmt: skip
 def test_what_does_not_fit_is_named(jets: Any, message: str, engine: Engine) -> None:
@@ -46,3 +50,9 @@ def test_what_fits_is_taken(engine: Engine) -> None:
     jets: tuple[JetInputs | RaggedJets, ...] = (JETS, RAGGED)
     for own in jets:
         assert torch.isfinite(engine(own).logits_NK).all()
+
+
+def test_double_precision_is_named() -> None:
+    single = Engine(Tagger(ParticleTransformer(weaver_part()), [0]).float().eval())
+    with pytest.raises(UsageError, match=r"in torch\.float64 and the network is in torch\.float32; give jets"):
+        single(JETS)

@@ -108,6 +108,12 @@ def test_wrong_inputs_are_refused(folder: Path) -> None:
     bundle = phaze_ee.load_bundle(folder)
     with pytest.raises(UsageError, match="needs the variable p_eta"):
         bundle.predict({"p_pt": [[1.0]]})
+    variables = {name: [[0.5, 0.1], [0.2]] for name in VARIABLES}
+    for wrong in ([[0.5, 0.1], []], [[0.5, 0.1]], [[0.5], [0.1, 0.2]]):
+        with pytest.raises(UsageError, match="have other numbers of jets or of their particles"):
+            bundle.predict({**variables, "p_phi": wrong})
+    with pytest.raises(UsageError, match="p_phi is not one list of numbers for each jet"):
+        bundle.predict({**variables, "p_phi": [0.5, 0.1]})
     with pytest.raises(UsageError, match="needs the input pf_points and got pf_mask"):
         bundle({"pf_mask": np.ones((1, 1, 3))})
     with pytest.raises(

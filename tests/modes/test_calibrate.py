@@ -77,7 +77,11 @@ def test_a_prior_is_reported_beside_the_files(folder: Path, capsys: pytest.Captu
     realised = policy_of(project).realised
     assert realised["prior"].class_shares == {"is_qcd": 0.999, "is_top": 0.001}
     assert realised["prior"].cost_share != realised["files"].cost_share
-    assert "share, 99.9 % is_qcd" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "share, 99.9 % is_qcd" in printed
+    assert "jets test the policy; the same jets chose it" in printed
+    run(exit_target="agreement", epsilon=0.4)  # which alone needs no labels
+    assert policy_of(project).realised["prior"].class_shares == {"is_qcd": 0.999, "is_top": 0.001}
 
 
 def test_too_few_jets_give_the_full_model_and_a_reason(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,5 +1,6 @@
 """The policies of a project: names, the active one, failed calibrations, and what modes show and list say."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -55,6 +56,20 @@ def test_policies_have_names_and_the_last_is_active(project: Project) -> None:
     calibrate.run(Session.open(replace(request("calibrate"), activate="default")))
     assert active_name(project) == "default"
     assert content(project, "loose") == kept
+
+
+def test_only_a_policy_of_this_model_becomes_active(project: Project) -> None:
+    run(epsilon=0.3)
+    before = project.exit_policy.read_bytes()
+    foreign = json.loads(content(project, "default")) | {"model_hash": "of another model"}
+    project.policy("foreign").write_text(json.dumps(foreign))
+    with pytest.raises(UsageError, match=r"foreign\.json was calibrated for another model.*--name foreign"):
+        calibrate.run(Session.open(replace(request("calibrate"), activate="foreign")))
+    with pytest.raises(UsageError, match="--activate takes a policy as it is, and exit_target is given too"):
+        calibrate.run(
+            Session.open(replace(request("calibrate"), activate="default", flags={"exit_target": "agreement"}))
+        )
+    assert project.exit_policy.read_bytes() == before
 
 
 def test_a_policy_without_a_name_is_kept_when_another_becomes_active(project: Project) -> None:
