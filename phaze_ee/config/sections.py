@@ -266,15 +266,13 @@ class ExitOptions(Section):
         Raises:
             UsageError: it does not have one number per exit.
         """
-        if len(self.beta_max) == 1:
-            return tuple(self.beta_max) * exit_count
-        if len(self.beta_max) != exit_count:
+        count = len(self.beta_max)
+        if count not in (1, exit_count):
             subject = "beta_max" if "beta_max" in self.model_fields_set else "beta_max is not set, and its default"
             raise UsageError(
-                f"{subject} has {len(self.beta_max)} numbers for {exit_count} exits; give one number per exit, or one "
-                "for all"
+                f"{subject} has {count} numbers for {exit_count} exits; give one number per exit, or one for all"
             )
-        return tuple(self.beta_max)
+        return tuple(self.beta_max) * (exit_count if count == 1 else 1)
 
 
 def _is_number(value: Any) -> bool:

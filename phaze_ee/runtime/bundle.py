@@ -139,8 +139,7 @@ class Bundle:
     def inputs(self, variables: Mapping[str, Sequence[npt.ArrayLike]]) -> dict[str, Array]:
         """Return the inputs of the file: variables standardised, and jets padded or cut, as the description says."""
         packed = {name: _packed(name, jets) for name, jets in variables.items()}
-        for group in self.groups:
-            _check_counts(group, packed)
+        _check_counts(self.groups, packed)
         return {group.name: _padded(group, packed, group.length) for group in self.groups}
 
     def short_inputs(self, variables: Mapping[str, Particles]) -> dict[str, Array]:
@@ -234,15 +233,18 @@ def _packed(name: str, jets: Sequence[npt.ArrayLike]) -> Particles:
     return Particles(np.concatenate([np.empty(0, np.float32), *own]), np.array([len(jet) for jet in own], np.int64))
 
 
-def _check_counts(group: Group, variables: Mapping[str, Particles]) -> None:
-    """Refuse a jet that has more particles in one variable than in another."""
-    first, *others = (_of(variables, variable).count_N for variable in group.variables)
-    for variable, count_N in zip(group.variables[1:], others, strict=True):
-        if not np.array_equal(count_N, first):
-            raise UsageError(
-                f"the variables {group.variables[0].name} and {variable.name} have other numbers of jets or of their "
-                "particles; give the same particles in each"
-            )
+def _check_counts(groups: Sequence[Group], variables: Mapping[str, Particles]) -> None:
+    """Refuse variables of one collection (``pf_points``, ``pf_mask``) that are not of the same particles."""
+    first: dict[str, Variable] = {}
+    for group in groups:
+        collection = group.name.rpartition("_")[0]
+        for variable in group.variables:
+            other = first.setdefault(collection, variable)
+            if not np.array_equal(_of(variables, variable).count_N, _of(variables, other).count_N):
+                raise UsageError(
+                    f"the variables {other.name} and {variable.name} have other numbers of jets or of their particles; "
+                    "give the same particles in each"
+                )
 
 
 def _longest(group: Group, variables: Mapping[str, Particles]) -> int:

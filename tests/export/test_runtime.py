@@ -110,8 +110,9 @@ def test_wrong_inputs_are_refused(folder: Path) -> None:
         bundle.predict({"p_pt": [[1.0]]})
     variables = {name: [[0.5, 0.1], [0.2]] for name in VARIABLES}
     for wrong in ([[0.5, 0.1], []], [[0.5, 0.1]], [[0.5], [0.1, 0.2]]):
-        with pytest.raises(UsageError, match="have other numbers of jets or of their particles"):
-            bundle.predict({**variables, "p_phi": wrong})
+        for name in VARIABLES:  # of the same input, and of another one
+            with pytest.raises(UsageError, match="have other numbers of jets or of their particles"):
+                bundle.predict({**variables, name: wrong})
     with pytest.raises(UsageError, match="p_phi is not one list of numbers for each jet"):
         bundle.predict({**variables, "p_phi": [0.5, 0.1]})
     with pytest.raises(UsageError, match="needs the input pf_points and got pf_mask"):
