@@ -12,6 +12,9 @@ def device() -> torch.device:
         return torch.device("cuda")
     if triton.__version__.startswith("3.6."):
         pytest.skip("the interpreter of Triton 3.6 makes loop bounds of arrays, which NumPy deprecates and 2.4 refuses")
+    from tests.kernels.interpreter import compute_in_bfloat16
+
+    compute_in_bfloat16()
     return torch.device("cpu")
 
 

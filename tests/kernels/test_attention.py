@@ -62,7 +62,7 @@ def both(case: Case, device: torch.device, monkeypatch: pytest.MonkeyPatch, dtyp
     found = []
     for use_kernel in (False, True):
         monkeypatch.setattr(attention, "runs_kernels", lambda tensor, use_kernel=use_kernel: use_kernel)
-        monkeypatch.setattr(attention, "_TYPES", (torch.float64, torch.float32, torch.float16))
+        monkeypatch.setattr(attention, "_TYPES", (torch.float64, torch.float32, torch.float16, torch.bfloat16))
         values, settings = operands(case, dtype=dtype)
         given: list[Any] = [None if value is None else value.detach().to(device).requires_grad_() for value in values]
         settings = settings._replace(span_6N=settings.span_6N.to(device))
@@ -82,7 +82,7 @@ def test_double_precision(case: Case, device: torch.device, monkeypatch: pytest.
     torch.testing.assert_close(kernel, plain, rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize(("dtype", "error"), [(torch.float32, 1e-5), (torch.float16, 2e-2)])
+@pytest.mark.parametrize(("dtype", "error"), [(torch.float32, 1e-5), (torch.float16, 2e-2), (torch.bfloat16, 4e-2)])
 def test_other_precisions(
     dtype: torch.dtype, error: float, device: torch.device, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -162,11 +162,12 @@ def test_a_training_step_is_weavers(on_card: torch.device, monkeypatch: pytest.M
     torch.testing.assert_close(found[1], found[0], rtol=1e-9, atol=1e-11)
 
 
-def test_half_precision_trains(on_card: torch.device, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_trains(dtype: torch.dtype, on_card: torch.device, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pair_bias, "_embedded", None)
     network = weaver_part(num_layers=1).float()
     tagger = Tagger(ParticleTransformer(network), []).to(on_card).packed().train()
-    with torch.autocast(on_card.type, torch.float16):
+    with torch.autocast(on_card.type, dtype):
         logits_NK = tagger(jets((5, 3)).to(on_card))[-1]
     logits_NK.float().square().mean().backward()
     gradients = [value.grad for value in tagger.parameters()]

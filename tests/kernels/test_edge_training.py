@@ -33,7 +33,7 @@ def fuses(monkeypatch: pytest.MonkeyPatch, device: torch.device) -> torch.device
     """The device, where every block is fused, in double precision too."""
     monkeypatch.setattr(fused, "runs_kernels", lambda tensor: True)
     monkeypatch.setattr(batch_norm, "runs_kernels", lambda tensor: True)
-    monkeypatch.setattr(fused, "_TYPES", (torch.float64, torch.float32, torch.float16))
+    monkeypatch.setattr(fused, "_TYPES", (torch.float64, torch.float32, torch.float16, torch.bfloat16))
     monkeypatch.setattr(training, "_mean_over_edges", None)
     if device.type == "cuda":
         pytest.skip("on a card, blocks in double precision run in plain torch (fused._TYPES)")
@@ -101,7 +101,7 @@ def test_gradients_are_those_of_differences(channels: tuple[int, ...], fuses: to
     assert torch.autograd.gradcheck(mean, inputs, eps=1e-6, atol=1e-6, fast_mode=True)
 
 
-@pytest.mark.parametrize(("dtype", "error"), [(torch.float32, 1e-4), (torch.float16, 2e-2)])
+@pytest.mark.parametrize(("dtype", "error"), [(torch.float32, 1e-4), (torch.float16, 2e-2), (torch.bfloat16, 4e-2)])
 def test_a_block_is_that_of_plain_torch(
     dtype: torch.dtype, error: float, device: torch.device, monkeypatch: pytest.MonkeyPatch
 ) -> None:

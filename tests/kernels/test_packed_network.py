@@ -77,8 +77,6 @@ def test_kernels_get_operands_of_the_precision(
 
     def watched(layers: kernel.EdgeLayers, *operands: Any, **how: Any) -> torch.Tensor:
         seen.append(layers.weight_LCC.dtype)
-        if on_card.type == "cpu" and precision == "bfloat16":  # which Triton's interpreter cannot multiply
-            layers = layers._replace(weight_LCC=layers.weight_LCC.float())
         return launch(layers, *operands, **how)
 
     monkeypatch.setattr("phaze_ee.engine.engine.checked_precision", lambda precision, device: precision)

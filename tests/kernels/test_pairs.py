@@ -151,7 +151,7 @@ def found_by(
     return stepped(embed, bias_HE) if train else [bias_HE]
 
 
-@pytest.mark.parametrize(("dtype", "error"), [(torch.float32, 1e-5), (torch.float16, 2e-2)])
+@pytest.mark.parametrize(("dtype", "error"), [(torch.float32, 1e-5), (torch.float16, 2e-2), (torch.bfloat16, 4e-2)])
 @pytest.mark.parametrize("name", ["uneven layers", "as published", "features that are not symmetric"])
 def test_the_bias_in_other_precisions(
     dtype: torch.dtype, error: float, name: str, device: torch.device, monkeypatch: pytest.MonkeyPatch
@@ -161,7 +161,7 @@ def test_the_bias_in_other_precisions(
     assert (kernel.float() - plain).abs().max() <= error * plain.abs().max()
 
 
-@pytest.mark.parametrize(("dtype", "error"), [(torch.float32, 5e-5), (torch.float16, 2e-2)])
+@pytest.mark.parametrize(("dtype", "error"), [(torch.float32, 5e-5), (torch.float16, 2e-2), (torch.bfloat16, 0.16)])
 @pytest.mark.parametrize("name", ["uneven layers", "as published"])
 def test_a_step_in_other_precisions(
     dtype: torch.dtype, error: float, name: str, device: torch.device, monkeypatch: pytest.MonkeyPatch

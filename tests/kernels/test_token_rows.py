@@ -117,18 +117,21 @@ def test_the_numbers_are_those_of_the_layers(
 
 
 @pytest.mark.parametrize("name", ["after the attention", "hidden", "a norm alone"])
+@pytest.mark.parametrize(("dtype", "error"), [(torch.float16, 2e-3), (torch.bfloat16, 2e-2)])
 @torch.no_grad()
-def test_half_precision_is_read_and_written(name: str, on_card: torch.device, launches: list[Any]) -> None:
+def test_half_precision_is_read_and_written(
+    name: str, dtype: torch.dtype, error: float, on_card: torch.device, launches: list[Any]
+) -> None:
     case = CASES[name]
     x_TC, layers, given = arguments(case, 9, on_card)
-    expected = between_products(x_TC.half().double(), layers, **given)
-    with torch.autocast(on_card.type, torch.float16):
-        found = in_type(case, 9, on_card, torch.float16)
+    expected = between_products(x_TC.to(dtype).double(), layers, **given)
+    with torch.autocast(on_card.type, dtype):
+        found = in_type(case, 9, on_card, dtype)
     assert launches
-    assert found[1].dtype == torch.float16
-    assert found[0].dtype == (torch.float16 if given["residual_TC"] is None else torch.float32)
+    assert found[1].dtype == dtype
+    assert found[0].dtype == (dtype if given["residual_TC"] is None else torch.float32)
     for one, other in zip(found, expected, strict=True):
-        torch.testing.assert_close(one.double(), other, rtol=2e-3, atol=2e-3)
+        torch.testing.assert_close(one.double(), other, rtol=error, atol=error)
 
 
 def test_training_takes_the_layers(on_card: torch.device, launches: list[Any]) -> None:
