@@ -60,7 +60,14 @@ class Part:
 
 PARTS = {
     "tests of kernels": Part(
-        (*_TESTS, "tests/kernels", "tests/test_transfer.py", "tests/benchmark/test_precisions.py"),
+        (
+            *_TESTS,
+            "tests/kernels",
+            "tests/test_transfer.py",
+            "tests/benchmark/test_precisions.py",
+            "tests/engine/test_on_card.py",
+            "tests/pretend_card/test_like_a_card.py",
+        ),
         120,
         (*_NEEDED, "pytest"),
     ),
@@ -69,7 +76,8 @@ PARTS = {
         (
             *_TESTS,
             "-k",
-            "cuda",
+            "cuda or on_card",
+            "tests/modes/test_on_card.py",
             "tests/training/test_cuda.py",
             "tests/training/test_mixed_precision.py",
             "tests/training/test_without_padding.py",

@@ -19,7 +19,7 @@ def check_jets(tagger: Tagger, jets: object) -> None:
 
     Raises:
         UsageError: it is not jets, tensors have different numbers of jets or particles, or the network takes another
-            number of features.
+            number of features, another type, or is on another device.
     """
     if not isinstance(jets, JetInputs | RaggedJets):
         if not hasattr(jets, "total_count_N"):  # as features of a frozen network have, and the values of a file
@@ -33,15 +33,23 @@ def check_jets(tagger: Tagger, jets: object) -> None:
     _check_collection(jets, first, "")
     for name, own in jets.more.items():
         _check_collection(own, None if name == GLOBALS else taken.get(name), f" of {name}")
-    given, own_type = jets.features.dtype if isinstance(jets, JetInputs) else jets.features_VC.dtype, _type_of(tagger)
-    if (given, own_type) == (torch.float64, torch.float32):
+    features = jets.features if isinstance(jets, JetInputs) else jets.features_VC
+    weight = next(tagger.parameters(), None)
+    if weight is not None:
+        _check_place(features, weight)
+
+
+def _check_place(features: Tensor, weight: Tensor) -> None:
+    if (features.dtype, weight.dtype) == (torch.float64, torch.float32):
         raise UsageError(
-            f"the features are in {given} and the network is in {own_type}; give jets with tensors in {own_type}"
+            f"the features are in {features.dtype} and the network is in {weight.dtype}; give jets with tensors in "
+            f"{weight.dtype}"
         )
-
-
-def _type_of(tagger: Tagger) -> torch.dtype | None:
-    return next((value.dtype for value in tagger.parameters()), None)
+    if features.device != weight.device:
+        raise UsageError(
+            f"the jets are on {features.device} and the network is on {weight.device}; give "
+            f"jets.to({str(weight.device)!r})"
+        )
 
 
 def _check_collection(jets: Jets, channels: int | None, which: str) -> None:

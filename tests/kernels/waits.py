@@ -61,12 +61,12 @@ class _Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.names: list[str] = []
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if _waits(func, args, kwargs or {}) and not _in_interpreter():
+        if waits_for_values(func, args, kwargs or {}) and not _in_interpreter():
             self.names.append(str(func))
         return func(*args, **(kwargs or {}))
 
 
-def _waits(func: Any, args: Any, kwargs: Any) -> bool:
+def waits_for_values(func: Any, args: Any, kwargs: Any) -> bool:
     if func in _SIZED:
         return True
     if func in (aten.repeat_interleave.Tensor, aten.repeat_interleave.self_Tensor):

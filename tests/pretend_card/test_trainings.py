@@ -1,0 +1,16 @@
+"""What trains on CUDA, on the card that is not there."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.pretend_card.running import compiled_hooks, passed
+
+
+@pytest.fixture(scope="module")
+def hooks(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return compiled_hooks(tmp_path_factory.mktemp("card"))
+
+
+def test_steps_are_those_of_the_cpu(hooks: Path) -> None:
+    assert passed(hooks, "tests/training/test_cuda.py", "-k", "answers or step") == 4
