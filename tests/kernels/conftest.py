@@ -21,10 +21,8 @@ def device() -> torch.device:
 @pytest.fixture
 def on_card(monkeypatch: pytest.MonkeyPatch, device: torch.device) -> torch.device:
     """The device, with kernels even where it is the CPU."""
-    for user in ("particle_net.neighbours", "particle_net.edge_conv"):
-        monkeypatch.setattr(f"phaze_ee.models.{user}.runs_kernels", lambda tensor: True)
-    for user in ("ragged_attention", "fused_pairs", "token_rows"):
-        monkeypatch.setattr(f"phaze_ee.models.{user}.runs_kernels", lambda tensor: True)
+    for user in ("particle_net.neighbours", "particle_net.edge_conv", "ragged_attention", "fused_pairs", "token_rows"):
+        monkeypatch.setattr(f"phaze_ee.models.{user}.runs_kernels", lambda tensor: tensor.device.type == device.type)
     for user in ("backbone", "transformer_stages"):
-        monkeypatch.setattr(f"phaze_ee.models.{user}.has_kernels", lambda device: True)
+        monkeypatch.setattr(f"phaze_ee.models.{user}.has_kernels", lambda used: used.type == device.type)
     return device

@@ -64,18 +64,20 @@ def test_more_neighbours_than_particles(fuses: torch.device, monkeypatch: pytest
     assert_same(packed, padded)
 
 
-def block_and_state(*channels: int, dtype: torch.dtype = torch.float64) -> tuple[EdgeConvBlock, PackedState, Tensor]:
+def block_and_state(
+    *channels: int, dtype: torch.dtype = torch.float64, device: torch.device | None = None
+) -> tuple[EdgeConvBlock, PackedState, Tensor]:
     """A block with k = 3 on three jets in 6 slots, and their neighbours."""
     network = PackedParticleNet(small_weaver_network(conv_params=[(3, channels)])).train()
     draw = torch.Generator().manual_seed(1)
-    features_VC = torch.randn(9, 7, generator=draw, dtype=dtype)
-    count_N = torch.tensor([5, 0, 4])
+    features_VC = torch.randn(9, 7, generator=draw, dtype=dtype).to(device)
+    count_N = torch.tensor([5, 0, 4], device=device)
     state = PackedState(features_VC, features_VC[:, :2], JetLayout(count_N), 6)
     neighbour_Vk = torch.randint(5, (9, 3), generator=draw)
     neighbour_Vk[5:] = neighbour_Vk[5:] % 4 + 5
     neighbour_Vk[0, 0] = 9
-    block: EdgeConvBlock = network.core.edge_convs[0].to(dtype)
-    return block, state, neighbour_Vk
+    block: EdgeConvBlock = network.core.edge_convs[0].to(device, dtype)
+    return block, state, neighbour_Vk.to(device)
 
 
 @pytest.mark.parametrize("channels", [(5,), (2, 5, 3)])
@@ -108,13 +110,10 @@ def test_a_block_is_that_of_plain_torch(
     found = []
     for fuse in (False, True):
         monkeypatch.setattr(fused, "runs_kernels", lambda tensor, fuse=fuse: fuse)
-        block, state, neighbour_Vk = block_and_state(16, 24, 40, dtype=torch.float32)
-        block.to(device)
-        features_VC = state.features_VC.to(device).requires_grad_()
-        layout = JetLayout(state.layout.count_N.to(device))
-        state = PackedState(features_VC, features_VC[:, :2], layout, state.length)
+        block, state, neighbour_Vk = block_and_state(16, 24, 40, dtype=torch.float32, device=device)
+        features_VC = state.features_VC.requires_grad_()
         with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
-            out_VC = edge_conv_training(block, state, neighbour_Vk.to(device))
+            out_VC = edge_conv_training(block, state, neighbour_Vk)
         assert out_VC.dtype == torch.float32
         out_VC.square().sum().backward()  # type: ignore[no-untyped-call]
         gradients = [value.grad for value in (features_VC, *block.parameters())]
@@ -140,7 +139,7 @@ def test_statistics_are_those_of_all_processes(
         monkeypatch.setattr(batch_norm, "process_count", lambda processes=processes: processes)
         for module in (batch_norm, fused_layers):
             monkeypatch.setattr(module, "summed", summed)
-        block, state, neighbour_Vk = block_and_state(8, 8, dtype=torch.float32)
+        block, state, neighbour_Vk = block_and_state(8, 8, dtype=torch.float32, device=device)
         edge_conv_training(block, state, neighbour_Vk).square().sum().backward()  # type: ignore[no-untyped-call]
         found.append([*(value.grad for value in block.parameters()), *block.buffers()])
         assert (

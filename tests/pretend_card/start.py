@@ -168,9 +168,6 @@ def _create_on_cpu() -> None:
 
         return made
 
-    def new_tensor(like: Any, numbers: Any, **more: Any) -> Any:
-        return torch.tensor(numbers, **{"dtype": like.dtype, "device": like.device, **more})
-
     as_tensor = torch.as_tensor
 
     def converted(numbers: Any, dtype: Any = None, device: Any = None) -> Any:
@@ -178,7 +175,6 @@ def _create_on_cpu() -> None:
 
     torch.tensor = copied(torch.tensor)
     torch.as_tensor = converted  # type: ignore[assignment]
-    torch.Tensor.new_tensor = new_tensor  # type: ignore[assignment, method-assign]
 
 
 def _run_kernels() -> None:

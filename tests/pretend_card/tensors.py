@@ -65,6 +65,9 @@ class CardTensor(Tensor):
     def record_stream(self, stream: Any) -> None:
         assert stream is not None
 
+    def new_tensor(self, numbers: Any, **options: Any) -> Tensor:  # type: ignore[override]
+        return torch.tensor(numbers, **{"dtype": self.dtype, "device": CARD, **options})
+
     def tolist(self) -> Any:
         refuse_wait("tolist")
         return self.numbers.tolist()

@@ -23,7 +23,6 @@ def test_it_behaves_like_a_card(hooks: Path) -> None:
     [
         (("tests/engine/test_on_card.py", "tests/modes/test_on_card.py"), 7),
         (("tests/test_transfer.py", "tests/benchmark/test_precisions.py", "-k", "a_card"), 3),
-        (("tests/kernels/test_waits.py", "-k", "a_walk or a_step or heads or card_itself"), 10),
     ],
 )
 def test_answers(files: tuple[str, ...], least: int, hooks: Path) -> None:

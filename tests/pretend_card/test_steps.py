@@ -1,4 +1,4 @@
-"""What trains on CUDA, on the card that is not there."""
+"""Kernels and training steps on CUDA, on the card that is not there."""
 
 from pathlib import Path
 
@@ -14,3 +14,7 @@ def hooks(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_steps_are_those_of_the_cpu(hooks: Path) -> None:
     assert passed(hooks, "tests/training/test_cuda.py", "-k", "answers or step") == 4
+
+
+def test_kernels(hooks: Path) -> None:
+    assert passed(hooks, "tests/kernels", "--ignore=tests/kernels/test_without_card.py") > 200
