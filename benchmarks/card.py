@@ -111,7 +111,9 @@ def missing(part: Part, device: str) -> list[str]:
 
 def run(command: Sequence[str], seconds: float, output: Path) -> str:
     """Run Python from the source tree, with its output in a file; return why it did not succeed, or ""."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200", "PYTHONUNBUFFERED": "1"}
+    # A machine without a network has its libraries where PYTHONPATH says.
+    path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+    environment = {**os.environ, "PYTHONPATH": path, "COLUMNS": "200", "PYTHONUNBUFFERED": "1"}
     with output.open("w", encoding="utf-8") as file:
         process = subprocess.Popen(
             [sys.executable, *command], cwd=ROOT, env=environment, stdout=file, stderr=subprocess.STDOUT

@@ -85,3 +85,9 @@ def test_a_benchmark_gets_the_options() -> None:
         "benchmarks/gpu.py", "--sections", "launches", "--seconds=30", "--device=cpu", "--tiny", "--shared=folder",
     ]  # fmt: skip
     assert sys.executable not in card.command_of(PARTS["tests of kernels"], arguments, 30)
+
+
+def test_libraries_of_pythonpath_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "carried_library.py").write_text("")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    assert card.run(["-c", "import carried_library, phaze_ee"], 30, tmp_path / "output.txt") == ""
