@@ -161,7 +161,7 @@ def main(given: list[str] | None = None) -> int:
         print(note)
         return 1
     common = about(card, ROOT)
-    ledger = arguments.ledger or (LEDGER if arguments.device == "cuda" else None)
+    ledger = arguments.ledger or (LEDGER if arguments.device == "cuda" and not arguments.tiny else None)
     arguments.out.mkdir(parents=True, exist_ok=True)
     print(", ".join(f"{name} {value}" for name, value in common.items()), f"\n{note}" * bool(note))
     end, failed = time.monotonic() + 60 * arguments.minutes, False

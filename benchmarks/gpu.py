@@ -46,7 +46,9 @@ def parse(given: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     parser.add_argument("--tiny", action="store_true", help="small networks and batches, to try every section")
     parser.add_argument("--shared", help="a folder with data/jetclass_real_dev.npz and weights/ParticleNet_kin.pt")
-    parser.add_argument("--ledger", type=Path, help=f"default on a card: {LEDGER.relative_to(ROOT)}; on a CPU: none")
+    parser.add_argument(
+        "--ledger", type=Path, help=f"default on a card: {LEDGER.relative_to(ROOT)}; on a CPU or with --tiny: none"
+    )
     parser.add_argument(
         "--sections", nargs="+", choices=SECTIONS | MORE_SECTIONS, default=list(SECTIONS), metavar="SECTION"
     )
@@ -89,7 +91,7 @@ def main() -> None:
     common = about(card, ROOT)
     jets = f"real jets and published weights of {arguments.shared}" if arguments.shared else "random jets and weights"
     print(", ".join(f"{name} {value}" for name, value in common.items()), f"\n{jets}", f"\n{note}" * bool(note))
-    ledger = arguments.ledger or (LEDGER if arguments.device == "cuda" else None)
+    ledger = arguments.ledger or (LEDGER if arguments.device == "cuda" and not arguments.tiny else None)
     rows: list[Row] = []
 
     def show(row: Row) -> None:
@@ -101,7 +103,9 @@ def main() -> None:
     given = [f"--{name}={getattr(arguments, name)}" for name in ("batch", "rounds", "device")]
     given += ["--tiny"] * arguments.tiny + [f"--shared={arguments.shared}"] * bool(arguments.shared)
     collect(python_command(Path(__file__), given), arguments.sections, show, arguments.seconds)
-    print(table(rows), bar_table(bars(rows)), sep="\n\n")
+    everything = set(SECTIONS) <= set(arguments.sections)
+    shown = [bar for bar in bars(rows) if everything or bar.measured is not None]
+    print(table(rows), *[bar_table(shown)] * bool(shown), sep="\n\n")
 
 
 if __name__ == "__main__":
