@@ -86,15 +86,15 @@ def edge_conv(
 
     Args:
         layers: the edge layers after the first one.
-        part_SC: the outputs of the first layer in float32: the particle's own part of an edge, then its part as a
-            neighbour; row V is zero.
-        shortcut_SC: the shortcut in float32.
+        part_SC: the outputs of the first layer, in float32 or the type of the operands: the particle's own part of an
+            edge, then its part as a neighbour; row V is zero.
+        shortcut_SC: the shortcut, in one of these types.
         shortcut_column: the first column of the shortcut.
         neighbour_Vk: the neighbours of each particle; V is padding.
         tf32: whether products in float32 may round their operands to TF32.
     """
     particles, k = neighbour_Vk.shape
-    out_VC = part_SC.new_empty(particles, layers.outputs)
+    out_VC = layers.bias_LC.new_empty(particles, layers.outputs)
     count, width, _ = layers.weight_LCC.shape
     slots = power_of_two(k)
     together = _particles_together(width, slots, layers.weight_LCC.element_size())
@@ -142,7 +142,8 @@ def _store(
     edge = tl.where(real[:, None], activated(edge, "relu"), 0.0)
     total = tl.sum(tl.reshape(edge, [TOGETHER, SLOTS, COLUMNS]), axis=1)
     stored = (particle < particles)[:, None] & (channel < OUTPUTS)[None, :]
-    total += tl.load(shortcut + particle[:, None] * stride + column + channel[None, :], mask=stored, other=0.0)
+    own = tl.load(shortcut + particle[:, None] * stride + column + channel[None, :], mask=stored, other=0.0)
+    total += own.to(tl.float32)
     tl.store(out + particle[:, None] * OUTPUTS + channel[None, :], activated(total, "relu"), mask=stored)
 
 
@@ -158,8 +159,8 @@ def _after_first(
     for begin in range(0, WIDTH, BLOCK):
         some = begin + tl.arange(0, BLOCK)
         read = real[:, None] & (some < CHANNELS)[None, :]
-        pair = tl.load(part + own[:, None] * stride + some[None, :], mask=read, other=0.0)
-        pair += tl.load(part + other[:, None] * stride + CHANNELS + some[None, :], mask=read, other=0.0)
+        pair = tl.load(part + own[:, None] * stride + some[None, :], mask=read, other=0.0).to(tl.float32)
+        pair += tl.load(part + other[:, None] * stride + CHANNELS + some[None, :], mask=read, other=0.0).to(tl.float32)
         into = tl.load(weight + some[:, None] * WIDTH + every[None, :])
         total = tl.dot(activated(pair, "relu").to(TYPE), into, total, input_precision=PRODUCT)
     return total

@@ -95,8 +95,14 @@ def test_operands_of_half_precision(dtype: torch.dtype, error: float, device: to
     expected_VC = edge_conv(block, features_VC, neighbour_Vk)
     parts = particle_parts(block, features_VC)
     layers = kernel.stack_layers([(layer.weight.to(device), layer.bias.to(device)) for layer in block.per_edge], dtype)
-    operands = parts.edge_SC.to(device), parts.shortcut_SC.to(device), parts.shortcut_column
-    difference_VC = kernel.edge_conv(layers, *operands, neighbour_Vk.to(device)).cpu() - expected_VC
+    halved = [part.to(device, dtype) for part in (parts.edge_SC, parts.shortcut_SC)]
+    found_VC, same_VC = (
+        kernel.edge_conv(layers, edge_SC, shortcut_SC, parts.shortcut_column, neighbour_Vk.to(device)).cpu()
+        for edge_SC, shortcut_SC in (halved, [part.float() for part in halved])
+    )
+    assert found_VC.dtype == torch.float32
+    assert torch.equal(found_VC, same_VC), "the same numbers, in fewer bytes"
+    difference_VC = found_VC - expected_VC
     assert 0 < difference_VC.abs().max() < error * expected_VC.abs().max()
 
 

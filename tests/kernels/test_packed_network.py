@@ -76,6 +76,7 @@ def test_kernels_get_operands_of_the_precision(
     launch = kernel.edge_conv
 
     def watched(layers: kernel.EdgeLayers, *operands: Any, **how: Any) -> torch.Tensor:
+        assert operands[0].dtype == layers.weight_LCC.dtype, "what a product has rounded is read as it is"
         seen.append(layers.weight_LCC.dtype)
         return launch(layers, *operands, **how)
 

@@ -100,16 +100,20 @@ def edge_conv(
         evaluate = edge_conv_kernel
     elif features_VC.device.type == "cpu" and has_numba():
         evaluate = edge_conv_cpu
-    return evaluate(block, particle_parts(block, features_VC), neighbour_Vk)
+    # The kernel adds in float32, but need not read what a product in half precision has rounded in more bits.
+    stored = operand_type(features_VC) if evaluate is edge_conv_kernel else features_VC.dtype
+    return evaluate(block, particle_parts(block, features_VC, stored), neighbour_Vk)
 
 
-def particle_parts(block: FoldedEdgeConv, features_VC: Float[Tensor, "V C"]) -> ParticleParts:
-    """Apply the layers on particles."""
-    count = features_VC.shape[0]
-    edge_SC = features_VC.new_empty(count + 1, block.per_particle.outputs)
-    if operand_type(features_VC) == features_VC.dtype:
+def particle_parts(
+    block: FoldedEdgeConv, features_VC: Float[Tensor, "V C"], stored: torch.dtype | None = None
+) -> ParticleParts:
+    """Apply the layers on particles; keep the result in the type of the features (default), or in that of operands."""
+    count, stored = features_VC.shape[0], stored or features_VC.dtype
+    edge_SC = features_VC.new_empty(count + 1, block.per_particle.outputs, dtype=stored)
+    if operand_type(features_VC) == stored:
         block.per_particle(features_VC, out=edge_SC[:count])
-    else:  # autocast has no product that writes where it is told
+    else:
         edge_SC[:count] = block.per_particle(features_VC)
     edge_SC[count].zero_()
     if block.has_shortcut_layer:

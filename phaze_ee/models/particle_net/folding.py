@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from weaver.nn.model.ParticleNet import EdgeConvBlock
 from weaver.nn.model.ParticleNet import ParticleNet as WeaverParticleNet
 
+from phaze_ee.models.precision import operand_type
 from phaze_ee.shapes import Float
 
 if TYPE_CHECKING:
@@ -22,10 +23,29 @@ class Affine:
 
     weight: Float[Tensor, "C_in C_out"]
     bias: Float[Tensor, " C_out"]
+    _operands: dict[torch.dtype, "Affine"] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __call__(self, row_VC: Float[Tensor, "V C_in"], out: Tensor | None = None) -> Float[Tensor, "V C_out"]:
-        # Autocast rounds operands to a half precision; what is stored stays in that of the rows.
-        return torch.addmm(self.bias, row_VC, self.weight, out=out).to(row_VC.dtype)
+        """Apply the layer, with operands in the precision of autocast; the result is in that of ``out`` or of the rows.
+
+        Args:
+            row_VC: the rows.
+            out: where to write, in the type of the rows or of the operands.
+        """
+        kind = operand_type(row_VC)
+        if kind == row_VC.dtype:
+            return torch.addmm(self.bias, row_VC, self.weight, out=out)
+        # Autocast would round the weights in each call.
+        layer, operand_VC = self.in_operands(kind), row_VC.to(kind)
+        if out is None:
+            return torch.addmm(layer.bias, operand_VC, layer.weight).to(row_VC.dtype)
+        return torch.addmm(layer.bias, operand_VC, layer.weight, out=out)
+
+    def in_operands(self, dtype: torch.dtype) -> "Affine":
+        """Return the layer in a type of operands, converted once."""
+        if dtype not in self._operands:
+            self._operands[dtype] = self.to(dtype)
+        return self._operands[dtype]
 
     @property
     def inputs(self) -> int:
