@@ -32,8 +32,8 @@ class Affine:
             row_VC: the rows.
             out: where to write, in the type of the rows or of the operands.
         """
-        kind = operand_type(row_VC)
-        if kind == row_VC.dtype:
+        kind = operand_type(self.weight)
+        if kind == self.weight.dtype:
             return torch.addmm(self.bias, row_VC, self.weight, out=out)
         # Autocast would round the weights in each call.
         layer, operand_VC = self.in_operands(kind), row_VC.to(kind)
