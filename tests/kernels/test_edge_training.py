@@ -29,15 +29,21 @@ SHAPES: dict[str, dict[str, Any]] = {
 
 
 @pytest.fixture
-def fuses(monkeypatch: pytest.MonkeyPatch, device: torch.device) -> torch.device:
-    """The device, where every block is fused, in double precision too."""
+def takes_kernels(monkeypatch: pytest.MonkeyPatch, device: torch.device) -> torch.device:
+    """The device, where every block is fused."""
     monkeypatch.setattr(fused, "runs_kernels", lambda tensor: True)
     monkeypatch.setattr(batch_norm, "runs_kernels", lambda tensor: True)
     monkeypatch.setattr(fused, "_TYPES", (torch.float64, torch.float32, torch.float16, torch.bfloat16))
     monkeypatch.setattr(training, "_mean_over_edges", None)
-    if device.type == "cuda":
-        pytest.skip("on a card, blocks in double precision run in plain torch (fused._TYPES)")
     return device
+
+
+@pytest.fixture
+def fuses(takes_kernels: torch.device) -> torch.device:
+    """The device, for blocks in double precision."""
+    if takes_kernels.type == "cuda":
+        pytest.skip("on a card, blocks in double precision run in plain torch (fused._TYPES)")
+    return takes_kernels
 
 
 @pytest.mark.parametrize("counts", [COUNTS, (0, 0), (1, 1, 1)], ids=["mixed", "no particles", "one particle each"])
@@ -179,8 +185,8 @@ class Waits(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return func(*args, **(kwargs or {}))
 
 
-def test_nothing_waits_for_the_device(fuses: torch.device) -> None:
-    block, state, neighbour_Vk = block_and_state(4, 4, dtype=torch.float32)
+def test_nothing_waits_for_the_device(takes_kernels: torch.device) -> None:
+    block, state, neighbour_Vk = block_and_state(4, 4, dtype=torch.float32, device=takes_kernels)
     with Waits() as waits:
         edge_conv_training(block, state, neighbour_Vk).sum().backward()  # type: ignore[no-untyped-call]
     assert waits.found == []

@@ -4,6 +4,7 @@ python -m tests.pretend_card.running -m pytest -n 0 tests/training/test_cuda.py 
 python -m tests.pretend_card.running -m phaze_ee -m evaluate -p WORKSPACE PROJECT  # with device = "auto"
 """
 
+import importlib.util
 import os
 import re
 import subprocess
@@ -11,7 +12,6 @@ import sys
 import tempfile
 from pathlib import Path
 
-import pytest
 import torch
 
 from phaze_ee.errors import UsageError
@@ -20,17 +20,23 @@ from phaze_ee.models.particle_net.native.build import find_compiler
 HERE, ROOT = Path(__file__).parent, Path(__file__).parents[2]
 
 
-def compiled_hooks(folder: Path) -> Path:
-    """Compile what torch asks of a card; skip where this torch has CUDA itself, or there is no compiler."""
-    pytest.importorskip("triton", reason="needs Triton")
+def missing() -> str | None:
+    """Return why this machine cannot have the card that is not there; None if it can."""
+    if importlib.util.find_spec("triton") is None:
+        return "needs Triton"
     if torch.version.cuda is not None:
-        pytest.skip("this torch asks the driver for a card")
+        return "needs the CPU build of torch: one with CUDA has hooks of its own, which ask the driver for a card"
     try:
-        compiler = find_compiler()
+        find_compiler()
     except UsageError:
-        pytest.skip("needs a C++ compiler")
+        return "needs a C++ compiler"
+    return None
+
+
+def compiled_hooks(folder: Path) -> Path:
+    """Compile what torch asks of a card."""
     library, include = folder / "hooks.so", Path(torch.__file__).parent / "include"
-    words = [*compiler, "-std=c++20", "-O1", "-fPIC", "-shared", f"-I{include}", str(HERE / "hooks.cpp")]
+    words = [*find_compiler(), "-std=c++20", "-O1", "-fPIC", "-shared", f"-I{include}", str(HERE / "hooks.cpp")]
     subprocess.run([*words, "-o", str(library)], check=True)
     return library
 
@@ -66,6 +72,9 @@ def passed(hooks: Path, *words: str) -> int:
 
 
 def main() -> int:
+    if reason := missing():
+        print(f"the card that is not there {reason}", file=sys.stderr)
+        return 2
     with tempfile.TemporaryDirectory() as folder:
         hooks = compiled_hooks(Path(folder))
         return subprocess.run([sys.executable, *sys.argv[1:]], env=environment(hooks), check=False).returncode

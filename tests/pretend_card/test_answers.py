@@ -4,14 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.pretend_card.running import HERE, compiled_hooks, passed, run_with_card
+from tests.pretend_card.running import HERE, passed, run_with_card
 
 BENCHMARK = ("benchmarks/gpu.py", "--tiny", "--sections")
-
-
-@pytest.fixture(scope="module")
-def hooks(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return compiled_hooks(tmp_path_factory.mktemp("card"))
 
 
 def test_it_behaves_like_a_card(hooks: Path) -> None:

@@ -2,14 +2,7 @@
 
 from pathlib import Path
 
-import pytest
-
-from tests.pretend_card.running import compiled_hooks, passed
-
-
-@pytest.fixture(scope="module")
-def hooks(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return compiled_hooks(tmp_path_factory.mktemp("card"))
+from tests.pretend_card.running import passed
 
 
 def test_steps_are_those_of_the_cpu(hooks: Path) -> None:
