@@ -66,6 +66,7 @@ PARTS = {
             "tests/test_transfer.py",
             "tests/benchmark/test_precisions.py",
             "tests/engine/test_on_card.py",
+            "tests/engine/test_graphs.py",
             "tests/pretend_card/test_like_a_card.py",
         ),
         120,

@@ -38,7 +38,13 @@ def select_ragged(count_N: Int[Tensor, " N"], keep_N: Tensor) -> tuple[Int[Tenso
     return ragged_rows((count_N.cumsum(0) - count_N)[keep_N], kept_N), kept_N
 
 
-def ragged_rows(first_N: Int[Tensor, " N"], count_N: Int[Tensor, " N"]) -> Int[Tensor, " V"]:
-    """Return the rows of jets that have ``count_N`` rows from ``first_N`` on, jet after jet."""
-    shift_V = (first_N - (count_N.cumsum(0) - count_N)).repeat_interleave(count_N)
+def ragged_rows(first_N: Int[Tensor, " N"], count_N: Int[Tensor, " N"], rows: int | None = None) -> Int[Tensor, " V"]:
+    """Return the rows of jets that have ``count_N`` rows from ``first_N`` on, jet after jet.
+
+    Args:
+        first_N: the first row of each jet.
+        count_N: its number of rows.
+        rows: their sum V. If it is None, the host waits for the device to tell it.
+    """
+    shift_V = (first_N - (count_N.cumsum(0) - count_N)).repeat_interleave(count_N, output_size=rows)
     return shift_V + torch.arange(len(shift_V), device=shift_V.device)

@@ -36,6 +36,15 @@ def moved(change_all: Callable[[Change], Moved], device: torch.device, *, non_bl
         device: where to.
         non_blocking: as for ``Tensor.to``, where each tensor has a transfer of its own.
     """
+    tensors = tensors_of(change_all)
+    if not gains(tensors, device):
+        return change_all(lambda tensor: tensor.to(device, non_blocking=non_blocking))
+    parts = iter(in_one_transfer(tensors, device))
+    return change_all(lambda tensor: next(parts))
+
+
+def tensors_of(change_all: Callable[[Change], object]) -> list[Tensor]:
+    """Return the tensors of what holds them, given its ``map``, in the order in which that changes them."""
     tensors: list[Tensor] = []
 
     def note(tensor: Tensor) -> Tensor:
@@ -43,10 +52,7 @@ def moved(change_all: Callable[[Change], Moved], device: torch.device, *, non_bl
         return tensor
 
     change_all(note)
-    if not gains(tensors, device):
-        return change_all(lambda tensor: tensor.to(device, non_blocking=non_blocking))
-    parts = iter(in_one_transfer(tensors, device))
-    return change_all(lambda tensor: next(parts))
+    return tensors
 
 
 def in_one_transfer(tensors: Sequence[Tensor], device: torch.device) -> list[Tensor]:

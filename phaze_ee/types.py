@@ -165,7 +165,9 @@ class RaggedJets(Collections):
     @property
     def used_length(self) -> int:
         """The number of particles of the longest jet."""
-        return max([*self.particle_count_N.tolist(), *(jets.used_length for jets in self.others.values())], default=0)
+        # The host does not wait for the device to tell it the number of particles of one jet.
+        own = [self.features_VC.shape[0]] if len(self) == 1 else self.particle_count_N.tolist()
+        return max([*own, *(jets.used_length for jets in self.others.values())], default=0)
 
     def select(self, keep_N: Tensor) -> Self:
         """Return the jets that a boolean mask or an index names."""

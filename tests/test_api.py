@@ -27,7 +27,7 @@ SIGNATURES = {
     "read_jets": "(source, files, *, batch_size, labelled)",
     "register": "(part)",
     "with_globals": "(jets, globals_NG)",
-    "Engine": "(tagger, policy, *, threads, chunk_size, backend, event_budget, audit, precision)",
+    "Engine": "(tagger, policy, *, threads, chunk_size, backend, event_budget, audit, precision, graphs)",
     "EngineResult": "(logits_NK, exit_index_N, macs_N, visited_NEK, refused_N, *, audit, value_NR)",
     "EventBudget": "(macs)",
     "JetInputs": "(points, features, vectors, mask, *, more)",

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from benchmarks.gpu_sections.inference import Work, ours, rival
 from benchmarks.gpu_sections.parts import CASCADE, CLASSES, Sample, Setting
-from benchmarks.gpu_sections.rows import EAGER, OURS, Row
+from benchmarks.gpu_sections.rows import EAGER, GRAPHS, OURS, Row
 from benchmarks.gpu_sections.timing import attempt, measured, memory_in_use
 from phaze_ee.engine.engine import Engine
 from phaze_ee.exits.policies import ThresholdPolicy
@@ -48,6 +48,7 @@ def latency_rows(setting: Setting, section: str, network: str) -> Iterator[Row]:
     """Yield the rates of calls with few jets, one call after the other."""
     stream = setting.jets(setting.batch, qcd=True)
     forms: tuple[tuple[str, Precision, Callable[[Precision], Work]], ...] = (
+        *((GRAPHS, precision, partial(ours, setting, network, graphs=True)) for precision in _PRECISIONS),
         *((_FULL, precision, partial(ours, setting, network)) for precision in _PRECISIONS),
         *((_CASCADE, precision, partial(cascade, setting, stream)) for precision in _PRECISIONS),
         (EAGER, "float32", partial(rival, setting, network, EAGER)),
@@ -57,6 +58,8 @@ def latency_rows(setting: Setting, section: str, network: str) -> Iterator[Row]:
         jets = setting.jets(size)
         for who, precision, make in forms:
             if who == _CASCADE and network != "ParticleNet":  # its exits are those of ParticleNet
+                continue
+            if who == GRAPHS and size > 1:
                 continue
             yield attempt(section, who, precision, partial(_row, setting, section, who, precision, jets, make))
 

@@ -39,9 +39,11 @@ def rows(setting: Setting, section: str, network: str) -> Iterator[Row]:
         )
 
 
-def ours(setting: Setting, network: str, precision: Precision) -> Work:
-    """Return our full model."""
-    engine = Engine(setting.form(setting.tagger(network, ())), backend="given", precision=precision)
+def ours(setting: Setting, network: str, precision: Precision, *, graphs: bool = False) -> Work:
+    """Return our full model. On a CPU there are no graphs, and the call is a plain one."""
+    tagger = setting.form(setting.tagger(network, ()))
+    graphs = graphs and setting.device.type == "cuda"
+    engine = Engine(tagger, backend="given", precision=precision, graphs=graphs)
     return lambda jets: engine(jets.ragged).logits_NK
 
 

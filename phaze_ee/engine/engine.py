@@ -1,6 +1,8 @@
 """Inference in which each jet stops at the exit that its policy chooses."""
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from threading import Lock
 from typing import Literal, TypeVar, final, get_args
 
 import torch
@@ -10,12 +12,13 @@ from phaze_ee.engine.audit import Audit, Audited, ChunkAudit
 from phaze_ee.engine.checked_jets import check_jets
 from phaze_ee.engine.dealing import deal
 from phaze_ee.engine.event_budget import EventBudget
+from phaze_ee.engine.graphs import GraphWalks
 from phaze_ee.engine.run import ChunkRun, EngineResult, MacsTable, consecutive, run_full_model
 from phaze_ee.errors import UsageError
 from phaze_ee.exits.policies import ExitPolicy, ThresholdPolicy
 from phaze_ee.machine import Precision
 from phaze_ee.models.precision import checked_precision, float32_products, half_products, widened
-from phaze_ee.models.tagger import Tagger
+from phaze_ee.models.tagger import Tagger, Walk
 from phaze_ee.models.threads import ThreadTeam
 from phaze_ee.shapes import Float, Int
 from phaze_ee.types import Jets
@@ -55,11 +58,15 @@ class Engine:
         precision: of the operands of products on CUDA: ``"float32"``, ``"tf32"``, ``"float16"`` or ``"bfloat16"``; sums
             are in float32. Whether products use TF32 is a setting of the process while the engine runs, so engines of
             different precision must not run at the same time in one process.
+        graphs: replay a call with one jet as CUDA graphs (:mod:`phaze_ee.engine.graphs`), which takes a fraction of the
+            time once a jet with as many particles has been answered. Calls from several threads take turns, and must be
+            on one CUDA stream.
 
     Raises:
         UsageError: the policy does not fit the tagger's exits, the budget or the audit, ``threads`` or ``chunk_size``
             is not positive, the backend or the precision is unknown, the network has no native form or it cannot be
-            compiled, the device does not have the precision, or the policy was calibrated in another one.
+            compiled, the device does not have the precision, the policy was calibrated in another one, or graphs are
+            wanted of a network or on a device that does not have them.
     """
 
     def __init__(
@@ -73,6 +80,7 @@ class Engine:
         event_budget: EventBudget | None = None,
         audit: Audit | float | None = None,
         precision: Precision = "float32",
+        graphs: bool = False,
     ) -> None:
         if threads < 1 or chunk_size < 1:
             raise UsageError(f"threads = {threads} and chunk_size = {chunk_size}, but both must be at least 1")
@@ -95,7 +103,10 @@ class Engine:
         self.tagger = _BACKENDS[backend](tagger)
         self.policy = policy
         self.chunk_size = chunk_size
-        self._macs = MacsTable(self.tagger, () if policy is None else policy.exits)
+        self._exits = () if policy is None else policy.exits
+        self._macs = MacsTable(self.tagger, self._exits)
+        self._graphs = GraphWalks(self.tagger, self._exits) if graphs else None
+        self._graphs_at_work = Lock() if graphs else nullcontext()
         self._team = ThreadTeam(threads)
 
     def __call__(
@@ -126,17 +137,30 @@ class Engine:
 
         def run(chunk: Jets, index_N: Tensor) -> tuple[Tensor, ...]:
             if self.policy is None:
-                return run_full_model(self.tagger, chunk, self._macs, self.precision)
+                return run_full_model(self._walk(chunk), chunk, self._macs, self.precision)
             audit = None if self.audit is None or draws is None else ChunkAudit(self.audit, draws[index_N])
             return ChunkRun(
-                self.tagger, self.policy, chunk, self._macs, self.event_budget, units[index_N], audit, self.precision
+                self._walk(chunk),
+                self.policy,
+                chunk,
+                self._macs,
+                self.event_budget,
+                units[index_N],
+                audit,
+                self.precision,
             ).finish()
 
-        order_N, results = self._run_all(jets, units, run)
+        with self._graphs_at_work:
+            order_N, results = self._run_all(jets, units, run)
         if len(results) == 1:  # the jets are in their order
             return _result(results[0])
         columns = [torch.cat(column) for column in zip(*results, strict=True)]
         return _result([_reordered(column, order_N) for column in columns])
+
+    def _walk(self, chunk: Jets) -> Walk:
+        if self._graphs is not None and len(chunk) == 1:
+            return self._graphs(chunk)
+        return self.tagger.walk(chunk, exits=self._exits)
 
     def every_exit(self, jets: Jets) -> Float[Tensor, "E N K"]:
         """Return the logits of every exit for every jet, the full model last; policy and temperatures have no effect.

@@ -12,9 +12,9 @@ from phaze_ee.engine.event_budget import EventBudget
 from phaze_ee.exits.policies import ExitPolicy, ThresholdPolicy
 from phaze_ee.machine import Precision
 from phaze_ee.models.precision import half_products, widened
-from phaze_ee.models.tagger import Tagger
+from phaze_ee.models.tagger import Tagger, Walk
 from phaze_ee.shapes import Bool, Float, Int
-from phaze_ee.types import Exit, Jets
+from phaze_ee.types import Exit, Jets, RaggedJets
 
 _AT_FIRST = 128  # particles, which jets seldom exceed
 # What it costs to drop jets from a state, as multiply-accumulates that take the same time: calls, and a copy of the
@@ -40,12 +40,20 @@ class MacsTable:
         self._tagger, self._exits = tagger, exits
         self._table_EM = self._up_to(_AT_FIRST)  # only ever replaced as a whole: threads share it
 
-    def __call__(self, particle_count_N: Int[Tensor, " N"] | Int[Tensor, "N G"]) -> Int[Tensor, "E N"]:
-        """Return the multiply-accumulates of jets that leave at each exit, as :meth:`Tagger.exit_macs`."""
+    def __call__(
+        self, particle_count_N: Int[Tensor, " N"] | Int[Tensor, "N G"], most: int | None = None
+    ) -> Int[Tensor, "E N"]:
+        """Return the multiply-accumulates of jets that leave at each exit, as :meth:`Tagger.exit_macs`.
+
+        Args:
+            particle_count_N: as there.
+            most: the largest number of particles of a jet; None: the host waits for the device to tell it.
+        """
         if particle_count_N.dim() == 2:
-            return self(particle_count_N.sum(dim=1)) + self._tagger.backbone.embed_macs(particle_count_N)
+            return self(particle_count_N.sum(dim=1), most) + self._tagger.backbone.embed_macs(particle_count_N)
         table_EM = self._table_EM
-        most = int(particle_count_N.max()) if particle_count_N.shape[0] else 0
+        if most is None:
+            most = int(particle_count_N.max()) if particle_count_N.shape[0] else 0
         if most >= table_EM.shape[1]:
             table_EM = self._up_to(2 * most)
         self._table_EM = table_EM = table_EM.to(particle_count_N.device)  # kept there: the host waits for a copy
@@ -53,7 +61,10 @@ class MacsTable:
 
     def of(self, jets: Jets) -> Int[Tensor, "E N"]:
         """Return the multiply-accumulates of jets that leave at each exit."""
-        return self(jets.counts_NG if jets.more else jets.particle_count_N)
+        most = None
+        if isinstance(jets, RaggedJets) and len(jets) == 1:
+            most = sum(len(own.features_VC) for own in (jets, *jets.others.values()))
+        return self(jets.counts_NG if jets.more else jets.particle_count_N, most)
 
     def _up_to(self, most: int) -> Int[Tensor, "E M"]:
         return self._tagger.walk_macs(torch.arange(most + 1), exits=self._exits)
@@ -91,9 +102,8 @@ class EngineResult:
         return EngineResult(*answers, audit=audit, value_NR=self.value_NR.cpu())
 
 
-def run_full_model(tagger: Tagger, jets: Jets, macs: MacsTable, precision: Precision = "float32") -> tuple[Tensor, ...]:
-    """Return the fields of :class:`EngineResult`, ``value_NR`` last, for jets that all get the full model."""
-    walk = tagger.walk(jets, exits=())
+def run_full_model(walk: Walk, jets: Jets, macs: MacsTable, precision: Precision = "float32") -> tuple[Tensor, ...]:
+    """Return the fields of :class:`EngineResult`, ``value_NR`` last, for jets on a walk to the full model alone."""
     exit_ = _advance(lambda: next(walk), precision, jets.total_count_N.device)
     macs_EN = macs.of(jets)
     visited_NEK = exit_.logits_NK.new_full((len(jets), len(macs_EN), exit_.logits_NK.shape[1]), torch.nan)
@@ -120,7 +130,7 @@ class ChunkRun:
     An audited jet is done when it has the answer of the full model besides.
 
     Args:
-        tagger: in evaluation mode.
+        walk: the walk of the chunk through a tagger in evaluation mode, with the exits of the policy.
         policy: decides where jets leave.
         jets: the chunk.
         macs: the costs of the tagger's exits.
@@ -132,7 +142,7 @@ class ChunkRun:
 
     def __init__(
         self,
-        tagger: Tagger,
+        walk: Walk,
         policy: ExitPolicy,
         jets: Jets,
         macs: MacsTable,
@@ -145,7 +155,7 @@ class ChunkRun:
         self.precision = precision
         self.policy, self.event_budget, self.audit = policy, event_budget, audit
         self.event_N = event_N if event_budget is None else consecutive(event_N)
-        self.walk = tagger.walk(jets, exits=policy.exits)
+        self.walk = walk
         self.count_N = count_N
         self.waiting_costs = count_N.is_cuda
         self.macs_EN = macs.of(jets)

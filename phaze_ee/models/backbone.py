@@ -88,6 +88,16 @@ class Stages(nn.Module, ABC, Generic[StateT]):
         """Return whether :meth:`packed` has fast code on a device: the CPU, or a CUDA device with kernels."""
         return device.type == "cpu" or has_kernels(device)
 
+    @property
+    def waits(self) -> bool:
+        """Whether the host waits for the device in a walk of one jet without padding; if not, graphs can hold it."""
+        return True
+
+    @property
+    def kept(self) -> object:
+        """What inference computed once and reads in each walk; None: nothing."""
+        return None
+
     def packed(self) -> "Stages[Any]":
         """Return the same network, over the same parameters, in a form that spends nothing on padding.
 

@@ -156,7 +156,7 @@ class MergedNetwork(nn.Module):
         jets = [part.ragged() for part in parts]
         features = [self._embedded_rows(*pair) for pair in zip(self.embeddings, jets, strict=True)]
         count_NG = torch.stack([part.particle_count_N for part in jets], dim=1)
-        row_V = _rows_by_jet(count_NG)
+        row_V = _rows_by_jet(count_NG, sum(len(part.features_VC) for part in jets))
 
         def joined(rows: Sequence[Tensor | None]) -> Tensor | None:
             known = [row_VC for row_VC in rows if row_VC is not None]
@@ -208,14 +208,14 @@ class MergedNetwork(nn.Module):
         return embedded.masked_fill(~jets.valid_N1P, 0) if clears else embedded
 
 
-def _rows_by_jet(count_NG: Int[Tensor, "N G"]) -> Int[Tensor, " V"]:
+def _rows_by_jet(count_NG: Int[Tensor, "N G"], particles: int) -> Int[Tensor, " V"]:
     """Return the rows of the particles jet after jet, in each jet collection after collection.
 
     The given rows come collection after collection, in each of them jet after jet.
     """
     count_GN = count_NG.T
     first_GN = (count_GN.flatten().cumsum(0) - count_GN.flatten()).view(count_GN.shape)
-    return ragged_rows(first_GN.T.flatten(), count_NG.flatten())
+    return ragged_rows(first_GN.T.flatten(), count_NG.flatten(), particles)
 
 
 class MergingBackbone(Backbone[StateT], Generic[StateT]):

@@ -32,6 +32,14 @@ class PackedParticleTransformer(StagedParticleTransformer[PackedState | PackedTo
         super().__init__(mod)
         self._folded_pairs = FoldedPairs()
 
+    @property
+    def waits(self) -> bool:
+        return False
+
+    @property
+    def kept(self) -> object:
+        return self._folded_pairs
+
     def packed(self) -> "PackedParticleTransformer":
         return self
 

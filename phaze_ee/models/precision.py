@@ -66,7 +66,10 @@ def float32_products(precision: Precision, device: torch.device) -> Iterator[Non
 
 def half_products(precision: Precision, device: torch.device) -> AbstractContextManager[object]:
     """Return a context in which the operands of this thread's products are float16 or bfloat16, if that is wanted."""
-    return torch.autocast(device.type, HALF[precision]) if precision in HALF else nullcontext()
+    if precision not in HALF:
+        return nullcontext()
+    # A weight is used once in a walk, and a CUDA graph must not read a copy that is gone when it is replayed.
+    return torch.autocast(device.type, HALF[precision], cache_enabled=False)
 
 
 def operand_type(tensor: Tensor) -> torch.dtype:

@@ -113,7 +113,7 @@ def test_bars_are_ratios_of_rows() -> None:
                 Row(net, "phaze_ee", "float16", jets_per_second=5000.0, same_class=0.998),
                 Row("training ParticleNet", "phaze_ee", "bfloat16", memory_gb=2.0),
                 Row("training ParticleNet", "weaver compiled", "bfloat16", memory_gb=8.0),
-                Row("latency", "phaze_ee, full model", "float32", 1, jets_per_second=50.0),
+                Row("latency", "phaze_ee, graphs", "float32", 1, jets_per_second=50.0),
                 Row("latency", "phaze_ee, full model", "float32", 16, jets_per_second=500.0),
                 Row("latency", "weaver eager", "float32", 1, jets_per_second=20.0),
             ]

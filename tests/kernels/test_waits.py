@@ -85,7 +85,9 @@ def test_an_exit_waits_once_to_decide_and_once_to_drop(
     median = tagger(jets)[0].softmax(dim=-1).amax(dim=-1).median()
     policy = ThresholdPolicy("confidence", [float(median) if cut == "median" else float(cut) for cut in thresholds])
     macs = MacsTable(tagger, policy.exits)
-    run = ChunkRun(tagger, policy, jets, macs, None, jets.particle_count_N)  # looks costs up
+    run = ChunkRun(
+        tagger.walk(jets, exits=policy.exits), policy, jets, macs, None, jets.particle_count_N
+    )  # looks costs up
     run.waiting_costs = True
     with Waits() as waits:
         run.finish()

@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -89,21 +90,18 @@ class Stream:
     def synchronize(self) -> None: ...
 
 
-class Graph:
-    """A graph of the card, which cannot be replayed."""
-
-    def replay(self) -> None: ...
-
-
 @contextmanager
-def _capture(graph: Graph, **options: Any) -> Iterator[None]:
-    from tests.pretend_card.tensors import no_waits
+def _capture(graph: Any, *memory_and_stream: Any, **options: Any) -> Iterator[None]:
+    from tests.pretend_card.tensors import captured, no_waits
 
     no_waits.append("while a graph is captured")
+    captured.append(graph)
     try:
         yield
     finally:
+        captured.pop()
         no_waits.pop()
+        graph.spoil()
 
 
 def _set_sync_debug_mode(mode: str) -> None:
@@ -115,6 +113,8 @@ def _set_sync_debug_mode(mode: str) -> None:
 def _answers() -> dict[str, Any]:
     """Return what torch.cuda says of the card, an H200."""
     import torch
+
+    from tests.pretend_card.tensors import Graph
 
     state, stream = torch.zeros(16, dtype=torch.uint8), Stream()
     nothing: dict[str, Callable[..., None]] = {
@@ -148,6 +148,7 @@ def _answers() -> dict[str, Any]:
         "Stream": Stream,
         "CUDAGraph": Graph,
         "graph": _capture,
+        "graph_pool_handle": lambda: (0, 1),
     }
 
 
@@ -184,7 +185,7 @@ def _run_kernels() -> None:
     from triton.runtime.interpreter import GridExecutor
 
     from tests.kernels.interpreter import compute_in_bfloat16
-    from tests.pretend_card.tensors import CardTensor, numbers_of
+    from tests.pretend_card.tensors import CardTensor, captured, numbers_of
 
     launch = GridExecutor.__call__
 
@@ -192,8 +193,12 @@ def _run_kernels() -> None:
         for value in (*args, *kwargs.values()):
             if isinstance(value, Tensor) and not isinstance(value, CardTensor):
                 raise RuntimeError(f"{grid.fn.__name__} got a tensor of shape {tuple(value.shape)} on the CPU")
+        numbers = {name: numbers_of(value) for name, value in kwargs.items()}
+        again = partial(launch, grid, *map(numbers_of, args), **numbers)
+        if captured:
+            captured[-1].work.append(again)
         with _disable_current_modes():
-            return launch(grid, *map(numbers_of, args), **{name: numbers_of(value) for name, value in kwargs.items()})
+            return again()
 
     GridExecutor.__call__ = run
     compute_in_bfloat16()

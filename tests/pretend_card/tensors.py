@@ -1,12 +1,13 @@
 """Tensors that say that they are on the card."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 from torch.utils._pytree import tree_leaves, tree_map
 
 from tests.kernels.waits import waits_for_values
@@ -21,6 +22,32 @@ _SOFTMAX = (aten._softmax.default, aten._log_softmax.default)
 _SOFTMAX_BACK = (aten._softmax_backward_data.default, aten._log_softmax_backward_data.default)
 # Why no wait is allowed at the moment.
 no_waits: list[str] = []
+_SPOILT = 7.5
+# The graph that is captured.
+captured: list["Graph"] = []
+
+
+class Graph:
+    """A graph of the card: operations and kernels, which are done again in the same memory."""
+
+    def __init__(self) -> None:
+        self.work: list[Callable[[], object]] = []
+        self.made: list[Tensor] = []
+
+    def replay(self) -> None:
+        with _disable_current_modes(), torch.inference_mode():
+            for again in self.work:
+                again()
+
+    def spoil(self) -> None:
+        """Let answers be wrong if they were not replayed: a card computes nothing in a capture.
+
+        Whole numbers stay: they say where particles are, and the next graph is captured by computing with them.
+        """
+        with _disable_current_modes(), torch.inference_mode():
+            for numbers in self.made:
+                if numbers.is_floating_point():
+                    numbers.fill_(_SPOILT)
 
 
 class CardTensor(Tensor):
@@ -138,7 +165,21 @@ def run(operation: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
         _check_devices(operation, args, tensors, there)
     _check_waits(operation, args, kwargs, there)
     found = _computed(operation, tree_map(numbers_of, args), _on_cpu(kwargs))
-    return _wrapped(operation, args, kwargs, found, there) if _goes_to_card(operation, args, kwargs, there) else found
+    if not _goes_to_card(operation, args, kwargs, there):
+        return found
+    if captured:
+        captured[-1].work.append(partial(_again, operation, args, kwargs, found))
+        if not any(result.alias_info for result in operation._schema.returns):
+            captured[-1].made += tree_leaves(found)
+    return _wrapped(operation, args, kwargs, found, there)
+
+
+def _again(operation: Any, args: Sequence[Any], kwargs: dict[str, Any], found: Any) -> None:
+    """Do an operation of a graph again, into the memory of its results."""
+    again = _computed(operation, tree_map(numbers_of, args), _on_cpu(kwargs))
+    for result, number in zip(tree_leaves(found), tree_leaves(again), strict=True):
+        if isinstance(result, Tensor) and result.data_ptr() != number.data_ptr():  # else it is a view or was changed
+            result.copy_(number)
 
 
 def _check_devices(operation: Any, args: Sequence[Any], tensors: list[Tensor], there: list[CardTensor]) -> None:

@@ -17,6 +17,7 @@ def test_it_behaves_like_a_card(hooks: Path) -> None:
     ("files", "least"),
     [
         (("tests/engine/test_on_card.py", "tests/modes/test_on_card.py"), 7),
+        (("tests/engine/test_graphs.py",), 16),
         (("tests/test_transfer.py", "tests/benchmark/test_precisions.py", "-k", "a_card"), 3),
     ],
 )

@@ -95,3 +95,20 @@ def test_kernels_take_no_tensor_of_the_cpu() -> None:
     assert nearest_neighbours(points, jet_V, first_N, count_N, 2).is_cuda
     with pytest.raises((RuntimeError, ValueError), match=r"CPU|cpu"):
         nearest_neighbours(points, whole[0], first_N, count_N, 2)
+
+
+def test_a_graph_computes_with_what_is_there_when_it_is_replayed() -> None:
+    given, total = numbers(), torch.zeros(3).to("cuda")
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        rows = 2 * given
+        rows[0].add_(1)
+        total.add_(rows.sum(dim=0))
+    total.zero_()
+    for _ in range(2):
+        graph.replay()
+    assert total.tolist() == [14.0, 22.0, 30.0]
+    given.zero_()
+    graph.replay()
+    assert rows.tolist() == [[1.0, 1.0, 1.0], [0.0, 0.0, 0.0]]
+    assert total.tolist() == [15.0, 23.0, 31.0]

@@ -31,6 +31,14 @@ class PackedParticleNet(StagedParticleNet[PackedState]):
         super().__init__(mod)
         self._folding: Folded[FoldedParticleNet] | None = None  # replaced as a whole, because threads share it
 
+    @property
+    def waits(self) -> bool:
+        return bool(self.collections) and not self.core.use_counts  # for the slots of each collection
+
+    @property
+    def kept(self) -> object:
+        return self._folding
+
     def packed(self) -> Self:
         return self
 
