@@ -26,7 +26,7 @@ class _Captured:
     Attributes:
         jet: its tensors are what the first graph reads.
         steps: by exit, the graph that leads there from the exit before, and the answer, which the graph writes.
-        kept: what the graphs read and nothing else may keep.
+        kept: what the network computed once, and the graphs read.
     """
 
     jet: RaggedJets
@@ -40,7 +40,7 @@ class GraphWalks:
 
     Graphs have fixed sizes, so a walk is captured for each number of particles when it first comes: it takes three
     times as long as a usual one, or more. The walks share their memory, so that one must have ended before the next
-    begins. They are captured again when a parameter has changed.
+    begins. They are captured again when a parameter has changed, or when the network was in training in between.
 
     Args:
         tagger: in evaluation mode, in a form for which nothing waits (``waits``), on a CUDA device.
@@ -72,7 +72,7 @@ class GraphWalks:
         given = tensors_of(ragged.map)
         shapes = tuple((tensor.shape, tensor.dtype) for tensor in given)
         captured = self._captured.get(shapes)
-        if captured is None:
+        if captured is None or captured.kept is not self._tagger.backbone.kept:
             captured = self._captured[shapes] = self._capture(ragged)
         for written, tensor in zip(tensors_of(captured.jet.map), given, strict=True):
             written.copy_(tensor)

@@ -11,6 +11,7 @@ import torch
 from lightning import LightningModule
 from lightning.pytorch.callbacks import EMAWeightAveraging
 from torch import Tensor, nn
+from torch.autograd.graph import increment_version
 from torch.optim import Adam, AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 from weaver.utils.nn.optimizer.lookahead import Lookahead
@@ -56,6 +57,12 @@ class Ranger(Lookahead):  # type: ignore[misc]  # weaver has no types
     def __init__(self, groups: Iterable[dict[str, Any]], lr: float) -> None:
         # The parameters of Ranger in weaver.
         super().__init__(RAdam(groups, lr=lr, betas=(0.95, 0.999), eps=1e-5, weight_decay=0), alpha=0.5, k=6)
+
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        loss = super().step(closure)
+        # weaver changes them such that torch does not notice, and what was folded from them would be used again.
+        increment_version([weight for group in self.param_groups for weight in group["params"]])
+        return loss
 
     def state_dict(self) -> dict[str, Any]:
         state: dict[str, Any] = super().state_dict()

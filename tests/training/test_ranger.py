@@ -4,7 +4,9 @@ import torch
 from torch import Tensor, nn
 from weaver.utils.nn.optimizer.ranger import Ranger as WeaverRanger
 
+from phaze_ee.engine.engine import Engine
 from phaze_ee.training.optim import Ranger
+from tests.jets import random_jets, small_tagger
 
 STEPS = 17  # not a multiple of Lookahead's 6
 STOP = 8
@@ -52,3 +54,15 @@ def test_the_state_is_not_changed_by_later_steps() -> None:
     before = state["lookahead"]["slow"][0].clone()
     train(module, optimizer, range(STEPS))
     assert torch.equal(state["lookahead"]["slow"][0], before)
+
+
+def test_an_engine_notices_its_steps() -> None:
+    """Also with normalisations in evaluation, whose statistics do not change."""
+    tagger, jets = small_tagger(), random_jets((3, 9))
+    engine = Engine(tagger)
+    before = engine(jets).logits_NK
+    tagger(jets).square().sum().backward()
+    Ranger([{"params": list(tagger.parameters()), "weight_decay": 0.0}], lr=0.1).step()
+    after = engine(jets).logits_NK
+    assert not torch.allclose(after, before)
+    assert torch.equal(after, Engine(tagger)(jets).logits_NK)
