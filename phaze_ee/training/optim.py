@@ -7,19 +7,15 @@ from contextlib import contextmanager
 from itertools import compress
 from typing import Any, final
 
-import torch
 from lightning import LightningModule
 from lightning.pytorch.callbacks import EMAWeightAveraging
-from torch import Tensor, nn
-from torch.autograd.graph import increment_version
+from torch import nn
 from torch.optim import Adam, AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
-from weaver.utils.nn.optimizer.lookahead import Lookahead
-from weaver.utils.nn.optimizer.radam import RAdam
 
 from phaze_ee.config.options import TrainingOptions
+from phaze_ee.training.ranger import Ranger
 
-_KEY = "lookahead"
 _FLAT_SHARE = 0.7
 _FINAL_SHARE = 0.01
 _LAST_FACTOR = 0.001  # of flat_linear and flat_cosine
@@ -44,40 +40,6 @@ class AveragedWeights(EMAWeightAveraging):
             yield
         finally:
             self._swap_models(module)
-
-
-@final
-class Ranger(Lookahead):  # type: ignore[misc]  # weaver has no types
-    """RAdam (arXiv:1908.03265) with Lookahead (arXiv:1907.08610), as ``weaver.utils.nn.optimizer.ranger.Ranger``.
-
-    The ``state_dict`` of weaver lacks the slow weights and the step counter of Lookahead, so that a resumed training
-    would take other steps than one without interruption. Here it has them.
-    """
-
-    def __init__(self, groups: Iterable[dict[str, Any]], lr: float) -> None:
-        # The parameters of Ranger in weaver.
-        super().__init__(RAdam(groups, lr=lr, betas=(0.95, 0.999), eps=1e-5, weight_decay=0), alpha=0.5, k=6)
-
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        loss = super().step(closure)
-        # weaver changes them such that torch does not notice, and what was folded from them would be used again.
-        increment_version([weight for group in self.param_groups for weight in group["params"]])
-        return loss
-
-    def state_dict(self) -> dict[str, Any]:
-        state: dict[str, Any] = super().state_dict()
-        return {**state, _KEY: {"step": self.step_counter, "slow": [slow.clone() for slow in self._slow_weights()]}}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        super().load_state_dict({name: value for name, value in state_dict.items() if name != _KEY})
-        own = state_dict[_KEY]
-        self.step_counter = own["step"]
-        with torch.no_grad():
-            for slow, saved in zip(self._slow_weights(), own["slow"], strict=True):
-                slow.copy_(saved)
-
-    def _slow_weights(self) -> list[Tensor]:
-        return [self.state[weight]["cached_params"] for group in self.param_groups for weight in group["params"]]
 
 
 # AdamW has the betas of weaver, so that runs can be compared; Adam has those of torch.

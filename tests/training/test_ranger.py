@@ -1,11 +1,16 @@
 """Ranger against weaver's, and resumed against uninterrupted."""
 
+from functools import partial
+from typing import Any
+
+import pytest
 import torch
 from torch import Tensor, nn
+from weaver.utils.nn.optimizer.radam import RAdam
 from weaver.utils.nn.optimizer.ranger import Ranger as WeaverRanger
 
 from phaze_ee.engine.engine import Engine
-from phaze_ee.training.optim import Ranger
+from phaze_ee.training.ranger import JoinedRAdam, Ranger
 from tests.jets import random_jets, small_tagger
 
 STEPS = 17  # not a multiple of Lookahead's 6
@@ -66,3 +71,29 @@ def test_an_engine_notices_its_steps() -> None:
     after = engine(jets).logits_NK
     assert not torch.allclose(after, before)
     assert torch.equal(after, Engine(tagger)(jets).logits_NK)
+
+
+def trained_in_parts(kind: type[torch.optim.Optimizer], dtype: torch.dtype) -> list[Tensor]:
+    """Train with and without weight decay, by a closure, and one layer only in each third step."""
+    torch.manual_seed(0)
+    layers = nn.ModuleList([nn.Linear(5, 4), nn.Linear(4, 3), nn.Linear(4, 3)]).to(dtype)
+    vectors, matrices = ([weight for weight in layers.parameters() if weight.ndim == ndim] for ndim in (1, 2))
+    decays = [{"params": matrices, "weight_decay": 0.1}, {"params": vectors, "weight_decay": 0.0}]
+    optimizer: Any = kind(decays, lr=0.1, betas=(0.95, 0.999), eps=1e-5)  # type: ignore[call-arg]
+
+    def loss_of(step: int) -> Tensor:
+        optimizer.zero_grad()
+        inputs = torch.randn(4, 5, generator=torch.Generator().manual_seed(step), dtype=dtype)
+        loss: Tensor = layers[1 + int(step % 3 == 0)](layers[0](inputs)).square().sum()
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss
+
+    for step in range(STEPS):
+        assert optimizer.step(partial(loss_of, step)).requires_grad
+    return list(layers.parameters())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_joined_steps_are_weavers(dtype: torch.dtype) -> None:
+    found, expected = (trained_in_parts(kind, dtype) for kind in (JoinedRAdam, RAdam))
+    assert all(map(torch.equal, found, expected))
