@@ -163,35 +163,39 @@ def weight_gradient(
 
 
 def first_layer_gradients(
-    edges: Edges, constant_6C: Float[Tensor, "6 C"], given: Tensor, particles: int, *, last: bool
-) -> tuple[Float[Tensor, "V C"], Float[Tensor, "V C"]]:
-    """Return the gradients of the own parts and of the neighbours' parts of the V real particles.
+    edges: Edges,
+    constant_6C: Float[Tensor, "6 C"],
+    given: Tensor,
+    out: tuple[Float[Tensor, "V C"], Float[Tensor, "V C"]],
+    *,
+    last: bool,
+) -> None:
+    """Compute the gradients of the own parts and of the neighbours' parts of the V real particles.
 
     Args:
         edges: the first layer.
         constant_6C: of its normalisation, as in :func:`layer_before`.
         given: the gradient of the first layer after its normalisation; if it is the last too, that of the mean.
-        particles: V.
+        out: both gradients are written here, into columns of one tensor.
         last: whether the first layer is the last too.
     """
-    k = edges.neighbour_Uk.shape[1]
+    own_VC, other_VC = out
+    particles, k = len(own_VC), edges.neighbour_Uk.shape[1]
     list_E = torch.arange(particles * k, device=given.device)
     bound_B = torch.arange(0, particles * k + 1, k, device=given.device)
-    own_VC = _added_edges(edges, constant_6C, given, list_E, bound_B, particles, last=last)
+    _add_edges(edges, constant_6C, given, list_E, bound_B, own_VC, last=last)
     neighbour_E, list_E = edges.neighbour_Uk.flatten().sort(stable=True)
     bound_B = torch.searchsorted(neighbour_E, torch.arange(particles + 1, device=given.device))
-    return own_VC, _added_edges(edges, constant_6C, given, list_E, bound_B, particles, last=last)
+    _add_edges(edges, constant_6C, given, list_E, bound_B, other_VC, last=last)
 
 
-def _added_edges(
-    edges: Edges, constant_6C: Tensor, given: Tensor, list_E: Tensor, bound_B: Tensor, particles: int, *, last: bool
-) -> Tensor:
+def _add_edges(
+    edges: Edges, constant_6C: Tensor, given: Tensor, list_E: Tensor, bound_B: Tensor, out_VC: Tensor, *, last: bool
+) -> None:
     """Add the gradients of the edges that a list has from each bound to the next."""
-    channels = constant_6C.shape[1]
-    width = width_of(channels)
-    out_VC = edges.own_UC.new_empty(particles, channels)
+    particles, channels = out_VC.shape
     if particles:
-        launch: Any = _added_edges_kernel[(tiles_of(particles, _ROWS),)]
+        launch: Any = _added_edges[(tiles_of(particles, _ROWS),)]
         launch(
             particles=particles,
             constant=constant_6C,
@@ -199,13 +203,13 @@ def _added_edges(
             listed=list_E,
             bounds=bound_B,
             out=out_VC,
+            OUT_PITCH=out_VC.stride(0),
             LAST=last,
             ROWS=_ROWS,
-            WIDTH=width,
+            WIDTH=width_of(channels),
             num_warps=4,
             **edges.arguments(None, channels),
         )
-    return out_VC
 
 
 def added(sums_T2C: Float[Tensor, "T 2 C"]) -> Float[Tensor, "2 C"]:
@@ -216,14 +220,14 @@ def added(sums_T2C: Float[Tensor, "T 2 C"]) -> Float[Tensor, "2 C"]:
 @triton.jit
 def _last_gradient_sums(
     own, other, stored, neighbours, weight, edges, particles, constant, given, sums_out,
-    K: tl.constexpr, CHANNELS: tl.constexpr, GATHERED: tl.constexpr, SUM: tl.constexpr,
+    K: tl.constexpr, CHANNELS: tl.constexpr, PITCH: tl.constexpr, GATHERED: tl.constexpr, SUM: tl.constexpr,
     EDGES: tl.constexpr, WIDTH: tl.constexpr,
 ):  # fmt: skip
     tile = tl.program_id(0).to(tl.int64)
     edge = tile * EDGES + tl.arange(0, EDGES)
     channel = tl.arange(0, WIDTH)
     real = edge < edges
-    found = number(own, other, stored, neighbours, edge, channel, real, K, CHANNELS, GATHERED, SUM)
+    found = number(own, other, stored, neighbours, edge, channel, real, K, CHANNELS, PITCH, GATHERED, SUM)
     after = gradient(found, constant, given, edge, channel, real, particles, K, CHANNELS, True, SUM)
     store_gradient_sums(found, after, constant, channel, tile, sums_out, CHANNELS)
 
@@ -231,7 +235,7 @@ def _last_gradient_sums(
 @triton.jit
 def _layer_before(
     own, other, stored, neighbours, weight, edges, particles, after, constant, constant_after, matrix, given, out,
-    sums_out, K: tl.constexpr, CHANNELS: tl.constexpr, GATHERED: tl.constexpr, SUM: tl.constexpr,
+    sums_out, K: tl.constexpr, CHANNELS: tl.constexpr, PITCH: tl.constexpr, GATHERED: tl.constexpr, SUM: tl.constexpr,
     OUTPUTS: tl.constexpr, LAST: tl.constexpr, EDGES: tl.constexpr, WIDTH: tl.constexpr, BLOCK: tl.constexpr,
     ACTIVATION: tl.constexpr, TYPE: tl.constexpr, PRODUCT: tl.constexpr,
 ):  # fmt: skip
@@ -242,13 +246,13 @@ def _layer_before(
     total = tl.zeros([EDGES, WIDTH], SUM)
     for begin in range(0, OUTPUTS, BLOCK):
         some = begin + tl.arange(0, BLOCK)
-        found = number(own, other, after, neighbours, edge, some, real, K, OUTPUTS, False, SUM)
+        found = number(own, other, after, neighbours, edge, some, real, K, OUTPUTS, OUTPUTS, False, SUM)
         given_here = gradient(found, constant_after, given, edge, some, real, particles, K, OUTPUTS, LAST, SUM)
         here = through_normalisation(found, given_here, constant_after, weight, edge, some, real, K, OUTPUTS)
         read = (some < OUTPUTS)[:, None] & (every < CHANNELS)[None, :]
         back = tl.load(matrix + some[:, None] * CHANNELS + every[None, :], mask=read, other=0.0)
         total = tl.dot(here.to(TYPE), back, total, input_precision=PRODUCT, out_dtype=SUM)
-    before = number(own, other, stored, neighbours, edge, every, real, K, CHANNELS, GATHERED, SUM)
+    before = number(own, other, stored, neighbours, edge, every, real, K, CHANNELS, PITCH, GATHERED, SUM)
     total = through_activation(total, normalised(before, constant, every, CHANNELS), ACTIVATION)
     rounded = tl.where(real[:, None], total, 0.0).to(TYPE)
     written = real[:, None] & (every < CHANNELS)[None, :]
@@ -259,7 +263,7 @@ def _layer_before(
 @triton.jit
 def _weight_gradient(
     own, other, stored, neighbours, weight, edges, particles, after, constant, constant_after, given, out, splits,
-    K: tl.constexpr, CHANNELS: tl.constexpr, GATHERED: tl.constexpr, SUM: tl.constexpr,
+    K: tl.constexpr, CHANNELS: tl.constexpr, PITCH: tl.constexpr, GATHERED: tl.constexpr, SUM: tl.constexpr,
     OUTPUTS: tl.constexpr, LAST: tl.constexpr, EDGES: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
     ACTIVATION: tl.constexpr, TYPE: tl.constexpr, PRODUCT: tl.constexpr,
 ):  # fmt: skip
@@ -269,10 +273,10 @@ def _weight_gradient(
     for first in range(tl.program_id(0) * EDGES, edges, splits * EDGES):
         edge = first + tl.arange(0, EDGES).to(tl.int64)
         real = edge < edges
-        found = number(own, other, after, neighbours, edge, row, real, K, OUTPUTS, False, SUM)
+        found = number(own, other, after, neighbours, edge, row, real, K, OUTPUTS, OUTPUTS, False, SUM)
         given_here = gradient(found, constant_after, given, edge, row, real, particles, K, OUTPUTS, LAST, SUM)
         here = through_normalisation(found, given_here, constant_after, weight, edge, row, real, K, OUTPUTS)
-        before = number(own, other, stored, neighbours, edge, column, real, K, CHANNELS, GATHERED, SUM)
+        before = number(own, other, stored, neighbours, edge, column, real, K, CHANNELS, PITCH, GATHERED, SUM)
         before = activated(normalised(before, constant, column, CHANNELS), ACTIVATION)
         before = tl.where(real[:, None], before, 0.0)
         total = tl.dot(tl.trans(here.to(TYPE)), before.to(TYPE), total, input_precision=PRODUCT, out_dtype=SUM)
@@ -282,10 +286,10 @@ def _weight_gradient(
 
 
 @triton.jit
-def _added_edges_kernel(
+def _added_edges(
     own, other, stored, neighbours, weight, particles, constant, given, listed, bounds, out,
-    K: tl.constexpr, CHANNELS: tl.constexpr, GATHERED: tl.constexpr, SUM: tl.constexpr,
-    LAST: tl.constexpr, ROWS: tl.constexpr, WIDTH: tl.constexpr,
+    K: tl.constexpr, CHANNELS: tl.constexpr, PITCH: tl.constexpr, GATHERED: tl.constexpr, SUM: tl.constexpr,
+    OUT_PITCH: tl.constexpr, LAST: tl.constexpr, ROWS: tl.constexpr, WIDTH: tl.constexpr,
 ):  # fmt: skip
     particle = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
     channel = tl.arange(0, WIDTH)
@@ -298,11 +302,11 @@ def _added_edges_kernel(
     for position in range(tl.max(count, axis=0)):
         real = position < count
         edge = tl.load(listed + first + position, mask=real, other=0)
-        found = number(own, other, stored, neighbours, edge, channel, real, K, CHANNELS, GATHERED, SUM)
+        found = number(own, other, stored, neighbours, edge, channel, real, K, CHANNELS, PITCH, GATHERED, SUM)
         after += gradient(found, constant, given, edge, channel, real, particles, K, CHANNELS, LAST, SUM)
         times = counted(weight, edge, real, K)
         before += times[:, None] * found
         total += times
     added = summed_through_normalisation(before, after, total, constant, channel, CHANNELS)
     written = inside[:, None] & (channel < CHANNELS)[None, :]
-    tl.store(out + particle[:, None] * CHANNELS + channel[None, :], added.to(out.dtype.element_ty), mask=written)
+    tl.store(out + particle[:, None] * OUT_PITCH + channel[None, :], added.to(out.dtype.element_ty), mask=written)

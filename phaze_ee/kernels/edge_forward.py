@@ -25,10 +25,13 @@ _BLOCK = 32  # channels of a layer that are multiplied at once
 
 
 class Edges(NamedTuple):
-    """The first layer of the edges of U particles: V real ones, then a padded slot of each jet."""
+    """The first layer of the edges of U particles: V real ones, then a padded slot of each jet.
+
+    Both parts are columns of one tensor.
+    """
 
     own_UC: Float[Tensor, "U C"]  # zero for padded slots
-    other_SC: Float[Tensor, "V+1 C"]  # row V is padding, and zero
+    other_UC: Float[Tensor, "U C"]  # row V is padding, and zero
     neighbour_Uk: Int[Tensor, "U k"]
     weight_U: Float[Tensor, " U"]  # how often each counts in statistics; in the type of sums
 
@@ -51,12 +54,13 @@ class Edges(NamedTuple):
         """Return what the kernels need to read the numbers of a layer; None: the first layer."""
         return {
             "own": self.own_UC,
-            "other": self.other_SC,
+            "other": self.other_UC,
             "stored": self.own_UC if stored is None else stored,
             "neighbours": self.neighbour_Uk,
             "weight": self.weight_U,
             "K": self.neighbour_Uk.shape[1],
             "CHANNELS": channels,
+            "PITCH": (self.own_UC if stored is None else stored).stride(0),
             "GATHERED": stored is None,
             "SUM": TYPES[self.sums],
             **FUSED,
@@ -78,8 +82,8 @@ class StoredRows(NamedTuple):
         """Return what the kernels need to read the numbers of a layer."""
         assert stored is not None
         unused = dict.fromkeys(("own", "other", "neighbours", "weight"), stored)
-        known = {"stored": stored, "K": 0, "CHANNELS": channels, "GATHERED": False, "SUM": TYPES[self.sums]}
-        return {**unused, **known, **FUSED}
+        known = {"stored": stored, "K": 0, "CHANNELS": channels, "PITCH": stored.stride(0), "GATHERED": False}
+        return {**unused, **known, "SUM": TYPES[self.sums], **FUSED}
 
 
 Rows = Edges | StoredRows
@@ -115,17 +119,18 @@ def product_of(dtype: torch.dtype) -> str:
     return "tf32" if dtype == torch.float32 and torch.backends.cuda.matmul.allow_tf32 else "ieee"
 
 
-def first_statistics(edges: Rows, stored: Float[Tensor, "E C"] | None, channels: int) -> TileStatistics:
+def first_statistics(edges: Rows, stored: Float[Tensor, "E C"] | None, channels: int, zeros: int = 0) -> TileStatistics:
     """Return the statistics of the first layer.
 
     Args:
         edges: the rows.
         stored: the numbers of the layer; None: they are gathered.
         channels: of the layer.
+        zeros: how many more rows there are, which are zero. They are a tile of their own.
     """
     width = width_of(channels)
     tile = tile_of(width, edges.like.dtype)
-    statistics = _empty_statistics(edges, tiles_of(edges.rows, tile), channels)
+    statistics = _empty_statistics(edges, tiles_of(edges.rows, tile) + int(zeros > 0), channels)
     launch: Any = _first_statistics[(len(statistics.total_T),)]
     launch(
         edges=edges.rows,
@@ -137,6 +142,8 @@ def first_statistics(edges: Rows, stored: Float[Tensor, "E C"] | None, channels:
         num_warps=warps_of(width),
         **edges.arguments(stored, channels),
     )
+    if zeros:
+        statistics.total_T[-1:].fill_(zeros)
     return statistics
 
 
@@ -184,36 +191,6 @@ def next_layer(
     return out_EC, statistics
 
 
-def mean_over_neighbours(
-    edges: Edges, stored: Float[Tensor, "E C"] | None, constant_6C: Float[Tensor, "6 C"], particles: int
-) -> Float[Tensor, "V C"]:
-    """Return the mean over the k neighbours of the first V particles, after normalisation and ReLU.
-
-    It has the type of sums.
-
-    Args:
-        edges: the first layer.
-        stored: the numbers of the last layer; None: it is the first.
-        constant_6C: scale and shift of its normalisation, in the first two rows.
-        particles: V.
-    """
-    channels = constant_6C.shape[1]
-    width, together = width_of(channels), 16
-    out_VC = constant_6C.new_empty(particles, channels)
-    if particles:
-        launch: Any = _mean_over_neighbours[(tiles_of(particles, together),)]
-        launch(
-            particles=particles,
-            constant=constant_6C,
-            out=out_VC,
-            TOGETHER=together,
-            WIDTH=width,
-            num_warps=warps_of(width),
-            **edges.arguments(stored, channels),
-        )
-    return out_VC
-
-
 def _empty_statistics(edges: Rows, tiles: int, channels: int) -> TileStatistics:
     mean_TC, square_TC = edges.like.new_empty(2, tiles, channels, dtype=edges.sums)
     return TileStatistics(mean_TC, square_TC, edges.like.new_empty(tiles, dtype=edges.sums))
@@ -222,21 +199,21 @@ def _empty_statistics(edges: Rows, tiles: int, channels: int) -> TileStatistics:
 @triton.jit
 def _first_statistics(
     own, other, stored, neighbours, weight, edges, mean_out, square_out, total_out,
-    K: tl.constexpr, CHANNELS: tl.constexpr, GATHERED: tl.constexpr, SUM: tl.constexpr,
+    K: tl.constexpr, CHANNELS: tl.constexpr, PITCH: tl.constexpr, GATHERED: tl.constexpr, SUM: tl.constexpr,
     EDGES: tl.constexpr, WIDTH: tl.constexpr,
 ):  # fmt: skip
     tile = tl.program_id(0).to(tl.int64)
     edge = tile * EDGES + tl.arange(0, EDGES)
     channel = tl.arange(0, WIDTH)
     real = edge < edges
-    found = number(own, other, stored, neighbours, edge, channel, real, K, CHANNELS, GATHERED, SUM)
+    found = number(own, other, stored, neighbours, edge, channel, real, K, CHANNELS, PITCH, GATHERED, SUM)
     store_statistics(found, weight, edge, channel, real, tile, mean_out, square_out, total_out, K, CHANNELS)
 
 
 @triton.jit
 def _next_layer(
     own, other, stored, neighbours, weight, edges, constant, matrix, out, mean_out, square_out, total_out,
-    K: tl.constexpr, CHANNELS: tl.constexpr, GATHERED: tl.constexpr, SUM: tl.constexpr,
+    K: tl.constexpr, CHANNELS: tl.constexpr, PITCH: tl.constexpr, GATHERED: tl.constexpr, SUM: tl.constexpr,
     OUTPUTS: tl.constexpr, EDGES: tl.constexpr, WIDTH: tl.constexpr, BLOCK: tl.constexpr,
     ACTIVATION: tl.constexpr, TYPE: tl.constexpr, PRODUCT: tl.constexpr,
 ):  # fmt: skip
@@ -247,7 +224,7 @@ def _next_layer(
     total = tl.zeros([EDGES, WIDTH], SUM)
     for begin in range(0, CHANNELS, BLOCK):
         some = begin + tl.arange(0, BLOCK)
-        found = number(own, other, stored, neighbours, edge, some, real, K, CHANNELS, GATHERED, SUM)
+        found = number(own, other, stored, neighbours, edge, some, real, K, CHANNELS, PITCH, GATHERED, SUM)
         before = activated(normalised(found, constant, some, CHANNELS), ACTIVATION).to(TYPE)
         read = (some < CHANNELS)[:, None] & (every < OUTPUTS)[None, :]
         into = tl.load(matrix + every[None, :] * CHANNELS + some[:, None], mask=read, other=0.0)
@@ -256,22 +233,3 @@ def _next_layer(
     written = real[:, None] & (every < OUTPUTS)[None, :]
     tl.store(out + edge[:, None] * OUTPUTS + every[None, :], rounded, mask=written)
     store_statistics(rounded.to(SUM), weight, edge, every, real, tile, mean_out, square_out, total_out, K, OUTPUTS)
-
-
-@triton.jit
-def _mean_over_neighbours(
-    own, other, stored, neighbours, weight, particles, constant, out,
-    K: tl.constexpr, CHANNELS: tl.constexpr, GATHERED: tl.constexpr, SUM: tl.constexpr,
-    TOGETHER: tl.constexpr, WIDTH: tl.constexpr,
-):  # fmt: skip
-    particle = tl.program_id(0).to(tl.int64) * TOGETHER + tl.arange(0, TOGETHER)
-    channel = tl.arange(0, WIDTH)
-    real = particle < particles
-    total = tl.zeros([TOGETHER, WIDTH], SUM)
-    for slot in range(K):
-        found = number(
-            own, other, stored, neighbours, particle * K + slot, channel, real, K, CHANNELS, GATHERED, SUM
-        )  # fmt: skip
-        total += activated(normalised(found, constant, channel, CHANNELS), "relu")
-    written = real[:, None] & (channel < CHANNELS)[None, :]
-    tl.store(out + particle[:, None] * CHANNELS + channel[None, :], total / K, mask=written)

@@ -14,16 +14,19 @@ from phaze_ee.kernels.activations import through_activation
 @triton.jit
 def number(
     own, other, stored, neighbours, edge, channel, real,
-    K: tl.constexpr, CHANNELS: tl.constexpr, GATHERED: tl.constexpr, SUM: tl.constexpr,
+    K: tl.constexpr, CHANNELS: tl.constexpr, PITCH: tl.constexpr, GATHERED: tl.constexpr, SUM: tl.constexpr,
 ):  # fmt: skip
-    """Return numbers of a layer before its normalisation, (edges, channels); zero where there is no edge."""
+    """Return numbers of a layer before its normalisation, (edges, channels); zero where there is no edge.
+
+    ``PITCH`` is the number of columns of what they are read from: of the stored layer, or of both parts.
+    """
     read = real[:, None] & (channel < CHANNELS)[None, :]
     if GATHERED:
         neighbour = tl.load(neighbours + edge, mask=real, other=0)
-        found = tl.load(own + (edge // K)[:, None] * CHANNELS + channel[None, :], mask=read, other=0.0).to(SUM)
-        found += tl.load(other + neighbour[:, None] * CHANNELS + channel[None, :], mask=read, other=0.0).to(SUM)
+        found = tl.load(own + (edge // K)[:, None] * PITCH + channel[None, :], mask=read, other=0.0).to(SUM)
+        found += tl.load(other + neighbour[:, None] * PITCH + channel[None, :], mask=read, other=0.0).to(SUM)
     else:
-        found = tl.load(stored + edge[:, None] * CHANNELS + channel[None, :], mask=read, other=0.0).to(SUM)
+        found = tl.load(stored + edge[:, None] * PITCH + channel[None, :], mask=read, other=0.0).to(SUM)
     return found
 
 

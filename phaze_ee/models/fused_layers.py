@@ -69,12 +69,19 @@ def plain_layer(stored_EC: Float[Tensor, "E C"]) -> Layer:
 
 
 def first_layer(
-    rows: "Rows", stored_EC: Float[Tensor, "E C"] | None, norm: Norm, parameters: Sequence[Float[Tensor, " C"]]
+    rows: "Rows",
+    stored_EC: Float[Tensor, "E C"] | None,
+    norm: Norm,
+    parameters: Sequence[Float[Tensor, " C"]],
+    zeros: int = 0,
 ) -> Layer:
-    """Return the first layer; its normalisation has a scale and a shift as parameters."""
+    """Return the first layer; its normalisation has a scale and a shift as parameters.
+
+    Its statistics are also those of more rows, as many as ``zeros``, which are zero.
+    """
     from phaze_ee.kernels.edge_forward import first_statistics
 
-    tiles = first_statistics(rows, stored_EC, len(parameters[0]))
+    tiles = first_statistics(rows, stored_EC, len(parameters[0]), zeros)
     return _layer(norm, parameters, Statistics(*tiles.joined()), stored_EC, None)
 
 

@@ -32,7 +32,17 @@ NETWORKS: dict[str, Callable[[], Any]] = {
 }
 KERNELS = {
     ("ParticleNet", False): {"_nearest", "_edge_conv"},
-    ("ParticleNet", True): {"_nearest", "_first_statistics", "_next_layer", "_weight_gradient", "_added_edges_kernel"},
+    ("ParticleNet", True): {
+        "_nearest",
+        "_padding_edges",
+        "_first_statistics",
+        "_next_layer",
+        "_block_features",
+        "_gradient_before_relu",
+        "_shortcut_gradient",
+        "_weight_gradient",
+        "_added_edges",
+    },
     ("ParticleTransformer", False): {"_pair_layers", "_attend"},
     ("ParticleTransformer", True): {"_features_kernel", "_next_layer", "_ordered_pairs", "_attend", "_gradients"},
 }

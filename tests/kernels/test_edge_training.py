@@ -86,27 +86,33 @@ def block_and_state(
     return block, state, neighbour_Vk.to(device)
 
 
-@pytest.mark.parametrize("channels", [(5,), (2, 5, 3)])
+@pytest.mark.parametrize("channels", [(5,), (2, 5, 3), (4, 7)])
 def test_gradients_are_those_of_differences(channels: tuple[int, ...], fuses: torch.device) -> None:
+    """With a layer in the shortcut, and without one where there are 7 features before and after the block."""
     block, state, neighbour_Vk = block_and_state(*channels)
-    parameters = [value for norm in block.bns for value in (norm.weight, norm.bias)]
-    matrices = [layer.weight.flatten(1) for layer in block.convs[1:]]
+    has_layer = channels[-1] != 7
     slot_Nk, padding_N = padded_slots(state, 3)
     neighbour_Uk = torch.cat([neighbour_Vk, slot_Nk])
     weight_U = torch.cat([torch.ones(9, dtype=torch.long), padding_N])
+    norms = fused._norms(block)
+    assert len(norms) == len(channels) + has_layer
+    plan = fused._Plan((1e-5,) * len(norms), has_layer, 9, 3 * 6 - 9)
     draw = torch.Generator().manual_seed(2)
-    own_VC, other_VC = torch.randn(2, 9, channels[0], dtype=torch.float64, generator=draw)
+    width = 2 * channels[0] + has_layer * channels[-1]
+    product_VM = torch.randn(9, width, dtype=torch.float64, generator=draw)
 
-    def mean(own_VC: Tensor, other_VC: Tensor, *values: Tensor) -> Tensor:
-        # Row V is padding: zero, whatever its gradient.
-        found = fused._FusedEdges.apply(
-            own_VC, pad(other_VC, (0, 0, 0, 1)), neighbour_Uk, weight_U, (1e-5,) * len(channels), *values
-        )  # type: ignore[no-untyped-call]
+    def after(product_VM: Tensor, features_VC: Tensor, *values: Tensor) -> Tensor:
+        # Rows of padding are zero, whatever their gradient.
+        product_UM = pad(product_VM, (0, 0, 0, 3))
+        features = None if has_layer else features_VC
+        found = fused._FusedBlock.apply(product_UM, features, neighbour_Uk, weight_U, plan, *values)  # type: ignore[no-untyped-call]
         first: Tensor = found[0]
-        return first
+        return first + 0 * features_VC.sum() if has_layer else first
 
-    inputs = [value.detach().requires_grad_() for value in (own_VC, other_VC, *parameters, *matrices)]
-    assert torch.autograd.gradcheck(mean, inputs, eps=1e-6, atol=1e-6, fast_mode=True)
+    matrices = [layer.weight.flatten(1) for layer in block.convs[1:]]
+    values = (product_VM, state.features_VC, *fused_layers.parameters_of(norms), *matrices)
+    inputs = [value.detach().requires_grad_() for value in values]
+    assert torch.autograd.gradcheck(after, inputs, eps=1e-6, atol=1e-6, fast_mode=True)
 
 
 @pytest.mark.parametrize(("dtype", "error"), [(torch.float32, 1e-4), (torch.float16, 2e-2), (torch.bfloat16, 4e-2)])

@@ -12,7 +12,7 @@ from torch.nn.functional import linear, pad
 from weaver.nn.model.ParticleNet import EdgeConvBlock
 
 from phaze_ee.models.particle_net.batch_norm import WeightedRows, normalise
-from phaze_ee.models.particle_net.fused import fits_kernels, fused_mean
+from phaze_ee.models.particle_net.fused import fits_kernels, fused_block
 from phaze_ee.models.particle_net.padding import padded_slots
 from phaze_ee.models.precision import widened
 from phaze_ee.models.states import PackedState
@@ -23,19 +23,18 @@ def edge_conv_training(
     block: EdgeConvBlock, state: PackedState, neighbour_Vk: Int[Tensor, "V k"]
 ) -> Float[Tensor, "V C"]:
     """Return the features after one block. A neighbour V in ``neighbour_Vk`` is padding, with zero features."""
-    own_weight, difference_weight = block.convs[0].weight.flatten(1).chunk(2, dim=1)
-    own_VC = linear(state.features_VC, own_weight - difference_weight)
-    neighbour_VC = pad(linear(state.features_VC, difference_weight), (0, 0, 0, 1))
-    mean_over_edges = fused_mean if fits_kernels(block, own_VC) else _mean_over_edges
-    mean_VC = mean_over_edges(block, own_VC, neighbour_VC, neighbour_Vk, state)
+    if fits_kernels(block, state.features_VC):
+        return fused_block(block, state, neighbour_Vk)
+    mean_VC = _mean_over_edges(block, state, neighbour_Vk)
     if block.sc is None:
         return (state.features_VC + mean_VC).relu()
     return (layer_training(block.sc, block.sc_bn, state.features_VC, state) + mean_VC).relu()
 
 
-def _mean_over_edges(
-    block: EdgeConvBlock, own_VC: Tensor, neighbour_VC: Tensor, neighbour_Vk: Tensor, state: PackedState
-) -> Float[Tensor, "V C"]:
+def _mean_over_edges(block: EdgeConvBlock, state: PackedState, neighbour_Vk: Tensor) -> Float[Tensor, "V C"]:
+    own_weight, difference_weight = block.convs[0].weight.flatten(1).chunk(2, dim=1)
+    own_VC = linear(state.features_VC, own_weight - difference_weight)
+    neighbour_VC = pad(linear(state.features_VC, difference_weight), (0, 0, 0, 1))
     padding_R, weight_R = _padding_edges(state, block.k)
     edge_EC = _GatherAdd.apply(own_VC, neighbour_VC, neighbour_Vk)  # type: ignore[no-untyped-call]
     edges = WeightedRows(edge_EC, widened(neighbour_VC.index_select(0, padding_R)), weight_R)
