@@ -115,7 +115,7 @@ def gradients(attention: Attention, out_QHD: Tensor, total_HQ: Tensor, d_out_QHD
         d_out_QHD: the gradient of the result.
     """
     d_query, d_key, d_value = (
-        torch.zeros_like(tensor, memory_format=torch.contiguous_format) for tensor in attention[:3]
+        torch.empty_like(tensor, memory_format=torch.contiguous_format) for tensor in attention[:3]
     )
     d_bias = None if attention.bias_HE is None else torch.empty_like(attention.bias_HE)
     if len(out_QHD):

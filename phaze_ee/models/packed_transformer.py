@@ -111,7 +111,7 @@ def _block(
 ) -> Float[Tensor, "T C"]:
     """Apply a block of weaver to the tokens of each jet."""
     attention = block.attn
-    _, u_TC = between_products(x_TC, (), norm=block.pre_attn_norm)
+    x_TC, u_TC = between_products(x_TC, (), norm=block.pre_attn_norm)
     query, key, value = _heads(attention, attention.in_proj(u_TC), 3)
     if bias is not None and block.c_mask is not None:
         bias = block.c_mask * bias

@@ -43,8 +43,16 @@ KERNELS = {
         "_weight_gradient",
         "_added_edges",
     },
-    ("ParticleTransformer", False): {"_pair_layers", "_attend"},
-    ("ParticleTransformer", True): {"_features_kernel", "_next_layer", "_ordered_pairs", "_attend", "_gradients"},
+    ("ParticleTransformer", False): {"_pair_layers", "_attend", "_token_rows"},
+    ("ParticleTransformer", True): {
+        "_features_kernel",
+        "_next_layer",
+        "_ordered_pairs",
+        "_attend",
+        "_gradients",
+        "_token_rows",
+        "_token_gradients",
+    },
 }
 
 
@@ -70,7 +78,7 @@ def launched(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setattr(kernel, "__getitem__", lambda self, grid: Launch(self.fn.__name__, found))
     for user in ("neighbours", "edge_conv", "fused", "batch_norm"):
         monkeypatch.setattr(f"phaze_ee.models.particle_net.{user}.runs_kernels", lambda tensor: True)
-    for user in ("ragged_attention", "fused_pairs"):
+    for user in ("ragged_attention", "fused_pairs", "token_rows"):
         monkeypatch.setattr(f"phaze_ee.models.{user}.runs_kernels", lambda tensor: True)
     for user in ("backbone", "transformer_stages"):
         monkeypatch.setattr(f"phaze_ee.models.{user}.has_kernels", lambda device: True)

@@ -16,6 +16,7 @@ from phaze_ee.models.token_rows import between_products, through_products
 from tests.jets import random_jets
 from tests.models.test_packed_transformer import BY_OPTIONS
 from tests.models.test_particle_transformer import weaver_part
+from tests.models.training_step import NO_DROPOUT, trained
 
 
 class Case(NamedTuple):
@@ -134,14 +135,84 @@ def test_half_precision_is_read_and_written(
         torch.testing.assert_close(one.double(), other, rtol=error, atol=error)
 
 
-def test_training_takes_the_layers(on_card: torch.device, launches: list[Any]) -> None:
-    x_TC, layers, _ = arguments(CASES["after the attention"], 3, on_card)
-    x_TC, layers = x_TC.float().requires_grad_(), [layer.float() for layer in layers]
-    between_products(x_TC, layers)[0].sum().backward()  # type: ignore[no-untyped-call]
-    with torch.no_grad():
-        between_products(x_TC, [nn.Dropout(0.5)])
-        between_products(x_TC, layers, drop=torch.zeros_like)
-    assert x_TC.grad is not None
+@pytest.fixture
+def in_double(monkeypatch: pytest.MonkeyPatch, on_card: torch.device) -> torch.device:
+    """The device, where the kernel takes double precision too."""
+    if on_card.type == "cuda":
+        pytest.skip("on a card, double precision runs in plain torch (token_rows._TYPES)")
+    monkeypatch.setattr(token_rows, "_TYPES", (torch.float64, torch.float32))
+    return on_card
+
+
+def gradients(case: Case, tokens: int, device: torch.device, dtype: torch.dtype) -> list[Tensor]:
+    """Return the gradients of tokens, residual, scales and parameters, for random gradients of the results."""
+    x_TC, layers, given = arguments(case, tokens, device)
+    modules = nn.ModuleList([*layers, *([] if case.norm is None else [case.norm])]).to(dtype)
+    given = {name: value.to(dtype).detach() if isinstance(value, Tensor) else value for name, value in given.items()}
+    values = [x_TC.to(dtype), *(value for value in given.values() if isinstance(value, Tensor))]
+    for value in values:
+        value.requires_grad_()
+    for parameter in modules.parameters():
+        parameter.grad = None
+    draw = torch.Generator().manual_seed(3)
+    found = between_products(values[0], layers, **given)
+    factors = (torch.randn(tokens, case.channels, generator=draw, dtype=torch.float64).to(device, dtype) for _ in found)
+    sum((one * factor).sum() for one, factor in zip(found, factors, strict=True)).backward()  # type: ignore[union-attr]
+    return [value.grad.clone() for value in (*values, *modules.parameters()) if value.grad is not None]
+
+
+@BY_CASE
+@pytest.mark.parametrize("tokens", [0, 1, 37])
+def test_gradients_are_those_of_the_layers(case: Case, tokens: int, on_card: torch.device, launches: list[Any]) -> None:
+    expected = gradients(case, tokens, on_card, torch.float64)
+    assert not launches
+    found = gradients(case, tokens, on_card, torch.float32)
+    assert len(launches) == (case.has_kernel and case is not CASES["nothing"])
+    assert len(found) == len(expected) > 0
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one.double(), other, rtol=1e-4, atol=1e-4)
+
+
+DROPPING = {
+    "after the attention": ((nn.LayerNorm(6), nn.Dropout(0.3), LayerScale(6)), nn.LayerNorm(6)),
+    "hidden": ((nn.GELU(), nn.Dropout(0.4), nn.LayerNorm(6)), None),
+    "both": ((nn.ReLU(), nn.Dropout(0.2), nn.RMSNorm(6), nn.Dropout(0.3)), nn.RMSNorm(6)),
+    "dropout alone": ((nn.Dropout(0.5),), None),
+}
+
+
+@pytest.mark.parametrize("name", DROPPING)
+def test_what_is_dropped_has_no_gradient(name: str, in_double: torch.device, launches: list[Any]) -> None:
+    """The mask is the same in both directions."""
+    layers, norm = DROPPING[name]
+    torch.manual_seed(0)
+    modules = nn.ModuleList([*layers, *([] if norm is None else [norm])]).double()
+    values = torch.randn(9, 6).double(), torch.randn(3).double(), torch.randn(9, 6).double(), torch.randn(6).double()
+
+    def work(x_TC: Tensor, scale_H: Tensor, residual_TC: Tensor, kept_C: Tensor, *parameters: Tensor) -> Tensor:
+        torch.manual_seed(1)
+        others = {"scale_H": scale_H, "residual_TC": residual_TC, "kept_C": kept_C, "norm": norm}
+        return torch.cat(between_products(x_TC, layers, **others))  # type: ignore[arg-type]
+
+    inputs = [value.requires_grad_() for value in (*values, *modules.parameters())]
+    assert torch.autograd.gradcheck(work, inputs, atol=1e-6, fast_mode=True)
+    assert launches
+
+
+@pytest.mark.parametrize("grad", [False, True])
+def test_dropout_keeps_the_mean(grad: bool, on_card: torch.device, launches: list[Any]) -> None:
+    x_TC = torch.ones(200, 50, device=on_card)
+    with torch.set_grad_enabled(grad):
+        found, other = (between_products(x_TC, [nn.Dropout(0.25)])[0] for _ in range(2))
+    assert len(launches) == 2
+    assert torch.equal(found, torch.where(found == 0, 0.0, torch.full_like(found, 4 / 3)))
+    assert (found == 0).double().mean().item() == pytest.approx(0.25, abs=0.02)
+    assert not torch.equal(found, other)
+
+
+def test_a_path_that_may_be_dropped_takes_the_layers(on_card: torch.device, launches: list[Any]) -> None:
+    between_products(torch.ones(2, 3, device=on_card), [nn.GELU()], drop=torch.zeros_like)
+    between_products(torch.ones(2, 3, device=on_card), [nn.Dropout(1.0)])
     assert not launches
 
 
@@ -173,6 +244,44 @@ def test_every_network_of_weaver(changes: dict[str, Any], on_card: torch.device,
     found_ENK = engine.every_exit(jets.to(on_card))
     torch.testing.assert_close(found_ENK.cpu().double(), expected_ENK, rtol=1e-3, atol=1e-3)
     assert launches
+
+
+@BY_OPTIONS
+def test_a_training_step_of_every_network_of_weaver(
+    changes: dict[str, Any], in_double: torch.device, launches: list[Any]
+) -> None:
+    """Answers and gradients are those of weaver's layers on padded jets, without dropout."""
+    without = {**changes, "block_params": {**changes.get("block_params", {}), **NO_DROPOUT}}
+    without["cls_block_params"] = NO_DROPOUT
+    without["fc_params"] = [(width, 0.0, *more) for width, _, *more in changes.get("fc_params", ())]
+    found = []
+    for packed in (False, True):
+        torch.manual_seed(2)
+        tagger = Tagger(ParticleTransformer(weaver_part(**without)), ["input", 0, 1]).double()
+        for layer in tagger.modules():
+            if isinstance(layer, nn.RMSNorm):
+                layer.eps = 1e-5  # that of the type, unless it is given, and the kernel's is that of float32
+        found.append(trained(tagger.packed() if packed else tagger, random_jets((3, 12, 1, 0))))
+        assert bool(launches) == packed
+    torch.testing.assert_close(found[1], found[0], rtol=1e-8, atol=1e-10)
+
+
+@pytest.mark.parametrize(("dtype", "error"), [(torch.float32, 1e-4), (torch.float16, 2e-2), (torch.bfloat16, 1e-1)])
+def test_a_block_in_training_is_that_of_plain_torch(
+    dtype: torch.dtype, error: float, on_card: torch.device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = []
+    for takes in (False, True):
+        monkeypatch.setattr(token_rows, "runs_kernels", lambda tensor, takes=takes: takes)
+        torch.manual_seed(2)
+        network = weaver_part(block_params=NO_DROPOUT, cls_block_params=NO_DROPOUT, num_layers=2, num_cls_layers=1)
+        tagger = Tagger(ParticleTransformer(network), [0]).float().to(on_card).packed()
+        jets = random_jets((3, 12, 1, 0), dtype=torch.float32).to(on_card)
+        with torch.autocast(on_card.type, dtype, enabled=dtype != torch.float32):
+            found.append(trained(tagger, jets))
+    assert found[1][1].keys() == found[0][1].keys()
+    for name, gradient in found[0][1].items():
+        assert (found[1][1][name] - gradient).abs().max() <= error * gradient.abs().max().clamp(min=0.1), name
 
 
 def test_only_what_fits_runs_as_a_kernel(on_card: torch.device, launches: list[Any]) -> None:
