@@ -43,7 +43,7 @@ class GraphWalks:
     begins. They are captured again when a parameter has changed, or when the network was in training in between.
 
     Args:
-        tagger: in evaluation mode, in a form for which nothing waits (``waits``), on a CUDA device.
+        tagger: in evaluation mode, in float32, in a form for which the host waits for nothing, on a CUDA device.
         exits: the exits to evaluate, as for :meth:`Tagger.walk`.
 
     Raises:
@@ -51,11 +51,13 @@ class GraphWalks:
     """
 
     def __init__(self, tagger: Tagger, exits: Collection[int] | None) -> None:
-        device, backbone = next(tagger.parameters()).device, tagger.backbone
-        if device.type != "cuda" or backbone.waits or not backbone.packed_is_fast(device):
+        weight, backbone = next(tagger.parameters()), tagger.backbone
+        device, kind = weight.device, weight.dtype
+        if device.type != "cuda" or kind != torch.float32 or not backbone.packed_is_fast(device) or backbone.waits:
             raise UsageError(
-                "graphs need ParticleNet or ParticleTransformer in their form without padding, on a CUDA device with "
-                f"kernels (Triton, an A100 or later), and this is {backbone.name} on {device}: leave graphs out"
+                "graphs need ParticleNet or ParticleTransformer in their form without padding, in float32, on a CUDA "
+                f"device with kernels (Triton, an A100 or later), and this is {backbone.name} in "
+                f"{str(kind).removeprefix('torch.')} on {device}: leave graphs out"
             )
         self._tagger, self._exits = tagger, exits
         self._captured: dict[Shapes, _Captured] = {}

@@ -90,7 +90,7 @@ class Stages(nn.Module, ABC, Generic[StateT]):
 
     @property
     def waits(self) -> bool:
-        """Whether the host waits for the device in a walk of one jet without padding; if not, graphs can hold it."""
+        """Whether the host waits for the device in a walk of one jet without padding and with kernels, in float32."""
         return True
 
     @property

@@ -79,6 +79,11 @@ def operand_type(tensor: Tensor) -> torch.dtype:
     return torch.get_autocast_dtype(kind) if halved else tensor.dtype
 
 
+def sums_type(operands: torch.dtype) -> torch.dtype:
+    """Return the type in which products of operands are added: float32, or float64."""
+    return torch.promote_types(operands, torch.float32)
+
+
 def widened(tensor: Tensor) -> Tensor:
     """Return a tensor of half precision in float32, any other as it is."""
     return tensor.float() if tensor.dtype in HALF.values() else tensor

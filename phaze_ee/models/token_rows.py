@@ -14,7 +14,7 @@ from torch.autograd.function import once_differentiable
 from weaver.nn.model.ParticleTransformer import LayerScale
 
 from phaze_ee.kernels.availability import runs_kernels
-from phaze_ee.models.precision import operand_type
+from phaze_ee.models.precision import operand_type, sums_type
 from phaze_ee.shapes import Float
 
 if TYPE_CHECKING:
@@ -83,18 +83,13 @@ def _as_kernel(x_TC: Tensor, work: "TokenWork") -> Sequence[Tensor]:
     from phaze_ee.kernels.token_rows import run
 
     operand = operand_type(x_TC)
-    stored = None if not work.changes else operand if work.residual_TC is None else sums_type(x_TC)
+    stored = None if not work.changes else operand if work.residual_TC is None else sums_type(x_TC.dtype)
     if work.drops:
         work = work._replace(seed=int(torch.randint(2**31, ())))  # of the CPU: no wait for the device
     if not torch.is_grad_enabled():
         return [*([x_TC] if stored is None else []), *run(x_TC, work, stored, operand)]
     found: tuple[Tensor, ...] = _Trained.apply(x_TC, work, stored, operand, *_tensors(work))  # type: ignore[no-untyped-call]
     return found
-
-
-def sums_type(tensor: Tensor) -> torch.dtype:
-    """Return the type of numbers that are not rounded to a half precision."""
-    return torch.promote_types(tensor.dtype, torch.float32)
 
 
 @final

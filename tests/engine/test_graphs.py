@@ -3,7 +3,7 @@
 import gc
 import weakref
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -27,9 +27,9 @@ on_card = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
 COUNTS = (6, 1, 6, 0, 3, 6)
 
 
-def with_vertices(family: str) -> Tagger:
+def with_vertices(family: str, **changes: Any) -> Tagger:
     """A network for particles, vertices and numbers of the jet itself."""
-    backbone = FAMILIES[family].staged()
+    backbone = FAMILIES[family].staged(**changes)
     backbone.take_globals(2)
     return Tagger(backbone, ("input", 0))
 
@@ -153,11 +153,21 @@ def test_a_training_in_between_is_noticed(network: str) -> None:
 
 @pytest.mark.parametrize("backend", ["auto", "given"])
 def test_graphs_need_a_card(backend: Literal["auto", "given"]) -> None:
-    with pytest.raises(UsageError, match=r"a CUDA device with kernels .* and this is ParticleNet on cpu: leave graphs"):
+    with pytest.raises(
+        UsageError, match=r"a CUDA device with kernels .* and this is ParticleNet in float64 on cpu: leave"
+    ):
         Engine(small_tagger(), graphs=True, backend=backend)
 
 
 @on_card
 def test_graphs_need_a_form_without_padding() -> None:
-    with pytest.raises(UsageError, match="form without padding"):
-        Engine(on_the_card("ParticleNet"), graphs=True, backend="given")
+    many = Tagger(ParticleNet(small_weaver_network(conv_params=[(65, (4,))])), ()).float().eval().to("cuda")
+    slots = with_vertices("ParticleNet", use_counts=False).float().eval().to("cuda")
+    for tagger in (
+        on_the_card("ParticleNet"),
+        many.packed(),
+        slots.packed(),
+        on_the_card("ParticleNet").double().packed(),
+    ):
+        with pytest.raises(UsageError, match="form without padding"):
+            Engine(tagger, graphs=True, backend="given")

@@ -25,7 +25,7 @@ from phaze_ee.models.fused_layers import (
     parameters_of,
 )
 from phaze_ee.models.particle_net.batch_norm import Statistics, update_running_statistics
-from phaze_ee.models.precision import operand_type
+from phaze_ee.models.precision import operand_type, sums_type
 from phaze_ee.models.states import PackedState
 from phaze_ee.shapes import Float, Int
 
@@ -63,7 +63,7 @@ def fused_block(block: EdgeConvBlock, state: PackedState, neighbour_Vk: Int[Tens
     out_VC, *statistics = _FusedBlock.apply(  # type: ignore[no-untyped-call]
         linear(_Operands.apply(features_VC, max(1, len(state))), _weights(block)),  # type: ignore[no-untyped-call]
         None if plan.has_layer else features_VC,
-        *_with_padding(state, neighbour_Vk, torch.promote_types(operand_type(features_VC), torch.float32)),
+        *_with_padding(state, neighbour_Vk, sums_type(operand_type(features_VC))),
         plan,
         *parameters_of(norms),
         *(convolution.weight.flatten(1) for convolution in block.convs[1:]),

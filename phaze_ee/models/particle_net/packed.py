@@ -33,7 +33,11 @@ class PackedParticleNet(StagedParticleNet[PackedState]):
 
     @property
     def waits(self) -> bool:
-        return bool(self.collections) and not self.core.use_counts  # for the slots of each collection
+        from phaze_ee.kernels.neighbours import MOST_NEIGHBOURS
+
+        # For the slots of each collection, or for the longest jet where neighbours are searched in plain torch.
+        keeps_slots = bool(self.collections) and not self.core.use_counts
+        return keeps_slots or any(block.k > MOST_NEIGHBOURS for block in self.core.edge_convs)
 
     @property
     def kept(self) -> object:
