@@ -12,6 +12,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from phaze_ee.kernels.dropout import kept
 from phaze_ee.kernels.edge_forward import TYPES, product_of, width_of
 from phaze_ee.kernels.rounding import FUSED
 from phaze_ee.shapes import Float, Int
@@ -185,7 +186,7 @@ def _scores(
 def _kept(seed, i, j, key_count, draw_first, HEADS: tl.constexpr, DROPOUT: tl.constexpr):
     """Return factors of the weights: zero where one is dropped."""
     draw = (draw_first + i[:, None] * key_count + j[None, :]) * HEADS + tl.program_id(1)
-    return tl.where(tl.rand(seed, draw) >= DROPOUT, 1.0 / (1.0 - DROPOUT), 0.0)
+    return kept(seed, draw, DROPOUT)
 
 
 @triton.jit(do_not_specialize=["seed"])
@@ -234,9 +235,9 @@ def _score_gradients(
     d_weight = tl.dot(given, tl.trans(content), input_precision=PRODUCT, out_dtype=SUM)
     dropped = weight
     if DROPOUT > 0:
-        kept = _kept(seed, i, j, key_count, draw_first, HEADS, DROPOUT)
-        d_weight *= kept
-        dropped *= kept
+        factor = _kept(seed, i, j, key_count, draw_first, HEADS, DROPOUT)
+        d_weight *= factor
+        dropped *= factor
     return weight * (d_weight - mean_gradient[:, None]), dropped
 
 

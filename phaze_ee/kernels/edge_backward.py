@@ -184,8 +184,10 @@ def first_layer_gradients(
     list_E = torch.arange(particles * k, device=given.device)
     bound_B = torch.arange(0, particles * k + 1, k, device=given.device)
     _add_edges(edges, constant_6C, given, list_E, bound_B, own_VC, last=last)
-    neighbour_E, list_E = edges.neighbour_Uk.flatten().sort(stable=True)
-    bound_B = torch.searchsorted(neighbour_E, torch.arange(particles + 1, device=given.device))
+    # Sorted by digits, numbers of 32 bits take half of the passes.
+    neighbour_E, list_E = edges.neighbour_Uk.flatten().int().sort(stable=True)
+    every_B = torch.arange(particles + 1, dtype=torch.int32, device=given.device)
+    bound_B = torch.searchsorted(neighbour_E, every_B)
     _add_edges(edges, constant_6C, given, list_E, bound_B, other_VC, last=last)
 
 

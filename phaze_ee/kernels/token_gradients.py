@@ -11,9 +11,10 @@ import triton.language as tl
 from torch import Tensor
 
 from phaze_ee.kernels.activations import activated, through_activation
+from phaze_ee.kernels.dropout import kept
 from phaze_ee.kernels.edge_forward import sums_of, width_of
 from phaze_ee.kernels.sizes import tiles_of
-from phaze_ee.kernels.token_rows import TokenWork, channels_together, kept, per_channel, shifted, standardised
+from phaze_ee.kernels.token_rows import TokenWork, channels_together, per_channel, shifted, standardised
 from phaze_ee.shapes import Float
 
 _NUMBERS, _MOST_ROWS = 2048, 16  # that a program holds at once

@@ -1,8 +1,8 @@
 """What a transformer does to each token between two products, as one kernel.
 
 In torch, each norm, scale, activation and sum reads and writes all tokens. Here a program reads a few tokens once, and
-writes the sum with the residual and its norm once. Numbers of a half precision are computed in float32. The mask of
-dropout is a function of a seed and the place of a number. ``token_gradients.py`` has the backward pass.
+writes the sum with the residual and its norm once. Numbers of a half precision are computed in float32.
+``token_gradients.py`` has the backward pass.
 """
 
 from typing import Any, NamedTuple
@@ -13,6 +13,7 @@ import triton.language as tl
 from torch import Tensor
 
 from phaze_ee.kernels.activations import Activation, activated
+from phaze_ee.kernels.dropout import kept
 from phaze_ee.kernels.edge_forward import TYPES, sums_of, width_of
 from phaze_ee.kernels.rounding import FUSED
 from phaze_ee.kernels.sizes import tiles_of
@@ -136,12 +137,6 @@ def per_channel(found, value, channel, inside):
     if value is not None:
         found *= tl.load(value + channel, mask=inside, other=0.0).to(found.dtype)[None, :]
     return found
-
-
-@triton.jit
-def kept(seed, place, DROPOUT: tl.constexpr):
-    """Return factors of numbers: zero where one is dropped."""
-    return tl.where(tl.rand(seed, place) >= DROPOUT, 1.0 / (1.0 - DROPOUT), 0.0)
 
 
 @triton.jit
