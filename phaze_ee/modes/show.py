@@ -27,8 +27,10 @@ def run(session: Session) -> None:
     project = session.request.existing_project
     say(f"Project {project}: {project.config}")
     if seeds := known_seeds(project):
-        show_seeds(project, seeds)
+        runs = seed_runs(project, seeds)
+        show_seeds(project, runs)
         if project.model_hash is None:
+            say(f"Next:     {next_of_seeds(project, runs)}")
             return
     say(f"Model:    {describe_model(project)}")
     current, problems = read_results(project)
@@ -47,9 +49,8 @@ def run(session: Session) -> None:
     say(f"Next:     {'wait for it' if is_running(project) else next_command(project, current, problems)}")
 
 
-def show_seeds(project: Project, seeds: list[int]) -> None:
+def show_seeds(project: Project, runs: list[SeedRun]) -> None:
     """Print how far the seeds of a project are, the mean accuracy of their full models, and where they are."""
-    runs = seed_runs(project, seeds)
     first, last = runs[0].project, runs[-1].project
     say(f"Seeds:    {how_far(runs)} of {len(runs)}: projects {first} … {last}, each like any other")
     full = seeds_accuracy(project, runs)
@@ -162,6 +163,13 @@ def next_command(project: Project, current: CurrentResults | None, problems: lis
     if current is None or problems or not calibrated:
         return f"{command('chain', project)} -o {'' if calibrated else 'calibrate_'}evaluate_benchmark_plot"
     return f"{command('predict', project)} --files FILES"
+
+
+def next_of_seeds(project: Project, runs: list[SeedRun]) -> str:
+    """Return the command that brings the seeds of a project on; those that are done are not done again."""
+    if all(run.state == "evaluated" for run in runs):
+        return command("report", project)
+    return f"{command('chain', project)} -o train_calibrate_evaluate_benchmark --seeds {len(runs)}"
 
 
 def _when(path: Path) -> str:

@@ -119,9 +119,9 @@ def _every_mode_reads_them(base: Project, capsys: Capture) -> None:
     assert "2 of 2 seeds" in listed
     assert "small_seed5" not in listed
     assert main(["-m", "show", "-p", "Tops", "small"]) == 0
-    assert (
-        "Seeds:    2 evaluated of 2: projects small_seed5 … small_seed6, each like any other" in capsys.readouterr().out
-    )
+    shown = capsys.readouterr().out
+    assert "Seeds:    2 evaluated of 2: projects small_seed5 … small_seed6, each like any other" in shown
+    assert shown.endswith("Next:     phaze_ee -m report -p Tops small\n")
     assert main(["-m", "plot", "-p", "Tops", "small_seed5", "--details"]) == 0
     assert "performance/differences.png" in capsys.readouterr().out
     assert main(["-m", "compare", "-p", "Tops", "all"]) == 0
@@ -172,6 +172,9 @@ def test_a_seed_that_fails_says_why_and_is_tried_again(base: Project, stub: Path
     error = fails(capsys, 1, *arguments)
     assert "1 seed of 2 failed" in error
     assert [run.error for run in results(base).runs] == [None, "no memory left"]
+    assert main(["-m", "show", "-p", "Tops", "small"]) == 0
+    command = "phaze_ee -m chain -p Tops small -o train_calibrate_evaluate_benchmark --seeds 2"
+    assert f"Next:     {command}\n" in capsys.readouterr().out
     (stub.parent / "fail").unlink()
     assert main(arguments) == 0
     assert [run.error for run in results(base).runs] == [None, None]
