@@ -1,7 +1,7 @@
 """Inference in which each jet stops at the exit that its policy chooses."""
 
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from threading import Lock
 from typing import Literal, TypeVar, final, get_args
 
@@ -219,11 +219,16 @@ class Engine:
         count_N = jets.total_count_N
         checked_precision(self.precision, count_N.device)
         indices = deal(self.tagger, count_N, unit_N, self.chunk_size)
-        with float32_products(self.precision, count_N.device):
+        with float32_products(self.precision, count_N.device), _as_current(count_N.device):
             if len(indices) == 1:  # all jets, in their order: nothing to select
                 return indices[0], self._team.map(run, [jets], indices)
             order_N, chunks = torch.cat(indices), [jets.select(index_N) for index_N in indices]
             return order_N, self._team.map(run, chunks, indices)
+
+
+def _as_current(device: torch.device) -> AbstractContextManager[object]:
+    """Return a context in which this is the current CUDA device, on which Triton launches kernels."""
+    return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
 
 
 def _check_audit(audit: Audit | None, policy: ExitPolicy | None, event_budget: EventBudget | None) -> None:
