@@ -56,7 +56,8 @@ def token_gradients(
 
 def _parts(work: TokenWork) -> list[str]:
     """Return the parameters whose gradients are added up, in the order in which the kernel stores them."""
-    parts = [] if work.scale_H is None else ["scale"]
+    parts = [] if work.shift_C is None else ["shift"]
+    parts += [] if work.scale_H is None else ["scale"]
     parts += [] if work.norm is None else ["norm_weight", "norm_bias"]
     parts += [] if work.gain_C is None else ["gain"]
     parts += [] if work.kept_C is None else ["kept"]
@@ -74,7 +75,7 @@ def _through_norm(given, hat, factor, inside, KIND: tl.constexpr, CHANNELS: tl.c
 
 @triton.jit(do_not_specialize=["rows", "seed", "tiles"])
 def _token_gradients(
-    given, scale, gain, residual, kept_C, before, d_out, d_after, d_given, d_residual, part, rows, stride,
+    given, shift, scale, gain, residual, kept_C, before, d_out, d_after, d_given, d_residual, part, rows, stride,
     residual_stride, seed, tiles,
     norm_weight, norm_bias, NORM_EPSILON: tl.constexpr, NORM: tl.constexpr,
     next_weight, next_bias, NEXT_EPSILON: tl.constexpr, NEXT: tl.constexpr,
@@ -84,6 +85,7 @@ def _token_gradients(
 ):  # fmt: skip
     channel = tl.arange(0, WIDTH)
     inside = channel < CHANNELS
+    of_shift = tl.zeros([WIDTH], SUM)
     of_scale = tl.zeros([WIDTH], SUM)
     of_norm_weight = tl.zeros([WIDTH], SUM)
     of_norm_bias = tl.zeros([WIDTH], SUM)
@@ -114,6 +116,7 @@ def _token_gradients(
             tl.store(d_residual + place, of_residual.to(d_residual.dtype.element_ty), mask=real)
         if INNER:
             raw = tl.load(given + row[:, None] * stride + channel[None, :], mask=real, other=0.0).to(SUM)
+            raw = shifted(raw, None, shift, channel, inside)
             scaled = per_channel(raw, scale, channel // HEAD, inside)
             hat = activated(scaled, ACTIVATION)
             if FIRST_DROP > 0:
@@ -141,8 +144,13 @@ def _token_gradients(
             if scale is not None:
                 of_scale += tl.sum(total * raw, axis=0)
                 total = per_channel(total, scale, channel // HEAD, inside)
+        if shift is not None:
+            of_shift += tl.sum(total, axis=0)
         tl.store(d_given + place, total.to(d_given.dtype.element_ty), mask=real)
     stored = part + tl.program_id(0).to(tl.int64) * PARTS * CHANNELS + channel
+    if shift is not None:
+        tl.store(stored, of_shift, mask=inside)
+        stored += CHANNELS
     if scale is not None:
         tl.store(stored, of_scale, mask=inside)
         stored += CHANNELS

@@ -35,6 +35,7 @@ class TokenWork(NamedTuple):
     """What is done to tokens, in this order; what is None is left out.
 
     Attributes:
+        shift_C: is added to each channel: the bias of the product before.
         scale_H: multiplies the channels of each head; channels are divided into H heads.
         activation: of each number.
         first_drop: the probability to drop a number.
@@ -47,6 +48,7 @@ class TokenWork(NamedTuple):
         seed: of what is dropped.
     """
 
+    shift_C: Float[Tensor, " C"] | None = None
     scale_H: Float[Tensor, " H"] | None = None
     activation: Activation = "none"
     first_drop: float = 0.0
@@ -61,7 +63,7 @@ class TokenWork(NamedTuple):
     @property
     def changes(self) -> bool:
         """Whether tokens before the next norm are others than those that are given."""
-        parts = (self.scale_H, self.norm, self.gain_C, self.residual_TC)
+        parts = (self.shift_C, self.scale_H, self.norm, self.gain_C, self.residual_TC)
         return self.activation != "none" or any(part is not None for part in parts) or self.drops
 
     @property
@@ -73,6 +75,7 @@ class TokenWork(NamedTuple):
         """Return what the kernels need to know, but for the tokens."""
         channels = x_TC.shape[1]
         return {
+            "shift": self.shift_C,
             "scale": self.scale_H,
             "gain": self.gain_C,
             "kept_C": self.kept_C,
@@ -163,7 +166,7 @@ def shifted(found, weight, bias, channel, inside):
 
 @triton.jit(do_not_specialize=["rows", "seed"])
 def _token_rows(
-    given, scale, gain, residual, kept_C, out, after, rows, stride, residual_stride, seed,
+    given, shift, scale, gain, residual, kept_C, out, after, rows, stride, residual_stride, seed,
     norm_weight, norm_bias, NORM_EPSILON: tl.constexpr, NORM: tl.constexpr,
     next_weight, next_bias, NEXT_EPSILON: tl.constexpr, NEXT: tl.constexpr,
     HEAD: tl.constexpr, ACTIVATION: tl.constexpr, FIRST_DROP: tl.constexpr, SECOND_DROP: tl.constexpr,
@@ -175,6 +178,7 @@ def _token_rows(
     real = (row < rows)[:, None] & inside[None, :]
     place = row[:, None] * CHANNELS + channel[None, :]
     found = tl.load(given + row[:, None] * stride + channel[None, :], mask=real, other=0.0).to(SUM)
+    found = shifted(found, None, shift, channel, inside)
     found = activated(per_channel(found, scale, channel // HEAD, inside), ACTIVATION)
     if FIRST_DROP > 0:
         found *= kept(seed, place, FIRST_DROP)

@@ -152,17 +152,18 @@ def _rest(
         gate_TC = attention.gate_proj(query_TC).sigmoid()
         mixed_THD = mixed_THD * gate_TC.view(len(gate_TC), attention.num_heads, -1)
     x_TC, u_TC = between_products(
-        attention.out_proj(mixed_THD.flatten(1)),
+        mixed_THD.flatten(1),
         (block.post_attn_norm, block.dropout, block.ls1),
+        product=attention.out_proj,
         scale_H=block.c_attn,
         drop=_dropped_path(block.drop_path1, jets, jet_T),
         residual_TC=residual_TC,
         norm=block.pre_fc_norm,
     )
-    _, hidden_TC = between_products(*_activated(block, u_TC))
     after_TC, _ = between_products(
-        block.fc2(hidden_TC),
+        _hidden(block, u_TC),
         (block.dropout, block.ls2),
+        product=block.fc2,
         drop=_dropped_path(block.drop_path2, jets, jet_T),
         residual_TC=x_TC,
         kept_C=block.w_resid,
@@ -170,12 +171,12 @@ def _rest(
     return after_TC
 
 
-def _activated(block: Any, u_TC: Float[Tensor, "T C"]) -> tuple[Tensor, tuple[nn.Module, ...]]:
-    """Return the hidden channels, and the layers on them that are still to be applied."""
+def _hidden(block: Any, u_TC: Float[Tensor, "T C"]) -> Float[Tensor, "T C_hidden"]:
+    """Return the channels between the two products of a block's second half."""
     after = (block.act_dropout, block.post_fc_norm)
     if block.fc1_g is None:
-        return block.fc1(u_TC), (block.act, *after)
-    return block.act(block.fc1_g(u_TC)) * block.fc1(u_TC), after
+        return between_products(u_TC, (block.act, *after), product=block.fc1)[1]
+    return between_products(block.act(block.fc1_g(u_TC)) * block.fc1(u_TC), after)[1]
 
 
 def _dropped_path(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, final
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
+from torch.nn.functional import linear
 from weaver.nn.model.ParticleTransformer import LayerScale
 
 from phaze_ee.kernels.availability import runs_kernels
@@ -29,6 +30,7 @@ def between_products(
     x_TC: Float[Tensor, "T C"],
     layers: Sequence[nn.Module],
     *,
+    product: nn.Linear | None = None,
     scale_H: Float[Tensor, " H"] | None = None,
     drop: Callable[[Tensor], Tensor] | None = None,
     residual_TC: Float[Tensor, "T C"] | None = None,
@@ -40,7 +42,8 @@ def between_products(
     Without a norm, both are the same.
 
     Args:
-        x_TC: the outputs of a product, or tokens.
+        x_TC: tokens.
+        product: what comes before the layers; None: nothing.
         layers: act on each token.
         scale_H: multiplies the channels of each of H heads, before the layers.
         drop: drops tokens in training, before the residual is added; None: none is dropped.
@@ -50,11 +53,15 @@ def between_products(
     """
     layers = [layer for layer in layers if not _does_nothing(layer)]
     changed = bool(layers) or scale_H is not None or residual_TC is not None
-    work = _work(layers, norm) if drop is None and (changed or norm is not None) and _fits(x_TC) else None
+    work = _work(layers, norm) if drop is None and (changed or norm is not None) and _fits(x_TC, product) else None
     if work is not None:
+        if product is not None:
+            x_TC, work = linear(x_TC, product.weight), work._replace(shift_C=product.bias)
         work = work._replace(scale_H=scale_H, residual_TC=residual_TC, kept_C=None if residual_TC is None else kept_C)
         found = _as_kernel(x_TC, work)
         return found[0], found[-1]
+    if product is not None:
+        x_TC = product(x_TC)
     if scale_H is not None:
         x_TC = (x_TC.view(len(x_TC), len(scale_H), x_TC.shape[1] // len(scale_H)) * scale_H[:, None]).flatten(1)
     for layer in layers:
@@ -69,13 +76,14 @@ def between_products(
 def through_products(x_TC: Float[Tensor, "T C"], layers: nn.Module) -> Float[Tensor, "T C_out"]:
     """Apply layers on each token, some of which may be products; a sequence of them, or one."""
     between: list[nn.Module] = []
+    product: nn.Linear | None = None
     for layer in layers if isinstance(layers, nn.Sequential) else [layers]:
         if isinstance(layer, nn.Linear):
-            x_TC = layer(between_products(x_TC, between)[1])
-            between = []
+            _, x_TC = between_products(x_TC, between, product=product)
+            product, between = layer, []
         else:
             between.append(layer)
-    return between_products(x_TC, between)[1]
+    return between_products(x_TC, between, product=product)[1]
 
 
 def _as_kernel(x_TC: Tensor, work: "TokenWork") -> Sequence[Tensor]:
@@ -129,24 +137,28 @@ class _Trained(torch.autograd.Function):
 
 
 # Of the tensors of a work, in their order.
-_NAMES = ("scale", "norm_weight", "norm_bias", "gain", "residual", "kept", "next_weight", "next_bias")
+_NAMES = ("shift", "scale", "norm_weight", "norm_bias", "gain", "residual", "kept", "next_weight", "next_bias")
 
 
 def _tensors(work: "TokenWork") -> list[Tensor | None]:
     norm, following = (((None, None) if own is None else own[:2]) for own in (work.norm, work.next))
-    return [work.scale_H, *norm, work.gain_C, work.residual_TC, work.kept_C, *following]
+    return [work.shift_C, work.scale_H, *norm, work.gain_C, work.residual_TC, work.kept_C, *following]
 
 
 def _with_tensors(work: "TokenWork", tensors: Sequence[Tensor | None]) -> "TokenWork":
-    scale_H, weight_C, bias_C, gain_C, residual_TC, kept_C, next_weight_C, next_bias_C = tensors
+    shift_C, scale_H, weight_C, bias_C, gain_C, residual_TC, kept_C, next_weight_C, next_bias_C = tensors
     norm = None if work.norm is None else work.norm._replace(weight_C=weight_C, bias_C=bias_C)
     following = None if work.next is None else work.next._replace(weight_C=next_weight_C, bias_C=next_bias_C)
-    work = work._replace(scale_H=scale_H, norm=norm, gain_C=gain_C, next=following)
+    work = work._replace(shift_C=shift_C, scale_H=scale_H, norm=norm, gain_C=gain_C, next=following)
     return work._replace(residual_TC=residual_TC, kept_C=kept_C)
 
 
-def _fits(x_TC: Tensor) -> bool:
-    return x_TC.dtype in _TYPES and x_TC.shape[1] <= MOST_CHANNELS and runs_kernels(x_TC)
+def _fits(x_TC: Tensor, product: nn.Linear | None) -> bool:
+    """Return whether the kernel takes tokens, after a product if there is one."""
+    kind, channels = x_TC.dtype, x_TC.shape[1]
+    if product is not None:
+        kind, channels = operand_type(x_TC), product.out_features
+    return kind in _TYPES and channels <= MOST_CHANNELS and runs_kernels(x_TC)
 
 
 def _work(layers: Sequence[nn.Module], norm: nn.Module | None) -> "TokenWork | None":
