@@ -30,7 +30,9 @@ from benchmarks.gpu_sections.rows import Row, about, append
 _GRACE = 20  # seconds that a part may take to end by itself
 # A module that lacks a library is one error, and the others run.
 _WHATEVER_FAILS = ("--continue-on-collection-errors", "--tb=short", "-rfE", "--durations=5")
-_TESTS = ("-m", "pytest", "-q", "-o", "addopts=", "-p", "no:cacheprovider", *_WHATEVER_FAILS)
+# Most of the time of the tests is that of Triton's compiler, on one core for each process.
+_AT_ONCE = ("-n", str(min(8, os.cpu_count() or 1))) if importlib.util.find_spec("xdist") else ()
+_TESTS = ("-m", "pytest", "-q", "-o", "addopts=", "-p", "no:cacheprovider", *_AT_ONCE, *_WHATEVER_FAILS)
 _MEASURE = ("benchmarks/gpu.py",)
 _NEEDED = ("torch", "triton", "numpy", "weaver", "pydantic")
 _TRAINS = ("lightning", "rich", "uproot", "sklearn", "numba")
@@ -81,6 +83,7 @@ PARTS = {
             "tests/modes/test_on_card.py",
             "tests/training/test_cuda.py",
             "tests/training/test_mixed_precision.py",
+            "tests/training/test_ranger.py",
             "tests/training/test_without_padding.py",
         ),
         120,

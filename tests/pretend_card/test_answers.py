@@ -19,6 +19,7 @@ def test_it_behaves_like_a_card(hooks: Path) -> None:
         (("tests/engine/test_on_card.py", "tests/modes/test_on_card.py"), 7),
         (("tests/engine/test_graphs.py",), 16),
         (("tests/test_transfer.py", "tests/benchmark/test_precisions.py", "-k", "a_card"), 3),
+        (("tests/training/test_ranger.py", "-k", "on_cuda"), 1),
     ],
 )
 def test_answers(files: tuple[str, ...], least: int, hooks: Path) -> None:

@@ -73,17 +73,19 @@ def test_an_engine_notices_its_steps() -> None:
     assert torch.equal(after, Engine(tagger)(jets).logits_NK)
 
 
-def trained_in_parts(kind: type[torch.optim.Optimizer], dtype: torch.dtype) -> list[Tensor]:
+def trained_in_parts(
+    kind: type[torch.optim.Optimizer], dtype: torch.dtype, device: torch.device | str = "cpu"
+) -> list[Tensor]:
     """Train with and without weight decay, by a closure, and one layer only in each third step."""
     torch.manual_seed(0)
-    layers = nn.ModuleList([nn.Linear(5, 4), nn.Linear(4, 3), nn.Linear(4, 3)]).to(dtype)
+    layers = nn.ModuleList([nn.Linear(5, 4), nn.Linear(4, 3), nn.Linear(4, 3)]).to(device, dtype)
     vectors, matrices = ([weight for weight in layers.parameters() if weight.ndim == ndim] for ndim in (1, 2))
     decays = [{"params": matrices, "weight_decay": 0.1}, {"params": vectors, "weight_decay": 0.0}]
     optimizer: Any = kind(decays, lr=0.1, betas=(0.95, 0.999), eps=1e-5)  # type: ignore[call-arg]
 
     def loss_of(step: int) -> Tensor:
         optimizer.zero_grad()
-        inputs = torch.randn(4, 5, generator=torch.Generator().manual_seed(step), dtype=dtype)
+        inputs = torch.randn(4, 5, generator=torch.Generator().manual_seed(step), dtype=dtype).to(device)
         loss: Tensor = layers[1 + int(step % 3 == 0)](layers[0](inputs)).square().sum()
         loss.backward()  # type: ignore[no-untyped-call]
         return loss
@@ -97,3 +99,9 @@ def trained_in_parts(kind: type[torch.optim.Optimizer], dtype: torch.dtype) -> l
 def test_joined_steps_are_weavers(dtype: torch.dtype) -> None:
     found, expected = (trained_in_parts(kind, dtype) for kind in (JoinedRAdam, RAdam))
     assert all(map(torch.equal, found, expected))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
+def test_joined_steps_on_cuda_are_weavers() -> None:
+    found, expected = (trained_in_parts(kind, torch.float32, "cuda") for kind in (JoinedRAdam, RAdam))
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
