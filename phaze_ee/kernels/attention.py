@@ -86,15 +86,6 @@ class Attention(NamedTuple):
         }
 
 
-class Gradients(NamedTuple):
-    """The gradients of an attention; that of the bias is None where there is no bias."""
-
-    query_QHD: Float[Tensor, "Q H D"]
-    key_THD: Float[Tensor, "T H D"]
-    value_THD: Float[Tensor, "T H D"]
-    bias_HE: Float[Tensor, "H E"] | None
-
-
 def attend(attention: Attention) -> tuple[Float[Tensor, "Q H D"], Float[Tensor, "H Q"]]:
     """Return the weighted means of the values, and the logarithms of the sums of the exponentials of the scores."""
     queries, heads, _ = attention.query_QHD.shape
@@ -106,18 +97,23 @@ def attend(attention: Attention) -> tuple[Float[Tensor, "Q H D"], Float[Tensor, 
     return out_QHD, total_HQ
 
 
-def gradients(attention: Attention, out_QHD: Tensor, total_HQ: Tensor, d_out_QHD: Tensor) -> Gradients:
-    """Return the gradients.
+def gradients(
+    attention: Attention,
+    out_QHD: Tensor,
+    total_HQ: Tensor,
+    d_out_QHD: Tensor,
+    found: tuple[Float[Tensor, "Q H D"], Float[Tensor, "T H D"], Float[Tensor, "T H D"]],
+) -> Float[Tensor, "H E"] | None:
+    """Compute the gradients of queries, keys and values; return that of the bias, None where there is no bias.
 
     Args:
         attention: the operands.
         out_QHD: the result of :func:`attend`.
         total_HQ: the logarithms that it returned.
         d_out_QHD: the gradient of the result.
+        found: the three gradients are written here; their tokens lie equally far from each other.
     """
-    d_query, d_key, d_value = (
-        torch.empty_like(tensor, memory_format=torch.contiguous_format) for tensor in attention[:3]
-    )
+    d_query, d_key, d_value = found
     d_bias = None if attention.bias_HE is None else torch.empty_like(attention.bias_HE)
     if len(out_QHD):
         launch: Any = _gradients[attention.programs]
@@ -129,9 +125,10 @@ def gradients(attention: Attention, out_QHD: Tensor, total_HQ: Tensor, d_out_QHD
             d_key=d_key,
             d_value=d_value,
             d_bias=d_query if d_bias is None else d_bias,
+            gradient_row=d_query.stride(0),
             **attention.arguments(),
         )
-    return Gradients(d_query, d_key, d_value, d_bias)
+    return d_bias
 
 
 @triton.jit
@@ -142,9 +139,9 @@ def _load(x, row, real, stride, head, SIZE: tl.constexpr, WIDTH: tl.constexpr):
 
 
 @triton.jit
-def _store(x, values, row, real, head, HEADS: tl.constexpr, SIZE: tl.constexpr, WIDTH: tl.constexpr):
+def _store(x, values, row, real, stride, head, SIZE: tl.constexpr, WIDTH: tl.constexpr):
     column = tl.arange(0, WIDTH)
-    place = row[:, None] * (HEADS * SIZE) + head * SIZE + column[None, :]
+    place = row[:, None] * stride + head * SIZE + column[None, :]
     tl.store(x + place, values.to(x.dtype.element_ty), mask=real[:, None] & (column < SIZE)[None, :])
 
 
@@ -219,7 +216,7 @@ def _attend(
             content = _load(value, key_first + j, j < key_count, value_row, head, SIZE, WIDTH)
             mean = mean * shrink[:, None] + tl.dot(part.to(TYPE), content, input_precision=PRODUCT, out_dtype=SUM)
             highest = higher
-        _store(out, mean / weight[:, None], query_first + i, i < query_count, head, HEADS, SIZE, WIDTH)
+        _store(out, mean / weight[:, None], query_first + i, i < query_count, HEADS * SIZE, head, SIZE, WIDTH)
         logarithm = highest + tl.log(weight)
         tl.store(total + head.to(tl.int64) * queries + query_first + i, logarithm, mask=i < query_count)
 
@@ -259,7 +256,7 @@ def _queries(
 
 @triton.jit(do_not_specialize=["seed"])
 def _gradients(
-    query, key, value, bias, span, out, total, d_out, d_query, d_key, d_value, d_bias,
+    query, key, value, bias, span, out, total, d_out, d_query, d_key, d_value, d_bias, gradient_row,
     query_row, key_row, value_row, queries, pairs, seed,
     HEADS: tl.constexpr, SIZE: tl.constexpr, WIDTH: tl.constexpr, LEAD: tl.constexpr, BIASED: tl.constexpr,
     DROPOUT: tl.constexpr, SCALE: tl.constexpr, TILE: tl.constexpr, TYPE: tl.constexpr, SUM: tl.constexpr,
@@ -290,8 +287,8 @@ def _gradients(
             if BIASED:
                 place, has = _pair(i, j, query_count, key_count, pair_first, pairs, LEAD)
                 tl.store(d_bias + place, d_score.to(d_bias.dtype.element_ty), mask=has)
-        _store(d_key, to_key, key_first + j, j < key_count, head, HEADS, SIZE, WIDTH)
-        _store(d_value, to_value, key_first + j, j < key_count, head, HEADS, SIZE, WIDTH)
+        _store(d_key, to_key, key_first + j, j < key_count, gradient_row, head, SIZE, WIDTH)
+        _store(d_value, to_value, key_first + j, j < key_count, gradient_row, head, SIZE, WIDTH)
     for start in range(0, query_count, TILE):
         i, own, given, product, logarithm = _queries(
             query, out, d_out, total, query_first, query_count, start, query_row, queries,
@@ -310,4 +307,4 @@ def _gradients(
                 HEADS, DROPOUT, SUM, PRODUCT,
             )  # fmt: skip
             to_query += tl.dot(d_score.to(TYPE), other, input_precision=PRODUCT, out_dtype=SUM) * SCALE
-        _store(d_query, to_query, query_first + i, i < query_count, head, HEADS, SIZE, WIDTH)
+        _store(d_query, to_query, query_first + i, i < query_count, gradient_row, head, SIZE, WIDTH)

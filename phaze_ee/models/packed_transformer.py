@@ -112,11 +112,11 @@ def _block(
     """Apply a block of weaver to the tokens of each jet."""
     attention = block.attn
     x_TC, u_TC = between_products(x_TC, (), norm=block.pre_attn_norm)
-    query, key, value = _heads(attention, attention.in_proj(u_TC), 3)
+    projected = attention.in_proj(u_TC).view(len(u_TC), 3, attention.num_heads, attention.head_dim)
     if bias is not None and block.c_mask is not None:
         bias = block.c_mask * bias
     settings = settings._replace(dropout=_dropout(attention))
-    mixed_THD = ragged_attention(attention.q_norm(query), attention.k_norm(key), value, bias, settings)
+    mixed_THD = ragged_attention(_parts(attention, projected), bias, settings)
     return _rest(block, x_TC, u_TC, mixed_THD, settings.span_6N.shape[1], jet_T)
 
 
@@ -131,12 +131,20 @@ def _class_block(
     (query,) = _heads(attention, linear(x_NC, weight[:width], of_query), 1)
     key, value = _heads(attention, linear(u_TC, weight[width:], of_others), 2)
     settings = Settings(layout.class_span_6N, dropout=_dropout(attention))
-    mixed_NHD = ragged_attention(attention.q_norm(query), attention.k_norm(key), value, None, settings)
+    mixed_NHD = ragged_attention((attention.q_norm(query), attention.k_norm(key), value), None, settings)
     return _rest(block, x_NC, x_NC, mixed_NHD, len(x_NC), None)
 
 
 def _heads(attention: Any, projected_TC: Tensor, count: int) -> tuple[Tensor, ...]:
     return projected_TC.view(len(projected_TC), count, attention.num_heads, attention.head_dim).unbind(1)
+
+
+def _parts(attention: Any, projected_T3HD: Float[Tensor, "T 3 H D"]) -> tuple[Tensor, ...]:
+    """Return queries, keys and values, after their norms; together if there are none."""
+    if isinstance(attention.q_norm, nn.Identity) and isinstance(attention.k_norm, nn.Identity):
+        return (projected_T3HD,)
+    query, key, value = projected_T3HD.unbind(1)
+    return attention.q_norm(query), attention.k_norm(key), value
 
 
 def _dropout(attention: Any) -> float:

@@ -5,6 +5,7 @@ channels, in float32 or a half precision. Plain torch pads to the longest jet. B
 """
 
 import logging
+from collections.abc import Sequence
 from functools import cache
 from typing import Any, NamedTuple, final
 
@@ -64,39 +65,44 @@ def spans(query_N: Int[Tensor, " N"], key_N: Int[Tensor, " N"], particle_N: Int[
 
 
 def ragged_attention(
-    query_QHD: Float[Tensor, "Q H D"],
-    key_THD: Float[Tensor, "T H D"],
-    value_THD: Float[Tensor, "T H D"],
-    bias_HE: Float[Tensor, "H E"] | None,
-    settings: Settings,
+    parts: Sequence[Float[Tensor, "T H D"]], bias_HE: Float[Tensor, "H E"] | None, settings: Settings
 ) -> Float[Tensor, "Q H D"]:
     """Return softmax(q kᵀ / √D + bias) v for the tokens of each jet, as weaver's Attention has it.
 
     Under autocast, operands have its half precision; sums and the softmax are in float32.
+
+    Args:
+        parts: queries q (Q, H, D), keys k and values v (T, H, D); or one tensor (T, 3, H, D) of all three, whose
+            gradient is one tensor too.
+        bias_HE: of the ordered pairs of each jet; None: there is none.
+        settings: how tokens attend to each other.
     """
-    kind = operand_type(query_QHD)
-    query, key, value = (tensor.to(kind) for tensor in (query_QHD, key_THD, value_THD))
-    if runs_kernels(query_QHD) and kind in _TYPES and query_QHD.shape[2] <= MOST_SIZE:
+    kind, size = operand_type(parts[0]), parts[0].shape[-1]
+    parts = [part.to(kind) for part in parts]
+    if runs_kernels(parts[0]) and kind in _TYPES and size <= MOST_SIZE:
         # The generator of the CPU: no wait for the device.
         seed = int(torch.randint(2**31, ())) if settings.dropout > 0 else 0
-        out: Tensor = _Kernel.apply(query, key, value, bias_HE, settings, seed)  # type: ignore[no-untyped-call]
+        out: Tensor = _Kernel.apply(bias_HE, settings, seed, *parts)  # type: ignore[no-untyped-call]
         return out
-    return _in_torch(query, key, value, bias_HE, settings)
+    return _in_torch(*_separate(parts), bias_HE, settings)
+
+
+def _separate(parts: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+    query, key, value = parts[0].unbind(1) if len(parts) == 1 else parts
+    return query, key, value
 
 
 @final
 class _Kernel(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx: Any, query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None, settings: Settings, seed: int
-    ) -> Tensor:
+    def forward(ctx: Any, bias: Tensor | None, settings: Settings, seed: int, *parts: Tensor) -> Tensor:
         from phaze_ee.kernels.attention import Attention, attend
 
-        query, key, value = _rows(query), _rows(key), _rows(value)
+        query, key, value = map(_rows, _separate(parts))
         bias = None if bias is None else bias.contiguous()
         out_QHD, total_HQ = attend(Attention(query, key, value, bias, *settings, seed))
         ctx.save_for_backward(query, key, value, bias, settings.span_6N, out_QHD, total_HQ)
-        ctx.how = (settings.lead, settings.dropout, seed)
+        ctx.how, ctx.together = (settings.lead, settings.dropout, seed), len(parts) == 1
         return out_QHD
 
     @staticmethod
@@ -105,7 +111,15 @@ class _Kernel(torch.autograd.Function):
         from phaze_ee.kernels.attention import Attention, gradients
 
         *operands, out_QHD, total_HQ = ctx.saved_tensors
-        return (*gradients(Attention(*operands, *ctx.how), out_QHD, total_HQ, d_out_QHD), None, None)
+        shapes = [operand.shape for operand in operands[:3]]
+        if ctx.together:
+            tokens, *others = shapes[0]
+            found = [out_QHD.new_empty(tokens, 3, *others)]
+        else:
+            found = [out_QHD.new_empty(shape) for shape in shapes]
+        attention = Attention(*operands, *ctx.how)
+        d_bias = gradients(attention, out_QHD, total_HQ, d_out_QHD, _separate(found))
+        return d_bias, None, None, *found
 
 
 def _rows(tensor_THD: Tensor) -> Tensor:

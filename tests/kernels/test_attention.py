@@ -67,7 +67,7 @@ def both(case: Case, device: torch.device, monkeypatch: pytest.MonkeyPatch, dtyp
         given: list[Any] = [None if value is None else value.detach().to(device).requires_grad_() for value in values]
         settings = settings._replace(span_6N=settings.span_6N.to(device))
         query, key, value, bias = given
-        out = ragged_attention(query, key, value, bias, settings)
+        out = ragged_attention((query, key, value), bias, settings)
         weight = torch.randn(out.shape, generator=torch.Generator().manual_seed(1)).to(out)
         known = [value for value in given if value is not None]
         found.append([out.detach(), *torch.autograd.grad((out * weight).sum(), known)])
@@ -103,7 +103,7 @@ def test_gradients_are_those_of_differences(
 
     def attend(query: Tensor, key: Tensor, value: Tensor, bias: Tensor) -> Tensor:
         torch.manual_seed(3)
-        return ragged_attention(query, key, value, bias, settings._replace(dropout=dropout))
+        return ragged_attention((query, key, value), bias, settings._replace(dropout=dropout))
 
     known = [value for value in given if value is not None]
     assert torch.autograd.gradcheck(attend, known, eps=1e-6, atol=1e-6, fast_mode=True)
@@ -117,7 +117,7 @@ def test_dropout_drops_a_share_of_the_weights_and_keeps_their_mean(
     query = torch.zeros(128, 2, 64, device=device)
     value = torch.eye(64, device=device).repeat(2, 1)[:, None].repeat(1, 2, 1)  # so the result is the weights
     settings = Settings(spans(count_N, count_N, count_N).to(device), dropout=0.25)
-    attend = partial(ragged_attention, query, query, value, None, settings)
+    attend = partial(ragged_attention, (query, query, value), None, settings)
     torch.manual_seed(0)
     weight = attend() * 64
     assert float((weight == 0).float().mean()) == pytest.approx(0.25, abs=0.02)
@@ -172,3 +172,17 @@ def test_half_precision_trains(dtype: torch.dtype, on_card: torch.device, monkey
     logits_NK.float().square().mean().backward()
     gradients = [value.grad for value in tagger.parameters()]
     assert all(gradient is not None and gradient.isfinite().all() for gradient in gradients)
+
+
+def test_operands_together_have_one_gradient(device: torch.device, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attention, "runs_kernels", lambda tensor: True)
+    count_N = torch.tensor([3, 0, 40], device=device)
+    settings = Settings(spans(count_N, count_N, count_N))
+    projected_T3HD = torch.randn(43, 3, 2, 5, generator=torch.Generator().manual_seed(0)).to(device).requires_grad_()
+    found = []
+    for parts in ((projected_T3HD,), projected_T3HD.unbind(1)):
+        out = ragged_attention(parts, None, settings)
+        (gradient,) = torch.autograd.grad(out.square().sum(), projected_T3HD)
+        found.append((out.detach(), gradient))
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=0)
