@@ -73,6 +73,69 @@ def _through_norm(given, hat, factor, inside, KIND: tl.constexpr, CHANNELS: tl.c
     return tl.where(inside[None, :], found * factor[:, None], 0.0)
 
 
+@triton.jit
+def _before_next(
+    before, d_after, place, real, weight, channel, inside,
+    EPSILON: tl.constexpr, KIND: tl.constexpr, CHANNELS: tl.constexpr, SUM: tl.constexpr,
+):  # fmt: skip
+    """Return the gradients of tokens before the next norm, and of its weight and bias."""
+    hat = tl.load(before + place, mask=real, other=0.0).to(SUM)
+    hat, factor = standardised(hat, inside, EPSILON, KIND, CHANNELS)
+    given = tl.load(d_after + place, mask=real, other=0.0).to(SUM)
+    found = _through_norm(per_channel(given, weight, channel, inside), hat, factor, inside, KIND, CHANNELS)
+    return found, tl.sum(given * hat, axis=0), tl.sum(given, axis=0)
+
+
+@triton.jit
+def _before_gain(
+    total, raw, scale, gain, norm_weight, norm_bias, seed, place, channel, inside,
+    NORM_EPSILON: tl.constexpr, NORM: tl.constexpr, HEAD: tl.constexpr, ACTIVATION: tl.constexpr,
+    FIRST_DROP: tl.constexpr, SECOND_DROP: tl.constexpr, CHANNELS: tl.constexpr,
+):  # fmt: skip
+    """Return the gradients of numbers before the scale of heads, and of scale, weight and bias of the norm, and gain.
+
+    Those of parameters that are not there are zero. What the forward pass did is done again first.
+    """
+    scaled = per_channel(raw, scale, channel // HEAD, inside)
+    hat = activated(scaled, ACTIVATION)
+    if FIRST_DROP > 0:
+        hat *= kept(seed, place, FIRST_DROP)
+    if NORM != "none":
+        hat, factor = standardised(hat, inside, NORM_EPSILON, NORM, CHANNELS)
+    of_gain = tl.zeros_like(tl.sum(total, axis=0))
+    of_weight, of_bias, of_scale = of_gain, of_gain, of_gain
+    if gain is not None:
+        after = hat
+        if NORM != "none":
+            after = shifted(hat, norm_weight, norm_bias, channel, inside)
+        if SECOND_DROP > 0:
+            after *= kept(seed + 1, place, SECOND_DROP)
+        of_gain = tl.sum(total * after, axis=0)
+        total = per_channel(total, gain, channel, inside)
+    if SECOND_DROP > 0:
+        total *= kept(seed + 1, place, SECOND_DROP)
+    if NORM != "none":
+        of_weight, of_bias = tl.sum(total * hat, axis=0), tl.sum(total, axis=0)
+        total = per_channel(total, norm_weight, channel, inside)
+        total = _through_norm(total, hat, factor, inside, NORM, CHANNELS)
+    if FIRST_DROP > 0:
+        total *= kept(seed, place, FIRST_DROP)
+    total = through_activation(total, scaled, ACTIVATION)
+    if scale is not None:
+        of_scale = tl.sum(total * raw, axis=0)
+        total = per_channel(total, scale, channel // HEAD, inside)
+    return total, of_scale, of_weight, of_bias, of_gain
+
+
+@triton.jit
+def _stored(part, value, inside, IS_THERE: tl.constexpr, CHANNELS: tl.constexpr):
+    """Store the gradient of a parameter that is there; return the place of the next one."""
+    if IS_THERE:
+        tl.store(part, value, mask=inside)
+        part += CHANNELS
+    return part
+
+
 @triton.jit(do_not_specialize=["rows", "seed", "tiles"])
 def _token_gradients(
     given, shift, scale, gain, residual, kept_C, before, d_out, d_after, d_given, d_residual, part, rows, stride,
@@ -85,14 +148,9 @@ def _token_gradients(
 ):  # fmt: skip
     channel = tl.arange(0, WIDTH)
     inside = channel < CHANNELS
-    of_shift = tl.zeros([WIDTH], SUM)
-    of_scale = tl.zeros([WIDTH], SUM)
-    of_norm_weight = tl.zeros([WIDTH], SUM)
-    of_norm_bias = tl.zeros([WIDTH], SUM)
-    of_gain = tl.zeros([WIDTH], SUM)
-    of_kept = tl.zeros([WIDTH], SUM)
-    of_next_weight = tl.zeros([WIDTH], SUM)
-    of_next_bias = tl.zeros([WIDTH], SUM)
+    zero = tl.zeros([WIDTH], SUM)
+    of_shift, of_scale, of_norm_weight, of_norm_bias = zero, zero, zero, zero
+    of_gain, of_kept, of_next_weight, of_next_bias = zero, zero, zero, zero
     for tile in range(tl.program_id(0), tiles, tl.num_programs(0)):
         row = (tile * ROWS + tl.arange(0, ROWS)).to(tl.int64)
         real = (row < rows)[:, None] & inside[None, :]
@@ -101,13 +159,10 @@ def _token_gradients(
         if d_out is not None:
             total += tl.load(d_out + place, mask=real, other=0.0).to(SUM)
         if d_after is not None:
-            hat = tl.load(before + place, mask=real, other=0.0).to(SUM)
-            hat, factor = standardised(hat, inside, NEXT_EPSILON, NEXT, CHANNELS)
-            here = tl.load(d_after + place, mask=real, other=0.0).to(SUM)
-            of_next_weight += tl.sum(here * hat, axis=0)
-            of_next_bias += tl.sum(here, axis=0)
-            here = per_channel(here, next_weight, channel, inside)
-            total += _through_norm(here, hat, factor, inside, NEXT, CHANNELS)
+            found, to_weight, to_bias = _before_next(
+                before, d_after, place, real, next_weight, channel, inside, NEXT_EPSILON, NEXT, CHANNELS, SUM
+            )
+            total, of_next_weight, of_next_bias = total + found, of_next_weight + to_weight, of_next_bias + to_bias
         if ADDED:
             if kept_C is not None:
                 added = tl.load(residual + row[:, None] * residual_stride + channel[None, :], mask=real, other=0.0)
@@ -116,54 +171,21 @@ def _token_gradients(
             tl.store(d_residual + place, of_residual.to(d_residual.dtype.element_ty), mask=real)
         if INNER:
             raw = tl.load(given + row[:, None] * stride + channel[None, :], mask=real, other=0.0).to(SUM)
-            raw = shifted(raw, None, shift, channel, inside)
-            scaled = per_channel(raw, scale, channel // HEAD, inside)
-            hat = activated(scaled, ACTIVATION)
-            if FIRST_DROP > 0:
-                hat *= kept(seed, place, FIRST_DROP)
-            if NORM != "none":
-                hat, factor = standardised(hat, inside, NORM_EPSILON, NORM, CHANNELS)
-            if gain is not None:
-                after = hat
-                if NORM != "none":
-                    after = shifted(hat, norm_weight, norm_bias, channel, inside)
-                if SECOND_DROP > 0:
-                    after *= kept(seed + 1, place, SECOND_DROP)
-                of_gain += tl.sum(total * after, axis=0)
-                total = per_channel(total, gain, channel, inside)
-            if SECOND_DROP > 0:
-                total *= kept(seed + 1, place, SECOND_DROP)
-            if NORM != "none":
-                of_norm_weight += tl.sum(total * hat, axis=0)
-                of_norm_bias += tl.sum(total, axis=0)
-                total = per_channel(total, norm_weight, channel, inside)
-                total = _through_norm(total, hat, factor, inside, NORM, CHANNELS)
-            if FIRST_DROP > 0:
-                total *= kept(seed, place, FIRST_DROP)
-            total = through_activation(total, scaled, ACTIVATION)
-            if scale is not None:
-                of_scale += tl.sum(total * raw, axis=0)
-                total = per_channel(total, scale, channel // HEAD, inside)
-        if shift is not None:
-            of_shift += tl.sum(total, axis=0)
+            total, to_scale, to_weight, to_bias, to_gain = _before_gain(
+                total, shifted(raw, None, shift, channel, inside), scale, gain, norm_weight, norm_bias, seed, place,
+                channel, inside, NORM_EPSILON, NORM, HEAD, ACTIVATION, FIRST_DROP, SECOND_DROP, CHANNELS,
+            )  # fmt: skip
+            of_scale, of_gain = of_scale + to_scale, of_gain + to_gain
+            of_norm_weight, of_norm_bias = of_norm_weight + to_weight, of_norm_bias + to_bias
+            if shift is not None:
+                of_shift += tl.sum(total, axis=0)
         tl.store(d_given + place, total.to(d_given.dtype.element_ty), mask=real)
     stored = part + tl.program_id(0).to(tl.int64) * PARTS * CHANNELS + channel
-    if shift is not None:
-        tl.store(stored, of_shift, mask=inside)
-        stored += CHANNELS
-    if scale is not None:
-        tl.store(stored, of_scale, mask=inside)
-        stored += CHANNELS
-    if NORM != "none":
-        tl.store(stored, of_norm_weight, mask=inside)
-        tl.store(stored + CHANNELS, of_norm_bias, mask=inside)
-        stored += 2 * CHANNELS
-    if gain is not None:
-        tl.store(stored, of_gain, mask=inside)
-        stored += CHANNELS
-    if kept_C is not None:
-        tl.store(stored, of_kept, mask=inside)
-        stored += CHANNELS
-    if NEXT != "none":
-        tl.store(stored, of_next_weight, mask=inside)
-        tl.store(stored + CHANNELS, of_next_bias, mask=inside)
+    stored = _stored(stored, of_shift, inside, shift is not None, CHANNELS)
+    stored = _stored(stored, of_scale, inside, scale is not None, CHANNELS)
+    stored = _stored(stored, of_norm_weight, inside, NORM != "none", CHANNELS)
+    stored = _stored(stored, of_norm_bias, inside, NORM != "none", CHANNELS)
+    stored = _stored(stored, of_gain, inside, gain is not None, CHANNELS)
+    stored = _stored(stored, of_kept, inside, kept_C is not None, CHANNELS)
+    stored = _stored(stored, of_next_weight, inside, NEXT != "none", CHANNELS)
+    _stored(stored, of_next_bias, inside, NEXT != "none", CHANNELS)
