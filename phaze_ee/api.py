@@ -1,6 +1,6 @@
 """From a name or a file to a tagger ready for inference, for use in Python."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -54,11 +54,9 @@ def load(
     if data_config is not None:
         return _load_weaver(Path(source), str(data_config), str(network_config))
     if _is_checkpoint(source):
-        return load_checkpoint(Path(source), trust=trust).tagger
+        return _loaded(Path(source), trust)
     project = _project(source)
-    return load_checkpoint(
-        project.best_model, trust=trust, register_parts=lambda: Configuration.read(project.config)
-    ).tagger
+    return _loaded(project.best_model, trust, lambda: Configuration.read(project.config))
 
 
 def load_policy(project: str, *, name: str | None = None, plugins: Sequence[str | Path] = ()) -> ThresholdPolicy:
@@ -152,9 +150,15 @@ def export_onnx(
     paths = expand_patterns("files", [str(file) for file in files], None)
     jets = evaluation_loader(schema, paths, batch_size=_CHECK_BATCH, labelled=False) if paths else ()
     origin = Origin(checkpoint.name, digest, schema.options, schema.class_names, promise, licence or UNSTATED)
-    export = Export(tagger, checked_policy(policy), schema, origin, jets, one_jet, opset)
+    export = Export(tagger, checked_policy(policy, digest), schema, origin, jets, one_jet, opset)
     write_bundle(Path(folder), export)
     return Path(folder)
+
+
+def _loaded(path: Path, trust: bool, register_parts: Callable[[], object] | None = None) -> Tagger:
+    checkpoint = load_checkpoint(path, trust=trust, register_parts=register_parts)
+    checkpoint.tagger.model_hash = checkpoint.hash
+    return checkpoint.tagger
 
 
 def _import_plugins(plugins: Sequence[str | Path]) -> None:

@@ -3,6 +3,7 @@
 import inspect
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ import torch
 
 import phaze_ee
 from phaze_ee.errors import CheckpointError, UsageError
-from phaze_ee.models.checkpoint import Checkpoint, save_checkpoint
+from phaze_ee.models.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from phaze_ee.workspace import Project
 from tests.jets import random_jets, small_tagger
 from tests.modes.exit_policies import write_policy
@@ -33,7 +34,7 @@ SIGNATURES = {
     "JetInputs": "(points, features, vectors, mask, *, more)",
     "RaggedJets": "(points_V2, features_VC, vectors_V4, particle_count_N, *, more)",
     "Tagger": "(backbone, exit_stages, exit_head, heads, *, head_shape, link, targets)",
-    "ThresholdPolicy": "(score, thresholds, temperatures, *, promise, precision)",
+    "ThresholdPolicy": "(score, thresholds, temperatures, *, promise, precision, model_hash)",
 }
 
 
@@ -105,6 +106,31 @@ def test_a_policy_and_jets_are_read_for_a_project(tmp_path: Path, monkeypatch: p
     assert [len(batch) for batch in batches] == [30, 10]
     engine = phaze_ee.Engine(phaze_ee.load("Tops/small"), policy)
     assert engine(batches[0].inputs).logits_NK.shape == (30, 2)
+
+
+def test_a_policy_of_another_project_is_refused_by_an_engine_and_an_export(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PHAZE_EE_WORKSPACES", str(tmp_path / "workspaces"))
+    project = make_project(tmp_path)
+    save_best_model(project)
+    write_policy(project, phaze_ee.ThresholdPolicy("margin", [0.3, 0.4]))
+    tagger, policy = phaze_ee.load("Tops/small"), phaze_ee.load_policy("Tops/small")
+    with torch.no_grad():
+        next(tagger.parameters()).mul_(2)
+    other = tmp_path / "other.pt"
+    saved = load_checkpoint(project.best_model)
+    save_checkpoint(other, replace(saved, tagger=tagger))
+    of_other = phaze_ee.load(other)
+    for form in (of_other, of_other.packed()):
+        for own in (policy, policy.capped(1)):
+            with pytest.raises(UsageError, match="the policy was calibrated for another model"):
+                phaze_ee.Engine(form, own)
+    phaze_ee.Engine(of_other, phaze_ee.ThresholdPolicy("margin", [0.3, 0.4]))
+    pytest.importorskip("onnx")
+    with pytest.raises(UsageError, match="the policy was calibrated for another model"):
+        phaze_ee.export_onnx(other, tmp_path / "export", policy=policy)
+    assert not (tmp_path / "export").exists()
 
 
 def test_a_weaver_checkpoint_is_loaded_with_its_data_config(shared_dir: Path) -> None:

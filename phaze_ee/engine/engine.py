@@ -65,8 +65,8 @@ class Engine:
     Raises:
         UsageError: the policy does not fit the tagger's exits, the budget or the audit, ``threads`` or ``chunk_size``
             is not positive, the backend or the precision is unknown, the network has no native form or it cannot be
-            compiled, the device does not have the precision, the policy was calibrated in another one, or graphs are
-            wanted of a network or on a device that does not have them.
+            compiled, the device does not have the precision, the policy was calibrated in another one or for another
+            model, or graphs are wanted of a network or on a device that does not have them.
     """
 
     def __init__(
@@ -91,6 +91,7 @@ class Engine:
         if policy is not None:
             policy.check(len(tagger.exit_stages))
         if isinstance(policy, ThresholdPolicy):
+            policy.check_model(tagger.model_hash)
             policy.check_precision(precision)
         if precision != "float32":
             checked_precision(precision, next(tagger.parameters()).device)

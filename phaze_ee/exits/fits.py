@@ -1,6 +1,7 @@
 """Fits of parameters: the temperature of each exit, and the learned gate."""
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -10,7 +11,8 @@ from phaze_ee.shapes import Bool, Float, Int
 
 # Weights λ of the full model's mean cost, in nats of cross-entropy. There is a gate for each; calibration picks one.
 _COST_WEIGHTS = (0.1, 0.3, 1.0, 3.0)
-_LOG_TEMPERATURES = (math.log(0.05), math.log(20.0))
+_TEMPERATURES = (0.05, 20.0)
+_AT_LIMIT = 0.01  # a bounded minimiser stays this far from its bounds, in ln T
 
 
 def fit_temperatures(answers: Answers) -> list[float]:
@@ -19,6 +21,26 @@ def fit_temperatures(answers: Answers) -> list[float]:
     Temperatures are between 0.05 and 20. All true classes must be known.
     """
     return [_fit_temperature(logits_NK, answers.label_N) for logits_NK in answers.logits_ENK]
+
+
+def temperatures_at_limit(temperatures: Sequence[float] | None, names: Sequence[str]) -> list[str]:
+    """Return, in words, which of the fitted temperatures are a limit of their range, and what this means.
+
+    Args:
+        temperatures: of each exit and the full model (:func:`fit_temperatures`); None: none were fitted.
+        names: theirs.
+    """
+    least, most = _TEMPERATURES
+    meaning = {
+        least: "hardly any of its answers is wrong",
+        most: "its probabilities say next to nothing about the class",
+    }
+    return [
+        f"the temperature of {name} is at its limit of {limit:g}: on the jets of the fit, {meaning[limit]}"
+        for name, temperature in zip(names, temperatures or [1.0] * len(names), strict=True)
+        for limit in _TEMPERATURES
+        if abs(math.log(temperature / limit)) < _AT_LIMIT
+    ]
 
 
 def fit_gates(answers: Answers, label_N: Int[np.ndarray, " N"]) -> list[Gate]:
@@ -90,4 +112,6 @@ def _fit_temperature(logits_NK: Float[np.ndarray, "N K"], label_N: Int[np.ndarra
         log_p_NK = log_softmax(logits_NK / math.exp(log_temperature), axis=1)
         return -float(log_p_NK[np.arange(len(label_N)), label_N].mean())
 
-    return math.exp(minimize_scalar(cross_entropy, bounds=_LOG_TEMPERATURES, method="bounded").x)
+    return math.exp(
+        minimize_scalar(cross_entropy, bounds=[math.log(limit) for limit in _TEMPERATURES], method="bounded").x
+    )

@@ -61,6 +61,7 @@ class ThresholdPolicy(ExitPolicy):
         temperatures: one per exit and one for the full model (Guo et al., arXiv:1706.04599).
         promise: what a calibration showed of this policy, in words; None: nothing.
         precision: of the products in which it was calibrated; None: in none, or in any.
+        model_hash: the SHA-256 of the file of the model for which it was calibrated; None: for none.
 
     Raises:
         UsageError: the score is unknown, a threshold is not a number, or a temperature is not positive.
@@ -74,6 +75,7 @@ class ThresholdPolicy(ExitPolicy):
         *,
         promise: str | None = None,
         precision: Precision | None = None,
+        model_hash: str | None = None,
     ) -> None:
         if any(math.isnan(threshold) for threshold in thresholds):
             raise UsageError(f"thresholds {list(thresholds)} contain NaN")
@@ -84,6 +86,7 @@ class ThresholdPolicy(ExitPolicy):
         self.temperatures = None if temperatures is None else tuple(temperatures)
         self.promise = promise
         self.precision = precision
+        self.model_hash = model_hash
         offered = tuple(index for index, threshold in enumerate(self.thresholds) if threshold < math.inf)
         self.exits = tuple(range(max(offered, default=-1) + 1)) if self.score.uses_history else offered
 
@@ -107,7 +110,9 @@ class ThresholdPolicy(ExitPolicy):
             raise UsageError(f"no exit {exit_} to stop at; the policy has exits 0 to {len(self.thresholds) - 1}")
         later = len(self.thresholds) - exit_ - 1
         thresholds = [*self.thresholds[:exit_], -math.inf, *[math.inf] * later]
-        return ThresholdPolicy(self.score, thresholds, self.temperatures, precision=self.precision)
+        return ThresholdPolicy(
+            self.score, thresholds, self.temperatures, precision=self.precision, model_hash=self.model_hash
+        )
 
     def check(self, exit_count: int) -> None:
         if len(self.thresholds) != exit_count:
@@ -120,6 +125,18 @@ class ThresholdPolicy(ExitPolicy):
                 "and one for the full model"
             )
         self.score.check(exit_count)
+
+    def check_model(self, model_hash: str | None) -> None:
+        """Check that the policy may be used with the model of the file with this SHA-256; None: no file is known.
+
+        Raises:
+            UsageError: it was calibrated for the model of another file.
+        """
+        if None not in (self.model_hash, model_hash) and self.model_hash != model_hash:
+            raise UsageError(
+                "the policy was calibrated for another model, or for this one before it was trained again; its "
+                "thresholds do not hold here: load the policy of the same project, or run mode 'calibrate' again"
+            )
 
     def check_precision(self, precision: Precision) -> None:
         """Check that the policy may be used with products in this precision.

@@ -94,9 +94,13 @@ class ExitPolicyFile(Traced):
 
     def policy(self) -> ThresholdPolicy:
         """Return the policy."""
-        statement = self.guarantee.statement
         return ThresholdPolicy(
-            self.score, self.thresholds, self.temperatures, promise=statement, precision=self.precision
+            self.score,
+            self.thresholds,
+            self.temperatures,
+            promise=self.guarantee.statement,
+            precision=self.precision,
+            model_hash=self.model_hash,
         )
 
     @property

@@ -11,7 +11,7 @@ from phaze_ee.exits.candidates import cost_curve
 from phaze_ee.exits.conditions import ALL_JETS, Conditions
 from phaze_ee.exits.costs import prior_weights, weighted_mean, weighted_ratio
 from phaze_ee.exits.drift import DriftReference
-from phaze_ee.exits.fits import fit_gate
+from phaze_ee.exits.fits import fit_gate, temperatures_at_limit
 from phaze_ee.exits.policies import ThresholdPolicy
 from phaze_ee.exits.policy_file import CalibrationSample, CostCurve, ExitPolicyFile, Guarantee
 from phaze_ee.exits.safer import SaferPolicy
@@ -71,7 +71,7 @@ def policy_file(
         realised=_realised(testing, policy, settings.class_prior),
         curves=cost_curves(shaping),
         reference=_reference(result),
-        notes=list(provenance.notes),
+        notes=[*provenance.notes, *temperatures_at_limit(policy.temperatures, testing.exit_names)],
         precision=settings.precision,
         safer=[
             SaferPolicy(

@@ -109,13 +109,16 @@ def write_preprocessing(config: DataConfig, used: list[str], path: Path) -> None
     path.write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
 
 
-def checked_policy(policy: ExitPolicy | None) -> ThresholdPolicy | None:
-    """Return the policy if a file can hold it.
+def checked_policy(policy: ExitPolicy | None, model_hash: str | None) -> ThresholdPolicy | None:
+    """Return the policy if a file can hold it with the model of this SHA-256.
 
     Raises:
-        UsageError: it is of another kind.
+        UsageError: it is of another kind, or of another model.
     """
-    if policy is None or isinstance(policy, ThresholdPolicy):
+    if policy is None:
+        return None
+    if isinstance(policy, ThresholdPolicy):
+        policy.check_model(model_hash)
         return policy
     raise UsageError(
         f"a {type(policy).__name__} cannot be exported: a file decides about each jet by a score and thresholds "

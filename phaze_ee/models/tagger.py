@@ -35,10 +35,16 @@ class Tagger(nn.Module):
         targets: the number of numbers R that network and heads predict beside the logits, as their last outputs; or the
             ``targets`` of another tagger, to share them. Links and policies act on the logits alone.
 
+    Attributes:
+        model_hash: the SHA-256 of the file that it was loaded from (:func:`phaze_ee.load`); None: of none. A policy of
+            another file is refused.
+
     Raises:
         UsageError: a stage does not exist, is repeated or is out of order; a head or link is unknown; or the number of
             heads is not that of the exits.
     """
+
+    model_hash: str | None = None
 
     def __init__(
         self,
@@ -139,6 +145,7 @@ class Tagger(nn.Module):
             targets=self.targets,
         )
         twin.training = self.training
+        twin.model_hash = self.model_hash
         return twin
 
     def exit_macs(

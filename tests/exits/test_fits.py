@@ -1,10 +1,11 @@
-"""The fits of gates."""
+"""The fits of gates and temperatures."""
 
 import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from phaze_ee.exits.fits import logistic_regression
+from phaze_ee.exits.fits import fit_temperatures, logistic_regression, temperatures_at_limit
+from tests.exits.synthetic import synthetic_answers
 
 
 @pytest.mark.parametrize("separation", [0.0, 1.0, 30.0])
@@ -15,3 +16,20 @@ def test_logistic_regression_is_that_of_scikit_learn(separation: float) -> None:
     weights, bias = logistic_regression(feature_NF, positive_N)
     model = LogisticRegression(class_weight="balanced", max_iter=1000).fit(feature_NF, positive_N)
     np.testing.assert_allclose([*weights, bias], [*model.coef_[0], model.intercept_[0]], rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize(
+    ("scale", "sharpness", "said"),
+    [
+        (1.0, 5.0, None),
+        (10.0, 0.0, "limit of 20: on the jets of the fit, its probabilities say next to nothing about the class"),
+        (0.02, 20.0, "limit of 0.05: on the jets of the fit, hardly any of its answers is wrong"),
+    ],
+)
+def test_a_temperature_at_its_limit_is_named_with_its_exit(scale: float, sharpness: float, said: str | None) -> None:
+    answers = synthetic_answers(2000, sharpness=(sharpness, 5.0))
+    answers.logits_ENK[0] *= scale
+    temperatures = fit_temperatures(answers)
+    notes = temperatures_at_limit(temperatures, answers.exit_names)
+    assert notes == ([] if said is None else [f"the temperature of {answers.exit_names[0]} is at its {said}"])
+    assert temperatures_at_limit(None, answers.exit_names) == []
