@@ -7,7 +7,7 @@ from typing import NoReturn
 
 from phaze_ee.atomic import check_can_write
 from phaze_ee.config.options import Options
-from phaze_ee.errors import NothingPassedError, UsageError
+from phaze_ee.errors import NothingPassedError, UsageError, shortened
 from phaze_ee.evaluation.answers import predict
 from phaze_ee.exits.calibrate import Calibration, Settings, calibrate, check
 from phaze_ee.exits.conditions import Conditions
@@ -114,7 +114,10 @@ def _fail(session: Session, name: str, file: ExitPolicyFile, result: Calibration
     show_notes(file.notes)
     if result.more_jets is not None:
         say_in_columns(_where_to_add(session, result.more_jets))
-    raise NothingPassedError(f"no policy keeps the target {file.target.name}: {result.reason}; {outcome}")
+    message = f"no policy keeps the target {file.target.name}: {result.reason}; {outcome}"
+    if shortened(message) != message:  # several tests fail, and their figures must not be lost
+        say_in_columns(f"Reason: {result.reason}")
+    raise NothingPassedError(message)
 
 
 def _where_to_add(session: Session, jets: int) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from phaze_ee.cli import main
-from phaze_ee.errors import DataError, NothingPassedError, RunError, UsageError
+from phaze_ee.errors import DataError, NothingPassedError, RunError, UsageError, shortened
 from phaze_ee.exits.observables import FRACTIONS, JET_PT
 from phaze_ee.exits.policy_file import ExitPolicyFile
 from phaze_ee.modes import calibrate, evaluate, train
@@ -94,6 +94,16 @@ def test_too_few_jets_give_the_full_model_and_a_reason(folder: Path, capsys: pyt
     printed = capsys.readouterr().out
     assert "limit at" not in printed  # the full model loses nothing, which is not what did not pass
     assert json.loads(project.exit_policy.read_text())["thresholds"] == [float("inf")] * 2
+
+
+def test_the_figures_of_all_failed_tests_are_printed(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    trained_project(folder)
+    with pytest.raises(RunError, match="no policy keeps the target agreement") as raised:
+        run(exit_target="agreement", epsilon=0.02, promise_bins=["jet_id:0,40,80,120,160,200,240,280"])
+    assert len(shortened(str(raised.value))) < len(str(raised.value))
+    printed = " ".join(capsys.readouterr().out.split())
+    reason = str(raised.value).split(": ", 1)[1].split("; the active policy")[0]
+    assert f"Reason: {reason}" in printed
 
 
 def test_without_files_of_its_own_it_takes_what_training_left(folder: Path) -> None:
