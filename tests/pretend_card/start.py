@@ -184,9 +184,13 @@ def _run_kernels() -> None:
     from torch.utils._python_dispatch import _disable_current_modes
     from triton.runtime.interpreter import GridExecutor
 
-    from tests.kernels.interpreter import compute_in_bfloat16
+    from tests.kernels.interpreter import compute_in_bfloat16, replace_once
+    from tests.kernels.memory import check_memory
     from tests.pretend_card.tensors import CardTensor, captured, numbers_of
 
+    compute_in_bfloat16()
+    replace_once()
+    check_memory()
     launch = GridExecutor.__call__
 
     def run(grid: Any, *args: Any, **kwargs: Any) -> Any:
@@ -201,7 +205,6 @@ def _run_kernels() -> None:
             return again()
 
     GridExecutor.__call__ = run
-    compute_in_bfloat16()
 
 
 def _enter_in_threads() -> None:
