@@ -1,10 +1,16 @@
-"""Whether the network of a checkpoint and its data configuration fit together."""
+"""Whether a checkpoint, its data configuration and that of the project fit together."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from phaze_ee.data.changes import changed_sections
 from phaze_ee.data.schema import DataSchema
-from phaze_ee.errors import CheckpointError
+from phaze_ee.errors import CheckpointError, UsageError
 from phaze_ee.models.tagger import Tagger
+from phaze_ee.workspace import find_file
+
+if TYPE_CHECKING:
+    from phaze_ee.modes.session import Session
 
 
 def check_fit(tagger: Tagger, schema: DataSchema, path: Path) -> None:
@@ -23,3 +29,40 @@ def check_fit(tagger: Tagger, schema: DataSchema, path: Path) -> None:
             f"{path} is a damaged checkpoint: its network reads {own[0]} features and has {own[1]} classes, its data "
             f"config has {stored[0]} and {stored[1]} (targets: {own[2]} and {stored[2]}); give another file"
         )
+
+
+def current_schema(session: "Session") -> DataSchema | None:
+    """Return the data configuration of a project as its file has it; None: it is gone, and only a training needs it.
+
+    Raises:
+        UsageError, DataError: as :attr:`Session.schema`.
+    """
+    try:
+        find_file("data_config", session.options.data_config, session.project.root)
+    except UsageError:
+        return None
+    return session.schema
+
+
+def data_config_notes(name: str, trained: DataSchema, now: DataSchema | None) -> tuple[str, ...]:
+    """Return what a reader of results should know of the data configuration.
+
+    Args:
+        name: of its file.
+        trained: that of the model, which is used.
+        now: as the file has it; None: there is none any more.
+    """
+    if now is None:
+        return (f"data_config {name} does not exist here; the model's own is used",)
+    changed = changed_sections(trained, now)
+    if not changed:
+        return ()
+    remedies = ["train again to use it"]
+    if any(section.endswith("selection") for section in changed):
+        remedies.append("choose jets with --extra-selection-test")
+    if "observers" in changed:
+        remedies.append("choose the columns of predict with --observers")
+    return (
+        f"data_config {name} has changed since the training ({', '.join(changed)}), and the model's own is used: "
+        f"{', or '.join(remedies)}",
+    )

@@ -10,7 +10,7 @@ from phaze_ee.modes.console import console, say, say_in_columns, short, show
 from phaze_ee.modes.current import command, read_current
 from phaze_ee.modes.new_project import create_project
 from phaze_ee.modes.session import Session
-from phaze_ee.modes.show import describe_results, read_active
+from phaze_ee.modes.show import Judged, describe_results, read_active
 from phaze_ee.tables.headline import Headline, headline_sentence, headline_table
 from phaze_ee.workspace import Project
 
@@ -35,7 +35,7 @@ def _show_outcome(project: Project) -> None:
     current, active = read_current(project), read_active(project)
     headline = None if active is None else Headline.of(current.static, active.target)
     if active is None or headline is None:
-        say_in_columns(f"Full model: {describe_results(current)}")
+        say_in_columns(f"Full model: {describe_results(Judged(current.static.evaluation, current.static.dynamic))}")
         return
     show(headline_table(headline))
     say_in_columns(headline_sentence(headline, 1 - active.guarantee.delta))

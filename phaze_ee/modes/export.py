@@ -56,7 +56,8 @@ def run(session: Session) -> None:
     by_rounding = f"{quantity(checked.by_rounding, 'jet')} differed by more, in single precision only, see card.md"
     notes = [by_rounding] if checked.by_rounding else []
     if policy is not None and judged is None:
-        notes.append(f"card.md has no figures of test jets; for these run {command('evaluate', session.project)} first")
+        evaluate = command("evaluate", session.project)
+        notes.append(f"card.md has no figures of test jets; to add them, export again after: {evaluate}")
     show_notes([*model.notes, *notes])
     say_written(folder)
 

@@ -8,7 +8,7 @@ from phaze_ee.modes.policies import active_name
 from phaze_ee.modes.seeds_so_far import known_seeds, seed_runs
 from phaze_ee.modes.session import Session
 from phaze_ee.modes.show import is_running, next_command, read_results, seeds_accuracy
-from phaze_ee.names import FULL_MODEL, brief, quantity
+from phaze_ee.names import brief, quantity
 from phaze_ee.sweep.trial_project import seed_project
 from phaze_ee.tables.style import UNKNOWN, empty_table, with_error
 from phaze_ee.workspace import Project, near_workspace, workspaces_root
@@ -48,11 +48,11 @@ def projects_table(workspace: str, projects: list[Project]) -> Table:
     seeds = {project: known_seeds(project) for project in projects}
     hidden = {seed_project(project, seed) for project, found in seeds.items() for seed in found}
     for project in (project for project in projects if project not in hidden):
-        current, problems = read_results(project)
-        words = next_command(project, current, problems).split()
+        judged, problems = read_results(project)
+        words = next_command(project, judged, problems).split()
         mode = words[words.index("-o") + 1].split("_")[0] if "-o" in words else words[words.index("-m") + 1]
-        full = None if current is None else current.static.evaluation.exits[FULL_MODEL]
-        policy = None if current is None or current.static.dynamic is None else current.static.dynamic.policy
+        full = None if judged is None else judged.full
+        policy = None if judged is None or judged.dynamic is None else judged.dynamic.policy
         table.add_row(
             brief(project.name, _LONGEST_NAME),
             UNKNOWN if full is None else with_error(full.accuracy, full.accuracy_error),

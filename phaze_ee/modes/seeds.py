@@ -6,7 +6,7 @@ from functools import partial
 
 from phaze_ee.config.options import Options
 from phaze_ee.data.stamps import stamp
-from phaze_ee.errors import RunError, UsageError
+from phaze_ee.errors import PreemptedError, RunError, UsageError
 from phaze_ee.evaluation.over_seeds import summarise
 from phaze_ee.machine import core_count, world_size
 from phaze_ee.models.checkpoint import load_checkpoint
@@ -61,10 +61,14 @@ def run(session: Session) -> None:
     _check(session)
     base, seeds = session.project, seeds_of(session)
     failed: dict[int, str] = {}
-    for step in _steps(operations, _at_once(session, len(seeds))):
-        left = [seed for seed in seeds if seed not in failed or seed_project(base, seed).best_model.is_file()]
-        for seed, error in _run_step(session, step, left):
-            failed.setdefault(seed, error)
+    try:
+        for step in _steps(operations, _at_once(session, len(seeds))):
+            left = [seed for seed in seeds if seed not in failed or seed_project(base, seed).best_model.is_file()]
+            for seed, error in _run_step(session, step, left):
+                failed.setdefault(seed, error)
+    except (RunError, PreemptedError):  # the command was stopped; show and list must know its seeds
+        _summary(base, seeds, failed).write(base.seeds_results)
+        raise
     _show(session, seeds, failed)
     if _REPORT in [mode.name for mode in operations]:  # each seed has its own; this one is of the project
         MODES[_REPORT].run(session.for_mode(_REPORT))
@@ -235,13 +239,17 @@ def _rests_on(session: Session) -> list[str]:
 def _show(session: Session, seeds: Sequence[int], failed: Mapping[int, str]) -> None:
     """Write the results of all seeds, and print and draw their means if there are any."""
     base = session.project
-    runs = seed_runs(base, seeds, failed)
-    results = summarise(base.name, runs, judged_seeds(base, runs))
+    results = _summary(base, seeds, failed)
     results.write(base.seeds_results)
     show_results(results)
     say_written(base.seeds_results)
     if results.differences is not None:
         write_figures({"seeds": partial(differences_figure, results.differences)}, base.seeds)
+
+
+def _summary(base: Project, seeds: Sequence[int], failed: Mapping[int, str]) -> SeedsResults:
+    runs = seed_runs(base, seeds, failed)
+    return summarise(base.name, runs, judged_seeds(base, runs))
 
 
 def show_results(results: SeedsResults) -> None:

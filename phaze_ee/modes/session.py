@@ -201,9 +201,9 @@ class Session:
             CheckpointError: there is neither, or the file cannot be used.
         """
         project = self.project
-        _ = self.schema  # a wrong configuration is reported before a checkpoint is read
         if project.best_model.is_file():
             return self._best_model()
+        _ = self.schema  # a wrong configuration is reported first
         if self.options.init_from is not None:
             return self._initial_model()
         remedy = f"train it first: phaze_ee -m train -p {project.workspace} {project.name}"
@@ -303,15 +303,14 @@ class Session:
     def _best_model(self) -> TrainedModel:
         from phaze_ee.data.schema import DataSchema
         from phaze_ee.models.checkpoint import load_checkpoint
-        from phaze_ee.modes.checkpoint_fit import check_fit
+        from phaze_ee.modes.checkpoint_fit import check_fit, current_schema, data_config_notes
 
-        path = self.project.best_model
+        path, now = self.project.best_model, current_schema(self)  # a wrong one is reported first
         checkpoint = load_checkpoint(path, trust=self.request.trust)
-        own = self.schema
-        schema = DataSchema.from_options(checkpoint.data_options, str(path), own.trusted, own.bad_values)
+        trusted = frozenset() if now is None else now.trusted
+        schema = DataSchema.from_options(checkpoint.data_options, str(path), trusted, self.options.bad_values)
         check_fit(checkpoint.tagger, schema, path)
-        changed = f"data_config {self.options.data_config} has changed since the training; the model's own is used"
-        notes = () if own.class_names == schema.class_names else (changed,)
+        notes = data_config_notes(self.options.data_config, schema, now)
         source, title = (f"{name} (epoch {checkpoint.epoch + 1})" for name in (path, path.name))
         return TrainedModel(checkpoint.tagger, schema, source, title, checkpoint.hash, notes, checkpoint.options)
 

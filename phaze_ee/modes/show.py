@@ -1,18 +1,22 @@
 """Mode show: what a project holds, how far it is, and what to run next."""
 
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import final
 
 from rich.table import Table
 
 from phaze_ee.errors import UsageError
 from phaze_ee.evaluation.over_seeds import over_seeds
 from phaze_ee.modes.console import say, say_in_columns, show
-from phaze_ee.modes.current import CurrentResults, command, read_current
+from phaze_ee.modes.current import command, read_current, read_judged
 from phaze_ee.modes.policies import PolicySummary, active_name, failed_names, policy_names
 from phaze_ee.modes.seeds_so_far import how_far, judged_seeds, known_seeds, seed_runs
 from phaze_ee.modes.session import Session
 from phaze_ee.names import FULL_MODEL, brief, quantity
+from phaze_ee.results.evaluation import EvaluationResults, ExitEvaluation
+from phaze_ee.results.policy import DynamicResults
 from phaze_ee.results.seeds import OverSeeds, SeedRun
 from phaze_ee.results.training import TrainingHistory
 from phaze_ee.tables.style import UNKNOWN, add_caption, empty_table, few, with_error
@@ -20,6 +24,20 @@ from phaze_ee.training.lock import is_locked
 from phaze_ee.workspace import Project
 
 _LONGEST_NAME = 12
+
+
+@final
+@dataclass(frozen=True)
+class Judged:
+    """What evaluate found of the exits, and of the active policy; None: nothing of that policy."""
+
+    evaluation: EvaluationResults
+    dynamic: DynamicResults | None
+
+    @property
+    def full(self) -> ExitEvaluation:
+        """What it found of the full model."""
+        return self.evaluation.exits[FULL_MODEL]
 
 
 def run(session: Session) -> None:
@@ -33,10 +51,10 @@ def run(session: Session) -> None:
             say(f"Next:     {next_of_seeds(project, runs)}")
             return
     say(f"Model:    {describe_model(project)}")
-    current, problems = read_results(project)
+    judged, problems = read_results(project)
     if project.model_hash is None:
         problems = []  # the next command is to train; then there will be results
-    say(f"Results:  {describe_results(current)}")
+    say_in_columns(f"Results:  {describe_results(judged)}")
     for problem in problems:
         say(f"  {problem}")
     if rows := list(policy_rows(project)):
@@ -46,7 +64,7 @@ def run(session: Session) -> None:
             say_in_columns(f"Active policy: {active.guarantee.statement}")
     else:
         say("Policies: none; mode 'calibrate' makes them")
-    say(f"Next:     {'wait for it' if is_running(project) else next_command(project, current, problems)}")
+    say(f"Next:     {'wait for it' if is_running(project) else next_command(project, judged, problems)}")
 
 
 def show_seeds(project: Project, runs: list[SeedRun]) -> None:
@@ -67,13 +85,19 @@ def seeds_accuracy(project: Project, runs: list[SeedRun]) -> OverSeeds | None:
     return over_seeds([seed.exits.exits[FULL_MODEL].accuracy for seed in judged]) if judged else None
 
 
-def read_results(project: Project) -> tuple[CurrentResults | None, list[str]]:
-    """Return the results of the current model, if there are any, and what is missing or does not belong to it."""
+def read_results(project: Project) -> tuple[Judged | None, list[str]]:
+    """Return what evaluate found of the current model, if it has run, and what is missing or does not belong to it."""
     try:
         current = read_current(project)
     except UsageError as error:
-        return None, [str(error)]
-    return current, list(current.left_out)
+        problems = [str(error)]
+    else:
+        return Judged(current.static.evaluation, current.static.dynamic), list(current.left_out)
+    try:
+        evaluation, _, dynamic = read_judged(project)
+    except UsageError:
+        return None, problems
+    return Judged(evaluation, dynamic), problems
 
 
 def read_active(project: Project) -> PolicySummary | None:
@@ -101,15 +125,14 @@ def is_running(project: Project) -> bool:
     return is_locked(project.models / "train.lock")
 
 
-def describe_results(current: CurrentResults | None) -> str:
+def describe_results(judged: Judged | None) -> str:
     """Return accuracy and cost of full model and policy in words."""
-    if current is None:
+    if judged is None:
         return "none of this model"
-    full = current.static.evaluation.exits[FULL_MODEL]
-    text = f"accuracy {full.accuracy:.4f} ± {full.accuracy_error:.4f}"
-    if current.static.dynamic is None:
+    text = f"accuracy {judged.full.accuracy:.4f} ± {judged.full.accuracy_error:.4f}"
+    if judged.dynamic is None:
         return text
-    policy = current.static.dynamic.policy
+    policy = judged.dynamic.policy
     accuracy = with_error(policy.accuracy, policy.accuracy_error)
     return f"{text}; with the policy {accuracy} at {100 * policy.macs_share:.1f} % of the MACs"
 
@@ -154,13 +177,15 @@ def policies_table(project: Project, rows: list[tuple[str, Path, str]]) -> Table
     return table
 
 
-def next_command(project: Project, current: CurrentResults | None, problems: list[str]) -> str:
+def next_command(project: Project, judged: Judged | None, problems: list[str]) -> str:
     """Return the command that brings a project on."""
     if project.model_hash is None or project.resume_point.is_file():
         return command("train", project)
     active = read_active(project)
     calibrated = active is not None and active.model_hash == project.model_hash
-    if current is None or problems or not calibrated:
+    if calibrated and judged is not None and judged.dynamic is not None and not project.benchmark_results.is_file():
+        return f"{command('chain', project)} -o benchmark_plot"
+    if judged is None or problems or not calibrated:
         return f"{command('chain', project)} -o {'' if calibrated else 'calibrate_'}evaluate_benchmark_plot"
     return f"{command('predict', project)} --files FILES"
 

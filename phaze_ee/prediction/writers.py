@@ -2,7 +2,7 @@
 
 import zlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
@@ -134,8 +134,19 @@ class Manifest(Record):
             "cascade": "an older version that writes no cascade_score",
             "steps": "other safer policies, or an older version that writes no audit_lost",
         }
-        different = [text for name, text in names.items() if getattr(self.recipe, name) != getattr(recipe, name)]
+        changed = {name for name in names if getattr(self.recipe, name) != getattr(recipe, name)}
+        changed -= self._implied(recipe, changed)
+        different = [text for name, text in names.items() if name in changed]
         return [*different, *(["another input file"] if self.input != input_file else [])]
+
+    def _implied(self, recipe: Recipe, changed: Collection[str]) -> set[str]:
+        """Return what has changed only because something else has."""
+        implied = {"cascade", "steps"} if "policy" in changed else set()
+        if "policy" in changed and self.recipe.monitored is not None and recipe.monitored is not None:
+            implied.add("monitored")
+        if (self.recipe.audit is None) != (recipe.audit is None):
+            implied.add("steps")
+        return implied
 
 
 class PredictionWriter(ABC):

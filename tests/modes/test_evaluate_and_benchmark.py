@@ -59,6 +59,24 @@ def test_both_modes_agree_on_a_two_class_project(folder: Path, capsys: pytest.Ca
     assert "is_qcd rej. at" in printed
 
 
+def test_inputs_that_have_changed_or_are_gone_are_noted(folder: Path) -> None:
+    project, path = make_project(folder), folder / "two_classes.yaml"
+    save_best_model(project)
+    evaluate.run(Session.open(request("evaluate")))
+    assert [note for note in evaluation_of(project).notes if "data_config" in note] == []
+    before = path.read_text()
+    path.write_text(before.replace("observers: [jet_id]", "selection: jet_id > 9"))
+    evaluate.run(Session.open(request("evaluate")))
+    assert evaluation_of(project).jets == JETS
+    assert (
+        f"data_config {path} has changed since the training (observers, selection), and the model's own is used: train "
+        "again to use it, or choose jets with --extra-selection-test, or choose the columns of predict with --observers"
+    ) in evaluation_of(project).notes
+    path.unlink()
+    evaluate.run(Session.open(request("evaluate")))
+    assert f"data_config {path} does not exist here; the model's own is used" in evaluation_of(project).notes
+
+
 def test_test_files_are_taken_where_there_are_any(folder: Path) -> None:
     project = make_project(folder, f"c.test_files = [{str(folder / 'test.root')!r}]")
     write_jets(folder / "test.root", np.zeros(5, dtype=int))

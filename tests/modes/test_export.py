@@ -84,8 +84,9 @@ def test_the_card_has_what_evaluate_found_for_this_policy(project: Project, caps
 
     write_policy(project, phaze_ee.ThresholdPolicy("margin", [0.5, 0.4]))
     assert cli.main(COMMAND) == 0
-    assert "card.md has no figures of test jets; for these run phaze_ee -m evaluate -p Tops small first" in " ".join(
-        capsys.readouterr().out.split()
+    assert (
+        "card.md has no figures of test jets; to add them, export again after: phaze_ee -m evaluate -p Tops small"
+        in " ".join(capsys.readouterr().out.split())
     )
     assert "On test jets" not in (project.export / "card.md").read_text()
 

@@ -16,10 +16,12 @@ from phaze_ee.modes import benchmark, calibrate, evaluate, predict
 from phaze_ee.modes.policies import active_name, failed_names, policy_names
 from phaze_ee.modes.session import Session
 from phaze_ee.results.benchmark import BenchmarkResults
+from phaze_ee.results.evaluation import EvaluationResults
 from phaze_ee.results.policy import DynamicResults
 from phaze_ee.workspace import Project, file_hash
 from tests.modes.exit_policies import write_policy
 from tests.modes.two_class_project import make_project, request, save_best_model, write_jets
+from tests.plots.undrawn import write_nothing
 
 Capture = pytest.CaptureFixture[str]
 NAMED = ("-p", "Tops", "small")
@@ -152,7 +154,9 @@ def test_a_policy_says_what_it_promises(project: Project) -> None:
     assert "no promise" in repr(phaze_ee.ThresholdPolicy("margin", [0.5, float("inf")]))
 
 
-def test_show_tells_the_state_and_the_next_command(project: Project, capsys: Capture) -> None:
+def test_show_tells_the_state_and_the_next_command(
+    project: Project, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
     project.best_model.rename(project.models / "away.pt")
     assert main(["-m", "show", *NAMED]) == 0
     assert "Next:     phaze_ee -m train -p Tops small" in capsys.readouterr().out
@@ -171,8 +175,18 @@ def test_show_tells_the_state_and_the_next_command(project: Project, capsys: Cap
     ]
     assert "Active policy: at most 0.3 of the jets get another class" in shown
     assert "no benchmark_results.json yet" in shown
-    assert "Next:     phaze_ee -m chain -p Tops small -o evaluate_benchmark_plot" in shown
+    accuracy = EvaluationResults.read(project.evaluation_results, "evaluate").exits["full_model"].accuracy
+    assert f"Results:  accuracy {accuracy:.4f}" in shown
+    assert "; with the policy " in " ".join(shown.split())
+    assert "Next:     phaze_ee -m chain -p Tops small -o benchmark_plot" in shown
     assert max(len(line) for line in shown.splitlines() if "/" not in line) <= 80
+    assert main(["-m", "list", "-p", "Tops"]) == 0
+    (row,) = [line.split() for line in capsys.readouterr().out.splitlines() if line.strip().startswith("small")]
+    assert float(row[1]) == pytest.approx(accuracy, abs=5e-3)
+    assert row[-1] == "benchmark"
+    monkeypatch.setattr("phaze_ee.modes.benchmark._SECONDS", 0.0)
+    monkeypatch.setattr("phaze_ee.modes.plot.write_drawings", write_nothing)
+    assert main(["-m", "chain", *NAMED, "-o", "benchmark_plot"]) == 0
 
 
 def test_list_has_a_line_for_each_project(project: Project, capsys: Capture) -> None:

@@ -94,7 +94,7 @@ def test_another_audit_is_not_taken_for_this_one(project: Project, capsys: pytes
     assert predict("--audit", "0.5") == 0
     for flags in (["--audit", "0.4"], ["--audit", "0.5", "--seed", "3"], ["--audit", "0.5", "--audit-near", "0.1"], []):
         assert predict(*flags) == 2
-        assert "made with another choice of --audit, --audit-near or --seed" in capsys.readouterr().err
+        assert "made with another choice of --audit, --audit-near or --seed; choose" in capsys.readouterr().err
     assert predict("--audit", "0.5", "--seed", "0") == 0
     assert "predicted already" in notes(capsys.readouterr().out)
 

@@ -62,6 +62,9 @@ def test_interrupted_seeds_go_on_and_every_mode_reads_them(
     _interrupt_the_first_training(arguments)
     assert SEEDS[0].resume_point.is_file()
     assert not SEEDS[1].best_model.is_file()
+    assert [run.state for run in results(base).runs] == ["waiting", "waiting"]
+    assert main(["-m", "show", "-p", "Tops", "small"]) == 0
+    assert capsys.readouterr().out.endswith("-o train_calibrate_evaluate_benchmark --seeds 2\n")
     assert main(arguments) == 0
     assert "Resuming from" in (SEEDS[0].logs / "seeds.log").read_text()
     _means_are_those_of_the_seeds(base, capsys)
