@@ -10,6 +10,7 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from difflib import get_close_matches
+from io import TextIOWrapper
 from pathlib import Path
 from threading import Timer
 from typing import Any, NoReturn
@@ -270,6 +271,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the ``phaze_ee`` command and return the exit status."""
     if completion.asked():
         completion.complete(parser_of)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal without ± or → shows a question mark
     request = parse(arguments)
     # By default, OpenMP's threads wait for each other in a busy loop. On a machine that others use too, this makes a
     # training on two cores ten times slower; sleeping costs next to nothing. torch reads this when it is imported.

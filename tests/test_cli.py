@@ -59,6 +59,14 @@ def test_the_module_is_the_command() -> None:
     assert "Traceback" not in result.stderr
 
 
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_a_terminal_without_a_letter_shows_another_one(encoding: str) -> None:
+    program = "from phaze_ee import cli\ncli.run = lambda request: print('0.9 ± 0.1 → 1')\ncli.main(['-m', 'list'])"
+    environment = {**os.environ, "PYTHONIOENCODING": encoding}
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True, env=environment)
+    assert result.stdout.decode(encoding).rstrip() == "0.9 ± 0.1 → 1".encode(encoding, "replace").decode(encoding)
+
+
 @pytest.mark.parametrize("mode", MODES)
 def test_every_mode_has_a_module_that_runs_it(mode: str) -> None:
     assert callable(importlib.import_module(f"phaze_ee.modes.{mode}").run)

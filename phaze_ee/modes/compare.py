@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from phaze_ee.atomic import replacing
+from phaze_ee.atomic import check_can_write, replacing
 from phaze_ee.errors import UsageError
 from phaze_ee.evaluation.differences import compare_projects
 from phaze_ee.modes.console import console, say, say_written, show, show_notes
@@ -53,6 +53,7 @@ def run(session: Session) -> None:
     _show_differences(differences)
     show_notes(_notes(projects))
     say_what_is_missing({name.removeprefix("comparison_"): figure for name, figure in figures.items()})
+    check_can_write(folder)
     _keep_earlier(folder, [project.name for project in projects])
     set_aside([folder / name for name in OWN_FIGURES if name not in figures], folder / "previous")
     write_figures(figures, folder, details=session.request.details)

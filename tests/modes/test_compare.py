@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from matplotlib.figure import Figure
 
-from phaze_ee.errors import UsageError
+from phaze_ee.errors import RunError, UsageError
 from phaze_ee.modes import compare
 from phaze_ee.modes.request import Request
 from phaze_ee.modes.session import Session
@@ -189,6 +189,17 @@ def test_an_unusable_project_stops_before_anything_is_written(
     with pytest.raises(UsageError, match=message):
         run(*names)
     assert not (workspaces / "W" / "comparisons").exists()
+
+
+def test_tables_are_shown_where_nothing_can_be_written(
+    workspaces: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    judged_project("one")
+    judged_project("two")
+    monkeypatch.setattr("phaze_ee.atomic.os.access", lambda *arguments: False)
+    with pytest.raises(RunError, match=r"cannot write to .*: it is read-only for you; check permissions"):
+        run("one", "two")
+    assert "two" in capsys.readouterr().out
 
 
 def test_nothing_to_compare_is_an_error(workspaces: Path) -> None:
