@@ -91,6 +91,6 @@ def one_number_a_jet(column: ak.Array, what: str, path: Path) -> npt.NDArray[np.
     kind = column.type.content
     numbers = isinstance(kind, ak.types.NumpyType) and np.dtype(kind.primitive).kind in "biuf"
     if not numbers:
-        raise DataError(f"{path}: {what} holds {kind}, not real numbers; {_REMOVE}, or choose others with --observers")
+        raise DataError(f"{path}: {what} holds {kind}, not real numbers; choose others with --observers, or {_REMOVE}")
     values: npt.NDArray[np.generic] = ak.to_numpy(column)
     return values.astype(np.float32) if values.dtype == np.float16 else values  # ROOT and parquet have no half floats

@@ -266,6 +266,11 @@ def _notes(
     answers: Answers, policy_file: ExitPolicyFile, evaluation: EvaluationResults, mass: MassAudit | None
 ) -> list[str]:
     notes = [] if policy_file.move is None else [f"the policy has {policy_file.move}"]
+    if policy_file.temperatures is not None and not policy_file.lets_jets_leave and len(answers.class_names) > 2:
+        notes.append(
+            f"no jet leaves early: the policy is the full model, whose logits it divides by a temperature of "
+            f"{policy_file.temperatures[-1]:.3g}; AUC and ECE depend on it"
+        )
     if absent := _absent(answers, policy_file.target):
         notes.append(f"no realised risk of the policy's target: these files hold no jets of {', '.join(absent)}")
     if absent := _absent_of_prior(answers, policy_file):

@@ -1,6 +1,7 @@
 """``exit_policy.json``: a policy, the model it belongs to, its promise, and how the promise was tested."""
 
 import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,7 +71,8 @@ class ExitPolicyFile(Traced):
     ``precision`` is that of the products of the network when the policy was calibrated. ``safer`` are the policies to
     which it can move, the fastest first and the full model last; those of older versions have none. With
     ``moved_from``, the policy is one of them. ``sequence`` are the policies that the calibration tested, the policy and
-    the safer ones among them; None in older files.
+    the safer ones among them; None in older files. ``seal`` is a hash of what decides where jets leave, so that a
+    promise does not outlive an edited threshold; None in older files.
     """
 
     project: str
@@ -91,6 +93,7 @@ class ExitPolicyFile(Traced):
     safer: list[SaferPolicy] = Field(default_factory=list)
     moved_from: MovedFrom | None = None
     sequence: PolicySequence | None = None
+    seal: str | None = None
 
     def policy(self) -> ThresholdPolicy:
         """Return the policy."""
@@ -174,6 +177,31 @@ class ExitPolicyFile(Traced):
         if not 0 <= self.step <= len(self.safer):
             raise ValueError(f"moved by {self.step} steps, but there are {len(self.safer)} safer policies")
         return self
+
+    def write(self, path: Path) -> None:
+        super(ExitPolicyFile, self.model_copy(update={"seal": self._seal()})).write(path)
+
+    @classmethod
+    def read_hashed(cls, path: Path, made_by: str) -> tuple[Self, str]:
+        """Read the file as any results file.
+
+        Raises:
+            UsageError: so says that; or scores, thresholds or temperatures are not those that were written.
+        """
+        file, digest = super().read_hashed(path, made_by)
+        if file.seal not in (None, file._seal()):
+            raise UsageError(
+                f"{path} was edited: its score, thresholds or temperatures are not those that were calibrated, so the "
+                "promise is not theirs; restore the file, run mode 'calibrate' again, or try thresholds in Python "
+                "(phaze_ee.ThresholdPolicy)"
+            )
+        return file, digest
+
+    def _seal(self) -> str:
+        """Return a hash that does not depend on how numbers are written."""
+        decisions = [(self.score, self.thresholds), *((own.score, own.thresholds) for own in self.safer)]
+        plain = [[score.model_dump(mode="json"), thresholds] for score, thresholds in decisions]
+        return hashlib.sha256(json.dumps([plain, self.temperatures], sort_keys=True).encode()).hexdigest()
 
     @classmethod
     def load(cls, path: Path, model_hash: str | None) -> Self:

@@ -44,14 +44,21 @@ def current_schema(session: "Session") -> DataSchema | None:
     return session.schema
 
 
-def data_config_notes(name: str, trained: DataSchema, now: DataSchema | None) -> tuple[str, ...]:
-    """Return what a reader of results should know of the data configuration.
+def model_notes(session: "Session", trained: DataSchema, now: DataSchema | None) -> tuple[str, ...]:
+    """Return what a reader of results should know of the best model of a project and its data configuration.
 
     Args:
-        name: of its file.
-        trained: that of the model, which is used.
+        session: on the project.
+        trained: the data configuration of the model, which is used.
         now: as the file has it; None: there is none any more.
     """
+    notes = _data_config_notes(session.options.data_config, trained, now)
+    if not session.project.resume_point.is_file():
+        return notes
+    return (*notes, "the training of this model has not ended: it is the best of the epochs so far")
+
+
+def _data_config_notes(name: str, trained: DataSchema, now: DataSchema | None) -> tuple[str, ...]:
     if now is None:
         return (f"data_config {name} does not exist here; the model's own is used",)
     changed = changed_sections(trained, now)

@@ -104,12 +104,13 @@ def _state(path: Path, kept: KeptPolicy, first: Path, request: Request) -> Monit
         kept.file.steps,
     ):
         raise UsageError(f"{path} watches another policy; choose another --output, or move it away")
-    for flag, given, known in (
-        (f"those of --by {request.by}", request.by not in (None, state.by), _watched(state)),
-        ("with --adapt", request.adapt and state.steps is None, f"{_watched(state)} without --adapt"),
+    for flag, given, known, own in (
+        (f"those of --by {request.by}", request.by not in (None, state.by), _watched(state), f"by_{request.by}"),
+        ("with --adapt", request.adapt and state.steps is None, f"{_watched(state)} without --adapt", "adapt"),
     ):
         if given:
-            raise UsageError(f"{path} watches {known}, not {flag}; choose another --output, or move it away")
+            folder = path.with_name(f"monitor_{own}")
+            raise UsageError(f"{path} watches {known}, not {flag}; give a folder of its own: --output {folder}")
     return state
 
 

@@ -303,14 +303,14 @@ class Session:
     def _best_model(self) -> TrainedModel:
         from phaze_ee.data.schema import DataSchema
         from phaze_ee.models.checkpoint import load_checkpoint
-        from phaze_ee.modes.checkpoint_fit import check_fit, current_schema, data_config_notes
+        from phaze_ee.modes.checkpoint_fit import check_fit, current_schema, model_notes
 
         path, now = self.project.best_model, current_schema(self)  # a wrong one is reported first
         checkpoint = load_checkpoint(path, trust=self.request.trust)
         trusted = frozenset() if now is None else now.trusted
         schema = DataSchema.from_options(checkpoint.data_options, str(path), trusted, self.options.bad_values)
         check_fit(checkpoint.tagger, schema, path)
-        notes = data_config_notes(self.options.data_config, schema, now)
+        notes = model_notes(self, schema, now)
         source, title = (f"{name} (epoch {checkpoint.epoch + 1})" for name in (path, path.name))
         return TrainedModel(checkpoint.tagger, schema, source, title, checkpoint.hash, notes, checkpoint.options)
 

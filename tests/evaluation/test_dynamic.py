@@ -110,6 +110,11 @@ def test_everything_at_the_full_model_costs_nothing_in_accuracy() -> None:
     assert found.policy.risks[0].rate.value == 0
     assert found.mass is not None
     assert found.mass.mixture == found.mass.full_model
+    tempered = judged(answers, policy_file((math.inf, math.inf), temperatures=[1.0, 1.0, 0.25]))
+    assert [note for note in tempered.notes if note not in found.notes] == [
+        "no jet leaves early: the policy is the full model, whose logits it divides by a temperature of 0.25; AUC and "
+        "ECE depend on it"
+    ]
 
 
 def test_realised_risks_are_those_of_the_target() -> None:

@@ -1,5 +1,6 @@
 """The safer policies to which a calibrated one can move."""
 
+import json
 import math
 from itertools import pairwise
 from pathlib import Path
@@ -66,3 +67,19 @@ def test_a_moved_policy_knows_where_it_comes_from(tmp_path: Path) -> None:
     (tmp_path / "moved.json").write_text(text.replace('"step": 2', '"step": 99'), encoding="utf-8")
     with pytest.raises(UsageError, match="moved by 99 steps"):
         ExitPolicyFile.read(tmp_path / "moved.json", made_by="monitor")
+
+
+def test_a_policy_that_was_edited_has_no_promise(tmp_path: Path) -> None:
+    path = tmp_path / "exit_policy.json"
+    written(calibrate(JETS, Settings(TARGETS["agreement"])), TARGETS["agreement"]).write(path)
+    content = json.loads(path.read_text(encoding="utf-8"))
+    harmless = {**content, "notes": ["mine"]}
+    older = {key: value for key, value in content.items() if key != "seal"} | {"thresholds": [0.1, 0.1]}
+    for accepted in (content, harmless, older):
+        path.write_text(json.dumps(accepted), encoding="utf-8")
+        assert ExitPolicyFile.read(path, made_by="calibrate").notes == accepted["notes"]
+    safer = [{**content["safer"][0], "thresholds": [0.1, 0.1]}, *content["safer"][1:]]
+    for edit in ({"thresholds": [0.1, 0.1]}, {"temperatures": [1.0, 1.0, 1.0]}, {"safer": safer}):
+        path.write_text(json.dumps(content | edit), encoding="utf-8")
+        with pytest.raises(UsageError, match=r"exit_policy\.json was edited: its score, thresholds or temperatures"):
+            ExitPolicyFile.read(path, made_by="calibrate")

@@ -73,8 +73,12 @@ def test_inputs_that_have_changed_or_are_gone_are_noted(folder: Path) -> None:
         "again to use it, or choose jets with --extra-selection-test, or choose the columns of predict with --observers"
     ) in evaluation_of(project).notes
     path.unlink()
+    project.resume_point.touch()
     evaluate.run(Session.open(request("evaluate")))
     assert f"data_config {path} does not exist here; the model's own is used" in evaluation_of(project).notes
+    assert (
+        "the training of this model has not ended: it is the best of the epochs so far" in evaluation_of(project).notes
+    )
 
 
 def test_test_files_are_taken_where_there_are_any(folder: Path) -> None:

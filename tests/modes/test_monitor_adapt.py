@@ -161,7 +161,7 @@ def test_what_cannot_move(project: Project, tmp_path: Path, steps: list[list[flo
     assert "run it without --by" in refused("--adapt", "--by", "jet_id", "--files", predictions)
     assert "mode 'monitor' makes it: --adapt" in refused("--policy", "tight.adapted", "--files", predictions)
     assert monitor("--output", other, "--files", predictions) == 3
-    assert "without --adapt, not with --adapt; choose another" in refused(
+    assert "without --adapt, not with --adapt; give a folder of its own: --output" in refused(
         "--adapt", "--output", other, "--files", predictions
     )
     assert monitor("--adapt", "--files", predictions) == 0
