@@ -274,11 +274,16 @@ def test_flags_of_another_mode_are_refused(flags: list[str], message: str, capsy
 
 
 @pytest.mark.parametrize("mode", MODES.values(), ids=MODES)
-def test_help_of_a_mode_shows_its_flags_alone(mode: Mode, capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_of_a_mode_shows_its_flags_alone(
+    mode: Mode, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
     with pytest.raises(SystemExit) as ended:
         cli.parse(["-m", mode.name, "--help"])
     assert ended.value.code == 0
-    words = set(capsys.readouterr().out.replace(",", " ").split())
+    printed = capsys.readouterr().out
+    assert max(map(len, printed.splitlines())) <= 80
+    words = set(printed.replace(",", " ").split())
     shown = {flag.name for other in MODES.values() for flag in other.flags if flag.name in words}
     assert shown == {flag.name for flag in flags_of(mode)}
     assert f"{mode.name}:" in words

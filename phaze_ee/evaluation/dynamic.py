@@ -93,7 +93,9 @@ def evaluate_dynamic(
 
 def target_title(target: AnyTarget) -> str:
     """Return a target as one line: its name and its parameters."""
-    values = target.model_dump(exclude={"name"}, exclude_none=True)
+    # Where jets leave below the cut only, no background is added.
+    unused = {"background_growth"} if isinstance(target, SignalEfficiency) and target.form == "reject" else set()
+    values = target.model_dump(exclude={"name", *unused}, exclude_none=True)
     return f"{target.name}: " + ", ".join(f"{name} {short(value)}" for name, value in values.items())
 
 

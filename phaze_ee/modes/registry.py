@@ -320,7 +320,7 @@ MODES: dict[str, Mode] = {
         ),
         Mode(
             "export",
-            "write one ONNX file with the exits inside, checked against the tagger (extra 'onnx')",
+            "write one ONNX file with the exits inside (extra 'onnx')",
             _EXPORT_FLAGS,
             configured=True,
             chained=True,

@@ -125,7 +125,7 @@ def drift_lines(report: DriftReport, new_files: int) -> list[str]:
     lines = [f"Drift:  no alarm: {sample} ({looks}); {level}"]
     if report.alarms:
         lines = [
-            "WARNING: these jets differ from the calibration jets, so that its promise may not hold: "
+            "WARNING: these jets differ from the calibration jets, so the policy's promise may not hold: "
             f"{sample} ({looks}); {level}"
         ]
         lines += [f"  {_alarm(test)}" for test in report.alarms]

@@ -183,6 +183,9 @@ def test_a_working_point_is_judged_at_the_cut_of_the_policy() -> None:
     assert lost.rate.value == pytest.approx((odds_EN[0, signal_N] < 2).mean())
     assert added.name == "background added"
     assert "cut 2" in found.policy.target
+    assert "background_growth 0.1" in found.policy.target
+    reject = target.model_copy(update={"form": "reject"})
+    assert "background_growth" not in judged(answers, policy_file((-math.inf, math.inf), reject)).policy.target
     assert found.mass is not None
     assert (found.mass.signal, found.mass.signal_efficiency) == ("label_Hbb", 0.5)
 
