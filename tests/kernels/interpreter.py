@@ -4,6 +4,7 @@ It multiplies the bits of bfloat16 as whole numbers, and cuts bits off. In each 
 through all of Triton's language for what it has to replace, which takes a quarter of the time.
 """
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,6 @@ from triton.runtime import interpreter
 from triton.runtime.interpreter import InterpreterBuilder, TensorHandle
 
 _dot, _cast = InterpreterBuilder.create_dot, InterpreterBuilder.cast_impl
-_replace = interpreter._patch_lang
 # The modules of the language that are replaced in the launch that runs.
 _replaced: set[str] = set()
 
@@ -26,23 +26,28 @@ def compute_in_bfloat16() -> None:
 
 def replace_once() -> None:
     """Let the interpreter replace the functions of the language once in a launch."""
-    interpreter._patch_lang = _replaced_once
+    if hasattr(interpreter, "_patch_lang"):  # that of 3.7
+        interpreter._patch_lang = partial(_replaced_once, interpreter._patch_lang)
 
 
-class _Scope(interpreter._LangPatchScope):  # type: ignore[misc]
+class _Scope:
     """What a launch has replaced, until it ends."""
 
+    def __init__(self, scope: Any) -> None:
+        self._scope = scope
+
     def restore(self) -> None:
-        super().restore()
+        if self._scope is not None:
+            self._scope.restore()
         _replaced.clear()
 
 
-def _replaced_once(kernel: Any) -> Any:
+def _replaced_once(replace: Any, kernel: Any) -> _Scope:
     modules = {value.__name__ for value in kernel.__globals__.values() if value is tl or value is tl.core}
-    scope = _Scope()
-    if not modules <= _replaced:
-        scope._changes = _replace(kernel)._changes
-        _replaced.update(modules)
+    if modules <= _replaced:
+        return _Scope(None)
+    scope = _Scope(replace(kernel))
+    _replaced.update(modules)
     return scope
 
 
