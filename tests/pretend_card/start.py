@@ -36,6 +36,7 @@ def start(hooks: Path) -> None:
     torch.Tensor.pin_memory = lambda tensor, device=None: tensor.clone()  # type: ignore[assignment, method-assign]
     _create_on_cpu()
     _run_kernels()
+    torch.use_deterministic_algorithms(mode=True)  # fills new memory with NaN and large numbers: it may hold anything
     _enter_in_threads()
 
 

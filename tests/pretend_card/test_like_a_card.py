@@ -1,5 +1,6 @@
 """What holds of any card, and so of the one that is not there."""
 
+import os
 import threading
 
 import pytest
@@ -28,6 +29,12 @@ def test_what_is_made_there_is_there(make: object) -> None:
     assert made.is_cuda
     assert made.device == torch.device("cuda", 0)
     assert not made.cpu().is_cuda
+
+
+@pytest.mark.skipif("PRETEND_CARD" not in os.environ, reason="new memory of a card may hold anything")
+def test_new_memory_is_spoilt() -> None:
+    for made in (torch.empty(3, device="cuda"), numbers().new_empty(3), torch.empty_like(numbers())):
+        assert bool(made.isnan().all())
 
 
 def test_tensors_of_two_devices_do_not_mix() -> None:
