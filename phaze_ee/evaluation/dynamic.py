@@ -24,7 +24,7 @@ from phaze_ee.exits.policies import ThresholdPolicy
 from phaze_ee.exits.policy_file import CostCurve, ExitPolicyFile, Guarantee, KeptPolicy
 from phaze_ee.exits.promise import figures
 from phaze_ee.exits.targets import AnyTarget, Risk, SignalEfficiency
-from phaze_ee.names import short
+from phaze_ee.names import class_title, short
 from phaze_ee.results.evaluation import EvaluationResults, ExitEvaluation
 from phaze_ee.results.policy import (
     CurvePoint,
@@ -39,6 +39,9 @@ from phaze_ee.results.policy import (
     ScoreCurve,
     StepEvaluation,
 )
+
+# Another mix of classes than in the calibration is noted from this difference of a share on, and this many errors.
+_LEAST_SHIFT, _SIGNIFICANT = 0.02, 4
 
 
 def evaluate_dynamic(
@@ -264,6 +267,27 @@ def _absent_of_prior(answers: Answers, policy_file: ExitPolicyFile) -> list[str]
     return [name for name, share in shares.items() if share and not answers.of_class(name).any()]
 
 
+def _other_mix(policy_file: ExitPolicyFile, evaluation: EvaluationResults) -> str | None:
+    """Return a note if the promise is for another mix of classes; None: it is not, or the mix plays no part."""
+    ours, theirs = evaluation.jets_per_class, policy_file.calibration.jets_per_class
+    by_class = isinstance(policy_file.target, SignalEfficiency) or policy_file.guarantee.conditions.per_class
+    if by_class or not policy_file.guarantee.holds or theirs is None:
+        return None
+    here, there = (np.array([counts.get(name, 0) for name in ours], dtype=float) for counts in (ours, theirs))
+    jets, calibrated = max(1.0, here.sum()), max(1.0, there.sum())
+    pooled_K = (here + there) / (jets + calibrated)
+    shift_K = here / jets - there / calibrated
+    error_K = np.sqrt(pooled_K * (1 - pooled_K) * (1 / jets + 1 / calibrated))
+    largest = int(np.abs(shift_K).argmax())
+    if abs(shift_K[largest]) <= max(_LEAST_SHIFT, _SIGNIFICANT * error_K[largest]):
+        return None
+    name, share = list(ours)[largest], 100 * here[largest] / jets
+    return (
+        f"{share:.0f} % of these jets are {class_title(name)} and {100 * there[largest] / calibrated:.0f} % of the "
+        "calibration jets: the promise is for their mix of classes, not for this one"
+    )
+
+
 def _notes(
     answers: Answers, policy_file: ExitPolicyFile, evaluation: EvaluationResults, mass: MassAudit | None
 ) -> list[str]:
@@ -277,6 +301,8 @@ def _notes(
         notes.append(f"no realised risk of the policy's target: these files hold no jets of {', '.join(absent)}")
     if absent := _absent_of_prior(answers, policy_file):
         notes.append(f"no cost for class_prior: these files hold no jets of {', '.join(absent)}")
+    if (mix := _other_mix(policy_file, evaluation)) is not None:
+        notes.append(mix)
     if set(policy_file.calibration.files) & set(evaluation.files):
         notes.append("the policy was calibrated on jets of the same files: its figures are not those of new jets")
     if mass is None:

@@ -78,6 +78,7 @@ def place(
     shaping, judging = split(relative_answers(answers, class_prior), seed)
     found = placements(make_score(_SCORE), shaping, judging)
     candidates = _candidates(stages, judging)
+    used = [placement for placement in found if all(placement.fractions[:-1])]  # an exit without jets is for nothing
 
     def points(some: Sequence[Placement]) -> list[PlacementPoint]:
         return [_point(placement, stages, judging) for placement in some]
@@ -97,14 +98,14 @@ def place(
         candidates=candidates,
         full_model=_point(found[0], stages, judging),
         curves=[points(_thinned(pareto_placements(group))) for group in sets],
-        pareto=points(pareto_placements(found)),
-        recommended=_point(recommended(found, epsilon), stages, judging),
+        pareto=points(pareto_placements(used)),
+        recommended=_point(recommended(used, epsilon), stages, judging),
         notes=[
             *provenance.notes,
             f"the best of {len(found):,} placements and thresholds looks a little better on these {len(judging):,} "
             "jets than on others; check it with mode evaluate",
             *costly_heads(candidates, exit_head),
-            *costly_placements(pareto_placements(found)),
+            *costly_placements(pareto_placements(used)),
         ],
     )
 
@@ -156,8 +157,8 @@ def costly_heads(candidates: Sequence[CandidateExit], exit_head: str) -> list[st
     if not costly:
         return []
     return [
-        f"exits after stage {', '.join(costly)} cost more than the full model itself: the heads ({exit_head}) are too "
-        "large for this small network; try a smaller exit_head_width, or exit_head = 'linear', the smallest"
+        f"exits after stage {', '.join(costly)} cost more than the full model itself: their heads ({exit_head}) cost "
+        "more than what they skip; try a smaller exit_head_width, exit_head = 'linear', the smallest, or earlier stages"
     ]
 
 

@@ -71,8 +71,8 @@ class ExitPolicyFile(Traced):
     ``precision`` is that of the products of the network when the policy was calibrated. ``safer`` are the policies to
     which it can move, the fastest first and the full model last; those of older versions have none. With
     ``moved_from``, the policy is one of them. ``sequence`` are the policies that the calibration tested, the policy and
-    the safer ones among them; None in older files. ``seal`` is a hash of what decides where jets leave, so that a
-    promise does not outlive an edited threshold; None in older files.
+    the safer ones among them; None in older files. ``seal`` is a hash of all the rest, so that no promise outlives an
+    edited threshold, nor a threshold an edited promise; None in older files.
     """
 
     project: str
@@ -179,29 +179,23 @@ class ExitPolicyFile(Traced):
         return self
 
     def write(self, path: Path) -> None:
-        super(ExitPolicyFile, self.model_copy(update={"seal": self._seal()})).write(path)
+        seal = _seal_of(self.model_dump_json())
+        super(ExitPolicyFile, self.model_copy(update={"seal": seal})).write(path)
 
     @classmethod
     def read_hashed(cls, path: Path, made_by: str) -> tuple[Self, str]:
         """Read the file as any results file.
 
         Raises:
-            UsageError: so says that; or scores, thresholds or temperatures are not those that were written.
+            UsageError: so says that; or the content is not what was written.
         """
         file, digest = super().read_hashed(path, made_by)
-        if file.seal not in (None, file._seal()):
+        if file.seal not in (None, _seal_of(path.read_text(encoding="utf-8"))):
             raise UsageError(
-                f"{path} was edited: its score, thresholds or temperatures are not those that were calibrated, so the "
-                "promise is not theirs; restore the file, run mode 'calibrate' again, or try thresholds in Python "
-                "(phaze_ee.ThresholdPolicy)"
+                f"{path} was edited: it is not what mode {made_by!r} wrote, so nothing is promised; restore it, run "
+                "mode 'calibrate' again, or try thresholds in Python (phaze_ee.ThresholdPolicy)"
             )
         return file, digest
-
-    def _seal(self) -> str:
-        """Return a hash that does not depend on how numbers are written."""
-        decisions = [(self.score, self.thresholds), *((own.score, own.thresholds) for own in self.safer)]
-        plain = [[score.model_dump(mode="json"), thresholds] for score, thresholds in decisions]
-        return hashlib.sha256(json.dumps([plain, self.temperatures], sort_keys=True).encode()).hexdigest()
 
     @classmethod
     def load(cls, path: Path, model_hash: str | None) -> Self:
@@ -237,6 +231,12 @@ class ExitPolicyFile(Traced):
                 f"{path} was calibrated with precision = {self.precision!r}, and its thresholds do not hold with "
                 f"{precision!r}: set precision to {self.precision!r}, or run mode 'calibrate' again with {precision!r}"
             )
+
+
+def _seal_of(text: str) -> str:
+    """Return a hash of the content of a policy file, however it is laid out and its numbers are written."""
+    content = {name: value for name, value in json.loads(text).items() if name != "seal"}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def steps_hash(steps: Sequence[str]) -> str:

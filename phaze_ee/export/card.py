@@ -173,8 +173,11 @@ def _promise(file: ExitPolicyFile | None) -> Iterator[str]:
     yield ""
     yield f"Calibrated on {sample.jets:,} jets ({sample.shaping:,} shaped the policy, {sample.testing:,} tested it)."
     if file.guarantee.holds:
+        alone = "any single class, or region of pT or η, on its own"
+        if file.guarantee.conditions.divide:
+            alone = "any other part of the jets on its own"
         yield "The promise is for jets drawn as these: another sample, selection or simulation is not covered, nor is"
-        yield "any single class, or region of pT or η, on its own."
+        yield f"{alone}."
 
 
 def _realised(file: ExitPolicyFile | None) -> Iterator[str]:

@@ -101,6 +101,11 @@ def find_policy(project: Project, name: str | None) -> Path | None:
     if project.policy(name).is_file():
         return project.policy(name)
     known = ", ".join(policy_names(project)) or "none"
+    if name in failed_names(project):
+        raise UsageError(
+            f"project {project} has no policy {name!r}: its calibration failed (it has: {known}); calibrate again with "
+            f"--name {name}, with more jets or a larger limit"
+        )
     makes = "'monitor' makes it: --adapt" if name.endswith(f".{ADAPTED}") else "'calibrate' makes one: --name"
     raise UsageError(f"project {project} has no policy {name!r} (it has: {known}); mode {makes}")
 

@@ -155,7 +155,11 @@ def policies_table(project: Project, rows: list[tuple[str, Path, str]]) -> Table
             table.add_row("…")
             continue
         name, path, kind = row
-        policy = PolicySummary.read(path, made_by="calibrate")
+        try:
+            policy = PolicySummary.read(path, made_by="calibrate")
+        except UsageError:
+            table.add_row(brief(name, _LONGEST_NAME), *[UNKNOWN] * 4, "damaged")
+            continue
         limit = policy.target.get("epsilon", policy.target.get("cost"))
         target = f"{policy.target['name']}" + (f" {limit:g}" if isinstance(limit, float) else "")
         cost = next(iter(policy.realised.values()), None)

@@ -45,8 +45,10 @@ def predict_files(
         RunError: an output cannot be written, or a worker process died.
     """
     require_dask()
-    logging.getLogger("distributed").setLevel(logging.ERROR)  # it reports every worker that starts or ends
     from distributed import Client, KilledWorker, as_completed
+
+    # It reports every worker that starts or ends, and sets its own level when it is imported.
+    logging.getLogger("distributed").setLevel(logging.ERROR)
 
     with ExitStack() as stack:
         cluster = scheduler if scheduler is not None else stack.enter_context(_local_cluster(workers))

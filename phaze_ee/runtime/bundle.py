@@ -101,9 +101,18 @@ class Bundle:
         path = Path(folder)
         _check_files(path)
         groups = _groups(path / _INPUTS)
-        bundle = cls(_session(path / _MODEL, threads), groups)
+        try:
+            bundle = cls(_session(path / _MODEL, threads), groups)
+        except (ValueError, LookupError) as error:
+            raise DataError(f"{path / _MODEL} does not describe a tagger ({error!r}); export again") from error
         bundle._check_groups(path / _INPUTS)
         return bundle
+
+    def __repr__(self) -> str:
+        promise = self.description.get("promise", "null")
+        promise = "no promise" if promise == "null" else promise  # the texts are JSON
+        names = f"classes {', '.join(self.classes)}; exits {', '.join(self.exits)}"
+        return f"<{type(self).__name__} {names}; {'one jet' if self.one_jet else 'any number of jets'}; {promise}>"
 
     def __call__(self, inputs: Mapping[str, npt.ArrayLike]) -> BundleResult:
         """Return the answers for padded jets.
@@ -112,9 +121,10 @@ class Bundle:
             inputs: by the name of each input, numbers (N, variables, P), standardised. The mask is 1 for a particle.
 
         Raises:
-            UsageError: an input is missing, or has another number of variables.
+            UsageError: an input is missing, or has another number of variables, jets or particles.
         """
         feeds = {group.name: self._checked(group, inputs) for group in self.groups}
+        _check_shapes(feeds)
         jets = len(next(iter(feeds.values())))
         if not self.one_jet:
             return _result([self._session.run(None, feeds)])
@@ -138,6 +148,8 @@ class Bundle:
 
     def inputs(self, variables: Mapping[str, Sequence[npt.ArrayLike]]) -> dict[str, Array]:
         """Return the inputs of the file: variables standardised, and jets padded or cut, as the description says."""
+        if not isinstance(variables, Mapping):
+            raise UsageError(f"variables are {type(variables).__name__}, not a dict from names to jets of particles")
         packed = {name: _packed(name, jets) for name, jets in variables.items()}
         _check_counts(self.groups, packed)
         return {group.name: _padded(group, packed, group.length) for group in self.groups}
@@ -154,7 +166,7 @@ class Bundle:
     def _checked(self, group: Group, inputs: Mapping[str, npt.ArrayLike]) -> Array:
         if group.name not in inputs:
             raise UsageError(f"the tagger needs the input {group.name} and got {', '.join(inputs)}; add it")
-        value = np.asarray(inputs[group.name], np.float32)
+        value = _numbers(f"input {group.name}", inputs[group.name])
         if value.ndim != 3 or value.shape[1] != len(group.variables):
             raise UsageError(
                 f"input {group.name} has the shape {value.shape} and must have (jets, {len(group.variables)}, "
@@ -223,11 +235,41 @@ def _session(path: Path, threads: int) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     options.log_severity_level = 3
-    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    state = onnxruntime.capi.onnxruntime_pybind11_state
+    try:
+        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except (
+        state.Fail,
+        state.InvalidArgument,
+        state.InvalidGraph,
+        state.InvalidProtobuf,
+        state.NotImplemented,
+    ) as error:
+        reason = str(error).splitlines()[0]
+        raise DataError(f"ONNX Runtime cannot load {path}: {reason}; copy the folder again, or export again") from error
+
+
+def _numbers(what: str, values: npt.ArrayLike) -> Array:
+    try:
+        return np.asarray(values, np.float32)
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"{what} holds no numbers ({error}); give numbers") from error
+
+
+def _check_shapes(inputs: Mapping[str, Array]) -> None:
+    """Refuse inputs that are not of the same jets or, in one collection (``pf_points``, ``pf_mask``), particles."""
+    slots = {(name.rpartition("_")[0], value.shape[2]) for name, value in inputs.items()}
+    one_size = len(slots) == len({collection for collection, _ in slots})
+    if not one_size or len({len(value) for value in inputs.values()}) > 1:
+        shapes = ", ".join(f"{name} {value.shape}" for name, value in inputs.items())
+        raise UsageError(
+            f"the inputs do not have the same jets and particles: {shapes}; give the same jets in all of them, and the "
+            "same number of particles in those of one collection"
+        )
 
 
 def _packed(name: str, jets: Sequence[npt.ArrayLike]) -> Particles:
-    own = [np.asarray(particles, np.float32) for particles in jets]
+    own = [_numbers(f"the variable {name}", particles) for particles in jets]
     if any(particles.ndim != 1 for particles in own):
         raise UsageError(f"the variable {name} is not one list of numbers for each jet; give a list of lists")
     return Particles(np.concatenate([np.empty(0, np.float32), *own]), np.array([len(jet) for jet in own], np.int64))

@@ -203,6 +203,29 @@ def test_classes_that_the_target_needs_and_are_not_there() -> None:
     assert any("no jets of label_Hbb" in note for note in found.notes)
 
 
+def test_another_mix_of_classes_than_the_promise_is_for_is_noted() -> None:
+    answers = random_answers(3_000)  # about as many of each class
+
+    def notes(counts: list[int] | None, **changes: object) -> list[str]:
+        file = policy_file(**changes)  # type: ignore[arg-type]
+        known = None if counts is None else dict(zip(CLASSES, counts, strict=True))
+        calibration = file.calibration.model_copy(update={"jets_per_class": known})
+        found = judged(answers, file.model_copy(update={"calibration": calibration}))
+        return [note for note in found.notes if "mix of classes" in note]
+
+    (note,) = notes([200, 200, 600])
+    here = 100 * (answers.label_N == 2).mean()
+    assert note.startswith(f"{here:.0f} % of these jets are {CLASSES[2].removeprefix('label_')} and 60 % of the calib")
+    assert notes([100, 100, 100]) == []
+    assert notes([20, 20, 26]) == [], "too few to tell"
+    assert notes(None) == []
+    target = SignalEfficiency(
+        epsilon=0.01, signal="label_Hbb", background="label_QCD", efficiency=0.5, background_growth=0.1,
+        form="reject", cut=2.0,
+    )  # fmt: skip
+    assert notes([200, 200, 600], target=target) == [], "its risks are of one class each"
+
+
 def test_a_cut_that_no_background_passes_has_no_mass_shapes() -> None:
     answers = random_answers(300)
     apart_ENK = answers.logits_ENK + 50 * np.eye(3)[answers.label_N]

@@ -105,7 +105,7 @@ def test_heads_larger_than_the_network_are_told() -> None:
         CandidateExit(stage=stage, accuracy=0.5, macs_share=share) for stage, share in ((0, 0.4), (1, 3.57))
     )
     (note,) = costly_heads([cheap, costly], "deep_sets")
-    assert note.startswith("exits after stage 1 cost more than the full model itself: the heads (deep_sets)")
+    assert note.startswith("exits after stage 1 cost more than the full model itself: their heads (deep_sets)")
     assert costly_heads([cheap], "deep_sets") == []
 
 
@@ -125,6 +125,16 @@ def test_the_results_are_those_of_the_placements() -> None:
     assert results.recommended.accuracy >= results.full_model.accuracy - 0.02
     assert results.recommended.mean_macs == pytest.approx(results.recommended.macs_share)  # a full model costs 1 MAC
     assert results.notes[0] == "first"
+
+
+@pytest.mark.parametrize("skill", [[0, 0, 0, 6], [3, 0, 0, 4], [1, 3, 3, 4]])
+def test_every_exit_of_a_listed_set_is_used(skill: list[float]) -> None:
+    results = place(
+        jets(skill, count=1000), [0, 1, 2], epsilon=0.1, class_prior=None, seed=3, exit_head="linear",
+        provenance=Provenance("W/p", "m", None, [], []),
+    )  # fmt: skip
+    for point in (*results.pareto, results.recommended):
+        assert all(point.exit_fractions[:-1]), point
 
 
 def test_the_class_prior_weighs_the_costs() -> None:

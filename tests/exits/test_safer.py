@@ -73,13 +73,17 @@ def test_a_policy_that_was_edited_has_no_promise(tmp_path: Path) -> None:
     path = tmp_path / "exit_policy.json"
     written(calibrate(JETS, Settings(TARGETS["agreement"])), TARGETS["agreement"]).write(path)
     content = json.loads(path.read_text(encoding="utf-8"))
-    harmless = {**content, "notes": ["mine"]}
-    older = {key: value for key, value in content.items() if key != "seal"} | {"thresholds": [0.1, 0.1]}
-    for accepted in (content, harmless, older):
-        path.write_text(json.dumps(accepted), encoding="utf-8")
-        assert ExitPolicyFile.read(path, made_by="calibrate").notes == accepted["notes"]
+    older = {key: value for key, value in content.items() if key != "seal"}
+    for accepted in (content, older):
+        path.write_text(json.dumps(accepted), encoding="utf-8")  # in another layout
+        assert ExitPolicyFile.read(path, made_by="calibrate").thresholds == content["thresholds"]
     safer = [{**content["safer"][0], "thresholds": [0.1, 0.1]}, *content["safer"][1:]]
-    for edit in ({"thresholds": [0.1, 0.1]}, {"temperatures": [1.0, 1.0, 1.0]}, {"safer": safer}):
+    promise = {**content["guarantee"], "statement": "none is lost"}
+    target = {**content["target"], "epsilon": 0.001}
+    for edit in (
+        {"thresholds": [0.1, 0.1]}, {"temperatures": [1.0, 1.0, 1.0]}, {"safer": safer}, {"guarantee": promise},
+        {"target": target}, {"seal": "0" * 64},
+    ):  # fmt: skip
         path.write_text(json.dumps(content | edit), encoding="utf-8")
-        with pytest.raises(UsageError, match=r"exit_policy\.json was edited: its score, thresholds or temperatures"):
+        with pytest.raises(UsageError, match=r"exit_policy\.json was edited: it is not what mode 'calibrate' wrote"):
             ExitPolicyFile.read(path, made_by="calibrate")

@@ -62,6 +62,35 @@ def test_variables_are_standardised_as_weaver_says(folder: Path) -> None:
     assert inputs["pf_features"].shape == (1, 3, 16)
 
 
+@pytest.mark.parametrize("one_jet", [False, True])
+@pytest.mark.parametrize("name", ["pf_points", "pf_features", "pf_mask"])
+def test_inputs_of_other_jets_or_particles_are_refused(
+    project: Project, tmp_path: Path, name: str, one_jet: bool
+) -> None:
+    bundle = phaze_ee.load_bundle(phaze_ee.export_onnx(str(project), tmp_path / "out", one_jet=one_jet))
+    inputs = bundle.inputs({name: [jet[row] for jet in JETS] for row, name in enumerate(VARIABLES)})
+    assert len(bundle(inputs).exit_index_N) == len(JETS)
+    whole = inputs[name]
+    for wrong in (whole[:1], whole[:-1], whole[:, :, :5], np.concatenate([whole, whole[:1]]), whole[:0]):
+        with pytest.raises(UsageError, match=rf"do not have the same jets and particles: .*{name} \({len(wrong)}, "):
+            bundle({**inputs, name: wrong})
+
+
+def test_a_bundle_says_what_it_is(folder: Path) -> None:
+    words = repr(phaze_ee.load_bundle(folder))
+    assert words.startswith("<Bundle classes is_qcd, is_top; exits exit_0, exit_1, full_model; any number of jets; ")
+    unpromised = phaze_ee.export_onnx(str(Project("Tops", "small")), folder.with_name("full"), policy=None)
+    assert repr(phaze_ee.load_bundle(unpromised)).endswith("; no promise>")
+
+
+def test_a_file_that_is_no_network_is_refused(folder: Path) -> None:
+    path = folder / "model.onnx"
+    path.write_bytes(path.read_bytes()[:5000])
+    seal(folder)
+    with pytest.raises(DataError, match=r"cannot load .*model\.onnx: .*export again"):
+        phaze_ee.load_bundle(folder)
+
+
 def test_torch_is_not_imported(folder: Path) -> None:
     program = (
         f"import phaze_ee, sys; bundle = phaze_ee.load_bundle({str(folder)!r}); "
@@ -115,6 +144,10 @@ def test_wrong_inputs_are_refused(folder: Path) -> None:
                 bundle.predict({**variables, name: wrong})
     with pytest.raises(UsageError, match="p_phi is not one list of numbers for each jet"):
         bundle.predict({**variables, "p_phi": [0.5, 0.1]})
+    with pytest.raises(UsageError, match="the variable p_phi holds no numbers"):
+        bundle.predict({**variables, "p_phi": [["a", "b"], ["c"]]})
+    with pytest.raises(UsageError, match="variables are ndarray, not a dict"):
+        bundle.predict(np.ones(3))  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="needs the input pf_points and got pf_mask"):
         bundle({"pf_mask": np.ones((1, 1, 3))})
     with pytest.raises(

@@ -92,6 +92,9 @@ def test_a_failed_calibration_replaces_no_good_policy(project: Project) -> None:
     assert policy_names(project) == ["default"]
     failed = ExitPolicyFile.read(project.policy("default.failed"), made_by="calibrate")
     assert not failed.lets_jets_leave
+    assert main(["-m", "calibrate", *NAMED, "--name", "two", "--target", "budget", "--budget", "1e-6"]) == 1
+    with pytest.raises(UsageError, match=r"has no policy 'two': its calibration failed \(it has: default\); calibrate"):
+        calibrate.run(Session.open(replace(request("calibrate"), activate="two")))
 
 
 def test_a_chain_goes_on_without_a_policy_and_fails_at_its_end(
@@ -175,6 +178,10 @@ def test_show_tells_the_state_and_the_next_command(
     ]
     assert "Active policy: at most 0.3 of the jets get another class" in shown
     assert "no benchmark_results.json yet" in shown
+    project.policy("broken").write_text("")
+    assert main(["-m", "show", *NAMED]) == 0
+    assert ["broken", "-", "-", "-", "-", "damaged"] in [row.split() for row in capsys.readouterr().out.splitlines()]
+    project.policy("broken").unlink()
     accuracy = EvaluationResults.read(project.evaluation_results, "evaluate").exits["full_model"].accuracy
     assert f"Results:  accuracy {accuracy:.4f}" in shown
     assert "; with the policy " in " ".join(shown.split())
