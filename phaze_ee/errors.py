@@ -3,7 +3,7 @@
 import os
 import re
 
-_LONGEST, _LONGEST_WORD = 600, 255  # characters
+_LONGEST, _LONGEST_WORD = 300, 255  # characters
 _FILES = 2  # a message names at most two files; more words with a slash are part of an expression
 _GAP = "…"
 

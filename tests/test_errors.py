@@ -19,7 +19,7 @@ def test_a_long_message_is_cut_in_the_middle(filling: str) -> None:
     assert text.startswith(f"{path}: cannot")
     assert text.endswith("correct the data config")
     assert text.count("…") >= 1
-    assert len(text) <= 600 + len(path) + 255
+    assert len(text) <= 300 + len(path) + 255
 
 
 def test_names_that_are_not_utf8() -> None:
