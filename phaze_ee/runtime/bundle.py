@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Self, final
@@ -256,11 +256,18 @@ def _numbers(what: str, values: npt.ArrayLike) -> Array:
         raise UsageError(f"{what} holds no numbers ({error}); give numbers") from error
 
 
+def _collections(names: Iterable[str]) -> dict[str, str]:
+    """Return the collection of each input, ``pf`` of ``pf_mask``; it is one where no kind (``mask``) occurs twice."""
+    parts = {name: name.rpartition("_") for name in names}
+    one = len({kind for _, _, kind in parts.values()}) == len(parts)
+    return {name: "" if one else collection for name, (collection, _, _) in parts.items()}
+
+
 def _check_shapes(inputs: Mapping[str, Array]) -> None:
-    """Refuse inputs that are not of the same jets or, in one collection (``pf_points``, ``pf_mask``), particles."""
-    slots = {(name.rpartition("_")[0], value.shape[2]) for name, value in inputs.items()}
-    one_size = len(slots) == len({collection for collection, _ in slots})
-    if not one_size or len({len(value) for value in inputs.values()}) > 1:
+    """Refuse inputs that are not of the same jets or, in one collection, not of the same number of particles."""
+    collections = _collections(inputs)
+    slots = {(collections[name], value.shape[2]) for name, value in inputs.items()}
+    if len(slots) > len(set(collections.values())) or len({len(value) for value in inputs.values()}) > 1:
         shapes = ", ".join(f"{name} {value.shape}" for name, value in inputs.items())
         raise UsageError(
             f"the inputs do not have the same jets and particles: {shapes}; give the same jets in all of them, and the "
@@ -276,12 +283,12 @@ def _packed(name: str, jets: Sequence[npt.ArrayLike]) -> Particles:
 
 
 def _check_counts(groups: Sequence[Group], variables: Mapping[str, Particles]) -> None:
-    """Refuse variables of one collection (``pf_points``, ``pf_mask``) that are not of the same particles."""
+    """Refuse variables of one collection that are not of the same particles."""
+    collections = _collections([group.name for group in groups])
     first: dict[str, Variable] = {}
     for group in groups:
-        collection = group.name.rpartition("_")[0]
         for variable in group.variables:
-            other = first.setdefault(collection, variable)
+            other = first.setdefault(collections[group.name], variable)
             if not np.array_equal(_of(variables, variable).count_N, _of(variables, other).count_N):
                 raise UsageError(
                     f"the variables {other.name} and {variable.name} have other numbers of jets or of their particles; "
