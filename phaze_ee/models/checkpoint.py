@@ -4,7 +4,6 @@ A checkpoint rebuilds its network, not the configuration: what changed in the co
 effect on evaluation.
 """
 
-import io
 import logging
 import warnings
 from collections.abc import Callable, Mapping
@@ -20,7 +19,16 @@ from phaze_ee.atomic import replacing
 from phaze_ee.errors import USER_CODE_ERRORS, CheckpointError, UsageError, is_out_of_memory, one_line
 from phaze_ee.models.backbone import BACKBONES, Backbone
 from phaze_ee.models.bounded import BoundedTensors
-from phaze_ee.models.checkpoint_content import FORMAT, READ_ERRORS, RECORD_KEYS, VERSION, is_tagger, read, read_tagger
+from phaze_ee.models.checkpoint_content import (
+    FORMAT,
+    READ_ERRORS,
+    RECORD_KEYS,
+    VERSION,
+    archive,
+    is_tagger,
+    read,
+    read_tagger,
+)
 from phaze_ee.models.heads import HeadShape
 from phaze_ee.models.plugins import check_parts, parts_of, plugins_of, read_plugins, unknown_parts
 from phaze_ee.models.tagger import Tagger
@@ -80,11 +88,8 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         "metrics": checkpoint.metrics,
         "versions": checkpoint.versions,
     }
-    # torch reports a full disk as a RuntimeError; writing the bytes here raises the OSError of the system.
-    buffer = io.BytesIO()
-    torch.save(content, buffer)
     with replacing(path) as temporary:
-        temporary.write_bytes(buffer.getbuffer())
+        temporary.write_bytes(archive(content))
 
 
 def load_checkpoint(

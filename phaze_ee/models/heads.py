@@ -132,8 +132,9 @@ class AttentionExitHead(ExitHead):
         # Subtracted so that exp cannot overflow; it cancels, so no gradient goes through it.
         largest_N1 = pool_rows(score_V1.detach(), layout, "max")
         weight_V1 = (score_V1 - largest_N1.index_select(0, layout.jet_of(len(score_V1)))).exp()
-        # The largest weight of a jet is 1, so the limit changes only jets without particles.
-        sum_N1 = pool_rows(weight_V1, layout, "sum").clamp(min=1)
+        # Jets without particles have no weights. (A clamp to 1 has no gradient at 1, as jets of one particle, in torch
+        # 2.14 and later.)
+        sum_N1 = pool_rows(weight_V1, layout, "sum").masked_fill((layout.count_N == 0)[:, None], 1)
         return pool_rows(weight_V1 * row_VC, layout, "sum") / sum_N1
 
     def macs(self, particle_count_N: Int[Tensor, " N"]) -> Int[Tensor, " N"]:

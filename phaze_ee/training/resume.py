@@ -1,7 +1,6 @@
 """Saves and restores an interrupted training, so that the result is bit for bit that of a training without a stop."""
 
 import copy
-import io
 import logging
 import operator
 import random
@@ -22,7 +21,7 @@ from torch import Tensor, distributed
 
 from phaze_ee.atomic import replacing
 from phaze_ee.errors import CheckpointError, PreemptedError, is_out_of_memory, one_line
-from phaze_ee.models.checkpoint_content import READ_ERRORS, read_plain
+from phaze_ee.models.checkpoint_content import READ_ERRORS, archive, read_plain
 from phaze_ee.training.module import RunningMeans, TaggerModule
 
 _log = logging.getLogger(__name__)
@@ -72,11 +71,9 @@ class AtomicCheckpoints(TorchCheckpointIO):
     """Writes the checkpoints of Lightning completely or not at all, and keeps the previous one."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        # For a full disk torch raises a RuntimeError of its own; writing bytes raises the OSError of the system.
-        buffer = io.BytesIO()
-        torch.save(checkpoint, buffer)
+        content = archive(checkpoint)
         with replacing(Path(path)) as temporary:
-            temporary.write_bytes(buffer.getbuffer())
+            temporary.write_bytes(content)
             if Path(path).exists():
                 Path(path).replace(previous(Path(path)))
 
