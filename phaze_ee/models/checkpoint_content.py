@@ -148,6 +148,15 @@ def _checked(data: bytes) -> bytes:
     """
     if not zipfile.is_zipfile(io.BytesIO(data)):
         return data  # a plain pickle, which torch refuses or reads without an archive
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            return _written_anew(data)
+    except UserWarning as error:  # entries that overlap, in Python 3.14
+        raise zipfile.BadZipFile(str(error)) from error
+
+
+def _written_anew(data: bytes) -> bytes:
     checked = io.BytesIO()
     with zipfile.ZipFile(io.BytesIO(data)) as old, zipfile.ZipFile(checked, "w") as new:
         if damaged := old.testzip():

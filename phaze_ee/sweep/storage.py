@@ -17,6 +17,7 @@ from filelock import FileLock
 from optuna.storages import BaseStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock, JournalStorage
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.pool import NullPool
 
 from phaze_ee.errors import UsageError, one_line
 from phaze_ee.workspace import home_path
@@ -65,7 +66,7 @@ def open_study(storage: str, name: str, folder: Path, terms: Mapping[str, Any], 
 
 def _opened(storage: str) -> BaseStorage:
     if "://" in storage:
-        return RDBStorage(storage)
+        return RDBStorage(storage, engine_kwargs={"poolclass": NullPool})  # closes each connection after its use
     # The path must be absolute: Optuna recognises the lock of a dead process by a link to it.
     path = home_path(storage).absolute()
     lock = JournalFileSymlinkLock(str(path))
