@@ -291,7 +291,7 @@ class HardwareOptions(Section):
     use_packed: bool = Field(
         True,
         description="train without padding if the network can: faster, with the same results up to rounding. On CUDA "
-        "it needs Triton and an A100, H100 or later card of a data centre",
+        "it needs Triton and a card of compute capability 8.0 or later (A100, L4, RTX 30 and newer)",
     )
     use_compile: bool = Field(
         False,

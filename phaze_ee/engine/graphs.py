@@ -56,7 +56,7 @@ class GraphWalks:
         if device.type != "cuda" or kind != torch.float32 or not backbone.packed_is_fast(device) or backbone.waits:
             raise UsageError(
                 "graphs need ParticleNet or ParticleTransformer in their form without padding, in float32, on a CUDA "
-                f"device with kernels (Triton, an A100 or later), and this is {backbone.name} in "
+                f"device with kernels (Triton, compute capability 8.0 or later), and this is {backbone.name} in "
                 f"{str(kind).removeprefix('torch.')} on {device}: leave graphs out"
             )
         self._tagger, self._exits = tagger, exits

@@ -17,7 +17,8 @@ from phaze_ee.kernels.edge_forward import TYPES, product_of, width_of
 from phaze_ee.kernels.rounding import FUSED
 from phaze_ee.shapes import Float, Int
 
-_TILE = 32
+# Tokens of a tile; fewer where rows are longer than 256 bytes, so that it fits into 99 kB of shared memory.
+_TILE, _SMALL_TILE, _LONG_ROW = 32, 16, 256
 _HALF_WARPS, _WARPS = 2, 4  # of a program: in float32, gradients with fewer warps do not stay in registers
 
 
@@ -58,6 +59,7 @@ class Attention(NamedTuple):
     def arguments(self) -> dict[str, Any]:
         """Return what the kernels need to compute scores."""
         query_QHD, dtype = self.query_QHD, self.query_QHD.dtype
+        width = width_of(query_QHD.shape[2])
         return {
             "query": query_QHD,
             "key": self.key_THD,
@@ -72,12 +74,12 @@ class Attention(NamedTuple):
             "seed": self.seed,
             "HEADS": query_QHD.shape[1],
             "SIZE": query_QHD.shape[2],
-            "WIDTH": width_of(query_QHD.shape[2]),
+            "WIDTH": width,
             "LEAD": self.lead,
             "BIASED": self.bias_HE is not None,
             "DROPOUT": self.dropout,
             "SCALE": query_QHD.shape[2] ** -0.5,
-            "TILE": _TILE,
+            "TILE": _SMALL_TILE if width * dtype.itemsize > _LONG_ROW else _TILE,
             "TYPE": TYPES[dtype],
             "SUM": TYPES[self.sums],
             "PRODUCT": product_of(dtype),

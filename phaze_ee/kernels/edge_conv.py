@@ -23,10 +23,13 @@ from phaze_ee.shapes import Float, Int
 
 MOST_NEIGHBOURS = 64
 MOST_CHANNELS = 256
-# Bytes of the operands of all edges of a program. Hopper has 227 kB of shared memory, which holds the weights too.
+# Bytes of the operands of all edges of a program. The shared memory holds the weights too, and some cards have 99 kB.
 _OPERANDS = 64 * 1024
 _FEWEST_EDGES = 16  # what a product of the tensor cores needs
 _BLOCK = 32  # channels of a layer that are multiplied at once
+# Layers after the first one up to which whole blocks of weights fit, the next one fetched meanwhile. Published networks
+# have two. With more, the compiler keeps more in shared memory.
+_FEW_LAYERS = 2
 _TYPES = {torch.float32: tl.float32, torch.float16: tl.float16, torch.bfloat16: tl.bfloat16}
 
 
@@ -100,6 +103,7 @@ def edge_conv(
     together = _particles_together(width, slots, layers.weight_LCC.element_size())
     if not particles:
         return out_VC
+    few = count <= _FEW_LAYERS
     launch: Any = _edge_conv[(tiles_of(particles, together),)]
     launch(
         part_SC,
@@ -119,12 +123,12 @@ def edge_conv(
         SLOTS=slots,
         TOGETHER=together,
         WIDTH=width,
-        BLOCK=min(_BLOCK, width),
+        BLOCK=min(_BLOCK if few else _BLOCK // 2, width),
         TYPE=_TYPES[layers.weight_LCC.dtype],
         PRODUCT="tf32" if tf32 else "ieee",
         num_warps=4 if width <= 64 else 8,
         **FUSED,
-        num_stages=2,
+        num_stages=2 if few else 1,
     )
     return out_VC
 

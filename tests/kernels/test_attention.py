@@ -36,6 +36,7 @@ CASES = {
     "a global token": Case(6, lead=1),
     "no bias": Case(3, biased=False),
     "class attention": Case(20, lead=1, biased=False, classes=True),
+    "rows that take a smaller tile": Case(40, lead=1),
 }
 BY_CASE = pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
 

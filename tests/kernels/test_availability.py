@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from phaze_ee.kernels.availability import is_large, runs_kernels, triton_available
+from phaze_ee.kernels.availability import is_enough, runs_kernels, triton_available
 
 
 def test_the_cpu_has_loops_of_its_own() -> None:
@@ -22,10 +22,10 @@ def test_without_triton_one_line_is_said_once(
 
 
 def test_a_small_card_is_named_once(caplog: pytest.LogCaptureFixture) -> None:
-    is_large.cache_clear()
-    assert is_large((9, 0))
-    assert is_large((8, 0))
+    is_enough.cache_clear()
+    for capability in ((8, 0), (8, 9), (9, 0), (12, 0)):
+        assert is_enough(capability)
     assert not caplog.text
-    assert not is_large((8, 9))
-    assert not is_large((8, 9))
-    assert caplog.text.count("compute capability 8.9") == 1
+    assert not is_enough((7, 5))
+    assert not is_enough((7, 5))
+    assert caplog.text.count("compute capability 7.5") == 1

@@ -1,10 +1,10 @@
 """Compiles all kernels for cards that this machine does not have, with the very arguments of a launch.
 
-    python tests/kernels/without_card.py [90 80] [--precision float32 tf32 float16 bfloat16]
+    python tests/kernels/without_card.py [90 89] [--precision float32 tf32 float16 bfloat16]
 
-Networks of the published sizes answer and train a step on the CPU, where each launch only compiles. Printed is the
-shared memory that a program of each kernel takes; the exit status is 1 if a card has less. The interpreter does not
-know types and sizes as a card does, so what it runs may still not compile.
+Networks of the published and of the largest sizes answer and train a step on the CPU, where each launch only
+compiles. Printed is the shared memory that a program of each kernel takes; the exit status is 1 if a card has less. The
+interpreter does not know types and sizes as a card does, so what it runs may still not compile.
 """
 
 import argparse
@@ -33,7 +33,8 @@ from phaze_ee.models.tagger import Tagger
 from tests.jets import random_jets
 
 # Bytes that a program may take (NVIDIA's tuning guides).
-SHARED = {80: 163 * 1024, 90: 227 * 1024, 100: 227 * 1024}
+# Bytes of shared memory that a program may take (CUDA C++ Programming Guide, compute capabilities).
+SHARED = {card: kilobytes * 1024 for card, kilobytes in {80: 163, 86: 99, 89: 99, 90: 227, 100: 227, 120: 99}.items()}
 USERS = (
     *(f"particle_net.{user}" for user in ("neighbours", "edge_conv", "fused", "batch_norm")),
     "ragged_attention",
@@ -90,29 +91,38 @@ def pretend() -> None:
 
 
 def networks() -> dict[str, Tagger]:
-    """The networks, in the published sizes (arXiv:1902.08570, arXiv:2202.03772), and one of uneven sizes."""
+    """The networks, in the published sizes (arXiv:1902.08570, arXiv:2202.03772), of uneven and of the largest sizes."""
     blocks = {
         "ParticleNet": [(16, (64, 64, 64)), (16, (128, 128, 128)), (16, (256, 256, 256))],
         "ParticleNet, uneven": [(7, (12, 96)), (1, (5,))],
+        "ParticleNet, widest": [(64, (256, 256, 256, 256))],
     }
     convolution = {
         name: ParticleNet(WeaverParticleNet(CHANNELS, CLASSES, conv_params=params)) for name, params in blocks.items()
     }
-    transformer = ParticleTransformer(
+    attention = {
+        "ParticleTransformer": transformer([128, 512, 128], [64, 64, 64], heads=8),
+        "ParticleTransformer, widest": transformer([256], [256, 256], heads=2),
+    }
+    backbones: dict[str, Any] = {**convolution, **attention}
+    return {name: Tagger(backbone, [0], "linear") for name, backbone in backbones.items()}
+
+
+def transformer(embed: list[int], pair_embed: list[int], heads: int) -> ParticleTransformer:
+    """A network with as many blocks as there are kinds of launches."""
+    return ParticleTransformer(
         WeaverParticleTransformer(
             CHANNELS,
             num_classes=CLASSES,
             pair_input_dim=4,
-            embed_dims=[128, 512, 128],
-            pair_embed_dims=[64, 64, 64],
-            num_heads=8,
+            embed_dims=embed,
+            pair_embed_dims=pair_embed,
+            num_heads=heads,
             num_layers=2,
             num_cls_layers=1,
             trim=False,
         )
     )
-    backbones: dict[str, Any] = {**convolution, "ParticleTransformer": transformer}
-    return {name: Tagger(backbone, [0], "linear") for name, backbone in backbones.items()}
 
 
 def walk(tagger: Tagger, precision: str) -> None:
@@ -148,7 +158,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                     walk(tagger, precision)
                 for kernel, shared in sorted(largest.items()):
                     large += shared > SHARED[capability]
-                    title = f"{capability}  {name:<22}{precision:<10}{kernel.strip('_'):<24}"
+                    title = f"{capability}  {name:<28}{precision:<10}{kernel.strip('_'):<24}"
                     print(f"{title}{shared / 1024:>6.1f} kB", flush=True)
     return int(large > 0)
 
