@@ -30,8 +30,13 @@ def quantity(number: int, noun: str) -> str:
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
-    """Return the known name that is most like a name, for a hint in a message; None if none is like it."""
-    return next(iter(get_close_matches(name, list(known), n=1)), None)
+    """Return the known name that is most like a name, for a hint in a message; None if none is like it.
+
+    A name that differs in upper and lower case alone comes first.
+    """
+    names = list(known)
+    same = [one for one in names if one.lower() == name.lower()]
+    return next(iter([*same, *get_close_matches(name, names, n=1)]), None)
 
 
 def short(value: object) -> str:

@@ -7,10 +7,10 @@ imported when it is first used. :func:`register` adds the parts of a user.
 import importlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Any, Generic, TypeVar
 
 from phaze_ee.errors import UsageError
+from phaze_ee.names import nearest
 from phaze_ee.user_files import UserFile, file_of
 
 PartT = TypeVar("PartT")
@@ -169,8 +169,8 @@ def unknown(kind: str, name: str, names: Iterable[str] | None = None) -> str:
         names: the possible names; None: all of the kind.
     """
     names = known_names(kind) if names is None else list(names)
-    near = get_close_matches(name, names, n=1)
-    meant = f"; did you mean {near[0]!r}?" if near else ""
+    near = nearest(name, names)
+    meant = "" if near is None else f"; did you mean {near!r}?"
     choices = f"choose from {', '.join(names)}, or name the file that registers it in c.plugins"
     return f"unknown {kind} {name!r}; {choices}{meant}"
 

@@ -26,6 +26,10 @@ set -euo pipefail
 
 # SLURM runs a copy of this script from a folder of its own, so the checkout is where it was submitted.
 checkout=${SLURM_SUBMIT_DIR:-$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)}
+if [[ ! -f $checkout/shell_scripts/common.sh ]]; then
+    echo "submitted from $checkout, which is no checkout of PHAZE-EE; submit from the checkout" >&2
+    exit 2
+fi
 # shellcheck source=shell_scripts/common.sh
 source "$checkout/shell_scripts/common.sh"
 
@@ -38,6 +42,9 @@ fi
 
 workspace=$1 project=$2
 shift 2
+# Since SLURM 22.05 srun takes the CPUs of a task from this variable, not from sbatch: the loader needs them.
+export SRUN_CPUS_PER_TASK=${SLURM_CPUS_PER_TASK:-1}
+
 status=0
 srun --kill-on-bad-exit=1 "${phaze_ee_command[@]}" -m sweep -p "$workspace" "$project" "$@" || status=$?
 if [[ $status -eq 85 ]]; then # preempted; its trial is saved

@@ -27,6 +27,10 @@ set -euo pipefail
 
 # SLURM runs a copy of this script from a folder of its own, so the checkout is where it was submitted.
 checkout=${SLURM_SUBMIT_DIR:-$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)}
+if [[ ! -f $checkout/shell_scripts/common.sh ]]; then
+    echo "submitted from $checkout, which is no checkout of PHAZE-EE; submit from the checkout" >&2
+    exit 2
+fi
 # shellcheck source=shell_scripts/common.sh
 source "$checkout/shell_scripts/common.sh"
 
@@ -53,6 +57,9 @@ echo "$SLURM_JOB_NUM_NODES nodes with $tasks processes, which meet at $head_node
 stopped=
 trap 'stopped=yes; scancel --signal=TERM "$SLURM_JOB_ID"' USR1
 trap 'stopped=yes' TERM
+
+# Since SLURM 22.05 srun takes the CPUs of a task from this variable, not from sbatch: the loader needs them.
+export SRUN_CPUS_PER_TASK=${SLURM_CPUS_PER_TASK:-1}
 
 # The variables that torchrun would set, without its agent between the signals and the training.
 # shellcheck disable=SC2016 # expanded in each task

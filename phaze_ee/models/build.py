@@ -63,13 +63,13 @@ def build_tagger(options: NetworkOptions, network_config: Path, data_config: Dat
             "c.plugins too, so that all modes know the network"
         )
     targets = len(targets_in(data_config))
-    _check_outputs(backbone, network_config, data_config, targets)
     classes = backbone.num_classes - targets
     if options.num_classes is not None and options.num_classes != classes:
         raise UsageError(
             f"num_classes = {options.num_classes}, but {network_config} with this data_config builds a network for "
             f"{classes} classes; correct num_classes or remove it"
         )
+    _check_sizes(backbone, network_config, data_config, keywords)
     _report_ignored(keywords, backbone, network_config)
     tagger = Tagger(
         backbone,
@@ -91,14 +91,26 @@ def _set_scales(tagger: Tagger, data_config: DataConfig) -> None:
         tagger.targets.set_scales([scale["center"] for scale in own], [scale["spread"] for scale in own])
 
 
-def _check_outputs(backbone: Backbone[Any], network_config: Path, data_config: DataConfig, targets: int) -> None:
-    """Refuse a network without outputs for the targets. Its file must take their number from the data_config."""
+def _check_sizes(
+    backbone: Backbone[Any], network_config: Path, data_config: DataConfig, keywords: Mapping[str, Any]
+) -> None:
+    """Refuse a network for other features or outputs than the data configuration has, from which it must take both."""
+    given, targets = list(collection_channels(data_config).values()), len(targets_in(data_config))
+    taken = list(backbone.collections.values()) or [backbone.input_channels]
     classes = len(data_config.label_value)
-    if targets and backbone.num_classes != classes + targets:
-        raise UsageError(
-            f"{network_config} builds a network with {backbone.num_classes} outputs, and the data_config has {classes} "
-            f"classes and {targets} of labels.targets; let it make len(data_config.label_value) outputs"
-        )
+    about_targets = f" and {targets} of labels.targets" if targets else ""
+    if taken != given:
+        built, has = (f"{' + '.join(map(str, counts))} features" for counts in (taken, given))
+        built = f"for {built}"
+        mend = "let it make as many"
+    elif backbone.num_classes != classes + targets:
+        built, has = f"with {backbone.num_classes} outputs", f"{classes} classes{about_targets}"
+        mend = "let it make len(data_config.label_value) outputs"
+    else:
+        return
+    if keywords:
+        mend += f", or remove the option that sets their number ({', '.join(keywords)})"
+    raise UsageError(f"{network_config} builds a network {built}, and the data_config has {has}; {mend}")
 
 
 def _check_collections(backbone: Backbone[Any], network_config: Path, data_config: DataConfig) -> None:

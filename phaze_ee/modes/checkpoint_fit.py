@@ -1,8 +1,12 @@
 """Whether a checkpoint, its data configuration and that of the project fit together."""
 
+import inspect
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from phaze_ee.config.options import Options
+from phaze_ee.config.sections import ExitOptions, NetworkOptions, TrainingOptions
 from phaze_ee.data.changes import changed_sections
 from phaze_ee.data.schema import DataSchema
 from phaze_ee.errors import CheckpointError, UsageError
@@ -11,6 +15,9 @@ from phaze_ee.workspace import find_file
 
 if TYPE_CHECKING:
     from phaze_ee.modes.session import Session
+
+_TRAINING = (NetworkOptions, ExitOptions, TrainingOptions)  # the options that a trained model rests on, but for these:
+_NOT_NOTED = {"batch_size", "init_from", "network_config", "num_classes", "plugins", "seed", "seeds"}
 
 
 def check_fit(tagger: Tagger, schema: DataSchema, path: Path) -> None:
@@ -44,18 +51,34 @@ def current_schema(session: "Session") -> DataSchema | None:
     return session.schema
 
 
-def model_notes(session: "Session", trained: DataSchema, now: DataSchema | None) -> tuple[str, ...]:
+def model_notes(
+    session: "Session", trained: DataSchema, now: DataSchema | None, options: Mapping[str, Any]
+) -> tuple[str, ...]:
     """Return what a reader of results should know of the best model of a project and its data configuration.
 
     Args:
         session: on the project.
         trained: the data configuration of the model, which is used.
         now: as the file has it; None: there is none any more.
+        options: those of the training.
     """
-    notes = _data_config_notes(session.options.data_config, trained, now)
+    notes = (
+        *_data_config_notes(session.options.data_config, trained, now),
+        *_option_notes(options, session.options, session.project.config),
+    )
     if not session.project.resume_point.is_file():
         return notes
     return (*notes, "the training of this model has not ended: it is the best of the epochs so far")
+
+
+def _option_notes(trained: Mapping[str, Any], now: Options, config: Path) -> tuple[str, ...]:
+    names = [name for section in _TRAINING for name in inspect.get_annotations(section) if name not in _NOT_NOTED]
+    current = now.model_dump(mode="json", include=set(names))
+    # A checkpoint of an earlier version lacks options that it did not have.
+    changed = [name for name in names if name in trained and trained[name] != current[name]]
+    if not changed:
+        return ()
+    return (f"{config.name} has changed since the training ({', '.join(changed)}): train again to use it",)
 
 
 def _data_config_notes(name: str, trained: DataSchema, now: DataSchema | None) -> tuple[str, ...]:

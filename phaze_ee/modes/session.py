@@ -310,7 +310,7 @@ class Session:
         trusted = frozenset() if now is None else now.trusted
         schema = DataSchema.from_options(checkpoint.data_options, str(path), trusted, self.options.bad_values)
         check_fit(checkpoint.tagger, schema, path)
-        notes = model_notes(self, schema, now)
+        notes = model_notes(self, schema, now, checkpoint.options)
         source, title = (f"{name} (epoch {checkpoint.epoch + 1})" for name in (path, path.name))
         return TrainedModel(checkpoint.tagger, schema, source, title, checkpoint.hash, notes, checkpoint.options)
 

@@ -81,6 +81,22 @@ def test_an_unknown_option_is_an_error(name: str, data_config: DataConfig) -> No
         build_tagger(options(name, {"layers": 3}), network_file(name), data_config)
 
 
+@pytest.mark.parametrize(
+    ("name", "given", "message"),
+    [
+        ("PFN", {"num_classes": 12}, r"with 12 outputs, and the data_config has 10 classes; .*option .*num_classes"),
+        ("PFN", {"input_dims": 5}, r"for 5 features, and the data_config has \d+ features; .*option .*input_dims"),
+        ("ParticleNeXt", {"feature_input_dim": 5}, r"for 5 features, .*option .*feature_input_dim"),
+        ("ParticleTransformer", {"num_classes": 3}, r"with 3 outputs, .*option .*num_classes"),
+    ],
+)
+def test_an_option_that_does_not_fit_the_data_is_an_error(
+    name: str, given: dict[str, int], message: str, data_config: DataConfig
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        build_tagger(options(name, {**SMALL[name], **given}), network_file(name), data_config)
+
+
 def test_an_option_in_its_short_form_is_not_reported_as_ignored(
     data_config: DataConfig, caplog: pytest.LogCaptureFixture
 ) -> None:

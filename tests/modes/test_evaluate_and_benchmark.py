@@ -59,6 +59,18 @@ def test_both_modes_agree_on_a_two_class_project(folder: Path, capsys: pytest.Ca
     assert "is_qcd rej. at" in printed
 
 
+def test_options_of_the_training_that_have_changed_are_noted(folder: Path) -> None:
+    project = make_project(folder)
+    save_best_model(project, with_options=True)
+    evaluate.run(Session.open(request("evaluate")))
+    assert [note for note in evaluation_of(project).notes if "config.py" in note] == []
+    lines = project.config.read_text()
+    project.config.write_text(f"{lines}    c.lr, c.zero_epochs, c.batch_size = 0.5, 1, 3\n")
+    evaluate.run(Session.open(request("evaluate")))
+    note = f"{project.config.name} has changed since the training (zero_epochs, lr): train again to use it"
+    assert note in evaluation_of(project).notes
+
+
 def test_inputs_that_have_changed_or_are_gone_are_noted(folder: Path) -> None:
     project, path = make_project(folder), folder / "two_classes.yaml"
     save_best_model(project)
