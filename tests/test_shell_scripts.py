@@ -36,6 +36,7 @@ if [[ "$*" == *"-m new_project"* ]]; then exec "{sys.executable}" -m "$@"; fi
 # Two nodes of two tasks each, one after the other; nothing else starts several.
 _SRUN = """\
 #!/usr/bin/env bash
+echo "$SRUN_CPUS_PER_TASK CPUs" >"$RECORD.cpus"
 while [[ $1 == -* ]]; do shift; done
 for task in $(seq 0 $((${SLURM_NTASKS:-1} - 1))); do
     SLURM_PROCID=$task SLURM_LOCALID=$((task % 2)) SLURM_NODEID=$((task / 2)) "$@" || exit
@@ -158,6 +159,7 @@ SLURM = {
     "SLURM_JOB_NUM_NODES": "2",
     "SLURM_NTASKS": "4",
     "SLURM_GPUS_ON_NODE": "2",
+    "SLURM_CPUS_PER_TASK": "6",
 }
 CHAIN = "phaze_ee -m chain -p JetClass first -o evaluate_benchmark_plot"
 
@@ -172,9 +174,20 @@ def test_each_task_of_slurm_is_one_process_of_the_training(environment: dict[str
         ),
         CHAIN,  # in no group
     ]
+    assert (tmp_path / "record.cpus").read_text() == "6 CPUs\n"
     text = (SCRIPTS / "train_a100.sh").read_text()
     assert "#SBATCH --ntasks-per-node=4\n" in text
     assert "#SBATCH --gpus-per-node=4\n" in text
+
+
+@pytest.mark.parametrize("script", ["train_a100.sh", "sweep_slurm.sh"])
+def test_a_job_that_was_submitted_from_elsewhere_is_one_line(
+    script: str, environment: dict[str, str], tmp_path: Path
+) -> None:
+    own = environment | SLURM | {"SLURM_SUBMIT_DIR": str(tmp_path)}
+    result = run(script, "JetClass", "first", environment=own, folder=tmp_path)
+    assert result.returncode == 2
+    assert result.stderr == f"submitted from {tmp_path}, which is no checkout of PHAZE-EE; submit from the checkout\n"
 
 
 def test_tasks_without_a_gpu_each_are_refused(environment: dict[str, str], tmp_path: Path) -> None:

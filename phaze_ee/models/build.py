@@ -71,9 +71,15 @@ def build_tagger(options: NetworkOptions, network_config: Path, data_config: Dat
         )
     _check_sizes(backbone, network_config, data_config, keywords)
     _report_ignored(keywords, backbone, network_config)
+    stages = len(backbone.stage_channels)
+    if options.exit_stages is None and (options.num_exit_points or 0) > stages:
+        raise UsageError(
+            f"num_exit_points = {options.num_exit_points}, and this {backbone.name} has {stages} stages; give at most "
+            "as many"
+        )
     tagger = Tagger(
         backbone,
-        options.stages_with_exit(len(backbone.stage_channels)),
+        options.stages_with_exit(stages),
         options.exit_head,
         head_shape=HeadShape(options.exit_head_width, options.exit_head_depth),
         link=options.exit_link,

@@ -69,7 +69,7 @@ def read_current(project: Project, policy: str | None = None) -> CurrentResults:
         if not path.is_file():
             if project.seeds_results.is_file():
                 raise UsageError(
-                    f"project {project} has no {path.name} of its own; its seeds have: add --seeds, or name one of the "
+                    f"project {project} has no {path.name} of its own; it has seeds: add --seeds, or name one of the "
                     f"projects that {command('show', project)} lists"
                 )
             raise UsageError(f"project {project} has no {path.name} yet; run {command(mode, project)}")

@@ -149,6 +149,10 @@ _PACKAGE_NETWORKS = (PACKAGE_ROOT / "network_configs", PACKAGE_ROOT.parent / "ne
 def run(session: Session) -> None:
     """Train exits on the frozen network of ``--checkpoint``. The project of ``-p`` is created if it does not exist."""
     project, checkpoint = session.project, session.request.checkpoint
+    if checkpoint is None and not project.config.is_file():
+        raise UsageError(
+            f"no project {project} ({project.config} does not exist); mode 'retrofit' creates it with --checkpoint FILE"
+        )
     session = session.with_flags(freeze_backbone=True)
     if checkpoint is not None:
         path = find_file("--checkpoint", str(checkpoint), project.root).resolve()

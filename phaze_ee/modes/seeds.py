@@ -22,7 +22,7 @@ from phaze_ee.results.seeds import SeedsResults
 from phaze_ee.sweep.fleet import Event
 from phaze_ee.sweep.process import is_trained, last_line
 from phaze_ee.sweep.seeds import SEEDS_LOG, SeedTask, is_complete, note_training, run_seeds, stamp_of, trained_on
-from phaze_ee.sweep.trial_project import make_seed, options_of_seed, seed_project
+from phaze_ee.sweep.trial_project import base_of_seed, make_seed, options_of_seed, seed_project
 from phaze_ee.tables.differences import differences_table, seeds_table
 from phaze_ee.training.run import deciding_options
 from phaze_ee.workspace import Project, file_hash, find_file
@@ -93,6 +93,9 @@ def _operations(session: Session) -> list[Mode]:
 
 def _check(session: Session) -> None:
     """Refuse what cannot run with several seeds, and files that do not exist, before anything starts."""
+    base = base_of_seed(session.project)
+    if base is not None:
+        raise UsageError(f"project {session.project} is a seed; give --seeds with -p {base.workspace} {base.name}")
     if world_size() > 1:
         raise UsageError("--seeds starts processes of its own; run the command without torchrun")
     if session.request.output is not None:

@@ -208,7 +208,7 @@ class Session:
             return self._initial_model()
         remedy = f"train it first: phaze_ee -m train -p {project.workspace} {project.name}"
         if project.seeds_results.is_file():
-            remedy = "its seeds have: add --seeds, or name the project of one"
+            remedy = "it has seeds: add --seeds, or name the project of one"
         raise CheckpointError(f"project {project} has no model yet ({project.best_model} does not exist); {remedy}")
 
     @property

@@ -4,6 +4,7 @@ All options are written out, not imported from the base project, so that a trial
 edited. Seeds follow their base: their configuration is written again.
 """
 
+import re
 import shutil
 import textwrap
 from collections.abc import Mapping
@@ -60,6 +61,13 @@ def make_trial(project: Project, base: Project, study: str, options: Options, dr
 def seed_project(base: Project, seed: int) -> Project:
     """Return the project of one seed, which may not exist yet."""
     return Project(base.workspace, f"{base.name}_seed{seed}")
+
+
+def base_of_seed(project: Project) -> Project | None:
+    """Return the project whose seed a project is, by its name; None: there is none."""
+    named = re.fullmatch(r"(.+)_seed\d+", project.name)
+    base = None if named is None else Project(project.workspace, named[1])
+    return base if base is not None and base.config.is_file() else None
 
 
 def options_of_seed(base: Project, options: Options) -> Options:

@@ -169,7 +169,7 @@ def test_exit_stages_that_cannot_be(folder: Path, capsys: Capture, stages: list[
 def test_without_a_checkpoint_there_is_nothing_to_retrofit(folder: Path, capsys: Capture) -> None:
     make_project(folder, "c.zero_epochs = 0")
     assert "needs --checkpoint FILE, or c.init_from" in fails(capsys, 2, "-m", "retrofit", "-p", "Tops", "small")
-    assert "no project W/new" in fails(capsys, 2, "-m", "retrofit", "-p", "W", "new")
+    assert "creates it with --checkpoint FILE" in fails(capsys, 2, "-m", "retrofit", "-p", "W", "new")
 
 
 def test_a_changed_backbone_is_noticed(folder: Path) -> None:

@@ -61,9 +61,11 @@ def test_the_options_shape_the_network(tmp_path: Path, data_config: DataConfig, 
 
 def test_the_exits_are_those_of_the_options(data_config: DataConfig) -> None:
     assert build_tagger(network(num_exit_points=1), NETWORK_CONFIG, data_config).exit_stages == (0,)
+    message = refused(NETWORK_CONFIG, data_config, num_exit_points=7)
+    assert message == "num_exit_points = 7, and this ParticleNet has 2 stages; give at most as many"
     assert build_tagger(network(num_exit_points=0), NETWORK_CONFIG, data_config).exit_stages == ()
     assert build_tagger(network(exit_stages=["input", 1]), NETWORK_CONFIG, data_config).exit_stages == ("input", 1)
-    assert "name a stage that is not there" in refused(NETWORK_CONFIG, data_config, num_exit_points=3)
+    assert "name a stage that is not there" in refused(NETWORK_CONFIG, data_config, exit_stages=[0, 2])
     assert "unknown exit_head 'mlpp'" in refused(NETWORK_CONFIG, data_config, exit_head="mlpp")
 
 

@@ -139,7 +139,10 @@ def _every_mode_reads_them(base: Project, capsys: Capture) -> None:
     assert other.difference is not None
     assert other.difference.paired
     assert other.difference.value == pytest.approx(reference.seeds[0] - np.mean(reference.seeds))
-    assert "its seeds have" in fails(capsys, 2, "-m", "evaluate", "-p", "Tops", "small")
+    assert "is a seed; give --seeds with -p Tops small" in fails(
+        capsys, 2, "-m", "evaluate", "-p", "Tops", "small_seed5", "--seeds", "2"
+    )
+    assert "it has seeds: add --seeds" in fails(capsys, 2, "-m", "evaluate", "-p", "Tops", "small")
     _reports_show_the_seeds(base, reference.seeds)
 
 
