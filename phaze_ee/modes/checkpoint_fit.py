@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from phaze_ee.modes.session import Session
 
 _TRAINING = (NetworkOptions, ExitOptions, TrainingOptions)  # the options that a trained model rests on, but for these:
-_NOT_NOTED = {"batch_size", "init_from", "network_config", "num_classes", "plugins", "seed", "seeds"}
+_NOT_NOTED = {"batch_size", "freeze_backbone", "init_from", "network_config", "num_classes", "plugins", "seed", "seeds"}
 
 
 def check_fit(tagger: Tagger, schema: DataSchema, path: Path) -> None:
