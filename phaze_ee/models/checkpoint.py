@@ -240,7 +240,7 @@ def _load(module: torch.nn.Module, weights: Mapping[str, Tensor], path: Path) ->
         more = f" and {len(differences) - _SHOWN} more" if len(differences) > _SHOWN else ""
         raise CheckpointError(
             f"checkpoint {path} is of another architecture: {'; '.join(differences[:_SHOWN])}{more}; "
-            "make the network options (inputs, classes, conv_params, use_fts_bn …) those of its training"
+            "make the network options (model_name, inputs, classes, conv_params …) those of its training"
         )
     module.load_state_dict(dict(weights))
 

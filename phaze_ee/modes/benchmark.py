@@ -212,7 +212,12 @@ def cost_notes(costs: Sequence[ExitCost]) -> list[str]:
     ]
     for cost in costs[:-1]:
         saved = 1 - cost.macs / full.macs
-        if saved < _NEXT_TO_NOTHING:
+        if saved < 0:
+            notes.append(
+                f"{exit_title(cost.name)} takes {-saved:.1%} more MACs than the full model, with the heads of earlier "
+                "exits, and is for comparison only."
+            )
+        elif saved < _NEXT_TO_NOTHING:
             notes.append(
                 f"{exit_title(cost.name)} saves {saved:.2%} of the full model's MACs: it comes after nearly all of the "
                 "network, and is for comparison only."

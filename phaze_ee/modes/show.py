@@ -73,7 +73,8 @@ def show_seeds(project: Project, runs: list[SeedRun]) -> None:
     say(f"Seeds:    {how_far(runs)} of {len(runs)}: projects {first} … {last}, each like any other")
     full = seeds_accuracy(project, runs)
     if full is not None:
-        say(f"          accuracy {with_error(full.mean, full.spread)} (standard deviation over seeds)")
+        meaning = "standard deviation over seeds" if len(full.values) > 1 else "of one seed"
+        say(f"          accuracy {with_error(full.mean, full.spread)} ({meaning})")
     for run in runs:
         if run.error is not None:
             say(f"  {run.project}: {run.error}")
