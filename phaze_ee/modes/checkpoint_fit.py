@@ -16,7 +16,9 @@ from phaze_ee.workspace import find_file
 if TYPE_CHECKING:
     from phaze_ee.modes.session import Session
 
-_TRAINING = (NetworkOptions, ExitOptions, TrainingOptions)  # the options that a trained model rests on, but for these:
+# The options of a note: of those on which a training rests (training.run.deciding_options, which imports Lightning),
+# the ones that a reader of results misses. The notes on the data configuration say what has changed there.
+_TRAINING = (NetworkOptions, ExitOptions, TrainingOptions)
 _NOT_NOTED = {"batch_size", "freeze_backbone", "init_from", "network_config", "num_classes", "plugins", "seed", "seeds"}
 
 

@@ -32,7 +32,6 @@ from phaze_ee.models.precision import HALF
 from phaze_ee.models.tagger import Tagger
 from tests.jets import random_jets
 
-# Bytes that a program may take (NVIDIA's tuning guides).
 # Bytes of shared memory that a program may take (CUDA C++ Programming Guide, compute capabilities).
 SHARED = {card: kilobytes * 1024 for card, kilobytes in {80: 163, 86: 99, 89: 99, 90: 227, 100: 227, 120: 99}.items()}
 USERS = (
