@@ -19,8 +19,8 @@ _REMEDY = "correct the data config or the file list"
 _REMEDIES = {
     "labels": "correct the data config, or give files with labels (c.train_files, c.val_files, c.test_files, "
     "c.calibration_files); predict needs none",
-    "observers": "correct the file list, or the data config, then train or retrofit again; predict takes others by "
-    "--observers NAME … (without names: none), calibrate by --bins",
+    "observers": "correct the file list, or leave it out of the observers (no training needed); predict takes others "
+    "by --observers NAME … (without names: none), calibrate by --bins",
 }
 _FIELDS = "fields of records are not read: write each as a branch of its own"
 

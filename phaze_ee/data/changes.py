@@ -1,7 +1,12 @@
-"""What has changed in a data configuration since a training, apart from what concerns a training alone."""
+"""What has changed in a data configuration since a training, apart from what concerns a training alone.
+
+Observers are copied and never reach the network, so those of the YAML file as it is now hold for a model of before.
+"""
 
 from typing import Any
 
+from phaze_ee.data.branches import columns_for
+from phaze_ee.data.evaluation import names_in
 from phaze_ee.data.schema import DataSchema
 
 # Weights are of the training; the parameters of preprocess are compared one by one, as a training completes them.
@@ -24,9 +29,42 @@ def changed_sections(trained: DataSchema, now: DataSchema) -> list[str]:
     return sorted(changed)
 
 
+def with_observers_of(trained: DataSchema, now: DataSchema) -> DataSchema:
+    """Return the schema of a model with the observers of another, and the new variables that only these need.
+
+    A new variable of the model keeps its formula, because inputs may be made from it.
+
+    Args:
+        trained: of a model.
+        now: as the YAML file has it.
+
+    Raises:
+        DataError: weaver refuses them together.
+    """
+    observers = {name: now.options.get(name) for name in ("observers", "monitor_variables")}
+    _, formulas = columns_for(now.weaver, now.weaver.z_variables)
+    own: dict[str, str] = trained.options.get("new_variables") or {}
+    missing = {name: now.options["new_variables"][name] for name in formulas if name not in trained.weaver.var_funcs}
+    if all(trained.options.get(name) == value for name, value in observers.items()) and not missing:
+        return trained
+    added = {"new_variables": {**own, **missing}} if missing else {}
+    return trained.with_options({**observers, **added}, now.trusted)
+
+
 def _section(schema: DataSchema, name: str) -> Any:
+    if name == "new_variables":
+        return _used_formulas(schema)
     section = schema.options.get(name) or None
     return {**section, "target_scales": None} if name == "labels" and section else section
+
+
+def _used_formulas(schema: DataSchema) -> dict[str, str]:
+    """Return the new variables from which a network, a selection or an observer is made, by name."""
+    config = schema.weaver
+    cuts = [cut for cut in (config.selection, config.test_time_selection) if cut]
+    made = [*schema.labels, *schema.targets.values(), *cuts]
+    names = {*config.preprocess_params, *config.z_variables, *(name for text in made for name in names_in(text))}
+    return columns_for(config, names)[1]
 
 
 def _chosen(parameters: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:

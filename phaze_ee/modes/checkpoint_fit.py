@@ -60,7 +60,7 @@ def model_notes(
 
     Args:
         session: on the project.
-        trained: the data configuration of the model, which is used.
+        trained: the data configuration of the model, which is used, with the observers of ``now``.
         now: as the file has it; None: there is none any more.
         options: those of the training.
     """
@@ -92,8 +92,6 @@ def _data_config_notes(name: str, trained: DataSchema, now: DataSchema | None) -
     remedies = ["train again to use it"]
     if any(section.endswith("selection") for section in changed):
         remedies.append("choose jets with --extra-selection-test")
-    if "observers" in changed:
-        remedies.append("choose the columns of predict with --observers")
     return (
         f"data_config {name} has changed since the training ({', '.join(changed)}), and the model's own is used: "
         f"{', or '.join(remedies)}",

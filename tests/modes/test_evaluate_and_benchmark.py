@@ -82,8 +82,8 @@ def test_inputs_that_have_changed_or_are_gone_are_noted(folder: Path) -> None:
     evaluate.run(Session.open(request("evaluate")))
     assert evaluation_of(project).jets == JETS
     assert (
-        f"data_config {path} has changed since the training (observers, selection), and the model's own is used: train "
-        "again to use it, or choose jets with --extra-selection-test, or choose the columns of predict with --observers"
+        f"data_config {path} has changed since the training (selection), and the model's own is used: train again to "
+        "use it, or choose jets with --extra-selection-test"
     ) in evaluation_of(project).notes
     path.unlink()
     project.resume_point.touch()
@@ -92,6 +92,21 @@ def test_inputs_that_have_changed_or_are_gone_are_noted(folder: Path) -> None:
     assert (
         "the training of this model has not ended: it is the best of the epochs so far" in evaluation_of(project).notes
     )
+
+
+def test_observers_may_change_after_the_training(folder: Path) -> None:
+    project, path = make_project(folder), folder / "two_classes.yaml"
+    save_best_model(project)
+    before = path.read_text()
+    path.write_text(before.replace("observers: [jet_id]", "observers: [absent]"))
+    with pytest.raises(DataError, match=r"no branch absent.*leave it out of the observers \(no training needed\)"):
+        evaluate.run(Session.open(request("evaluate")))
+    halves = before.replace("new_variables: {", "new_variables: {half: jet_id / 2, ")
+    path.write_text(halves.replace("observers: [jet_id]", "observers: [half]"))
+    session = Session.open(request("evaluate"))
+    evaluate.run(session)
+    assert [note for note in evaluation_of(project).notes if "data_config" in note] == []
+    assert list(session.model.schema.weaver.z_variables) == ["half"]
 
 
 def test_test_files_are_taken_where_there_are_any(folder: Path) -> None:
