@@ -177,6 +177,10 @@ class Project:
     def sweeps(self) -> Path:
         return self.root / "output" / "sweeps"
 
+    def sweep_results(self, study: str) -> Path:
+        """Return the path of the trials of a study."""
+        return self.sweeps / study / "sweep_results.json"
+
     @property
     def seeds(self) -> Path:
         """The folder of what is recorded of all seeds of the project together."""

@@ -24,7 +24,7 @@ from phaze_ee.input_groups import InputCollection
 from phaze_ee.models.tagger import Tagger
 from phaze_ee.types import JetBatch, JetInputs, RaggedJets
 
-MODEL, INPUTS, CHECKSUMS = "model.onnx", "preprocess.json", "SHA256SUMS"
+MODEL, INPUTS, CHECKSUMS, CARD = "model.onnx", "preprocess.json", "SHA256SUMS", "card.md"
 _CHECKED_JETS, _CHECKED_ALONE = 2000, 300
 _RANDOM = 200
 
@@ -88,7 +88,7 @@ def write_bundle(folder: Path, export: Export) -> Checked:
         channels = {value.name: value.type.tensor_type.shape.dim[1].dim_value for value in model.graph.input}
         write_preprocessing(export.schema.weaver, list(channels), temporary / INPUTS)
         texts_of = {
-            "card.md": card(export.tagger, export.policy, export.origin, checked, timing, one_jet=export.one_jet),
+            CARD: card(export.tagger, export.policy, export.origin, checked, timing, one_jet=export.one_jet),
             "example.py": snippets.PYTHON,
             "example.cpp": snippets.cpp(channels),
         }

@@ -132,9 +132,14 @@ def card(
     return "\n\n".join(parts) + "\n"
 
 
+def jets_per_call(*, one_jet: bool) -> str:
+    """Return in words how many jets a file takes."""
+    return f"{'one jet' if one_jet else 'any number of jets'} per call"
+
+
 def _what(tagger: Tagger, origin: Origin, *, one_jet: bool) -> Iterator[str]:
     titles = ", ".join(map(class_title, origin.class_names))
-    calls = "one jet per call" if one_jet else "any number of jets per call"
+    calls = jets_per_call(one_jet=one_jet)
     yield f"A jet tagger ({tagger.backbone.name}) for the classes {titles}, as one ONNX file for {calls}."
     yield ""
     yield "- `model.onnx`: outputs `softmax` (jets, classes) and `exit_index` (jets), both float; read output [0]."

@@ -40,7 +40,7 @@ def run(session: Session) -> None:
     """Compare ``--projects``, by default all with results in the workspace. The project of ``-p`` is not used."""
     workspace, folder = session.project, session.project.comparisons
     names = list(dict.fromkeys(session.request.projects))
-    found = [read_means(existing_project(workspace.workspace, name)) for name in names] or _judged(workspace)
+    found = _wanted(workspace, names) or _judged(workspace)
     projects = [current.static for current in found]
     check_classes(projects)
     differences = differences_of(projects)
@@ -94,6 +94,25 @@ def _show_differences(differences: ComparisonResults | None) -> None:
         if found is not None:
             console.print()
             show(differences_table(found, f"{kind}: accuracy minus that of {brief(found.reference, 40)}", "project"))
+
+
+def _wanted(workspace: Project, names: Sequence[str]) -> list[CurrentResults]:
+    """Return the results of the projects of ``--projects``.
+
+    Raises:
+        UsageError: some have none; the first is explained, and the others are named.
+    """
+    found, problems = [], dict[str, UsageError]()
+    for name in names:
+        try:
+            found.append(read_means(existing_project(workspace.workspace, name)))
+        except UsageError as error:
+            problems[name] = error
+    if problems:
+        first, *others = problems
+        more = f"; nor can {', '.join(others)} be compared" if others else ""
+        raise UsageError(f"{problems[first]}{more}")
+    return found
 
 
 def _judged(workspace: Project) -> list[CurrentResults]:

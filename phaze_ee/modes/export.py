@@ -1,5 +1,7 @@
 """Mode export: write the trained network, with its exits and their thresholds, as one ONNX file."""
 
+from pathlib import Path
+
 from phaze_ee.errors import UsageError
 from phaze_ee.exits.policy_file import KeptPolicy
 from phaze_ee.export import require_onnx
@@ -23,8 +25,8 @@ def run(session: Session) -> None:
         RunError: the file does not answer as the tagger, or cannot be written.
     """
     require_onnx()
-    from phaze_ee.export.bundle import MODEL, Export, write_bundle
-    from phaze_ee.export.card import UNSTATED, Origin
+    from phaze_ee.export.bundle import CARD, MODEL, Export, write_bundle
+    from phaze_ee.export.card import UNSTATED, Origin, jets_per_call
 
     request, model = session.request, session.model
     say(f"Model:  {model.source}")
@@ -49,17 +51,25 @@ def run(session: Session) -> None:
         opset=request.opset,
     )
     folder = request.output or session.project.export
+    notes = _replaced(folder / CARD, jets_per_call(one_jet=not request.one_jet))
     checked = write_bundle(folder, export)
     size = (folder / MODEL).stat().st_size / 1e6
-    say(f"File:   {size:.2f} MB, {'one jet' if request.one_jet else 'any number of jets'} per call")
+    say(f"File:   {size:.2f} MB, {jets_per_call(one_jet=request.one_jet)}")
     say(f"Check:  {checked.jets:,} jets, the same exits as the tagger, probabilities within {checked.difference:.1e}")
-    by_rounding = f"{quantity(checked.by_rounding, 'jet')} differed by more, in single precision only, see card.md"
-    notes = [by_rounding] if checked.by_rounding else []
+    if checked.by_rounding:
+        notes.append(f"{quantity(checked.by_rounding, 'jet')} differed by more, in single precision only, see card.md")
     if policy is not None and judged is None:
         evaluate = command("evaluate", session.project)
         notes.append(f"card.md has no figures of test jets; to add them, export again after: {evaluate}")
     show_notes([*model.notes, *notes])
     say_written(folder)
+
+
+def _replaced(card: Path, other: str) -> list[str]:
+    """Return a note if the folder of a card holds a file of the other kind, which this export replaces."""
+    if not card.is_file() or other not in card.read_text(encoding="utf-8", errors="replace"):
+        return []
+    return [f"it replaces a file for {other}; to keep both, export one with --output FOLDER"]
 
 
 def _judged(session: Session, policy: KeptPolicy | None) -> DynamicResults | None:

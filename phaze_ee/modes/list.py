@@ -7,8 +7,8 @@ from phaze_ee.modes.console import say, show
 from phaze_ee.modes.policies import active_name
 from phaze_ee.modes.seeds_so_far import known_seeds, seed_runs
 from phaze_ee.modes.session import Session
-from phaze_ee.modes.show import is_running, next_command, read_results, seeds_accuracy
-from phaze_ee.names import brief, quantity
+from phaze_ee.modes.show import is_running, next_command, next_of_seeds, read_results, seeds_accuracy
+from phaze_ee.names import brief
 from phaze_ee.sweep.trial_project import seed_project
 from phaze_ee.tables.style import UNKNOWN, empty_table, with_error
 from phaze_ee.workspace import Project, near_workspace, workspaces_root
@@ -32,6 +32,8 @@ def run(session: Session) -> None:
         raise UsageError(f"no project in {where}; {hint}create one: phaze_ee -m new_project -p WORKSPACE PROJECT")
     for name, projects in found.items():
         show(projects_table(name, projects))
+    if any(known_seeds(project) for projects in found.values() for project in projects):
+        say("seeds: how many are evaluated, and the standard deviation of their accuracy")
     say(f"Projects are in {root}; phaze_ee -m show -p WORKSPACE PROJECT shows one")
 
 
@@ -49,8 +51,7 @@ def projects_table(workspace: str, projects: list[Project]) -> Table:
     hidden = {seed_project(project, seed) for project, found in seeds.items() for seed in found}
     for project in (project for project in projects if project not in hidden):
         judged, problems = read_results(project)
-        words = next_command(project, judged, problems).split()
-        mode = words[words.index("-o") + 1].split("_")[0] if "-o" in words else words[words.index("-m") + 1]
+        mode = _first_mode(next_command(project, judged, problems))
         full = None if judged is None else judged.full
         policy = None if judged is None or judged.dynamic is None else judged.dynamic.policy
         table.add_row(
@@ -66,10 +67,17 @@ def projects_table(workspace: str, projects: list[Project]) -> Table:
     return table
 
 
+def _first_mode(command: str) -> str:
+    """Return the mode of a command; of a chain, its first step."""
+    words = command.split()
+    return words[words.index("-o") + 1].split("_")[0] if "-o" in words else words[words.index("-m") + 1]
+
+
 def _seeds_row(project: Project, seeds: list[int]) -> list[str]:
-    """Return a row with the mean accuracy over the seeds, its standard deviation, and how many are evaluated."""
+    """Return a row: how many seeds are evaluated, their mean accuracy and its standard deviation, the next mode."""
     runs = seed_runs(project, seeds)
     full = seeds_accuracy(project, runs)
     done = sum(run.state == "evaluated" for run in runs)
     accuracy = UNKNOWN if full is None else with_error(full.mean, full.spread)
-    return [f"  {done} of {quantity(len(runs), 'seed')}", accuracy, "", "", "", ""]
+    name = f"  seeds: {done} of {len(runs)}"
+    return [name, accuracy, "", "", "", _first_mode(next_of_seeds(project, runs))]

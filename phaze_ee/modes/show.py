@@ -1,5 +1,6 @@
 """Mode show: what a project holds, how far it is, and what to run next."""
 
+from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -18,6 +19,7 @@ from phaze_ee.names import FULL_MODEL, brief, quantity
 from phaze_ee.results.evaluation import EvaluationResults, ExitEvaluation
 from phaze_ee.results.policy import DynamicResults
 from phaze_ee.results.seeds import OverSeeds, SeedRun
+from phaze_ee.results.sweep import SweepResults
 from phaze_ee.results.training import TrainingHistory
 from phaze_ee.tables.style import UNKNOWN, add_caption, empty_table, few, with_error
 from phaze_ee.training.lock import is_locked
@@ -44,6 +46,8 @@ def run(session: Session) -> None:
     """Print model, policies and results of the project of ``-p``, and the next command."""
     project = session.request.existing_project
     say(f"Project {project}: {project.config}")
+    for path in sorted(project.sweeps.glob(project.sweep_results("*").relative_to(project.sweeps).as_posix())):
+        say(f"Sweep:    {describe_sweep(SweepResults.read(path, made_by='sweep'))}")
     if seeds := known_seeds(project):
         runs = seed_runs(project, seeds)
         show_seeds(project, runs)
@@ -65,6 +69,15 @@ def run(session: Session) -> None:
     else:
         say("Policies: none; mode 'calibrate' makes them")
     say(f"Next:     {'wait for it' if is_running(project) else next_command(project, judged, problems)}")
+
+
+def describe_sweep(results: SweepResults) -> str:
+    """Return how far a sweep is, and its best trial, in words."""
+    counts = Counter(trial.state for trial in results.trials)
+    far = ", ".join(f"{count} {state}" for state, count in sorted(counts.items()))
+    best = results.ranked[0]
+    found = "" if best.objective is None else f"; the best is project {best.project} ({best.objective:.4f})"
+    return f"{results.study} over {', '.join(results.space)}: {quantity(len(results.trials), 'trial')} ({far}){found}"
 
 
 def show_seeds(project: Project, runs: list[SeedRun]) -> None:

@@ -21,7 +21,7 @@ from phaze_ee.sweep.objective import Objective
 from phaze_ee.sweep.space import Space, check_space, combinations, is_grid, parse_space, values_of
 from phaze_ee.sweep.trial_project import make_trial, trial_project
 from phaze_ee.tables.sweep import sweep_table
-from phaze_ee.workspace import Project, check_name
+from phaze_ee.workspace import Project, check_name, home_path
 
 if TYPE_CHECKING:
     from phaze_ee.sweep.study import Attempt, SweepStudy
@@ -92,10 +92,21 @@ def _plan(session: Session) -> Plan:
     if is_grid(space):
         count = sum(1 for _ in combinations(space))
         trials = min(request.trials or count, count)
-    storage = request.storage or str(base.sweeps / study / "study.journal")
+    storage = _named_storage(request.storage) or str(base.sweeps / study / "study.journal")
     return Plan(
         base, study, storage, space, objective, session.configuration, session.options, trials, request.workers or 1
     )
+
+
+def _named_storage(storage: str | None) -> str | None:
+    """Return the storage of ``--storage``.
+
+    Raises:
+        UsageError: it is a file in a folder that does not exist: a new one would begin another study in silence.
+    """
+    if storage is not None and "://" not in storage and not (folder := home_path(storage).absolute().parent).is_dir():
+        raise UsageError(f"--storage {storage}: folder {folder} does not exist; create it, or correct the name")
+    return storage
 
 
 def _study(plan: Plan) -> "SweepStudy":

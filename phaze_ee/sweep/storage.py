@@ -70,7 +70,6 @@ def _opened(storage: str) -> BaseStorage:
     # The path must be absolute: Optuna recognises the lock of a dead process by a link to it.
     path = home_path(storage).absolute()
     lock = JournalFileSymlinkLock(str(path))
-    path.parent.mkdir(parents=True, exist_ok=True)
     lock.acquire()
     try:
         _mend(path)

@@ -137,7 +137,7 @@ def write_results(study: SweepStudy, base: Project, name: str, objective: str) -
     with study.lock:  # of several processes that end trials at once, the last writes the final results
         trials = [_trial(trial, trial_project(base, name, trial.number)) for trial in study.trials()]
         results = SweepResults(project=base.name, study=name, objective=objective, space=space, trials=trials)
-        results.write(base.sweeps / name / "sweep_results.json")
+        results.write(base.sweep_results(name))
     return results
 
 

@@ -177,6 +177,7 @@ def test_a_policy_has_its_row_point_and_curve(workspaces: Path, capsys: pytest.C
         (("one", "evaluated"), "W/evaluated has no benchmark_results.json yet; run phaze_ee -m benchmark"),
         (("one", "other_classes"), "one and other_classes cannot be compared"),
         (("../x",), "name '../x' is not usable"),
+        (("evaluated", "one", "new", "absent"), "evaluated .*; nor can new, absent be compared$"),
     ],
 )
 def test_an_unusable_project_stops_before_anything_is_written(

@@ -129,6 +129,17 @@ def test_wrong_flags_are_one_line(
     assert not project.export.exists()
 
 
+def test_a_file_of_the_other_kind_is_not_replaced_in_silence(
+    project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main((*COMMAND, "--no-policy")) == 0
+    assert "replaces" not in capsys.readouterr().out
+    assert cli.main((*COMMAND, "--no-policy", "--one-jet")) == 0
+    assert "it replaces a file for any number of jets per call" in " ".join(capsys.readouterr().out.split())
+    assert cli.main((*COMMAND, "--no-policy", "--one-jet")) == 0
+    assert "replaces" not in capsys.readouterr().out
+
+
 def test_a_policy_of_another_model_is_refused(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
     write_policy(project, phaze_ee.ThresholdPolicy("margin", [0.05, 0.04]))
     save_best_model(project, seed=5)

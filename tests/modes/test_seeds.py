@@ -119,7 +119,7 @@ def _means_are_those_of_the_seeds(base: Project, capsys: Capture) -> None:
 def _every_mode_reads_them(base: Project, capsys: Capture) -> None:
     assert main(["-m", "list", "-p", "Tops"]) == 0
     listed = capsys.readouterr().out
-    assert "2 of 2 seeds" in listed
+    assert "seeds: 2 of 2" in listed
     assert "small_seed5" not in listed
     assert main(["-m", "show", "-p", "Tops", "small"]) == 0
     shown = capsys.readouterr().out

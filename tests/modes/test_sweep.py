@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from phaze_ee.errors import RunError, UsageError
-from phaze_ee.modes import sweep
+from phaze_ee.modes import show, sweep
 from phaze_ee.modes.current import read_current
 from phaze_ee.modes.request import Request
 from phaze_ee.modes.session import Session
@@ -68,6 +68,10 @@ def test_best_first_and_what_failed_says_why(
     assert table.index("small_sweep_003") < table.index("small_sweep_001") < table.index("small_sweep_000")
     assert max(map(len, table.split("Written")[0].splitlines())) <= 80
     assert "--projects small_sweep_003 small_sweep_002 small_sweep_001" in " ".join(printed.split())
+    show.run(Session.open(Request("show", "Tops", "small")))
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "sweep over exit_loss_strategy, conv_params: 4 trials (3 complete, 1 failed)" in shown
+    assert "the best is project small_sweep_003 (0.3000)" in shown
 
 
 def test_more_trials_later(base: Project, untrained: None) -> None:
@@ -104,6 +108,7 @@ def test_when_all_fail_the_sweep_has_failed(base: Project, untrained: None) -> N
         ({"set": ["lr=1,2"], "trials": 0}, "--trials 0"),
         ({"set": ["lr=1,2"], "workers": -1}, "--workers -1"),
         ({"set": ["lr=1,2"], "study": "a/b"}, "study name 'a/b' is not usable"),
+        ({"set": ["lr=1,2"], "storage": "typo/s.journal"}, "typo does not exist; create it, or correct the name"),
     ],
 )
 def test_what_is_wrong_is_told_before_anything_is_made(
