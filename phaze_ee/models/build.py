@@ -17,11 +17,13 @@ from phaze_ee.models.backbone import BACKBONES, Backbone, plain
 from phaze_ee.models.heads import HeadShape
 from phaze_ee.models.network_file import collection_channels
 from phaze_ee.models.tagger import Tagger
+from phaze_ee.names import brief
 from phaze_ee.registry import REGISTERED
 from phaze_ee.user_files import import_file, is_plugin
 
 _log = logging.getLogger(__name__)
 
+_SHOWN = 80  # characters of options in a message
 # Options of ParticleNet; get_model of its network file has them as keywords.
 _PARTICLE_NET_KEYS = ("conv_params", "fc_params", "use_fusion", "use_fts_bn", "use_counts")
 
@@ -192,7 +194,9 @@ def _make_model(path: Path, data_config: DataConfig, keywords: Mapping[str, Any]
     try:
         model, _ = get_model(data_config, **keywords)
     except USER_CODE_ERRORS as error:
-        raise UsageError(f"network_config {path}: get_model fails: {one_line(error)}") from error
+        given = ", ".join(f"{name} = {value!r}" for name, value in keywords.items())
+        options = f"; its options are {brief(given, _SHOWN)}" if given else ""
+        raise UsageError(f"network_config {path}: get_model fails: {one_line(error)}{options}") from error
     if not isinstance(model, nn.Module):
         raise UsageError(f"network_config {path}: get_model returns a {type(model).__name__}, not a network")
     return model

@@ -77,7 +77,10 @@ def test_without_options_it_is_the_published_size(name: str, data_config: DataCo
 
 @pytest.mark.parametrize("name", SMALL)
 def test_an_unknown_option_is_an_error(name: str, data_config: DataConfig) -> None:
-    with pytest.raises(UsageError, match="get_model fails: TypeError: unknown network option 'layers'; choose from "):
+    with pytest.raises(
+        UsageError,
+        match=r"fails: TypeError: unknown network option 'layers'; choose from .*; its options are layers = 3$",
+    ):
         build_tagger(options(name, {"layers": 3}), network_file(name), data_config)
 
 
