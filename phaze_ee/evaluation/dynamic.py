@@ -130,7 +130,7 @@ def _risks(answers: Answers, target: AnyTarget, promise: Guarantee | None) -> li
     if _absent(answers, target):
         return []
     conditions, untested = (ALL_JETS, []) if promise is None else (promise.conditions, promise.untested)
-    return promised(target, conditions, untested, answers.double())
+    return promised(target, conditions, untested, answers)
 
 
 def _on_jets(risks: Sequence[Risk], exit_index_N: ExitIndex) -> list[RealisedRisk]:

@@ -21,6 +21,7 @@ from phaze_ee.exits.fits import fit_temperatures
 from phaze_ee.exits.policies import ThresholdPolicy
 from phaze_ee.exits.safer import safer_policies
 from phaze_ee.exits.scores import ExitScore
+from phaze_ee.exits.shortfall import NOTHING_SAVES, Shortfall, alike_scores
 from phaze_ee.exits.steps import Step, some_steps
 from phaze_ee.exits.targets import Budget, NetAccuracyDrop, Risk, SignalEfficiency, Target, wrong_answers
 from phaze_ee.exits.tested import TestedRisk, needed_for, p_value, tested_risk, worth_testing
@@ -31,7 +32,6 @@ SHAPING = 0.4
 _BUDGET_POINTS = 200
 # The first policy that is tested among jets that leave should have a p-value of at most δ divided by this.
 _MARGIN = 5
-_NOTHING_SAVES = "no exit saves anything at a risk near the allowed one; train the exits longer, or allow a larger risk"
 
 Method = Literal["ltt", "crc"]
 
@@ -75,7 +75,7 @@ class Calibration:
         risks: on the jets that tested the policy.
         reason: why nothing passed; None if something did.
         more_jets: how many more calibration jets like these would let the safest policy pass; None if unknown.
-        answers: for all jets, in float64 and with costs as shares of the full model's mean.
+        answers: for all jets, with costs as shares of the full model's mean.
         shaping: answers for the jets that shaped the policy, divided by the temperatures.
         testing: answers for the jets that tested it, divided by the temperatures.
         untested: the parts of the jets that had too few of them for a test.
@@ -102,10 +102,11 @@ def calibrate(answers: Answers, settings: Settings) -> Calibration:
     A part of the jets shapes temperatures, cut, gates and a sequence of policies from the safest to the fastest. The
     other part tests the policies in this order (:func:`phaze_ee.exits.bounds.last_passing`).
 
-    Each threshold lies midway between two scores of neighbouring jets that shaped it, so that rounding, which differs
-    between forms of the network, moves none of them to the other side. The promise does not depend on this choice: the
-    policies are fixed, wherever their thresholds lie, before a jet tests them. A threshold between the scores of jets
-    that test it would depend on them.
+    Each threshold lies midway between two scores of neighbouring jets that shaped it, and nowhere among many scores
+    that are equal to within rounding, which differs between forms of the network
+    (:func:`phaze_ee.exits.rounding.joined`). The promise does not depend on this choice: the policies are fixed,
+    wherever their thresholds lie, before a jet tests them. A threshold between the scores of jets that test it would
+    depend on them.
 
     Args:
         answers: of all exits, without temperatures.
@@ -193,7 +194,9 @@ def prepared(answers: Answers, settings: Settings) -> Sample:
 
 
 def relative_answers(answers: Answers, class_prior: Mapping[str, float] | None) -> Answers:
-    """Return the answers in float64, with costs as shares of the full model's mean cost under a class prior.
+    """Return the answers with costs as shares of the full model's mean cost under a class prior.
+
+    The logits stay as the engine gives them: a score in another precision would be another score where it saturates.
 
     Raises:
         RunError: a logit is not finite.
@@ -201,7 +204,7 @@ def relative_answers(answers: Answers, class_prior: Mapping[str, float] | None) 
     """
     check_finite(answers.logits_ENK)
     weight_N = prior_weights(answers.label_N, answers.class_names, class_prior)
-    return replace(answers.double(), costs=answers.costs.relative_to_full_model(weight_N))
+    return replace(answers, costs=answers.costs.relative_to_full_model(weight_N))
 
 
 def split(answers: Answers, seed: int) -> tuple[Answers, Answers]:
@@ -286,13 +289,14 @@ def _tested(
     chosen = _choose(observed, settings)
     safer = [] if chosen is None else safer_policies(sequence, chosen)
     steps = some_steps(sequence, observed, chosen, safer)
+    alike = alike_scores(scores, sample.shaping, tempered=sample.temperatures is not None) if chosen is None else ""
     if chosen is not None:
         return _Found(sequence[chosen].policy, safer=safer, steps=steps)
     if not sequence:
-        return _Found(full, _NOTHING_SAVES)
+        return _Found(full, NOTHING_SAVES + alike)
     index_N = sample.testing.exit_index(sequence[0].policy)
     short = [
-        _Shortfall(
+        Shortfall(
             tested.name,
             tested.epsilon,
             tested.lost,
@@ -305,7 +309,7 @@ def _tested(
     ]
     missing = [one.more_jets for one in short if one.more_jets is not None]
     more_jets = max(missing) if len(missing) == len(short) else None
-    return _Found(full, "; ".join(map(str, short)), more_jets, steps=steps)
+    return _Found(full, "; ".join(map(str, short)) + alike, more_jets, steps=steps)
 
 
 def policies(scores: Sequence[ExitScore], sample: Sample, risks: Sequence[Risk], settings: Settings) -> list[Candidate]:
@@ -327,39 +331,6 @@ def policies(scores: Sequence[ExitScore], sample: Sample, risks: Sequence[Risk],
     p_values = [expected(candidate) for candidate in sequence]
     first = next((index for index, value in enumerate(p_values) if value <= settings.delta / _MARGIN), None)
     return sequence[p_values.index(min(p_values)) if first is None and p_values else first or 0 :]
-
-
-@final
-@dataclass(frozen=True)
-class _Shortfall:
-    """A risk that the safest policy does not show to be below its limit.
-
-    ``lost`` of the ``count`` jets that count were lost, of ``jets`` calibration jets. With losses at the same rate
-    ``needed`` jets that count would do; None if no number would.
-    """
-
-    name: str
-    epsilon: float
-    lost: int
-    count: int
-    jets: int
-    needed: int | None
-
-    @property
-    def more_jets(self) -> int | None:
-        """How many more calibration jets like these would do."""
-        return None if self.needed is None else max(1, math.ceil(self.needed / self.count * self.jets) - self.jets)
-
-    def __str__(self) -> str:
-        if self.count == 0:
-            return f"{self.name}: none of the jets that test the policy counts, so add calibration jets"
-        enough = "no number of jets would do"
-        if self.needed is not None:
-            enough = f"it takes {self.needed:,} such jets, about {self.more_jets:,} more calibration jets like these"
-        return (
-            f"{self.name}: {self.lost} of {self.count} jets with the first policy that is tested, which does not show "
-            f"a probability below {self.epsilon:.3g}; at this rate {enough}"
-        )
 
 
 def _observe(policy: ThresholdPolicy, sample: Sample, risks: _Risks, delta: float) -> list[TestedRisk]:

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from phaze_ee.exits.answers import Answers, ExitIndex
 from phaze_ee.exits.policies import ThresholdPolicy
+from phaze_ee.exits.rounding import joined
 from phaze_ee.exits.scores import ExitScore
 from phaze_ee.exits.targets import Risk
 from phaze_ee.shapes import Float, Int
@@ -119,7 +120,7 @@ class _Family:
     @classmethod
     def of(cls, score: ExitScore, answers: Answers, risks: Sequence[Risk]) -> Self:
         """Return the family that offers all exits."""
-        score_EN = answers.scores(score)
+        score_EN = np.array([joined(score_N) for score_N in answers.scores(score)]).reshape(-1, len(answers))
         order_EN = np.argsort(-score_EN, axis=1, kind="stable")
         penalty_EN = np.sum([risk.penalty_EN for risk in risks], axis=0)
         return cls(score, tuple(range(answers.exit_count)), answers, risks, score_EN, order_EN, penalty_EN)
@@ -254,15 +255,18 @@ def _midway(rising_N: Float[np.ndarray, " N"], count: int) -> float:
     """Return the threshold that the ``count`` largest scores reach, and those equal to them; ∞ for none.
 
     It lies midway to the next lower score, so that rounding moves no jet to the other side. Below the lowest score, it
-    is as far away as if there were one more at the distance of the second lowest.
+    is as far away as if there were one more at the distance of the second lowest. It is a number of single precision,
+    which the engine compares with scores, wherever one lies between the two.
     """
     if count == 0:
         return np.inf
     last = rising_N[-count]
     place = int(np.searchsorted(rising_N, last))
     if place > 0:
-        middle, below = (last + rising_N[place - 1]) / 2, rising_N[place - 1]
-        return float(middle if middle > below else last)
+        below = rising_N[place - 1]
+        middle = np.float32((last + below) / 2)
+        return float(middle if below < middle <= last else last)
     above = int(np.searchsorted(rising_N, last, side="right"))
     gap = rising_N[above] - last if above < len(rising_N) else 1.0
-    return float(last - gap / 2)
+    lower = np.float32(last - gap / 2)
+    return float(lower if lower <= last else last - gap / 2)

@@ -20,7 +20,7 @@ def fit_temperatures(answers: Answers) -> list[float]:
 
     Temperatures are between 0.05 and 20. All true classes must be known.
     """
-    return [_fit_temperature(logits_NK, answers.label_N) for logits_NK in answers.logits_ENK]
+    return [_fit_temperature(logits_NK, answers.label_N) for logits_NK in answers.double().logits_ENK]
 
 
 def temperatures_at_limit(temperatures: Sequence[float] | None, names: Sequence[str]) -> list[str]:
@@ -55,16 +55,16 @@ def fit_gate(answers: Answers, label_N: Int[np.ndarray, " N"], cost_weight: floa
     balanced classes whether k ≥ k*.
 
     Args:
-        answers: float64, with costs c as shares of the full model's mean.
+        answers: with costs c as shares of the full model's mean.
         label_N: the classes y to treat as true.
         cost_weight: λ, in nats.
     """
     from scipy.special import log_softmax
 
-    log_p_ENK = log_softmax(answers.logits_ENK, axis=-1)
+    log_p_ENK = log_softmax(answers.double().logits_ENK, axis=-1)
     entropy_EN = -log_p_ENK[:, np.arange(len(answers)), label_N]
     best_N = (entropy_EN + cost_weight * answers.costs.all_heads_EN).argmin(axis=0)
-    features = (gate_features(answers.tensor_ENK[: index + 1]).numpy() for index in range(answers.exit_count))
+    features = (gate_features(answers.tensor_ENK[: index + 1]).double().numpy() for index in range(answers.exit_count))
     fits = [_fit_gate(feature_NF, index >= best_N) for index, feature_NF in enumerate(features)]
     return Gate(weight_EF=[weight for weight, _ in fits], bias_E=[bias for _, bias in fits])
 

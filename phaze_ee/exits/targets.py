@@ -293,7 +293,7 @@ def wrong_answers(answers: Answers) -> Risk:
 
 def _full_probability(answers: Answers) -> Float[np.ndarray, "E N"]:
     """Return the probability that the full model gives to the class of each exit."""
-    probability_NK = answers.tensor_ENK[-1].softmax(dim=-1).numpy()
+    probability_NK = answers.tensor_ENK[-1].double().softmax(dim=-1).numpy()
     chosen_EN: npt.NDArray[np.float64] = probability_NK[np.arange(len(answers)), answers.class_EN]
     return chosen_EN
 
