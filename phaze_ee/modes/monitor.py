@@ -50,6 +50,11 @@ def run(session: Session) -> None:
     say(f"New:     {len(results.files) - len(before.files)} of {len(files)} files")
     for sentence in monitor_sentences(results):
         say_in_columns(sentence)
+    if kept.file.guarantee.conditions.divide:
+        say_in_columns(
+            f"Note:    this is about all jets; the promise in {kept.file.guarantee.conditions} is not watched, as "
+            "predictions do not tell these parts apart"
+        )
     if results.steps is not None:  # before the state, so that no move that it has is lost
         write_moved(project, kept, results.step)
         log_moves(path.with_name(LOG), kept, results.moves[len(before.moves) :])
@@ -98,11 +103,9 @@ def _state(path: Path, kept: KeptPolicy, first: Path, request: Request) -> Monit
         ) from error
     assert not isinstance(kept.file.target, Budget)
     policy = kept.file.decisions_hash if state.steps is None else kept.file.steps[0]
-    promised = (kept.file.model_hash, policy, kept.file.target.epsilon, kept.file.guarantee.delta)
-    if (state.model, state.policy, state.epsilon, state.delta) != promised or state.steps not in (
-        None,
-        kept.file.steps,
-    ):
+    promised = (kept.file.model_hash, policy, kept.file.target.epsilon, kept.file.guarantee.delta, _exits(kept))
+    watched = (state.model, state.policy, state.epsilon, state.delta, state.exits)
+    if watched != promised or state.steps not in (None, kept.file.steps):
         raise UsageError(f"{path} watches another policy; choose another --output, or move it away")
     for flag, given, known, own in (
         (f"those of --by {request.by}", request.by not in (None, state.by), _watched(state), f"by_{request.by}"),
@@ -130,9 +133,15 @@ def _new_state(kept: KeptPolicy, first: Path, request: Request) -> MonitorResult
         delta=kept.file.guarantee.delta,
         exact=isinstance(target, Agreement),
         selection=_selection(target, kept.file.classes),
+        exits=_exits(kept),
         by=request.by,
         steps=kept.file.steps if request.adapt else None,
     )
+
+
+def _exits(kept: KeptPolicy) -> int | None:
+    """Return the number of exits, if the promise is about the jets that leave early alone."""
+    return len(kept.file.thresholds) if kept.file.guarantee.conditions.leaving else None
 
 
 def _selection(target: AnyTarget, classes: list[str]) -> Selection | None:

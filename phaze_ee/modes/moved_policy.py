@@ -30,6 +30,11 @@ def check_can_move(kept: KeptPolicy) -> None:
             f"--adapt needs a policy of target agreement; without labels nothing shows that policy {kept.name} (target "
             f"{kept.file.target.name}) loses too much"
         )
+    if kept.file.guarantee.conditions.leaving:
+        raise UsageError(
+            f"--adapt compares losses among all jets, and the promise of policy {kept.name} is about those that leave "
+            "early; run it without --adapt, or calibrate without --leaving"
+        )
     if not kept.file.safer:
         raise UsageError(
             f"policy {kept.name} has no safer policies to move to, as it was calibrated by an older version; run mode "

@@ -14,6 +14,7 @@ from phaze_ee.prediction.writers import WRITERS, Manifest, read_column, read_col
 from phaze_ee.results.base import Record
 from phaze_ee.shapes import Bool, Float
 
+_EXIT = "exit_index"
 _TINY = 1e-45  # the least probability in a file
 _MOST_VALUES = 300
 
@@ -50,10 +51,10 @@ def read_audited(path: Path) -> Manifest:
 
 
 def values_of(path: Path, manifest: Manifest, by: str) -> npt.NDArray[np.generic]:
-    """Return a column whose values are watched apart.
+    """Return a column whose values are watched apart; whole numbers as such, whatever their type.
 
     Raises:
-        UsageError: it is not there, or has more values than runs or eras can be.
+        UsageError: it is not there, or its values cannot be those of runs or eras: too many, fractions, or NaN.
     """
     if manifest.checksums is not None and by not in manifest.checksums:
         raise UsageError(f"{path} has no column {by} for --by; predict its jets again with --observers {by}")
@@ -61,22 +62,39 @@ def values_of(path: Path, manifest: Manifest, by: str) -> npt.NDArray[np.generic
     if column_N.ndim != 1 or (count := len(np.unique(column_N))) > _MOST_VALUES:
         several = "several numbers for each jet" if column_N.ndim != 1 else f"{count:,} values"
         raise UsageError(f"{path} has {several} in {by}; give --by a column of at most {_MOST_VALUES:,}, such as a run")
-    return column_N
+    if column_N.dtype.kind != "f":
+        return column_N
+    other_N = column_N != np.rint(column_N)  # NaN too
+    if other_N.any() or np.isinf(column_N).any():
+        wrong = column_N[other_N | np.isinf(column_N)]
+        raise UsageError(
+            f"{path} has {wrong[0]:g} in {by} ({len(wrong):,} of {len(column_N):,} jets are not whole numbers); give "
+            "--by a column of whole numbers, such as a run"
+        )
+    return column_N.astype(np.int64)
 
 
 class AuditedJets:
     """The jets of a file of predictions: which were seen, for certain or drawn, count and were lost.
 
-    ``others`` are columns that say which jets other policies would lose.
+    ``others`` are columns that say which jets other policies would lose. If only jets that leave early count, ``exits``
+    is the number of exits.
     """
 
     def __init__(
-        self, path: Path, rate: float, classes: list[str], selection: Selection | None, others: Sequence[str] = ()
+        self,
+        path: Path,
+        rate: float,
+        classes: list[str],
+        selection: Selection | None,
+        others: Sequence[str] = (),
+        exits: int | None = None,
     ) -> None:
         stems = column_stems(classes).values()
         scores = {prefix: [f"{prefix}_{stem}" for stem in stems] for prefix in ("score", "audit_score")}
-        columns = read_columns(path, [*chain(*scores.values()), "audit_weight", *others])
-        weight_N = columns["audit_weight"].astype(np.float64)
+        columns = read_columns(path, [*chain(*scores.values()), "audit_weight", _EXIT, *others])
+        self.counts_N = columns[_EXIT].astype(np.int64) < (np.inf if exits is None else exits)
+        weight_N = np.where(self.counts_N, columns["audit_weight"].astype(np.float64), 0)
         own_NK, full_NK = (np.stack([columns[name] for name in names], axis=1) for names in scores.values())
         self.others = [columns[name].astype(bool) for name in others]
         self.rate, seen_N = rate, weight_N > 0
@@ -101,7 +119,7 @@ class AuditedJets:
         certain_N, drawn_N = self.certain_N & of_N, self.drawn_N & of_N
         return SeenLosses(
             rate=self.rate,
-            jets=int(of_N.sum()),
+            jets=int((self.counts_N & of_N).sum()),
             certain=int(certain_N.sum()),
             certain_lost=int((self.lost_N & certain_N).sum()),
             drawn=int(drawn_N.sum()),

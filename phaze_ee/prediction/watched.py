@@ -1,7 +1,9 @@
 """``monitor.json``: what the audits of files of predictions, as they came, say about the promise of a policy."""
 
 import math
+import operator
 from collections import defaultdict
+from functools import reduce
 from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Literal, Self
@@ -14,6 +16,7 @@ from phaze_ee.errors import UsageError
 from phaze_ee.exits.moving import next_step, share_of_step
 from phaze_ee.exits.policy_file import steps_hash
 from phaze_ee.exits.sequence import SeenLosses, counts_of, log_capital, log_evidence
+from phaze_ee.exits.starts import kept_starts, share_of
 from phaze_ee.prediction.audited import AuditedJets, Selection, read_audited, values_of
 from phaze_ee.prediction.columns import lost_column
 from phaze_ee.prediction.writers import InputFile, Recipe, check_columns
@@ -84,6 +87,7 @@ class MonitorResults(ResultsFile):
         exact: whether the share of losses is the promised risk; False: the share of other classes is never smaller,
             and a selection has background too.
         selection: the cut of the target; None: its risk is of all jets.
+        exits: the number of exits, if only the jets that leave early count; None: all jets count.
         by: the column whose values are watched apart; None: none is.
         steps: the hashes of the calibrated policy and of all safer ones, to which it moves; None: it does not move.
         files: the files.
@@ -96,6 +100,7 @@ class MonitorResults(ResultsFile):
     delta: float
     exact: bool
     selection: Selection | None = None
+    exits: int | None = None
     by: str | None = None
     steps: list[str] | None = None
     files: list[WatchedFile] = Field(default_factory=list)
@@ -208,6 +213,26 @@ class MonitorResults(ResultsFile):
         below = log_capital(seen_L4.sum(axis=0), self.rate, self.epsilon, above=False)
         return self._kept if below >= known else "not known yet"
 
+    @property
+    def worst_files(self) -> tuple[int, int, float] | None:
+        """The first and last of the files, from 1, that say most that the promise is broken, and the share lost there.
+
+        None if it is not broken, or if values of a column are watched, or a policy that moves.
+        """
+        if self.by is not None or self.steps is not None or self.verdict != "broken":
+            return None
+        losses = [file.losses for file in self.files]
+        log_L = log_evidence(counts_of(losses), self.rate, self.epsilon)
+        last = int(np.argmax(log_L >= math.log(1 / self.delta))) + 1
+        found = {
+            start: log_capital(counts_of(losses[start:last]).sum(axis=0), self.rate, self.epsilon, above=True)
+            + math.log(share_of(start))
+            for start in kept_starts(last)
+            if start < last
+        }
+        first = max(found, key=lambda start: float(found[start]))
+        return first + 1, last, reduce(operator.add, losses[first:last]).share
+
     def having(self, path: Path, classes: list[str]) -> "MonitorResults":
         """Return the results with a file of predictions; the same if the predictions of its jets were seen before.
 
@@ -226,7 +251,7 @@ class MonitorResults(ResultsFile):
             return self
         check_columns(path, manifest)
         others = [lost_column(later) for later in range(step + 1, 0 if self.steps is None else len(self.steps))]
-        jets = AuditedJets(path, self.rate, classes, self.selection, others)
+        jets = AuditedJets(path, self.rate, classes, self.selection, others, self.exits)
         file = WatchedFile(
             input=manifest.input,
             losses=jets.losses(np.ones(manifest.jets, dtype=bool)),

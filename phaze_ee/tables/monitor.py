@@ -1,11 +1,15 @@
 """The table and sentences of mode monitor."""
 
+from collections import Counter
+
 from rich.table import Table
 
 from phaze_ee.exits.sequence import SeenLosses
 from phaze_ee.names import quantity
 from phaze_ee.prediction.watched import MonitorResults
-from phaze_ee.tables.style import empty_table, few
+from phaze_ee.tables.style import MOST_ROWS, empty_table, few
+
+_AUDITED = {True: "more audited jet", False: "more audited and selected jet"}
 
 
 def monitor_table(results: MonitorResults) -> Table:
@@ -16,7 +20,7 @@ def monitor_table(results: MonitorResults) -> Table:
         if look is None:
             table.add_row("…")
         else:
-            table.add_row(f"{look:,}", *_cells(totals[look - 1], results.delta))
+            table.add_row(f"{look:,}", *_cells(results, totals[look - 1], results.delta))
     return table
 
 
@@ -29,21 +33,27 @@ def monitor_table_by(results: MonitorResults) -> Table:
             table.add_row("…")
         else:
             totals, delta = sequences[value]
-            table.add_row(value, *_cells(totals[-1], delta))
+            table.add_row(value, *_cells(results, totals[-1], delta))
     return table
 
 
 def _empty(results: MonitorResults, limits: str, first: str) -> Table:
     what = "jets that change class" if results.selection is None else "selected jets that the exits reject"
+    jets = "jets" if results.exits is None else "leaving"
+    seen = "audited" if results.selection is None else "selected"
     title = f"Share of {what}, limit {100 * results.epsilon:g} %"
-    return empty_table(title, ["jets", "audited", "found", "share", limits], first=first)
+    if results.exits is not None:
+        title = f"Share of leaving jets that change class, limit {100 * results.epsilon:g} %"
+    return empty_table(title, [jets, seen, "found", "share", limits], first=first)
 
 
-def _cells(losses: SeenLosses, delta: float) -> list[str]:
+def _cells(results: MonitorResults, losses: SeenLosses, delta: float) -> list[str]:
     low, high = losses.interval(delta)
     found = losses.drawn_lost + losses.certain_lost
+    # Selected jets count whether they were audited or got the full model anyway.
+    seen = losses.drawn if results.selection is None else losses.drawn + losses.certain
     share, limits = f"{100 * losses.share:.2f} %", f"{100 * low:.2f} to {100 * high:.2f} %"
-    return [f"{losses.jets:,}", f"{losses.drawn:,}", f"{found:,}", share, limits]
+    return [f"{losses.jets:,}", f"{seen:,}", f"{found:,}", share, limits]
 
 
 def _decides(results: MonitorResults, losses: SeenLosses) -> bool:
@@ -65,6 +75,17 @@ def _place(results: MonitorResults) -> str:
     )
 
 
+def _verdicts_by(results: MonitorResults) -> list[str]:
+    """Return the verdicts of all values of the column; of many values, those of broken promises and counts."""
+    verdicts = {value: results.verdict_of(value) for value in results.sequences}
+    shown = verdicts if len(verdicts) <= MOST_ROWS else {v: own for v, own in verdicts.items() if own == "broken"}
+    others = Counter(own for value, own in verdicts.items() if value not in shown)
+    return [
+        *(f"  {value}: {verdict}" for value, verdict in shown.items()),
+        *(f"  {quantity(count, 'other value')}: {verdict}" for verdict, count in others.items()),
+    ]
+
+
 def monitor_sentences(results: MonitorResults) -> list[str]:
     """Return the verdict, and what it rests on."""
     sentences = [f"Verdict: {results.verdict}"]
@@ -75,11 +96,20 @@ def monitor_sentences(results: MonitorResults) -> list[str]:
     elif _decides(results, losses):
         more = losses.jets_until_known(results.epsilon, results.level)
         if more is not None:
-            sentences[0] += f": about {quantity(more, 'more audited jet')} decide at this rate"
+            sentences[0] += f": about {quantity(more, _AUDITED[results.selection is None])} decide at this rate"
     if results.steps is not None:
         sentences.append(f"Policy:  {_place(results)}")
     if results.by is not None:
-        sentences += [f"  {value}: {results.verdict_of(value)}" for value in results.sequences]
+        sentences += _verdicts_by(results)
+    if (worst := results.worst_files) is not None:
+        first, last, share = worst
+        where = f"file {first:,}" if first == last else f"files {first:,} to {last:,}"
+        sentences.append(f"Found:   in {where} {100 * share:.2f} % are lost; of all jets {100 * losses.share:.2f} %")
+        if losses.share <= results.epsilon:
+            sentences.append(
+                "Note:    the share of all jets is below the limit. If these files are other jets on purpose, such as "
+                "one class or one sample a file, mix the files first, or watch the samples apart with --by"
+            )
     if results.selection is not None:
         sentences.append(
             "Note:    without labels, signal and background among the jets that the full model selects are not told "

@@ -7,10 +7,14 @@ import numpy as np
 import pytest
 
 from phaze_ee.cli import main
+from phaze_ee.exits.conditions import ALL_JETS, Conditions
 from phaze_ee.exits.policies import ThresholdPolicy
 from phaze_ee.exits.policy_file import ExitPolicyFile, Guarantee
+from phaze_ee.exits.sequence import SeenLosses
 from phaze_ee.exits.targets import AccuracyDrop, Agreement, AnyTarget, SignalEfficiency
-from phaze_ee.prediction.watched import MonitorResults
+from phaze_ee.prediction.watched import MonitorResults, WatchedFile
+from phaze_ee.prediction.writers import InputFile
+from phaze_ee.tables.monitor import monitor_sentences
 from phaze_ee.workspace import Project
 from tests.modes.exit_policies import write_policy
 from tests.modes.predicting import columns_of, notes, predict, rewrite
@@ -20,10 +24,17 @@ from tests.modes.two_class_project import save_best_model, write_jets
 Capture = pytest.CaptureFixture[str]
 
 
-def promise(project: Project, policy: ThresholdPolicy, target: AnyTarget, *, holds: bool = True) -> None:
+def promise(
+    project: Project,
+    policy: ThresholdPolicy,
+    target: AnyTarget,
+    *,
+    holds: bool = True,
+    conditions: Conditions = ALL_JETS,
+) -> None:
     write_policy(project, policy)
     file = ExitPolicyFile.read(project.exit_policy, made_by="calibrate")
-    guarantee = Guarantee(method="ltt", delta=0.05, holds=holds, statement="a promise", risks=[])
+    guarantee = Guarantee(method="ltt", delta=0.05, holds=holds, statement="a promise", risks=[], conditions=conditions)
     file.model_copy(update={"target": target, "guarantee": guarantee}).write(project.exit_policy)
 
 
@@ -130,6 +141,61 @@ def test_the_selection_of_a_cut(project: Project, tmp_path: Path, capsys: Captur
     assert state["files"][0]["losses"]["drawn_lost"] > 0
 
 
+def test_only_leaving_jets_count_for_a_promise_about_them(project: Project, tmp_path: Path, capsys: Capture) -> None:
+    write_jets(tmp_path / "jets.root", np.arange(400) % 2)
+    policy = halves(tmp_path / "val.root")
+    promise(project, policy, Agreement(epsilon=0.99), conditions=Conditions(leaving=True))
+    assert predict("--audit", "1", "--files", tmp_path / "jets.root") == 0
+    capsys.readouterr()
+    columns = columns_of(project.predictions / "jets.root")
+    leaves_N = columns["exit_index"] < len(policy.thresholds)
+    changed_N = (columns["score_is_top"] > 0.5) != (columns["audit_score_is_top"] > 0.5)
+    assert 0 < leaves_N.sum() < 400
+    assert changed_N.sum() > 0
+    assert monitor("--files", project.predictions / "jets.root") == 0
+    assert f"{100 * changed_N[leaves_N].mean():.2f} %" in capsys.readouterr().out
+    (file,) = MonitorResults.read(project.results / "monitor.json", made_by="monitor").files
+    assert (file.losses.jets, file.losses.drawn, file.losses.certain) == (leaves_N.sum(), leaves_N.sum(), 0)
+    assert monitor("--adapt") == 2
+    assert "calibrate without --leaving" in notes(capsys.readouterr().err)
+    promise(project, policy, Agreement(epsilon=0.99))
+    assert monitor("--files", project.predictions / "jets.root") == 2
+    assert "watches another policy" in notes(capsys.readouterr().err)
+
+
+def test_a_promise_in_parts_is_not_watched_and_this_is_said(
+    project: Project, audited: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    conditions = Conditions(per_class=True, bins={"jet_id": [0.0, 5.0, 10.0]})
+    promise(project, halves(tmp_path / "val.root"), Agreement(epsilon=0.99), conditions=conditions)
+    assert monitor("--files", audited / "jets_*.root") == 0
+    assert "the promise in each class and 2 bins of jet_id (0, 5, 10) is not watched" in notes(capsys.readouterr().out)
+
+
+def test_the_files_that_break_a_promise_are_named() -> None:
+    def watched(*lost: int) -> MonitorResults:
+        files = [
+            WatchedFile(
+                input=InputFile(path=f"{number}.root", size=1, changed_ns=1),
+                losses=SeenLosses(rate=1.0, jets=5000, certain=0, certain_lost=0, drawn=5000, drawn_lost=own),
+            )
+            for number, own in enumerate(lost)
+        ]
+        return MonitorResults(
+            model=None, policy=None, rate=1.0, epsilon=0.02, delta=0.05, exact=True, selection=None, files=files
+        )
+
+    assert watched(50, 50, 60).worst_files is None
+    by_sample = watched(20, 20, 200, 20)
+    assert by_sample.worst_files == (3, 3, 0.04)
+    said = " ".join(monitor_sentences(by_sample))
+    assert "in file 3 4.00 % are lost; of all jets 1.30 %" in said
+    assert "the share of all jets is below the limit" in said
+    late = watched(90, 200, 200)
+    assert late.worst_files == (2, 2, 0.04)
+    assert "below the limit" not in " ".join(monitor_sentences(late))
+
+
 def test_values_of_a_column_are_watched_apart(project: Project, tmp_path: Path, capsys: Capture) -> None:
     promise(project, ThresholdPolicy("confidence", [0.0, 0.0]), Agreement(epsilon=0.2))
     for number in range(2):
@@ -160,6 +226,24 @@ def test_values_of_a_column_are_watched_apart(project: Project, tmp_path: Path, 
     assert "has no column evt for --by; predict its jets again with --observers evt" in notes(capsys.readouterr().err)
     assert monitor("--by", "score_is_top", *other) == 2
     assert "give --by a column of at most" in notes(capsys.readouterr().err)
+
+
+def test_a_column_of_fractions_or_gaps_names_no_runs(project: Project, tmp_path: Path, capsys: Capture) -> None:
+    promise(project, ThresholdPolicy("confidence", [0.0, 0.0]), Agreement(epsilon=0.99))
+    write_jets(tmp_path / "jets.root", np.arange(400) % 2)
+    gaps = np.where(np.arange(400) < 300, 7.0, np.nan)
+    for name, column_N in (("whole", np.full(400, 7.0)), ("gaps", gaps), ("thirds", np.full(400, 1 / 3))):
+        rewrite(tmp_path / "jets.root", tmp_path / f"{name}.root", jet_id=column_N)
+        assert predict("--audit", "1", "--files", tmp_path / f"{name}.root") == 0
+    capsys.readouterr()
+    for name, message in (
+        ("gaps", "has nan in jet_id (100 of 400 jets are not whole numbers)"),
+        ("thirds", "has 0.333333 in jet_id (400 of 400 jets"),
+    ):
+        assert monitor("--by", "jet_id", "--files", project.predictions / f"{name}.root") == 2
+        assert message in notes(capsys.readouterr().err)
+    assert monitor("--by", "jet_id", "--files", project.predictions / "whole.root") == 0
+    assert " 7: " in capsys.readouterr().out
 
 
 def test_what_cannot_be_watched(project: Project, audited: Path, tmp_path: Path, capsys: Capture) -> None:
