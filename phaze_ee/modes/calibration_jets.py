@@ -1,4 +1,4 @@
-"""The jets of modes calibrate and place: which files, and which of their jets."""
+"""The jets of mode calibrate: which files, and which of their jets."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path

@@ -60,7 +60,7 @@ def validation_schema(session: Session, schema: DataSchema) -> DataSchema:
 
 
 def calibration_schema(session: Session, schema: DataSchema) -> DataSchema:
-    """Return the schema that reads the jets of calibrate and place, with their places where these are needed."""
+    """Return the schema that reads the jets of calibrate, with their places where these are needed."""
     return _placed(session, schema, testing_schema(session, schema))
 
 

@@ -1,4 +1,8 @@
-"""Mode place: find the stages where exits pay off, by training exits at all of them."""
+"""Mode place: find the stages where exits pay off, by training exits at all of them.
+
+The jets that choose the best epoch choose the stages too. Those that calibrate uses must not: they would then test a
+policy that they had a part in.
+"""
 
 from collections.abc import Sequence
 from functools import partial
@@ -14,7 +18,6 @@ from phaze_ee.models.checkpoint import load_checkpoint
 from phaze_ee.models.heads import HeadShape
 from phaze_ee.models.tagger import Tagger
 from phaze_ee.modes import train
-from phaze_ee.modes.calibration_jets import calibration_batches, calibration_files, origin
 from phaze_ee.modes.console import (
     console,
     counted,
@@ -26,6 +29,7 @@ from phaze_ee.modes.console import (
     show_details,
     show_notes,
 )
+from phaze_ee.modes.jets import choosing_jets, overlap_with_training
 from phaze_ee.modes.plot import write_figures
 from phaze_ee.modes.session import Session
 from phaze_ee.names import ExitStage
@@ -39,11 +43,10 @@ def refuse_early(session: Session) -> None:
     """Refuse what is known to be wrong before any training.
 
     Raises:
-        UsageError: several kinds of heads, or calibration files that other modes use too.
+        UsageError: several kinds of heads.
     """
     if not isinstance(session.options.exit_head, str):
         raise UsageError(f"{session.project.config}: mode place uses one kind of exit_head at all stages; name one")
-    calibration_files(session)
 
 
 def run(session: Session) -> None:
@@ -57,9 +60,9 @@ def run(session: Session) -> None:
     say_new(f"Model:  {session.project}, {model.title}; it stays as it is")
     console.print(f"Exits:  {session.options.exit_head} at {', '.join(map(str, stages))}")
     tagger = _train(session, stages)
-    files, batches, notes = calibration_batches(session)
-    answers = predict(tagger, counted(batches), model.schema.class_names, session.device, session.options.precision)
-    say(f"Jets:   {len(answers):,}, {origin(files, session)}")
+    jets, files = choosing_jets(session, model.schema), session.files("val_files")
+    answers = predict(tagger, counted(jets), model.schema.class_names, session.device, session.options.precision)
+    say(f"Jets:   {len(answers):,} validation jets that calibrate does not use")
     results = place(
         answers,
         stages,
@@ -67,7 +70,7 @@ def run(session: Session) -> None:
         class_prior=session.options.class_prior,
         seed=session.options.seed or 0,
         exit_head=str(session.options.exit_head),
-        provenance=session.provenance(files, notes),
+        provenance=session.provenance(files, overlap_with_training(session, "val_files")),
     )
     _show(session.project, results, details=session.request.details)
 
@@ -82,7 +85,6 @@ def _options(options: Options, stages: Sequence[ExitStage]) -> Options:
         "zero_epochs": 0,
         "training_regime": "ramp",
         "exit_link": "independent",
-        "exit_target": "accuracy_drop",  # whose calibration jets have labels
         "logger": None,
     }
     return Options.model_validate({**options.model_dump(exclude_unset=True), **changes})

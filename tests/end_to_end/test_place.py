@@ -40,7 +40,8 @@ def test_every_set_of_stages_is_judged(folder: Path, capsys: Capture) -> None:
     results = PlacementResults.read(project.placement_results, made_by="place")
     assert [candidate.stage for candidate in results.candidates] == ["input", 0, 1]
     assert len(results.curves) == 7
-    assert results.shaping_jets + results.judging_jets == 21  # about half of the 40 validation jets
+    # About half of the 40 validation jets; calibrate tests a policy on others.
+    assert results.shaping_jets + results.judging_jets == 19
     assert results.full_model.macs_share == 1.0
     assert results.full_model.exit_stages == []
     costs = [point.macs_share for point in results.pareto]
