@@ -27,7 +27,7 @@ _SCHEME = re.compile(r"^[a-zA-Z][a-zA-Z0-9+.-]*://")
 
 
 def expand_patterns(option: str, patterns: Sequence[str], project_root: Path | None) -> list[Path]:
-    """Return the files that the patterns of an option match, sorted, each once.
+    """Return the files that the patterns of an option match, sorted, each once, by whatever names it has.
 
     ``**`` matches folders and ``~`` is the home folder. A relative pattern is looked up in the search roots of a
     project, and the first root with a match counts. As in weaver, a pattern may begin with the name of a group,
@@ -43,7 +43,10 @@ def expand_patterns(option: str, patterns: Sequence[str], project_root: Path | N
         UsageError: a pattern matches no file, or one whose name is not UTF-8; or a list cannot be read.
     """
     roots = search_roots(project_root)
-    return sorted({path for pattern in patterns for path in _of_entry(option, pattern, roots, project_root)})
+    found = sorted({path for pattern in patterns for path in _of_entry(option, pattern, roots, project_root)})
+    # A link, or a relative and an absolute name, would count its jets twice.
+    once = {path.resolve(): path for path in reversed(found)}
+    return sorted(once.values())
 
 
 def fingerprint(files: Iterable[Path], schema: "DataSchema") -> str:

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from phaze_ee.evaluation.audits import audited_observables, quantile_edges
-from phaze_ee.exits.answers import Answers, ExitIndex
+from phaze_ee.exits.answers import Answers, ExitIndex, at_exit
 from phaze_ee.exits.bounds import upper_bound
 from phaze_ee.exits.conditions import observable
 from phaze_ee.exits.policy_file import ExitPolicyFile
@@ -60,7 +60,8 @@ def _edges(value_N: Float[np.ndarray, " N"]) -> Float[np.ndarray, " B+1"]:
 
 
 def _samples(answers: Answers, exit_index_N: ExitIndex, file: ExitPolicyFile) -> Iterator[_Sample]:
-    logits_NK, full_NK, target = answers.mixture(exit_index_N), answers.logits_ENK[-1], file.target
+    logits_NK, full_NK = at_exit(answers.logits_ENK, exit_index_N), answers.logits_ENK[-1]
+    target = file.target
     if isinstance(target, SignalEfficiency) and target.cut is not None:
         signal, background = (answers.class_names.index(name) for name in (target.signal, target.background))
         passes = [values[:, signal] - values[:, background] >= target.cut for values in (full_NK, logits_NK)]
@@ -89,7 +90,9 @@ def _in_bins(
     full_B, both_B = count(sample.full_N), count(sample.full_N & sample.policy_N)
     added_B = count(sample.policy_N & ~sample.full_N)
     pairs = list(zip(both_B.tolist(), full_B.tolist(), strict=True))
-    errors_B = np.sqrt(full_B - both_B + added_B)
+    ratio_B = np.divide(both_B + added_B, full_B, out=np.zeros(len(full_B)), where=full_B > 0)
+    # All three counts fluctuate: those of both, of the full model alone and of the policy alone.
+    errors_B = np.sqrt((1 - ratio_B) ** 2 * both_B + ratio_B**2 * (full_B - both_B) + added_B)
     return RelativeEfficiency(
         sample=sample.name,
         kept=sample.kept,

@@ -144,20 +144,52 @@ def prior_weights(
     return weight_N
 
 
-def weighted_mean(value_N: Float[np.ndarray, " N"], weight_N: Float[np.ndarray, " N"]) -> tuple[float, float]:
-    """Return the mean Σ w v / Σ w, and its standard error √(Σ w² (v - mean)²) / Σ w."""
+def weighted_mean(
+    value_N: Float[np.ndarray, " N"], weight_N: Float[np.ndarray, " N"], class_N: Int[np.ndarray, " N"] | None = None
+) -> tuple[float, float]:
+    """Return the mean Σ w v / Σ w, and its standard error √(Σ w² (v - mean)²) / Σ w.
+
+    Args:
+        value_N: v of each jet.
+        weight_N: w of each jet.
+        class_N: classes whose shares the weights fix, so that each scatters about its own mean (a stratified sample,
+            Cochran, *Sampling Techniques*, eq. 5.6 and 5.7). A class of one jet has no scatter of its own, so it counts
+            by its distance from the mean of all. None: the shares are those of the jets, by chance.
+    """
     total = weight_N.sum()
     mean = float((weight_N * value_N).sum() / total)
-    return mean, float(np.sqrt((weight_N**2 * (value_N - mean) ** 2).sum()) / total)
+    rest_N = value_N - mean if class_N is None else _within_classes(value_N, mean, class_N)
+    return mean, float(np.sqrt((weight_N**2 * rest_N**2).sum()) / total)
 
 
 def weighted_ratio(
-    upper_N: Float[np.ndarray, " N"], lower_N: Float[np.ndarray, " N"], weight_N: Float[np.ndarray, " N"]
+    upper_N: Float[np.ndarray, " N"],
+    lower_N: Float[np.ndarray, " N"],
+    weight_N: Float[np.ndarray, " N"],
+    class_N: Int[np.ndarray, " N"] | None = None,
 ) -> tuple[float, float]:
-    """Return the ratio of two weighted means, and its standard error from the scatter of ``upper - ratio · lower``."""
+    """Return the ratio of two weighted means, and its standard error from the scatter of ``upper - ratio · lower``.
+
+    Args:
+        upper_N: above the line.
+        lower_N: below the line.
+        weight_N: of each jet.
+        class_N: as in :func:`weighted_mean`.
+    """
     lower = weighted_mean(lower_N, weight_N)[0]
     ratio = weighted_mean(upper_N, weight_N)[0] / lower
-    return ratio, weighted_mean(upper_N - ratio * lower_N, weight_N)[1] / lower
+    return ratio, weighted_mean(upper_N - ratio * lower_N, weight_N, class_N)[1] / lower
+
+
+def _within_classes(value_N: FloatArray, mean: float, class_N: Int[np.ndarray, " N"]) -> FloatArray:
+    """Return the distances from the means of the classes, so large that their squares estimate the variances."""
+    rest_N = np.empty_like(value_N)
+    for number in np.unique(class_N):
+        own_N = class_N == number
+        jets = int(own_N.sum())
+        about = mean if jets == 1 else value_N[own_N].mean()
+        rest_N[own_N] = (value_N[own_N] - about) * np.sqrt(jets / max(1, jets - 1))
+    return rest_N
 
 
 def _heads_up_to(head_EN: Float[np.ndarray, "E-1 N"], evaluated: Collection[int]) -> Float[np.ndarray, "E N"]:

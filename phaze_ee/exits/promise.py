@@ -126,10 +126,11 @@ def figures(answers: Answers, policy: ThresholdPolicy, class_prior: Mapping[str,
     weight_N = prior_weights(answers.label_N, answers.class_names, class_prior)
     index_N = answers.exit_index(policy)
     spent_N, full_N = answers.costs.spent(index_N, policy.exits), answers.costs.full_N
-    share, share_error = weighted_ratio(spent_N, full_N, weight_N)
+    class_N = None if class_prior is None else answers.label_N
+    share, share_error = weighted_ratio(spent_N, full_N, weight_N, class_N)
     full_macs = answers.costs.unit * weighted_mean(full_N, weight_N)[0]
     correct_N = at_exit(answers.correct_EN, index_N).astype(float)
-    accuracy, accuracy_error = weighted_mean(correct_N, weight_N) if answers.labelled else (None, None)
+    accuracy, accuracy_error = weighted_mean(correct_N, weight_N, class_N) if answers.labelled else (None, None)
     full_accuracy = weighted_mean(answers.correct_EN[-1].astype(float), weight_N)[0] if answers.labelled else None
     return RealisedFigures(
         class_shares=None if class_prior is None else dict(class_prior),

@@ -27,6 +27,13 @@ def test_patterns_are_sorted_recursive_and_without_repeats(project: Path) -> Non
     ]
 
 
+def test_a_file_with_several_names_counts_once(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (project / "data" / "also_a.root").symlink_to("a.root")
+    monkeypatch.chdir(project)
+    names = ["data/a.root", f"{project}/data/a.root", "data/../data/a.root", "data/also_a.root", "data/b.root"]
+    assert expand_patterns("calibration_files", names, None) == [project / "data" / "a.root", Path("data/b.root")]
+
+
 def test_absolute_and_home_patterns(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(project))
     assert len(expand_patterns("train_files", [f"{project}/data/*.root"], None)) == 2

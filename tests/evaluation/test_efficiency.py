@@ -42,7 +42,8 @@ def test_jets_that_become_wrong_and_right_are_counted_in_each_bin() -> None:
     assert table.efficiency[1] == pytest.approx(both / full)
     assert (table.lower[1], table.upper[1]) == pytest.approx(tuple(interval), abs=1e-5)
     assert table.ratio[1] == pytest.approx((both + added) / full)
-    assert table.ratio_error[1] == pytest.approx(math.sqrt(full - both + added) / full)
+    ratio, lost = (both + added) / full, full - both
+    assert table.ratio_error[1] == pytest.approx(math.sqrt((1 - ratio) ** 2 * both + ratio**2 * lost + added) / full)
     assert (table.full_model[3], table.efficiency[3], table.ratio[3]) == (0, None, None)
 
 

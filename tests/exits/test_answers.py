@@ -134,3 +134,21 @@ def test_errors_of_means_are_their_scatter() -> None:
     ratios = np.array([weighted_ratio(upper_N, lower_N + 3, weight_N) for upper_N, lower_N in samples])
     assert ratios[:, 0].mean() == pytest.approx(0.4, abs=0.01)
     assert ratios[:, 1].mean() == pytest.approx(ratios[:, 0].std(), rel=0.15)
+
+
+@pytest.mark.parametrize("few", [2, 20, 100])
+def test_errors_under_a_prior_are_those_within_the_classes(few: int) -> None:
+    random = np.random.default_rng(few)
+    label_N = np.repeat([0, 1], [400 - few, few])
+    weight_N = prior_weights(label_N, ("a", "b"), {"a": 1.0, "b": 1.0})
+    samples = [np.array([0.1, 0.9])[label_N] + 0.3 * random.normal(size=400) for _ in range(500)]
+    means = np.array([weighted_mean(value_N, weight_N, label_N) for value_N in samples])
+    assert np.sqrt((means[:, 1] ** 2).mean()) == pytest.approx(means[:, 0].std(), rel=0.12)
+    ratios = np.array([weighted_ratio(value_N, np.ones(400), weight_N, label_N) for value_N in samples])
+    np.testing.assert_allclose(ratios, means)
+
+
+def test_a_class_of_one_jet_counts_by_its_distance_from_the_mean() -> None:
+    value_N, label_N = np.array([0.0, 0.0, 1.0]), np.array([0, 0, 1])
+    weight_N = prior_weights(label_N, ("a", "b"), {"a": 1.0, "b": 1.0})
+    assert weighted_mean(value_N, weight_N, label_N) == (0.5, 0.25)
