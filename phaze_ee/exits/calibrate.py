@@ -177,15 +177,19 @@ class Sample:
     target: Target
 
 
-def prepared(answers: Answers, settings: Settings) -> Sample:
+def prepared(answers: Answers, settings: Settings, most_shaping: int | None = None) -> Sample:
     """Divide jets into those that shape policies and those that test them, and fit temperatures and cut to the first.
 
     Args:
         answers: with relative costs (:func:`relative_answers`), without temperatures.
         settings: of the calibration. With a budget nothing is promised, so all jets are in both parts.
+        most_shaping: how many jets at most shape policies; others of them have no use then. None: all of them.
     """
     target = settings.target
     shaping, testing = (answers, answers) if isinstance(target, Budget) else split(answers, settings.seed)
+    if most_shaping is not None and most_shaping < len(shaping):
+        drawn_M = np.random.default_rng(settings.seed).permutation(len(shaping))[:most_shaping]
+        shaping = shaping.select(np.sort(drawn_M))
     temperatures = fit_temperatures(shaping) if settings.temperatures and shaping.labelled else None
     shaping, testing = shaping.tempered(temperatures), testing.tempered(temperatures)
     if isinstance(target, SignalEfficiency):

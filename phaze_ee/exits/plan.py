@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import final
+from typing import Self, final
 
 import numpy as np
 
@@ -68,9 +68,10 @@ class _Losses:
 def plan(answers: Answers, settings: Settings, sizes: Sequence[int] = SIZES) -> list[PlannedSize]:
     """Simulate calibrations with several numbers of jets.
 
-    The pilot is divided like calibration jets. One part shapes a sequence of policies, which all simulations test; more
-    jets would shape better ones. The jets of a simulated test are drawn from the other part with random weights
-    (Bayesian bootstrap, Ann. Statist. 9 (1981) 130), so that the results include what the pilot does not know.
+    The pilot is divided like calibration jets. One part shapes a sequence of policies, which all simulations test: as
+    many of its jets as a calibration of that size has for it, or all of them; more would shape better policies. The
+    jets of a simulated test are drawn from the other part with random weights (Bayesian bootstrap, Ann. Statist. 9
+    (1981) 130), so that the results include what the pilot does not know.
 
     Args:
         answers: of all exits for the pilot, without temperatures.
@@ -78,7 +79,8 @@ def plan(answers: Answers, settings: Settings, sizes: Sequence[int] = SIZES) -> 
         sizes: numbers of calibration jets.
 
     Returns:
-        one entry per size; none if no policy saves anything at a risk near the allowed one.
+        one entry per size; none if no policy of all that the pilot shapes saves anything at a risk near the allowed
+        one.
 
     Raises:
         UsageError: the target promises nothing, or the method is not ``ltt``.
@@ -87,37 +89,58 @@ def plan(answers: Answers, settings: Settings, sizes: Sequence[int] = SIZES) -> 
     check(settings)
     if isinstance(settings.target, Budget) or settings.method != "ltt":
         raise UsageError("--plan simulates tests of a promise; set another exit_target than 'budget', and 'ltt'")
-    sample = prepared(relative_answers(answers, settings.class_prior), settings)
-    scores, conditions = sample.target.scores(sample.shaping, settings.score), settings.conditions
-    shaping = conditions.risks(sample.target.shaping_risks(sample.shaping), sample.shaping)
-    testing = conditions.risks(sample.target.risks(sample.testing), sample.testing)
-    sequence = policies(scores, sample, shaping, settings)
-    if not sequence or not len(sample.testing):
+    relative = relative_answers(answers, settings.class_prior)
+    whole = _Pilot.of(relative, settings, None)
+    jets = len(whole.sample.testing)
+    if not whole.sequence or not jets:
         return []
-    thinned = sorted({round(index) for index in np.linspace(0, len(sequence) - 1, _POLICIES)})
-    chosen = [sequence[index] for index in thinned]
-    whole = len(sample.target.risks(sample.testing))
-    share_SN = np.random.default_rng(settings.seed).dirichlet(np.ones(len(sample.testing)), size=_SIMULATIONS)
-    return [_planned(size, chosen, sample, share_SN, (shaping, testing, whole), settings) for size in sizes]
+    share_SN = np.random.default_rng(settings.seed).dirichlet(np.ones(jets), size=_SIMULATIONS)
+    fewer = len(whole.sample.shaping)
+    found = []
+    for size in sizes:
+        shaping = round(SHAPING * size)
+        pilot = _Pilot.of(relative, settings, shaping) if shaping < fewer else whole
+        found.append(_planned(size, pilot, share_SN, settings) if pilot.sequence else PlannedSize(size, 0.0, 1.0, 0))
+    return found
 
 
-def _planned(
-    size: int,
-    sequence: Sequence[Candidate],
-    sample: Sample,
-    share_SN: Float[np.ndarray, "S N"],
-    risks: tuple[Sequence[Risk], Sequence[Risk], int],
-    settings: Settings,
-) -> PlannedSize:
-    shaping, testing, whole = risks
+@final
+@dataclass(frozen=True)
+class _Pilot:
+    """Jets of a pilot in their two parts, some of the policies that the first part shapes, and the risks of both.
+
+    ``whole`` of the risks are for all jets, the others for parts of them.
+    """
+
+    sample: Sample
+    sequence: Sequence[Candidate]
+    shaping: Sequence[Risk]
+    testing: Sequence[Risk]
+    whole: int
+
+    @classmethod
+    def of(cls, answers: Answers, settings: Settings, most_shaping: int | None) -> Self:
+        """Return the pilot with at most this many jets that shape policies."""
+        sample = prepared(answers, settings, most_shaping)
+        target, conditions = sample.target, settings.conditions
+        shaping = conditions.risks(target.shaping_risks(sample.shaping), sample.shaping)
+        testing = conditions.risks(target.risks(sample.testing), sample.testing)
+        sequence = policies(target.scores(sample.shaping, settings.score), sample, shaping, settings)
+        last = len(sequence) - 1
+        thinned = sorted({round(index) for index in np.linspace(0, last, _POLICIES)}) if sequence else []
+        return cls(sample, [sequence[index] for index in thinned], shaping, testing, len(target.risks(sample.testing)))
+
+
+def _planned(size: int, pilot: _Pilot, share_SN: Float[np.ndarray, "S N"], settings: Settings) -> PlannedSize:
+    sample, sequence, whole = pilot.sample, pilot.sequence, pilot.whole
     jets, delta = round((1 - SHAPING) * size), settings.delta
     counted = [
         (before, risk)
-        for index, (before, risk) in enumerate(zip(shaping, testing, strict=True))
+        for index, (before, risk) in enumerate(zip(pilot.shaping, pilot.testing, strict=True))
         if index < whole or risk.counts_N.mean() * jets >= worth_testing(risk, delta)
     ]
     parts = len(counted) - whole
-    if len(testing) > whole and not parts:
+    if len(pilot.testing) > whole and not parts:
         return PlannedSize(size, 0.0, 1.0, 0)
     where = [tuple(part.exit_index(one.policy) for part in (sample.shaping, sample.testing)) for one in sequence]
     drawn_SN = np.random.default_rng(settings.seed).multinomial(jets, share_SN).astype(float)

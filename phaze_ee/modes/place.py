@@ -43,10 +43,13 @@ def refuse_early(session: Session) -> None:
     """Refuse what is known to be wrong before any training.
 
     Raises:
-        UsageError: several kinds of heads.
+        UsageError: several kinds of heads, or validation files that train the network too.
     """
     if not isinstance(session.options.exit_head, str):
         raise UsageError(f"{session.project.config}: mode place uses one kind of exit_head at all stages; name one")
+    session.files("train_files")
+    if learned := overlap_with_training(session, "val_files"):
+        raise UsageError(f"{learned[0]}; set c.val_files to others")
 
 
 def run(session: Session) -> None:
@@ -70,7 +73,7 @@ def run(session: Session) -> None:
         class_prior=session.options.class_prior,
         seed=session.options.seed or 0,
         exit_head=str(session.options.exit_head),
-        provenance=session.provenance(files, overlap_with_training(session, "val_files")),
+        provenance=session.provenance(files, []),
     )
     _show(session.project, results, details=session.request.details)
 

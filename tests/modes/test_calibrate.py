@@ -124,13 +124,19 @@ def test_jets_of_the_training_or_the_test_are_refused(folder: Path) -> None:
         run(exit_target="agreement")
 
 
-@pytest.mark.parametrize("mode", ["calibrate", "place"])
+@pytest.mark.parametrize(
+    ("mode", "message"),
+    [
+        ("calibrate", "val.root is both a calibration file and one of train_files"),
+        ("place", "val.root in train_files and in val_files: figures from jets that the network has learned"),
+    ],
+)
 def test_a_chain_refuses_shared_files_before_it_trains(
-    folder: Path, capsys: pytest.CaptureFixture[str], mode: str
+    folder: Path, capsys: pytest.CaptureFixture[str], mode: str, message: str
 ) -> None:
     project = make_project(folder)  # its jets to train and to validate are those of one file
     assert main(["-m", "chain", "-p", "Tops", "small", "-o", f"train_{mode}"]) == 2
-    assert "val.root is both a calibration file and one of train_files" in capsys.readouterr().err
+    assert message in capsys.readouterr().err
     assert not project.models.exists()
 
 
