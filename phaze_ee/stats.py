@@ -47,9 +47,18 @@ def chi_square(count_RC: Int[np.ndarray, "R C"], *, continuity: bool = False) ->
 
 
 def cramers_v(count_RC: Int[np.ndarray, "R C"]) -> float:
-    """Return Cramér's V of a table, from 0 (independent) to 1; 0 for a table of one row or column."""
-    smaller = min(count_RC.shape) - 1
-    return float(np.sqrt(chi_square(count_RC).statistic / count_RC.sum() / smaller)) if smaller else 0.0
+    """Return Cramér's V of a table, from 0 (independent) to 1; 0 for a table of one row or column.
+
+    It is corrected for the χ² that independent jets give by chance (Bergsma, J. Korean Stat. Soc. 42 (2013) 323):
+    without that, 200 of them in ten bins would show 0.2.
+    """
+    found, others = chi_square(count_RC), int(count_RC.sum()) - 1
+    if not found.degrees_of_freedom or others < 1:
+        return 0.0
+    by_chance = found.degrees_of_freedom / others
+    smaller = min(size - 1 - (size - 1) ** 2 / others for size in count_RC.shape)
+    excess = found.statistic / (others + 1) - by_chance
+    return float(np.sqrt(min(1.0, excess / smaller))) if excess > 0 and smaller > 0 else 0.0
 
 
 def share_below(reference_M: Float[np.ndarray, " M"], value_N: Float[np.ndarray, " N"]) -> Float[np.ndarray, " N"]:
