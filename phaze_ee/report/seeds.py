@@ -251,7 +251,9 @@ def _mean(values: OverSeeds | None) -> str:
 
 
 def _speed(speed: OverSeeds | None) -> str:
-    return UNKNOWN if speed is None else f"{speed.mean:,.0f} ± {speed.spread:,.0f}"
+    if speed is None:
+        return UNKNOWN
+    return f"{speed.mean:,.0f} ± {speed.spread:,.0f}" if len(speed.values) > 1 else f"{speed.mean:,.0f}"
 
 
 def _hash(digest: str | None) -> str:

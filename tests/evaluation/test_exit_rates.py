@@ -16,7 +16,7 @@ def all_of(count: int) -> np.ndarray:
 def test_an_exit_that_follows_the_observable_is_found() -> None:
     value_N = np.linspace(0, 1, 200)
     (rates,) = exit_rates({"jet_pt": value_N}, (value_N >= value_N[99]).astype(int), 2, "all", all_of(200))
-    assert rates.association == pytest.approx(1)
+    assert rates.association == pytest.approx(1, abs=0.03)  # a little is taken off for chance
     assert rates.p_value < 1e-20
     assert rates.rates == [[1.0] * 5 + [0.0] * 5, [0.0] * 5 + [1.0] * 5]
     assert sum(rates.jets) == 200
