@@ -17,6 +17,7 @@ from phaze_ee.runtime.cascade import Cascade
 Array = npt.NDArray[np.float32]
 
 _MODEL, _INPUTS, _CHECKSUMS = "model.onnx", "preprocess.json", "SHA256SUMS"
+_NO_LIMIT = 1e32  # weaver writes this limit for a variable that it does not clip
 _SETTINGS = ("median", "norm_factor", "replace_inf_value", "lower_bound", "upper_bound", "pad")
 
 
@@ -46,11 +47,22 @@ class Variable:
     upper_bound: float
     pad: float
 
-    def standardised(self, value: Array) -> Array:
-        """Return the values as the network gets them."""
-        finite = np.where(np.isfinite(value), value, np.float32(self.replace_inf_value))
-        scaled = (finite - np.float32(self.median)) * np.float32(self.norm_factor)
+    def standardised(self, value: Array, *, zero: bool = False) -> Array:
+        """Return the values as the network gets them.
+
+        Args:
+            value: as files have it.
+            zero: NaN becomes 0 after the standardisation, and infinity a limit, or 0 where there is none, as the tagger
+                was trained with ``bad_values = "zero"``. Otherwise both become ``replace_inf_value`` before it.
+        """
+        if not zero:
+            value = np.where(np.isfinite(value), value, np.float32(self.replace_inf_value))
+        with np.errstate(invalid="ignore"):
+            scaled = (value - np.float32(self.median)) * np.float32(self.norm_factor)
         limited: Array = np.clip(scaled, self.lower_bound, self.upper_bound)
+        if zero:
+            unlimited = max(abs(self.lower_bound), abs(self.upper_bound)) >= _NO_LIMIT
+            limited[np.isnan(scaled) | (np.isinf(value) & unlimited)] = 0
         return limited
 
 
@@ -84,6 +96,7 @@ class Bundle:
         self.exits: tuple[str, ...] = tuple(json.loads(self.description["exits"]))
         self.cascade = Cascade.of(*(json.loads(self.description.get(name, "null")) for name in ("score", "thresholds")))
         self.one_jet = session.get_inputs()[0].shape[0] == 1
+        self._zero = self.description.get("bad_values") == "zero"
 
     @classmethod
     def load(cls, folder: str | Path, *, threads: int = 1) -> Self:
@@ -140,6 +153,7 @@ class Bundle:
             variables: by its name in the data configuration, a variable of the particles: for each jet, its particles.
 
         NaN and infinity become what the description says (``replace_inf_value``), as in other programs that read it.
+        After a training with ``bad_values = "zero"`` they become what they were in it.
 
         Raises:
             UsageError: a variable is missing, or has other numbers of particles than another one.
@@ -152,7 +166,7 @@ class Bundle:
             raise UsageError(f"variables are {type(variables).__name__}, not a dict from names to jets of particles")
         packed = {name: _packed(name, jets) for name, jets in variables.items()}
         _check_counts(self.groups, packed)
-        return {group.name: _padded(group, packed, group.length) for group in self.groups}
+        return {group.name: _padded(group, packed, group.length, zero=self._zero) for group in self.groups}
 
     def short_inputs(self, variables: Mapping[str, Particles]) -> dict[str, Array]:
         """Return the inputs with as many slots as the longest jet has particles, which saves time.
@@ -161,7 +175,7 @@ class Bundle:
             UsageError: a variable is missing.
         """
         longest = {group.name: _longest(group, variables) for group in self.groups}
-        return {group.name: _padded(group, variables, longest[group.name]) for group in self.groups}
+        return {group.name: _padded(group, variables, longest[group.name], zero=self._zero) for group in self.groups}
 
     def _checked(self, group: Group, inputs: Mapping[str, npt.ArrayLike]) -> Array:
         if group.name not in inputs:
@@ -307,7 +321,7 @@ def _of(variables: Mapping[str, Particles], variable: Variable) -> Particles:
     return variables[variable.name]
 
 
-def _padded(group: Group, variables: Mapping[str, Particles], length: int) -> Array:
+def _padded(group: Group, variables: Mapping[str, Particles], length: int, *, zero: bool) -> Array:
     """Return (N, variables, length): standardised, and padded or cut. Slots are filled for all jets at once."""
     first = _of(variables, group.variables[0])
     padded_NCP = np.empty((len(first.count_N), len(group.variables), length), np.float32)
@@ -320,7 +334,7 @@ def _padded(group: Group, variables: Mapping[str, Particles], length: int) -> Ar
             kept_V = np.arange(count_N.sum()) - np.repeat(count_N.cumsum() - count_N, count_N) < length
         column_NP = padded_NCP[:, channel]
         column_NP[...] = variable.pad
-        column_NP[filled_NP] = variable.standardised(values_V.astype(np.float32, copy=False)[kept_V])
+        column_NP[filled_NP] = variable.standardised(values_V.astype(np.float32, copy=False)[kept_V], zero=zero)
     return padded_NCP
 
 

@@ -20,7 +20,7 @@ from phaze_ee.prediction.writers import read_manifest
 from phaze_ee.workspace import Project
 from tests.modes.exit_policies import write_policy
 from tests.modes.predicting import columns_of, every_exit, notes, predict, rewrite
-from tests.modes.two_class_project import request
+from tests.modes.two_class_project import make_project, request, save_best_model
 
 TORCH_AND_MORE = ("torch", "lightning", "weaver", "pyarrow", "scipy", "numba", "h5py", "sklearn", "matplotlib")
 
@@ -220,3 +220,34 @@ def test_flat_particles_are_padded_to_the_longest_jet(bundle: Path) -> None:
         np.testing.assert_array_equal(short[name], value[..., :5])
     np.testing.assert_allclose(loaded(short).scores_NK, loaded(full).scores_NK, atol=5e-6)
     np.testing.assert_array_equal(loaded(short).exit_index_N, loaded(full).exit_index_N)
+
+
+def test_bad_values_that_may_pass_become_what_they_were_in_the_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PHAZE_EE_WORKSPACES", str(tmp_path / "workspaces"))
+    project = make_project(tmp_path, "c.bad_values = 'zero'")
+    path = tmp_path / "two_classes.yaml"
+    limited = "[p_pt, 0.4, 2.0, -1.5, 1.2]"  # p_eta and p_phi have no limits
+    path.write_text(path.read_text().replace("p_phi, p_pt]", f"p_phi, {limited}]"))
+    save_best_model(project)
+    logits_ENK = every_exit(tmp_path / "val.root")
+    medians = logits_ENK.softmax(dim=-1).amax(dim=-1)[:2].median(dim=1).values.tolist()
+    write_policy(project, ThresholdPolicy("confidence", medians))
+    with uproot.open(tmp_path / "val.root") as file:
+        arrays = file["Events"].arrays(library="np")
+    for jet, (name, value) in enumerate(
+        (name, value) for name in ("p_eta", "p_phi", "p_pt") for value in (np.nan, np.inf, -np.inf)
+    ):
+        arrays[name][2 * jet, jet] = value
+    rewrite(tmp_path / "val.root", tmp_path / "bad.root", **{name: arrays[name] for name in ("p_eta", "p_phi", "p_pt")})
+    assert predict("--files", tmp_path / "bad.root") == 0
+    assert main(["-m", "export", "-p", "Tops", "small"]) == 0
+    assert run(project.export, "--files", tmp_path / "bad.root", "--output", tmp_path / "out") == 0
+    assert_same(tmp_path / "out" / "bad.root", project.predictions / "bad.root")
+    clean = columns_of(project.predictions / "bad.root")["score_is_top"]
+    assert predict("--files", tmp_path / "val.root") == 0
+    assert (clean != columns_of(project.predictions / "val.root")["score_is_top"]).sum() >= 8
+    given = {name: list(arrays[name]) for name in ("p_eta", "p_phi", "p_pt")} | {"p_mask": list(np.ones((40, 12)))}
+    result = phaze_ee.load_bundle(project.export).predict(given)
+    np.testing.assert_allclose(result.scores_NK[:, 1], clean, atol=5e-6)
