@@ -5,7 +5,7 @@ import re
 import secrets
 import shutil
 import socket
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -72,20 +72,27 @@ def temporary_folder(parent: Path, name: str) -> Iterator[Path]:
 
 
 @contextmanager
-def replacing_folder(path: Path) -> Iterator[Path]:
+def replacing_folder(path: Path, kept: Collection[str] = ()) -> Iterator[Path]:
     """Yield a new temporary folder beside ``path``, and give it that name on success, in place of an older one.
 
-    After an error no temporary folder is left, and an older folder stays as it was.
+    After an error no temporary folder is left, and an older folder stays as it was. A link to a folder stays.
+
+    Args:
+        path: the folder.
+        kept: names of files and folders in the older one that the new one gets too.
 
     Raises:
         RunError: the folder could not be written, for example because the disk is full.
     """
     try:
+        path = path.resolve()
         path.parent.mkdir(parents=True, exist_ok=True)
         with temporary_folder(path.parent, path.name) as temporary, temporary_folder(path.parent, path.name) as older:
             yield temporary
             for file in temporary.iterdir():
                 _sync(file)
+            for name in kept:
+                _copy(path / name, temporary / name)
             if path.exists():
                 path.rename(older / path.name)
             temporary.rename(path)
@@ -116,6 +123,14 @@ def remove_abandoned(folder: Path) -> None:
 def _unique(stem: str) -> str:
     """Return a name that nobody can foresee, and that tells which process it is of."""
     return f".{stem[:_STEM]}.{socket.gethostname()}.{os.getpid()}.tmp{secrets.token_hex(4)}"
+
+
+def _copy(path: Path, target: Path) -> None:
+    """Copy a file or a folder; links stay links."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.copytree(path, target, symlinks=True)
+    else:
+        shutil.copy2(path, target, follow_symlinks=False)
 
 
 def _remove(path: Path) -> None:

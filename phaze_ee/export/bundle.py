@@ -25,6 +25,7 @@ from phaze_ee.models.tagger import Tagger
 from phaze_ee.types import JetBatch, JetInputs, RaggedJets
 
 MODEL, INPUTS, CHECKSUMS, CARD = "model.onnx", "preprocess.json", "SHA256SUMS", "card.md"
+_EXAMPLES = ("example.py", "example.cpp")
 _CHECKED_JETS, _CHECKED_ALONE = 2000, 300
 _RANDOM = 200
 
@@ -54,7 +55,7 @@ class Export:
 
 
 def write_bundle(folder: Path, export: Export) -> Checked:
-    """Write the folder; an older bundle is replaced only by a complete one.
+    """Write the folder; an older bundle is replaced only by a complete one. Other files beside it stay.
 
     Returns:
         How the file compares with the tagger.
@@ -83,14 +84,14 @@ def write_bundle(folder: Path, export: Export) -> Checked:
     batches = [batch.inputs for batch in _first(export.jets, _CHECKED_ALONE if export.one_jet else _CHECKED_JETS)]
     checked = _check(content, export, form, batches)
     timing = timed(content, _full_model(export, form), batches, form.inputs, form.more)
-    with replacing_folder(folder) as temporary:
+    with replacing_folder(folder, _others(folder)) as temporary:
         (temporary / MODEL).write_bytes(content)
         channels = {value.name: value.type.tensor_type.shape.dim[1].dim_value for value in model.graph.input}
         write_preprocessing(export.schema.weaver, list(channels), temporary / INPUTS)
         texts_of = {
             CARD: card(export.tagger, export.policy, export.origin, checked, timing, one_jet=export.one_jet),
-            "example.py": snippets.PYTHON,
-            "example.cpp": snippets.cpp(channels),
+            _EXAMPLES[0]: snippets.PYTHON,
+            _EXAMPLES[1]: snippets.cpp(channels),
         }
         for name, text in texts_of.items():
             (temporary / name).write_text(text, encoding="utf-8")
@@ -183,7 +184,18 @@ def _checksums(folder: Path) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _others(folder: Path) -> list[str]:
+    """Return what a user has put beside the files of an older bundle."""
+    if not (folder / CHECKSUMS).is_file():
+        return []
+    lines = (folder / CHECKSUMS).read_text(encoding="utf-8", errors="replace").splitlines()
+    own = {MODEL, INPUTS, CHECKSUMS, CARD, *_EXAMPLES, *(line.partition("  ")[2] for line in lines)}
+    return sorted(path.name for path in folder.iterdir() if path.name not in own)
+
+
 def _refuse_other_content(folder: Path) -> None:
+    if folder.is_mount():
+        raise UsageError(f"{folder} is a mount point, which cannot be replaced; choose a folder in it: --output FOLDER")
     if folder.is_dir() and any(folder.iterdir()) and not (folder / CHECKSUMS).is_file():
         raise UsageError(f"{folder} holds other files than an exported tagger; choose another --output")
     if folder.exists() and not folder.is_dir():

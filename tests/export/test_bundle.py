@@ -59,6 +59,40 @@ def test_the_folder_has_all_that_goes_with_the_file(project: Project, tmp_path: 
     assert "arXiv:1902.08570" in card
 
 
+def test_what_a_user_has_put_beside_the_files_stays(project: Project, tmp_path: Path) -> None:
+    folder = exported(project, tmp_path / "out")
+    (folder / "README.md").write_text("mine")
+    (folder / "empty").touch()
+    (folder / "plots" / "deep").mkdir(parents=True)
+    (folder / "plots" / "deep" / "a.txt").write_text("also mine")
+    (folder / "link").symlink_to("nowhere")
+    (folder / "old_example.sh").write_text("of an older version")
+    sums = folder / "SHA256SUMS"
+    sums.write_text(f"{sums.read_text()}{'0' * 64}  old_example.sh\n")
+    write_policy(project, POLICY)
+    shown = tmp_path / "shown"
+    shown.symlink_to("out")
+    exported(project, shown)
+    assert shown.is_symlink()
+    assert "score (margin)" in (folder / "card.md").read_text()
+    assert (folder / "README.md").read_text() == "mine"
+    assert (folder / "plots" / "deep" / "a.txt").read_text() == "also mine"
+    assert (folder / "empty").is_file()
+    assert (folder / "link").is_symlink()
+    assert not (folder / "old_example.sh").exists()
+    assert "README.md" not in sums.read_text()
+
+
+def test_a_mount_point_is_refused_before_any_work(
+    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = exported(project, tmp_path / "out")
+    monkeypatch.setattr(Path, "is_mount", lambda self: self == folder)
+    monkeypatch.setattr(bundle, "write_model", None)
+    with pytest.raises(UsageError, match=r"out is a mount point, which cannot be replaced; choose a folder in it"):
+        exported(project, folder)
+
+
 def test_without_jets_or_exits_the_card_has_no_such_cost(project: Project, tmp_path: Path) -> None:
     bare = phaze_ee.export_onnx(project.best_model, tmp_path / "bare")
     assert "ms per jet" not in (bare / "card.md").read_text()
