@@ -22,6 +22,8 @@ _REMEDIES = {
     "observers": "correct the file list, or leave it out of the observers (no training needed); predict takes others "
     "by --observers NAME … (without names: none), calibrate by --bins",
 }
+_FILES = "correct the file list, or write the branches into the files"
+_OF_BUNDLE = {"observers": "predict takes others by --observers NAME … (without names: none)"}
 _FIELDS = "fields of records are not read: write each as a branch of its own"
 
 
@@ -56,7 +58,10 @@ def missing_branches(config: "DataConfig", path: Path, source: Source, in_file: 
     for other, names in more:
         lacks += f", nor {_listed(names, missing, near)}{f' ({other})' if other else ''}"
     others = f"; it holds {source.others}" if source.others else ""
-    remedy = _REMEDIES.get(section, _REMEDY)
+    from phaze_ee.data.plain_config import PlainConfig  # whose checks import this module
+
+    exported = isinstance(config, PlainConfig)
+    remedy = _OF_BUNDLE.get(section, _FILES) if exported else _REMEDIES.get(section, _REMEDY)
     if any(name not in source.columns for name in near.values()):
         remedy = _FIELDS
     return DataError(f"{path} {lacks}{others}; {remedy}")

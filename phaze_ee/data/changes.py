@@ -1,6 +1,7 @@
 """What has changed in a data configuration since a training, apart from what concerns a training alone.
 
-Observers are copied and never reach the network, so those of the YAML file as it is now hold for a model of before.
+Observers and the name of the tree never reach the network, so those of the YAML file as it is now hold for a model of
+before.
 """
 
 from typing import Any
@@ -11,6 +12,7 @@ from phaze_ee.data.schema import DataSchema
 
 # Weights are of the training; the parameters of preprocess are compared one by one, as a training completes them.
 _APART = {"weights", "preprocess"}
+_FREE = ("treename", "observers", "monitor_variables")
 _COMPUTED = ("center", "scale")
 
 
@@ -29,8 +31,8 @@ def changed_sections(trained: DataSchema, now: DataSchema) -> list[str]:
     return sorted(changed)
 
 
-def with_observers_of(trained: DataSchema, now: DataSchema) -> DataSchema:
-    """Return the schema of a model with the observers of another, and the new variables that only these need.
+def with_free_sections_of(trained: DataSchema, now: DataSchema) -> DataSchema:
+    """Return the schema of a model with tree and observers of another, and the new variables that only these need.
 
     A new variable of the model keeps its formula, because inputs may be made from it.
 
@@ -41,14 +43,14 @@ def with_observers_of(trained: DataSchema, now: DataSchema) -> DataSchema:
     Raises:
         DataError: weaver refuses them together.
     """
-    observers = {name: now.options.get(name) for name in ("observers", "monitor_variables")}
+    free = {name: now.options.get(name) for name in _FREE}
     _, formulas = columns_for(now.weaver, now.weaver.z_variables)
     own: dict[str, str] = trained.options.get("new_variables") or {}
     missing = {name: now.options["new_variables"][name] for name in formulas if name not in trained.weaver.var_funcs}
-    if all(trained.options.get(name) == value for name, value in observers.items()) and not missing:
+    if all(trained.options.get(name) == value for name, value in free.items()) and not missing:
         return trained
     added = {"new_variables": {**own, **missing}} if missing else {}
-    return trained.with_options({**observers, **added}, now.trusted)
+    return trained.with_options({**free, **added}, now.trusted)
 
 
 def _section(schema: DataSchema, name: str) -> Any:

@@ -36,13 +36,13 @@ def chosen_tree(path: Path, classes: Mapping[str, str], treename: str | None) ->
     if treename is None:
         if len(trees) == 1:
             return trees.pop()
-        remedy = "name the tree by treename in the data config"
+        remedy = "name the tree by treename in the data config, or for predict by --tree"
         raise DataError(f"{path} must hold one tree; it holds {_listed(classes)}; {remedy}")
     wanted = treename.strip("/")
     found = classes.get(wanted) or next((kind for key, kind in classes.items() if key.split(";")[0] == wanted), None)
     if found in TREES:
         return wanted
-    remedy = "correct treename in the data config"
+    remedy = "correct treename in the data config, or name the tree for predict by --tree"
     if found is not None:
         raise DataError(f"{path}: {wanted} is no tree but a {found}; the file holds {_listed(classes)}; {remedy}")
     raise DataError(f"{path} has no tree {treename!r}; it holds {_listed(classes)}; {remedy}")

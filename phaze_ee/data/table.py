@@ -263,7 +263,7 @@ def check_finite(
         kind = "NaN" if np.isnan(ak.to_numpy(ak.flatten(seen[first : first + 1], axis=None))).any() else "infinite"
         raise DataError(
             f"{path} row {table[ROW][first]}: {shown or name} is {kind}; correct the file or the expression, cut "
-            "such jets away by selection, or set bad_values to 'zero', as weaver treats them"
+            "such jets away by selection, or set bad_values to 'zero', as weaver treats them (before an export)"
         )
 
 

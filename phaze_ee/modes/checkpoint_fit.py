@@ -60,7 +60,7 @@ def model_notes(
 
     Args:
         session: on the project.
-        trained: the data configuration of the model, which is used, with the observers of ``now``.
+        trained: the data configuration of the model, which is used, with tree and observers of ``now``.
         now: as the file has it; None: there is none any more.
         options: those of the training.
     """

@@ -116,9 +116,10 @@ def _task(session: Session, policy: ExitPolicyFile | None) -> PredictionTask:
     if request.monitor is not None:
         _check_monitoring(request.monitor, session, policy)
     events = requested_events(request)
-    schema = _with_observers(
-        testing_schema(session, model.schema), request.observers, None if events is None else events.column
-    )
+    own = testing_schema(session, model.schema)
+    if request.tree is not None:
+        own = own.with_options({"treename": request.tree})
+    schema = _with_observers(own, request.observers, None if events is None else events.column)
     reference = policy.reference if policy is not None and request.monitor is not None else None
     chosen = _chosen(policy, len(model.tagger.exit_stages), request)
     safer = None if policy is None or audit is None else _safer(policy)

@@ -87,8 +87,10 @@ def _check_flags(request: Request) -> None:
 
 def _task(bundle: Bundle, request: Request) -> BundleTask:
     assert request.bundle is not None
-    origin = f"{request.bundle / _MODEL}: its data config"
+    origin = f"the data config in {request.bundle / _MODEL}"
     config = PlainConfig.of(_options(bundle, origin), origin, bad_values=_bad_values(bundle, origin))
+    if request.tree is not None:
+        config = dataclasses.replace(config, treename=request.tree)
     names = list(config.z_variables if request.observers is None else request.observers)
     written = tuple(name for name in names if name not in {*config.label_value} & {*config.class_names})
     check_classes(config.class_names)
@@ -126,7 +128,7 @@ def _recipe(bundle: Bundle, config: PlainConfig, request: Request) -> Recipe:
     assert request.bundle is not None
     texts = bundle.description
     policy = [texts.get(name, "null") for name in ("score", "thresholds", "temperatures")]
-    read = [texts["data_config"], config.z_variables, config.bad_values]
+    read = [texts["data_config"], config.z_variables, config.bad_values, *([request.tree] if request.tree else [])]
     return Recipe(
         model=hashlib.sha256((request.bundle / _MODEL).read_bytes()).hexdigest(),
         policy=None if texts.get("score", "null") == "null" else _digest(policy),

@@ -34,6 +34,7 @@ class Request:
     format: str = "root"
     exit_scores: bool = False
     observers: list[str] | None = None
+    tree: str | None = None
     monitor: float | None = None
     scheduler: str | None = None
     event_budget: str | None = None

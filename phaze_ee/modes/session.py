@@ -301,7 +301,7 @@ class Session:
         return tagger, load_weights(tagger, find_file("init_from", options.init_from, self.project.root))
 
     def _best_model(self) -> TrainedModel:
-        from phaze_ee.data.changes import with_observers_of
+        from phaze_ee.data.changes import with_free_sections_of
         from phaze_ee.data.schema import DataSchema
         from phaze_ee.models.checkpoint import load_checkpoint
         from phaze_ee.modes.checkpoint_fit import check_fit, current_schema, model_notes
@@ -311,7 +311,7 @@ class Session:
         trusted = frozenset() if now is None else now.trusted
         schema = DataSchema.from_options(checkpoint.data_options, str(path), trusted, self.options.bad_values)
         check_fit(checkpoint.tagger, schema, path)
-        schema = schema if now is None else with_observers_of(schema, now)
+        schema = schema if now is None else with_free_sections_of(schema, now)
         notes = model_notes(self, schema, now, checkpoint.options)
         source, title = (f"{name} (epoch {checkpoint.epoch + 1})" for name in (path, path.name))
         return TrainedModel(checkpoint.tagger, schema, source, title, checkpoint.hash, notes, checkpoint.options)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from phaze_ee.data.changes import changed_sections, with_observers_of
+from phaze_ee.data.changes import changed_sections, with_free_sections_of
 from tests.data.small import OPTIONS, jet_files, schema
 from tests.jetclass_files import LABELS
 
@@ -50,18 +50,19 @@ def test_what_a_training_computes_is_no_change(tmp_path: Path) -> None:
 def test_a_model_takes_the_observers_of_now_and_what_they_are_made_from() -> None:
     trained = schema(new_variables={**OPTIONS["new_variables"], "old": "jet_pt"}, observers=["old"])
     formulas = {**OPTIONS["new_variables"], "ratio": "mass / jet_pt", "mass": "jet_sdmass", "unused": "jet_pt"}
-    now = schema(new_variables=formulas, observers=None, monitor_variables=["ratio"])
-    adopted = with_observers_of(trained, now)
+    now = schema(new_variables=formulas, observers=None, monitor_variables=["ratio"], treename="Events")
+    adopted = with_free_sections_of(trained, now)
     assert list(adopted.weaver.z_variables) == ["ratio"]
+    assert adopted.weaver.treename == "Events"
     assert {"old", "ratio", "mass"} <= set(adopted.weaver.var_funcs)
     assert "unused" not in adopted.weaver.var_funcs
     assert changed_sections(adopted, now) == []  # a formula that nothing uses makes no difference
-    assert with_observers_of(adopted, now) is adopted
+    assert with_free_sections_of(adopted, now) is adopted
 
 
 def test_a_formula_of_the_inputs_stays_that_of_the_training() -> None:
     now = schema(new_variables={**OPTIONS["new_variables"], "part_pt_log": "np.log10(part_pt)"}, observers=["jet_eta"])
-    adopted = with_observers_of(schema(), now)
+    adopted = with_free_sections_of(schema(), now)
     assert list(adopted.weaver.z_variables) == ["jet_eta"]
     assert adopted.options["new_variables"] == schema().options["new_variables"]
     assert changed_sections(adopted, now) == ["new_variables"]

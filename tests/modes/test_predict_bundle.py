@@ -251,3 +251,43 @@ def test_bad_values_that_may_pass_become_what_they_were_in_the_training(
     given = {name: list(arrays[name]) for name in ("p_eta", "p_phi", "p_pt")} | {"p_mask": list(np.ones((40, 12)))}
     result = phaze_ee.load_bundle(project.export).predict(given)
     np.testing.assert_allclose(result.scores_NK[:, 1], clean, atol=5e-6)
+
+
+def test_a_tree_of_another_name(
+    project: Project, bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with uproot.open(tmp_path / "val.root") as file:
+        jets = file["Events"].arrays(library="np")
+    with uproot.recreate(tmp_path / "other.root") as file:
+        file.mktree("deep/Jets", {name: (column.dtype, column.shape[1:]) for name, column in jets.items()})
+        file["deep/Jets"].extend(jets)
+    files = ("--files", tmp_path / "other.root")
+    assert predict("--files", tmp_path / "val.root", "--output", tmp_path / "before") == 0
+    capsys.readouterr()
+    for run_it in (predict, lambda *flags: run(bundle, *flags)):
+        assert run_it(*files, "--output", tmp_path / "none") == 2
+        error = notes(capsys.readouterr().err)
+        assert "has no tree 'Events'; it holds deep/Jets (TTree)" in error
+        assert "or name the tree for predict by --tree" in error
+        folder = tmp_path / f"out_{run_it is predict}"
+        assert run_it(*files, "--tree", "deep/Jets", "--output", folder) == 0
+        assert_same(folder / "other.root", tmp_path / "before" / "val.root")
+    (tmp_path / "two_classes.yaml").write_text(
+        (tmp_path / "two_classes.yaml").read_text().replace("treename: Events", "treename: deep/Jets")
+    )
+    assert predict(*files, "--output", tmp_path / "edited") == 0
+    assert_same(tmp_path / "edited" / "other.root", tmp_path / "before" / "val.root")
+
+
+def test_what_a_bundle_needs_of_a_file_is_said_for_its_user(
+    bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rewrite(tmp_path / "val.root", tmp_path / "short.root", p_phi=None)
+    rewrite(tmp_path / "val.root", tmp_path / "plain.root", jet_id=None)
+    assert run(bundle, "--files", tmp_path / "short.root") == 2
+    error = notes(capsys.readouterr().err)
+    assert f"which the inputs of the data config in {bundle / 'model.onnx'} need" in error
+    assert error.endswith("correct the file list, or write the branches into the files")
+    assert run(bundle, "--files", tmp_path / "plain.root") == 2
+    assert "predict takes others by --observers NAME … (without names: none)" in notes(capsys.readouterr().err)
+    assert run(bundle, "--files", tmp_path / "plain.root", "--observers") == 0
