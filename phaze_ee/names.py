@@ -1,6 +1,6 @@
 """Names of exits, and how figures and tables write names. This module imports nothing heavy."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from typing import Literal
 
@@ -15,6 +15,7 @@ _OBSERVABLES = {
     MULTIPLICITY: "Particles",
     "jet_sdmass": "Soft-drop mass (GeV)",
 }
+_NAMED_SHARES = 3
 _OOD_SCORES = {"max_probability": "−max p"}
 
 
@@ -52,6 +53,13 @@ def brief(text: str, most: int = 10) -> str:
 def class_title(name: str) -> str:
     """Return ``label_Hbb`` as ``Hbb``."""
     return name.removeprefix("label_")
+
+
+def shares_title(shares: Mapping[str, float], most: int = _NAMED_SHARES) -> str:
+    """Return shares of classes, the largest first, such as ``99.9 % QCD, 0.1 % Hbb``."""
+    named = sorted(shares.items(), key=lambda item: -item[1])[:most]
+    more = ", …" if len(named) < len(shares) and most > 1 else ""
+    return ", ".join(f"{100 * share:.4g} % {brief(class_title(name), 12)}" for name, share in named) + more
 
 
 def exit_title(name: str) -> str:

@@ -21,8 +21,8 @@ from phaze_ee.export.judged import judged_lines
 from phaze_ee.export.timing import Timing
 from phaze_ee.machine import processor
 from phaze_ee.models.tagger import Tagger
-from phaze_ee.names import class_title, exit_title, quantity
-from phaze_ee.results.policy import DynamicResults
+from phaze_ee.names import class_title, exit_title, quantity, shares_title
+from phaze_ee.results.policy import DynamicResults, RealisedFigures
 
 FORMAT = "1"
 _VERSION = version("phaze-ee")
@@ -189,11 +189,17 @@ def _realised(file: ExitPolicyFile | None) -> Iterator[str]:
     if file is None or "files" not in file.realised:
         return
     figures = file.realised["files"]
-    yield f"- mean cost: {100 * figures.cost_share:.2f} ± {100 * figures.cost_share_error:.2f} % of the full model"
+    yield f"- mean cost: {_share(figures)} of the full model, in the mix of the files"
+    if (prior := file.realised.get("prior")) is not None and prior.class_shares:
+        yield f"- mean cost: {_share(prior)} of the full model, for {shares_title(prior.class_shares)} (class_prior)"
     if figures.accuracy is not None and figures.full_accuracy is not None:
         yield f"- accuracy: {100 * figures.accuracy:.2f} % (full model: {100 * figures.full_accuracy:.2f} %)"
     shares = ", ".join(f"{exit_title(name)} {100 * share:.1f} %" for name, share in figures.exit_shares.items())
     yield f"- jets that leave: {shares}"
+
+
+def _share(figures: RealisedFigures) -> str:
+    return f"{100 * figures.cost_share:.2f} ± {100 * figures.cost_share_error:.2f} %"
 
 
 def _cost(timing: Timing | None) -> Iterator[str]:
@@ -209,7 +215,7 @@ def _cost(timing: Timing | None) -> Iterator[str]:
         yield f"- the full model, as a file without exits: {timing.without:.3g} ms per jet"
         yield f"- with exits: {share:.0f} % of that time"
     yield ""
-    yield "Other jets leave at other exits: a stream of background costs less than a mix of all classes."
+    yield "Other jets leave at other exits: a stream of background costs less than this mix of the files."
 
 
 def _citation(tagger: Tagger) -> Iterator[str]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from phaze_ee.names import FULL_MODEL, POLICY, class_title, exit_title, quantity
+from phaze_ee.names import FULL_MODEL, POLICY, class_title, exit_title, quantity, shares_title
 from phaze_ee.report import charts
 from phaze_ee.report.absent import no_evaluation
 from phaze_ee.report.content import Content
@@ -24,7 +24,7 @@ from phaze_ee.results.base import Traced
 from phaze_ee.results.benchmark import LatencyReport
 from phaze_ee.results.differences import ComparisonResults
 from phaze_ee.results.project import ProjectResults
-from phaze_ee.tables.style import OWN_PARTICLES, UNKNOWN, in_percent, number, shares_title
+from phaze_ee.tables.style import OWN_PARTICLES, UNKNOWN, in_percent, number
 
 _TERMS = (
     "MACs: multiply-accumulate operations, in millions. AUC: area under the ROC curve, mean over all pairs of classes."

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator, Sequence
 
-from phaze_ee.names import FULL_MODEL, exit_title, quantity
+from phaze_ee.names import FULL_MODEL, exit_title, quantity, shares_title
 from phaze_ee.report import charts
 from phaze_ee.report.absent import no_policy
 from phaze_ee.report.content import Content, Promise
@@ -14,7 +14,7 @@ from phaze_ee.report.slider import slider, thresholds_text
 from phaze_ee.results.benchmark import LatencyReport
 from phaze_ee.results.policy import DynamicResults, StepEvaluation
 from phaze_ee.results.project import ProjectResults
-from phaze_ee.tables.style import in_percent, shares_title, with_error
+from phaze_ee.tables.style import in_percent, with_error
 
 _CLASS_NAME = re.compile(r"\blabel_(?=\w)")  # label_Hbb is written as Hbb
 _FILES = "for the mix of the test jets"

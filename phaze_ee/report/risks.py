@@ -3,11 +3,11 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
+from phaze_ee.names import shares_title
 from phaze_ee.plots.style import exit_colour
 from phaze_ee.report.charts import Axis, Chart, Series, share_axis
 from phaze_ee.report.sequence import sequence_cost, tested_sequence
 from phaze_ee.results.policy import DynamicResults, RealisedRisk, StepEvaluation
-from phaze_ee.tables.style import shares_title
 
 _MOST_CHARTS = 4  # of risks; a promise for many parts of the jets has more
 _LIMIT, _TESTED = "#bd1f01", "#717581"

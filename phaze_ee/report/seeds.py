@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from phaze_ee.names import FULL_MODEL, POLICY, class_title, exit_title, quantity
+from phaze_ee.names import FULL_MODEL, POLICY, class_title, exit_title, quantity, shares_title
 from phaze_ee.report import charts
 from phaze_ee.report.absent import no_evaluation
 from phaze_ee.report.content import Content, OneSeed
@@ -11,7 +11,7 @@ from phaze_ee.report.markup import bars, chapter, items, missing, paragraph, per
 from phaze_ee.report.promise import confidence_text, statement_box
 from phaze_ee.results.project import ProjectResults
 from phaze_ee.results.seeds import OverSeeds, SeedsPolicy, SeedsResults
-from phaze_ee.tables.style import OWN_PARTICLES, UNKNOWN, in_percent, shares_title, with_error
+from phaze_ee.tables.style import OWN_PARTICLES, UNKNOWN, in_percent, with_error
 
 _SPREAD = "±: standard deviation over the seeds."
 _FLOOR = "What differs by less is not claimed to differ."

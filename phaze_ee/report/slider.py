@@ -5,12 +5,12 @@ from html import escape
 from math import inf
 from typing import Any
 
-from phaze_ee.names import class_title, exit_title
+from phaze_ee.names import class_title, exit_title, shares_title
 from phaze_ee.report.markup import data_block, missing, percent
 from phaze_ee.report.sequence import is_policy, kind_of, policy_curve, sequence_cost
 from phaze_ee.results.evaluation import Rejection
 from phaze_ee.results.policy import CurvePoint, DynamicResults, StepEvaluation
-from phaze_ee.tables.style import UNKNOWN, in_percent, shares_title, with_error
+from phaze_ee.tables.style import UNKNOWN, in_percent, with_error
 
 
 def slider(dynamic: DynamicResults, calibrate: str) -> str:

@@ -2,9 +2,9 @@
 
 from rich.table import Table
 
-from phaze_ee.names import FULL_MODEL, POLICY, exit_title, quantity
+from phaze_ee.names import FULL_MODEL, POLICY, exit_title, quantity, shares_title
 from phaze_ee.results.benchmark import BenchmarkResults, ExitLatency, LatencyReport
-from phaze_ee.tables.style import add_caption, empty_table, few, number, shares_title
+from phaze_ee.tables.style import add_caption, empty_table, few, number
 
 _SAVES_NOTHING = "The policy is the full model: no jet leaves early, so nothing is saved"
 _TIMES = ["jets/s", "p50 (ms)", "p95 (ms)", "p99 (ms)"]

@@ -4,20 +4,10 @@ from collections.abc import Mapping, Sequence
 
 from rich.table import Table
 
-from phaze_ee.names import POLICY, brief, class_title, exit_title
+from phaze_ee.names import POLICY, brief, class_title, exit_title, shares_title
 from phaze_ee.results.evaluation import EvaluationResults, ExitEvaluation, Rejection
 from phaze_ee.results.policy import RealisedFigures
-from phaze_ee.tables.style import (
-    OWN_PARTICLES,
-    UNKNOWN,
-    add_caption,
-    empty_table,
-    few,
-    in_percent,
-    number,
-    shares_title,
-    with_error,
-)
+from phaze_ee.tables.style import OWN_PARTICLES, UNKNOWN, add_caption, empty_table, few, in_percent, number, with_error
 
 _EXITS_PER_TABLE = 4
 

@@ -6,11 +6,11 @@ from typing import Any, Self
 
 from rich.table import Table
 
-from phaze_ee.names import class_title, quantity
+from phaze_ee.names import class_title, quantity, shares_title
 from phaze_ee.results.benchmark import LatencyReport
 from phaze_ee.results.policy import RealisedFigures, RealisedRisk
 from phaze_ee.results.project import ProjectResults
-from phaze_ee.tables.style import OWN_PARTICLES, add_caption, empty_table, in_percent, shares_title, with_error
+from phaze_ee.tables.style import OWN_PARTICLES, add_caption, empty_table, in_percent, with_error
 
 
 @dataclass(frozen=True)

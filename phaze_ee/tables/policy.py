@@ -7,19 +7,10 @@ from rich.table import Table
 
 from phaze_ee.exits.plan import PlannedSize
 from phaze_ee.exits.policy_file import ExitPolicyFile
-from phaze_ee.names import FULL_MODEL, class_title, exit_title
+from phaze_ee.names import FULL_MODEL, class_title, exit_title, shares_title
 from phaze_ee.results.policy import DynamicResults, MassShape, OperatingPoint, RealisedFigures, RealisedRisk
 from phaze_ee.tables.evaluation import rejection_table
-from phaze_ee.tables.style import (
-    MOST_ROWS,
-    OWN_PARTICLES,
-    add_caption,
-    empty_table,
-    few,
-    in_percent,
-    shares_title,
-    with_error,
-)
+from phaze_ee.tables.style import MOST_ROWS, OWN_PARTICLES, add_caption, empty_table, few, in_percent, with_error
 
 _MOST_RISKS = 4  # that are told one by one
 _FIGURES = 3  # rows of calibrated_policy_table after the exits

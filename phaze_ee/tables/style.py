@@ -1,20 +1,17 @@
 """The style of all tables, their width, and how numbers with errors are written."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from math import floor, log10
 from typing import TypeVar
 
 from rich import box
 from rich.table import Table
 
-from phaze_ee.names import brief, class_title
-
 WIDTH = 80
 MOST_ROWS = 12
 UNKNOWN = "-"
 OWN_PARTICLES = "MACs: mean of these jets, each with its own number of particles"
 
-_NAMED_SHARES = 3
 
 RowT = TypeVar("RowT")
 
@@ -54,13 +51,6 @@ def with_error(value: float, error: float) -> str:
 def in_percent(share: float, error: float) -> str:
     """Return a share and its error in percent."""
     return f"{with_error(100 * share, 100 * error)} %"
-
-
-def shares_title(shares: Mapping[str, float], most: int = _NAMED_SHARES) -> str:
-    """Return shares of classes, the largest first, such as ``99.9 % QCD, 0.1 % Hbb``."""
-    named = sorted(shares.items(), key=lambda item: -item[1])[:most]
-    more = ", …" if len(named) < len(shares) and most > 1 else ""
-    return ", ".join(f"{100 * share:.4g} % {brief(class_title(name), 12)}" for name, share in named) + more
 
 
 def number(value: float | None, form: str) -> str:
