@@ -96,6 +96,8 @@ def _lines(inside: str, path: Path) -> list[str]:
 def _matches(option: str, entry: str, roots: Sequence[Path]) -> list[Path]:
     for pattern in dict.fromkeys((entry, _GROUP.sub("", entry))):  # a name may have a colon
         scheme = _SCHEME.match(pattern)
+        if scheme is not None and scheme[0] == "file://":
+            raise UsageError(f"{option}: {pattern} is a URL; give its path: {pattern.removeprefix('file://')}")
         if scheme is not None and scheme[0] != SCHEME:
             raise UsageError(f"{option}: files of {scheme[0]} cannot be read ({pattern}); copy them, or use {SCHEME}")
         files = remote_files(option, pattern) if scheme is not None else _local_files(pattern, roots)

@@ -6,6 +6,7 @@ import re
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from statistics import mode
 from typing import TYPE_CHECKING, Any
@@ -142,6 +143,7 @@ def add_variables(table: ak.Array, formulas: Mapping[str, str], path: Path) -> a
         except EXPRESSION_ERRORS as error:
             later = [used for used in names_in(formula) if used in formulas and used not in table.fields]
             reason = f"new_variables define {later[0]} further down; move it up" if later else _reason(error)
+            reason += _unequal(formula, table)
             raise _expression_error(name, formula, path, reason) from error
     return table
 
@@ -155,7 +157,7 @@ def evaluate(name: str, formula: str, table: ak.Array, path: Path) -> Any:
     try:
         return value_of(formula, table)
     except EXPRESSION_ERRORS as error:
-        raise _expression_error(name, formula, path, _reason(error)) from error
+        raise _expression_error(name, formula, path, _reason(error) + _unequal(formula, table)) from error
 
 
 def check_lengths(table: ak.Array, names: Sequence[str], path: Path) -> None:
@@ -317,6 +319,17 @@ def _replace_all(name: str, replacements: Mapping[str, str]) -> str:
 def _reason(error: Exception) -> str:
     text = next(iter(str(error).strip().splitlines()), type(error).__name__)
     return text.split(" (in compiled code: ")[0]  # an address in awkward's sources
+
+
+def _unequal(formula: str, table: ak.Array) -> str:
+    """Return the first row where two lists that a formula uses have not as many numbers; empty if there is none."""
+    lists = [name for name in sorted(names_in(formula)) if name in table.fields and table[name].ndim == 2]
+    for name, other in pairwise(lists):
+        own_N, other_N = (ak.to_numpy(ak.fill_none(ak.num(table[one]), -1)) for one in (name, other))
+        if (differs_N := own_N != other_N).any():
+            first = int(np.argmax(differs_N))
+            return f" (row {table[ROW][first]}: {own_N[first]} numbers in {name}, {other_N[first]} in {other})"
+    return ""
 
 
 def _expression_error(name: str, formula: str, path: Path, reason: str) -> DataError:

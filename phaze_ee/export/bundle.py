@@ -65,16 +65,7 @@ def write_bundle(folder: Path, export: Export) -> Checked:
         RunError: the file does not answer as the tagger, or the folder cannot be written.
     """
     _refuse_other_content(folder)
-    if export.schema.globals is not None:
-        raise UsageError(
-            f"{export.schema.globals.groups['features']} (numbers of the jet itself) cannot be written to a file yet; "
-            "export a tagger without them, or run this one by phaze_ee.load"
-        )
-    if export.tagger.target_count:
-        raise UsageError(
-            f"the targets {', '.join(export.schema.targets)} (labels.targets) cannot be written to a file yet; export "
-            "a tagger without them, or run this one by phaze_ee.load"
-        )
+    refuse_unwritable(export.schema)
     remove_abandoned(folder.parent)
     texts = metadata(export.tagger, export.policy, export.origin)
     texts |= texts_for_predict(export.tagger, export.policy, export.schema)
@@ -191,6 +182,23 @@ def _others(folder: Path) -> list[str]:
     lines = (folder / CHECKSUMS).read_text(encoding="utf-8", errors="replace").splitlines()
     own = {MODEL, INPUTS, CHECKSUMS, CARD, *_EXAMPLES, *(line.partition("  ")[2] for line in lines)}
     return sorted(path.name for path in folder.iterdir() if path.name not in own)
+
+
+def refuse_unwritable(schema: DataSchema) -> None:
+    """Refuse a data configuration whose tagger no file can hold yet.
+
+    Raises:
+        UsageError: it has numbers of the jet itself among its inputs, or targets.
+    """
+    what = None
+    if schema.globals is not None:
+        what = f"{schema.globals.groups['features']} (numbers of the jet itself)"
+    elif schema.targets:
+        what = f"the targets {', '.join(schema.targets)} (labels.targets)"
+    if what is not None:
+        raise UsageError(
+            f"{what} cannot be written to a file yet; export a tagger without them, or run this one by phaze_ee.load"
+        )
 
 
 def _refuse_other_content(folder: Path) -> None:

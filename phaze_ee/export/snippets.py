@@ -21,22 +21,24 @@ print(dict(zip(classes, scores[0].tolist())), "exit", int(exit_index[0]))
 '''
 
 CPP = """\
-// Runs model.onnx with ONNX Runtime: g++ -std=c++17 example.cpp -lonnxruntime. The ONNXRuntime class of CMSSW and the
-// WeaverInterface of FCCAnalyses take model.onnx and preprocess.json as they are; read output [0].
+// Runs model.onnx, or the file that is named, with ONNX Runtime: g++ -std=c++17 example.cpp -lonnxruntime. The class
+// ONNXRuntime of CMSSW and the WeaverInterface of FCCAnalyses take model.onnx and preprocess.json as they are; read
+// output [0].
 #include <onnxruntime_cxx_api.h>
 #include <cstdio>
 #include <vector>
 
-int main() {{
+int main(int count, char** arguments) {{
   Ort::Env env;
   Ort::SessionOptions options;
   options.SetIntraOpNumThreads(1);  // a jet is too small for more
-  Ort::Session session(env, "model.onnx", options);
+  Ort::Session session(env, count > 1 ? arguments[1] : "model.onnx", options);
   const char* names[] = {{{names}}};
   const int64_t variables[] = {{{channels}}}, particles = 40;
+  const float fill[] = {{{fill}}};  // 1 for a mask: all slots are particles
   const char* outputs[] = {{"softmax", "exit_index"}};
-  std::vector<std::vector<float>> values;  // all zero, and the mask all one
-  for (int64_t number : variables) values.emplace_back(number * particles, number == 1 ? 1.f : 0.f);
+  std::vector<std::vector<float>> values;
+  for (size_t i = 0; i < {count}; ++i) values.emplace_back(variables[i] * particles, fill[i]);
   auto memory = Ort::MemoryInfo::CreateCpu(OrtArenaAllocator, OrtMemTypeDefault);
   std::vector<Ort::Value> inputs;
   for (size_t i = 0; i < values.size(); ++i) {{
@@ -52,4 +54,5 @@ int main() {{
 def cpp(channels: dict[str, int]) -> str:
     """Return the C++ program for a file with these inputs, by name, and their numbers of variables."""
     names = ", ".join(f'"{name}"' for name in channels)
-    return CPP.format(names=names, channels=", ".join(map(str, channels.values())))
+    fill = ", ".join(f"{int(name.endswith('mask'))}.f" for name in channels)
+    return CPP.format(names=names, channels=", ".join(map(str, channels.values())), fill=fill, count=len(channels))

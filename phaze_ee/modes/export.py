@@ -14,6 +14,21 @@ from phaze_ee.names import quantity
 from phaze_ee.results.policy import DynamicResults
 
 
+def refuse_early(session: Session) -> None:
+    """Refuse what is known to be wrong before any training.
+
+    Raises:
+        UsageError: onnx is not installed, or no file can hold a tagger with this data configuration.
+    """
+    require_onnx()
+    from phaze_ee.export.bundle import refuse_unwritable
+    from phaze_ee.modes.checkpoint_fit import current_schema
+
+    schema = current_schema(session)
+    if schema is not None:
+        refuse_unwritable(schema)
+
+
 def run(session: Session) -> None:
     """Write the folder of the exported tagger, after the file has been compared with the tagger on the project's jets.
 

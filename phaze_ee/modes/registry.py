@@ -321,6 +321,7 @@ MODES: dict[str, Mode] = {
             _EXPORT_FLAGS,
             configured=True,
             chained=True,
+            refuses_early=True,
         ),
         Mode(
             "benchmark",

@@ -30,9 +30,11 @@ def plan(files: Sequence[Path], folder: Path, suffix: str) -> list[FileJob]:
         suffix: the format of the outputs, ``root`` or ``parquet``.
 
     Raises:
-        UsageError: names still clash, or an output would replace a file of jets.
+        UsageError: names still clash, an output would replace a file of jets, or ``folder`` is a file.
         DataError: a file does not exist.
     """
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{folder} is a file; choose another --output")
     names = _distinct_names([path.absolute() for path in files])
     jobs = [
         FileJob(path, folder / f"{name}.{suffix}", InputFile.of(path)) for path, name in zip(files, names, strict=True)

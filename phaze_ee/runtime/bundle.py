@@ -219,7 +219,12 @@ def _check_files(folder: Path) -> None:
         sums = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
         changed = [name for name, digest in sums.items() if _sha256(folder / Path(name).name) != digest]
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{folder} holds no exported tagger ({error}); mode export writes one") from error
+        if folder.is_file():
+            raise UsageError(
+                f"{folder} is a file and holds no exported tagger; give the folder of model.onnx"
+            ) from error
+        reason = f"{Path(error.filename).name}: {error.strerror}" if isinstance(error, OSError) else str(error)
+        raise UsageError(f"{folder} holds no exported tagger ({reason}); mode export writes one") from error
     if changed or not {_MODEL, _INPUTS} <= sums.keys():
         what = changed[0] if changed else f"the checksum of {_MODEL}"
         raise DataError(f"{folder}: {what} is not what mode export wrote; copy the folder again, or export again")

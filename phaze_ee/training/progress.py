@@ -105,7 +105,7 @@ class TrainingProgress(Callback):
         line = f"epoch {trainer.current_epoch + 1:>3}/{trainer.max_epochs}  {self.loss_title} {loss:.3f}"
         if validated:
             exits = " ".join(f"{value:.3f}" for value in validated[:-1])
-            line += f"  val accuracy: {f'exits {exits}, ' if exits else ''}full {validated[-1]:.3f}"
+            line += f"  val acc: {f'exits {exits}, ' if exits else ''}full {validated[-1]:.3f}"
         self.console.print(line, soft_wrap=True)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:

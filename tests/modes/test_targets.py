@@ -81,6 +81,14 @@ def test_the_chain_measures_what_every_exit_predicts(
     assert bias == pytest.approx(dynamic.mixture.targets["mass"].bias, abs=1e-3)  # type: ignore[index]
 
 
+def test_a_chain_that_ends_with_an_export_is_refused_before_it_trains(
+    project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["-m", "chain", "-p", "Tops", "small", "-o", "train_export"]) == 2
+    assert "the targets mass (labels.targets) cannot be written to a file yet" in capsys.readouterr().err
+    assert not project.models.exists()
+
+
 def test_an_export_is_refused_with_the_reason(project: Project) -> None:
     train.run(Session.open(request("train")).with_flags(epochs=1))
     with pytest.raises(UsageError, match=r"the targets mass \(labels.targets\) cannot be written to a file yet"):

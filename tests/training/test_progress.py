@@ -26,7 +26,7 @@ def test_a_log_has_a_line_every_log_interval_batches_and_every_epoch(tmp_path: P
     ]  # fmt: skip
     line = next(line for line in lines if "batch 3/4" in line)
     assert re.search(r"  loss \d\.\d{3} acc \d\.\d\d  [\d,]+ jets/s  \d+ s left$", line)
-    assert sum("val accuracy: exits" in line for line in lines) == 3
+    assert sum("val acc: exits" in line for line in lines) == 3
     assert max(map(len, lines)) <= 80
 
 
@@ -34,7 +34,7 @@ def test_a_terminal_has_a_bar_and_no_lines(tmp_path: Path) -> None:
     text = "\n".join(printed(tmp_path, terminal=True, log_interval=1))
     assert "jets/s" in text
     assert "batch 1/4" not in text
-    assert "val accuracy: exits" not in text
+    assert "val acc: exits" not in text
 
 
 @pytest.mark.parametrize(
