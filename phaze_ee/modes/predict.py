@@ -26,7 +26,17 @@ from phaze_ee.exits.policies import ThresholdPolicy
 from phaze_ee.exits.policy_file import ExitPolicyFile, steps_hash
 from phaze_ee.exits.targets import Agreement
 from phaze_ee.models.precision import checked_precision
-from phaze_ee.modes.console import JetRate, console, say, say_in_columns, say_new, say_written, show, show_notes
+from phaze_ee.modes.console import (
+    JetRate,
+    collected,
+    console,
+    say,
+    say_in_columns,
+    say_new,
+    say_written,
+    show,
+    show_notes,
+)
 from phaze_ee.modes.jets import testing_schema
 from phaze_ee.modes.policies import read_policy
 from phaze_ee.modes.request import Request
@@ -83,7 +93,8 @@ def run(session: Session) -> None:
     done = [] if request.overwrite else [(job, finished(job, task.recipe, steps)) for job in jobs]
     earlier = {job: manifest for job, manifest in done if manifest is not None}
     started = time.perf_counter()
-    made = list(_predicted(task, [job for job in jobs if job not in earlier], request))
+    todo = [job for job in jobs if job not in earlier]
+    made = collected(_predicted(task, todo, request), len(todo), folder)
     seconds = time.perf_counter() - started
     show(prediction_table(list(earlier.values()), made, seconds))
     notes += renamed_classes(model.schema.class_names)

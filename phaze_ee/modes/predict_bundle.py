@@ -19,7 +19,7 @@ from phaze_ee.data.plain_config import PlainConfig
 from phaze_ee.data.row_spans import row_count
 from phaze_ee.errors import DataError, UsageError
 from phaze_ee.installation import require
-from phaze_ee.modes.console import JetRate, console, say, say_in_columns, say_written, show, show_notes
+from phaze_ee.modes.console import JetRate, collected, console, say, say_in_columns, say_written, show, show_notes
 from phaze_ee.modes.request import Request
 from phaze_ee.modes.session import Session
 from phaze_ee.prediction.bundle_job import BundleTask, predict_file, used_variables
@@ -62,7 +62,8 @@ def run(session: Session) -> None:
     done = [] if request.overwrite else [(job, finished(job, task.recipe)) for job in jobs]
     earlier = {job: manifest for job, manifest in done if manifest is not None}
     started = time.perf_counter()
-    made = list(_predicted(task, [job for job in jobs if job not in earlier]))
+    todo = [job for job in jobs if job not in earlier]
+    made = collected(_predicted(task, todo), len(todo), folder)
     show(prediction_table(list(earlier.values()), made, time.perf_counter() - started))
     notes = renamed_classes(task.config.class_names)
     show_notes([*notes, *prediction_notes(jobs, list(earlier.values()), made)])

@@ -280,8 +280,9 @@ def test_a_tree_of_another_name(
 
 
 def test_what_a_bundle_needs_of_a_file_is_said_for_its_user(
-    bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    monkeypatch.chdir(tmp_path)
     rewrite(tmp_path / "val.root", tmp_path / "short.root", p_phi=None)
     rewrite(tmp_path / "val.root", tmp_path / "plain.root", jet_id=None)
     assert run(bundle, "--files", tmp_path / "short.root") == 2

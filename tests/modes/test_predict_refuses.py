@@ -15,6 +15,7 @@ import torch
 
 from phaze_ee.cli import main
 from phaze_ee.modes import predict as predict_mode
+from phaze_ee.modes.console import say_in_columns
 from phaze_ee.prediction import job
 from phaze_ee.workspace import Project
 from tests.end_to_end.command import fails
@@ -50,6 +51,26 @@ def test_an_answer_that_is_not_finite(project: Project, tmp_path: Path, capsys: 
     assert text.startswith(f"{path}: the network's answer is not finite for 1 of the jets in rows ")
     assert "first for row 20;" in text
     assert not list(project.predictions.iterdir())
+
+
+def test_what_is_written_before_an_error_is_said(project: Project, tmp_path: Path, capsys: Capture) -> None:
+    good, bad = tmp_path / "a_good.parquet", tmp_path / "b_huge.parquet"
+    write_parquet(good, np.arange(JETS))
+    write_parquet(bad, np.arange(JETS), huge=20)
+    assert main([*PREDICT, "--files", str(tmp_path / "*.parquet")]) == 1
+    printed = capsys.readouterr()
+    assert "Note: predictions of 1 of 2 files are in" in " ".join(printed.out.split())
+    assert "the same command does the others" in " ".join(printed.out.split())
+    assert f"{bad}: the network's answer is not finite" in printed.err
+    assert [path.name for path in project.predictions.iterdir()] == ["a_good.root"]
+
+
+def test_lines_of_text_end_without_spaces(capsys: Capture) -> None:
+    say_in_columns("word " * 50 + "[a] :b: \n\n  end")
+    lines = capsys.readouterr().out.split("\n")
+    assert [line.rstrip() for line in lines] == lines
+    assert max(map(len, lines)) <= 80
+    assert lines[-4:] == [lines[-4], "", "  end", ""]
 
 
 def test_a_model_of_nan(project: Project, capsys: Capture) -> None:
