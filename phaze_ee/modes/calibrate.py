@@ -1,6 +1,7 @@
 """Mode calibrate: choose exit thresholds so that a promise is kept with a stated confidence."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from math import ceil
 from pathlib import Path
 from typing import NoReturn
@@ -19,6 +20,7 @@ from phaze_ee.modes.calibration_jets import calibration_batches, calibration_fil
 from phaze_ee.modes.calibration_plan import show_plan
 from phaze_ee.modes.console import counted, say, say_in_columns, say_new, say_written, show, show_details, show_notes
 from phaze_ee.modes.policies import DEFAULT, activate, check_policy_name, keep_failed, keep_policy, read_policy
+from phaze_ee.modes.repeated import note_calibration
 from phaze_ee.modes.session import Session
 from phaze_ee.modes.working_point import signal_and_background
 from phaze_ee.tables.policy import calibrated_policy_table, calibrated_risk_table, tested_line, untested_lines
@@ -80,6 +82,8 @@ def run(session: Session) -> None:
     say(f"Jets:   {len(answers):,}, {origin(files, session)}")
     result = calibrate(answers, settings)
     provenance = session.provenance(files, [*model.notes, *notes])
+    repeated = note_calibration(session.project, settings, provenance)
+    provenance = replace(provenance, notes=[*provenance.notes, *repeated])
     file = policy_file(result, settings, provenance, held_out_of_validation=not session.options.calibration_files)
     if result.reason is None:
         keep_policy(session.project, name, file)

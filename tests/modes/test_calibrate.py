@@ -1,6 +1,7 @@
 """Mode calibrate on a small project: what it writes, says and refuses."""
 
 import json
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -273,3 +274,27 @@ def test_a_signal_that_is_no_class_is_refused_before_a_training(folder: Path) ->
     with pytest.raises(UsageError, match="signal 'is_tap' is not a class"):
         train.run(Session.open(request("train")))
     assert not project.best_model.exists()
+
+
+def test_a_choice_among_calibrations_on_the_same_jets_is_no_promise(folder: Path) -> None:
+    project = trained_project(folder)
+
+    def notes(**flags: object) -> list[str]:
+        with suppress(NothingPassedError):
+            run(**flags)
+        return [note for note in policy_of(project).notes if "tested policies" in note]
+
+    agreement: dict[str, object] = {"exit_target": "agreement", "epsilon": 0.9, "delta": 0.1}
+    assert notes(**agreement) == []
+    assert notes(**agreement) == []  # the same again is the same
+    (note,) = notes(**agreement, exit_score="margin")
+    assert note.startswith("2 calibrations with different settings have tested policies on these jets")
+    assert note.endswith("a policy that is chosen among them by its result has a confidence of 0.8")
+    (note,) = notes(**agreement)
+    assert note.startswith("2 calibrations")
+    assert notes(exit_target="budget", cost_budget=0.9) == []
+    save_best_model(project, seed=7)
+    assert notes(**agreement) == []
+    (project.results / "calibrations.json").write_text("{")
+    with pytest.raises(UsageError, match=r"calibrations\.json is damaged; move it away"):
+        run(**agreement)
