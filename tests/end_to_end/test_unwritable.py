@@ -69,10 +69,12 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
         tmp_path,
         "c.epochs = 1",
         "c.zero_epochs = 0",
+        f"c.train_files = [{str(tmp_path / 'train.root')!r}]",
         f"c.calibration_files = [{str(tmp_path / 'calibration.root')!r}]",
         "c.epsilon = 0.4",
     )
-    shutil.copy(tmp_path / "val.root", tmp_path / "calibration.root")
+    for name in ("train.root", "calibration.root"):
+        shutil.copy(tmp_path / "val.root", tmp_path / name)
     save_best_model(project)
     project.results.mkdir()
     return project
