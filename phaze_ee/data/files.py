@@ -117,7 +117,9 @@ def _what_is_there(pattern: str, roots: Sequence[Path]) -> str:
     folder, rest = min(places, key=lambda place: len(place[1]))
     shown = folder.absolute()
     if not rest:
-        return f"{shown} is a folder: name its files, such as {wanted / '*.root'}"
+        suffixes = [Path(name).suffix for name in _names_in(folder, folders=False)]
+        usual = max((suffix for suffix in suffixes if suffix), key=suffixes.count, default=".root")
+        return f"{shown} is a folder: name its files, such as {wanted / f'*{usual}'}"
     is_folder = len(rest) > 1 and not has_magic(rest[0])
     names = _names_in(folder, folders=is_folder)
     near = nearest(rest[0], names)

@@ -1,5 +1,6 @@
 """The console of the modes, and what they print on it."""
 
+import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -74,10 +75,11 @@ def show(table: Table) -> None:
 
 
 def say_in_columns(text: str) -> None:
-    """Print a text in lines of at most 80 columns, without spaces at their ends."""
-    for line in Text(text).wrap(console, min(console.width, WIDTH)):
-        line.rstrip()
-        console.print(line, soft_wrap=True)
+    """Print a text in lines of at most 80 columns, without spaces at their ends; a longer path stays whole."""
+    width = min(console.width, WIDTH)
+    for line in text.split("\n"):
+        pieces = textwrap.wrap(line, width, break_long_words=False, break_on_hyphens=False)
+        say("\n".join(pieces))
 
 
 def show_notes(notes: Iterable[str]) -> None:

@@ -11,6 +11,7 @@ from phaze_ee.modes.moved_policy import LOG, check_can_move, log_moves, moved_na
 from phaze_ee.modes.policies import read_policy
 from phaze_ee.modes.request import Request
 from phaze_ee.modes.session import Session
+from phaze_ee.names import quantity
 from phaze_ee.plots.monitor import monitor_figure
 from phaze_ee.plots.style import save
 from phaze_ee.prediction.audited import Selection, read_audited
@@ -47,7 +48,7 @@ def run(session: Session) -> None:
         results = results.having(file, kept.file.classes)
     path.parent.mkdir(parents=True, exist_ok=True)
     show(monitor_table(results) if results.by is None else monitor_table_by(results))
-    say(f"New:     {len(results.files) - len(before.files)} of {len(files)} files")
+    say(f"New:     {len(results.files) - len(before.files)} of {quantity(len(files), 'file')}")
     for sentence in monitor_sentences(results):
         say_in_columns(sentence)
     if kept.file.guarantee.conditions.divide:

@@ -25,7 +25,7 @@ from phaze_ee.models.checkpoint_content import is_tagger, read
 from phaze_ee.models.particle_net.from_weights import particle_net_arguments
 from phaze_ee.models.tagger import Tagger
 from phaze_ee.modes import train
-from phaze_ee.modes.console import counted, say, show
+from phaze_ee.modes.console import counted, say, say_in_columns, show
 from phaze_ee.modes.jets import shares_validation_files, validation_jets
 from phaze_ee.modes.new_project import create_project
 from phaze_ee.modes.session import Session
@@ -55,13 +55,13 @@ def show_proof(session: Session) -> None:
             f"{different} of {len(best)} validation jets; do not use it, and report this"
         )
     show(_table(session, best))
-    say(
+    say_in_columns(
         f"Verified: on {len(best):,} validation jets the full model answers bit for bit as {session.options.init_from} "
         f"does, and its {tensors} tensors are the same."
     )
     if weaver is None:
         return
-    say(
+    say_in_columns(
         f"The logits of weaver's own module differ by {weaver.median():.1e} (median of {len(weaver)} jets) and at most "
         f"{weaver.max():.1e}: this is rounding, which can also change which particles are nearest."
     )
@@ -184,7 +184,7 @@ def _create(session: Session, path: Path) -> None:
     session.with_options(options).build(schema)
     project = create_project(session.project, partial(render_retrofit, network=network))
     say(f"Created project {project} for the network of {path}")
-    say(
+    say_in_columns(
         f"Note: the exits are trained on the 3,600 bundled jets. Set train_files, val_files and test_files in "
         f"{project.config} to your own jets, and run retrofit again"
     )

@@ -20,7 +20,7 @@ from phaze_ee.data.stamps import unchanged
 from phaze_ee.errors import UsageError
 from phaze_ee.machine import broadcast, rank, world_size
 from phaze_ee.models.tagger import Tagger
-from phaze_ee.modes.console import console, say, short, show
+from phaze_ee.modes.console import console, say, say_in_columns, short, show
 from phaze_ee.modes.jets import choosing_jets, overlap_with_training, resolved_schema, training_cache, training_schema
 from phaze_ee.modes.session import FileOption, Session
 from phaze_ee.modes.working_point import check_signal, training_point
@@ -248,7 +248,7 @@ def _announce(session: Session, loaders: Loaders) -> None:
     judged: tuple[FileOption, ...] = ("val_files", "test_files") if options.test_files else ("val_files",)
     for option in judged:
         for warning in overlap_with_training(session, option):
-            say(f"Warning: {warning}")
+            say_in_columns(f"Warning: {warning}")
     if options.use_ddp and world_size() == 1:
         console.print(
             "use_ddp: this is the only process; torchrun --nproc_per_node=N -m phaze_ee … starts N processes."

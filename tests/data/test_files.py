@@ -69,6 +69,10 @@ def test_no_match_names_option_pattern_and_places(pattern: str, project: Path) -
         ("dta/a.root", "{root} has no folder 'dta'; did you mean 'data'?"),
         ("data/dep/er/c.root", "{root}/data has no folder 'dep'; did you mean 'deep'?"),
         ("data/deep", "{root}/data/deep is a folder: name its files, such as {root}/data/deep/*.root"),
+        (
+            "data/folder.root",
+            "{root}/data/folder.root is a folder: name its files, such as {root}/data/folder.root/*.txt",
+        ),
         ("empty/*.root", "folder {root}/empty exists, without such a file; it is empty"),
         ("jets:data/aa.root", "folder {root}/data exists, without such a file; did you mean 'a.root'?"),
     ],

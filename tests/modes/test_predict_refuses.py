@@ -71,6 +71,8 @@ def test_lines_of_text_end_without_spaces(capsys: Capture) -> None:
     assert [line.rstrip() for line in lines] == lines
     assert max(map(len, lines)) <= 80
     assert lines[-4:] == [lines[-4], "", "  end", ""]
+    say_in_columns(f"a file {'/long' * 20}.root of some jets")
+    assert f"\n{'/long' * 20}.root\n" in capsys.readouterr().out
 
 
 def test_a_model_of_nan(project: Project, capsys: Capture) -> None:
