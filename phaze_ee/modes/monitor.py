@@ -4,6 +4,7 @@ from pathlib import Path
 
 from phaze_ee.data.files import expand_patterns
 from phaze_ee.errors import BrokenPromiseError, UsageError
+from phaze_ee.exits.conditions import Conditions
 from phaze_ee.exits.policy_file import KeptPolicy
 from phaze_ee.exits.targets import AccuracyDrop, Agreement, AnyTarget, Budget, SignalEfficiency
 from phaze_ee.modes.console import say, say_in_columns, say_written, show
@@ -51,11 +52,9 @@ def run(session: Session) -> None:
     say(f"New:     {len(results.files) - len(before.files)} of {quantity(len(files), 'file')}")
     for sentence in monitor_sentences(results):
         say_in_columns(sentence)
-    if kept.file.guarantee.conditions.divide:
-        say_in_columns(
-            f"Note:    this is about all jets; the promise in {kept.file.guarantee.conditions} is not watched, as "
-            "predictions do not tell these parts apart"
-        )
+    if (unwatched := _unwatched(kept, results.by)).divide:
+        remedy = f"; --by {next(iter(unwatched.bins))} watches its bins" if unwatched.bins else ""
+        say_in_columns(f"Note:    the promise in {unwatched} is not watched here{remedy}")
     if results.steps is not None:  # before the state, so that no move that it has is lost
         write_moved(project, kept, results.step)
         log_moves(path.with_name(LOG), kept, results.moves[len(before.moves) :])
@@ -106,7 +105,7 @@ def _state(path: Path, kept: KeptPolicy, first: Path, request: Request) -> Monit
     policy = kept.file.decisions_hash if state.steps is None else kept.file.steps[0]
     promised = (kept.file.model_hash, policy, kept.file.target.epsilon, kept.file.guarantee.delta, _exits(kept))
     watched = (state.model, state.policy, state.epsilon, state.delta, state.exits)
-    if watched != promised or state.steps not in (None, kept.file.steps):
+    if watched != promised or state.edges != _edges(kept, state.by) or state.steps not in (None, kept.file.steps):
         raise UsageError(f"{path} watches another policy; choose another --output, or move it away")
     for flag, given, known, own in (
         (f"those of --by {request.by}", request.by not in (None, state.by), _watched(state), f"by_{request.by}"),
@@ -136,8 +135,22 @@ def _new_state(kept: KeptPolicy, first: Path, request: Request) -> MonitorResult
         selection=_selection(target, kept.file.classes),
         exits=_exits(kept),
         by=request.by,
+        edges=_edges(kept, request.by),
         steps=kept.file.steps if request.adapt else None,
     )
+
+
+def _edges(kept: KeptPolicy, by: str | None) -> list[float] | None:
+    """Return the edges of the bins of a column in which the promise holds as well; None: there are none."""
+    edges = None if by is None else kept.file.guarantee.conditions.bins.get(by)
+    return None if edges is None else list(edges)
+
+
+def _unwatched(kept: KeptPolicy, by: str | None) -> Conditions:
+    """Return the parts of the jets in which a promise is made that is not watched."""
+    conditions = kept.file.guarantee.conditions
+    others = {name: edges for name, edges in conditions.bins.items() if name != by}
+    return conditions.model_copy(update={"bins": others})
 
 
 def _exits(kept: KeptPolicy) -> int | None:

@@ -1,13 +1,14 @@
 """Audited jets of files of predictions: which were seen, for certain or drawn, and which of them were lost."""
 
 from collections.abc import Sequence
-from itertools import chain
+from itertools import chain, pairwise
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from phaze_ee.errors import UsageError
+from phaze_ee.exits.conditions import bin_title
 from phaze_ee.exits.sequence import SeenLosses
 from phaze_ee.prediction.columns import column_stems
 from phaze_ee.prediction.writers import WRITERS, Manifest, read_column, read_columns, read_manifest
@@ -50,8 +51,15 @@ def read_audited(path: Path) -> Manifest:
     return manifest
 
 
-def values_of(path: Path, manifest: Manifest, by: str) -> npt.NDArray[np.generic]:
+def values_of(path: Path, manifest: Manifest, by: str, edges: Sequence[float] | None = None) -> npt.NDArray[np.generic]:
     """Return a column whose values are watched apart; whole numbers as such, whatever their type.
+
+    Args:
+        path: the file of predictions.
+        manifest: its manifest.
+        by: the column.
+        edges: of bins [edge, next edge), whose names stand for the values; jets in none have an empty one. None: the
+            values themselves.
 
     Raises:
         UsageError: it is not there, or its values cannot be those of runs or eras: too many, fractions, or NaN.
@@ -59,6 +67,8 @@ def values_of(path: Path, manifest: Manifest, by: str) -> npt.NDArray[np.generic
     if manifest.checksums is not None and by not in manifest.checksums:
         raise UsageError(f"{path} has no column {by} for --by; predict its jets again with --observers {by}")
     column_N = read_column(path, by)
+    if edges is not None and column_N.ndim == 1:
+        return _bins(column_N.astype(np.float64), by, edges)
     if column_N.ndim != 1 or (count := len(np.unique(column_N))) > _MOST_VALUES:
         several = "several numbers for each jet" if column_N.ndim != 1 else f"{count:,} values"
         raise UsageError(f"{path} has {several} in {by}; give --by a column of at most {_MOST_VALUES:,}, such as a run")
@@ -72,6 +82,13 @@ def values_of(path: Path, manifest: Manifest, by: str) -> npt.NDArray[np.generic
             "--by a column of whole numbers, such as a run"
         )
     return column_N.astype(np.int64)
+
+
+def _bins(value_N: Float[np.ndarray, " N"], name: str, edges: Sequence[float]) -> npt.NDArray[np.generic]:
+    titles = ["", *(bin_title(name, low, high) for low, high in pairwise(edges)), ""]
+    number_N = np.searchsorted(edges, value_N, side="right")
+    number_N[np.isnan(value_N)] = 0
+    return np.array(titles)[number_N]
 
 
 class AuditedJets:
@@ -106,9 +123,10 @@ class AuditedJets:
         self.certain_N, self.lost_N = seen_N & ~self.drawn_N, lost_N
 
     def by(self, column_N: npt.NDArray[np.generic]) -> dict[str, SeenLosses]:
-        """Return the losses for each value of a column, in the order in which the values come."""
+        """Return the losses for each value of a column but the empty text, in the order in which the values come."""
         values, first = np.unique(column_N, return_index=True)
-        return {str(value): self.losses(column_N == value) for value in values[np.argsort(first)]}
+        ordered = (value for value in values[np.argsort(first)] if str(value))
+        return {str(value): self.losses(column_N == value) for value in ordered}
 
     def lost_by_others(self) -> list[tuple[int, int]]:
         """Return how many of the jets that were seen for certain, and of those drawn, each other policy loses."""

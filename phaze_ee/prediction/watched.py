@@ -89,6 +89,7 @@ class MonitorResults(ResultsFile):
         selection: the cut of the target; None: its risk is of all jets.
         exits: the number of exits, if only the jets that leave early count; None: all jets count.
         by: the column whose values are watched apart; None: none is.
+        edges: of the bins of this column in which the promise holds; None: its values are watched themselves.
         steps: the hashes of the calibrated policy and of all safer ones, to which it moves; None: it does not move.
         files: the files.
     """
@@ -102,6 +103,7 @@ class MonitorResults(ResultsFile):
     selection: Selection | None = None
     exits: int | None = None
     by: str | None = None
+    edges: list[float] | None = None
     steps: list[str] | None = None
     files: list[WatchedFile] = Field(default_factory=list)
 
@@ -255,7 +257,7 @@ class MonitorResults(ResultsFile):
         file = WatchedFile(
             input=manifest.input,
             losses=jets.losses(np.ones(manifest.jets, dtype=bool)),
-            by=None if self.by is None else jets.by(values_of(path, manifest, self.by)),
+            by=None if self.by is None else jets.by(values_of(path, manifest, self.by, self.edges)),
             step=step,
             safer=jets.lost_by_others(),
         )

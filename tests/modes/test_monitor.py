@@ -166,10 +166,22 @@ def test_only_leaving_jets_count_for_a_promise_about_them(project: Project, tmp_
 def test_a_promise_in_parts_is_not_watched_and_this_is_said(
     project: Project, audited: Path, tmp_path: Path, capsys: Capture
 ) -> None:
-    conditions = Conditions(per_class=True, bins={"jet_id": [0.0, 5.0, 10.0]})
+    conditions = Conditions(per_class=True, bins={"jet_id": [0.0, 50.0, 100.0]})
     promise(project, halves(tmp_path / "val.root"), Agreement(epsilon=0.99), conditions=conditions)
     assert monitor("--files", audited / "jets_*.root") == 0
-    assert "the promise in each class and 2 bins of jet_id (0, 5, 10) is not watched" in notes(capsys.readouterr().out)
+    printed = notes(capsys.readouterr().out)
+    assert "the promise in each class and 2 bins of jet_id (0, 50, 100) is not watched here; --by jet_id" in printed
+    apart = ("--by", "jet_id", "--output", tmp_path / "apart")
+    assert monitor("--files", audited / "jets_*.root", *apart) == 0
+    printed = notes(capsys.readouterr().out)
+    assert "jet_id 0 to 50: " in printed
+    assert "the promise in each class is not watched here Written" in printed
+    results = MonitorResults.read(tmp_path / "apart" / "monitor.json", made_by="monitor")
+    seen = {value: losses[-1].jets for value, (losses, _) in results.sequences.items()}
+    assert seen == {"jet_id 0 to 50": 100, "jet_id 50 to 100": 100}  # 50 of each file; the others are in no bin
+    promise(project, halves(tmp_path / "val.root"), Agreement(epsilon=0.99))
+    assert monitor("--files", audited / "jets_*.root", *apart) == 2
+    assert "watches another policy" in notes(capsys.readouterr().err)
 
 
 def test_the_files_that_break_a_promise_are_named() -> None:
