@@ -20,6 +20,9 @@ from phaze_ee.prediction.writers import Manifest
 from phaze_ee.tables.style import OWN_PARTICLES, add_caption, empty_table, in_percent
 
 
+_FEW = 10  # found jets, whose standard error says too little
+
+
 def prediction_table(earlier: Sequence[Manifest], made: Sequence[Manifest], seconds: float) -> Table:
     """Return where the jets of all files left, and the cost.
 
@@ -68,6 +71,16 @@ def _add_audit(table: Table, report: AuditReport, full_macs: int) -> None:
     table.add_row("of the cost", "", f"{100 * report.macs / max(1, full_macs):.2f} %")
     share = in_percent(report.share, report.share_error) if report.found else "none found"
     table.add_row("other class", f"{report.found:,}", share)
+    if 0 < report.found < _FEW:
+        low, high = _poisson_limits(report.found)
+        add_caption(table, f"few of another class: the truth may be {low:.2g} to {high:.2g} times that (95 %)")
+
+
+def _poisson_limits(found: int) -> tuple[float, float]:
+    """Return the limits of a Poisson mean at 95 %, as shares of what was found (Garwood, Biometrika 28 (1936) 437)."""
+    from scipy.special import gammaincinv
+
+    return float(gammaincinv(found, 0.025)) / found, float(gammaincinv(found + 1, 0.975)) / found
 
 
 def prediction_notes(
