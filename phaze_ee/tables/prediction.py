@@ -19,7 +19,6 @@ from phaze_ee.prediction.outputs import FileJob
 from phaze_ee.prediction.writers import Manifest
 from phaze_ee.tables.style import OWN_PARTICLES, add_caption, empty_table, in_percent
 
-
 _FEW = 10  # found jets, whose standard error says too little
 
 
