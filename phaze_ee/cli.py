@@ -47,7 +47,7 @@ examples:
 phaze_ee -m MODE --help shows the flags of one mode.
 Projects are in ./phaze_ee/workspaces, or in $PHAZE_EE_WORKSPACES.
 Exit status: 0 done, 1 a run failed, 2 something to correct (see the message),
-3 monitor found a broken promise, 85 a signal stopped a training (start it again).
+3 a broken promise (monitor), 85 a signal stopped a training (start it again).
 """
 
 
@@ -149,7 +149,8 @@ def parse(arguments: Sequence[str] | None = None) -> Request:
 def parser_of(mode: Mode | None) -> _Parser:
     """Return the parser of a command line with a mode; None: of one that names none."""
     if mode is None:
-        modes = "\n".join(f"  {mode.name:<12} {mode.summary}" for mode in MODES.values())
+        width = max(map(len, MODES))
+        modes = "\n".join(f"  {mode.name:<{width}} {mode.summary}" for mode in MODES.values())
         return _parser(_OVERVIEW + modes, _EXAMPLES, ())
     title = "flags of the chained modes" if mode.name == "chain" else f"flags of {mode.name}"
     summary, alone = f"{mode.name}: {mode.summary}.", mode.whole_workspace

@@ -357,7 +357,7 @@ MODES: dict[str, Mode] = {
             configured=True,
             preemptible=True,
         ),
-        Mode("show", "show model, policies and results of a project, and what to run next"),
+        Mode("show", "show model, policies, results, and what to run next"),
         Mode("list", "list the projects of a workspace (-p WORKSPACE), or of all", whole_workspace=True),
         Mode("generate", "generate JetClass-like jets with Pythia8 (extra 'generate')", _GENERATE_FLAGS),
     )

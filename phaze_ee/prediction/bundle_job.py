@@ -115,7 +115,7 @@ class _BundleRun:
         self.labelled = holds_all(config, source, self.labels)
         self.costs = Costs.of(task.bundle)
         self.exits_E = np.zeros(len(task.bundle.exits), dtype=np.int64)
-        self.macs = self.full_macs = self.unclassified = 0
+        self.macs = self.full_macs = self.unclassified = self.empty = 0
         self.bad: Counter[str] = Counter()
 
     def parts(self, advance: Callable[[int], None]) -> Iterator[_Part]:
@@ -152,6 +152,7 @@ class _BundleRun:
             macs_N, full_macs = self.costs.of_jets(counts_NG, result.exit_index_N)
             self.macs, self.full_macs = self.macs + int(macs_N.sum()), self.full_macs + full_macs
         self.exits_E += np.bincount(result.exit_index_N, minlength=len(self.exits_E))
+        self.empty += int((counts_NG.sum(axis=1) == 0).sum())
         self.unclassified += 0 if part.label_N is None else int((part.label_N < 0).sum())
         return answer_columns(
             part.row_N,
@@ -186,6 +187,7 @@ class _BundleRun:
             rows=self.spans[-1].stop,
             labelled=self.labelled,
             unclassified=self.unclassified,
+            empty=self.empty,
             bad=dict(self.bad),
             exits=dict(zip(self.task.bundle.exits, self.exits_E.tolist(), strict=True)),
             macs=self.macs,

@@ -112,7 +112,7 @@ class _FileRun:
         self.budget: BudgetReport | None = None
         self.audit: AuditReport | None = None
         self.exits_E = np.zeros(len(task.tagger.exit_names), dtype=np.int64)
-        self.macs = self.full_macs = self.unclassified = 0
+        self.macs = self.full_macs = self.unclassified = self.empty = 0
         self.drift: DriftReference | None = None
         self.bad: Counter[str] = Counter()
 
@@ -164,6 +164,7 @@ class _FileRun:
     def _count(self, batch: JetBatch, result: EngineResult) -> None:
         self.exits_E += np.bincount(result.exit_index_N.numpy(), minlength=len(self.exits_E))
         self.unclassified += int((batch.label_N < 0).sum()) if self.reader.labelled else 0
+        self.empty += int((batch.inputs.counts_NG.sum(dim=1) == 0).sum())
         self.macs += int(result.macs_N.sum())
         self.full_macs += int(self.engine.tagger.exit_macs(batch.inputs.counts_NG, exits=())[-1].sum())
         if result.audit is not None:
@@ -183,6 +184,7 @@ class _FileRun:
             rows=self.spans[-1].stop,
             labelled=self.reader.labelled,
             unclassified=self.unclassified,
+            empty=self.empty,
             bad=dict(self.bad),
             exits=dict(zip(self.task.tagger.exit_names, self.exits_E.tolist(), strict=True)),
             macs=self.macs,

@@ -92,6 +92,7 @@ class Manifest(Record):
         labelled: whether it has labels.
         bad: the inputs that were NaN or infinite and may pass, see :mod:`phaze_ee.data.bad_values`.
         unclassified: the jets of a file with labels that are of no class, or of several.
+        empty: the jets without particles.
         exits: the number of jets that left at each exit, the full model last.
         macs: the multiply-accumulates of all jets.
         full_macs: the multiply-accumulates of all jets in the full model.
@@ -113,6 +114,7 @@ class Manifest(Record):
     audit: AuditReport | None = None
     checksums: dict[str, int] | None = None
     unclassified: int = 0
+    empty: int = 0
     bad: dict[str, int] = Field(default_factory=dict)
 
     @property

@@ -97,6 +97,7 @@ def prediction_notes(
     files = quantity(len(jobs), "file")
     same = len(earlier) - before_move
     empty = sum(not manifest.rows for manifest in manifests)
+    without = sum(manifest.empty for manifest in manifests)
     unlabelled = sum(not manifest.labelled for manifest in manifests)
     unclassified = sum(manifest.unclassified for manifest in manifests)
     renamed = [job for job in jobs if job.output.stem != job.source.stem]
@@ -107,6 +108,7 @@ def prediction_notes(
         (empty, f"without any jets, and so their predictions: {empty} of {files}"),
         (unlabelled, f"without all label columns, and so their predictions have none: {unlabelled} of {files}"),
         (unclassified, f"of no class, or of several: {quantity(unclassified, 'jet')}; their labels are all false"),
+        (without, f"without particles: {quantity(without, 'jet')}; each gets the answer of the tagger for none"),
         (rejected, f"cut away by the selection: {quantity(rejected, 'jet')}; 'entry' tells the row of the others"),
         (len(renamed), _renamed(renamed)),
         (any(manifest.bad for manifest in manifests), said(manifest.bad for manifest in manifests)),

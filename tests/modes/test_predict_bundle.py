@@ -74,16 +74,20 @@ def test_the_answers_are_those_of_the_project(
     lists_of_jets(tmp_path / "lists.root")
     rewrite(tmp_path / "val.root", tmp_path / "bare.root", is_top=None)
     files = ("--files", tmp_path / "val.root", tmp_path / "lists.root", tmp_path / "bare.root")
+    with uproot.open(tmp_path / "lists.root") as file:
+        empty = (0, sum(len(pt) == 0 for pt in file["Events"]["p_pt"].array()), 0)
     assert predict(*files) == 0
     capsys.readouterr()
     assert run(bundle, *files, "--output", tmp_path / "out") == 0
     printed = capsys.readouterr().out
     assert "without all label columns" in notes(printed)
+    assert f"without particles: {sum(empty)} jets;" in notes(printed)
     assert max(len(line) for line in printed.splitlines() if str(tmp_path) not in line) <= 80
-    for name in ("val", "lists", "bare"):
+    for name, jets in zip(("val", "lists", "bare"), empty, strict=True):
+        assert read_manifest(tmp_path / "out" / f"{name}.root").empty == jets
         assert_same(tmp_path / "out" / f"{name}.root", project.predictions / f"{name}.root")
         ours, theirs = (read_manifest(folder / f"{name}.root") for folder in (tmp_path / "out", project.predictions))
-        same = ("rows", "labelled", "unclassified", "exits", "full_macs", "input")
+        same = ("rows", "labelled", "unclassified", "empty", "exits", "full_macs", "input")
         assert [getattr(ours, field) for field in same] == [getattr(theirs, field) for field in same]
     assert set(columns_of(tmp_path / "out" / "lists.root")["exit_index"]) == {0, 1, 2}
     trained = Session.open(request("predict")).model
