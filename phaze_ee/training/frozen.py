@@ -215,6 +215,9 @@ class _Rows(nn.Module):
     def forward(self, state: State) -> Float[Tensor, "V C"]:
         return state.rows()
 
+    def macs(self, particle_count_N: Int[Tensor, " N"]) -> Int[Tensor, " N"]:
+        return torch.zeros_like(particle_count_N)
+
 
 def _write_all(file: IO[bytes], content: memoryview) -> None:
     while len(content):  # what is not buffered may be written in part

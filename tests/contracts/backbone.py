@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import fields, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +12,8 @@ from torch import Tensor
 
 from phaze_ee.models.backbone import Backbone
 from phaze_ee.models.tagger import Tagger
-from phaze_ee.types import JetInputs
+from phaze_ee.training.frozen import FeatureFiles
+from phaze_ee.types import JetBatch, JetInputs
 from tests.jets import random_jets
 
 # Rounding of double precision through three blocks; a logical difference is many orders larger.
@@ -135,3 +137,11 @@ class BackboneContract(ABC):
         jets = torch.split(state.rows(), state.counts().tolist())
         mean_NC = torch.stack([jet_PC.sum(dim=0) / max(len(jet_PC), 1) for jet_PC in jets])
         torch.testing.assert_close(mean_NC, state.pool("mean"), **EXACT)
+
+    def test_its_features_are_computed_once_and_looked_up(self, tmp_path: Path) -> None:
+        tagger, inputs = self.tagger().float(), self.jets((3, 30, 17, 5, 0, 24)).map(torch.Tensor.float)
+        with FeatureFiles(tagger, tmp_path) as files, torch.inference_mode():
+            files.add(JetBatch(inputs, torch.zeros(6, dtype=torch.long)))
+            stored = files.finish()
+            found = stored.tagger(stored.batch(torch.arange(6)).inputs)
+            torch.testing.assert_close(found, tagger(inputs), rtol=1e-5, atol=1e-5)
