@@ -153,7 +153,7 @@ def stored_data_options(path: Path) -> dict[str, Any]:
 def load_weights(tagger: Tagger, path: Path) -> str:
     """Load weights into ``tagger`` from a checkpoint of PHAZE-EE, or of weaver, which holds the backbone alone.
 
-    The exits of a checkpoint are used if their shapes are the same; otherwise there is a warning.
+    The exits of a checkpoint are used if they are of the same kinds at the same stages; otherwise there is a warning.
 
     Returns:
         The SHA-256 of the file.
@@ -165,7 +165,7 @@ def load_weights(tagger: Tagger, path: Path) -> str:
     _check_targets(tagger, content, path)
     if is_tagger(content):
         weights = _weights(content, path)
-        if _exit_shapes(weights) == _exit_shapes(tagger.state_dict()):
+        if _has_exits_of(tagger, content, weights):
             _load(tagger, weights, path)
             return digest
         _log.warning(
@@ -214,6 +214,16 @@ def _weights(content: Mapping[str, Any], path: Path) -> dict[str, Tensor]:
         ).validate_python(content.get("state_dict", {}))
     except ValidationError as error:
         raise CheckpointError(f"{path} is a damaged checkpoint: its 'state_dict' holds no weights") from error
+
+
+def _has_exits_of(tagger: Tagger, content: Mapping[str, Any], weights: Mapping[str, Tensor]) -> bool:
+    """Return whether the exits of a checkpoint sit at the stages of these, and compute the same from their weights."""
+    heads, stages = content.get("exit_head"), content.get("exit_stages")
+    theirs = [heads] * len(tagger.head_names) if isinstance(heads, str) else heads
+    same_kinds = theirs == list(tagger.head_names) and content.get("exit_link", "independent") == tagger.link.name
+    return (
+        same_kinds and stages == list(tagger.exit_stages) and _exit_shapes(weights) == _exit_shapes(tagger.state_dict())
+    )
 
 
 def _exit_shapes(weights: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:

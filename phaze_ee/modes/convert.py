@@ -22,6 +22,7 @@ from phaze_ee.modes.jets import (
     validation_schema,
 )
 from phaze_ee.modes.session import FileOption, Session
+from phaze_ee.modes.start import starting_schema
 from phaze_ee.tables.style import empty_table
 
 
@@ -43,7 +44,7 @@ def run(session: Session) -> None:
 def _jobs(session: Session) -> Iterator[tuple[FileOption, Job]]:
     """Yield what the modes will look for; validation files twice, if calibrate selects other jets of them."""
     resolved = resolved_schema(session, None)
-    own, wanted = training_schema(session, session.schema), training_schema(session, resolved)
+    own, wanted = training_schema(session, starting_schema(session)), training_schema(session, resolved)
     yield "train_files", Job(own, wanted, session.files("train_files"), training=True)
     labelled = session.options.exit_target != "agreement"
     tests, calibration = testing_schema(session, resolved), calibration_schema(session, resolved)

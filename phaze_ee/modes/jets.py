@@ -11,6 +11,7 @@ from phaze_ee.data.selections import ExtraSelections
 from phaze_ee.data.table import PLACE
 from phaze_ee.errors import UsageError
 from phaze_ee.modes.session import FileOption, Session
+from phaze_ee.modes.start import starting_schema
 from phaze_ee.names import MULTIPLICITY
 from phaze_ee.types import JetBatch
 
@@ -36,7 +37,9 @@ def testing_schema(session: Session, schema: DataSchema) -> DataSchema:
 
 def training_cache(session: Session) -> Cache | None:
     """Return the cache of the training jets, if there is one."""
-    return session.cache(training_schema(session, session.schema), session.files("train_files"), training=True)
+    return session.cache(
+        training_schema(session, starting_schema(session)), session.files("train_files"), training=True
+    )
 
 
 def resolved_schema(session: Session, cache: Cache | None) -> DataSchema:
@@ -49,9 +52,8 @@ def resolved_schema(session: Session, cache: Cache | None) -> DataSchema:
     """
     if cache is not None:
         return selections.without_extra(cache.schema, session.schema)
-    return session.schema.resolve(
-        session.files("train_files"), training_schema(session, session.schema).weaver.selection
-    )
+    schema = starting_schema(session)
+    return schema.resolve(session.files("train_files"), training_schema(session, schema).weaver.selection)
 
 
 def validation_schema(session: Session, schema: DataSchema) -> DataSchema:

@@ -289,11 +289,9 @@ class Session:
         from phaze_ee.models.checkpoint import load_weights
 
         options = self.options
-        network_config = find_file(
-            "network_config", options.network_file_for(len(schema.collections)), self.project.root
-        )
+        path = find_file("network_config", options.network_file_for(len(schema.collections)), self.project.root)
         try:
-            tagger = build_tagger(options, network_config, schema.weaver)
+            tagger = build_tagger(options, path, schema.weaver)
         except UsageError as error:
             raise UsageError(f"{self.project.config}: {error}") from error
         if options.init_from is None:
@@ -319,14 +317,16 @@ class Session:
     def _initial_model(self) -> TrainedModel:
         import torch
 
-        schema = self.schema.resolve(self.files("train_files")) if self.schema.needs_standardisation else self.schema
-        note = "not trained here: the exits have random weights unless init_from holds them"
+        from phaze_ee.modes.start import initial_schema, start_notes
+
+        schema = initial_schema(self)
+        notes = ("not trained here: the exits have random weights unless init_from holds them", *start_notes(self))
         # Exits that init_from does not hold start at random weights, but at the same in every mode.
         with torch.random.fork_rng():
             torch.manual_seed(self.options.seed or 0)
             tagger, digest = self._built(schema)
         source = f"init_from {self.options.init_from}"
-        return TrainedModel(tagger.eval(), schema, source, source, digest, (note,))
+        return TrainedModel(tagger.eval(), schema, source, source, digest, notes)
 
     @property
     def cache_root(self) -> Path:

@@ -23,6 +23,7 @@ from phaze_ee.models.tagger import Tagger
 from phaze_ee.modes.console import console, say, say_in_columns, short, show
 from phaze_ee.modes.jets import choosing_jets, overlap_with_training, resolved_schema, training_cache, training_schema
 from phaze_ee.modes.session import FileOption, Session
+from phaze_ee.modes.start import start_notes
 from phaze_ee.modes.working_point import check_signal, training_point
 from phaze_ee.names import quantity
 from phaze_ee.prediction.columns import check_classes, check_observers
@@ -120,6 +121,11 @@ def prepare(session: Session, point: ResumePoint | None = None) -> PreparedTrain
         DataError: a file cannot be used.
     """
     session = _with_seed(session, point)
+    if session.options.freeze_backbone and session.options.init_from is None:
+        raise UsageError(
+            f"{session.project.config}: freeze_backbone would keep random weights; set c.init_from to those of a "
+            "trained network, or remove freeze_backbone"
+        )
     _check_names(session.schema)
     working = training_point(session.options, session.schema.class_names)
     check_signal(session.options, session.schema.class_names)
@@ -245,6 +251,8 @@ def _announce(session: Session, loaders: Loaders) -> None:
     epochs, batches = quantity(options.epochs, "epoch"), quantity(len(loaders.train), "batch")
     precision = "; use_amp is off: it needs CUDA" if options.use_amp and device == "cpu" else ""
     console.print(f"{loaders.train.jet_count:,} jets{share}, {epochs} of {batches}{precision}")
+    for note in start_notes(session):
+        say_in_columns(f"Warning: {note}")
     judged: tuple[FileOption, ...] = ("val_files", "test_files") if options.test_files else ("val_files",)
     for option in judged:
         for warning in overlap_with_training(session, option):
