@@ -19,6 +19,7 @@ _REMEDY = "correct the data config or the file list"
 _REMEDIES = {
     "labels": "correct the data config, or give files with labels (c.train_files, c.val_files, c.test_files, "
     "c.calibration_files); predict needs none",
+    "weights": "name branches or new_variables there; an expression, or a name of labels.names, is none of both",
     "observers": "correct the file list, or leave it out of the observers (no training needed); predict takes others "
     "by --observers NAME … (without names: none), calibrate by --bins",
 }
@@ -75,6 +76,7 @@ def _sections(config: "DataConfig", columns: Iterable[str]) -> dict[str, list[st
         "labels": [name for label in labels for name in names_in(label)],
         "selection": names_in(config.selection or "0"),
         "test_time_selection": names_in(config.test_time_selection or "0"),
+        "weights": _weight_columns(config),
         "observers": config.observer_names,
         "monitor_variables": config.monitor_variables,
         "": columns,
@@ -86,6 +88,16 @@ def _sections(config: "DataConfig", columns: Iterable[str]) -> dict[str, list[st
             found[section] = sorted(own)
         left -= own
     return found
+
+
+def _weight_columns(config: "DataConfig") -> list[str]:
+    """Return what sampling weights are computed from; the configuration of an exported tagger has none."""
+    if getattr(config, "weight_name", None) is None:
+        return []
+    if config.use_precomputed_weights:
+        return [config.weight_name]
+    base = [config.basewgt_name] if config.reweight_basewgt else []
+    return [*config.reweight_branches, *config.reweight_classes, *base]
 
 
 def _users(section: str, origin: str) -> str:

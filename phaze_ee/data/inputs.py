@@ -13,7 +13,7 @@ from phaze_ee.data.bad_values import BadValues, let_pass
 from phaze_ee.data.table import check_complete, check_finite, check_lengths
 from phaze_ee.errors import DataError
 
-_REMOVE = "remove it from the data config"
+_OTHERS = "choose others with --observers, or remove it from the data config"
 
 
 class Lists(NamedTuple):
@@ -47,6 +47,8 @@ def checked_lists(
         DataError: an input is not one finite number per particle.
     """
     bad = Counter[str]()
+    for name in {name for own in names_of_each for name in own}:
+        table[name] = without_options(table[name])
     lists = [lists_of(table, own) for own in names_of_each]
     for own, content in zip(names_of_each, lists, strict=True):
         if content is None:
@@ -80,6 +82,24 @@ def lists_of(table: ak.Array, names: Sequence[str]) -> Lists | None:
     return None if offsets is None else Lists(values, offsets.astype(np.int64, copy=False))
 
 
+def without_options(column: ak.Array) -> ak.Array:
+    """Return a column whose type allows for missing values, as that of ``ak.max`` does, without that if none is.
+
+    A missing list, as a formula gives it for a jet without particles, becomes an empty one.
+    """
+    if not _has_options(column) or column.ndim not in (1, 2):
+        return column
+    if column.ndim == 2:
+        column = ak.fill_none(column, [], axis=0)
+    missing = ak.is_none(column, axis=column.ndim - 1)
+    return column if ak.any(missing, axis=None) else ak.fill_none(column, 0, axis=-1)
+
+
+def _has_options(column: ak.Array) -> bool:
+    text = str(column.type)
+    return "?" in text or "option[" in text
+
+
 def one_number_a_jet(column: ak.Array, what: str, path: Path) -> npt.NDArray[np.generic]:
     """Return a column with one real number per jet; ``what`` is its name in the message.
 
@@ -87,10 +107,13 @@ def one_number_a_jet(column: ak.Array, what: str, path: Path) -> npt.NDArray[np.
         DataError: it is something else.
     """
     if column.ndim != 1 or column.fields:
-        raise DataError(f"{path}: {what} is not one number per jet but {column.type.content}; {_REMOVE}")
+        raise DataError(f"{path}: {what} is not one number per jet but {column.type.content}; {_OTHERS}")
+    column = without_options(column)
+    if _has_options(column):
+        raise DataError(f"{path}: {what} has no value for some jets; fill it by ak.fill_none in the data config")
     kind = column.type.content
     numbers = isinstance(kind, ak.types.NumpyType) and np.dtype(kind.primitive).kind in "biuf"
     if not numbers:
-        raise DataError(f"{path}: {what} holds {kind}, not real numbers; choose others with --observers, or {_REMOVE}")
+        raise DataError(f"{path}: {what} holds {kind}, not real numbers; {_OTHERS}")
     values: npt.NDArray[np.generic] = ak.to_numpy(column)
     return values.astype(np.float32) if values.dtype == np.float16 else values  # ROOT and parquet have no half floats

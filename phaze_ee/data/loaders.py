@@ -60,8 +60,8 @@ def evaluation_loader(
     """
     if cache is not None:
         return _InOrder(SpanReader(cache.reader, cache.spans, num_workers), len(cache.spans), batch_size, None)
-    spans = split_into_spans(files, schema.weaver.treename, EVALUATION_ROWS, as_packed=True)
     reader = RowReader(schema, training=False, labelled=labelled)
+    spans = split_into_spans(files, schema.weaver.treename, EVALUATION_ROWS, as_packed=True, check=reader.check)
     return _InOrder(SpanReader(reader, spans, num_workers), len(spans), batch_size, reader.selection)
 
 
@@ -251,7 +251,8 @@ def training_loader(
     if cache is None:
         reader = RowReader(schema, training=True)
         with unchanged(files):
-            plan = EpochPlan.make(reader, split_into_spans(files, schema.weaver.treename, TRAINING_ROWS))
+            spans = split_into_spans(files, schema.weaver.treename, TRAINING_ROWS, check=reader.check)
+            plan = EpochPlan.make(reader, spans)
             of_classes = None if rank else _jets_of_classes(reader, plan.spans, len(schema.class_names))
     else:
         reader, plan, of_classes = cache.reader, cache.plan(), cache.jets_of_classes()

@@ -1,12 +1,12 @@
 """The rows of files, cut into spans that are read one after the other."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
 from typing import TypeVar
 
-from phaze_ee.data.sources import open_source
+from phaze_ee.data.sources import Source, open_source
 from phaze_ee.data.table import Span
 from phaze_ee.errors import DataError
 
@@ -16,13 +16,23 @@ ItemT = TypeVar("ItemT")
 _PACKED_TOGETHER = 4
 
 
-def split_into_spans(files: Iterable[Path], treename: str | None, rows: int, *, as_packed: bool = False) -> list[Span]:
+Check = Callable[[Source, Path], object]
+
+
+def split_into_spans(
+    files: Iterable[Path],
+    treename: str | None,
+    rows: int,
+    *,
+    as_packed: bool = False,
+    check: Check = lambda source, path: None,
+) -> list[Span]:
     """Return the rows of all files in order, in spans as :func:`spans_of` makes them.
 
     Raises:
-        DataError: a file cannot be read, or no file has rows.
+        DataError: a file cannot be read, or no file has rows; or ``check`` raises it.
     """
-    spans = [span for path in files for span in spans_of(path, treename, rows, as_packed=as_packed)]
+    spans = [span for path in files for span in spans_of(path, treename, rows, as_packed=as_packed, check=check)]
     if not spans:
         raise DataError(f"no jets in {', '.join(map(str, files))}")
     return spans
@@ -38,7 +48,14 @@ def row_count(path: Path, treename: str | None) -> int:
         return source.row_count
 
 
-def spans_of(path: Path, treename: str | None, rows: int, *, as_packed: bool = False) -> list[Span]:
+def spans_of(
+    path: Path,
+    treename: str | None,
+    rows: int,
+    *,
+    as_packed: bool = False,
+    check: Check = lambda source, path: None,
+) -> list[Span]:
     """Return the rows of a file in order, in spans of at most ``rows``; none if it is empty.
 
     Args:
@@ -47,11 +64,13 @@ def spans_of(path: Path, treename: str | None, rows: int, *, as_packed: bool = F
         rows: the most rows in a span.
         as_packed: let spans end where the file's compressed blocks end, so that no block is unpacked twice. A span may
             then have up to four times ``rows``.
+        check: called with the open file, to refuse it before anything is read.
 
     Raises:
-        DataError: the file cannot be read.
+        DataError: the file cannot be read; or ``check`` raises it.
     """
     with open_source(path, treename) as source:
+        check(source, path)
         offsets = source.offsets if as_packed else (0, source.row_count)
     most = _PACKED_TOGETHER * rows if as_packed else rows
     cuts = [0]

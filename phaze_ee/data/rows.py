@@ -1,5 +1,6 @@
 """From rows of a file to jets: selection, new variables, labels, checks and standardisation, as weaver does them."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -17,13 +18,18 @@ from weaver.utils.dataset import _finalize_inputs
 
 from phaze_ee.compiled import without_extensions
 from phaze_ee.data.branches import columns_for
+from phaze_ee.data.evaluation import names_in
 from phaze_ee.data.inputs import Lists, checked_lists, one_number_a_jet
 from phaze_ee.data.jet_columns import InputLayout, JetColumns, ParticleColumns
 from phaze_ee.data.labels import class_of_jets, known_class_of_jets, label_variables
 from phaze_ee.data.schema import DataSchema
+from phaze_ee.data.sources import Source
 from phaze_ee.data.table import (
     ROW,
     Span,
+    check_columns,
+    check_complete,
+    check_given,
     check_per_jet,
     holds_all,
     numbers_of,
@@ -72,14 +78,9 @@ class RowReader:
             observers.
         labelled: read labels; otherwise ``label_N`` is -1.
         lenient: ``label_N`` is -1 where the labels name no class; otherwise that is an error.
-
-    Raises:
-        DataError: the standardisation is not computed yet.
     """
 
     def __init__(self, schema: DataSchema, *, training: bool, labelled: bool = True, lenient: bool = False) -> None:
-        if schema.needs_standardisation:
-            raise DataError("the data config asks for automatic standardisation, which only training files can give")
         self.schema, self.training = schema, training
         self.labelled, self.lenient = labelled, lenient
 
@@ -117,16 +118,27 @@ class RowReader:
         """Whether jets have sampling weights."""
         return self.config.weight_name is not None
 
+    def check(self, source: Source, path: Path) -> None:
+        """Refuse a file that lacks a branch, before any of its rows is read.
+
+        Raises:
+            DataError: so it is.
+        """
+        inputs, cuts = {*self.config.preprocess_params, *self._side_names}, names_in(self.selection or "0")
+        check_columns(self.config, source, path, {*inputs, *cuts, *self._label_names})
+
     def read(self, span: Span) -> SpanJets:
         """Return the selected jets of some rows, in file order.
 
         Raises:
             DataError: the file cannot be read or lacks a branch, an expression fails, labels are not one-hot, an input
-                is not one finite number per real particle, or a target not one finite number.
+                is not one finite number per real particle, or a target not one finite number; or the standardisation is
+                not computed yet.
         """
+        if self.schema.needs_standardisation:
+            raise DataError("the data config asks for automatic standardisation, which only training files can give")
         names = {*self.config.preprocess_params, *self._side_names}
-        labels = label_variables([*self.schema.labels, *self._targets.values()]) if self.labelled else set()
-        table = self._table(span, names, columns_for(self.config, labels)[0])
+        table = self._table(span, names, columns_for(self.config, self._label_names)[0])
         table["_label_"] = self._classes(table, span.path)
         names_of_each = [layout.variables for layout in self.layouts if not layout.is_globals]
         for layout in self.layouts[len(names_of_each) :]:
@@ -163,6 +175,10 @@ class RowReader:
         return selected_table(self.config, span, names, self.selection, training=self.training, columns=columns)
 
     @property
+    def _label_names(self) -> set[str]:
+        return label_variables([*self.schema.labels, *self._targets.values()]) if self.labelled else set()
+
+    @property
     def _side_names(self) -> set[str]:
         return {*weight_names(self.config), *self.config.z_variables}
 
@@ -176,7 +192,7 @@ class RowReader:
         label_N = torch.from_numpy(ak.to_numpy(table["_label_"]))
         observers = {**self._observers(table, path), **self._target_columns(table, path)}
         numbers = [] if self.schema.globals is None else [_of_jets(table, self.config, self.layouts[-1].variables)]
-        parts = self._padded(table) if lists is None else map(self._standardised, lists, self.schema.collections)
+        parts = self._padded(table, path) if lists is None else map(self._standardised, lists, self.schema.collections)
         particles = [
             ParticleColumns.of_rows(layout, part.rows, torch.from_numpy(part.count_N))
             for layout, part in zip(self.layouts, chain(parts, numbers), strict=True)
@@ -186,9 +202,12 @@ class RowReader:
     def _standardised(self, lists: Lists, collection: InputCollection) -> "_Rows":
         return _standardised(lists, self.config, list(collection.groups.values()))
 
-    def _padded(self, table: ak.Array) -> "Iterator[_Rows]":
+    def _padded(self, table: ak.Array, path: Path) -> "Iterator[_Rows]":
         """Yield the collections as weaver pads them: every slot counts as a particle, a mask says which are real."""
         count = len(table)
+        uses = Counter(name for names in self.config.input_dicts.values() for name in names)
+        if max(uses.values()) > 1:  # weaver pads such a variable twice, and then takes no missing numbers
+            check_complete(table, [name for layout in self.layouts for name in layout.variables], path)
         output: Mapping[str, Any] = _finalize_inputs(table, self.config)  # changes the table
         for collection in self.schema.collections:
             groups = collection.groups.values()
@@ -238,7 +257,7 @@ def _prepared(lists: Lists, config: DataConfig, group: str) -> Float[np.ndarray,
     count = int(lists.offsets[-1])
     one_jet = {name: ak.unflatten(lists.values_V[name], [count]) for name in names}
     params = {name: {**config.preprocess_params[name], "length": count, "pad_mode": "constant"} for name in names}
-    with without_extensions():
+    with without_extensions(), np.errstate(over="ignore"):  # a number may be infinite in single precision
         prepared_CV: Float[np.ndarray, "C V"] = _fused_pad_and_stack(one_jet, names, params)[0]
     return prepared_CV
 
@@ -247,18 +266,21 @@ def _check_globals(table: ak.Array, names: Sequence[str], path: Path) -> None:
     for name in names:
         check_per_jet(table, name, path)
         numbers_of(table, name, path)
-        missing_N = ak.to_numpy(ak.is_none(table[name]))
-        if missing_N.any():
-            first = table[ROW][int(np.argmax(missing_N))]
-            raise DataError(f"{path} row {first}: {name} has no value; fill it by ak.fill_none in the data config")
+        check_given(table, name, path)
 
 
 def _of_jets(table: ak.Array, config: DataConfig, names: Sequence[str]) -> _Rows:
-    """Return numbers of the jets themselves, standardised and clipped as weaver does it for inputs without length."""
+    """Return numbers of the jets themselves, standardised and clipped as weaver does it for inputs without length.
+
+    Integers become floats first: a small or unsigned type cannot hold their distance from the centre.
+    """
     rows = []
     for name in names:
-        value, own = table[name], config.preprocess_params[name]
+        value, own = ak.to_numpy(table[name], allow_missing=False), config.preprocess_params[name]
+        if value.dtype.kind != "f":
+            value = value.astype(np.float64)
         if own["center"] is not None:
             value = _clip((value - own["center"]) * own["scale"], own["min"], own["max"])
-        rows.append(ak.to_numpy(ak.values_astype(np.nan_to_num(value), "float32")))
+        with np.errstate(over="ignore"):  # infinite in single precision, which the network's answer shows
+            rows.append(np.nan_to_num(value).astype(np.float32))
     return _Rows(rows, np.ones(len(table), dtype=np.int64))

@@ -79,6 +79,7 @@ class DataSchema:
         self.class_names: tuple[str, ...] = tuple(self.options["labels"].get("names") or self.labels)
         self.targets = targets_in(self.weaver)
         self.collections = input_collections(self.weaver, origin)
+        _check_masks(self.weaver, self.collections, origin)
         self.globals = jet_globals(self.weaver, origin)
         self.groups = self.collections[0].groups
         self.length = self.collections[0].length
@@ -227,6 +228,18 @@ def _weaver_config(options: Mapping[str, Any], origin: str) -> DataConfig:
     return config
 
 
+def _check_masks(config: DataConfig, collections: Sequence[InputCollection], origin: str) -> None:
+    """Refuse a mask that would be standardised: particles and padding would change places, or all would be padding."""
+    for group in (own.groups["mask"] for own in collections if "mask" in own.groups):
+        for name in config.input_dicts[group]:
+            # weaver takes a variable of such a name for a mask, and leaves it as it is.
+            if config.preprocess_params[name]["center"] == "auto" and not name.endswith("_mask"):
+                raise DataError(
+                    f"{origin}: preprocess.method 'auto' would standardise {name} of {group}, and the network would "
+                    f"take particles for padding; write [{name}, null], or give it a name that ends in _mask"
+                )
+
+
 def choose_background(class_names: Sequence[str], wanted: str | None) -> str | None:
     """Return the background class: ``wanted``; if that is None, label_QCD if it is a class, else None.
 
@@ -312,6 +325,8 @@ def standardisation(config: DataConfig, files: Sequence[Path], bad_values: BadVa
     tables = []
     for path, table in training_tables(config, files, names, standardizer.load_range[1]):
         for name in names:
+            if "bool" in str(table[name].type):  # NumPy has no quantiles of these
+                table[name] = ak.values_astype(table[name], "uint8")
             if bad_values == "zero":
                 table[name] = without_nan(table, name, path)
             else:

@@ -250,8 +250,7 @@ class _Hdf5Column:
     def rows(self, start: int, stop: int) -> ak.Array:
         rows_N = self.dataset[start:stop]
         if not self.is_list:
-            # As lists, whatever the length: so p[p > 0] cuts padding away, as it does in lists of variable length.
-            return ak.from_regular(ak.Array(rows_N.astype(self.dtype, copy=False)), axis=None)
+            return ak.Array(rows_N.astype(self.dtype, copy=False))
         values_V = np.concatenate([np.empty(0, self.dtype), *rows_N]).astype(self.dtype, copy=False)
         return ak.unflatten(values_V, np.array([len(row) for row in rows_N], dtype=np.int64))
 

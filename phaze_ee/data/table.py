@@ -31,6 +31,15 @@ TRAINING_FLAG = "aux_training_"  # weaver's name of a column that is true in tra
 EXPRESSION_ERRORS = (*USER_CODE_ERRORS, StopIteration, ctypes.ArgumentError)
 
 
+# What the messages of NumPy and awkward mean in an expression.
+_ADVICE = {
+    "truth value of an array": "and, or, not and a < x < b work on single numbers; write &, | and ~, with brackets "
+    "around each comparison",
+    "cannot convert to RegularArray": "this function takes no lists of different lengths; use np.minimum and "
+    "np.maximum in place of np.clip, and | in place of np.isin",
+}
+
+
 @dataclass(frozen=True)
 class Span:
     """Rows of a file, from ``start`` up to ``stop``."""
@@ -79,15 +88,18 @@ def training_tables(
     Raises:
         DataError: a file cannot be used, or no jet passes the selection (at the end).
     """
-    names, found = set(names), 0
+    names, files, found, rows_of_all = set(names), list(files), 0, 0
     for path in files:
         with open_source(path, config.treename) as source:
             rows = source.row_count
+        rows_of_all += rows
         if rows:
             span = Span(path, 0, max(1, math.trunc(fraction * rows)))
             table = selected_table(config, span, names, config.selection, training=True)
             found += len(table)
             yield path, table
+    if not rows_of_all:
+        raise DataError(f"no jets in {', '.join(map(str, files))}")
     if not found:
         raise DataError(f"no training jet passes the selection {config.selection!r}; loosen it")
 
@@ -104,7 +116,9 @@ def read_table(config: "DataConfig", span: Span, columns: Iterable[str]) -> ak.A
     row_N = np.arange(span.start, span.stop)
     if in_file and len(records) != len(row_N):
         raise DataError(f"{span.path} changed while it was in use; start again with files that stay as they are")
-    table = ak.zip({ROW: row_N, **{name: records[stored] for name, stored in in_file.items()}}, depth_limit=1)
+    # As lists, whatever the length: so p[p > 0] cuts padding away, as it does in lists of variable length.
+    columns_read = {name: ak.from_regular(records[stored], axis=None) for name, stored in in_file.items()}
+    table = ak.zip({ROW: row_N, **columns_read}, depth_limit=1)
     if PLACE in columns:
         table[PLACE] = row_N + zlib.crc32(span.path.name.encode()) % _MOST_FIRST
     for name, value_of_pattern in (config.file_magic or {}).items():
@@ -194,7 +208,7 @@ def check_lengths(table: ak.Array, names: Sequence[str], path: Path) -> None:
 
 
 def check_complete(table: ak.Array, names: Iterable[str], path: Path) -> None:
-    """Refuse inputs with missing numbers (None). weaver fills them where the padding is constant, but not with wrap.
+    """Refuse inputs with missing numbers (None), which weaver fills in some cases only.
 
     Raises:
         DataError: naming variable, file and the first row with a missing number.
@@ -203,8 +217,8 @@ def check_complete(table: ak.Array, names: Iterable[str], path: Path) -> None:
         missing_N = ak.to_numpy(ak.any(ak.is_none(table[name], axis=1), axis=1))
         if missing_N.any():
             raise DataError(
-                f"{path} row {table[ROW][int(np.argmax(missing_N))]}: {name} has no value, and its pad_mode is "
-                "wrap; fill it by ak.fill_none"
+                f"{path} row {table[ROW][int(np.argmax(missing_N))]}: {name} has no value for a particle; fill it by "
+                "ak.fill_none in the data config"
             )
 
 
@@ -215,6 +229,7 @@ def check_one_per_jet(table: ak.Array, name: str, path: Path, shown: str | None 
         DataError: naming variable and file, and the row of a number that is not finite.
     """
     check_per_jet(table, name, path, shown)
+    check_given(table, name, path, shown)
     check_finite(table, name, path, shown=shown)
 
 
@@ -226,6 +241,18 @@ def check_per_jet(table: ak.Array, name: str, path: Path, shown: str | None = No
     """
     if table[name].ndim != 1:
         raise DataError(f"{path}: {shown or name} is not one number per jet; correct the data config")
+
+
+def check_given(table: ak.Array, name: str, path: Path, shown: str | None = None) -> None:
+    """Refuse a variable of the jets that has no value for some; ``shown`` is its name in the message.
+
+    Raises:
+        DataError: naming variable and file, and the first row without a value.
+    """
+    missing_N = ak.to_numpy(ak.is_none(table[name]))
+    if missing_N.any():
+        first = table[ROW][int(np.argmax(missing_N))]
+        raise DataError(f"{path} row {first}: {shown or name} has no value; fill it by ak.fill_none in the data config")
 
 
 def numbers_of(table: ak.Array, name: str, path: Path, shown: str | None = None) -> npt.NDArray[np.generic]:
@@ -276,7 +303,16 @@ def check_branches(config: "DataConfig", path: Path, names: Iterable[str]) -> No
         DataError: so it is, or the file cannot be read.
     """
     with open_source(path, config.treename) as source:
-        _checked_names(config, source, path, columns_for(config, names)[0])
+        check_columns(config, source, path, names)
+
+
+def check_columns(config: "DataConfig", source: Source, path: Path, names: Iterable[str]) -> None:
+    """Refuse an open file that lacks a branch from which ``names`` are made.
+
+    Raises:
+        DataError: so it is.
+    """
+    _checked_names(config, source, path, columns_for(config, names)[0])
 
 
 def holds_all(config: "DataConfig", path: Path, names: Iterable[str]) -> bool:
@@ -318,6 +354,9 @@ def _replace_all(name: str, replacements: Mapping[str, str]) -> str:
 
 def _reason(error: Exception) -> str:
     text = next(iter(str(error).strip().splitlines()), type(error).__name__)
+    for part, advice in _ADVICE.items():
+        if part in text:
+            return advice
     return text.split(" (in compiled code: ")[0]  # an address in awkward's sources
 
 

@@ -6,7 +6,9 @@ from pathlib import Path
 
 from phaze_ee.atomic import check_can_write
 from phaze_ee.data.files import expand_patterns
+from phaze_ee.data.rows import RowReader
 from phaze_ee.data.schema import DataSchema, schema_with_inputs_of
+from phaze_ee.data.sources import open_source
 from phaze_ee.data.weaver_yaml import read_options
 from phaze_ee.errors import UsageError
 from phaze_ee.evaluation.analysis_files import write_efficiencies
@@ -56,6 +58,21 @@ def requested_ood(session: Session) -> OODJets | None:
     path = find_file("--ood-data-config", request.ood_data_config, session.project.root)
     trusted = session.options.trust_expressions
     return OODJets(files, schema_with_inputs_of(schema, read_options(path), str(path), trusted=trusted))
+
+
+def refuse_early(session: Session) -> None:
+    """Refuse files that lack a branch, before a training; a model that is there reads its own branches.
+
+    Raises:
+        UsageError, DataError: so it is, or the configuration is wrong.
+    """
+    if session.project.best_model.is_file():
+        return
+    schema = testing_schema(session, session.schema)
+    reader = RowReader(schema, training=False)
+    for path in session.files(session.judged_files):
+        with open_source(path, schema.weaver.treename) as source:
+            reader.check(source, path)
 
 
 def run(session: Session) -> None:

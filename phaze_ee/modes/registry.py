@@ -292,6 +292,7 @@ MODES: dict[str, Mode] = {
             configured=True,
             chained=True,
             seeded=True,
+            refuses_early=True,
         ),
         Mode(
             "predict",

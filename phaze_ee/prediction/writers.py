@@ -17,7 +17,7 @@ from phaze_ee.data.sources import READ_ERRORS
 from phaze_ee.data.stamps import known_stamp
 from phaze_ee.engine.audit import AuditReport
 from phaze_ee.engine.event_budget import BudgetReport
-from phaze_ee.errors import UsageError
+from phaze_ee.errors import DataError, UsageError
 from phaze_ee.exits.drift import DriftReference
 from phaze_ee.machine import Precision
 from phaze_ee.results.base import Record
@@ -307,7 +307,7 @@ def read_columns(path: Path, names: Sequence[str]) -> dict[str, npt.NDArray[np.g
     found: dict[str, npt.NDArray[np.generic]] = {}
     try:
         found.update(zip(names, _kind(path).read_columns(path, names), strict=True))
-    except READ_ERRORS as error:
+    except (*READ_ERRORS, DataError) as error:
         raise UsageError(
             f"{path} has no column {names[len(found)]} that can be read; predict its jets again"
         ) from error
@@ -327,7 +327,7 @@ def check_columns(path: Path, manifest: Manifest) -> None:
             if _crc32(column) != checksum:
                 break
             intact += 1
-    except READ_ERRORS:
+    except (*READ_ERRORS, DataError):
         pass  # the column that cannot be read is named below
     if intact < len(checksums):
         column_name = list(checksums)[intact]

@@ -281,7 +281,7 @@ def test_missing_numbers_are_refused_where_weaver_cannot_fill_them(tmp_path: Pat
     with pytest.raises(DataError, match="row 7: part_e_log has 0 numbers, other inputs have "):
         read(path, schema(new_variables=variables))
     variables["part_e_log"] = "ak.mask(part_px, (part_px == 0) | (jet_index != 7))"
-    with pytest.raises(DataError, match="row 7: part_e_log has no value, and its pad_mode is wrap; fill it"):
+    with pytest.raises(DataError, match=r"row 7: part_e_log has no value for a particle; fill it by ak\.fill_none"):
         read(path, schema(new_variables=variables))
     features = {**OPTIONS["inputs"]["pf_features"], "pad_mode": "constant"}
     batch = read(path, schema(new_variables=variables, inputs={**OPTIONS["inputs"], "pf_features": features}))

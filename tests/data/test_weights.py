@@ -181,7 +181,10 @@ def test_a_wrong_section_is_told_in_one_line(weights: dict[str, Any], message: s
     [
         ({"reweight_vars": {"jet_x": [50, 60], "jet_y": [0, 1]}}, "no training jet of class is_a lies in the bins of"),
         ({"reweight_vars": {"jet_z": [0, 1], "jet_y": [0, 1]}}, r"has no branch jet_z \(did you mean 'jet_"),
-        ({"reweight_classes": ["is_a", "is_c"]}, "has no branch is_c, which data config needs"),
+        (
+            {"reweight_classes": ["is_a", "is_c"]},
+            "no branch is_c, which the weights of data config need; name branches or new_variables",
+        ),
         ({"reweight_vars": {"part_px": [0, 1], "jet_y": [0, 1]}}, r"part_px is not one number per jet"),
         ({"reweight_basewgt": "jet_w - 1"}, r"0\.root row \d+: sampling weight jet_w - 1 is negative \(-0\.\d, and|-"),
         ({"reweight_basewgt": "np.log(jet_y - 0.5)"}, r"0\.root row \d+: sampling weight np\.log.* is NaN"),

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from phaze_ee.cli import main
-from tests.modes.predicting import change_yaml
+from tests.modes.predicting import change_yaml, rewrite
 from tests.modes.two_class_project import make_project
 
 
@@ -59,3 +59,18 @@ def test_a_misspelt_label_is_named_and_not_the_class_of_the_configuration(
 def test_a_misspelt_class_of_the_configuration_is_named(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     make_project(folder, "c.background = 'is_qcdd'")
     assert "background 'is_qcdd' in the configuration is not a class" in refused(capsys)
+
+
+def test_a_file_that_lacks_a_branch_is_refused_before_the_first_epoch(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    project = make_project(folder, "c.epochs = 2", "c.zero_epochs = 0", "c.tensorboard = False")
+    rewrite(folder / "val.root", folder / "lacking.root", p_phi=None)
+    own = project.config.read_text()
+    for option in ("train_files = c.val_files", "train_files", "val_files", "test_files"):
+        files = f"[{str(folder / 'val.root')!r}, {str(folder / 'lacking.root')!r}]"
+        project.config.write_text(own + f"    c.{option} = {files}\n    c.file_fraction = 0.5\n")
+        assert main(["-m", "chain", "-p", "Tops", "small", "-o", "train_evaluate"]) == 2
+        found = capsys.readouterr()
+        assert f"{folder}/lacking.root has no branch p_phi, which the inputs of {folder}/" in found.err
+        assert "epoch" not in found.out
