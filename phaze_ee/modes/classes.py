@@ -1,11 +1,35 @@
-"""Whether classes that a configuration names are those of the data configuration."""
+"""The classes of a project: how many there are, and whether those that a configuration names are among them."""
+
+from functools import partial
+from pathlib import Path
 
 from phaze_ee.data.labels import label_variables
 from phaze_ee.data.schema import DataSchema
 from phaze_ee.data.table import check_branches
+from phaze_ee.data.weaver_yaml import read_options
 from phaze_ee.errors import UsageError
 from phaze_ee.modes.session import Session
 from phaze_ee.names import class_title
+from phaze_ee.workspace import find_file
+
+
+def class_count(session: Session, path: Path) -> int | None:
+    """Return the number of classes of a data YAML whose label is the number of the class.
+
+    It is ``c.num_classes``, else what the network file sets. None: ``labels.names`` says it, or nothing does.
+    """
+    from phaze_ee.models.build import adopt, build_network
+
+    options = session.options
+    if options.num_classes is not None or read_options(path)["labels"].get("names") is not None:
+        return options.num_classes
+    network_file = find_file("network_config", options.network_file, session.project.root)
+    found = set()
+    for count in (2, 3):  # a network file that does not set their number follows the data configuration
+        schema = DataSchema.load(path, trusted=options.trust_expressions, class_count=partial(int, count))
+        network = build_network(options, network_file, schema.weaver)
+        found.add(adopt(network, str(network_file)).num_classes - len(schema.targets))
+    return found.pop() if len(found) == 1 else None
 
 
 def check_labels(session: Session, schema: DataSchema) -> None:

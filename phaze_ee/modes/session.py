@@ -147,7 +147,7 @@ class Session:
             DataError: the data configuration is wrong.
         """
         from phaze_ee.data.schema import DataSchema, choose_background
-        from phaze_ee.modes.classes import check_labels
+        from phaze_ee.modes.classes import check_labels, class_count
 
         options, project = self.options, self.project
         path = find_file("data_config", options.data_config, project.root)
@@ -155,7 +155,7 @@ class Session:
             path,
             trusted=options.trust_expressions,
             bad_values=options.bad_values,
-            class_count=lambda: self._class_count(path),
+            class_count=partial(class_count, self, path),
         )
         if options.num_classes not in (None, len(schema.class_names)):
             raise UsageError(
@@ -165,22 +165,6 @@ class Session:
         check_labels(self, schema)
         choose_background(schema.class_names, options.background)  # a wrong name ends here, not after the training
         return schema
-
-    def _class_count(self, path: Path) -> int | None:
-        """Return ``c.num_classes``, else the classes of the network, if its file sets their number; else None."""
-        from phaze_ee.data.schema import DataSchema
-        from phaze_ee.models.build import adopt, build_network
-
-        options = self.options
-        if options.num_classes is not None:
-            return options.num_classes
-        network_file = find_file("network_config", options.network_file, self.project.root)
-        found = set()
-        for count in (2, 3):  # a network file that does not set their number follows the data configuration
-            schema = DataSchema.load(path, trusted=options.trust_expressions, class_count=partial(int, count))
-            network = build_network(options, network_file, schema.weaver)
-            found.add(adopt(network, str(network_file)).num_classes - len(schema.targets))
-        return found.pop() if len(found) == 1 else None
 
     @cached_property
     def device(self) -> "torch.device":

@@ -97,6 +97,23 @@ def test_a_network_file_that_does_not_say_it(project: Project, tmp_path: Path) -
         _ = Session.open(request("train")).schema
 
 
+@pytest.mark.parametrize("names", [("light", "c", "b"), ("light", "c"), ("u", "d", "s", "c")])
+def test_names_of_the_classes_say_how_many_there_are(project: Project, tmp_path: Path, names: tuple[str, ...]) -> None:
+    number_classes(tmp_path, files=False)
+    change_yaml(tmp_path, "{truth: flavour}", f"{{truth: flavour}}, names: [{', '.join(names)}]")
+    session = Session.open(request("train"))
+    assert session.schema.class_names == names
+    assert session.build(session.schema).class_count == len(names)
+
+
+def test_names_that_do_not_fit_the_number_of_classes(project: Project, tmp_path: Path) -> None:
+    number_classes(tmp_path, files=False)
+    change_yaml(tmp_path, "{truth: flavour}", "{truth: flavour}, names: [light, c]")
+    configure(project, "c.num_classes = 3")
+    with pytest.raises(DataError, match=r"labels\.names must be a list with the names of the 3 classes"):
+        _ = Session.open(request("train")).schema
+
+
 def without_points(tmp_path: Path) -> None:
     change_yaml(tmp_path, "  pf_points: {length: 16, vars: [p_eta, p_phi]}\n", "")
 
