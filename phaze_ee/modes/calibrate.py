@@ -16,8 +16,9 @@ from phaze_ee.exits.policy_file import ExitPolicyFile
 from phaze_ee.exits.promise import policy_file
 from phaze_ee.exits.targets import AccuracyDrop, Agreement, Budget, NetAccuracyDrop, SignalEfficiency, Target
 from phaze_ee.models.precision import checked_precision
-from phaze_ee.modes.calibration_jets import calibration_batches, calibration_files, origin
+from phaze_ee.modes.calibration_jets import calibration_batches, calibration_files, check_bins, origin
 from phaze_ee.modes.calibration_plan import show_plan
+from phaze_ee.modes.checkpoint_fit import current_schema
 from phaze_ee.modes.console import counted, say, say_in_columns, say_new, say_written, show, show_details, show_notes
 from phaze_ee.modes.policies import DEFAULT, activate, check_policy_name, keep_failed, keep_policy, read_policy
 from phaze_ee.modes.repeated import note_calibration
@@ -40,12 +41,16 @@ def refuse_early(session: Session) -> None:
     """Refuse what is known to be wrong before there is a model, so that a chain does not train it in vain.
 
     Raises:
-        UsageError: an option of another target, a wrong name of the policy, or files that other modes use too.
+        UsageError: an option is missing, wrong or of another target, the name of the policy is wrong, or other modes
+            use the files too.
+        DataError: the first file lacks what the bins of the promise need.
     """
-    if session.request.activate is None:
-        _refuse_strays(session)
-        check_policy_name(session.request.name or DEFAULT)
-        calibration_files(session)
+    if session.request.activate is not None:
+        return
+    _refuse_request(session)
+    if (schema := current_schema(session)) is not None:  # else the training refuses
+        check(_settings(session.options, _target(session.options, schema.class_names)))
+        check_bins(session, schema)
 
 
 def run(session: Session) -> None:
@@ -65,7 +70,7 @@ def run(session: Session) -> None:
         say(f"Active: {session.project.policy(session.request.activate)}, copied to {session.project.exit_policy}")
         return
     precision = checked_precision(session.options.precision, session.device)
-    refuse_early(session)
+    _refuse_request(session)
     model, name = session.model, session.request.name or DEFAULT
     if not model.tagger.exit_stages:
         raise UsageError(f"project {session.project} has a network without exits; there is nothing to calibrate")
@@ -137,7 +142,7 @@ def _where_to_add(session: Session, jets: int) -> str:
     )
 
 
-def _refuse_strays(session: Session) -> None:
+def _refuse_request(session: Session) -> None:
     flags, chosen = session.request.flags, session.options.exit_target
     for name, target in _TARGET_OPTIONS.items():
         if name in flags and chosen != target:
@@ -145,6 +150,8 @@ def _refuse_strays(session: Session) -> None:
                 f"{name} = {flags[name]!r} on the command line is for the target {target}, and the target is "
                 f"{chosen}: add --target {target}"
             )
+    check_policy_name(session.request.name or DEFAULT)
+    calibration_files(session)
 
 
 def _target(options: Options, class_names: Sequence[str]) -> Target:

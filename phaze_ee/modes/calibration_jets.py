@@ -3,9 +3,12 @@
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from phaze_ee.data.schema import DataSchema
+from phaze_ee.data.table import check_branches
 from phaze_ee.errors import UsageError
 from phaze_ee.modes.jets import calibration_schema, held_out_jets, with_observables
 from phaze_ee.modes.session import Session
+from phaze_ee.names import MULTIPLICITY
 from phaze_ee.types import JetBatch
 
 
@@ -37,6 +40,17 @@ def calibration_files(session: Session) -> list[Path]:
     _refuse_overlap(files, "train_files", session.files("train_files"))
     _refuse_overlap(files, "test_files", session.files("test_files") if options.test_files else [])
     return files
+
+
+def check_bins(session: Session, schema: DataSchema) -> None:
+    """Check that the first calibration file has the observables in whose bins a promise is wanted. No jet is read.
+
+    Raises:
+        DataError: it lacks a branch.
+    """
+    names = [name for name in session.options.promise_bins if name != MULTIPLICITY]
+    if names:
+        check_branches(with_observables(schema, names).weaver, calibration_files(session)[0], names)
 
 
 def _refuse_overlap(files: Sequence[Path], other: str, theirs: Sequence[Path]) -> None:

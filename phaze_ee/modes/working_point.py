@@ -48,14 +48,17 @@ def signal_and_background(options: Options, class_names: Sequence[str], what: st
         UsageError: a class is missing or unknown, or both are the same.
     """
     background = choose_background(class_names, options.background)
-    if background is None:
-        raise UsageError(f"{what} needs c.background, the class that the cut rejects")
     choices = ", ".join(name for name in class_names if name != background)
+    needed = {
+        "c.background, the class that the cut rejects": background,
+        "c.signal (--signal), the class that it keeps": options.signal,
+    }
+    if background is None or options.signal is None:
+        missing = ", and ".join(words for words, name in needed.items() if name is None)
+        raise UsageError(f"{what} needs {missing}; choose from {choices}")
     wanted = _label(options.signal, class_names)
     if wanted == background:
         raise UsageError(f"signal {wanted!r} is the background of the cut; choose from {choices}")
-    if options.signal is None:
-        raise UsageError(f"{what} needs c.signal (--signal): one of {choices}")
     if wanted not in class_names:
         titles = {title: name for name in class_names for title in (name, class_title(name))}
         near = get_close_matches(options.signal.lower(), [title.lower() for title in titles], n=1, cutoff=0.4)

@@ -16,6 +16,7 @@ from phaze_ee.modes import calibrate, evaluate, train
 from phaze_ee.modes.session import Session
 from phaze_ee.results.policy import DynamicResults
 from phaze_ee.workspace import Project
+from tests.modes.predicting import change_yaml
 from tests.modes.two_class_project import make_project, request, save_best_model, write_jets
 
 JETS = 300
@@ -141,6 +142,30 @@ def test_a_chain_refuses_shared_files_before_it_trains(
     assert not project.models.exists()
 
 
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (
+            ("--target", "signal_efficiency"),
+            "needs c.background, the class that the cut rejects, and c.signal (--signal), the class that it keeps; "
+            "choose from one, other",
+        ),
+        (("--target", "signal_efficiency", "--signal", "third"), "needs c.background, the class"),
+        (("--target", "agreement", "--bins", "jet_mass:0,100"), "has no branch jet_mass"),
+        (("--target", "budget", "--bins", "jet_id:0,100"), "no part of the jets has a promise of its own"),
+    ],
+)
+def test_a_chain_refuses_what_calibrate_lacks_before_it_trains(
+    folder: Path, capsys: pytest.CaptureFixture[str], flags: tuple[str, ...], message: str
+) -> None:
+    write_jets(folder / "calibration.root", np.arange(JETS) % 2)
+    project = make_project(folder, f"c.calibration_files = [{str(folder / 'calibration.root')!r}]")
+    change_yaml(folder, "value: [is_qcd, is_top]", "value: [is_qcd, is_top], names: [one, other]")
+    assert main(["-m", "chain", "-p", "Tops", "small", "-o", "train_calibrate", *flags]) == 2
+    assert message in capsys.readouterr().err
+    assert not project.models.exists()
+
+
 def test_a_chain_refuses_an_option_of_another_target_before_it_trains(folder: Path) -> None:
     project = trained_project(folder)
     before = project.best_model.read_bytes()
@@ -173,7 +198,7 @@ def test_no_jets_at_all_are_refused(folder: Path) -> None:
 
 def test_a_working_point_needs_its_classes(folder: Path) -> None:
     trained_project(folder)
-    with pytest.raises(UsageError, match=r"needs c\.signal \(--signal\): one of is_top"):
+    with pytest.raises(UsageError, match=r"needs c\.signal \(--signal\), the class that it keeps; choose from is_top"):
         run(exit_target="signal_efficiency")
     with pytest.raises(UsageError, match="signal 'is_tap' is not a class"):
         run(exit_target="signal_efficiency", signal="is_tap")
