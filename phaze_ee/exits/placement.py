@@ -12,6 +12,7 @@ from phaze_ee.exits.answers import Answers, ExitIndex, at_exit
 from phaze_ee.exits.calibrate import relative_answers, split
 from phaze_ee.exits.candidates import cost_curve
 from phaze_ee.exits.scores import ExitScore, make_score
+from phaze_ee.exits.shortfall import CHEAPER
 from phaze_ee.exits.targets import wrong_answers
 from phaze_ee.names import ExitStage
 from phaze_ee.paired import PairedCounts
@@ -158,7 +159,7 @@ def costly_heads(candidates: Sequence[CandidateExit], exit_head: str) -> list[st
         return []
     return [
         f"exits after stage {', '.join(costly)} cost more than the full model itself: their heads ({exit_head}) cost "
-        "more than what they skip; try a smaller exit_head_width, exit_head = 'linear', the smallest, or earlier stages"
+        f"more than what they skip; {CHEAPER}"
     ]
 
 

@@ -16,6 +16,7 @@ from phaze_ee.exits.policies import ThresholdPolicy
 from phaze_ee.exits.policy_file import CalibrationSample, CostCurve, ExitPolicyFile, Guarantee
 from phaze_ee.exits.safer import SaferPolicy
 from phaze_ee.exits.scores import Confidence, ExitScore, Margin, NegativeEntropy, Patience
+from phaze_ee.exits.shortfall import costly_policy
 from phaze_ee.exits.steps import PolicySequence
 from phaze_ee.exits.targets import (
     AccuracyDrop,
@@ -46,6 +47,8 @@ def policy_file(
         held_out_of_validation: whether the jets are a share of the validation files.
     """
     policy, shaping, testing = result.policy, result.shaping, result.testing
+    realised = _realised(testing, policy, settings.class_prior)
+    costly = costly_policy(policy, realised.get("prior", realised["files"]))
     return ExitPolicyFile(
         project=provenance.project,
         model=provenance.model,
@@ -68,10 +71,10 @@ def policy_file(
             seed=settings.seed,
             jets_per_class=result.answers.jets_per_class if result.answers.labelled else None,
         ),
-        realised=_realised(testing, policy, settings.class_prior),
+        realised=realised,
         curves=cost_curves(shaping),
         reference=_reference(result),
-        notes=[*provenance.notes, *temperatures_at_limit(policy.temperatures, testing.exit_names)],
+        notes=[*provenance.notes, *temperatures_at_limit(policy.temperatures, testing.exit_names), *costly],
         precision=settings.precision,
         safer=[
             SaferPolicy(

@@ -1,4 +1,4 @@
-"""Why no policy passed its tests, and what helps."""
+"""Why no policy passed its tests, or saves nothing, and what helps."""
 
 import math
 from collections.abc import Sequence
@@ -6,11 +6,15 @@ from dataclasses import dataclass
 from typing import final
 
 from phaze_ee.exits.answers import Answers
+from phaze_ee.exits.policies import ThresholdPolicy
 from phaze_ee.exits.rounding import largest_share
 from phaze_ee.exits.scores import ExitScore
 from phaze_ee.names import exit_title
+from phaze_ee.results.policy import RealisedFigures
 
+CHEAPER = "try a smaller exit_head_width, exit_head = 'linear', the smallest, or earlier stages"
 NOTHING_SAVES = "no exit saves anything at a risk near the allowed one; train the exits longer, or allow a larger risk"
+_ERRORS = 2  # by which a cost must be below the full model's
 _MOST = 0.5  # a larger share of the jets with equal scores is a reason to say so
 
 
@@ -45,6 +49,17 @@ class Shortfall:
             f"{self.name}: {self.lost} of {self.count} jets with the first policy that is tested, which does not show "
             f"a probability below {self.epsilon:.3g}; at this rate {enough}"
         )
+
+
+def costly_policy(policy: ThresholdPolicy, figures: RealisedFigures) -> list[str]:
+    """Return a note if a policy that lets jets leave is not shown to cost less than the full model."""
+    cost, error = figures.cost_share, figures.cost_share_error
+    if not policy.exits or cost + _ERRORS * error < 1:
+        return []
+    return [
+        f"the policy is not shown to save anything: it costs {100 * cost:.1f} ± {100 * error:.1f} % of the full model "
+        f"on the jets that test it; use the full model, or {CHEAPER}"
+    ]
 
 
 def alike_scores(scores: Sequence[ExitScore], answers: Answers, *, tempered: bool) -> str:

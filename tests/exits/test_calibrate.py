@@ -13,8 +13,10 @@ from phaze_ee.errors import DataError, UsageError
 from phaze_ee.exits.answers import Answers, at_exit
 from phaze_ee.exits.calibrate import Calibration, Settings, calibrate
 from phaze_ee.exits.candidates import cost_curve
-from phaze_ee.exits.promise import figures, guarantee
+from phaze_ee.exits.policies import ThresholdPolicy
+from phaze_ee.exits.promise import figures, guarantee, policy_file
 from phaze_ee.exits.scores import log_odds, make_score
+from phaze_ee.exits.shortfall import CHEAPER
 from phaze_ee.exits.targets import (
     AccuracyDrop,
     Agreement,
@@ -24,7 +26,8 @@ from phaze_ee.exits.targets import (
     Target,
     wrong_answers,
 )
-from tests.exits.synthetic import SHARPNESS, synthetic_answers
+from phaze_ee.results.base import Provenance
+from tests.exits.synthetic import SHARPNESS, costs_of, synthetic_answers
 
 JETS = synthetic_answers(4000)
 HARD_JETS = synthetic_answers(4000, sharpness=(0.8, 1.6, 2.4))  # of which the full model, too, mistakes some
@@ -124,6 +127,24 @@ def test_a_working_point_without_background_is_told() -> None:
     few = JETS.select(np.flatnonzero((JETS.label_N != 0) | (np.arange(len(JETS)) < 60)))
     result = calibrate(few, Settings(TARGETS["two_sided"]))
     assert "background added: none of the jets that test the policy counts" in str(result.reason)
+
+
+def test_a_policy_that_saves_nothing_on_other_jets_says_so() -> None:
+    settings = Settings(Agreement(epsilon=0.02))
+    result = calibrate(JETS, settings)
+
+    def notes(head: float) -> list[str]:
+        costs = costs_of(np.tile([[0.1], [0.3], [1.0]], len(result.testing)), head)
+        other = replace(result, testing=replace(result.testing, costs=costs))
+        return policy_file(other, settings, Provenance("W/p", "", "", [], []), held_out_of_validation=False).notes
+
+    assert notes(head=0.01) == []
+    (note,) = notes(head=0.7)
+    assert note.startswith("the policy is not shown to save anything: it costs 1")
+    assert "% of the full model on the jets that test it" in note
+    assert note.endswith("use the full model, or " + CHEAPER)
+    full = replace(result, policy=ThresholdPolicy(result.policy.score, [math.inf] * 2))
+    assert policy_file(full, settings, Provenance("W/p", "", "", [], []), held_out_of_validation=False).notes == []
 
 
 def test_jets_that_all_score_the_same_cannot_be_told_apart() -> None:
