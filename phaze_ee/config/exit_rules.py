@@ -1,6 +1,6 @@
 """Rules between options: defaults that follow from other options, and combinations that make no sense."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Self
 
 from pydantic import field_validator, model_validator
@@ -8,6 +8,24 @@ from pydantic import field_validator, model_validator
 from phaze_ee.config.sections import ExitOptions, NetworkOptions, TrainingOptions
 from phaze_ee.errors import UsageError
 from phaze_ee.registry import unknown_head
+
+
+def regime_defaults(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the defaults that follow from ``freeze_backbone`` or ``training_regime``, whatever else is set."""
+    at_once = {"zero_epochs": 0, "beta_schedule": "switch"}
+    fields = TrainingOptions.model_fields | ExitOptions.model_fields
+    regime = "freeze" if values.get("freeze_backbone") is True else values.get("training_regime", "ramp")
+    epochs = values.get("epochs", fields["epochs"].default)
+    whole_epochs = epochs if isinstance(epochs, int) else 0
+    defaults: dict[Any, dict[str, Any]] = {
+        "ramp": {"zero_epochs": min(fields["zero_epochs"].default, whole_epochs // 5)},
+        "freeze": at_once,
+        "joint": at_once,
+        "mixed": {**at_once, "zero_epochs": whole_epochs // 2},
+        "disjoint": {**at_once, "zero_epochs": whole_epochs // 2},
+        "boosted": {**at_once, "exit_link": "boosted", "exit_loss_strategy": "target_flow"},
+    }
+    return defaults.get(regime if isinstance(regime, str) else None, {})
 
 
 class ExitRules(NetworkOptions, ExitOptions, TrainingOptions):
@@ -18,19 +36,7 @@ class ExitRules(NetworkOptions, ExitOptions, TrainingOptions):
     def _regime_sets_defaults(cls, values: Any) -> Any:
         if not isinstance(values, dict):
             return values
-        at_once = {"zero_epochs": 0, "beta_schedule": "switch"}
-        regime = "freeze" if values.get("freeze_backbone") is True else values.get("training_regime", "ramp")
-        epochs = values.get("epochs", cls.model_fields["epochs"].default)
-        whole_epochs = epochs if isinstance(epochs, int) else 0
-        defaults: dict[Any, dict[str, Any]] = {
-            "ramp": {"zero_epochs": min(cls.model_fields["zero_epochs"].default, whole_epochs // 5)},
-            "freeze": at_once,
-            "joint": at_once,
-            "mixed": {**at_once, "zero_epochs": whole_epochs // 2},
-            "disjoint": {**at_once, "zero_epochs": whole_epochs // 2},
-            "boosted": {**at_once, "exit_link": "boosted", "exit_loss_strategy": "target_flow"},
-        }
-        return {**defaults.get(regime if isinstance(regime, str) else None, {}), **values}
+        return {**regime_defaults(values), **values}
 
     @field_validator("exit_head")
     @classmethod

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from phaze_ee.config.options import Options
+from phaze_ee.config.exit_rules import regime_defaults
 from phaze_ee.config.sections import ExitOptions, NetworkOptions, TrainingOptions
 from phaze_ee.data.changes import changed_sections
 from phaze_ee.data.schema import DataSchema
@@ -64,32 +64,44 @@ def model_notes(
         now: as the file has it; None: there is none any more.
         options: those of the training.
     """
+    mode = "retrofit" if options.get("freeze_backbone") else "train"
+    remedy = f"{mode} again to use it"
     notes = (
-        *_data_config_notes(session.options.data_config, trained, now),
-        *_option_notes(options, session.options, session.project.config),
+        *_data_config_notes(session.options.data_config, trained, now, remedy),
+        *_option_notes(options, _options_now(session, mode), session.project.config, remedy),
     )
     if not session.project.resume_point.is_file():
         return notes
     return (*notes, "the training of this model has not ended: it is the best of the epochs so far")
 
 
-def _option_notes(trained: Mapping[str, Any], now: Options, config: Path) -> tuple[str, ...]:
+def _options_now(session: "Session", mode: str) -> dict[str, Any]:
+    """Return the options of a note as a mode would train with them now; retrofit freezes the backbone."""
     names = [name for section in _TRAINING for name in inspect.get_annotations(section) if name not in _NOT_NOTED]
-    current = now.model_dump(mode="json", include=set(names))
+    values = session.options.model_dump(mode="json", include=set(names))
+    options = {name: values[name] for name in names}
+    if mode != "retrofit":
+        return options
+    given = {**session.configuration.values, **session.request.flags}
+    defaults = regime_defaults({**given, "freeze_backbone": True})
+    return {**options, **{name: value for name, value in defaults.items() if name not in given}}
+
+
+def _option_notes(trained: Mapping[str, Any], now: Mapping[str, Any], config: Path, remedy: str) -> tuple[str, ...]:
     # A checkpoint of an earlier version lacks options that it did not have.
-    changed = [name for name in names if name in trained and trained[name] != current[name]]
+    changed = [name for name, value in now.items() if name in trained and trained[name] != value]
     if not changed:
         return ()
-    return (f"{config.name} has changed since the training ({', '.join(changed)}): train again to use it",)
+    return (f"{config.name} has changed since the training ({', '.join(changed)}): {remedy}",)
 
 
-def _data_config_notes(name: str, trained: DataSchema, now: DataSchema | None) -> tuple[str, ...]:
+def _data_config_notes(name: str, trained: DataSchema, now: DataSchema | None, remedy: str) -> tuple[str, ...]:
     if now is None:
         return (f"data_config {name} does not exist here; the model's own is used",)
     changed = changed_sections(trained, now)
     if not changed:
         return ()
-    remedies = ["train again to use it"]
+    remedies = [remedy]
     if any(section.endswith("selection") for section in changed):
         remedies.append("choose jets with --extra-selection-test")
     return (

@@ -72,6 +72,18 @@ def test_options_of_the_training_that_have_changed_are_noted(folder: Path) -> No
     assert note in evaluation_of(project).notes
 
 
+def test_options_that_retrofit_sets_itself_have_not_changed(folder: Path) -> None:
+    project = make_project(folder)
+    save_best_model(project, with_options=True, freeze_backbone=True)
+    evaluate.run(Session.open(request("evaluate")))
+    assert [note for note in evaluation_of(project).notes if "config.py" in note] == []
+    lines = project.config.read_text()
+    project.config.write_text(f"{lines}    c.lr, c.zero_epochs = 0.5, 1\n")
+    evaluate.run(Session.open(request("evaluate")))
+    note = f"{project.config.name} has changed since the training (zero_epochs, lr): retrofit again to use it"
+    assert note in evaluation_of(project).notes
+
+
 def test_inputs_that_have_changed_or_are_gone_are_noted(folder: Path) -> None:
     project, path = make_project(folder), folder / "two_classes.yaml"
     save_best_model(project)

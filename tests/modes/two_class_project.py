@@ -64,10 +64,12 @@ def request(mode: str) -> Request:
     return Request(mode, "Tops", "small")
 
 
-def save_best_model(project: Project, epoch: int = 3, seed: int = 1, *, with_options: bool = False) -> None:
+def save_best_model(
+    project: Project, epoch: int = 3, seed: int = 1, *, with_options: bool = False, **flags: object
+) -> None:
     """Write a best model with random weights, the same for a seed; with the options of the project, as train does."""
     torch.manual_seed(seed)
-    session = Session.open(request("train"))
+    session = Session.open(request("train")).with_flags(**flags)
     tagger = session.build(session.schema)
     options = session.options.model_dump(mode="json") if with_options else {}
     save_checkpoint(project.best_model, Checkpoint(tagger, options, session.schema.options, "", epoch, {}))
