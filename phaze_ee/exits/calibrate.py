@@ -21,7 +21,7 @@ from phaze_ee.exits.fits import fit_temperatures
 from phaze_ee.exits.policies import ThresholdPolicy
 from phaze_ee.exits.safer import safer_policies
 from phaze_ee.exits.scores import ExitScore
-from phaze_ee.exits.shortfall import NOTHING_SAVES, Shortfall, alike_scores
+from phaze_ee.exits.shortfall import Shortfall, alike_scores, nothing_saves
 from phaze_ee.exits.steps import Step, some_steps
 from phaze_ee.exits.targets import Budget, NetAccuracyDrop, Risk, SignalEfficiency, Target, wrong_answers
 from phaze_ee.exits.tested import TestedRisk, needed_for, p_value, tested_risk, worth_testing
@@ -297,7 +297,7 @@ def _tested(
     if chosen is not None:
         return _Found(sequence[chosen].policy, safer=safer, steps=steps)
     if not sequence:
-        return _Found(full, NOTHING_SAVES + alike)
+        return _Found(full, nothing_saves(sample.shaping) + alike)
     index_N = sample.testing.exit_index(sequence[0].policy)
     short = [
         Shortfall(

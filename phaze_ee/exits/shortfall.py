@@ -13,7 +13,6 @@ from phaze_ee.names import exit_title
 from phaze_ee.results.policy import RealisedFigures
 
 CHEAPER = "try a smaller exit_head_width, exit_head = 'linear', the smallest, or earlier stages"
-NOTHING_SAVES = "no exit saves anything at a risk near the allowed one; train the exits longer, or allow a larger risk"
 _ERRORS = 2  # by which a cost must be below the full model's
 _MOST = 0.5  # a larger share of the jets with equal scores is a reason to say so
 
@@ -49,6 +48,15 @@ class Shortfall:
             f"{self.name}: {self.lost} of {self.count} jets with the first policy that is tested, which does not show "
             f"a probability below {self.epsilon:.3g}; at this rate {enough}"
         )
+
+
+def nothing_saves(answers: Answers) -> str:
+    """Return why no policy that lets jets leave is worth a test, and what helps."""
+    costs, exits = answers.costs, range(answers.exit_count if len(answers) else 0)
+    shares = [costs.mean(answers.all_at(exit_), [exit_]) / costs.mean_full for exit_ in exits]
+    if shares and min(shares) >= 1:
+        return f"the cheapest exit costs {100 * min(shares):.0f} % of the full model; {CHEAPER}"
+    return "no exit saves anything at a risk near the allowed one; train the exits longer, or allow a larger risk"
 
 
 def costly_policy(policy: ThresholdPolicy, figures: RealisedFigures) -> list[str]:

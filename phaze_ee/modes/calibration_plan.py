@@ -2,8 +2,9 @@
 
 from phaze_ee.errors import NothingPassedError
 from phaze_ee.evaluation.answers import predict
-from phaze_ee.exits.calibrate import Settings
+from phaze_ee.exits.calibrate import Settings, relative_answers
 from phaze_ee.exits.plan import plan
+from phaze_ee.exits.shortfall import nothing_saves
 from phaze_ee.machine import Precision
 from phaze_ee.modes.console import counted, say, say_in_columns, show
 from phaze_ee.modes.jets import choosing_jets, with_observables
@@ -28,10 +29,8 @@ def show_plan(session: Session, settings: Settings, precision: Precision) -> Non
     say(f"Pilot:  {len(answers):,} validation jets that calibrate does not use")
     sizes = plan(answers, settings)
     if not sizes:
-        raise NothingPassedError(
-            f"no exit saves anything at a risk near that of the target {target}; train the exits "
-            "longer, or allow a larger risk"
-        )
+        why = nothing_saves(relative_answers(answers, settings.class_prior))
+        raise NothingPassedError(f"no number of jets would keep the target {target}: {why}")
     title = f"{session.project}: {target}, ε = {session.options.epsilon:g}, simulated"
     show(plan_table(title, sizes, divided=settings.conditions.divide))
     enough = next((size for size in sizes if size.promised >= _LIKELY), None)

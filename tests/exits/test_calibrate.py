@@ -147,6 +147,15 @@ def test_a_policy_that_saves_nothing_on_other_jets_says_so() -> None:
     assert policy_file(full, settings, Provenance("W/p", "", "", [], []), held_out_of_validation=False).notes == []
 
 
+def test_exits_that_cost_more_than_the_network_get_a_remedy_that_helps() -> None:
+    def reason(trunk: tuple[float, ...], head: float) -> str:
+        costs = costs_of(np.tile(np.array(trunk)[:, None], len(JETS)), head)
+        return str(calibrate(replace(JETS, costs=costs), Settings(AccuracyDrop(epsilon=1e-6))).reason)
+
+    assert reason((0.1, 0.3, 1.0), 1.2) == f"the cheapest exit costs 130 % of the full model; {CHEAPER}"
+    assert "train the exits longer" in reason((0.1, 0.3, 1.0), 0.8)  # the first of them costs less
+
+
 def test_jets_that_all_score_the_same_cannot_be_told_apart() -> None:
     same = replace(JETS, logits_ENK=np.zeros_like(JETS.logits_ENK))
     result = calibrate(same, Settings(Agreement(epsilon=0.01)))
