@@ -21,7 +21,7 @@ from phaze_ee.modes.console import say_in_columns, say_new, say_where, show, sho
 from phaze_ee.modes.jets import testing_schema
 from phaze_ee.modes.policies import policy_for
 from phaze_ee.modes.session import Session
-from phaze_ee.names import exit_title
+from phaze_ee.names import exit_title, quantity
 from phaze_ee.results.benchmark import BenchmarkResults, ExitBenchmark, LatencyReport, NetworkCost
 from phaze_ee.results.evaluation import EvaluationResults, ExitEvaluation
 from phaze_ee.results.policy import DynamicResults
@@ -68,7 +68,7 @@ def run(session: Session) -> None:
         flops_counter=COUNTER,
         latency=timed.report,
         policy_accuracy=_policy_accuracy(session, timed),
-        notes=[*notes, *timed.notes, *cost_notes([*costs[:-1], full])],
+        notes=[*notes, *timed.notes, *cost_notes([*costs[:-1], full], sum(lengths))],
     )
     results.write(session.project.benchmark_results)
     title = session.model.title if session.has_model else "not trained yet"
@@ -198,9 +198,9 @@ def _exit_benchmark(cost: ExitCost, full: ExitCost, evaluation: ExitEvaluation |
     )
 
 
-def cost_notes(costs: Sequence[ExitCost]) -> list[str]:
-    """Return what a reader needs to know about the figures, the full model's being the last."""
-    full = costs[-1]
+def cost_notes(costs: Sequence[ExitCost], particles: int) -> list[str]:
+    """Return what a reader needs to know about the figures for one padded jet, the full model's being the last."""
+    full, jet = costs[-1], f"for one jet padded to {quantity(particles, 'particle')}"
     excess = ", ".join(f"{exit_title(cost.name)} {cost.weaver_macs / cost.macs - 1:+.1%}" for cost in costs)
     notes = [
         "MACs are multiply-accumulates (two floating-point operations each) of all matrix products for one padded jet, "
@@ -214,12 +214,12 @@ def cost_notes(costs: Sequence[ExitCost]) -> list[str]:
         saved = 1 - cost.macs / full.macs
         if saved < 0:
             notes.append(
-                f"{exit_title(cost.name)} takes {-saved:.1%} more MACs than the full model, with the heads of earlier "
-                "exits, and is for comparison only."
+                f"{exit_title(cost.name)} takes {-saved:.1%} more MACs than the full model {jet}, with the heads of "
+                "earlier exits, and is for comparison only."
             )
         elif saved < _NEXT_TO_NOTHING:
             notes.append(
-                f"{exit_title(cost.name)} saves {saved:.2%} of the full model's MACs: it comes after nearly all of the "
-                "network, and is for comparison only."
+                f"{exit_title(cost.name)} saves {saved:.2%} of the full model's MACs {jet}: it comes after nearly "
+                "all of the network, and is for comparison only."
             )
     return notes

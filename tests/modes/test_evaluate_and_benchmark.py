@@ -174,15 +174,16 @@ def test_benchmark_says_which_exit_is_for_comparison_only(folder: Path) -> None:
     shares = {name: exit_.share_of_full for name, exit_ in benchmark_of(project).exits.items()}
     notes = [note for note in benchmark_of(project).notes if "for comparison only" in note]
     assert [note.split(" saves")[0] for note in notes] == ["exit 1"]
-    assert f"{1 - shares['exit_1']:.2%}" in notes[0]
+    assert f"{1 - shares['exit_1']:.2%} of the full model's MACs for one jet padded to 16 particles:" in notes[0]
 
 
 def test_an_exit_that_costs_more_than_the_full_model_saves_nothing() -> None:
     costs = [ExitCost("exit_0", 150, 150, 1, 90), ExitCost("full_model", 100, 100, 1, None)]
     note = (
-        "exit 0 takes 50.0% more MACs than the full model, with the heads of earlier exits, and is for comparison only."
+        "exit 0 takes 50.0% more MACs than the full model for one jet padded to 128 particles, with the heads of "
+        "earlier exits, and is for comparison only."
     )
-    assert benchmark.cost_notes(costs)[-1] == note
+    assert benchmark.cost_notes(costs, 128)[-1] == note
 
 
 def test_accuracy_of_another_model_is_left_out(folder: Path) -> None:
