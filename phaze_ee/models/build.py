@@ -161,12 +161,20 @@ def adopt(model: nn.Module, source: str) -> Backbone[Any]:
     kinds = {module: kind for kind in BACKBONES.values() for module in kind.staged_classes()}
     found = [(kinds[type(module)], module) for module in _outermost(model, kinds)]
     if len(found) != 1:
-        raise UsageError(
-            f"{source}: get_model returns a network with {len(found)} of ({', '.join(BACKBONES)}); "
-            "exits need exactly one"
-        )
+        raise UsageError(f"{source}: get_model returns a {type(model).__name__}, {_misfit(model, kinds, len(found))}")
     kind, module = found[0]
     return kind.from_weaver(module)
+
+
+def _misfit(model: nn.Module, kinds: Collection[type[nn.Module]], found: int) -> str:
+    """Return why a network cannot get exits, as it has not exactly one known network, and what helps."""
+    if found:
+        return f"which holds {found} of the networks {', '.join(BACKBONES)}; exits need exactly one: return that one"
+    derived = next((own for module in model.modules() for own in kinds if isinstance(module, own)), None)
+    if derived is None:
+        return f"which holds none of the networks {', '.join(BACKBONES)}; return one, or see docs/EXTENDING.md"
+    held = "" if isinstance(model, derived) else "which holds "
+    return f"{held}a subclass of {derived.__name__}; return {derived.__name__} itself, or see docs/EXTENDING.md"
 
 
 def _outermost(model: nn.Module, kinds: Collection[type[nn.Module]]) -> Iterator[nn.Module]:

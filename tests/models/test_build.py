@@ -13,7 +13,7 @@ from weaver.nn.model.ParticleNet import ParticleNet as WeaverParticleNet
 from weaver.utils.data.config import DataConfig
 
 from phaze_ee.config.options import NetworkOptions
-from phaze_ee.errors import UsageError
+from phaze_ee.errors import UsageError, shortened
 from phaze_ee.models.build import adopt, build_tagger
 from tests.jetclass_files import random_jets as jets_without_physics
 from tests.jetclass_files import write_jetclass_root
@@ -116,7 +116,10 @@ def test_another_number_of_classes_is_refused(data_config: DataConfig) -> None:
         ("def get_model(data_config, **kwargs):\n    raise ValueError('a\\nb')\n", "get_model fails: ValueError: a b"),
         ("def get_model(data_config, **kwargs):\n    return None, {}\n", "get_model returns a NoneType, not a network"),
         ("def get_model(data_config, **kwargs):\n    return None\n", "get_model fails: TypeError: cannot unpack"),
-        ("import torch\ndef get_model(d, **kw):\n    return torch.nn.Linear(1, 1), {}\n", "with 0 of (ParticleNet, "),
+        (
+            "import torch\ndef get_model(d, **kw):\n    return torch.nn.Linear(1, 1), {}\n",
+            "returns a Linear, which holds none ",
+        ),
     ],
 )
 def test_a_file_that_makes_no_network(tmp_path: Path, data_config: DataConfig, content: str, expected: str) -> None:
@@ -130,8 +133,23 @@ def test_two_networks_in_one_are_refused() -> None:
     pair = torch.nn.ModuleList(
         WeaverParticleNet(input_dims=2, num_classes=2, conv_params=[(2, (4, 4))], fc_params=[(4, 0)]) for _ in range(2)
     )
-    with pytest.raises(UsageError, match=r"here\.py: get_model returns a network with 2 of \(ParticleNet, "):
+    with pytest.raises(UsageError, match=r"here\.py: get_model returns a ModuleList, which holds 2 of the networks P"):
         adopt(pair, "here.py")
+
+
+def test_a_network_that_cannot_get_exits_gets_a_remedy() -> None:
+    class Own(WeaverParticleNet):  # type: ignore[misc]
+        pass
+
+    own = Own(input_dims=2, num_classes=2, conv_params=[(2, (4, 4))], fc_params=[(4, 0)])
+    remedy = r"a subclass of ParticleNet; return ParticleNet itself, or see docs/EXTENDING\.md$"
+    with pytest.raises(UsageError, match=f"get_model returns a Own, {remedy}"):
+        adopt(own, "here.py")
+    with pytest.raises(UsageError, match=f"get_model returns a Sequential, which holds {remedy}"):
+        adopt(torch.nn.Sequential(own), "here.py")
+    with pytest.raises(UsageError, match=r"ParticleNeXt, PFN.*; return one, or see docs/EXTENDING\.md$") as caught:
+        adopt(torch.nn.Linear(1, 1), "network_configs/of_mine/here.py")
+    assert shortened(str(caught.value)) == str(caught.value)
 
 
 def test_our_network_file_answers_as_weaver_calls_it(data_config: DataConfig) -> None:
