@@ -6,7 +6,13 @@ import torch
 from torch import nn
 from weaver.nn.model.ParticleTransformer import ParticleTransformer
 
-from phaze_ee.models.network_file import WeaverNetwork, export_information, input_channels, network_keywords
+from phaze_ee.models.network_file import (
+    WeaverNetwork,
+    collection_channels,
+    export_information,
+    input_channels,
+    network_keywords,
+)
 
 
 def get_model(data_config: Any, **kwargs: Any) -> tuple[nn.Module, dict[str, Any]]:
@@ -45,9 +51,10 @@ def get_model(data_config: Any, **kwargs: Any) -> tuple[nn.Module, dict[str, Any
     keywords = network_keywords(defaults, kwargs)
     has_vectors = any(name.endswith("_vectors") for name in data_config.input_names)
     if keywords["pair_embed_dims"] is not None and not has_vectors:
+        name, *_ = collection_channels(data_config)
         raise ValueError(
-            "pair features need four-momenta: add pf_vectors (px, py, pz, energy) to the inputs of the data_config, "
-            "or set the network option pair_embed_dims to None"
+            f"pair features need four-momenta: add {name}_vectors (px, py, pz, energy) to the inputs of the "
+            "data_config, or set the network option pair_embed_dims to None"
         )
     model = WeaverNetwork(ParticleTransformer(**keywords), data_config, takes=("features", "vectors", "mask"))
     return model, export_information(data_config)

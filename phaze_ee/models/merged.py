@@ -273,6 +273,19 @@ class MergingBackbone(Backbone[StateT], Generic[StateT]):
         """Return jets of one collection, which has the embedded particles of all; one collection is left as it is."""
         return self.mod.merge(inputs, keep_slots=keep_slots) if isinstance(self.mod, MergedNetwork) else inputs
 
+    def missing_momenta(self, what: str, otherwise: str) -> UsageError:
+        """Return the error about jets without four-momenta.
+
+        Args:
+            what: what the network makes of them.
+            otherwise: how the network does without.
+        """
+        groups = ", ".join(f"{name}_vectors" for name in self.collections or ("pf",))
+        return UsageError(
+            f"{self.name} makes its {what} of four-momenta and the jets have none: add {groups} (px, py, pz, energy) "
+            f"to the inputs of the data_config, or set {otherwise} in network_options"
+        )
+
     def embed_macs(self, counts_NG: Int[Tensor, "N G"]) -> Int[Tensor, " N"]:
         if not isinstance(self.mod, MergedNetwork):
             return super().embed_macs(counts_NG)

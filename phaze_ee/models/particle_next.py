@@ -197,10 +197,7 @@ class ParticleNeXt(MergingBackbone[GraphState]):
         if not pair_options(self.core)["use_rel_lv_fts"]:
             jets = replace(jets, vectors=None)
         elif jets.vectors is None:
-            raise UsageError(
-                "ParticleNeXt makes its edges of four-momenta and the jets have none: add pf_vectors (px, py, pz, "
-                "energy) to the inputs of the data_config, or set use_rel_lv_fts to False in network_options"
-            )
+            raise self.missing_momenta("edges", "use_rel_lv_fts to False")
         valid_N1P = jets.valid_N1P
         if not (self.training and self.collections):  # there, BatchNorm sees what weaver's embeddings make of padding
             jets = jets.map(lambda tensor: tensor.where(valid_N1P, 0))

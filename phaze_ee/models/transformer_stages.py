@@ -15,7 +15,6 @@ from weaver.nn.model.ParticleTransformer import (
 )
 from weaver.nn.model.ParticleTransformer import ParticleTransformer as WeaverParticleTransformer
 
-from phaze_ee.errors import UsageError
 from phaze_ee.kernels.availability import has_kernels
 from phaze_ee.models.backbone import StateT, macs_per_row
 from phaze_ee.models.merged import MergedNetwork, MergingBackbone
@@ -196,10 +195,7 @@ class StagedParticleTransformer(MergingBackbone[StateT]):
             return jets.without_vectors()
         momenta = jets.vectors if isinstance(jets, JetInputs) else jets.vectors_V4
         if momenta is None:
-            raise UsageError(
-                "ParticleTransformer makes its pair features of four-momenta and the jets have none: add pf_vectors "
-                "(px, py, pz, energy) to the inputs of the data_config, or set network_options pair_embed_dims to None"
-            )
+            raise self.missing_momenta("pair features", "pair_embed_dims to None")
         return jets
 
     def packed_is_fast(self, device: torch.device) -> bool:

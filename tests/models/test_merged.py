@@ -257,3 +257,15 @@ def test_jets_with_other_collections_are_refused() -> None:
         tagger(jets.alone())
     with pytest.raises(UsageError, match=r"takes the collections pf, sv, and the MACs were asked .* in 1; give"):
         tagger.exit_macs(jets.particle_count_N)
+
+
+@pytest.mark.parametrize("name", ["ParticleNeXt", "ParticleTransformer"])
+def test_four_momenta_that_are_missing_are_named_by_their_collections(name: str) -> None:
+    kind = FAMILIES[name].staged()
+    embedding = kind.mod.arguments["embedding"]
+    network = type(kind.mod).around(kind.core, {"trk": 7, "calo": 5, "vtx": 5}, embedding=embedding).double().eval()
+    inputs = jets_with_vertices((3, 4))
+    vertices = inputs.more["sv"]
+    jets = replace(inputs, more={"calo": vertices, "vtx": replace(vertices, vectors=None)})
+    with pytest.raises(UsageError, match=rf"^{name} makes its .*: add trk_vectors, calo_vectors, vtx_vectors \(px"):
+        Tagger(FAMILIES[name].backbone(network), []).double().eval()(jets)
