@@ -195,7 +195,8 @@ def _check_chain(parser: argparse.ArgumentParser, mode: Mode, values: dict[str, 
         parser.error(str(error))
     for flag in flags_of(mode):
         if flag.destination in values and flag not in mode.flags and flag.destination not in taken:
-            owners = [own.name for own in MODES.values() if own.chained and flag in own.flags]
+            names = {own.name: {one.name for one in own.flags} for own in MODES.values() if own.chained}
+            owners = [owner for owner, own in names.items() if flag.name in own]
             parser.error(f"{flag.name} belongs to {_listed(owners)}, which -o {operations} does not run")
 
 

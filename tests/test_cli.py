@@ -266,6 +266,7 @@ def test_an_unknown_operation_is_named_before_anything_runs(operations: str, unk
             ["-m", "chain", "-o", "train_plot", "--epsilon", "0.1"],
             "--epsilon belongs to calibrate, which -o train_plot",
         ),
+        (["-m", "chain", "-o", "train_plot", "--workers", "2"], "--workers belongs to convert and predict, which -o t"),
         (["-m", "chain", "-o", "train_demo"], "unknown operation 'demo' in -o 'train_demo'"),
     ],
 )
@@ -290,6 +291,15 @@ def test_help_of_a_mode_shows_its_flags_alone(
     shown = {flag.name for other in MODES.values() for flag in other.flags if flag.name in words}
     assert shown == {flag.name for flag in flags_of(mode)}
     assert f"{mode.name}:" in words
+
+
+def test_a_flag_is_explained_as_the_mode_takes_it() -> None:
+    helps = {mode.name: {flag.name: flag.help for flag in flags_of(mode)} for mode in MODES.values()}
+    told = {name for name, flags in helps.items() if "each epoch" in flags.get("--details", "")}
+    assert told == {"demo", "train", "retrofit", "chain"}
+    expected = f"convert: {helps['convert']['--workers']}; predict: {helps['predict']['--workers']}"
+    assert helps["chain"]["--workers"] == expected
+    assert helps["chain"]["--policy"] == helps["predict"]["--policy"]
 
 
 def test_each_flag_sets_an_option_or_a_field_of_the_request() -> None:

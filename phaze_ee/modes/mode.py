@@ -1,8 +1,8 @@
 """What a mode of the command line is: its name, its flags, and what it needs. Nothing heavy is imported here."""
 
 import importlib
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, final
 
 if TYPE_CHECKING:
@@ -90,3 +90,22 @@ class Mode:
     def needs_project(self, request: "Request") -> bool:
         """Return whether the mode works on a project; predict of a bundle has none."""
         return self.name != "predict" or request.bundle is None
+
+
+def joined_flags(modes: Iterable[Mode]) -> tuple[Flag, ...]:
+    """Return the flags of modes in a chain, each once. If modes explain a flag differently, it tells them apart."""
+    owners: dict[str, list[tuple[str, Flag]]] = {}
+    for mode in modes:
+        for flag in mode.flags:
+            if not flag.alone:
+                owners.setdefault(flag.name, []).append((mode.name, flag))
+    return tuple(map(_joined, owners.values()))
+
+
+def _joined(owners: Sequence[tuple[str, Flag]]) -> Flag:
+    helps: dict[str, list[str]] = {}
+    for mode, flag in owners:
+        helps.setdefault(flag.help, []).append(mode)
+    if len(helps) == 1:
+        return owners[0][1]
+    return replace(owners[0][1], help="; ".join(f"{', '.join(modes)}: {text}" for text, modes in helps.items()))

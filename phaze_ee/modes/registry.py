@@ -4,7 +4,7 @@ from argparse import ArgumentTypeError
 from pathlib import Path
 
 from phaze_ee.errors import UsageError
-from phaze_ee.modes.mode import Flag, Mode
+from phaze_ee.modes.mode import Flag, Mode, joined_flags
 from phaze_ee.names import nearest
 
 TARGETS = ("accuracy_drop", "net_accuracy_drop", "agreement", "signal_efficiency", "budget")
@@ -21,9 +21,9 @@ _WORKERS = {"type": _whole_number, "metavar": "N"}
 _OVERWRITE = Flag("--overwrite", "replace files of an earlier run", {"action": "store_true"})
 _OUTPUT = Flag("--output", "folder to write to (default: in the project)", {"type": Path, "metavar": "FOLDER"})
 _TRUST = Flag("--trust", "accept a plug-in that has changed since the training", {"action": "store_true"})
-_DETAILS = Flag(
-    "--details", "print all tables; train: a line for each epoch in a terminal too", {"action": "store_true"}
-)
+_DETAILS = Flag("--details", "print all tables", {"action": "store_true"})
+_TRAIN_DETAILS = Flag("--details", "print a line for each epoch in a terminal too", {"action": "store_true"})
+_DEMO_DETAILS = Flag("--details", f"{_DETAILS.help}, and a line for each epoch", {"action": "store_true"})
 _POLICY = Flag("--policy", "name of the policy to use (default: the active one)", {"metavar": "NAME"})
 _PRECISION = Flag(
     "--precision",
@@ -72,7 +72,7 @@ _TRAIN_FLAGS = (
     Flag("--file-fraction", "fraction of the training files in an epoch", _FRACTION, option="file_fraction"),
     Flag("--fresh", "start from the beginning instead of resuming an interrupted training", {"action": "store_true"}),
     Flag("--yes", "do not ask before --fresh discards an interrupted training", {"action": "store_true"}),
-    _DETAILS,
+    _TRAIN_DETAILS,
 )
 
 _CALIBRATE_FLAGS = (
@@ -229,7 +229,7 @@ _CHAIN_FLAGS = (
 MODES: dict[str, Mode] = {
     mode.name: mode
     for mode in (
-        Mode("demo", "run the whole chain on bundled sample jets (2 to 4 minutes)", (_DETAILS,)),
+        Mode("demo", "run the whole chain on bundled sample jets (2 to 4 minutes)", (_DEMO_DETAILS,)),
         Mode("new_project", "create a project with a configuration that runs as it is", chained=True),
         Mode(
             "convert",
@@ -395,5 +395,4 @@ def flags_of(mode: Mode) -> tuple[Flag, ...]:
     """Return the flags that a mode takes; mode chain takes those of all modes that it can run."""
     if mode.name != "chain":
         return mode.flags
-    chained = {flag.name: flag for own in MODES.values() if own.chained for flag in own.flags if not flag.alone}
-    return (*mode.flags, *chained.values())
+    return (*mode.flags, *joined_flags(own for own in MODES.values() if own.chained))
