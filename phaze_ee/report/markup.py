@@ -14,6 +14,11 @@ _ON_INK = ";color:var(--paper);text-shadow:none"
 Row = Sequence[object]
 
 
+def side(drop: float) -> str:
+    """Return on which side of the full model's an accuracy lies that is lower by ``drop``."""
+    return "above" if drop < 0 else "below"
+
+
 def percent(share: float) -> str:
     """Return a share in percent with one decimal."""
     return f"{100 * share:.1f} %"

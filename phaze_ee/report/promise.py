@@ -7,7 +7,7 @@ from phaze_ee.names import FULL_MODEL, exit_title, quantity, shares_title
 from phaze_ee.report import charts
 from phaze_ee.report.absent import no_policy
 from phaze_ee.report.content import Content, Promise
-from phaze_ee.report.markup import chapter, grid, missing, paragraph, percent, section, table, tiles
+from phaze_ee.report.markup import chapter, grid, missing, paragraph, percent, section, side, table, tiles
 from phaze_ee.report.risks import risk_charts
 from phaze_ee.report.sequence import SEQUENCE, tested_sequence
 from phaze_ee.report.slider import slider, thresholds_text
@@ -142,8 +142,8 @@ def _headlines(results: ProjectResults, dynamic: DynamicResults) -> Iterator[tup
     policy, prior, latency = dynamic.policy, dynamic.prior, results.benchmark.latency
     full = results.evaluation.exits[FULL_MODEL]
     accuracy, full_accuracy = (in_percent(one.accuracy, one.accuracy_error) for one in (policy, full))
-    lost = in_percent(policy.accuracy_drop, policy.accuracy_drop_error)
-    below = f"accuracy below the full model on the same jets, {_FILES}"
+    lost = in_percent(abs(policy.accuracy_drop), policy.accuracy_drop_error)
+    below = f"accuracy {side(policy.accuracy_drop)} the full model on the same jets, {_FILES}"
     if prior is None:
         yield percent(policy.macs_share), f"of the full model's MACs, {_FILES}"
         yield from _speed(latency)
@@ -162,7 +162,8 @@ def _headlines(results: ProjectResults, dynamic: DynamicResults) -> Iterator[tup
             f"accuracy, {mix} (full model {percent(prior.full_accuracy)}); {accuracy} {_FILES} "
             f"(full model {full_accuracy})",
         )
-        below += f"; {100 * (prior.full_accuracy - prior.accuracy):.2f} % {mix}"
+        drop = prior.full_accuracy - prior.accuracy
+        below += f"; {100 * abs(drop):.2f} % {side(drop)} {mix}"
     yield lost, below
 
 

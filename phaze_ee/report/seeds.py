@@ -7,7 +7,7 @@ from phaze_ee.report import charts
 from phaze_ee.report.absent import no_evaluation
 from phaze_ee.report.content import Content, OneSeed
 from phaze_ee.report.differences import differences
-from phaze_ee.report.markup import bars, chapter, items, missing, paragraph, percent, section, table, tiles
+from phaze_ee.report.markup import bars, chapter, items, missing, paragraph, percent, section, side, table, tiles
 from phaze_ee.report.promise import confidence_text, statement_box
 from phaze_ee.results.project import ProjectResults
 from phaze_ee.results.seeds import OverSeeds, SeedsPolicy, SeedsResults
@@ -148,7 +148,9 @@ def _headlines(results: SeedsResults) -> Iterator[tuple[str, str]]:
         )
     else:
         yield own, f"accuracy, {_JETS}; the full model has {_share(full)}"
-    yield _share(policy.accuracy_drop), f"accuracy below the full model on the same jets, {_JETS}"
+    drop = policy.accuracy_drop
+    difference = in_percent(abs(drop.mean), drop.spread)
+    yield difference, f"accuracy {side(drop.mean)} the full model on the same jets, {_JETS}"
 
 
 def _outcome(policy: SeedsPolicy | None) -> str:

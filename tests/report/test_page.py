@@ -157,7 +157,20 @@ def test_tiles_are_of_the_class_prior_first_and_name_both_mixes() -> None:
     )
     assert accuracy.startswith("90.00 ± 0.40 %: accuracy, for 99.9 % QCD, 0.1 % Hbb (full model 91.0 %); 77.00")
     assert lost.startswith("1.00 ± 0.20 %")
-    assert "for the mix of the test jets; 1.00 % for 99.9 % QCD" in lost
+    assert "for the mix of the test jets; 1.00 % below for 99.9 % QCD" in lost
+
+
+def test_a_policy_that_is_better_is_above_the_full_model() -> None:
+    given = of_policy()
+    assert given.results is not None
+    assert given.results.dynamic is not None
+    policy = given.results.dynamic.policy.model_copy(update={"accuracy_drop": -0.01})
+    *_, gained = tile_texts(project_page(of_policy(policy=policy)))
+    assert gained.startswith("1.00 ± 0.20 %: accuracy above the full model on the same jets")
+    *_, gained = tile_texts(project_page(of_policy(policy=policy, prior=PRIOR)))
+    assert gained.endswith(
+        "above the full model on the same jets, for the mix of the test jets; 1.00 % below for 99.9 % QCD, 0.1 % Hbb"
+    )
 
 
 def test_without_a_prior_every_tile_is_of_the_test_jets() -> None:

@@ -12,7 +12,7 @@ from phaze_ee.names import FULL_MODEL
 from phaze_ee.report.content import Content, OneSeed
 from phaze_ee.report.page import comparison_page, seeds_page
 from phaze_ee.results.project import ProjectResults
-from phaze_ee.results.seeds import SeedRun
+from phaze_ee.results.seeds import OverSeeds, SeedRun
 from tests.report.pages import PRIOR, Reader, content, text_of, tile_texts, with_sequence
 from tests.report.test_browser import BROWSER, opened
 
@@ -73,7 +73,14 @@ def test_tiles_are_means_over_the_seeds_with_their_spread() -> None:
     )
     assert speed.startswith("2.5 ×")
     assert accuracy.startswith("90 %: accuracy, for 99.9 % QCD, 0.1 % Hbb; the full model has 91 %; 77.0 ± 3.0 %")
-    assert lost.startswith("1 %")
+    assert lost.startswith("1 %: accuracy below the full model")
+    given = of_seeds()
+    assert given.over_seeds is not None
+    assert given.over_seeds.policy is not None
+    drop = OverSeeds(values=[-0.02] * 3, mean=-0.02, spread=0.001)
+    policy = given.over_seeds.policy.model_copy(update={"accuracy_drop": drop})
+    better = replace(given, over_seeds=given.over_seeds.model_copy(update={"policy": policy}))
+    assert tile_texts(seeds_page(better))[-1].startswith("2.00 ± 0.10 %: accuracy above the full model")
 
 
 def test_each_seed_has_its_own_figures_and_its_report() -> None:
