@@ -9,7 +9,7 @@ from pathlib import Path
 from phaze_ee.atomic import check_can_write, replacing
 from phaze_ee.errors import UsageError
 from phaze_ee.evaluation.differences import compare_projects
-from phaze_ee.modes.console import console, say, say_written, show, show_notes
+from phaze_ee.modes.console import console, say, say_in_columns, say_written, show, show_notes
 from phaze_ee.modes.current import CurrentResults
 from phaze_ee.modes.plot import check_classes, say_what_is_missing, set_aside, write_figures
 from phaze_ee.modes.seeds_so_far import known_seeds, read_means
@@ -46,7 +46,7 @@ def run(session: Session) -> None:
     differences = differences_of(projects)
     figures = comparison_figures(projects, differences)
     for line in (line for current in found for line in current.left_out):
-        say(line)
+        say_in_columns(line)
     show(comparison_table(projects))
     if session.request.details:
         show(exits_table(projects))
@@ -129,12 +129,12 @@ def _judged(workspace: Project) -> list[CurrentResults]:
         found = [path.is_file() for path in (project.evaluation_results, project.benchmark_results)]
         if not all(found) and not known_seeds(project):
             if any(found):
-                say(f"Left out: {project} is not both evaluated and benchmarked")
+                say_in_columns(f"Left out: {project} is not both evaluated and benchmarked")
             continue
         try:
             judged.append(read_means(project))
         except UsageError as error:
-            say(f"Left out: {error}")
+            say_in_columns(f"Left out: {error}")
     if not judged:
         raise UsageError(
             f"no project in {workspace.workspace_root} is evaluated and benchmarked; run "

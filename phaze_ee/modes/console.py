@@ -1,5 +1,6 @@
 """The console of the modes, and what they print on it."""
 
+import re
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -32,6 +33,9 @@ class JetRate(ProgressColumn):
         return Text("" if task.speed is None else f"{task.speed:,.0f} jets/s")
 
 
+# A command in a text, which can be copied only if it is not broken. Within, another character stands for the spaces.
+_COMMAND = re.compile(r"phaze_ee -m \S+(?: -p \S+ \S+| -o \S+| --[\w-]+(?: [A-Z\d]+\b)?)*")
+_JOINED = "\x1f"
 _said: set[str] = set()  # what explains results; it is printed once
 
 
@@ -75,11 +79,11 @@ def show(table: Table) -> None:
 
 
 def say_in_columns(text: str) -> None:
-    """Print a text in lines of at most 80 columns, without spaces at their ends; a longer path stays whole."""
+    """Print a text in lines of at most 80 columns, without spaces at their ends; paths and commands stay whole."""
     width = min(console.width, WIDTH)
-    for line in text.split("\n"):
+    for line in _COMMAND.sub(lambda found: found[0].replace(" ", _JOINED), text).split("\n"):
         pieces = textwrap.wrap(line, width, break_long_words=False, break_on_hyphens=False)
-        say("\n".join(pieces))
+        say("\n".join(pieces).replace(_JOINED, " "))
 
 
 def show_notes(notes: Iterable[str]) -> None:

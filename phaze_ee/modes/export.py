@@ -106,7 +106,7 @@ def _policy(session: Session) -> KeptPolicy | None:
     kept = read_policy(session.project, request.policy)
     if kept is None:
         path = session.project.exit_policy
-        say(f"Policy: no exit policy yet ({path}; mode 'calibrate' makes it): every jet gets the full model")
+        say_in_columns(f"Policy: no exit policy yet ({path}; mode 'calibrate' makes it): every jet gets the full model")
         return None
     kept.file.check_model(session.model.hash, kept.path)
     if kept.file.precision != "float32":

@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from phaze_ee.modes.console import console
+from phaze_ee.modes.console import say, say_in_columns
 from phaze_ee.modes.plot import write_figures
 from phaze_ee.modes.session import Session
 from phaze_ee.modes.train import prepare
@@ -14,10 +14,10 @@ def run(session: Session) -> None:
     """Train for some steps at rising learning rates. The models of the project are not changed."""
     ready = prepare(session)
     project, options = session.project, ready.session.options
-    console.print(f"{project}: up to {STEPS} steps at learning rates from {LOWEST:g} to {HIGHEST:g}")
+    say_in_columns(f"{project}: up to {STEPS} steps at learning rates from {LOWEST:g} to {HIGHEST:g}")
     results = find_lr(ready.tagger, ready.loaders.train, options, session.device, str(project), ready.working)
     results.write(project.learning_rate_search)
     write_figures({"performance/find_lr": partial(find_lr_figure, results)}, project.plots)
-    console.print("The loss falls fastest at this learning rate:")
-    console.print(f"    c.lr = {results.suggestion:.2g}")
-    console.print("Start from it, or from a smaller one. The figure shows up to where the loss keeps falling.")
+    say_in_columns("The loss falls fastest at this learning rate:")
+    say(f"    c.lr = {results.suggestion:.2g}")
+    say_in_columns("Start from it, or from a smaller one. The figure shows up to where the loss keeps falling.")

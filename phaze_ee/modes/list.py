@@ -3,7 +3,7 @@
 from rich.table import Table
 
 from phaze_ee.errors import UsageError
-from phaze_ee.modes.console import say, show
+from phaze_ee.modes.console import say, say_in_columns, show
 from phaze_ee.modes.policies import active_name
 from phaze_ee.modes.seeds_so_far import known_seeds, seed_runs
 from phaze_ee.modes.session import Session
@@ -34,7 +34,7 @@ def run(session: Session) -> None:
         show(projects_table(name, projects))
     if any(known_seeds(project) for projects in found.values() for project in projects):
         say("seeds: how many are evaluated, and the standard deviation of their accuracy")
-    say(f"Projects are in {root}; phaze_ee -m show -p WORKSPACE PROJECT shows one")
+    say_in_columns(f"Projects are in {root}; phaze_ee -m show -p WORKSPACE PROJECT shows one")
 
 
 def projects_of(workspace: str) -> list[Project]:

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from phaze_ee.atomic import replacing
 from phaze_ee.config.template import render_config
 from phaze_ee.errors import UsageError
-from phaze_ee.modes.console import console, say
+from phaze_ee.modes.console import say, say_in_columns
 from phaze_ee.modes.session import Session
 from phaze_ee.workspace import Project
 
@@ -17,7 +17,7 @@ _CHAIN = "train_calibrate_evaluate_benchmark_plot"
 def run(session: Session) -> None:
     """Create the project of ``-p``."""
     project = create_project(session.project)
-    console.print(f"Created project {project}. It runs as it is, on the bundled sample jets:")
+    say_in_columns(f"Created project {project}. It runs as it is, on the bundled sample jets:")
     say(f"  edit  {project.config}")
     say(f"  run   phaze_ee -m chain -p {project.workspace} {project.name} -o {_CHAIN}")
 

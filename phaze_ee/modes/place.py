@@ -19,7 +19,6 @@ from phaze_ee.models.heads import HeadShape
 from phaze_ee.models.tagger import Tagger
 from phaze_ee.modes import train
 from phaze_ee.modes.console import (
-    console,
     counted,
     say,
     say_in_columns,
@@ -61,7 +60,7 @@ def run(session: Session) -> None:
     stages: list[ExitStage] = ["input", *range(len(backbone.stage_channels))]
     session = session.with_options(_options(session.options, stages))
     say_new(f"Model:  {session.project}, {model.title}; it stays as it is")
-    console.print(f"Exits:  {session.options.exit_head} at {', '.join(map(str, stages))}")
+    say_in_columns(f"Exits:  {session.options.exit_head} at {', '.join(map(str, stages))}")
     tagger = _train(session, stages)
     jets, files = choosing_jets(session, model.schema), session.files("val_files")
     answers = predict(tagger, counted(jets), model.schema.class_names, session.device, session.options.precision)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from phaze_ee.errors import UsageError
 from phaze_ee.evaluation.differences import compare_exits
-from phaze_ee.modes.console import console, say, say_written, short
+from phaze_ee.modes.console import say, say_in_columns, say_written, short
 from phaze_ee.modes.current import CurrentResults, read_current
 from phaze_ee.modes.session import Session
 from phaze_ee.names import FULL_MODEL, quantity
@@ -52,11 +52,11 @@ def run(session: Session) -> None:
         **_in_folder("loss", training_figures(current)),
     }
     for line in current.left_out:
-        say(line)
+        say_in_columns(line)
     set_aside([project.plots / name for name in OWN_FIGURES if name not in figures], project.plots / "previous")
     write_figures(figures, project.plots, details=request.details)
     if not project.training_history.is_file():
-        console.print("No training curves: the project has no training_history.json, so it was not trained here")
+        say_in_columns("No training curves: the project has no training_history.json, so it was not trained here")
 
 
 def performance_figures(results: ProjectResults) -> dict[str, Drawing]:
@@ -73,7 +73,7 @@ def performance_figures(results: ProjectResults) -> dict[str, Drawing]:
     if _has_roc_curves(evaluation):
         figures["roc"] = partial(roc_figure, judged)
     else:
-        console.print("No ROC curves: set c.background to a class that has jets, and run mode evaluate again")
+        say_in_columns("No ROC curves: set c.background to a class that has jets, and run mode evaluate again")
     return figures
 
 
@@ -135,7 +135,7 @@ def training_figures(current: CurrentResults) -> dict[str, Drawing]:
 def say_what_is_missing(tradeoffs: Mapping[str, Drawing]) -> None:
     """Print which trade-offs cannot be drawn."""
     for name in (name for name in TRADEOFFS if name not in tradeoffs):
-        console.print(f"No {name}: a project has no AUC, which needs jets of at least two classes")
+        say_in_columns(f"No {name}: a project has no AUC, which needs jets of at least two classes")
 
 
 def write_figures(drawings: Mapping[str, Drawing], folder: Path, *, details: bool = False) -> None:

@@ -134,7 +134,7 @@ def policy_for(project: Project, name: str | None, model_hash: str | None, preci
         UsageError: the policy with this name is unknown or belongs to another model, a file cannot be read, or the
             policy was calibrated in another precision.
     """
-    from phaze_ee.modes.console import say
+    from phaze_ee.modes.console import say_in_columns
 
     kept = read_policy(project, name)
     if kept is None:
@@ -145,7 +145,7 @@ def policy_for(project: Project, name: str | None, model_hash: str | None, preci
     why = f"{kept.path} {_OTHER_MODEL}"
     if name is not None:
         raise UsageError(f"{why}; run mode 'calibrate' again with --name {kept.name}")
-    say(f"Note: {why}, and is not used: run mode 'calibrate' again")
+    say_in_columns(f"Note: {why}, and is not used: run mode 'calibrate' again")
     return None
 
 

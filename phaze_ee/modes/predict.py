@@ -111,7 +111,7 @@ def _policy(session: Session) -> ExitPolicyFile | None:
     kept = read_policy(session.project, session.request.policy)
     if kept is None:
         path = session.project.exit_policy
-        say(f"Policy: no exit policy yet ({path}; mode 'calibrate' makes it): every jet gets the full model")
+        say_in_columns(f"Policy: no exit policy yet ({path}; mode 'calibrate' makes it): every jet gets the full model")
         return None
     kept.file.check_model(session.model.hash, kept.path)
     kept.file.check_precision(session.options.precision, kept.path)
@@ -319,7 +319,7 @@ def event_budget(amount: str, task: PredictionTask, file: Path) -> EventBudget:
     if unit != "ms":
         return EventBudget(number * _FACTORS[unit])
     rate = _macs_per_ms(task, file)
-    console.print(
+    say_in_columns(
         f"Budget: {amount} = {number * rate / 1e6:.3g} M MACs (the full model does {rate / 1e6:.3g} M MACs per ms)"
     )
     return EventBudget(number * rate)

@@ -8,7 +8,7 @@ from phaze_ee.atomic import replacing
 from phaze_ee.errors import UsageError
 from phaze_ee.evaluation.over_seeds import JudgedSeed, summarise
 from phaze_ee.modes.compare import differences_of
-from phaze_ee.modes.console import say, say_written
+from phaze_ee.modes.console import say_in_columns, say_written
 from phaze_ee.modes.current import CurrentResults, command
 from phaze_ee.modes.plot import check_classes
 from phaze_ee.modes.policies import PolicySummary, find_policy
@@ -145,5 +145,5 @@ def _write(path: Path, page: str, contents: Sequence[Content]) -> None:
     with replacing(path) as temporary:
         temporary.write_text(page, encoding="utf-8")
     for line in dict.fromkeys(line for content in contents for line in content.left_out):
-        say(line)
+        say_in_columns(line)
     say_written(path)

@@ -165,7 +165,7 @@ def _busy(project: Project) -> None:
 
 def _report(event: Event, reason: str) -> None:
     if event.succeeded:
-        console.print(f"{event.project.name} is done")
+        say_in_columns(f"{event.project.name} is done")
     else:
         say_in_columns(f"{event.project.name} failed: {reason}")
 
@@ -186,9 +186,9 @@ def _left(session: Session, step: Step, seed: int, words: Sequence[str], key: st
     if "train" in modes:
         note_training(base.seeds, seed, others[0])
     if "train" not in modes and (not modes or is_complete(base.seeds, seed, project, key, stamp_of(project, others))):
-        console.print(f"{project.name} is complete")
+        say_in_columns(f"{project.name} is complete")
         return []
-    console.print(f"{project.name} starts with {modes[0]}")
+    say_in_columns(f"{project.name} starts with {modes[0]}")
     command = ["-m", modes[0]] if len(modes) == 1 else ["-m", "chain", "-o", "_".join(modes)]
     return [*command, "-p", project.workspace, project.name, *words]
 

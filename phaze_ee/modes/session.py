@@ -334,7 +334,7 @@ class Session:
             DataError: a file does not exist any more, or the cache is damaged.
         """
         from phaze_ee.data.cache.reader import find_cache
-        from phaze_ee.modes.console import say
+        from phaze_ee.modes.console import say, say_in_columns
 
         if self.options.use_cache == "never":
             return None
@@ -351,7 +351,7 @@ class Session:
                 f"of this data config; make one: {remedy}"
             )
         if any(root.glob(f"{purpose}_*")):
-            say(
+            say_in_columns(
                 f"Note: {root} has no cache for {purpose} of these files as they are now and of this data config, so "
                 f"the files are read. {remedy} would make one."
             )

@@ -47,20 +47,20 @@ def run(session: Session) -> None:
     project = session.request.existing_project
     say(f"Project {project}: {project.config}")
     for path in sorted(project.sweeps.glob(project.sweep_results("*").relative_to(project.sweeps).as_posix())):
-        say(f"Sweep:    {describe_sweep(SweepResults.read(path, made_by='sweep'))}")
+        say_in_columns(f"Sweep:    {describe_sweep(SweepResults.read(path, made_by='sweep'))}")
     if seeds := known_seeds(project):
         runs = seed_runs(project, seeds)
         show_seeds(project, runs)
         if project.model_hash is None:
             say(f"Next:     {next_of_seeds(project, runs)}")
             return
-    say(f"Model:    {describe_model(project)}")
+    say_in_columns(f"Model:    {describe_model(project)}")
     judged, problems = read_results(project)
     if project.model_hash is None:
         problems = []  # the next command is to train; then there will be results
     say_in_columns(f"Results:  {describe_results(judged)}")
     for problem in problems:
-        say(f"  {problem}")
+        say_in_columns(f"  {problem}")
     if rows := list(policy_rows(project)):
         show(policies_table(project, rows))
         active = read_active(project)
@@ -83,14 +83,14 @@ def describe_sweep(results: SweepResults) -> str:
 def show_seeds(project: Project, runs: list[SeedRun]) -> None:
     """Print how far the seeds of a project are, the mean accuracy of their full models, and where they are."""
     first, last = runs[0].project, runs[-1].project
-    say(f"Seeds:    {how_far(runs)} of {len(runs)}: projects {first} … {last}, each like any other")
+    say_in_columns(f"Seeds:    {how_far(runs)} of {len(runs)}: projects {first} … {last}, each like any other")
     full = seeds_accuracy(project, runs)
     if full is not None:
         meaning = "standard deviation over seeds" if len(full.values) > 1 else "of one seed"
         say(f"          accuracy {with_error(full.mean, full.spread)} ({meaning})")
     for run in runs:
         if run.error is not None:
-            say(f"  {run.project}: {run.error}")
+            say_in_columns(f"  {run.project}: {run.error}")
 
 
 def seeds_accuracy(project: Project, runs: list[SeedRun]) -> OverSeeds | None:

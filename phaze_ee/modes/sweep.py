@@ -11,7 +11,7 @@ from phaze_ee.config.load import Configuration
 from phaze_ee.config.options import Options
 from phaze_ee.errors import RunError, UsageError
 from phaze_ee.installation import extra_command
-from phaze_ee.modes.console import console, say, show, show_notes
+from phaze_ee.modes.console import say, say_in_columns, show, show_notes
 from phaze_ee.modes.plot import write_figures
 from phaze_ee.modes.session import Session
 from phaze_ee.names import quantity
@@ -53,7 +53,7 @@ def run(session: Session) -> None:
     require_optuna()
     plan = _plan(session)
     study = _study(plan)
-    say(f"Study {plan.study} over {plan.base}: {_size(plan)}, {plan.objective.described}")
+    say_in_columns(f"Study {plan.study} over {plan.base}: {_size(plan)}, {plan.objective.described}")
     results = _run(plan, study)
     show(sweep_table(results))
     running = sum(trial.state == "running" for trial in results.trials)
@@ -66,7 +66,7 @@ def run(session: Session) -> None:
     if complete:
         write_figures({"sweep": partial(sweep_figure, results)}, plan.folder)
         best = " ".join(complete[:3])
-        console.print(f"Compare the best: phaze_ee -m compare -p {plan.base.workspace} all --projects {best}")
+        say(f"Compare the best: phaze_ee -m compare -p {plan.base.workspace} all --projects {best}")
 
 
 def require_optuna() -> None:
@@ -139,7 +139,7 @@ def _run(plan: Plan, study: "SweepStudy") -> SweepResults:
         options = plan.configuration.options(values)
         make_trial(project, plan.base, plan.study, options, attempt.drawn)
         drawn = ", ".join(f"{name} = {value}" for name, value in attempt.drawn.items())
-        say(f"{project.name} starts with {drawn}")
+        say_in_columns(f"{project.name} starts with {drawn}")
         return project, options
 
     def record() -> SweepResults:
@@ -150,7 +150,7 @@ def _run(plan: Plan, study: "SweepStudy") -> SweepResults:
         results = record()
         if event.objective is None:
             failed = next(trial.error for trial in results.trials if trial.project == event.project.name)
-            say(f"{event.project.name} failed: {failed}")
+            say_in_columns(f"{event.project.name} failed: {failed}")
         else:
-            console.print(f"{event.project.name} has {event.objective:.4f}")
+            say_in_columns(f"{event.project.name} has {event.objective:.4f}")
     return results

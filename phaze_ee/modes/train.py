@@ -246,11 +246,11 @@ def _how(options: Options) -> str:
 
 def _announce(session: Session, loaders: Loaders) -> None:
     options, device = session.options, session.device.type
-    console.print(f"Training {session.project} on {device}, {_how(options)}, seed {options.seed}")
+    say_in_columns(f"Training {session.project} on {device}, {_how(options)}, seed {options.seed}")
     share = " for each process" if world_size() > 1 else ""
     epochs, batches = quantity(options.epochs, "epoch"), quantity(len(loaders.train), "batch")
     precision = "; use_amp is off: it needs CUDA" if options.use_amp and device == "cpu" else ""
-    console.print(f"{loaders.train.jet_count:,} jets{share}, {epochs} of {batches}{precision}")
+    say_in_columns(f"{loaders.train.jet_count:,} jets{share}, {epochs} of {batches}{precision}")
     for note in start_notes(session):
         say_in_columns(f"Warning: {note}")
     judged: tuple[FileOption, ...] = ("val_files", "test_files") if options.test_files else ("val_files",)
@@ -258,6 +258,6 @@ def _announce(session: Session, loaders: Loaders) -> None:
         for warning in overlap_with_training(session, option):
             say_in_columns(f"Warning: {warning}")
     if options.use_ddp and world_size() == 1:
-        console.print(
+        say_in_columns(
             "use_ddp: this is the only process; torchrun --nproc_per_node=N -m phaze_ee … starts N processes."
         )

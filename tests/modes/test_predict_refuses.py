@@ -75,6 +75,16 @@ def test_lines_of_text_end_without_spaces(capsys: Capture) -> None:
     assert f"\n{'/long' * 20}.root\n" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("flags", ["", " --ood FILES", " -o evaluate_plot", " --seeds 3"])
+def test_a_command_in_a_text_stays_on_one_line(capsys: Capture, flags: str) -> None:
+    command = f"phaze_ee -m chain -p Workspace project{flags}"
+    for before in range(0, 80, 7):
+        say_in_columns(f"{'x' * before} run {command} and look at the words that follow in the lines after the command")
+        lines = capsys.readouterr().out.split("\n")
+        assert sum(command in line for line in lines) == 1
+        assert max(map(len, lines)) <= 80
+
+
 def test_a_model_of_nan(project: Project, capsys: Capture) -> None:
     content = torch.load(project.best_model, weights_only=True)
     content["state_dict"]["backbone.mod.edge_convs.1.bns.1.bias"].fill_(torch.nan)

@@ -19,6 +19,7 @@ from phaze_ee.sweep.claim import Claim
 from phaze_ee.tables.style import WIDTH, in_percent
 from phaze_ee.workspace import Project
 from tests.end_to_end.command import fails
+from tests.modes.predicting import notes
 from tests.modes.two_class_project import make_project
 from tests.plots.examples import benchmark_results
 from tests.plots.undrawn import write_nothing
@@ -123,7 +124,8 @@ def _every_mode_reads_them(base: Project, capsys: Capture) -> None:
     assert "small_seed5" not in listed
     assert main(["-m", "show", "-p", "Tops", "small"]) == 0
     shown = capsys.readouterr().out
-    assert "Seeds:    2 evaluated of 2: projects small_seed5 … small_seed6, each like any other" in shown
+    assert max(map(len, shown.splitlines()[1:])) <= WIDTH  # without the path of the configuration
+    assert "Seeds: 2 evaluated of 2: projects small_seed5 … small_seed6, each like any other" in notes(shown)
     assert shown.endswith("Next:     phaze_ee -m report -p Tops small\n")
     assert main(["-m", "plot", "-p", "Tops", "small_seed5", "--details"]) == 0
     assert "performance/differences.png" in capsys.readouterr().out

@@ -99,7 +99,7 @@ def test_all_is_drawn_while_it_belongs_together(capsys: Capture) -> None:
     assert drawn("ood") == {"auroc", "scores"}
     assert drawn("loss") == {"loss_curves", "accuracy_curves"}
     assert not (PROJECT.plots / "previous").exists()
-    assert "Left out" not in capsys.readouterr().out
+    assert "Left out" not in notes(capsys.readouterr().out)
 
 
 def test_retrained_alone(capsys: Capture) -> None:
@@ -125,7 +125,7 @@ def test_retrained_and_benchmarked() -> None:
 def test_retrained_evaluated_and_benchmarked_leaves_the_policy_out(capsys: Capture) -> None:
     train(seed=2)
     run("evaluate", "benchmark", "plot")
-    printed = capsys.readouterr().out
+    printed = notes(capsys.readouterr().out)
     assert "Left out: the exit policy, for dynamic_results.json was made with another model" in printed
     assert "Left out: out-of-distribution jets, for ood_results.json was made with another model" in printed
     assert (drawn("dynamic"), drawn("ood")) == (set(), set())
@@ -138,7 +138,9 @@ def test_retrained_evaluated_and_benchmarked_leaves_the_policy_out(capsys: Captu
 def test_another_training_that_did_not_replace_the_model(capsys: Capture) -> None:
     training_history(epochs=2).write(PROJECT.training_history)
     run("plot")
-    assert "Left out: the training curves, for training_history.json is of another training" in capsys.readouterr().out
+    assert "Left out: the training curves, for training_history.json is of another training" in notes(
+        capsys.readouterr().out
+    )
     assert (drawn("loss"), set_aside("loss")) == (set(), {"loss_curves", "accuracy_curves"})
     assert drawn("dynamic") >= POLICY
 
@@ -147,7 +149,7 @@ def test_another_training_that_did_not_replace_the_model(capsys: Capture) -> Non
 def test_recalibrated_alone(capsys: Capture, name: str | None) -> None:
     recalibrate(name)
     run("plot")
-    printed = capsys.readouterr().out
+    printed = notes(capsys.readouterr().out)
     assert "Left out: the times of the policy, for benchmark_results.json is of another policy" in printed
     assert "Left out: the exit policy, for dynamic_results.json is of another policy" in printed
     assert "Left out: where out-of-distribution jets leave, for ood_results.json is of another policy" in printed
@@ -161,7 +163,7 @@ def test_recalibrated_alone(capsys: Capture, name: str | None) -> None:
 def test_recalibrated_and_evaluated_has_no_times_of_the_earlier_policy(capsys: Capture) -> None:
     recalibrate()
     run("evaluate", "plot")
-    assert "Left out: the times of the policy" in capsys.readouterr().out
+    assert "Left out: the times of the policy" in notes(capsys.readouterr().out)
     assert drawn("dynamic") >= POLICY - TIMED
     assert not drawn("dynamic") & TIMED
     run("benchmark", "plot")
@@ -171,7 +173,7 @@ def test_recalibrated_and_evaluated_has_no_times_of_the_earlier_policy(capsys: C
 def test_recalibrated_and_benchmarked_has_no_earlier_policy(capsys: Capture) -> None:
     recalibrate()
     run("benchmark", "plot")
-    printed = capsys.readouterr().out
+    printed = notes(capsys.readouterr().out)
     assert "Left out: the exit policy" in printed
     assert "the times" not in printed
     assert drawn("dynamic") == set()
@@ -181,11 +183,11 @@ def test_benchmarked_on_other_jets(capsys: Capture, folder: Path) -> None:
     config = PROJECT.config.read_text(encoding="utf-8")
     PROJECT.config.write_text(config.replace("/test", "/other"), encoding="utf-8")
     run("benchmark", "plot")
-    assert "Left out: the times, for benchmark_results.json is of other jets" in capsys.readouterr().out
+    assert "Left out: the times, for benchmark_results.json is of other jets" in notes(capsys.readouterr().out)
     assert not drawn("dynamic") & TIMED
     run("evaluate", "plot")
-    assert (
-        "Left out: out-of-distribution jets, for ood_results.json was made with other jets" in capsys.readouterr().out
+    assert "Left out: out-of-distribution jets, for ood_results.json was made with other jets" in notes(
+        capsys.readouterr().out
     )
     assert drawn("dynamic") >= POLICY
 
@@ -193,7 +195,7 @@ def test_benchmarked_on_other_jets(capsys: Capture, folder: Path) -> None:
 def test_a_policy_that_is_gone(capsys: Capture) -> None:
     PROJECT.exit_policy.unlink()
     run("plot")
-    assert "is of a policy, and the project has no active one" in capsys.readouterr().out
+    assert "is of a policy, and the project has no active one" in notes(capsys.readouterr().out)
     assert drawn("dynamic") == set()
 
 
@@ -205,7 +207,7 @@ def test_results_without_hashes_are_told_by_their_thresholds(capsys: Capture) ->
         path.write_text(json.dumps(content), encoding="utf-8")
     run("plot")
     assert drawn("dynamic") >= POLICY
-    assert "Left out" not in capsys.readouterr().out
+    assert "Left out" not in notes(capsys.readouterr().out)
     recalibrate()
     run("plot")
     assert drawn("dynamic") == set()
@@ -217,7 +219,7 @@ def test_compare_leaves_out_what_is_stale(capsys: Capture) -> None:
     (second.root / "config" / "small_config.py").rename(second.config)
     train(seed=2)
     compare.run(Session.open(Request("compare", "Tops", "all")))
-    assert "Left out: project Tops/small: evaluation_results.json is of another model" in capsys.readouterr().out
+    assert "Left out: project Tops/small: evaluation_results.json is of another model" in notes(capsys.readouterr().out)
     assert (PROJECT.comparisons / "comparison_policies.png").is_file()
     with pytest.raises(UsageError, match="is of another model"):
         compare.run(Session.open(Request("compare", "Tops", "all", projects=["small", "second"])))
@@ -227,7 +229,7 @@ def test_results_of_the_policy_before_its_move_are_left_out(capsys: Capture) -> 
     moved = move(1)
     run("plot")
     report.run(Session.open(request("report")))
-    printed = capsys.readouterr().out
+    printed = notes(capsys.readouterr().out)
     for what in ("the times of the policy", "the exit policy", "where out-of-distribution jets leave"):
         assert printed.count(f"Left out: {what}, for") == 2
     assert drawn("dynamic") == set()

@@ -67,9 +67,12 @@ def test_best_first_and_what_failed_says_why(
     table = printed[printed.index("Study sweep over small") :]
     assert table.index("small_sweep_003") < table.index("small_sweep_001") < table.index("small_sweep_000")
     assert max(map(len, table.split("Written")[0].splitlines())) <= 80
-    assert "--projects small_sweep_003 small_sweep_002 small_sweep_001" in " ".join(printed.split())
+    best = "small_sweep_003 small_sweep_002 small_sweep_001"
+    assert f"Compare the best: phaze_ee -m compare -p Tops all --projects {best}\n" in printed
     show.run(Session.open(Request("show", "Tops", "small")))
-    shown = " ".join(capsys.readouterr().out.split())
+    shown = capsys.readouterr().out
+    assert [line for line in shown.splitlines() if len(line) > 80 and str(base.root) not in line] == []
+    shown = " ".join(shown.split())
     assert "sweep over exit_loss_strategy, conv_params: 4 trials (3 complete, 1 failed)" in shown
     assert "the best is project small_sweep_003 (0.3000)" in shown
 
