@@ -154,7 +154,9 @@ class ResumePoints(Callback):
 
     After SIGTERM, SIGUSR1 or SIGHUP (a terminal that was closed) the training stops with :class:`PreemptedError`, whose
     exit status tells the batch system to start it again. Ctrl-C stops it as usual. If there are several processes, a
-    signal to one of them stops all at the same batch. A second Ctrl-C does not wait for the end of the batch.
+    signal to one of them stops all at the same batch. A second Ctrl-C does not wait for the end of the batch. Where the
+    gradients of several batches make one step, states are saved between these groups alone, because they hold no
+    gradients; a signal waits for the end of the group.
 
     Args:
         path: the file; the previous state is kept next to it.
@@ -221,11 +223,13 @@ class ResumePoints(Callback):
     ) -> None:
         stop = trainer.strategy.reduce_boolean_decision(self._signal is not None, all=False)
         self.went_on = True
+        done, group = batch_idx + 1, trainer.accumulate_grad_batches
         # After the last batch the state is saved at the end of the epoch. Resumed here, Lightning would not validate.
-        last = batch_idx + 1 == trainer.num_training_batches
-        if not last and (stop or (self.interval and (batch_idx + 1) % self.interval == 0)):
-            self._save(trainer, trainer.current_epoch, batch_idx + 1)
-        if stop and not last:
+        if done == trainer.num_training_batches or done % group:
+            return
+        if stop or (self.interval and done // self.interval > (done - group) // self.interval):
+            self._save(trainer, trainer.current_epoch, done)
+        if stop:
             self._stop()
 
     def on_validation_batch_end(self, *arguments: Any, **keywords: Any) -> None:

@@ -2,10 +2,12 @@
 
 import io
 import os
-from collections.abc import Iterator
+import signal
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from rich.console import Console
 from torch import nn
@@ -16,6 +18,7 @@ from phaze_ee.machine import resolve_device
 from phaze_ee.models.tagger import Tagger
 from phaze_ee.training.loaders import Loaders
 from phaze_ee.training.losses import WorkingPoint
+from phaze_ee.training.module import TaggerModule
 from phaze_ee.training.resume import find_resume_point
 from phaze_ee.training.run import DataRecord, Outputs, train
 from phaze_ee.types import JetBatch
@@ -93,6 +96,36 @@ def run(folder: Path, changes: dict[str, Any] | None = None) -> Tagger:
         POINT,
     )
     return tagger
+
+
+def before_step(
+    monkeypatch: pytest.MonkeyPatch, step: str, epoch: int, batch: int, act: Callable[[TaggerModule], None]
+) -> None:
+    """Act once in this process, before a ``training_step`` or ``validation_step``, counted from 0."""
+    plain, acted = getattr(TaggerModule, step), False
+
+    def acting(module: TaggerModule, jets: JetBatch, number: int) -> Any:
+        nonlocal acted
+        if not acted and (module.current_epoch, number) == (epoch, batch):
+            acted = True
+            act(module)
+        return plain(module, jets, number)
+
+    monkeypatch.setattr(TaggerModule, step, acting)
+
+
+def stop(module: TaggerModule) -> None:
+    """Send this process what a batch system sends before it takes the machine away."""
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def crash(module: TaggerModule) -> None:
+    """End the training as if the machine had failed."""
+    raise Crash
+
+
+class Crash(Exception):  # noqa: N818 - an event
+    pass
 
 
 def work(folder: Path, changes: dict[str, Any], environment: dict[str, str]) -> None:

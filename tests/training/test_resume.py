@@ -14,10 +14,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from phaze_ee.errors import PreemptedError
 from phaze_ee.models.checkpoint import load_checkpoint
 from phaze_ee.results.training import TrainingHistory
+from phaze_ee.training.module import TaggerModule
 from phaze_ee.training.resume import find_resume_point, previous
-from tests.training.interrupted import BATCHES, EPOCHS, run, work
+from tests.training.interrupted import BATCHES, EPOCHS, Crash, before_step, crash, run, stop, work
 
 KILLS = 20
 LIMIT = 120.0  # seconds
@@ -197,3 +199,23 @@ def test_groups_of_an_optimiser_that_are_no_list_are_noticed_at_once(killed: Pat
     torch.save(content, tmp_path / "resume.ckpt")
     assert find_resume_point(killed / "resume.ckpt") is not None
     assert find_resume_point(tmp_path / "resume.ckpt") is None
+
+
+@pytest.mark.parametrize(("act", "ended", "batch"), [(stop, PreemptedError, 4), (crash, Crash, 2)])
+def test_gradients_of_a_group_of_batches_are_not_lost(
+    act: Callable[[TaggerModule], None],
+    ended: type[Exception],
+    batch: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    changes = {"accumulate_batches": 2, "resume_interval": 1 if act is crash else 3, "epochs": 2}
+    run(tmp_path / "whole", changes)
+    before_step(monkeypatch, "training_step", 1, 3 if act is crash else 2, act)
+    with pytest.raises(ended):
+        run(tmp_path / "stopped", changes)
+    point = find_resume_point(tmp_path / "stopped" / "resume.ckpt")
+    assert point is not None
+    assert (point.epoch, point.batch) == (1, batch)
+    run(tmp_path / "stopped", changes)
+    assert_same(tmp_path / "stopped", tmp_path / "whole")
