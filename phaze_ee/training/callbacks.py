@@ -12,8 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from phaze_ee.errors import RunError
 from phaze_ee.models.checkpoint import Checkpoint, save_checkpoint
 from phaze_ee.results.training import EpochRecord, TrainingHistory
+from phaze_ee.training.averaging import AveragedWeights
 from phaze_ee.training.module import TaggerModule
-from phaze_ee.training.optim import AveragedWeights
 
 MakeCheckpoint = Callable[[TaggerModule, int, dict[str, float]], Checkpoint]
 _LATEST = "latest_model.pt"

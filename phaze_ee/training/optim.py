@@ -1,14 +1,11 @@
-"""Optimisers, learning-rate schedules, weight decay and averaged weights."""
+"""Optimisers, learning-rate schedules and weight decay."""
 
 import math
 import operator
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from itertools import compress
-from typing import Any, final
+from typing import Any
 
-from lightning import LightningModule
-from lightning.pytorch.callbacks import EMAWeightAveraging
 from torch import nn
 from torch.optim import Adam, AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
@@ -19,27 +16,6 @@ from phaze_ee.training.ranger import Ranger
 _FLAT_SHARE = 0.7
 _FINAL_SHARE = 0.01
 _LAST_FACTOR = 0.001  # of flat_linear and flat_cosine
-
-
-@final
-class AveragedWeights(EMAWeightAveraging):
-    """An exponential moving average over steps, of parameters and of the statistics of BatchNorm.
-
-    Args:
-        decay: the fraction of the average that is kept in each step.
-    """
-
-    def __init__(self, decay: float) -> None:
-        super().__init__(decay=decay)
-
-    @contextmanager
-    def applied(self, module: LightningModule) -> Iterator[None]:
-        """Replace the weights by their average inside the context."""
-        self._swap_models(module)
-        try:
-            yield
-        finally:
-            self._swap_models(module)
 
 
 # AdamW has the betas of weaver, so that runs can be compared; Adam has those of torch.

@@ -20,6 +20,7 @@ from phaze_ee.installation import VERSION
 from phaze_ee.models.checkpoint import Checkpoint
 from phaze_ee.models.tagger import Tagger
 from phaze_ee.registry import plugin_hashes
+from phaze_ee.training.averaging import AveragedWeights
 from phaze_ee.training.callbacks import Checkpoints, History
 from phaze_ee.training.curves import open_logger, reporting_lost_curves
 from phaze_ee.training.frozen import FeatureBatch, with_frozen_features
@@ -33,7 +34,6 @@ from phaze_ee.training.lightning import (
 from phaze_ee.training.loaders import Feed, Loaders, sent
 from phaze_ee.training.losses import WorkingPoint, is_for_a_point
 from phaze_ee.training.module import TaggerModule
-from phaze_ee.training.optim import AveragedWeights
 from phaze_ee.training.progress import TrainingProgress
 from phaze_ee.training.resume import AtomicCheckpoints, ResumePoint, ResumePoints, forget, reporting_unfit_state
 from phaze_ee.types import JetBatch

@@ -171,6 +171,15 @@ def test_a_frozen_backbone_stays_as_it_was_bit_for_bit(tmp_path: Path, strategy:
             torch.testing.assert_close(form(after.eval())(inputs)[-1], form(before)(inputs)[-1], rtol=0, atol=0)
 
 
+@pytest.mark.parametrize("feature_cache_gb", [0, 1])
+def test_averaged_weights_of_a_frozen_backbone_are_its_own(tmp_path: Path, feature_cache_gb: float) -> None:
+    before = small_tagger(seed=2).float().backbone.state_dict()
+    run_frozen(tmp_path, ema_decay=0.97, epochs=2, feature_cache_gb=feature_cache_gb)
+    for name in ("latest_model.pt", "best_model.pt"):
+        after = load_checkpoint(tmp_path / "models" / name).tagger.backbone.state_dict()
+        assert [key for key, value in before.items() if not torch.equal(value, after[key])] == []
+
+
 def test_exits_learn_on_a_frozen_backbone(tmp_path: Path) -> None:
     run_frozen(tmp_path, epochs=20, exit_loss_strategy="target_detached")
     history = TrainingHistory.read(tmp_path / "history.json", "train")
