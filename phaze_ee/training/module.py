@@ -276,7 +276,7 @@ class TaggerModule(LightningModule):
         self._validate_the_last_epoch()  # a training that is resumed within an epoch does not start the epoch
 
     def on_train_epoch_start(self) -> None:
-        if self._second_phase_begins:
+        if self.second_phase_begins:
             self._freeze_backbone()
             # A new optimiser, for the exits only: Lookahead in the old one would still move frozen weights.
             self.trainer.strategy.setup_optimizers(self.trainer)
@@ -292,7 +292,8 @@ class TaggerModule(LightningModule):
             self.trainer.check_val_every_n_epoch = 1
 
     @property
-    def _second_phase_begins(self) -> bool:
+    def second_phase_begins(self) -> bool:
+        """Whether the backbone must be frozen now: the regime ``disjoint`` begins to train the exits alone."""
         options = self.exit_options
         return options.ends_frozen and not self.frozen and self.current_epoch >= options.zero_epochs
 

@@ -46,6 +46,23 @@ def test_disjoint_freezes_the_backbone_for_its_second_phase(tmp_path: Path, opti
     assert differing(first, second, "heads.") == differing(second, third, "heads.") == heads
 
 
+def test_exits_of_disjoint_learn_on_the_averaged_full_model_that_is_saved(tmp_path: Path) -> None:
+    changes: dict[str, Any] = {
+        "epochs": 4,
+        "zero_epochs": 2,
+        "save_interval": 1,
+        "ema_decay": 0.9,
+        "optimizer": "adamw",
+    }
+    trained = run(tmp_path, **changes, **DISJOINT).state_dict()
+    second, third, fourth = (saved(tmp_path, f"epoch_00{epoch}") for epoch in (2, 3, 4))
+    assert differing(second, third, "backbone.") == differing(third, fourth, "backbone.") == set()
+    assert differing(trained, fourth, "") == set()
+    assert differing(third, fourth, "heads.") != set()
+    losses = [epoch.train_loss[-1] for epoch in history(tmp_path).epochs]
+    assert losses[2] == pytest.approx(losses[3], rel=1e-6)  # of the full model, which no longer changes
+
+
 def test_disjoint_trains_the_backbone_as_a_training_without_exits_does(tmp_path: Path) -> None:
     disjoint = run(tmp_path / "disjoint", epochs=4, zero_epochs=2, **DISJOINT).backbone.state_dict()
     alone = run(tmp_path / "alone", exit_stages=(), epochs=2, zero_epochs=0).backbone.state_dict()

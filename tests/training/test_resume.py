@@ -219,3 +219,22 @@ def test_gradients_of_a_group_of_batches_are_not_lost(
     assert (point.epoch, point.batch) == (1, batch)
     run(tmp_path / "stopped", changes)
     assert_same(tmp_path / "stopped", tmp_path / "whole")
+
+
+@pytest.mark.parametrize("epoch", [1, 2, 3])
+def test_averaged_weights_go_on_in_either_phase_of_disjoint(
+    epoch: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changes = {
+        "training_regime": "disjoint",
+        "exit_loss_strategy": "target_detached",
+        "zero_epochs": 2,
+        "ema_decay": 0.9,
+        "optimizer": "adamw",
+    }
+    run(tmp_path / "whole", changes)
+    before_step(monkeypatch, "training_step", epoch, 0 if epoch == 2 else 3, crash)
+    with pytest.raises(Crash):
+        run(tmp_path / "stopped", changes)
+    run(tmp_path / "stopped", changes)
+    assert_same(tmp_path / "stopped", tmp_path / "whole")
