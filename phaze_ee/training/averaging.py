@@ -26,6 +26,7 @@ class AveragedWeights(WeightAveraging):
 
     def __init__(self, decay: float) -> None:
         super().__init__(avg_fn=_towards(1.0 - decay))
+        self._is_applied = False
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         own, average = self._backbones(pl_module)
@@ -43,12 +44,19 @@ class AveragedWeights(WeightAveraging):
 
     @contextmanager
     def applied(self, module: LightningModule) -> Iterator[None]:
-        """Replace the weights by their average inside the context."""
+        """Replace the weights by their average inside the context, if a validation has not done so."""
+        if self._is_applied:
+            yield
+            return
         self._swap_models(module)
         try:
             yield
         finally:
             self._swap_models(module)
+
+    def _swap_models(self, pl_module: LightningModule) -> None:
+        super()._swap_models(pl_module)
+        self._is_applied = not self._is_applied
 
 
 def _towards(weight: float) -> Callable[[Tensor, Tensor, Any], Tensor]:

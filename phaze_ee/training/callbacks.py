@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -89,10 +89,13 @@ class Checkpoints(Callback):
             self.improved_epoch = epoch if accuracy > self.best_accuracy else self.improved_epoch
             self.best_accuracy, self.best_epoch = accuracy, epoch
         if trainer.is_global_zero:
-            with nullcontext() if self.average is None else self.average.applied(module):
+            with self._averaged(module):
                 self._save(self.make(module, epoch, epoch_metrics(trainer)), best=best)
         if self.patience and self.improved_epoch is not None and epoch - self.improved_epoch >= self.patience:
             trainer.should_stop = True
+
+    def _averaged(self, module: TaggerModule) -> AbstractContextManager[None]:
+        return nullcontext() if self.average is None else self.average.applied(module)
 
     def _save(self, checkpoint: Checkpoint, *, best: bool) -> None:
         self._save_latest(checkpoint)
@@ -105,8 +108,8 @@ class Checkpoints(Callback):
         if isinstance(exception, KeyboardInterrupt) and trainer.is_global_zero:
             module = _tagger_module(pl_module)
             so_far = {name: float(value) for name, value in module.so_far.means.items()} if module.so_far.jets else {}
-            checkpoint = self.make(module, trainer.current_epoch, {**epoch_metrics(trainer), **so_far})
-            self._save_latest(checkpoint)
+            with self._averaged(module):
+                self._save_latest(self.make(module, trainer.current_epoch, {**epoch_metrics(trainer), **so_far}))
 
     def _save_latest(self, checkpoint: Checkpoint) -> None:
         save_checkpoint(self.folder / _LATEST, checkpoint)

@@ -119,6 +119,11 @@ def stop(module: TaggerModule) -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
+def interrupt(module: TaggerModule) -> None:
+    """Press Ctrl-C."""
+    os.kill(os.getpid(), signal.SIGINT)
+
+
 def crash(module: TaggerModule) -> None:
     """End the training as if the machine had failed."""
     raise Crash

@@ -14,12 +14,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from phaze_ee.errors import PreemptedError
+from phaze_ee.errors import PreemptedError, RunError
 from phaze_ee.models.checkpoint import load_checkpoint
 from phaze_ee.results.training import TrainingHistory
 from phaze_ee.training.module import TaggerModule
 from phaze_ee.training.resume import find_resume_point, previous
-from tests.training.interrupted import BATCHES, EPOCHS, Crash, before_step, crash, run, stop, work
+from tests.training.interrupted import BATCHES, EPOCHS, Crash, before_step, crash, interrupt, run, stop, work
 
 KILLS = 20
 LIMIT = 120.0  # seconds
@@ -238,3 +238,26 @@ def test_averaged_weights_go_on_in_either_phase_of_disjoint(
         run(tmp_path / "stopped", changes)
     run(tmp_path / "stopped", changes)
     assert_same(tmp_path / "stopped", tmp_path / "whole")
+
+
+def test_ctrl_c_leaves_the_averaged_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before_step(monkeypatch, "training_step", 1, 2, interrupt)
+    with pytest.raises(RunError, match="interrupted in epoch 2"):
+        run(tmp_path, {"ema_decay": 0.9})
+    # Lightning keeps the average as the state of the module, and what is trained beside it.
+    averaged = torch.load(tmp_path / "resume.ckpt", weights_only=True)["state_dict"]
+    for name, value in weights(tmp_path).items():
+        assert torch.equal(averaged[f"tagger.{name}"], value), name
+
+
+def test_ctrl_c_in_the_validation_leaves_the_weights_that_are_validated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changes = {"ema_decay": 0.9, "save_interval": 1}
+    run(tmp_path / "whole", changes)
+    before_step(monkeypatch, "validation_step", 1, 0, interrupt)
+    with pytest.raises(RunError, match="interrupted in epoch 2"):
+        run(tmp_path / "stopped", changes)
+    expected = weights(tmp_path / "whole", "epoch_002.pt")
+    for name, value in weights(tmp_path / "stopped").items():
+        assert torch.equal(expected[name], value), name
