@@ -78,6 +78,8 @@ class Checkpoints(Callback):
         if self._earlier is None:
             found = [path for path in self.folder.glob("*.pt") if path.name != _LATEST]
             self._earlier = {path.name: path.stat().st_mtime_ns for path in found}
+        # It may have been killed between the state of its last epoch and its end.
+        trainer.should_stop = self._is_out_of_patience(trainer.current_epoch - 1)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         module = _tagger_module(pl_module)
@@ -91,8 +93,12 @@ class Checkpoints(Callback):
         if trainer.is_global_zero:
             with self._averaged(module):
                 self._save(self.make(module, epoch, epoch_metrics(trainer)), best=best)
-        if self.patience and self.improved_epoch is not None and epoch - self.improved_epoch >= self.patience:
+        if self._is_out_of_patience(epoch):
             trainer.should_stop = True
+
+    def _is_out_of_patience(self, epoch: int) -> bool:
+        """Return whether the training ends with an epoch, because none was better for too long."""
+        return bool(self.patience) and self.improved_epoch is not None and epoch - self.improved_epoch >= self.patience
 
     def _averaged(self, module: TaggerModule) -> AbstractContextManager[None]:
         return nullcontext() if self.average is None else self.average.applied(module)

@@ -12,13 +12,14 @@ from typing import Any
 
 import pytest
 import torch
+from lightning import Trainer
 from torch import Tensor
 
 from phaze_ee.errors import PreemptedError, RunError
 from phaze_ee.models.checkpoint import load_checkpoint
 from phaze_ee.results.training import TrainingHistory
 from phaze_ee.training.module import TaggerModule
-from phaze_ee.training.resume import find_resume_point, previous
+from phaze_ee.training.resume import ResumePoints, find_resume_point, previous
 from tests.training.interrupted import BATCHES, EPOCHS, Crash, before_step, crash, interrupt, run, stop, work
 
 KILLS = 20
@@ -261,3 +262,21 @@ def test_ctrl_c_in_the_validation_leaves_the_weights_that_are_validated(
     expected = weights(tmp_path / "whole", "epoch_002.pt")
     for name, value in weights(tmp_path / "stopped").items():
         assert torch.equal(expected[name], value), name
+
+
+def test_early_stopping_is_not_forgotten_with_the_last_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    changes = {"early_stopping": 1, "zero_epochs": 0, "lr": 1e-12, "lr_schedule": "none"}
+    run(tmp_path / "whole", changes)
+    plain = ResumePoints._save
+
+    def killed_at_the_end(points: ResumePoints, trainer: Trainer, epoch: int, batch: int) -> None:
+        plain(points, trainer, epoch, batch)
+        if (epoch, batch) == (2, 0):
+            raise Crash
+
+    monkeypatch.setattr(ResumePoints, "_save", killed_at_the_end)
+    with pytest.raises(Crash):
+        run(tmp_path / "stopped", changes)
+    run(tmp_path / "stopped", changes)
+    assert len(TrainingHistory.read(tmp_path / "stopped" / "history.json", "train").epochs) == 2
+    assert_same(tmp_path / "stopped", tmp_path / "whole")
