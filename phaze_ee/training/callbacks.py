@@ -46,7 +46,7 @@ class Checkpoints(Callback):
         save_interval: epochs between two files ``epoch_NNN.pt``.
         make: makes a checkpoint from the module, the epoch and its metrics.
         average: if given, its averaged weights are saved, as they are what is validated.
-        patience: stop after this many epochs without a better model; 0: never.
+        patience: stop after the first validation that is at least this many epochs after the best model; 0: never.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class Checkpoints(Callback):
             found = [path for path in self.folder.glob("*.pt") if path.name != _LATEST]
             self._earlier = {path.name: path.stat().st_mtime_ns for path in found}
         # It may have been killed between the state of its last epoch and its end.
-        trainer.should_stop = self._is_out_of_patience(trainer.current_epoch - 1)
+        trainer.should_stop = self._is_out_of_patience(trainer, trainer.current_epoch - 1)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         module = _tagger_module(pl_module)
@@ -93,12 +93,14 @@ class Checkpoints(Callback):
         if trainer.is_global_zero:
             with self._averaged(module):
                 self._save(self.make(module, epoch, epoch_metrics(trainer)), best=best)
-        if self._is_out_of_patience(epoch):
+        if self._is_out_of_patience(trainer, epoch):
             trainer.should_stop = True
 
-    def _is_out_of_patience(self, epoch: int) -> bool:
-        """Return whether the training ends with an epoch, because none was better for too long."""
-        return bool(self.patience) and self.improved_epoch is not None and epoch - self.improved_epoch >= self.patience
+    def _is_out_of_patience(self, trainer: Trainer, epoch: int) -> bool:
+        """Return whether the training ends with an epoch: it was validated, and none was better for too long."""
+        if not self.patience or self.improved_epoch is None or not _is_validated(trainer, epoch):
+            return False
+        return epoch - self.improved_epoch >= self.patience
 
     def _averaged(self, module: TaggerModule) -> AbstractContextManager[None]:
         return nullcontext() if self.average is None else self.average.applied(module)
@@ -207,9 +209,13 @@ def _tagger_module(module: LightningModule) -> TaggerModule:
     return module
 
 
-def _validated_accuracy(trainer: Trainer, module: TaggerModule) -> float | None:
+def _is_validated(trainer: Trainer, epoch: int) -> bool:
     interval = trainer.check_val_every_n_epoch
-    if interval is None or (trainer.current_epoch + 1) % interval:
+    return interval is not None and (epoch + 1) % interval == 0
+
+
+def _validated_accuracy(trainer: Trainer, module: TaggerModule) -> float | None:
+    if not _is_validated(trainer, trainer.current_epoch):
         return None
     metrics = epoch_metrics(trainer)
     if f"val/accuracy/{module.judged_exits[0]}" not in metrics:

@@ -334,6 +334,12 @@ def test_early_stopping_ends_after_epochs_without_a_better_model(tmp_path: Path)
     assert not (tmp_path / "resume.ckpt").exists()
 
 
+def test_early_stopping_waits_for_a_validation(tmp_path: Path) -> None:
+    run(tmp_path, epochs=12, lr=1e-12, early_stopping=2, zero_epochs=0, val_interval=4)
+    epochs = TrainingHistory.read(tmp_path / "history.json", "train").epochs
+    assert [epoch.val_accuracy is not None for epoch in epochs] == [False, False, False, True] * 2
+
+
 def test_models_are_of_the_averaged_weights_that_were_validated(tmp_path: Path) -> None:
     tagger = run(tmp_path / "average", ema_decay=0.5, zero_epochs=0, exit_head="linear")
     latest = load_checkpoint(tmp_path / "average" / "models" / "latest_model.pt")
