@@ -26,6 +26,7 @@ from phaze_ee.training.module import RunningMeans, TaggerModule
 
 _log = logging.getLogger(__name__)
 
+PROCESSES = "number of processes"  # in what must not change when a training is resumed
 _KEY = "phaze_ee"
 _TYPES = ConfigDict(strict=True, arbitrary_types_allowed=True)
 _PREEMPTION = (signal.SIGTERM, signal.SIGUSR1)  # what SLURM and HTCondor send before they stop a job
@@ -119,7 +120,8 @@ def find_resume_point(path: Path) -> ResumePoint | None:
         try:
             content, _ = read_plain(candidate)
             state = _State.model_validate(content)
-            return ResumePoint(candidate, state.own.epoch, state.own.batch, state.global_step, state.own.run)
+            run = {PROCESSES: len(state.own.random), **state.own.run}  # which earlier versions did not write down
+            return ResumePoint(candidate, state.own.epoch, state.own.batch, state.global_step, run)
         except READ_ERRORS as error:
             _log.warning("%s cannot be read (%s); the previous state is used", candidate, type(error).__name__)
     return None

@@ -17,6 +17,7 @@ from rich.console import Console
 from phaze_ee.config.options import DataOptions, ExitOptions, NetworkOptions, Options, TrainingOptions
 from phaze_ee.errors import RunError
 from phaze_ee.installation import VERSION
+from phaze_ee.machine import world_size
 from phaze_ee.models.checkpoint import Checkpoint
 from phaze_ee.models.tagger import Tagger
 from phaze_ee.registry import plugin_hashes
@@ -35,7 +36,14 @@ from phaze_ee.training.loaders import Feed, Loaders, sent
 from phaze_ee.training.losses import WorkingPoint, is_for_a_point
 from phaze_ee.training.module import TaggerModule
 from phaze_ee.training.progress import TrainingProgress
-from phaze_ee.training.resume import AtomicCheckpoints, ResumePoint, ResumePoints, forget, reporting_unfit_state
+from phaze_ee.training.resume import (
+    PROCESSES,
+    AtomicCheckpoints,
+    ResumePoint,
+    ResumePoints,
+    forget,
+    reporting_unfit_state,
+)
 from phaze_ee.types import JetBatch
 
 # The sections whose options change the result, and the options among them that do not; of plug-ins, the content counts.
@@ -206,9 +214,9 @@ def _fit(
 
 
 def run_record(options: Options, data: DataRecord) -> dict[str, Any]:
-    """Return, as plain values, the options and the data that must not change when a training is resumed."""
+    """Return, as plain values, what must not change when a training is resumed: options, data, number of processes."""
     parts = {"your own parts": plugin_hashes()} if plugin_hashes() else {}
-    return {**deciding_options(options), "data": data.hash, **parts}
+    return {**deciding_options(options), "data": data.hash, PROCESSES: world_size(), **parts}
 
 
 def deciding_options(options: Options) -> dict[str, Any]:

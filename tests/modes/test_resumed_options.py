@@ -36,3 +36,12 @@ def test_the_working_point_is_part_of_a_training_for_it() -> None:
         check_unchanged(point, record(**{**cascade, "signal": "label_Hcc"}), "config.py")
     plain = ResumePoint(Path("resume.ckpt"), 1, 0, 10, record())
     check_unchanged(plain, record(signal="label_Hcc"), "config.py")
+
+
+def test_as_many_processes_go_on_as_began(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    point = ResumePoint(Path("resume.ckpt"), 1, 0, 10, record())
+    check_unchanged(point, record(), "config.py")
+    monkeypatch.delenv("WORLD_SIZE")
+    with pytest.raises(UsageError, match=r"interrupted: number of processes was 2, now 1; undo"):
+        check_unchanged(point, record(), "config.py")

@@ -19,7 +19,7 @@ from phaze_ee.errors import PreemptedError, RunError
 from phaze_ee.models.checkpoint import load_checkpoint
 from phaze_ee.results.training import TrainingHistory
 from phaze_ee.training.module import TaggerModule
-from phaze_ee.training.resume import ResumePoints, find_resume_point, previous
+from phaze_ee.training.resume import PROCESSES, ResumePoints, find_resume_point, previous
 from tests.training.interrupted import BATCHES, EPOCHS, Crash, before_step, crash, interrupt, run, stop, work
 
 KILLS = 20
@@ -200,6 +200,17 @@ def test_groups_of_an_optimiser_that_are_no_list_are_noticed_at_once(killed: Pat
     torch.save(content, tmp_path / "resume.ckpt")
     assert find_resume_point(killed / "resume.ckpt") is not None
     assert find_resume_point(tmp_path / "resume.ckpt") is None
+
+
+def test_a_state_without_a_number_of_processes_has_that_of_its_random_states(killed: Path, tmp_path: Path) -> None:
+    content = torch.load(killed / "resume.ckpt", weights_only=True)
+    own = content["phaze_ee"]
+    assert own["run"].pop(PROCESSES) == 1
+    own["random"] *= 2
+    torch.save(content, tmp_path / "resume.ckpt")
+    point = find_resume_point(tmp_path / "resume.ckpt")
+    assert point is not None
+    assert point.run[PROCESSES] == 2
 
 
 @pytest.mark.parametrize(("act", "ended", "batch"), [(stop, PreemptedError, 4), (crash, Crash, 2)])
