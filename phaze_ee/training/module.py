@@ -244,6 +244,8 @@ class TaggerModule(LightningModule):
     def on_validation_epoch_end(self) -> None:
         if self._validated.jets:
             self._log_means(self._validated)
+        if not self.latest and self.so_far.jets:  # the training resumed in this validation
+            self._log_means(self.so_far)
 
     def _log_means(self, found: RunningMeans) -> None:
         means = {name: value.float() for name, value in found.means.items()}

@@ -43,6 +43,7 @@ class _Own(BaseModel):
     so_far: list[dict[str, Any]]
     buffers: dict[str, Tensor]
     run: dict[str, Any]
+    validation: bool = False
 
 
 class _Optimizer(BaseModel):
@@ -94,6 +95,7 @@ class ResumePoint:
         batch: how many batches of that epoch are done.
         step: the optimiser steps that are done.
         run: the settings of the training (:func:`phaze_ee.training.run.run_record`).
+        validation: whether all batches of the epoch are done, and its validation is not.
     """
 
     path: Path
@@ -101,10 +103,13 @@ class ResumePoint:
     batch: int
     step: int
     run: dict[str, Any]
+    validation: bool = False
 
     @property
     def described(self) -> str:
         """The epoch and batch in words, counted from 1."""
+        if self.validation:
+            return f"the validation of epoch {self.epoch + 1}"
         return f"epoch {self.epoch + 1}" + (f", batch {self.batch + 1}" if self.batch else "")
 
 
@@ -121,7 +126,8 @@ def find_resume_point(path: Path) -> ResumePoint | None:
             content, _ = read_plain(candidate)
             state = _State.model_validate(content)
             run = {PROCESSES: len(state.own.random), **state.own.run}  # which earlier versions did not write down
-            return ResumePoint(candidate, state.own.epoch, state.own.batch, state.global_step, run)
+            own = state.own
+            return ResumePoint(candidate, own.epoch, own.batch, state.global_step, run, own.validation)
         except READ_ERRORS as error:
             _log.warning("%s cannot be read (%s); the previous state is used", candidate, type(error).__name__)
     return None
@@ -152,7 +158,7 @@ def forget(path: Path) -> None:
 
 @final
 class ResumePoints(Callback):
-    """Saves the state of a training after each epoch, every ``interval`` batches, and on signals.
+    """Saves the state of a training before and after each validation, every ``interval`` batches, and on signals.
 
     After SIGTERM, SIGUSR1 or SIGHUP (a terminal that was closed) the training stops with :class:`PreemptedError`, whose
     exit status tells the batch system to start it again. Ctrl-C stops it as usual. If there are several processes, a
@@ -178,6 +184,7 @@ class ResumePoints(Callback):
         self._groups: list[Any] = []
         self._signal: int | None = None
         self._done = (0, 0)
+        self._validates = False
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         for name, counts in trainer.fit_loop.state_dict().items():
@@ -218,15 +225,19 @@ class ResumePoints(Callback):
             "so_far": _of_all_processes(trainer, pl_module.so_far.state_dict()),
             "buffers": _unsaved_buffers(pl_module),
             "run": self.run,
+            "validation": self._validates,
         }
+        if self._validates:  # Lightning goes back to a validation that was interrupted in its first batch, to no other
+            begun = checkpoint["loops"]["fit_loop"]["epoch_loop.val_loop.batch_progress"]["total"]
+            begun.update(ready=1, started=1, processed=0, completed=0)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        stop = trainer.strategy.reduce_boolean_decision(self._signal is not None, all=False)
+        stop = self._is_to_stop(trainer)
         self.went_on = True
         done, group = batch_idx + 1, trainer.accumulate_grad_batches
-        # After the last batch the state is saved at the end of the epoch. Resumed here, Lightning would not validate.
+        # After the last batch the state is saved before the validation or at the end of the epoch.
         if done == trainer.num_training_batches or done % group:
             return
         if stop or (self.interval and done // self.interval > (done - group) // self.interval):
@@ -234,18 +245,28 @@ class ResumePoints(Callback):
         if stop:
             self._stop()
 
-    def on_validation_batch_end(self, *arguments: Any, **keywords: Any) -> None:
-        if self._signal is not None:
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._save(trainer, trainer.current_epoch, int(trainer.num_training_batches), validation=True)
+        if self._is_to_stop(trainer):
+            self._stop()
+
+    def on_validation_batch_end(self, trainer: Trainer, *arguments: Any, **keywords: Any) -> None:
+        self.went_on = True
+        if self._is_to_stop(trainer):
             self._stop()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._save(trainer, trainer.current_epoch + 1, 0)
-        if trainer.strategy.reduce_boolean_decision(self._signal is not None, all=False):
+        if self._is_to_stop(trainer):
             self._stop()
 
-    def _save(self, trainer: Trainer, epoch: int, batch: int) -> None:
-        self._done = (epoch, batch)
+    def _save(self, trainer: Trainer, epoch: int, batch: int, *, validation: bool = False) -> None:
+        self._done, self._validates = (epoch, batch), validation
         trainer.save_checkpoint(self.path)
+
+    def _is_to_stop(self, trainer: Trainer) -> bool:
+        """Return whether any process got a signal; each must call this, after the same batches."""
+        return bool(trainer.strategy.reduce_boolean_decision(self._signal is not None, all=False))
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if number == self._signal == signal.SIGINT:

@@ -137,6 +137,8 @@ def work(folder: Path, changes: dict[str, Any], environment: dict[str, str]) -> 
     """Run in a process of its own; its exit status tells what became of it."""
     os.environ.update(environment)
     torch.set_num_threads(1)
+    if "STOPPED_IN_VALIDATION" in environment:
+        before_step(pytest.MonkeyPatch(), "validation_step", 1, 0, stop)
     try:
         run(folder, changes)
     except PhazeError as error:

@@ -280,8 +280,8 @@ def test_early_stopping_is_not_forgotten_with_the_last_state(tmp_path: Path, mon
     run(tmp_path / "whole", changes)
     plain = ResumePoints._save
 
-    def killed_at_the_end(points: ResumePoints, trainer: Trainer, epoch: int, batch: int) -> None:
-        plain(points, trainer, epoch, batch)
+    def killed_at_the_end(points: ResumePoints, trainer: Trainer, epoch: int, batch: int, **keywords: bool) -> None:
+        plain(points, trainer, epoch, batch, **keywords)
         if (epoch, batch) == (2, 0):
             raise Crash
 
@@ -290,4 +290,22 @@ def test_early_stopping_is_not_forgotten_with_the_last_state(tmp_path: Path, mon
         run(tmp_path / "stopped", changes)
     run(tmp_path / "stopped", changes)
     assert len(TrainingHistory.read(tmp_path / "stopped" / "history.json", "train").epochs) == 2
+    assert_same(tmp_path / "stopped", tmp_path / "whole")
+
+
+@pytest.mark.parametrize(
+    ("epoch", "changes"), [(0, {}), (1, {"ema_decay": 0.9, "accumulate_batches": 2}), (EPOCHS - 1, {})]
+)
+def test_a_signal_in_a_validation_loses_no_step(
+    epoch: int, changes: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changes = {**changes, "resume_interval": 0, "zero_epochs": 0}
+    run(tmp_path / "whole", changes)
+    before_step(monkeypatch, "validation_step", epoch, 0, stop)
+    with pytest.raises(PreemptedError, match=r"continues from .*resume\.ckpt"):
+        run(tmp_path / "stopped", changes)
+    point = find_resume_point(tmp_path / "stopped" / "resume.ckpt")
+    assert point is not None
+    assert point.described == f"the validation of epoch {epoch + 1}"
+    run(tmp_path / "stopped", changes)
     assert_same(tmp_path / "stopped", tmp_path / "whole")

@@ -16,7 +16,7 @@ PROCESSES = 2
 TOGETHER = {"use_ddp": True, "optimizer": "adamw", "lr": 0.001}
 
 
-def start_both(folder: Path) -> list[BaseProcess]:
+def start_both(folder: Path, second: dict[str, str] | None = None) -> list[BaseProcess]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -30,6 +30,7 @@ def start_both(folder: Path) -> list[BaseProcess]:
         "TORCHELASTIC_RUN_ID": "test",
     }
     ranks = [{**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(PROCESSES)]
+    ranks[1].update(second or {})
     return [start(folder, TOGETHER, environment) for environment in ranks]
 
 
@@ -78,5 +79,15 @@ def test_after_a_process_died_both_go_on(tmp_path: Path, together: Path) -> None
         assert process.pid is not None
         os.kill(process.pid, signal.SIGKILL)
         process.join()
+    assert [finish(process) for process in start_both(folder)] == [0, 0]
+    assert [record.val_loss for record in epochs(folder)] == [record.val_loss for record in epochs(together)]
+
+
+def test_a_signal_to_one_in_the_validation_stops_both(tmp_path: Path, together: Path) -> None:
+    folder = tmp_path / "stopped"
+    processes = start_both(folder, {"STOPPED_IN_VALIDATION": "yes"})
+    assert [finish(process) for process in processes] == [85, 85]
+    assert "stopped by a signal to another process" in (folder / "error0").read_text()
+    assert "stopped by SIGTERM" in (folder / "error1").read_text()
     assert [finish(process) for process in start_both(folder)] == [0, 0]
     assert [record.val_loss for record in epochs(folder)] == [record.val_loss for record in epochs(together)]
