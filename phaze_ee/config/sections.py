@@ -366,7 +366,7 @@ class TrainingOptions(Section):
     )
     gradient_clip: NonNegativeFloat = Field(1.0, description="largest norm of the gradient; 0: no clipping")
     accumulate_batches: PositiveInt = Field(
-        1, description="number of batches whose gradients are added up for one step"
+        1, description="number of batches whose mean gradient makes one step; the last step of an epoch may have fewer"
     )
     steps_per_epoch: PositiveInt | None = Field(
         None,

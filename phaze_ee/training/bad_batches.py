@@ -45,23 +45,28 @@ class HostFlag:
 
 @final
 class BadBatches:
-    """Skips a few batches: the optimiser takes no step, and running statistics do not change.
+    """Skips a few batches: running statistics do not change, and the optimiser takes a step with the other batches.
+
+    If there are no others in a step, the optimiser takes none.
 
     Args:
         most: skip at most this many batches.
+
+    Attributes:
+        count: how many batches were skipped.
+        good: how many batches of the current step were not.
     """
 
     def __init__(self, most: int) -> None:
         self.most = most
-        self.count = 0
+        self.count = self.good = 0
         self._before: list[Tensor] = []
-        self._skip = False
 
     @contextmanager
-    def guarding(self, module: nn.Module) -> Iterator[None]:
+    def guarding(self, module: nn.Module, *, begins_step: bool) -> Iterator[None]:
         """Keep a copy of the buffers of a module before it sees a batch."""
         self._before = [buffer.clone() for buffer in module.buffers()] if self.most else []
-        self._skip = False
+        self.good = 0 if begins_step else self.good
         yield
 
     @property
@@ -75,18 +80,17 @@ class BadBatches:
         for buffer, before in zip(module.buffers(), self._before, strict=True):
             buffer.copy_(before)
         _log.warning("the loss is not finite in %s; the batch is skipped (%d of %d)", where, self.count, self.most)
-        self._skip = True
 
     def wrapped(self, closure: Callable[[], Any] | None) -> Callable[[], Any] | None:
-        """Return the closure for the optimiser, such that it ends the step if the batch is skipped."""
+        """Return the closure for the optimiser, such that it ends the step if all its batches are skipped."""
         if closure is None or not self.most:
             return closure
 
         def run() -> Any:
             result = closure()
-            if self._skip:
+            if not self.good:
                 raise _Skipped
-            return result
+            return torch.zeros(()) if result is None else result  # for None Lightning would take no step
 
         return run
 

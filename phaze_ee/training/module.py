@@ -201,13 +201,15 @@ class TaggerModule(LightningModule):
         return self.exit_options.regression_loss_weight * losses
 
     def training_step(self, batch: JetBatch, batch_idx: int) -> Tensor | None:
-        with self.bad_batches.guarding(self.tagger):
+        begins_step = batch_idx % self.trainer.accumulate_grad_batches == 0
+        with self.bad_batches.guarding(self.tagger, begins_step=begins_step):
             terms = self.terms(batch)
         finite = HostFlag(torch.isfinite(terms.total))
         if self.bad_batches.may_skip and not finite.read():
             self.bad_batches.skip(self.tagger, f"epoch {self.current_epoch + 1}, batch {batch_idx + 1}")
             return None
         self._unchecked = (finite, terms, batch, batch_idx)
+        self.bad_batches.good += 1
         self.latest = self._values("train", terms)
         self._rate = float(self.trainer.optimizers[0].param_groups[0]["lr"])  # the same in all groups
         self.so_far.add(self.latest, len(batch))
@@ -219,6 +221,13 @@ class TaggerModule(LightningModule):
             (finite, terms, batch, batch_idx), self._unchecked = self._unchecked, None
             if not finite.read():
                 self._stop(terms, batch, batch_idx)
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        # Lightning divides each gradient by the batches of a whole step. The last step of an epoch may have fewer.
+        good, whole = self.bad_batches.good, self.trainer.accumulate_grad_batches
+        if good != whole:
+            for gradient in [parameter.grad for parameter in self.parameters() if parameter.grad is not None]:
+                gradient.mul_(whole / good)
 
     def validation_step(self, batch: JetBatch, batch_idx: int) -> None:
         self._validated.add(self._values("val", self.terms(batch)), len(batch))

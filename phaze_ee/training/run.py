@@ -122,12 +122,22 @@ def train(
         _features(own, loaders, options, outputs, device, console, stored) as (walked, walked_loaders),
         _compiled(walked, options, console, padded=walked is tagger),
     ):
-        steps = -(-len(loaders.train) // options.accumulate_batches) * options.epochs
+        steps = _steps(len(loaders.train), options, console)
         module = TaggerModule(walked, options, options, steps, outputs.models / "bad_batch.pt", working)
         if point is not None:
             walked_loaders.train.set_epoch(point.epoch, point.batch)
         batches = _sent(loaders, options, device) if walked_loaders is loaders else walked_loaders
         return _fit(module, own, batches, options, outputs, data, device, console, point)
+
+
+def _steps(batches: int, options: Options, console: Console) -> int:
+    """Return the optimiser steps of a training, and say if an epoch has but one by mistake."""
+    if options.accumulate_batches > batches:
+        console.print(
+            f"accumulate_batches = {options.accumulate_batches}, but an epoch has {batches}: each epoch is one step.",
+            soft_wrap=True,
+        )
+    return -(-batches // options.accumulate_batches) * options.epochs
 
 
 def _features(

@@ -319,6 +319,19 @@ def test_a_skipped_batch_changes_nothing(tmp_path: Path, caplog: pytest.LogCaptu
         assert torch.equal(found.state_dict()[name], value), name
 
 
+@pytest.mark.parametrize("order", ["good bad", "bad good", "good good bad"])
+def test_the_other_batches_of_a_step_count_in_full(tmp_path: Path, order: str) -> None:
+    steady: dict[str, Any] = {"epochs": 2, "zero_epochs": 0, "lr_schedule": "none", "dropout": 0, "gradient_clip": 0}
+    others, validation = iter((BATCHES[0], BATCHES[2])), BATCHES[-1:]
+    batches = [bad_batch() if kind == "bad" else next(others) for kind in order.split()]
+    good = [batch for batch, kind in zip(batches, order.split(), strict=True) if kind == "good"]
+    changes = {"validation": 1, "accumulate_batches": 2, "optimizer": "adamw", **steady}
+    found = run(tmp_path / "with", batches=[*batches, *validation], skip_nan_batches=2, **changes)
+    expected = run(tmp_path / "without", batches=[*good, *validation], **changes)
+    for name, value in expected.state_dict().items():
+        assert torch.equal(found.state_dict()[name], value), name
+
+
 def test_a_loss_that_is_not_finite_leaves_the_batch_for_a_look(tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"the batch is kept in .*bad_batch\.pt"):
         run(tmp_path, batches=[BATCHES[0], bad_batch(), *BATCHES[2:]])
@@ -357,3 +370,14 @@ def test_gradients_of_several_batches_make_one_step(tmp_path: Path) -> None:
     state = torch.load(tmp_path / "models" / "latest_model.pt", weights_only=True)
     assert state["epoch"] == 2
     assert torch.isfinite(weights(tmp_path)["heads.0.linear.weight"]).all()
+
+
+def test_the_last_step_of_an_epoch_weighs_the_batches_that_it_has(tmp_path: Path) -> None:
+    console = Console(file=io.StringIO(), width=200)
+    changes: dict[str, Any] = {"batches": [BATCHES[0], BATCHES[5]], "validation": 1, "dropout": 0, "gradient_clip": 0}
+    alone = run(tmp_path / "alone", **changes)
+    of_four = run(tmp_path / "of_four", accumulate_batches=4, console=console, **changes)
+    assert isinstance(console.file, io.StringIO)
+    assert "accumulate_batches = 4, but an epoch has 1: each epoch is one step." in console.file.getvalue()
+    for name, value in alone.state_dict().items():
+        assert torch.equal(of_four.state_dict()[name], value), name
