@@ -386,7 +386,7 @@ class TrainingOptions(Section):
         "kept; 0: no average",
     )
     skip_nan_batches: NonNegativeInt = Field(
-        0, description="skip up to this many batches with a non-finite loss, then stop"
+        0, description="skip up to this many batches with a non-finite loss, then stop; for one process"
     )
     seed: NonNegativeInt | None = Field(
         None, description="random seed; None: drawn. A run repeats bit for bit on a like CPU with as many threads"

@@ -15,7 +15,7 @@ from lightning import Callback, Trainer, seed_everything
 from rich.console import Console
 
 from phaze_ee.config.options import DataOptions, ExitOptions, NetworkOptions, Options, TrainingOptions
-from phaze_ee.errors import RunError
+from phaze_ee.errors import RunError, UsageError
 from phaze_ee.installation import VERSION
 from phaze_ee.machine import world_size
 from phaze_ee.models.checkpoint import Checkpoint
@@ -111,11 +111,15 @@ def train(
             only the length of ``loaders`` is used. None: the features of a frozen backbone are computed here.
 
     Raises:
-        UsageError: the exit loss needs a working point.
+        UsageError: the exit loss needs a working point, or several processes would skip batches.
         RunError: the loss is not finite, a file cannot be written, or Ctrl-C was pressed.
         PreemptedError: a signal (SIGTERM, SIGUSR1, SIGHUP) stopped the process; the training can be resumed.
     """
     assert options.seed is not None
+    if options.skip_nan_batches and world_size() > 1:
+        raise UsageError(
+            f"skip_nan_batches works in one process, and this training has {world_size()}; set skip_nan_batches = 0"
+        )
     seed_everything(options.seed, workers=True, verbose=False)
     own = tagger.fastest_form(device) if options.use_packed else tagger
     with (

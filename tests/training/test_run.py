@@ -15,7 +15,7 @@ from torch import nn
 
 import phaze_ee
 from phaze_ee.config.options import Options
-from phaze_ee.errors import RunError
+from phaze_ee.errors import RunError, UsageError
 from phaze_ee.machine import resolve_device
 from phaze_ee.models.checkpoint import load_checkpoint
 from phaze_ee.models.tagger import Tagger
@@ -330,6 +330,12 @@ def test_the_other_batches_of_a_step_count_in_full(tmp_path: Path, order: str) -
     expected = run(tmp_path / "without", batches=[*good, *validation], **changes)
     for name, value in expected.state_dict().items():
         assert torch.equal(found.state_dict()[name], value), name
+
+
+def test_several_processes_skip_no_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(UsageError, match=r"this training has 2; set skip_nan_batches = 0"):
+        run(tmp_path, skip_nan_batches=1)
 
 
 def test_a_loss_that_is_not_finite_leaves_the_batch_for_a_look(tmp_path: Path) -> None:
