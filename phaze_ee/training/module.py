@@ -311,10 +311,14 @@ class TaggerModule(LightningModule):
     # A training that is resumed in its second phase must be frozen before the optimiser is made.
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["backbone_frozen"] = self.frozen
+        checkpoint["skipped_batches"] = self.bad_batches.count
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         if checkpoint["backbone_frozen"] and not self.frozen:
             self._freeze_backbone()
+        self.bad_batches.count = operator.index(
+            checkpoint.get("skipped_batches", 0)
+        )  # earlier versions did not save it
 
     def configure_optimizers(self) -> Any:
         module, epochs = self._trained_now()

@@ -309,3 +309,18 @@ def test_a_signal_in_a_validation_loses_no_step(
     assert point.described == f"the validation of epoch {epoch + 1}"
     run(tmp_path / "stopped", changes)
     assert_same(tmp_path / "stopped", tmp_path / "whole")
+
+
+def test_batches_that_were_skipped_before_a_stop_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def count_to_two(module: TaggerModule) -> None:
+        module.bad_batches.count = 2
+        stop(module)
+
+    changes = {"skip_nan_batches": 3}
+    before_step(monkeypatch, "training_step", 0, 1, count_to_two)
+    with pytest.raises(PreemptedError):
+        run(tmp_path, changes)
+    counts = []
+    before_step(monkeypatch, "training_step", 0, 3, lambda module: counts.append(module.bad_batches.count))
+    run(tmp_path, changes)
+    assert counts == [2]
