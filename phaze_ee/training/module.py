@@ -244,8 +244,16 @@ class TaggerModule(LightningModule):
         if self.latest and self.trainer._logger_connector.should_update_logs:
             steps = {f"{name}_step": value for name, value in self.latest.items()}
             self.log_dict({**steps, "lr": self._rate}, on_step=True, on_epoch=False, batch_size=len(batch))
-        if self.trainer.is_last_batch and self.so_far.jets:
-            self._log_means(self.so_far)
+        if self.trainer.is_last_batch:
+            self._end_epoch()
+
+    def _end_epoch(self) -> None:
+        if not self.so_far.jets:
+            raise RunError(
+                f"all batches of epoch {self.current_epoch + 1} were skipped, because no loss is finite; lower lr, set "
+                "gradient_clip, or check the inputs, and start again with --fresh"
+            )
+        self._log_means(self.so_far)
 
     def on_validation_epoch_start(self) -> None:
         self._validated = RunningMeans()

@@ -332,6 +332,12 @@ def test_the_other_batches_of_a_step_count_in_full(tmp_path: Path, order: str) -
         assert torch.equal(found.state_dict()[name], value), name
 
 
+def test_an_epoch_without_a_good_batch_ends_the_training(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="all batches of epoch 1 were skipped, because no loss is finite"):
+        run(tmp_path, batches=[bad_batch(), bad_batch(), BATCHES[5]], validation=1, skip_nan_batches=5)
+    assert not list((tmp_path / "models").glob("*.pt"))
+
+
 def test_several_processes_skip_no_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(UsageError, match=r"this training has 2; set skip_nan_batches = 0"):
