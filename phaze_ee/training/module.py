@@ -283,12 +283,12 @@ class TaggerModule(LightningModule):
             f"{name} {loss:.4g}" for name, loss in zip(self.tagger.exit_names, terms.loss_E.tolist(), strict=True)
         )
         where = "" if self.bad_batch is None else f"; the batch is kept in {self.bad_batch}"
+        kept = "; latest_model.pt holds the last whole epoch" if self.current_epoch else ""
         if self.bad_batch is not None:
             save_batch(batch, self.bad_batch)
         raise RunError(
             f"the loss is not finite in epoch {self.current_epoch + 1}, batch {batch_idx + 1} ({losses}){where}; lower "
-            "lr, set gradient_clip, or check the inputs, and start again with --fresh; latest_model.pt holds the last "
-            "whole epoch"
+            f"lr, set gradient_clip, or check the inputs, and start again with --fresh{kept}"
         )
 
     def on_train_start(self) -> None:

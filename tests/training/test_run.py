@@ -24,10 +24,12 @@ from phaze_ee.registry import loss_strategies
 from phaze_ee.results.training import TrainingHistory
 from phaze_ee.training.loaders import Loaders
 from phaze_ee.training.losses import WorkingPoint
+from phaze_ee.training.module import TaggerModule
 from phaze_ee.training.resume import find_resume_point
 from phaze_ee.training.run import DataRecord, Outputs, installed_versions, train
 from phaze_ee.types import JetBatch, JetInputs
 from tests.jets import labelled_batch, small_tagger
+from tests.training.interrupted import before_step
 from tests.training.loader import ListLoader
 
 BATCHES = [labelled_batch(16, seed=seed, shift=0.7) for seed in range(6)]
@@ -264,8 +266,19 @@ def test_a_loss_that_is_not_finite_stops_with_the_reason(tmp_path: Path) -> None
     features = poisoned.features.clone()
     features[3, 2, 0] = float("nan")
     bad = JetBatch(JetInputs(poisoned.points, features, poisoned.vectors, poisoned.mask), BATCHES[1].label_N)
-    with pytest.raises(RunError, match=r"not finite in epoch 1, batch 2 \(.*full_model nan"):
+    with pytest.raises(RunError, match=r"not finite in epoch 1, batch 2 \(.*full_model nan.*again with --fresh$"):
         run(tmp_path, batches=[BATCHES[0], bad, *BATCHES[2:]])
+
+
+def test_in_a_later_epoch_the_network_before_it_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def spoil(module: TaggerModule) -> None:
+        for parameter in module.parameters():
+            parameter.data.fill_(float("nan"))
+
+    before_step(monkeypatch, "training_step", 1, 0, spoil)
+    with pytest.raises(RunError, match=r"not finite in epoch 2, .*; latest_model\.pt holds the last whole epoch$"):
+        run(tmp_path)
+    assert load_checkpoint(tmp_path / "models" / "latest_model.pt").epoch == 0
 
 
 def test_interrupting_leaves_a_usable_latest_model(tmp_path: Path) -> None:
