@@ -117,7 +117,7 @@ class Checkpoints(Callback):
             module = _tagger_module(pl_module)
             so_far = {name: float(value) for name, value in module.so_far.means.items()} if module.so_far.jets else {}
             with self._averaged(module):
-                self._save_latest(self.make(module, trainer.current_epoch, {**epoch_metrics(trainer), **so_far}))
+                self._save_latest(self.make(module, trainer.current_epoch, so_far))
 
     def _save_latest(self, checkpoint: Checkpoint) -> None:
         save_checkpoint(self.folder / _LATEST, checkpoint)
@@ -196,11 +196,15 @@ class History(Callback):
 
 
 def epoch_metrics(trainer: Trainer) -> dict[str, float]:
-    """Return the means over the epoch. Lightning adds a suffix to those that it also has per step."""
+    """Return the means over the epoch, with those of a validation only if there was one after it.
+
+    Lightning adds a suffix to those that it also has per step, and keeps those of the last validation.
+    """
+    validated = _is_validated(trainer, trainer.current_epoch)
     return {
         name.removesuffix("_epoch"): float(value)
         for name, value in trainer.callback_metrics.items()
-        if not name.endswith("_step")
+        if not name.endswith("_step") and (validated or not name.startswith("val/"))
     }
 
 
