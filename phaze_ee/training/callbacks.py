@@ -184,7 +184,7 @@ class History(Callback):
         validated = _validated_accuracy(trainer, module) is not None
         return EpochRecord(
             epoch=trainer.current_epoch,
-            learning_rate=float(trainer.optimizers[0].param_groups[0]["lr"]),
+            learning_rate=_learning_rate(trainer),
             beta=list(module.beta),
             train_total_loss=metrics["train/total_loss"],
             train_loss=[metrics[f"train/loss/{name}"] for name in names],
@@ -196,16 +196,21 @@ class History(Callback):
 
 
 def epoch_metrics(trainer: Trainer) -> dict[str, float]:
-    """Return the means over the epoch, with those of a validation only if there was one after it.
+    """Return the means over the epoch, with those of a validation only if there was one after it, β and learning rate.
 
-    Lightning adds a suffix to those that it also has per step, and keeps those of the last validation.
+    Lightning adds a suffix to those that it also has per step, and keeps those of the last validation and step.
     """
     validated = _is_validated(trainer, trainer.current_epoch)
-    return {
+    means = {
         name.removesuffix("_epoch"): float(value)
         for name, value in trainer.callback_metrics.items()
         if not name.endswith("_step") and (validated or not name.startswith("val/"))
     }
+    return {**means, "lr": _learning_rate(trainer)}
+
+
+def _learning_rate(trainer: Trainer) -> float:
+    return float(trainer.optimizers[0].param_groups[0]["lr"])
 
 
 def _tagger_module(module: LightningModule) -> TaggerModule:

@@ -254,6 +254,8 @@ class TaggerModule(LightningModule):
                 "gradient_clip, or check the inputs, and start again with --fresh"
             )
         self._log_means(self.so_far)
+        betas = {f"beta/{name}": beta for name, beta in zip(self.tagger.exit_names, self.beta, strict=False)}
+        self.log_dict(betas, on_step=False, on_epoch=True, batch_size=self.so_far.jets)
 
     def on_validation_epoch_start(self) -> None:
         self._validated = RunningMeans()
@@ -261,8 +263,8 @@ class TaggerModule(LightningModule):
     def on_validation_epoch_end(self) -> None:
         if self._validated.jets:
             self._log_means(self._validated)
-        if not self.latest and self.so_far.jets:  # the training resumed in this validation
-            self._log_means(self.so_far)
+        if not self.latest:  # the training resumed in this validation
+            self._end_epoch()
 
     def _log_means(self, found: RunningMeans) -> None:
         means = {name: value.float() for name, value in found.means.items()}
@@ -302,7 +304,6 @@ class TaggerModule(LightningModule):
         self.so_far = RunningMeans()
         loader: Any = self.trainer.train_dataloader
         loader.set_epoch(self.current_epoch)
-        self.log_dict({f"beta/{name}": beta for name, beta in zip(self.tagger.exit_names, self.beta, strict=False)})
         self._validate_the_last_epoch()
 
     def _validate_the_last_epoch(self) -> None:

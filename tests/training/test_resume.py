@@ -71,6 +71,10 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def assert_same(folder: Path, expected: Path) -> None:
     for name in ("latest_model.pt", "best_model.pt"):
+        found, wanted = (
+            torch.load(each / "models" / name, weights_only=True)["metrics"] for each in (folder, expected)
+        )
+        assert found == pytest.approx(wanted, rel=1e-5)
         own, other = weights(folder, name), weights(expected, name)
         assert own.keys() == other.keys()
         assert all(torch.equal(own[key], other[key]) for key in other)
