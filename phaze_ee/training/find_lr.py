@@ -25,6 +25,7 @@ LOWEST, HIGHEST = 1e-6, 1.0
 STEPS = 100
 _SMOOTHING = 0.98  # of the running mean in Lightning
 _REACH = 5  # the slope of the loss is taken over this many steps to each side
+_HELD = 20  # by means of fewer batches no rate is suggested: their noise is larger than a fall
 _EPOCHS = 10**6  # more than the test needs, so that no epoch is the last one
 
 
@@ -90,6 +91,7 @@ def _steepest(rates: list[float], losses: list[float]) -> float:
     """
     finite = np.isfinite(losses)
     loss, rate = np.asarray(losses)[finite], np.asarray(rates)[finite]
+    loss, rate = loss[_HELD:], rate[_HELD:]
     if len(loss) <= 2 * _REACH:
         raise RunError("no learning rate can be suggested: the loss did not stay finite; look at the inputs")
     slope = (loss[2 * _REACH :] - loss[: -2 * _REACH]) / np.log(rate[2 * _REACH :] / rate[: -2 * _REACH])
