@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from phaze_ee.training.module import RunningMeans
-from phaze_ee.training.resume import find_resume_point, forget, previous
+from phaze_ee.training.resume import PROCESSES, find_resume_point, forget, previous
 
 WEIGHT = torch.arange(64, dtype=torch.float32)
 
@@ -29,7 +29,7 @@ def path(tmp_path: Path) -> Path:
 def test_the_newest_state(path: Path, caplog: pytest.LogCaptureFixture) -> None:
     point = find_resume_point(path)
     assert point is not None
-    assert (point.path, point.epoch, point.batch, point.step, point.run) == (path, 1, 8, 8, {"lr": 0.1})
+    assert (point.path, point.epoch, point.batch, point.step, point.run) == (path, 1, 8, 8, {PROCESSES: 1, "lr": 0.1})
     assert not caplog.records
     forget(path)
     assert find_resume_point(path) is None
