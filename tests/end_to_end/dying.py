@@ -78,17 +78,19 @@ def between_renames(patch: pytest.MonkeyPatch, number: int) -> None:
     patch.setattr(Path, "replace", replace)
 
 
-# Epochs have three batches, one validation batch or two, and two states.
+# Epochs have three batches, one validation batch or two, and three states: after two batches, before and after the
+# validation.
 KILLS: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
     "before the first state": lambda patch: at_call(patch, TaggerModule, "training_step", 2, kill),
     "in an epoch": lambda patch: at_call(patch, TaggerModule, "training_step", 6, kill),
     "in a validation": lambda patch: at_call(patch, TaggerModule, "validation_step", 3, kill),
     "amid the first state": lambda patch: amid_write(patch, "resume", 1, kill),
-    "after the first models": lambda patch: amid_write(patch, "resume", 2, kill),
-    "amid a state": lambda patch: amid_write(patch, "resume", 4, kill),
+    "before the first validation": lambda patch: amid_write(patch, "resume", 2, kill),
+    "after the first models": lambda patch: amid_write(patch, "resume", 3, kill),
+    "amid a state": lambda patch: amid_write(patch, "resume", 6, kill),
     "amid a model": lambda patch: amid_write(patch, "latest_model", 2, kill),
     "amid the best model": lambda patch: amid_write(patch, "best_model", 1, kill),
-    "between renames": lambda patch: between_renames(patch, 2),
+    "between renames": lambda patch: between_renames(patch, 3),
 }
 
 
