@@ -377,8 +377,7 @@ class TrainingOptions(Section):
         None, description="the same as a number of jets, over all processes, rounded up to whole batches"
     )
     early_stopping: NonNegativeInt = Field(
-        0,
-        description="stop at the first validation this many epochs after the best, counted while exits learn; 0: never",
+        0, description="stop at the first validation this many epochs after the best, while exits learn; 0: never"
     )
     ema_decay: Fraction = Field(
         0.0,
