@@ -32,9 +32,9 @@ from phaze_ee.tables.training import training_table
 from phaze_ee.training.loaders import Loaders, with_epoch_length
 from phaze_ee.training.lock import training_lock
 from phaze_ee.training.losses import WorkingPoint
-from phaze_ee.training.resume import ResumePoint, find_resume_point, forget
+from phaze_ee.training.resume import CONTENT, ResumePoint, find_resume_point, forget
 from phaze_ee.training.run import DataRecord, Outputs, run_record, train
-from phaze_ee.workspace import Project
+from phaze_ee.workspace import PACKAGE_ROOT, Project, file_hash, find_file
 
 _SHOWN = 3
 
@@ -79,7 +79,8 @@ def check_unchanged(point: ResumePoint, run: Mapping[str, Any], config: str) -> 
     # An option that did not exist when the training began had its default.
     fields = Options.model_fields.items()
     defaults = {name: field.get_default(call_default_factory=True) for name, field in fields if name in run}
-    began = {**defaults, **point.run}
+    contents = {name: value for name, value in run.items() if name.startswith(CONTENT)}
+    began = {**defaults, **contents, **point.run}  # an earlier version did not write down contents
     changed = [name for name in {**began, **run} if began.get(name) != run.get(name)]
     if changed:
         names = [_described(name, began.get(name), run.get(name)) for name in changed[:_SHOWN]]
@@ -91,6 +92,8 @@ def check_unchanged(point: ResumePoint, run: Mapping[str, Any], config: str) -> 
 
 
 def _described(name: str, before: object, now: object) -> str:
+    if name.startswith(CONTENT):
+        return name
     return "the data files" if name == "data" else f"{name} was {before!r}, now {now!r}"
 
 
@@ -162,7 +165,7 @@ def _train(session: Session, point: ResumePoint | None) -> None:
     files = [*session.files("train_files"), *session.files("val_files")]
     # A cache gives the jets of an epoch in another order, so a training that began with one cannot resume without it.
     source = "" if cache is None else f" {cache.manifest.key}"
-    data = DataRecord(schema.options, fingerprint(files, schema) + source)
+    data = DataRecord(schema.options, fingerprint(files, schema) + source, _contents(session))
     if point is not None:
         check_unchanged(point, run_record(options, data), str(project.config))
         say(
@@ -174,6 +177,14 @@ def _train(session: Session, point: ResumePoint | None) -> None:
         return  # another process of this run writes the models
     show(training_table(TrainingHistory.read(project.training_history, made_by="train"), checkpoints.best_epoch))
     say(f"Best model: {short(project.best_model)} (epoch {checkpoints.best_epoch + 1})")
+
+
+def _contents(session: Session) -> dict[str, str | None]:
+    """Return the SHA-256 of the weights to start from, and of the user's own network file."""
+    named = {"init_from": session.options.init_from, "network_config": session.options.network_config}
+    found = {name: find_file(name, own, session.project.root) for name, own in named.items() if own is not None}
+    # The package's own network files may change in a new version, as the rest of it.
+    return {name: file_hash(path) for name, path in found.items() if not path.is_relative_to(PACKAGE_ROOT)}
 
 
 def train_into(folder: Path, session: Session, schema: DataSchema, tagger: Tagger) -> None:

@@ -6,7 +6,7 @@ import platform
 import signal
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,7 @@ from phaze_ee.training.losses import WorkingPoint, is_for_a_point
 from phaze_ee.training.module import TaggerModule
 from phaze_ee.training.progress import TrainingProgress
 from phaze_ee.training.resume import (
+    CONTENT,
     PROCESSES,
     AtomicCheckpoints,
     ResumePoint,
@@ -76,10 +77,14 @@ class Outputs:
 
 @dataclass(frozen=True)
 class DataRecord:
-    """What a checkpoint stores about the data: the resolved data configuration, and a hash of it and the files."""
+    """What a checkpoint stores about the data: the resolved data configuration, and a hash of it and the files.
+
+    ``contents`` has the SHA-256 of other files that a training rests on, by the options that name them.
+    """
 
     options: dict[str, Any]
     hash: str
+    contents: dict[str, str | None] = field(default_factory=dict)
 
 
 def train(
@@ -230,7 +235,8 @@ def _fit(
 def run_record(options: Options, data: DataRecord) -> dict[str, Any]:
     """Return, as plain values, what must not change when a training is resumed: options, data, number of processes."""
     parts = {"your own parts": plugin_hashes()} if plugin_hashes() else {}
-    return {**deciding_options(options), "data": data.hash, PROCESSES: world_size(), **parts}
+    contents = {f"{CONTENT}{name}": digest for name, digest in data.contents.items()}
+    return {**deciding_options(options), "data": data.hash, PROCESSES: world_size(), **contents, **parts}
 
 
 def deciding_options(options: Options) -> dict[str, Any]:

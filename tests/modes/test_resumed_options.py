@@ -45,3 +45,12 @@ def test_as_many_processes_go_on_as_began(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.delenv("WORLD_SIZE")
     with pytest.raises(UsageError, match=r"interrupted: number of processes was 2, now 1; undo"):
         check_unchanged(point, record(), "config.py")
+
+
+def test_weights_to_start_from_and_network_files_are_those_of_the_beginning() -> None:
+    options = Options.model_validate({"train_files": ["a.root"], "val_files": ["b.root"]})
+    before, now = (run_record(options, DataRecord({}, "hash", {"init_from": digest})) for digest in ("abc", "abd"))
+    check_unchanged(ResumePoint(Path("resume.ckpt"), 1, 0, 10, before), before, "config.py")
+    with pytest.raises(UsageError, match="interrupted: the content of init_from; undo"):
+        check_unchanged(ResumePoint(Path("resume.ckpt"), 1, 0, 10, before), now, "config.py")
+    check_unchanged(ResumePoint(Path("resume.ckpt"), 1, 0, 10, record()), now, "config.py")  # of an earlier version

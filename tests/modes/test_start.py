@@ -11,6 +11,7 @@ import uproot
 from phaze_ee.cli import main
 from phaze_ee.data.schema import DataSchema
 from phaze_ee.models.checkpoint import load_checkpoint, load_weights
+from phaze_ee.modes import train
 from phaze_ee.modes.session import Session
 from tests.modes.predicting import change_yaml, rewrite
 from tests.modes.two_class_project import make_project, request, save_best_model
@@ -118,3 +119,13 @@ def test_a_frozen_network_needs_weights(
     monkeypatch.setenv("PHAZE_EE_WORKSPACES", str(tmp_path / "workspaces"))
     make_project(tmp_path, *QUICK, "c.freeze_backbone = True")
     assert "freeze_backbone would keep random weights; set c.init_from" in refused(capsys, "train")
+
+
+def test_a_training_resumes_from_the_weights_that_it_began_with(
+    weights: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    session = Session.open(request("train"))
+    before = train._contents(session)
+    weights.write_bytes(weights.read_bytes() + b" ")
+    assert list(before) == ["init_from"]
+    assert train._contents(session) != before
