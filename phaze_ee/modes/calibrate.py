@@ -48,6 +48,8 @@ def refuse_early(session: Session) -> None:
     if session.request.activate is not None:
         return
     _refuse_request(session)
+    if session.options.exit_count == 0 and not session.project.best_model.is_file():
+        raise _without_exits(session)
     if (schema := current_schema(session)) is not None:  # else the training refuses
         check(_settings(session.options, _target(session.options, schema.class_names)))
         check_bins(session, schema)
@@ -73,7 +75,7 @@ def run(session: Session) -> None:
     _refuse_request(session)
     model, name = session.model, session.request.name or DEFAULT
     if not model.tagger.exit_stages:
-        raise UsageError(f"project {session.project} has a network without exits; there is nothing to calibrate")
+        raise _without_exits(session)
     target = _target(session.options, model.schema.class_names)
     settings = _settings(session.options, target)
     check(settings)
@@ -95,6 +97,10 @@ def run(session: Session) -> None:
         _show(session, file, session.project.policy(name))
     else:
         _fail(session, name, file, result)
+
+
+def _without_exits(session: Session) -> UsageError:
+    return UsageError(f"project {session.project} has a network without exits; there is nothing to calibrate")
 
 
 def _show(session: Session, file: ExitPolicyFile, path: Path) -> None:

@@ -26,7 +26,7 @@ def run_modes(session: Session, operations: str) -> None:
     """
     modes = chained_modes(operations)
     _check_results(modes, session, operations)
-    if modes[0].configured:
+    if modes[0].configured or (modes[0].name == "retrofit" and session.project.config.is_file()):
         _ = session.options  # errors in the configuration show before anything runs
         for mode in modes:
             mode.refuse_early(session.for_mode(mode.name))

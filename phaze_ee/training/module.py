@@ -226,8 +226,8 @@ class TaggerModule(LightningModule):
         # Lightning divides each gradient by the batches of a whole step. The last step of an epoch may have fewer.
         good, whole = self.bad_batches.good, self.trainer.accumulate_grad_batches
         if good != whole:
-            for gradient in [parameter.grad for parameter in self.parameters() if parameter.grad is not None]:
-                gradient.mul_(whole / good)
+            gradients = [parameter.grad for parameter in self.parameters() if parameter.grad is not None]
+            torch._foreach_mul_(gradients, whole / good)
 
     def validation_step(self, batch: JetBatch, batch_idx: int) -> None:
         self._validated.add(self._values("val", self.terms(batch)), len(batch))
@@ -325,9 +325,8 @@ class TaggerModule(LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         if checkpoint["backbone_frozen"] and not self.frozen:
             self._freeze_backbone()
-        self.bad_batches.count = operator.index(
-            checkpoint.get("skipped_batches", 0)
-        )  # earlier versions did not save it
+        # Earlier versions did not save how many batches were skipped.
+        self.bad_batches.count = operator.index(checkpoint.get("skipped_batches", 0))
 
     def configure_optimizers(self) -> Any:
         module, epochs = self._trained_now()

@@ -222,9 +222,21 @@ def test_a_policy_of_another_model_is_refused(folder: Path) -> None:
 
 
 def test_a_network_without_exits_has_nothing_to_calibrate(folder: Path) -> None:
-    trained_project(folder, "c.num_exit_points = 0", "c.beta_max = []")
+    project = trained_project(folder, "c.num_exit_points = 0", "c.beta_max = []")
     with pytest.raises(UsageError, match="a network without exits"):
         run()
+    project.best_model.unlink()
+    assert main(["-m", "chain", "-p", "Tops", "small", "-o", "train_calibrate"]) == 2
+    assert not project.best_model.exists(), "told before the training starts"
+
+
+def test_a_chain_that_begins_with_retrofit_refuses_early(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_jets(folder / "calibration.root", np.arange(JETS) % 2)
+    project = make_project(folder, f"c.calibration_files = [{str(folder / 'calibration.root')!r}]")
+    flags = ("--target", "signal_efficiency")
+    assert main(["-m", "chain", "-p", "Tops", "small", "-o", "retrofit_calibrate", *flags]) == 2
+    assert "c.background, the class that the cut rejects, and c.signal" in capsys.readouterr().err
+    assert not project.models.exists()
 
 
 def test_flags_of_another_target_are_refused_and_titles_do_for_labels(folder: Path) -> None:
