@@ -62,7 +62,8 @@ def _buckets(tagger: Tagger, count_N: Int[Tensor, " N"], unit_N: Int[Tensor, " N
     longest_U = torch.zeros_like(unit_N[: int(unit_N.max()) + 1]).scatter_reduce(0, unit_N, count_N, "amax")
     order_U = longest_U.argsort(descending=True, stable=True)
     jets_U = unit_N.bincount()[order_U]
-    macs_U = tagger.walk_macs(longest_U[order_U])[-1]
+    # The costs of the full model alone: a jet is then among the same jets, and its answer the same, for any exits.
+    macs_U = tagger.walk_macs(longest_U[order_U], exits=())[-1]
     factor = _GPU_FACTOR if count_N.is_cuda else 1
     calls = factor * _CALLS_MACS
     most = min(factor * _CHUNK_MACS, max(calls, int((jets_U * macs_U).sum()) // _CHUNKS))

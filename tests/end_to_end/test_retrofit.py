@@ -11,13 +11,16 @@ import torch
 
 from phaze_ee.cli import main
 from phaze_ee.config.load import load_options
+from phaze_ee.config.options import Options
 from phaze_ee.config.template import RETROFIT_VALUES
+from phaze_ee.data.schema import DataSchema
 from phaze_ee.errors import RunError
-from phaze_ee.models.checkpoint import load_checkpoint
+from phaze_ee.models.build import build_tagger
+from phaze_ee.models.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from phaze_ee.modes.request import Request
 from phaze_ee.modes.retrofit import show_proof
 from phaze_ee.modes.session import Session
-from phaze_ee.workspace import Project
+from phaze_ee.workspace import Project, find_file
 from tests.end_to_end.command import digest, fails
 from tests.jets import small_weaver_network
 from tests.modes.two_class_project import make_project, save_best_model
@@ -67,6 +70,27 @@ def test_weights_become_a_project_with_exits(folder: Path, capsys: Capture, chan
     bare = {name.removeprefix("mod."): value for name, value in weights.items()}
     assert all(torch.equal(trained[f"mod.{name}"], value) for name, value in bare.items())
     assert not [path for path in project.root.rglob(".*") if path.is_file()]
+
+
+OTHER_NETWORKS: dict[str, dict[str, Any]] = {
+    "ParticleTransformer": {"embed_dims": [8, 8], "pair_embed_dims": [6], "num_heads": 2, "num_layers": 3},
+    "ParticleNeXt": {"node_dim": 6, "edge_dim": 5, "layer_params": [(6, 16, [(2, 1), (1, 1)], 16)] * 2},
+    "PFN": {"particle_dims": [8, 8], "jet_dims": [8]},
+}
+
+
+@pytest.mark.parametrize("name", OTHER_NETWORKS)
+def test_a_network_that_pads_to_its_longest_jet(folder: Path, capsys: Capture, name: str) -> None:
+    data_config = "data_configs/JetClass_ParT_kin.yaml"
+    network = {"model_name": name, "network_options": OTHER_NETWORKS[name], "data_config": data_config}
+    options = Options.model_validate({**RETROFIT_VALUES, **network, "num_exit_points": 2, "beta_max": 1.0})
+    schema = DataSchema.load(find_file("data_config", data_config, None))
+    torch.manual_seed(0)
+    tagger = build_tagger(options, find_file("network_config", options.network_file_for(1), None), schema.weaver)
+    record = {**options.model_dump(mode="json", include=set(network)), "exit_stages": ["input", 0]}
+    save_checkpoint(folder / "ours.pt", Checkpoint(tagger, record, schema.options, "", 0, {}))
+    assert main(retrofit("new", folder / "ours.pt")) == 0
+    assert "the full model answers bit for bit as" in " ".join(capsys.readouterr().out.split())
 
 
 def test_a_project_that_exists_keeps_its_configuration(folder: Path, capsys: Capture) -> None:
