@@ -1,6 +1,7 @@
 """The code of docs/EXTENDING.md works: in the command line in all modes, in a sweep, in workers, and in Python."""
 
 import hashlib
+import inspect
 import re
 import subprocess
 import sys
@@ -229,7 +230,8 @@ def test_the_contract_as_it_is_shown(tmp_path: Path) -> None:
         plain = [name for name in dir(contract) if name.startswith("test_") and "reference" not in name]
         assert len(plain) > 8
         for name in plain:
-            getattr(contract, name)()
+            test = getattr(contract, name)
+            test(*[tmp_path for fixture in inspect.signature(test).parameters if fixture == "tmp_path"])
 
 
 def test_the_configuration_of_a_network_file(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from phaze_ee.data.epochs import resample
 from phaze_ee.data.loaders import training_loader
 from phaze_ee.data.rows import RowReader
 from phaze_ee.data.schema import DataSchema
+from phaze_ee.data.table import Span
 from phaze_ee.errors import DataError
 from tests.data.small import OPTIONS, jet_columns, schema
 from tests.jetclass_files import write_root
@@ -59,7 +60,7 @@ def test_standardisation_equals_that_of_weaver(path: Path, automatic: DataSchema
     assert DataSchema.from_options(resolved.options) == resolved
     RowReader(resolved, training=False)
     with pytest.raises(DataError, match="automatic standardisation"):
-        RowReader(automatic, training=False)
+        RowReader(automatic, training=False).read(Span(path, 0, 2))
 
 
 def test_nothing_to_resolve(path: Path) -> None:

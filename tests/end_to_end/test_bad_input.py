@@ -274,14 +274,14 @@ def test_a_chain_stops_at_the_first_failure(project: Project, folder: Path, caps
 
 
 @pytest.mark.parametrize(
-    ("mode", "size", "name"),
+    ("mode", "size", "name", "first"),
     [
-        ("train", 2_000, "output/models/latest_model.pt"),
-        ("evaluate", 500, "output/results/evaluation_results.json"),
-        ("benchmark", 500, "output/results/benchmark_results.json"),
+        ("train", 2_000, "output/models/latest_model.pt", "output/models/resume.ckpt"),
+        ("evaluate", 500, "output/results/evaluation_results.json", "output/results/evaluation_results.json"),
+        ("benchmark", 500, "output/results/benchmark_results.json", "output/results/benchmark_results.json"),
     ],
 )
-def test_a_full_disk(project: Project, capsys: Capture, mode: str, size: int, name: str) -> None:
+def test_a_full_disk(project: Project, capsys: Capture, mode: str, size: int, name: str, first: str) -> None:
     # Compiled loops, weaver's and ours, write to a cache of their own, once.
     importlib.import_module("phaze_ee.data.warm_up")
     Engine(small_tagger().float())(random_jets([20, 3], dtype=torch.float32))
@@ -289,7 +289,7 @@ def test_a_full_disk(project: Project, capsys: Capture, mode: str, size: int, na
     (project.root / name).write_text("of an earlier run", encoding="utf-8")
     with unchanged(project.root), disk_takes(size):
         text = fails(capsys, 1, "-m", mode, *SMALL)
-    assert text.startswith(f"cannot write {project.root / name}: ")
+    assert text.startswith(f"cannot write {project.root / first}: ")
     assert text.endswith("free space or check permissions, then run again")
 
 

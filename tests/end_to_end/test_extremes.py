@@ -8,12 +8,14 @@ from typing import Any
 
 import h5py
 import pytest
+import torch
 
 from phaze_ee.cli import main
 from phaze_ee.data import schema as data_schema
 from phaze_ee.data import stamps
 from phaze_ee.data.epochs import EpochPlan
 from phaze_ee.exits.policies import ThresholdPolicy
+from phaze_ee.models.checkpoint import load_checkpoint
 from phaze_ee.workspace import Project
 from tests.end_to_end.command import fails
 from tests.modes.exit_policies import write_policy
@@ -151,6 +153,8 @@ def test_a_file_that_changes_while_a_network_without_training_is_prepared(
     text = (tmp_path / "two_classes.yaml").read_text().replace("method: manual", "method: auto")
     (tmp_path / "two_classes.yaml").write_text(text)
     monkeypatch.setattr(data_schema, "resolved_sections", then_touch)
-    configure(project, f"c.init_from = {str(shutil.copy(project.best_model, tmp_path / 'weights.pt'))!r}")
+    # Weights as weaver's, which do not tell their standardisation.
+    torch.save(load_checkpoint(project.best_model).tagger.backbone.state_dict(), tmp_path / "weights.pt")
+    configure(project, f"c.init_from = {str(tmp_path / 'weights.pt')!r}")
     project.best_model.unlink()
     assert fails(capsys, 2, "-m", "evaluate", *SMALL) == str(stamps.changed(tmp_path / "val.root"))
