@@ -24,6 +24,17 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ.setdefault("PHAZE_EE_CACHE", str(config.cache.mkdir("phaze_ee")))
 
 
+# Files with few long tests. They come first, so that no process is left with one of them at the end.
+LONG = ("pretend_card", "fuzz", "end_to_end", "test_extending.py", "training", "benchmark", "modes")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let files with long tests run first."""
+    order = {name: place for place, name in enumerate(LONG)}
+    folder = Path(__file__).parent
+    items.sort(key=lambda item: order.get(item.path.relative_to(folder).parts[0], len(LONG)))
+
+
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 

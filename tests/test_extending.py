@@ -139,9 +139,9 @@ def test_workers_of_predict_give_the_same_answers(own: Run, tmp_path: Path) -> N
 
 
 def test_trials_of_a_sweep_keep_a_copy_of_the_plugin(own: Run) -> None:
-    own.succeed("sweep", "--set", "lr=0.01,0.02")
+    own.succeed("sweep", "--set", "lr=0.02")
     results = SweepResults.read(own.project.sweeps / "sweep" / "sweep_results.json", "sweep")
-    assert [trial.state for trial in results.trials] == ["complete", "complete"]
+    assert [trial.state for trial in results.trials] == ["complete"]
     trial, plugin = Project("W", results.trials[0].project), own.project.root / "my_parts.py"
     plugin.rename(plugin.with_suffix(".away"))
     try:
