@@ -34,21 +34,21 @@ def as_trained(schema: DataSchema, options: Mapping[str, Any], origin: str) -> D
         _check_places(group, theirs, ours, origin)
     if not schema.needs_input_scales:
         return schema
-    names = [pair for _, theirs, ours in pairs for pair in zip(theirs, ours, strict=True)]
-    before = {name: trained.weaver.preprocess_params[old] for old, name in names}
-    params = {
-        name: {**own, **{key: before[name][key] for key in _CHOSEN}} if own["center"] == "auto" else own
-        for name, own in schema.weaver.preprocess_params.items()
-    }
+    params = dict(schema.weaver.preprocess_params)
+    for _, theirs, ours in pairs:
+        for old, name in zip(theirs, ours, strict=True):
+            if params[name]["center"] == "auto":
+                before = trained.weaver.preprocess_params[old]
+                params[name] = {**params[name], **{key: before[key] for key in _CHOSEN}}
     return schema.with_options({"preprocess": {**(schema.options.get("preprocess") or {}), "params": params}})
 
 
 def _groups(trained: DataSchema, now: DataSchema) -> Iterator[tuple[str, list[str], list[str]]]:
-    """Yield each group of the inputs, by its name now, with the variables of both."""
+    """Yield each group of the inputs that both have, by its name now, with the variables of both."""
     for theirs, ours in zip(trained.inputs, now.inputs, strict=False):
         for kind, name in ours.groups.items():
-            old = theirs.groups.get(kind)
-            yield name, [] if old is None else trained.weaver.input_dicts[old], now.weaver.input_dicts[name]
+            if kind in theirs.groups:
+                yield name, trained.weaver.input_dicts[theirs.groups[kind]], now.weaver.input_dicts[name]
 
 
 def _check_places(section: str, theirs: Sequence[str], ours: Sequence[str], origin: str) -> None:

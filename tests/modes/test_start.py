@@ -63,6 +63,12 @@ def test_inputs_of_other_names_go_by_their_places(weights: Path, tmp_path: Path)
     assert parameters(Session.open(request("evaluate")).model.schema)["pt"] == trained["p_pt"]
 
 
+def test_inputs_that_the_training_did_not_have_are_left(weights: Path, tmp_path: Path) -> None:
+    change_yaml(tmp_path, "  pf_mask:", "  pf_vectors: {length: 16, vars: [p_pt, p_eta, p_phi, p_pt]}\n  pf_mask:")
+    trained = parameters(DataSchema.from_options(load_checkpoint(weights).data_options))
+    assert parameters(Session.open(request("evaluate")).model.schema) == trained
+
+
 @pytest.mark.parametrize(
     ("old", "new", "expected"),
     [
