@@ -83,9 +83,17 @@ class _TargetScale(_Section):
     spread: Annotated[FiniteFloat, Field(gt=0)]
 
 
+def _several(labels: list[str]) -> list[str]:
+    if len(labels) < 2:
+        raise PydanticCustomError(
+            "classes", "a classifier needs two classes or more, of which an expression may be one: [is_b, 1 - is_b]"
+        )
+    return labels
+
+
 class _Labels(_Section):
     type: Literal["simple"]
-    value: list[str] = Field(min_length=2)
+    value: Annotated[list[str], AfterValidator(_several)]
     names: list[str] | None = None  # of the classes; otherwise the texts of ``value``
     targets: dict[str, str] | None = None  # numbers that are predicted too, by name
     target_scales: dict[str, _TargetScale] | None = None

@@ -58,7 +58,10 @@ def inputs(**groups: Any) -> dict[str, Any]:
         ({"labels": {"type": "custom", "value": {"y": "a", "z": "b"}}}, r"one value, .* \(found: y, z\)"),
         ({"labels": {"type": "simple", "value": ["a", "b"], "names": ["a"]}}, "names has 1 names for 2 classes"),
         ({"labels": {"type": "simple", "value": ["a", "b"], "names": ["a", "a"]}}, "name a class twice"),
-        ({"labels": {"type": "simple", "value": ["label_QCD"]}}, "labels.value"),
+        (
+            {"labels": {"type": "simple", "value": ["label_QCD"]}},
+            "labels.value: a classifier needs two classes or more",
+        ),
         ({"labels": {"type": "simple", "value": ["label_QCD", "label_QCD"]}}, "name a class twice"),
         ({"inputs": inputs(sv_points=GROUP)}, "no input group sv_features; add one, or remove sv_points"),
         ({"inputs": inputs(pf_extra=GROUP)}, "input groups pf_extra cannot be used"),
