@@ -43,6 +43,19 @@ def columns_for(config: "DataConfig", names: Iterable[str]) -> tuple[set[str], d
     return columns, {name: formula for name, formula in config.var_funcs.items() if name in used}
 
 
+def weight_names(config: "DataConfig") -> set[str]:
+    """Return the columns and new variables that sampling weights are computed from; none without weights.
+
+    The configuration of an exported tagger has none.
+    """
+    if getattr(config, "weight_name", None) is None:
+        return set()
+    if config.use_precomputed_weights:
+        return {config.weight_name}
+    base = {config.basewgt_name} if config.reweight_basewgt else set()
+    return {*config.reweight_branches, *config.reweight_classes, *base}
+
+
 def missing_branches(config: "DataConfig", path: Path, source: Source, in_file: Mapping[str, str]) -> DataError:
     """Return the error about a file that lacks branches: which, what needs them, and which names are like them.
 
@@ -76,7 +89,7 @@ def _sections(config: "DataConfig", columns: Iterable[str]) -> dict[str, list[st
         "labels": [name for label in labels for name in names_in(label)],
         "selection": names_in(config.selection or "0"),
         "test_time_selection": names_in(config.test_time_selection or "0"),
-        "weights": _weight_columns(config),
+        "weights": weight_names(config),
         "observers": config.observer_names,
         "monitor_variables": config.monitor_variables,
         "": columns,
@@ -88,16 +101,6 @@ def _sections(config: "DataConfig", columns: Iterable[str]) -> dict[str, list[st
             found[section] = sorted(own)
         left -= own
     return found
-
-
-def _weight_columns(config: "DataConfig") -> list[str]:
-    """Return what sampling weights are computed from; the configuration of an exported tagger has none."""
-    if getattr(config, "weight_name", None) is None:
-        return []
-    if config.use_precomputed_weights:
-        return [config.weight_name]
-    base = [config.basewgt_name] if config.reweight_basewgt else []
-    return [*config.reweight_branches, *config.reweight_classes, *base]
 
 
 def _users(section: str, origin: str) -> str:

@@ -25,7 +25,7 @@ def split_into_spans(
     rows: int,
     *,
     as_packed: bool = False,
-    check: Check = lambda source, path: None,
+    check: Check | None = None,
 ) -> list[Span]:
     """Return the rows of all files in order, in spans as :func:`spans_of` makes them.
 
@@ -54,7 +54,7 @@ def spans_of(
     rows: int,
     *,
     as_packed: bool = False,
-    check: Check = lambda source, path: None,
+    check: Check | None = None,
 ) -> list[Span]:
     """Return the rows of a file in order, in spans of at most ``rows``; none if it is empty.
 
@@ -70,7 +70,8 @@ def spans_of(
         DataError: the file cannot be read; or ``check`` raises it.
     """
     with open_source(path, treename) as source:
-        check(source, path)
+        if check is not None:
+            check(source, path)
         offsets = source.offsets if as_packed else (0, source.row_count)
     most = _PACKED_TOGETHER * rows if as_packed else rows
     cuts = [0]

@@ -17,7 +17,7 @@ from weaver.utils.data.tools import _clip, _fused_pad_and_stack
 from weaver.utils.dataset import _finalize_inputs
 
 from phaze_ee.compiled import without_extensions
-from phaze_ee.data.branches import columns_for
+from phaze_ee.data.branches import columns_for, weight_names
 from phaze_ee.data.evaluation import names_in
 from phaze_ee.data.inputs import Lists, checked_lists, one_number_a_jet
 from phaze_ee.data.jet_columns import InputLayout, JetColumns, ParticleColumns
@@ -36,7 +36,7 @@ from phaze_ee.data.table import (
     selected_table,
 )
 from phaze_ee.data.targets import TARGET, targets_of_jets
-from phaze_ee.data.weights import jet_weights, weight_names
+from phaze_ee.data.weights import jet_weights
 from phaze_ee.errors import DataError
 from phaze_ee.input_groups import InputCollection
 from phaze_ee.shapes import Float

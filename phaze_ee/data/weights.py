@@ -14,6 +14,7 @@ from weaver.utils.data import preprocess
 from weaver.utils.data.config import DataConfig
 from weaver.utils.data.preprocess import WeightMaker, _build_weights
 
+from phaze_ee.data.branches import weight_names
 from phaze_ee.data.table import ROW, check_one_per_jet, training_tables
 from phaze_ee.errors import DataError
 
@@ -22,16 +23,6 @@ logger = logging.getLogger(__name__)
 # weaver repeats these two for each block of jets; reweighting() says it once, in one line.
 _SAID_ONCE = ("Only %d (out of %d) events actually used", "Not all selected events used")
 logging.getLogger("weaver").addFilter(lambda record: not str(record.msg).startswith(_SAID_ONCE))
-
-
-def weight_names(config: DataConfig) -> set[str]:
-    """Return the columns and new variables that sampling weights are computed from; none without weights."""
-    if config.weight_name is None:
-        return set()
-    if config.use_precomputed_weights:
-        return {config.weight_name}
-    base = {config.basewgt_name} if config.reweight_basewgt else set()
-    return {*config.reweight_branches, *config.reweight_classes, *base}
 
 
 def jet_weights(table: ak.Array, config: DataConfig, path: Path) -> npt.NDArray[np.float32]:

@@ -9,7 +9,7 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import WeightAveraging
 from torch import Tensor, nn
 
-from phaze_ee.training.module import TaggerModule
+from phaze_ee.training.module import tagger_module
 
 
 @final
@@ -58,17 +58,17 @@ class AveragedWeights(WeightAveraging):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         own, average = self._backbones(pl_module)
-        if _tagger_module(pl_module).frozen:  # in the state of an earlier version they differ
+        if tagger_module(pl_module).frozen:  # in the state of an earlier version they differ
             average.load_state_dict(own.state_dict())
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         own, average = self._backbones(pl_module)
-        if _tagger_module(pl_module).second_phase_begins:
+        if tagger_module(pl_module).second_phase_begins:
             own.load_state_dict(average.state_dict())
 
     def _backbones(self, module: LightningModule) -> tuple[nn.Module, nn.Module]:
         assert self._average_model is not None
-        return _tagger_module(module).tagger.backbone, _tagger_module(self._average_model.module).tagger.backbone
+        return tagger_module(module).tagger.backbone, tagger_module(self._average_model.module).tagger.backbone
 
     @contextmanager
     def applied(self, module: LightningModule) -> Iterator[None]:
@@ -89,8 +89,3 @@ class AveragedWeights(WeightAveraging):
 
 def _tensors(module: nn.Module) -> list[Tensor]:
     return [*module.parameters(), *module.buffers()]
-
-
-def _tagger_module(module: nn.Module) -> TaggerModule:
-    assert isinstance(module, TaggerModule)
-    return module

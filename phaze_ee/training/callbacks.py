@@ -13,7 +13,7 @@ from phaze_ee.errors import RunError
 from phaze_ee.models.checkpoint import Checkpoint, save_checkpoint
 from phaze_ee.results.training import EpochRecord, TrainingHistory
 from phaze_ee.training.averaging import AveragedWeights
-from phaze_ee.training.module import TaggerModule
+from phaze_ee.training.module import TaggerModule, tagger_module
 
 MakeCheckpoint = Callable[[TaggerModule, int, dict[str, float]], Checkpoint]
 _LATEST = "latest_model.pt"
@@ -82,7 +82,7 @@ class Checkpoints(Callback):
         trainer.should_stop = self._is_out_of_patience(trainer, trainer.current_epoch - 1)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        module = _tagger_module(pl_module)
+        module = tagger_module(pl_module)
         epoch = trainer.current_epoch
         accuracy = _validated_accuracy(trainer, module)
         best = accuracy is not None and module.trains_exits and accuracy >= self.best_accuracy
@@ -114,7 +114,7 @@ class Checkpoints(Callback):
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         if isinstance(exception, KeyboardInterrupt) and trainer.is_global_zero:
-            module = _tagger_module(pl_module)
+            module = tagger_module(pl_module)
             so_far = {name: float(value) for name, value in module.so_far.means.items()} if module.so_far.jets else {}
             with self._averaged(module):
                 self._save_latest(self.make(module, trainer.current_epoch, so_far))
@@ -167,7 +167,7 @@ class History(Callback):
         self._start = None
         if not trainer.is_global_zero:
             return
-        module = _tagger_module(pl_module)
+        module = tagger_module(pl_module)
         self.records.append(self._record(trainer, module))
         history = TrainingHistory(
             project=self.project,
@@ -211,11 +211,6 @@ def epoch_metrics(trainer: Trainer) -> dict[str, float]:
 
 def _learning_rate(trainer: Trainer) -> float:
     return float(trainer.optimizers[0].param_groups[0]["lr"])
-
-
-def _tagger_module(module: LightningModule) -> TaggerModule:
-    assert isinstance(module, TaggerModule)
-    return module
 
 
 def _is_validated(trainer: Trainer, epoch: int) -> bool:

@@ -359,3 +359,9 @@ class TaggerModule(LightningModule):
 
     def transfer_batch_to_device(self, batch: JetBatch, device: torch.device, dataloader_idx: int) -> JetBatch:
         return moved(batch.map, device, non_blocking=True)  # nothing moves if a thread has sent the batch
+
+
+def tagger_module(module: nn.Module) -> TaggerModule:
+    """Return the module of a training, which callbacks get as any module."""
+    assert isinstance(module, TaggerModule)
+    return module

@@ -1,5 +1,6 @@
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -60,27 +61,17 @@ def test_both_modes_agree_on_a_two_class_project(folder: Path, capsys: pytest.Ca
     assert "is_qcd rej. at" in printed
 
 
-def test_options_of_the_training_that_have_changed_are_noted(folder: Path) -> None:
+@pytest.mark.parametrize(("mode", "own"), [("train", {}), ("retrofit", {"freeze_backbone": True})])
+def test_options_of_the_training_that_have_changed_are_noted(folder: Path, mode: str, own: dict[str, Any]) -> None:
+    """Those that retrofit sets itself have not changed."""
     project = make_project(folder)
-    save_best_model(project, with_options=True)
+    save_best_model(project, with_options=True, **own)
     evaluate.run(Session.open(request("evaluate")))
     assert [note for note in evaluation_of(project).notes if "config.py" in note] == []
     lines = project.config.read_text()
     project.config.write_text(f"{lines}    c.lr, c.zero_epochs, c.batch_size = 0.5, 1, 3\n")
     evaluate.run(Session.open(request("evaluate")))
-    note = f"{project.config.name} has changed since the training (zero_epochs, lr): train again to use it"
-    assert note in evaluation_of(project).notes
-
-
-def test_options_that_retrofit_sets_itself_have_not_changed(folder: Path) -> None:
-    project = make_project(folder)
-    save_best_model(project, with_options=True, freeze_backbone=True)
-    evaluate.run(Session.open(request("evaluate")))
-    assert [note for note in evaluation_of(project).notes if "config.py" in note] == []
-    lines = project.config.read_text()
-    project.config.write_text(f"{lines}    c.lr, c.zero_epochs = 0.5, 1\n")
-    evaluate.run(Session.open(request("evaluate")))
-    note = f"{project.config.name} has changed since the training (zero_epochs, lr): retrofit again to use it"
+    note = f"{project.config.name} has changed since the training (zero_epochs, lr): {mode} again to use it"
     assert note in evaluation_of(project).notes
 
 
