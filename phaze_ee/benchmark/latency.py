@@ -218,7 +218,7 @@ def timed_jets(
     reader = RowReader(schema, training=False, labelled=class_prior is not None)
     jets = JetColumns.concatenate([reader.read(spans[place]).jets for place in places])
     if len(jets) == 0:
-        raise DataError(f"none of the jets to be timed passes the selection {reader.selection!r} of the data config")
+        raise DataError(f"none of the jets to be timed passes the selection {reader.selection!r}; loosen it")
     index_N = np.arange(len(jets))
     if class_prior is not None:
         index_N = _drawn(jets.label_N.numpy(), schema.class_names, class_prior, count)

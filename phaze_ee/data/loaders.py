@@ -79,7 +79,7 @@ class _InOrder:
             empty = False
             yield piece.batch()
         if empty:
-            raise DataError(f"no jet passes the selection {self.selection!r} of the data config; loosen it")
+            raise DataError(f"no jet passes the selection {self.selection!r}; loosen it")
 
 
 class TrainingLoader:

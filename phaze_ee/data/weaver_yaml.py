@@ -274,7 +274,7 @@ def _label_problem(labels: Mapping[str, Any]) -> str:
         found = ", ".join(map(str, value)) or "none"
         return (
             f"{start} with other than one value, the number of the class (found: {found}); list one-hot labels, type: "
-            "simple"
+            "simple, and numbers to predict as targets: {name: expression}"
         )
     return f"{start}; list one-hot labels, type: simple"
 

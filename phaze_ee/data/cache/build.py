@@ -105,7 +105,7 @@ def build_cache(
         advance(done, total)
     if not sum(shard.jets for shard in written):
         selection = job.resolved.weaver.selection if job.training else job.resolved.weaver.test_time_selection
-        raise DataError(f"no jet of {job.files[0]} … passes the selection {selection!r} of the data config; loosen it")
+        raise DataError(f"no jet of {job.files[0]} … passes the selection {selection!r}; loosen it")
     if job.key != key:
         raise DataError(f"a file of {job.files[0]} … changed while it was converted; convert again")
     manifest = Contents(
