@@ -1,7 +1,6 @@
 """Finds the files that the patterns of a configuration name."""
 
 import hashlib
-import json
 import os
 import re
 from collections.abc import Iterable, Sequence
@@ -57,7 +56,7 @@ def fingerprint(files: Iterable[Path], schema: "DataSchema") -> str:
     Raises:
         DataError: a file does not exist any more.
     """
-    digest = hashlib.sha256(json.dumps(schema.options, sort_keys=True).encode())
+    digest = hashlib.sha256(schema.text.encode())
     if schema.bad_values != "refuse":
         digest.update(schema.bad_values.encode())
     for path in files:

@@ -138,10 +138,16 @@ class DataSchema:
         return type(self), (self.options, self.origin, self.trusted, self.bad_values)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, DataSchema) and self.options == other.options
+        return isinstance(other, DataSchema) and self.text == other.text
 
     def __hash__(self) -> int:
-        return hash(json.dumps(self.options, sort_keys=True))
+        return hash(self.text)
+
+    @property
+    def text(self) -> str:
+        """The options, sorted, and the order of the collections, which says what each input of a network is."""
+        order = [own.name for own in self.collections] if len(self.collections) > 1 else []
+        return " ".join([json.dumps(self.options, sort_keys=True), *order])
 
     @property
     def needs_standardisation(self) -> bool:

@@ -22,11 +22,13 @@ def as_trained(schema: DataSchema, options: Mapping[str, Any], origin: str) -> D
         origin: the checkpoint, for errors.
 
     Raises:
-        CheckpointError: a class or an input has another place than in the training of the weights.
+        CheckpointError: a class, a target or an input has another place than in the training of the weights.
         DataError: the options in the checkpoint are wrong.
     """
     trained = DataSchema.from_options(options, origin, schema.trusted, schema.bad_values)
     _check_places("labels", trained.class_names, schema.class_names, origin)
+    by_name = "; names decide the places of targets: call them as in the training"
+    _check_places("labels.targets", list(trained.targets), list(schema.targets), origin, by_name)
     pairs = list(_groups(trained, schema))
     if not all(len(theirs) == len(ours) for _, theirs, ours in pairs):
         return schema
@@ -51,22 +53,27 @@ def _groups(trained: DataSchema, now: DataSchema) -> Iterator[tuple[str, list[st
                 yield name, trained.weaver.input_dicts[theirs.groups[kind]], now.weaver.input_dicts[name]
 
 
-def _check_places(section: str, theirs: Sequence[str], ours: Sequence[str], origin: str) -> None:
+def _check_places(section: str, theirs: Sequence[str], ours: Sequence[str], origin: str, remedy: str = "") -> None:
     places = {name: place for place, name in enumerate(theirs)}
     for place, name in enumerate(ours):
         if places.get(name, place) != place:
             raise CheckpointError(
                 f"checkpoint {origin} was trained with {name} as number {places[name] + 1} of {section}, and it is "
-                f"number {place + 1} in the data_config; give {section} the order of the training: {', '.join(theirs)}"
+                f"number {place + 1} in the data_config{remedy or f'; give {section} the order of the training'}: "
+                f"{', '.join(theirs)}"
             )
 
 
 def other_standardisation(schema: DataSchema, options: Mapping[str, Any], origin: str) -> str | None:
-    """Return in words the first input of the same name that the YAML file itself standardises otherwise; None: none is.
+    """Return in words the first input or target of the same name that the YAML file means otherwise; None: none is.
 
     It may be in another unit, so this is no error.
     """
-    theirs = DataSchema.from_options(options, origin, schema.trusted, schema.bad_values).weaver.preprocess_params
+    trained = DataSchema.from_options(options, origin, schema.trusted, schema.bad_values)
+    for name, text in schema.targets.items():
+        if trained.targets.get(name, text) != text:
+            return f"target {name} is {text} in the data_config, and was {trained.targets[name]}"
+    theirs = trained.weaver.preprocess_params
     for name, own in schema.weaver.preprocess_params.items():
         if own["center"] == "auto" or name not in theirs:
             continue

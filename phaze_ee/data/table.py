@@ -29,7 +29,7 @@ _MOST_FIRST = 1 << 20
 TRAINING_FLAG = "aux_training_"  # weaver's name of a column that is true in training only; expressions may use it
 # With trust_expressions they may be any Python. awkward's kernels raise ArgumentError for a float in place of an int.
 EXPRESSION_ERRORS = (*USER_CODE_ERRORS, StopIteration, ctypes.ArgumentError)
-
+_QUIET = np.errstate(all="ignore")  # values that are not finite are refused later, with their row
 
 # What the messages of NumPy and awkward mean in an expression.
 _ADVICE = {
@@ -75,9 +75,8 @@ def selected_table(
     cut_columns, cut_formulas = columns_for(config, names_in(selection) if selection else ())
     table = read_table(config, span, {*own_columns, *cut_columns, *columns})
     table[TRAINING_FLAG] = training
-    with np.errstate(all="ignore"):  # check_finite refuses values that are not finite, and names their row
-        table = add_variables(table, cut_formulas, span.path)
-        return add_variables(select(table, selection, span.path), formulas, span.path)
+    table = add_variables(table, cut_formulas, span.path)
+    return add_variables(select(table, selection, span.path), formulas, span.path)
 
 
 def training_tables(
@@ -145,6 +144,7 @@ def select(table: ak.Array, selection: str | None, path: Path) -> ak.Array:
     return table[ak.values_astype(passed, "bool")]  # as weaver selects
 
 
+@_QUIET
 def add_variables(table: ak.Array, formulas: Mapping[str, str], path: Path) -> ak.Array:
     """Return the table with new variables, computed in the order of ``formulas``.
 
@@ -162,6 +162,7 @@ def add_variables(table: ak.Array, formulas: Mapping[str, str], path: Path) -> a
     return table
 
 
+@_QUIET
 def evaluate(name: str, formula: str, table: ak.Array, path: Path) -> Any:
     """Return the value of an expression on a table.
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from weaver.utils.data.config import DataConfig
 
 TARGET = "/target/"  # how the names of targets begin among observers on the way to a batch: no branch is called so
+_LEAST_SPREAD = 1e-4  # of the center; steps between numbers in single precision are 1e-7 of it
 _REMEDY = "leave such jets out by selection, or give them a number in new_variables"
 
 
@@ -64,6 +65,11 @@ def _scale(name: str, value_N: npt.NDArray[np.float64]) -> dict[str, float]:
     if spread == 0:
         raise DataError(
             f"target {name} is {center:g} for most training jets, so it has no spread to learn; correct labels.targets"
+        )
+    if spread < max(_LEAST_SPREAD * abs(center), np.finfo(np.float32).tiny):
+        raise DataError(
+            f"target {name} is {center:g} with a spread of {spread:.2g}, which single precision does not resolve; "
+            "subtract a constant from it in labels.targets, or take another unit"
         )
     return {"center": center, "spread": spread}
 

@@ -2,7 +2,6 @@
 
 import dataclasses
 import hashlib
-import json
 import re
 import time
 from collections.abc import Iterator, Sequence
@@ -137,7 +136,7 @@ def _task(session: Session, policy: ExitPolicyFile | None) -> PredictionTask:
     recipe = Recipe(
         model=model.hash,
         policy=_recipe_of(policy, request.max_exit),
-        data=hashlib.sha256(json.dumps(schema.options, sort_keys=True).encode()).hexdigest(),
+        data=hashlib.sha256(schema.text.encode()).hexdigest(),
         exit_scores=request.exit_scores,
         monitored=None if reference is None else reference_hash(reference),
         event_budget=None if events is None else f"{request.event_budget} for {events.column or events.size}",

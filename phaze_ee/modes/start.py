@@ -32,13 +32,13 @@ def initial_schema(session: Session) -> DataSchema:
 
 
 def start_notes(session: Session) -> tuple[str, ...]:
-    """Return what a reader of results should know of the inputs of ``c.init_from``."""
+    """Return what a reader of results should know of the inputs and targets of ``c.init_from``."""
     schema, (options, origin) = session.schema, _start(session)
     if not origin:
         return ()
     if options is not None:
         other = other_standardisation(schema, options, origin)
-        return () if other is None else (f"init_from was trained with other inputs: {other}",)
+        return () if other is None else (f"init_from was trained otherwise: {other}",)
     if schema.needs_input_scales:
         return (
             "weights of weaver do not tell the standardisation of their inputs, which is computed from train_files "

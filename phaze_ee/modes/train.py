@@ -32,7 +32,7 @@ from phaze_ee.tables.training import training_table
 from phaze_ee.training.loaders import Loaders, with_epoch_length
 from phaze_ee.training.lock import training_lock
 from phaze_ee.training.losses import WorkingPoint
-from phaze_ee.training.resume import CONTENT, ResumePoint, find_resume_point, forget
+from phaze_ee.training.resume import CONTENT, INPUTS, ResumePoint, find_resume_point, forget
 from phaze_ee.training.run import DataRecord, Outputs, run_record, train
 from phaze_ee.workspace import PACKAGE_ROOT, Project, file_hash, find_file
 
@@ -79,8 +79,8 @@ def check_unchanged(point: ResumePoint, run: Mapping[str, Any], config: str) -> 
     # An option that did not exist when the training began had its default.
     fields = Options.model_fields.items()
     defaults = {name: field.get_default(call_default_factory=True) for name, field in fields if name in run}
-    contents = {name: value for name, value in run.items() if name.startswith(CONTENT)}
-    began = {**defaults, **contents, **point.run}  # an earlier version did not write down contents
+    recent = {name: value for name, value in run.items() if name == INPUTS or name.startswith(CONTENT)}
+    began = {**defaults, **recent, **point.run}  # an earlier version did not write these down
     changed = [name for name in {**began, **run} if began.get(name) != run.get(name)]
     if changed:
         names = [_described(name, began.get(name), run.get(name)) for name in changed[:_SHOWN]]

@@ -27,6 +27,7 @@ from phaze_ee.training.module import RunningMeans, TaggerModule
 _log = logging.getLogger(__name__)
 
 CONTENT = "the content of "
+INPUTS = "the order of inputs"
 PROCESSES = "number of processes"  # in what must not change when a training is resumed
 _KEY = "phaze_ee"
 _TYPES = ConfigDict(strict=True, arbitrary_types_allowed=True)

@@ -38,6 +38,7 @@ from phaze_ee.training.module import TaggerModule
 from phaze_ee.training.progress import TrainingProgress
 from phaze_ee.training.resume import (
     CONTENT,
+    INPUTS,
     PROCESSES,
     AtomicCheckpoints,
     ResumePoint,
@@ -236,7 +237,8 @@ def run_record(options: Options, data: DataRecord) -> dict[str, Any]:
     """Return, as plain values, what must not change when a training is resumed: options, data, number of processes."""
     parts = {"your own parts": plugin_hashes()} if plugin_hashes() else {}
     contents = {f"{CONTENT}{name}": digest for name, digest in data.contents.items()}
-    return {**deciding_options(options), "data": data.hash, PROCESSES: world_size(), **contents, **parts}
+    inputs = {INPUTS: list(data.options["inputs"])}  # the hash of the data does not tell orders of one collection apart
+    return {**deciding_options(options), "data": data.hash, PROCESSES: world_size(), **inputs, **contents, **parts}
 
 
 def deciding_options(options: Options) -> dict[str, Any]:

@@ -290,6 +290,18 @@ def jet_labels(files: list[Path]) -> list[int]:
     return [label for batch in batches for label in batch.label_N.tolist()]
 
 
+@pytest.mark.parametrize("name", ["../shard_00000.arrow", "/etc/passwd", "a\0b", "shard_00000.arrow\n"])
+def test_a_manifest_names_no_other_file(name: str, files: list[Path], tmp_path: Path) -> None:
+    cache = build_cache(tmp_path, evaluation_job(files))
+    shards = [cache.manifest.shards[0].model_copy(update={"name": name})]
+    for update in ({"shards": shards}, {"block_jets": 0}):
+        crafted = cache.manifest.model_copy(update=update)
+        content = {**crafted.model_dump(), "checksum": crafted.crc32()}
+        (cache.folder / reader.MANIFEST).write_text(json.dumps(content))
+        with pytest.raises(DataError, match=r"manifest\.json of the cache cannot be read: it is damaged"):
+            find_cache(tmp_path, schema(), files, training=False)
+
+
 def test_a_manifest_without_its_checksum_is_refused(files: list[Path], tmp_path: Path) -> None:
     cache = build_cache(tmp_path, evaluation_job(files))
     content = json.loads((cache.folder / reader.MANIFEST).read_text())

@@ -13,6 +13,7 @@ import torch
 import yaml
 
 from phaze_ee.data.cache.build import Job, build_cache
+from phaze_ee.data.cache.reader import find_cache
 from phaze_ee.data.jet_columns import JetColumns
 from phaze_ee.data.loaders import evaluation_loader, training_loader
 from phaze_ee.data.rows import RowReader
@@ -139,6 +140,20 @@ def test_a_cache_gives_the_same_jets(tmp_path: Path) -> None:
     for ours, expected in zip(cached, direct, strict=True):
         assert_same_inputs(expected.inputs.padded(), ours.inputs)
         assert ours.observers["jet_index"].tolist() == expected.observers["jet_index"].tolist()
+
+
+def test_a_cache_is_of_one_order_of_the_collections(tmp_path: Path) -> None:
+    files = [write_root(tmp_path / "jets.root", columns())]
+    own = DataSchema.from_options(OPTIONS)
+    names = sorted(OPTIONS["inputs"], reverse=True)  # secondary vertices first
+    swapped = DataSchema.from_options({**OPTIONS, "inputs": {name: OPTIONS["inputs"][name] for name in names}})
+    assert (own == swapped, len({own, swapped})) == (False, 2)
+    build_cache(tmp_path / "cache", Job(own, own, files, training=False))
+    assert find_cache(tmp_path / "cache", own, files, training=False) is not None
+    assert find_cache(tmp_path / "cache", swapped, files, training=False) is None
+    of_kinds = sorted(OPTIONS["inputs"], key=lambda name: name.split("_")[1])  # the same order of the collections
+    mixed = DataSchema.from_options({**OPTIONS, "inputs": {name: OPTIONS["inputs"][name] for name in of_kinds}})
+    assert (mixed == own, hash(mixed) == hash(own)) == (True, True)
 
 
 def test_shuffled_jets_keep_their_vertices(tmp_path: Path) -> None:

@@ -13,8 +13,9 @@ from phaze_ee.data.cache.build import Job, build_cache
 from phaze_ee.data.loaders import evaluation_loader, training_loader
 from phaze_ee.data.rows import RowReader
 from phaze_ee.data.schema import DataSchema, standardisation
+from phaze_ee.data.starting import as_trained, other_standardisation
 from phaze_ee.data.table import Span
-from phaze_ee.errors import DataError
+from phaze_ee.errors import CheckpointError, DataError
 from tests.data.small import OPTIONS, jet_columns, options, schema, write_yaml
 from tests.jetclass_files import LABELS, write_root
 
@@ -133,7 +134,7 @@ def test_targets_that_are_no_numbers_are_told_with_their_row(
     mass_N[7] = value
     path = write_jets(tmp_path / "a.root", jet_mass=mass_N)
     own = schema(labels=labels({"mass": text}, target_scales={"mass": SCALES["mass"]}))
-    with np.errstate(invalid="ignore"), pytest.raises(DataError, match=message):
+    with pytest.raises(DataError, match=message):
         RowReader(own, training=True).read(Span(path, 0, 40))
     if text == "jet_mass":
         cut = own.with_options({"selection": "jet_index != 7"})
@@ -165,3 +166,21 @@ def test_a_constant_target_is_refused(tmp_path: Path) -> None:
     path = write_jets(tmp_path / "a.root", jet_mass=np.full(40, 5.0, dtype=np.float32))
     with pytest.raises(DataError, match="target mass is 5 for most training jets"):
         schema(labels=labels({"mass": "jet_mass"})).resolve([path])
+
+
+@pytest.mark.parametrize("text", ["jet_mass * 1e-2 + 1e5", "jet_mass * 1e-44"])
+def test_a_target_that_single_precision_does_not_resolve_is_refused(tmp_path: Path, text: str) -> None:
+    path = write_jets(tmp_path / "a.root")
+    with pytest.raises(DataError, match=r"target mass is .* which single precision does not resolve; subtract"):
+        schema(labels=labels({"mass": text})).resolve([path])
+
+
+def test_targets_keep_the_places_that_they_had_in_the_weights() -> None:
+    trained = schema(labels=labels({"log_pt": "jet_index", "mass": "jet_mass"})).options
+    now = schema(labels=labels({"mass": "jet_mass", "zlog": "jet_index"}))
+    with pytest.raises(CheckpointError, match=r"with mass as number 2 of labels\.targets, and it is number 1 .*: call"):
+        as_trained(now, trained, "weights.pt")
+    other = schema(labels=labels({"log_pt": "jet_index", "mass": "jet_mass * 1000"}))
+    as_trained(other, trained, "weights.pt")
+    said = "target mass is jet_mass * 1000 in the data_config, and was jet_mass"
+    assert other_standardisation(other, trained, "weights.pt") == said

@@ -13,9 +13,9 @@ from phaze_ee.training.run import DataRecord, run_record
 NEW = ("data_fraction", "file_fraction", "extra_selection", "bad_values")
 
 
-def record(**values: object) -> dict[str, object]:
+def record(inputs: dict[str, object] | None = None, **values: object) -> dict[str, object]:
     files = {"train_files": ["a.root"], "val_files": ["b.root"]}
-    return run_record(Options.model_validate({**files, **values}), DataRecord({}, "hash"))
+    return run_record(Options.model_validate({**files, **values}), DataRecord({"inputs": inputs or {}}, "hash"))
 
 
 def test_an_option_that_is_new_since_had_its_default() -> None:
@@ -49,8 +49,21 @@ def test_as_many_processes_go_on_as_began(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_weights_to_start_from_and_network_files_are_those_of_the_beginning() -> None:
     options = Options.model_validate({"train_files": ["a.root"], "val_files": ["b.root"]})
-    before, now = (run_record(options, DataRecord({}, "hash", {"init_from": digest})) for digest in ("abc", "abd"))
+    before, now = (
+        run_record(options, DataRecord({"inputs": {}}, "hash", {"init_from": digest})) for digest in ("abc", "abd")
+    )
     check_unchanged(ResumePoint(Path("resume.ckpt"), 1, 0, 10, before), before, "config.py")
     with pytest.raises(UsageError, match="interrupted: the content of init_from; undo"):
         check_unchanged(ResumePoint(Path("resume.ckpt"), 1, 0, 10, before), now, "config.py")
     check_unchanged(ResumePoint(Path("resume.ckpt"), 1, 0, 10, record()), now, "config.py")  # of an earlier version
+
+
+def test_input_groups_keep_their_order() -> None:
+    """A network gets its inputs by their places."""
+    before, now = record({"ch_features": 1, "ne_features": 1}), record({"ne_features": 1, "ch_features": 1})
+    point = ResumePoint(Path("resume.ckpt"), 1, 0, 10, before)
+    check_unchanged(point, before, "config.py")
+    with pytest.raises(UsageError, match=r"the order of inputs was \['ch_features', 'ne_features'\], now \['ne_"):
+        check_unchanged(point, now, "config.py")
+    older = {name: value for name, value in before.items() if name != "the order of inputs"}
+    check_unchanged(ResumePoint(Path("resume.ckpt"), 1, 0, 10, older), now, "config.py")

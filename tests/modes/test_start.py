@@ -90,7 +90,7 @@ def test_another_standardisation_of_ones_own_is_said(
     change_yaml(tmp_path, "p_phi, p_pt]}", "p_phi, [p_pt, 0.5, 2]]}")
     assert main(["-m", "evaluate", "-p", "Tops", "small"]) == 0
     printed = " ".join(capsys.readouterr().out.split())
-    assert "init_from was trained with other inputs: center of p_pt is 0.5 in the data_config, and was " in printed
+    assert "init_from was trained otherwise: center of p_pt is 0.5 in the data_config, and was " in printed
 
 
 def test_weights_of_weaver_do_not_tell_their_inputs(

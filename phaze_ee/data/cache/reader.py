@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, ConfigDict, PositiveInt, model_validator
 
 from phaze_ee.data.bad_values import BadValues
 from phaze_ee.data.cache.shards import Shard, ShardReader
@@ -37,7 +37,7 @@ class Contents(BaseModel):
     key: str
     training: bool
     labelled: bool
-    block_jets: int
+    block_jets: PositiveInt
     options: dict[str, Any]
     files: list[str]
     shards: list[Shard]

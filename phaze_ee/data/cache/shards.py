@@ -62,9 +62,9 @@ class Shard(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
-    name: str
-    jets: int
-    bytes: int
+    name: str = Field(pattern=r"^shard_\d{5,}\.arrow$")  # beside the manifest: none of another folder is read
+    jets: NonNegativeInt
+    bytes: NonNegativeInt
     checksum: int
     weight_sums: list[float] | None
     bad: dict[str, int] = Field(default_factory=dict)
