@@ -238,20 +238,26 @@ def _signals(mode: Mode) -> Iterator[None]:
     """Make signals end the program in order: temporary files are removed, and the exit status says what happened.
 
     For a mode that may be preempted, SIGTERM and SIGUSR1 ask for a new start. (A training saves its state at them. This
-    is for the seconds before it begins.) SIGHUP keeps being ignored under ``nohup``. Python ignores a Ctrl-C that
-    arrives in a finaliser; it is sent again.
+    is for the seconds before it begins.) SIGHUP keeps being ignored under ``nohup``. Python ignores the exception of a
+    signal that arrives in a finaliser; the signal is sent again.
     """
+    last: int = signal.SIGINT
 
     def preempt(number: int, frame: object) -> NoReturn:
+        nonlocal last
+        last = number
         raise PreemptedError(f"stopped by {signal.Signals(number).name}; start the same command again")
 
     def stop(number: int, frame: object) -> NoReturn:
+        nonlocal last
+        last = number
         raise _Stopped(signal.Signals(number).name)
 
     def unraisable(what: "sys.UnraisableHookArgs") -> None:
-        if issubclass(what.exc_type, (KeyboardInterrupt, _Stopped)):
+        if issubclass(what.exc_type, (KeyboardInterrupt, _Stopped, PreemptedError)):
+            number = signal.SIGINT if issubclass(what.exc_type, KeyboardInterrupt) else last
             # Not now: within this hook it would be ignored again.
-            Timer(0.05, os.kill, (os.getpid(), signal.SIGINT)).start()
+            Timer(0.05, os.kill, (os.getpid(), number)).start()
         else:
             hook(what)
 

@@ -223,6 +223,27 @@ def test_ctrl_c_in_a_finaliser_is_not_lost(monkeypatch: pytest.MonkeyPatch, caps
     assert capsys.readouterr().err == "phaze_ee: interrupted\n"
 
 
+@pytest.mark.parametrize("mode", ["evaluate", "train"])  # the second may be preempted
+def test_sigterm_in_a_finaliser_is_not_lost(
+    mode: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Stopped:
+        def __del__(self) -> None:
+            signal.raise_signal(signal.SIGTERM)
+
+    def run(request: Request) -> None:
+        Stopped()
+        time.sleep(10)
+
+    monkeypatch.setattr(cli, "run", run)
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as in a job that a script runs in the background
+    try:
+        assert cli.main(["-m", mode, "-p", "W", "P"]) == (85 if mode == "train" else 1)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert "stopped by SIGTERM" in capsys.readouterr().err
+
+
 def test_interrupting_is_one_line_and_status_1(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,5 +1,6 @@
 """Threads that work on different chunks of jets, and share a chunk when there are no others."""
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -24,8 +25,22 @@ class ThreadTeam:
 
     def __init__(self, threads: int) -> None:
         self.threads = threads
-        # Kept between calls, with the memory and the settings that each thread has inside torch.
-        self._pool = ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,))
+        self._pools: dict[int, ThreadPoolExecutor] = {}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.threads,)
+
+    @property
+    def _pool(self) -> ThreadPoolExecutor:
+        """The threads, kept between calls with the memory and the settings that each has inside torch.
+
+        They are those of this process: a process that was forked has none of the threads of its parent.
+        """
+        process = os.getpid()
+        if process not in self._pools:
+            own = ThreadPoolExecutor(self.threads, initializer=torch.set_num_threads, initargs=(1,))
+            self._pools.setdefault(process, own)
+        return self._pools[process]
 
     def map(self, run: Callable[..., Result], *columns: Sequence[Any]) -> list[Result]:
         """Return the results of ``run`` for each row of the columns. ``run`` may call :func:`share`."""

@@ -1,8 +1,12 @@
 """Threads of an engine, and the parts of one piece of work that they share."""
 
+import copy
+import pickle
 import threading
 import weakref
 from collections.abc import Iterator
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
 
 import pytest
 import torch
@@ -77,3 +81,30 @@ def test_without_a_crew_the_caller_does_all_parts() -> None:
     done: list[int] = []
     share(range(3), done.extend)
     assert done == [0, 1, 2]
+
+
+def _answer(team: ThreadTeam, output: Connection) -> None:
+    output.send(team.map(abs, [-1, -2, -3]))
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
+def test_a_forked_process_has_threads_of_its_own() -> None:
+    team = ThreadTeam(2)
+    assert team.map(abs, [-1, -2, -3]) == [1, 2, 3]
+    parent, child = get_context("fork").Pipe()
+    process = get_context("fork").Process(target=_answer, args=(team, child))
+    process.start()
+    try:
+        assert parent.poll(20), "the child waits for threads of its parent"
+        assert parent.recv() == [1, 2, 3]
+    finally:
+        process.kill()
+        process.join()
+
+
+def test_a_team_is_copied_with_its_number_of_threads() -> None:
+    team = ThreadTeam(2)
+    team.map(abs, [-1, -2])
+    for copied in (pickle.loads(pickle.dumps(team)), copy.deepcopy(team)):
+        assert copied.threads == 2
+        assert copied.map(abs, [-1, -2]) == [1, 2]
