@@ -66,7 +66,7 @@ def missing_branches(config: "DataConfig", path: Path, source: Source, in_file: 
         in_file: the columns that the file must hold, each with its name in the file; some are missing.
     """
     missing = {name: stored for name, stored in in_file.items() if stored not in source.columns}
-    near = _near(missing.values(), [*source.columns, *source.fields], set(in_file.values()))
+    near = _near(missing.values(), {*source.columns, *source.fields}, set(in_file.values()))
     (section, first), *more = _sections(config, missing).items()
     lacks = f"has no branch {_listed(first, missing, near)}, which {_users(section, config.origin)}"
     for other, names in more:
@@ -123,9 +123,12 @@ def _listed(names: Sequence[str], in_file: Mapping[str, str], near: Mapping[str,
     return ", ".join(shown) + more
 
 
-def _near(missing: Iterable[str], known: Iterable[str], needed: Collection[str]) -> dict[str, str]:
-    """Return for a few missing names the column that is most like each; ``.``, ``/`` and ``_`` are alike."""
-    alike = {_plain(one): one for one in known}
+def _near(missing: Iterable[str], known: Collection[str], needed: Collection[str]) -> dict[str, str]:
+    """Return for a few missing names the column that is most like each; ``.``, ``/`` and ``_`` are alike.
+
+    ROOT's counters, ``npt`` of the lists ``pt``, are left out.
+    """
+    alike = {_plain(one): one for one in sorted(known) if not (one.startswith("n") and one[1:] in known)}
     found: dict[str, str] = {}
     for name in missing:
         like = get_close_matches(_plain(name), alike, cutoff=_LIKE)

@@ -136,6 +136,7 @@ class Bundle:
         Raises:
             UsageError: an input is missing, or has another number of variables, jets or particles.
         """
+        _check_names("inputs", inputs)
         feeds = {group.name: self._checked(group, inputs) for group in self.groups}
         _check_shapes(feeds)
         jets = len(next(iter(feeds.values())))
@@ -162,8 +163,7 @@ class Bundle:
 
     def inputs(self, variables: Mapping[str, Sequence[npt.ArrayLike]]) -> dict[str, Array]:
         """Return the inputs of the file: variables standardised, and jets padded or cut, as the description says."""
-        if not isinstance(variables, Mapping):
-            raise UsageError(f"variables are {type(variables).__name__}, not a dict from names to jets of particles")
+        _check_names("variables", variables)
         packed = {name: _packed(name, jets) for name, jets in variables.items()}
         _check_counts(self.groups, packed)
         return {group.name: _padded(group, packed, group.length, zero=self._zero) for group in self.groups}
@@ -245,7 +245,10 @@ def _groups(path: Path) -> list[Group]:
 def _group(name: str, described: Mapping[str, Any]) -> Group:
     settings = described["var_infos"]
     variables = (Variable(own, *(float(settings[own][key]) for key in _SETTINGS)) for own in described["var_names"])
-    return Group(name, int(described["var_length"]), tuple(variables))
+    length = int(described["var_length"])
+    if length < 1:
+        raise ValueError(f"{name} has the length {length}")
+    return Group(name, length, tuple(variables))
 
 
 def _session(path: Path, threads: int) -> Any:
@@ -266,6 +269,11 @@ def _session(path: Path, threads: int) -> Any:
     ) as error:
         reason = str(error).splitlines()[0]
         raise DataError(f"ONNX Runtime cannot load {path}: {reason}; copy the folder again, or export again") from error
+
+
+def _check_names(what: str, given: object) -> None:
+    if not isinstance(given, Mapping):
+        raise UsageError(f"{what} are {type(given).__name__}, not a dict from names to jets of particles")
 
 
 def _numbers(what: str, values: npt.ArrayLike) -> Array:

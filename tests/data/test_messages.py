@@ -108,6 +108,14 @@ def test_a_name_that_is_needed_itself_is_no_hint(tmp_path: Path) -> None:
     assert "did you mean" not in lacking(path, config, "label_Hbb", "label_QCD"), "the file has label_Hcc as well"
 
 
+def test_a_counter_of_root_is_no_hint(tmp_path: Path) -> None:
+    path, config = tmp_path / "jets.root", tmp_path / "my.yaml"
+    write_yaml(config, options(inputs=with_input("part_chrge"), observers=["part_charge"]))
+    write_root(path, {**jet_columns(JETS), "npart_charge": np.zeros(JETS, dtype=np.int32)})
+    found = error_of(lambda: RowReader(DataSchema.load(config), training=False).read(Span(path, 0, JETS)))
+    assert "no branch part_chrge (did you mean 'part_charge'?)" in found
+
+
 def test_many_lacking_branches_are_counted_and_each_section_has_its_own(tmp_path: Path) -> None:
     path, config = tmp_path / "jets.root", tmp_path / "my.yaml"
     write_yaml(config, options(observers=["jet_index", "other"]))

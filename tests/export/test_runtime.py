@@ -122,10 +122,12 @@ def test_a_description_of_another_network_is_refused(folder: Path) -> None:
     seal(folder)
     with pytest.raises(DataError, match=r"describes the inputs .*pf_features \(2\).* and model.onnx takes .*\(3\)"):
         phaze_ee.load_bundle(folder)
-    path.write_text('{"input_names": ["pf_mask"]}')
-    seal(folder)
-    with pytest.raises(DataError, match="is not weaver's description of inputs"):
-        phaze_ee.load_bundle(folder)
+    described["pf_features"]["var_length"] = -1
+    for text in ('{"input_names": ["pf_mask"]}', json.dumps(described)):
+        path.write_text(text)
+        seal(folder)
+        with pytest.raises(DataError, match="is not weaver's description of inputs"):
+            phaze_ee.load_bundle(folder)
 
 
 def test_a_folder_without_a_tagger_is_refused(tmp_path: Path) -> None:
@@ -137,6 +139,8 @@ def test_wrong_inputs_are_refused(folder: Path) -> None:
     bundle = phaze_ee.load_bundle(folder)
     with pytest.raises(UsageError, match="needs the variable p_eta"):
         bundle.predict({"p_pt": [[1.0]]})
+    with pytest.raises(UsageError, match="inputs are list, not a dict from names"):
+        bundle([1, 2])  # type: ignore[arg-type]
     variables = {name: [[0.5, 0.1], [0.2]] for name in VARIABLES}
     for wrong in ([[0.5, 0.1], []], [[0.5, 0.1]], [[0.5], [0.1, 0.2]]):
         for name in VARIABLES:  # of the same input, and of another one

@@ -1,6 +1,7 @@
 """A training that an older version began resumes, unless an option or the data have changed."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,9 +14,11 @@ from phaze_ee.training.run import DataRecord, run_record
 NEW = ("data_fraction", "file_fraction", "extra_selection", "bad_values")
 
 
-def record(inputs: dict[str, object] | None = None, **values: object) -> dict[str, object]:
+def record(inputs: tuple[str, ...] = (), **values: Any) -> dict[str, object]:
     files = {"train_files": ["a.root"], "val_files": ["b.root"]}
-    return run_record(Options.model_validate({**files, **values}), DataRecord({"inputs": inputs or {}}, "hash"))
+    return run_record(
+        Options.model_validate({**files, **values}), DataRecord({"inputs": dict.fromkeys(inputs)}, "hash")
+    )
 
 
 def test_an_option_that_is_new_since_had_its_default() -> None:
@@ -29,7 +32,7 @@ def test_an_option_that_is_new_since_had_its_default() -> None:
 
 
 def test_the_working_point_is_part_of_a_training_for_it() -> None:
-    cascade = {"exit_loss_strategy": "reject_detached", "signal": "label_Hbb"}
+    cascade: dict[str, Any] = {"exit_loss_strategy": "reject_detached", "signal": "label_Hbb"}
     point = ResumePoint(Path("resume.ckpt"), 1, 0, 10, record(**cascade))
     check_unchanged(point, record(**cascade), "config.py")
     with pytest.raises(UsageError, match=r"signal was 'label_Hbb', now 'label_Hcc'; undo"):
@@ -60,7 +63,7 @@ def test_weights_to_start_from_and_network_files_are_those_of_the_beginning() ->
 
 def test_input_groups_keep_their_order() -> None:
     """A network gets its inputs by their places."""
-    before, now = record({"ch_features": 1, "ne_features": 1}), record({"ne_features": 1, "ch_features": 1})
+    before, now = record(("ch_features", "ne_features")), record(("ne_features", "ch_features"))
     point = ResumePoint(Path("resume.ckpt"), 1, 0, 10, before)
     check_unchanged(point, before, "config.py")
     with pytest.raises(UsageError, match=r"the order of inputs was \['ch_features', 'ne_features'\], now \['ne_"):
