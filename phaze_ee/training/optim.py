@@ -27,7 +27,10 @@ OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
 
 
 def flat_decay(step: int, total_steps: int) -> float:
-    """Return 1 for the first 70 % of the steps, then fall exponentially to 1 % at the last (weaver's flat+decay)."""
+    """Return 1 for the first 70 % of the steps, then fall exponentially to 1 % at the last.
+
+    weaver's flat+decay falls along the same curve, but once an epoch.
+    """
     flat_steps = math.floor(_FLAT_SHARE * total_steps)
     decay_steps = max(1, total_steps - flat_steps)
     done = max(0, step - flat_steps + 1) / decay_steps
@@ -48,7 +51,10 @@ def one_cycle(step: int, total_steps: int) -> float:
 
 
 def thirds(step: int, total_steps: int) -> float:
-    """Return 1 in the first third of the steps, 0.1 in the second and 0.01 in the last (weaver's steps)."""
+    """Return 1 in the first third of the steps, 0.1 in the second and 0.01 in the last.
+
+    weaver's steps do so at whole epochs.
+    """
     third = max(1, round(total_steps / 3))
     return float(0.1 ** min(2, step // third))
 
