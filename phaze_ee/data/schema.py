@@ -138,16 +138,20 @@ class DataSchema:
         return type(self), (self.options, self.origin, self.trusted, self.bad_values)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, DataSchema) and self.text == other.text
+        return isinstance(other, DataSchema) and (self.options, self._order) == (other.options, other._order)
 
     def __hash__(self) -> int:
-        return hash(self.text)
+        return hash((self.class_names, *self._order))
 
     @property
     def text(self) -> str:
-        """The options, sorted, and the order of the collections, which says what each input of a network is."""
-        order = [own.name for own in self.collections] if len(self.collections) > 1 else []
-        return " ".join([json.dumps(self.options, sort_keys=True), *order])
+        """The options, sorted, and the order of the collections if there are several."""
+        return " ".join([json.dumps(self.options, sort_keys=True), *self._order])
+
+    @property
+    def _order(self) -> list[str]:
+        """The collections if there are several: their order says what each input of a network is."""
+        return [own.name for own in self.collections] if len(self.collections) > 1 else []
 
     @property
     def needs_standardisation(self) -> bool:

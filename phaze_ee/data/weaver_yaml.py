@@ -249,6 +249,8 @@ def _first_problem(error: ValidationError, options: Mapping[str, Any]) -> str:
         return f"unknown key {where!r}{hint}"
     if problem["type"] == "missing":
         return f"section or key {where!r} is missing"
+    if problem["type"] == "string_type" and problem["input"] is None:
+        return f"{where} has no value; give it one (in braces, an expression with a comma needs quotes)"
     return f"{where}: {problem['msg']}, not {_short(problem['input'])}"
 
 

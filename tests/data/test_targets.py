@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
+import yaml
 from weaver.utils.data.config import DataConfig
 
 from phaze_ee.data.cache.build import Job, build_cache
@@ -77,6 +78,7 @@ def test_weaver_takes_the_file_as_that_of_a_classifier(tmp_path: Path) -> None:
         ({"type": "regression", "value": {"mass": "jet_mass"}}, "in this form"),
         (labels({"label_QCD": "jet_mass"}), "label_QCD is a class and a target; rename the target"),
         (labels({"mass": 5}), "labels.targets.mass"),
+        (labels(yaml.safe_load("{mass: np.hypot(a, b)}")), r"labels.targets.b\) has no value; .* needs quotes"),
         (labels({"mass": "__import__('os')"}), "the expression of 'target mass'"),
         (labels(target_scales={"mass": SCALES["mass"]}), "target_scales must have center and spread of each target"),
         (labels(target_scales={**SCALES, "mass": {"center": 0, "spread": 0}}), "labels.target_scales.mass.spread"),
