@@ -1,5 +1,6 @@
 """Mode monitor: whether a promise is kept on data, from audited predictions, with verdicts valid at all looks."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from phaze_ee.data.files import expand_patterns
@@ -7,6 +8,7 @@ from phaze_ee.errors import BrokenPromiseError, UsageError
 from phaze_ee.exits.conditions import Conditions
 from phaze_ee.exits.policy_file import KeptPolicy
 from phaze_ee.exits.targets import AccuracyDrop, Agreement, AnyTarget, Budget, SignalEfficiency
+from phaze_ee.locks import held
 from phaze_ee.modes.console import say, say_in_columns, say_written, show
 from phaze_ee.modes.moved_policy import LOG, check_can_move, log_moves, moved_name, write_moved
 from phaze_ee.modes.policies import read_policy
@@ -17,7 +19,7 @@ from phaze_ee.plots.monitor import monitor_figure
 from phaze_ee.plots.style import save
 from phaze_ee.prediction.audited import Selection, read_audited
 from phaze_ee.prediction.looks import watched
-from phaze_ee.prediction.watched import MonitorResults
+from phaze_ee.prediction.watched import MonitorResults, Verdict
 from phaze_ee.tables.monitor import monitor_sentences, monitor_table, monitor_table_by
 
 
@@ -43,11 +45,23 @@ def run(session: Session) -> None:
         return
     files = expand_patterns("--files", request.files, project.root)
     path = (request.output or project.results) / "monitor.json"
-    before = _state(path, kept, files[0], request)
+    with held(
+        path.with_name(".monitor.lock"), "monitor", say
+    ):  # of two at once, the last would undo what the first saw
+        verdict = _watch(session, kept, files, path)
+    if verdict == "broken":
+        raise BrokenPromiseError(
+            f"the promise of policy {kept.name} is broken on these jets; calibrate again with jets like them, or "
+            "predict with another --policy"
+        )
+
+
+def _watch(session: Session, kept: KeptPolicy, files: Sequence[Path], path: Path) -> Verdict:
+    """Add files to the state, say and draw what it shows, and return the verdict."""
+    before = _state(path, kept, files[0], session.request)
     results = before
     for file in files:
         results = results.having(file, kept.file.classes)
-    path.parent.mkdir(parents=True, exist_ok=True)
     show(monitor_table(results) if results.by is None else monitor_table_by(results))
     say(f"New:     {len(results.files) - len(before.files)} of {quantity(len(files), 'file')}")
     for sentence in monitor_sentences(results):
@@ -56,17 +70,13 @@ def run(session: Session) -> None:
         remedy = f"; --by {next(iter(unwatched.bins))} watches its bins" if unwatched.bins else ""
         say_in_columns(f"Note:    the promise in {unwatched} is not watched here{remedy}")
     if results.steps is not None:  # before the state, so that no move that it has is lost
-        write_moved(project, kept, results.step)
+        write_moved(session.project, kept, results.step)
         log_moves(path.with_name(LOG), kept, results.moves[len(before.moves) :])
     results.write(path)
     say_written(path)
     for figure in save(monitor_figure(watched(results)), path.with_suffix("")):
         say_written(figure)
-    if results.verdict == "broken":
-        raise BrokenPromiseError(
-            f"the promise of policy {kept.name} is broken on these jets; calibrate again with jets like them, or "
-            "predict with another --policy"
-        )
+    return results.verdict
 
 
 def _kept(session: Session) -> KeptPolicy:

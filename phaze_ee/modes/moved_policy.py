@@ -10,6 +10,7 @@ from phaze_ee.atomic import replacing
 from phaze_ee.errors import UsageError
 from phaze_ee.exits.policy_file import ExitPolicyFile, KeptPolicy
 from phaze_ee.exits.targets import Agreement
+from phaze_ee.locks import held
 from phaze_ee.modes.console import say, say_in_columns, say_written
 from phaze_ee.modes.policies import ADAPTED, activate, active_name
 from phaze_ee.names import quantity, short
@@ -55,12 +56,17 @@ def moved_name(kept: KeptPolicy) -> str:
 def write_moved(project: Project, kept: KeptPolicy, step: int) -> None:
     """Write the policy after a number of steps under its own name, and say so; a safer one that is there stays.
 
-    If that policy is the active one, it stays active.
+    If that policy is the active one, it stays active. Monitors of other states may move the same policy.
 
     Raises:
         UsageError: the file of that name is damaged.
         RunError: a file cannot be written.
     """
+    with held(project.policies / f".{ADAPTED}.lock", "monitor", say):
+        _write_moved(project, kept, step)
+
+
+def _write_moved(project: Project, kept: KeptPolicy, step: int) -> None:
     name = moved_name(kept)
     path = project.policy(name)
     older = ExitPolicyFile.read(path, made_by="monitor") if path.is_file() else None

@@ -10,6 +10,7 @@ from rich.table import Table
 
 from phaze_ee.errors import UsageError
 from phaze_ee.evaluation.over_seeds import over_seeds
+from phaze_ee.locks import is_locked
 from phaze_ee.modes.console import say, say_in_columns, show
 from phaze_ee.modes.current import command, read_current, read_judged
 from phaze_ee.modes.policies import PolicySummary, active_name, failed_names, policy_names
@@ -22,7 +23,6 @@ from phaze_ee.results.seeds import OverSeeds, SeedRun
 from phaze_ee.results.sweep import SweepResults
 from phaze_ee.results.training import TrainingHistory
 from phaze_ee.tables.style import UNKNOWN, add_caption, empty_table, few, with_error
-from phaze_ee.training.lock import is_locked
 from phaze_ee.workspace import Project
 
 _LONGEST_NAME = 12
