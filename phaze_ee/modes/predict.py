@@ -24,6 +24,7 @@ from phaze_ee.exits.drift import DriftReference
 from phaze_ee.exits.policies import ThresholdPolicy
 from phaze_ee.exits.policy_file import ExitPolicyFile, steps_hash
 from phaze_ee.exits.targets import Agreement
+from phaze_ee.locks import held
 from phaze_ee.models.precision import checked_precision
 from phaze_ee.modes.console import (
     JetRate,
@@ -41,7 +42,7 @@ from phaze_ee.modes.policies import read_policy
 from phaze_ee.modes.request import Request
 from phaze_ee.modes.session import Session
 from phaze_ee.prediction.columns import check_classes, check_observers, renamed_classes
-from phaze_ee.prediction.drift_report import DriftReport, earlier_report, reference_hash
+from phaze_ee.prediction.drift_report import earlier_report, reference_hash
 from phaze_ee.prediction.events import Events
 from phaze_ee.prediction.job import PredictionTask, predict_file
 from phaze_ee.prediction.outputs import FileJob, finished, plan
@@ -83,9 +84,8 @@ def run(session: Session) -> None:
         budget = event_budget(request.event_budget, task, files[0])
         task = dataclasses.replace(task, event_budget=budget)
     folder = request.output or session.project.predictions
-    drift = None
-    if task.reference is not None:
-        drift = earlier_report(folder / "drift.json", task.reference, replace=request.overwrite)
+    if task.reference is not None:  # what cannot be added to is refused before the work
+        earlier_report(folder / "drift.json", task.reference, replace=request.overwrite)
     remove_abandoned(folder)
     jobs = plan(files, folder, request.format)
     steps = () if policy is None else policy.steps[: policy.step]
@@ -100,10 +100,10 @@ def run(session: Session) -> None:
     before_move = sum(manifest.recipe.policy != task.recipe.policy for manifest in earlier.values())
     show_notes([*model.notes, *notes, *prediction_notes(jobs, list(earlier.values()), made, before_move)])
     say_written(folder)
-    if task.reference is not None and drift is not None:
+    if task.reference is not None:
         manifests = {manifest.input: manifest for manifest in [*earlier.values(), *made]}
         ordered = [manifests[job.input_file] for job in jobs]
-        _monitor(task.reference, drift, ordered, request, folder / "drift.json")
+        _monitor(task.reference, ordered, request, folder / "drift.json")
 
 
 def _policy(session: Session) -> ExitPolicyFile | None:
@@ -247,18 +247,14 @@ def _predicted(task: PredictionTask, jobs: Sequence[FileJob], request: Request) 
                 yield manifest
 
 
-def _monitor(
-    reference: DriftReference,
-    drift: tuple[DriftReport, bool],
-    manifests: Sequence[Manifest],
-    request: Request,
-    path: Path,
-) -> None:
+def _monitor(reference: DriftReference, manifests: Sequence[Manifest], request: Request, path: Path) -> None:
     """Add the files to ``drift.json``, and say what all files so far show."""
-    before, replaced = drift
     assert request.monitor is not None
-    report = before.having(reference, manifests, request.monitor)
-    report.write(path)
+    with held(path.with_name(".drift.lock"), "predict --monitor", say):
+        # Read only now: other commands have added their files while this one predicted.
+        before, replaced = earlier_report(path, reference, replace=request.overwrite)
+        report = before.having(reference, manifests, request.monitor)
+        report.write(path)
     for line in drift_lines(report, len(report.files) - len(before.files)):
         say_in_columns(line)
     if replaced:
