@@ -11,7 +11,7 @@ from phaze_ee.atomic import replacing
 from phaze_ee.data.stamps import changed
 from phaze_ee.errors import RunError
 from phaze_ee.machine import return_free_memory
-from phaze_ee.prediction.outputs import FileJob
+from phaze_ee.prediction.outputs import FileJob, check_not_taken
 from phaze_ee.prediction.writers import Columns, InputFile, Manifest, open_writer
 
 PartT = TypeVar("PartT")
@@ -40,7 +40,8 @@ def write_predictions(run: FileRun[PartT], job: FileJob, advance: Callable[[int]
 
     Raises:
         DataError: the file cannot be used, or changes meanwhile.
-        RunError: the output cannot be written, or the network's answer is not finite.
+        RunError: the output cannot be written, another command has written it meanwhile, or the network's answer is not
+            finite.
     """
     with replacing(job.output) as temporary, open_writer(temporary) as writer:
         for part in run.parts(advance):
@@ -49,6 +50,7 @@ def write_predictions(run: FileRun[PartT], job: FileJob, advance: Callable[[int]
             raise changed(job.source)
         manifest = run.manifest(job, writer.checksums)
         writer.finish(manifest)
+        check_not_taken(job)
     return_free_memory()
     return manifest
 

@@ -1,28 +1,26 @@
 """Chooses the output file for each file of jets, and finds predictions that are complete."""
 
-from collections import Counter
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from phaze_ee.errors import UsageError
+from phaze_ee.errors import RunError, UsageError
+from phaze_ee.prediction.output_names import Outputs, is_of, output_names
 from phaze_ee.prediction.writers import InputFile, Manifest, Recipe, check_columns, read_manifest
 
 
 @dataclass(frozen=True)
 class FileJob:
-    """A file of jets, as it is now, and the file for its predictions."""
+    """A file of jets, as it is now, the file for its predictions, and the manifest of those that are there."""
 
     source: Path
     output: Path
     input_file: InputFile
+    found: Manifest | None = field(default=None, compare=False, repr=False)
 
 
 def plan(files: Sequence[Path], folder: Path, suffix: str) -> list[FileJob]:
-    """Return one job per file, with the output ``<stem>.<suffix>`` in ``folder``.
-
-    Where stems repeat, the names of enclosing folders are put in front until the names differ: ``a/jets.root`` becomes
-    ``a_jets``. If that does not help, the suffix of the file is appended.
+    """Return one job per file, with an output in ``folder`` as :mod:`phaze_ee.prediction.output_names` names it.
 
     Args:
         files: the files of jets.
@@ -30,14 +28,17 @@ def plan(files: Sequence[Path], folder: Path, suffix: str) -> list[FileJob]:
         suffix: the format of the outputs, ``root`` or ``parquet``.
 
     Raises:
-        UsageError: names still clash, an output would replace a file of jets, or ``folder`` is a file.
+        UsageError: names clash, a file was predicted under two names, an output would replace a file of jets, or
+            ``folder`` is a file.
         DataError: a file does not exist.
     """
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder} is a file; choose another --output")
-    names = _distinct_names([path.absolute() for path in files])
+    outputs, now = Outputs(folder, suffix), {path.absolute(): InputFile.of(path) for path in files}
+    names = output_names(now, outputs)
     jobs = [
-        FileJob(path, folder / f"{name}.{suffix}", InputFile.of(path)) for path, name in zip(files, names, strict=True)
+        FileJob(path, folder / f"{name}.{suffix}", now[path.absolute()], outputs.manifest(name))
+        for path, name in ((path, names[path.absolute()]) for path in files)
     ]
     sources = {path.resolve() for path in files}
     for job in jobs:
@@ -59,7 +60,7 @@ def finished(job: FileJob, recipe: Recipe, earlier: Collection[str] = ()) -> Man
     """
     if not job.output.exists():
         return None
-    manifest = read_manifest(job.output)
+    manifest = read_manifest(job.output) if job.found is None else job.found
     if manifest.recipe.steps == recipe.steps and manifest.recipe.policy in earlier:
         recipe = recipe.model_copy(update={"policy": manifest.recipe.policy})
     differences = manifest.differences(recipe, job.input_file)
@@ -72,24 +73,18 @@ def finished(job: FileJob, recipe: Recipe, earlier: Collection[str] = ()) -> Man
     return manifest
 
 
-def _distinct_names(files: Sequence[Path]) -> list[str]:
-    by_stem: dict[str, list[Path]] = {}
-    for path in files:
-        by_stem.setdefault(path.stem, []).append(path)
-    names = {path: name for group in by_stem.values() for path, name in _told_apart(group).items()}
-    for name, count in Counter(names.values()).items():
-        if count > 1:
-            raise UsageError(f"several files of jets would share the output {name}; predict them in separate runs")
-    return [names[path] for path in files]
+def check_not_taken(job: FileJob) -> None:
+    """Refuse to replace what another command has written under the same name since the names were chosen.
 
-
-def _told_apart(files: Sequence[Path]) -> dict[Path, str]:
-    """Return names for files with the same stem, with the fewest folders in front that make the names differ."""
-    for with_suffix in (False, True):
-        for depth in range(1, max(len(path.parts) for path in files)):
-            names = {path: "_".join([*path.parts[1:-1], path.stem][-depth:]) for path in files}
-            if with_suffix:
-                names = {path: f"{name}_{path.suffix[1:]}" for path, name in names.items()}
-            if len(set(names.values())) == len(files):
-                return names
-    return {path: path.stem for path in files}
+    Raises:
+        RunError: it did.
+    """
+    try:
+        made = read_manifest(job.output).input
+    except UsageError:  # nothing, or what --overwrite replaces
+        return
+    if not is_of(made, job.source, job.input_file):
+        raise RunError(
+            f"another command has written {job.output} meanwhile, for {made.path}; run the same command again, which "
+            "chooses another name"
+        )

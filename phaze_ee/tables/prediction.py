@@ -120,7 +120,8 @@ def _renamed(jobs: Sequence[FileJob]) -> str:
     if not jobs:
         return ""
     source = Path(*jobs[0].source.parts[-2:])
-    return f"{len(jobs)} files share a name, so outputs carry more of the path: {source} → {jobs[0].output.name}"
+    files = quantity(len(jobs), "file")
+    return f"as others have the same name, outputs of {files} carry more of the path: {source} → {jobs[0].output.name}"
 
 
 def drift_lines(report: DriftReport, new_files: int) -> list[str]:

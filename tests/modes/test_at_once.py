@@ -12,6 +12,7 @@ import pytest
 from phaze_ee.exits.targets import Agreement
 from phaze_ee.locks import held
 from phaze_ee.modes import predict as predict_mode
+from phaze_ee.modes.console import collected
 from phaze_ee.prediction.drift_report import DriftReport
 from phaze_ee.prediction.watched import MonitorResults
 from phaze_ee.workspace import Project
@@ -71,7 +72,6 @@ def test_two_predictions_with_one_report_of_drift(
     first = report.read_text()
     report.unlink()
     write_jets(tmp_path / "more.root", np.arange(101) % 2)
-    collected = predict_mode.collected
 
     def then_another_ends(*arguments: Any) -> Any:
         made = collected(*arguments)

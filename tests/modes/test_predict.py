@@ -92,6 +92,23 @@ def test_finished_files_are_skipped(project: Project, tmp_path: Path, capsys: py
     assert len(columns_of(project.predictions / "more.root")["entry"]) == 20
 
 
+def test_a_list_of_files_that_grows(project: Project, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for number, folder in enumerate(("a", "b")):
+        (tmp_path / folder).mkdir()
+        write_jets(tmp_path / folder / "x.root", np.arange(20 + number) % 2)
+    assert predict("--files", tmp_path / "a" / "x.root") == 0
+    before = (project.predictions / "x.root").read_bytes()
+    assert predict("--files", tmp_path / "b" / "x.root", "--overwrite") == 0  # it replaces its own alone
+    capsys.readouterr()
+    assert predict("--files", tmp_path / "?" / "x.root") == 0
+    printed = notes(capsys.readouterr().out)
+    assert "predicted already, by the same model and policy: 2 of 2 files" in printed
+    assert "as others have the same name, outputs of 1 file carry more of the path: b/x.root → b_x.root" in printed
+    assert (project.predictions / "x.root").read_bytes() == before
+    sizes = {path.name: len(columns_of(path)["entry"]) for path in project.predictions.iterdir()}
+    assert sizes == {"x.root": 20, "b_x.root": 21}
+
+
 def test_what_was_made_otherwise_is_not_replaced_unasked(
     project: Project, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

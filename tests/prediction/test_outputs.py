@@ -1,16 +1,20 @@
 """Names of outputs: short where that is enough, and never one for two files."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from phaze_ee.errors import DataError, UsageError
-from phaze_ee.prediction import outputs
-from phaze_ee.prediction.outputs import plan
-from phaze_ee.prediction.writers import InputFile, Manifest, Recipe
+from phaze_ee.errors import DataError, RunError, UsageError
+from phaze_ee.prediction.output_names import Outputs, output_names
+from phaze_ee.prediction.outputs import FileJob, check_not_taken, finished, plan
+from phaze_ee.prediction.writers import InputFile, Manifest, Recipe, open_writer
+
+RECIPE = Recipe(model="m", policy=None, data="d", exit_scores=False, monitored=None)
 
 
 def names(folder: Path, *files: str) -> list[str]:
@@ -30,20 +34,21 @@ def test_names_say_as_much_as_they_must(tmp_path: Path) -> None:
     assert names(tmp_path, "jets.root", "jets.h5", "other.root") == ["jets_root.root", "jets_h5.root", "other.root"]
 
 
-def test_names_that_cannot_be_told_apart(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="several files of jets would share the output a_jets"):
-        names(tmp_path, "a/jets.root", "b/jets.root", "a_jets.root")
+def test_a_name_of_another_file_is_not_taken(tmp_path: Path) -> None:
+    chosen = names(tmp_path, "r/a/jets.root", "r/b/jets.root", "r/a_jets.root")
+    assert chosen == ["r_a_jets.root", "r_b_jets.root", "a_jets.root"]
 
 
 @given(st.lists(st.text("ab_", min_size=1, max_size=2), min_size=1, max_size=4).map(tuple))
 def test_different_files_have_different_outputs(parts: tuple[str, ...]) -> None:
     files = {Path("/", *parts[:length], f"{parts[-1]}.root") for length in range(len(parts))}
+    now = {path: InputFile(path=str(path), size=1, changed_ns=1) for path in sorted(files)}
     try:
-        chosen = outputs._distinct_names(sorted(files))
+        chosen = output_names(now, Outputs(Path("/no folder"), "root"))
     except UsageError:
         return
-    assert len(set(chosen)) == len(files)
-    assert not any("/" in name for name in chosen)
+    assert len({*chosen.values()}) == len(files)
+    assert not any("/" in name for name in chosen.values())
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
@@ -61,7 +66,85 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
 def test_what_changes_the_columns_is_named(tmp_path: Path, changed: dict[str, Any], words: str) -> None:
     (tmp_path / "a.root").touch()
     read = InputFile.of(tmp_path / "a.root")
-    recipe = Recipe(model="m", policy=None, data="d", exit_scores=False, monitored=None)
-    made = Manifest(recipe=recipe, input=read, rows=0, labelled=False, exits={}, macs=0, full_macs=0)
-    assert made.differences(recipe, read) == []
-    assert made.differences(recipe.model_copy(update=changed), read) == [words]
+    manifest = made(FileJob(tmp_path / "a.root", tmp_path / "a.root", read))
+    assert manifest.differences(RECIPE, read) == []
+    assert manifest.differences(RECIPE.model_copy(update=changed), read) == [words]
+
+
+def predicted(folder: Path, file: str, suffix: str = "root") -> FileJob:
+    """Plan the predictions of one file alone, and write a manifest."""
+    (folder / file).parent.mkdir(parents=True, exist_ok=True)
+    (folder / file).touch()
+    (folder / "out").mkdir(exist_ok=True)
+    (job,) = plan([folder / file], folder / "out", suffix)
+    with open_writer(job.output) as writer:
+        writer.write({"entry": np.arange(3)})
+        writer.finish(made(job))
+    return job
+
+
+def made(job: FileJob) -> Manifest:
+    return Manifest(recipe=RECIPE, input=job.input_file, rows=0, labelled=False, exits={}, macs=0, full_macs=0)
+
+
+def test_names_do_not_change_once_written(tmp_path: Path) -> None:
+    assert predicted(tmp_path, "a/x.root").output.name == "x.root"
+    assert names(tmp_path, "a/x.root", "b/x.root") == ["x.root", "b_x.root"]
+    assert names(tmp_path, "b/x.root") == ["b_x.root"]  # not refused, as x.root is of another file
+    assert predicted(tmp_path, "b/x.root").output.name == "b_x.root"
+    assert names(tmp_path, "b/x.root", "c/x.root", "d/x.root") == ["b_x.root", "c_x.root", "d_x.root"]
+    assert names(tmp_path, "b/x.root", "a/x.root") == ["b_x.root", "x.root"]
+    (tmp_path / "out" / "x.root").unlink()
+    assert names(tmp_path, "b/x.root") == ["b_x.root"]
+    assert plan([tmp_path / "b" / "x.root"], tmp_path / "out", "parquet")[0].output.name == "x.parquet"
+
+
+def test_a_file_that_changed_keeps_its_name_and_is_refused(tmp_path: Path) -> None:
+    for file in ("a/x.root", "b/x.root"):
+        predicted(tmp_path, file)
+        (tmp_path / file).write_text("other jets")
+        (job,) = plan([tmp_path / file], tmp_path / "out", "root")
+        with pytest.raises(UsageError, match="was made with another input file"):
+            finished(job, RECIPE)
+
+
+def test_a_file_that_moved_or_is_linked_is_not_predicted_twice(tmp_path: Path) -> None:
+    predicted(tmp_path, "a/x.root")
+    (tmp_path / "link").symlink_to(tmp_path / "a")
+    (tmp_path / "a").rename(tmp_path / "moved")
+    assert names(tmp_path, "a/x.root") == ["x.root"]  # a new file at the old place
+    assert plan([tmp_path / "moved" / "x.root"], tmp_path / "out", "root")[0].output.name == "moved_x.root"
+    (tmp_path / "a" / "x.root").unlink()
+    (job,) = plan([tmp_path / "moved" / "x.root"], tmp_path / "out", "root")
+    assert job.output.name == "x.root"
+    with pytest.raises(UsageError, match="another input file"):
+        finished(job, RECIPE)
+    (tmp_path / "a").rmdir()
+    (tmp_path / "moved").rename(tmp_path / "a")
+    assert plan([tmp_path / "link" / "x.root"], tmp_path / "out", "root")[0].output.name == "x.root"
+
+
+def test_what_may_be_a_damaged_output_is_refused(tmp_path: Path) -> None:
+    predicted(tmp_path, "a/x.root")
+    job = predicted(tmp_path, "b/x.root")
+    job.output.write_text("damaged")
+    (job,) = plan([tmp_path / "b" / "x.root"], tmp_path / "out", "root")
+    with pytest.raises(UsageError, match=r"b_x\.root exists and was not written by mode predict"):
+        finished(job, RECIPE)
+
+
+def test_predictions_under_two_names_are_refused(tmp_path: Path) -> None:
+    job = predicted(tmp_path, "a/x.root")
+    shutil.copy(job.output, job.output.with_name("a_x.root"))
+    with pytest.raises(UsageError, match=r"twice, x\.root and a_x\.root; remove one of them"):
+        plan([tmp_path / "a" / "x.root"], tmp_path / "out", "root")
+
+
+def test_what_another_command_wrote_meanwhile_is_not_replaced(tmp_path: Path) -> None:
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "x.root").touch()
+    (job,) = plan([tmp_path / "b" / "x.root"], tmp_path / "out", "root")
+    check_not_taken(job)
+    predicted(tmp_path, "a/x.root")
+    with pytest.raises(RunError, match="run the same command again, which chooses another name"):
+        check_not_taken(job)
