@@ -27,6 +27,7 @@ from phaze_ee.data.row_spans import ahead, row_count, spans_of
 from phaze_ee.data.rows import RowReader
 from phaze_ee.data.schema import DataSchema
 from phaze_ee.engine.engine import Engine
+from phaze_ee.errors import DataError
 from phaze_ee.exits.policies import ThresholdPolicy
 from phaze_ee.models.build import build_tagger
 from phaze_ee.prediction.job import PredictionTask, predict_file
@@ -98,7 +99,10 @@ def dask_rate(task: PredictionTask, files: Sequence[Path], workers: int) -> floa
 
 
 def _manifests(task: PredictionTask, files: Sequence[Path], folder: Path, workers: int) -> Iterator[Manifest]:
-    return predict_files(task, make_jobs(files, folder), workers=workers, scheduler=None)
+    for found in predict_files(task, make_jobs(files, folder), workers=workers, scheduler=None):
+        if isinstance(found, DataError):
+            raise found
+        yield found
 
 
 def merged(schema: DataSchema, files: Sequence[Path], path: Path) -> Path:

@@ -4,22 +4,18 @@ import re
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import Progress, ProgressColumn, SpinnerColumn, Task, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
-from phaze_ee.errors import PhazeError
 from phaze_ee.machine import rank
-from phaze_ee.names import quantity
 from phaze_ee.tables.style import WIDTH
 
 if TYPE_CHECKING:
     from phaze_ee.types import JetBatch
-
-ItemT = TypeVar("ItemT")
 
 # Of the processes that torchrun starts, only the first prints. Numbers and paths are not coloured: colour is for what a
 # table emphasises. Brackets and colons are text: a label may be px[pt > 5].
@@ -104,20 +100,6 @@ def say_where(paths: Sequence[Path], *, details: bool) -> None:
     say_written(paths[0] if len(paths) == 1 else paths[0].parent)
     if not details:
         say_new("--details shows all tables.")
-
-
-def collected(manifests: Iterable[ItemT], files: int, folder: Path) -> list[ItemT]:
-    """Return what was made of files, one for each; if an error ends it, print before it how many are written."""
-    made: list[ItemT] = []
-    try:
-        for manifest in manifests:
-            made.append(manifest)  # noqa: PERF402 - what came before an error counts
-    except PhazeError:
-        if made:
-            done = f"{len(made):,} of {quantity(files, 'file')}"
-            say_in_columns(f"Note: predictions of {done} are in {short(folder)}; the same command does the others")
-        raise
-    return made
 
 
 def counted(batches: "Iterable[JetBatch]") -> "Iterator[JetBatch]":

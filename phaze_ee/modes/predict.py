@@ -6,15 +6,14 @@ import re
 import time
 from collections.abc import Iterator, Sequence
 from copy import deepcopy
+from functools import partial
 from pathlib import Path
 
 import torch
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from phaze_ee.atomic import remove_abandoned
 from phaze_ee.data.files import expand_patterns
 from phaze_ee.data.loaders import EVALUATION_ROWS, evaluation_loader
-from phaze_ee.data.row_spans import row_count
 from phaze_ee.data.schema import DataSchema
 from phaze_ee.engine.audit import Audit
 from phaze_ee.engine.engine import Engine
@@ -26,19 +25,16 @@ from phaze_ee.exits.policy_file import ExitPolicyFile, steps_hash
 from phaze_ee.exits.targets import Agreement
 from phaze_ee.locks import held
 from phaze_ee.models.precision import checked_precision
-from phaze_ee.modes.console import (
-    JetRate,
-    collected,
-    console,
-    say,
-    say_in_columns,
-    say_new,
-    say_written,
-    show,
-    show_notes,
-)
+from phaze_ee.modes.console import say, say_in_columns, say_new, say_written, short, show, show_notes
 from phaze_ee.modes.jets import testing_schema
 from phaze_ee.modes.policies import read_policy
+from phaze_ee.modes.predicted_files import (
+    Predicted,
+    collected,
+    predicted_one_by_one,
+    progress_of,
+    refuse_unusable,
+)
 from phaze_ee.modes.request import Request
 from phaze_ee.modes.session import Session
 from phaze_ee.prediction.columns import check_classes, check_observers, renamed_classes
@@ -71,11 +67,7 @@ def run(session: Session) -> None:
     request, model = session.request, session.model
     say_new(f"Model:  {session.project}, {model.title}")
     files, notes = _files(session)
-    forced = request.max_exit is not None or request.event_budget is not None
-    if forced and request.monitor is not None:
-        raise UsageError(
-            "--monitor compares the exits that the policy alone chooses; run it without --max-exit and --event-budget"
-        )
+    forced = _forced(request)
     policy = _policy(session)
     task = _task(session, policy)
     if forced:
@@ -93,17 +85,30 @@ def run(session: Session) -> None:
     earlier = {job: manifest for job, manifest in done if manifest is not None}
     started = time.perf_counter()
     todo = [job for job in jobs if job not in earlier]
-    made = collected(_predicted(task, todo, request), len(todo), folder)
-    seconds = time.perf_counter() - started
-    show(prediction_table(list(earlier.values()), made, seconds))
-    notes += renamed_classes(model.schema.class_names)
-    before_move = sum(manifest.recipe.policy != task.recipe.policy for manifest in earlier.values())
-    show_notes([*model.notes, *notes, *prediction_notes(jobs, list(earlier.values()), made, before_move)])
-    say_written(folder)
+    made, bad = collected(_predicted(task, todo, request), len(todo), folder)
+    if made or earlier:
+        show(prediction_table(list(earlier.values()), made, time.perf_counter() - started))
+        notes += renamed_classes(model.schema.class_names)
+        before_move = sum(manifest.recipe.policy != task.recipe.policy for manifest in earlier.values())
+        show_notes([*model.notes, *notes, *prediction_notes(jobs, list(earlier.values()), made, before_move)])
+        say_written(folder)
     if task.reference is not None:
-        manifests = {manifest.input: manifest for manifest in [*earlier.values(), *made]}
-        ordered = [manifests[job.input_file] for job in jobs]
-        _monitor(task.reference, ordered, request, folder / "drift.json")
+        _monitor(task.reference, [*earlier.values(), *made], jobs, request, folder / "drift.json")
+    refuse_unusable(bad, len(jobs))
+
+
+def _forced(request: Request) -> bool:
+    """Return whether jets leave for another reason than the policy.
+
+    Raises:
+        UsageError: they do, and the jets shall be monitored.
+    """
+    forced = request.max_exit is not None or request.event_budget is not None
+    if forced and request.monitor is not None:
+        raise UsageError(
+            "--monitor compares the exits that the policy alone chooses; run it without --max-exit and --event-budget"
+        )
+    return forced
 
 
 def _policy(session: Session) -> ExitPolicyFile | None:
@@ -224,32 +229,34 @@ def _files(session: Session) -> tuple[list[Path], list[str]]:
     ]
 
 
-def _predicted(task: PredictionTask, jobs: Sequence[FileJob], request: Request) -> Iterator[Manifest]:
-    """Predict the files, show the progress, and yield the manifest of each."""
-    parallel = request.scheduler is not None or (request.workers or 1) > 1
-    if parallel:
-        require_dask()
-    rows = sum(row_count(job.source, task.schema.weaver.treename) for job in jobs)
-    columns = (
-        TextColumn("{task.completed:,} jets"),
-        BarColumn(),
-        JetRate(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        bar = progress.add_task("", total=rows)
-        if not parallel:
-            for job in jobs:
-                yield predict_file(task, job, lambda count: progress.advance(bar, count))
-        elif jobs:
-            for manifest in predict_files(task, jobs, workers=request.workers or 1, scheduler=request.scheduler):
-                progress.advance(bar, manifest.rows)
-                yield manifest
+def _predicted(task: PredictionTask, jobs: Sequence[FileJob], request: Request) -> Iterator[Predicted]:
+    """Predict the files, show the progress, and yield what became of each."""
+    tree = task.schema.weaver.treename
+    if request.scheduler is None and (request.workers or 1) == 1:
+        yield from predicted_one_by_one(jobs, tree, partial(predict_file, task))
+        return
+    require_dask()
+    if not jobs:
+        return
+    with progress_of(jobs, tree) as advance:
+        for found in predict_files(task, jobs, workers=request.workers or 1, scheduler=request.scheduler):
+            if isinstance(found, Manifest):
+                advance(found.rows)
+            yield found
 
 
-def _monitor(reference: DriftReference, manifests: Sequence[Manifest], request: Request, path: Path) -> None:
-    """Add the files to ``drift.json``, and say what all files so far show."""
+def _monitor(
+    reference: DriftReference, made: Sequence[Manifest], jobs: Sequence[FileJob], request: Request, path: Path
+) -> None:
+    """Add the files to ``drift.json``, if all of them were predicted, and say what all files so far show."""
     assert request.monitor is not None
+    by_input = {manifest.input: manifest for manifest in made}
+    if len(by_input) < len(jobs):  # a block of sorted files that lacks one would differ for that reason
+        say_in_columns(
+            f"Note: {short(path)} is as before: the files of a command are added together, when all are done"
+        )
+        return
+    manifests = [by_input[job.input_file] for job in jobs]
     with held(path.with_name(".drift.lock"), "predict --monitor", say):
         # Read only now: other commands have added their files while this one predicted.
         before, replaced = earlier_report(path, reference, replace=request.overwrite)

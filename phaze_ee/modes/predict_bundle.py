@@ -7,25 +7,23 @@ import dataclasses
 import hashlib
 import json
 import time
-from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
-
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from phaze_ee.atomic import remove_abandoned
 from phaze_ee.data.files import expand_patterns
 from phaze_ee.data.plain_config import PlainConfig
-from phaze_ee.data.row_spans import row_count
 from phaze_ee.errors import DataError, UsageError
 from phaze_ee.installation import require
-from phaze_ee.modes.console import JetRate, collected, console, say, say_in_columns, say_written, show, show_notes
+from phaze_ee.modes.console import say, say_in_columns, say_written, show, show_notes
+from phaze_ee.modes.predicted_files import collected, predicted_one_by_one, refuse_unusable
 from phaze_ee.modes.request import Request
 from phaze_ee.modes.session import Session
 from phaze_ee.prediction.bundle_job import BundleTask, predict_file, used_variables
 from phaze_ee.prediction.columns import check_classes, check_observers, renamed_classes
-from phaze_ee.prediction.outputs import FileJob, finished, plan
-from phaze_ee.prediction.writers import Manifest, Recipe
+from phaze_ee.prediction.outputs import finished, plan
+from phaze_ee.prediction.writers import Recipe
 from phaze_ee.runtime.bundle import Bundle, load_bundle
 from phaze_ee.tables.prediction import prediction_notes, prediction_table
 
@@ -63,11 +61,14 @@ def run(session: Session) -> None:
     earlier = {job: manifest for job, manifest in done if manifest is not None}
     started = time.perf_counter()
     todo = [job for job in jobs if job not in earlier]
-    made = collected(_predicted(task, todo), len(todo), folder)
-    show(prediction_table(list(earlier.values()), made, time.perf_counter() - started))
-    notes = renamed_classes(task.config.class_names)
-    show_notes([*notes, *prediction_notes(jobs, list(earlier.values()), made)])
-    say_written(folder)
+    each = predicted_one_by_one(todo, task.config.treename, partial(predict_file, task))
+    made, bad = collected(each, len(todo), folder)
+    if made or earlier:
+        show(prediction_table(list(earlier.values()), made, time.perf_counter() - started))
+        notes = renamed_classes(task.config.class_names)
+        show_notes([*notes, *prediction_notes(jobs, list(earlier.values()), made)])
+        say_written(folder)
+    refuse_unusable(bad, len(jobs))
 
 
 def _check_flags(request: Request) -> None:
@@ -142,13 +143,3 @@ def _recipe(bundle: Bundle, config: PlainConfig, request: Request) -> Recipe:
 
 def _digest(content: object) -> str:
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
-
-
-def _predicted(task: BundleTask, jobs: Sequence[FileJob]) -> Iterator[Manifest]:
-    """Predict the files, show the progress, and yield the manifest of each."""
-    rows = sum(row_count(job.source, task.config.treename) for job in jobs)
-    columns = (TextColumn("{task.completed:,} jets"), BarColumn(), JetRate(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        bar = progress.add_task("", total=rows)
-        for job in jobs:
-            yield predict_file(task, job, lambda count: progress.advance(bar, count))

@@ -6,7 +6,7 @@ from contextlib import ExitStack, contextmanager
 from importlib.util import find_spec
 from typing import Any
 
-from phaze_ee.errors import PhazeError, RunError, UsageError, one_line
+from phaze_ee.errors import DataError, PhazeError, RunError, UsageError, one_line
 from phaze_ee.installation import extra_command
 from phaze_ee.prediction.job import PredictionTask, predict_file
 from phaze_ee.prediction.outputs import FileJob
@@ -30,8 +30,10 @@ def require_dask() -> None:
 
 def predict_files(
     task: PredictionTask, jobs: Sequence[FileJob], *, workers: int, scheduler: str | None
-) -> Iterator[Manifest]:
-    """Yield the manifest of each file when it is done. The outputs are those of a run in one process.
+) -> Iterator[Manifest | DataError]:
+    """Yield the manifest of each file when it is done, or why it cannot be used.
+
+    The outputs are those of a run in one process.
 
     Args:
         task: what to do with each file.
@@ -41,8 +43,7 @@ def predict_files(
 
     Raises:
         UsageError: dask.distributed is not installed, or the scheduler does not answer.
-        DataError: a file cannot be used; files in progress are abandoned.
-        RunError: an output cannot be written, or a worker process died.
+        RunError: an output cannot be written, or a worker process died; files in progress are abandoned.
     """
     require_dask()
     from distributed import Client, KilledWorker, as_completed
@@ -60,7 +61,7 @@ def predict_files(
         futures = [client.submit(_predict, shared, job, pure=False) for job in jobs]
         try:
             for _, manifest in as_completed(futures, with_results=True):
-                if isinstance(manifest, PhazeError):
+                if isinstance(manifest, PhazeError) and not isinstance(manifest, DataError):
                     raise manifest
                 yield manifest
         except KilledWorker as error:

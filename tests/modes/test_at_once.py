@@ -12,7 +12,7 @@ import pytest
 from phaze_ee.exits.targets import Agreement
 from phaze_ee.locks import held
 from phaze_ee.modes import predict as predict_mode
-from phaze_ee.modes.console import collected
+from phaze_ee.modes.predicted_files import collected
 from phaze_ee.prediction.drift_report import DriftReport
 from phaze_ee.prediction.watched import MonitorResults
 from phaze_ee.workspace import Project

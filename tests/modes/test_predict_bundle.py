@@ -296,3 +296,13 @@ def test_what_a_bundle_needs_of_a_file_is_said_for_its_user(
     assert run(bundle, "--files", tmp_path / "plain.root") == 2
     assert "predict takes others by --observers NAME … (without names: none)" in notes(capsys.readouterr().err)
     assert run(bundle, "--files", tmp_path / "plain.root", "--observers") == 0
+
+
+def test_a_bad_file_does_not_stop_the_others(bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "a.root").write_text("no jets")
+    files = ("--files", tmp_path / "a.root", tmp_path / "val.root", "--output", tmp_path / "out")
+    assert run(bundle, *files) == 2
+    printed = capsys.readouterr()
+    assert "1 of 2 files cannot be used; the others are done" in notes(printed.out)
+    assert f"cannot read {tmp_path / 'a.root'}" in printed.err
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["val.root"]

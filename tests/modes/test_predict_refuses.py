@@ -4,6 +4,7 @@ import os
 import socket
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +13,17 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 import torch
+from distributed import LocalCluster
 
 from phaze_ee.cli import main
+from phaze_ee.exits.policies import ThresholdPolicy
 from phaze_ee.modes import predict as predict_mode
 from phaze_ee.modes.console import say_in_columns
 from phaze_ee.prediction import job
 from phaze_ee.workspace import Project
 from tests.end_to_end.command import fails
-from tests.modes.predicting import columns_of
+from tests.modes.exit_policies import write_policy
+from tests.modes.predicting import columns_of, notes
 from tests.modes.two_class_project import JETS, make_project, save_best_model
 
 Capture = pytest.CaptureFixture[str]
@@ -60,9 +64,49 @@ def test_what_is_written_before_an_error_is_said(project: Project, tmp_path: Pat
     assert main([*PREDICT, "--files", str(tmp_path / "*.parquet")]) == 1
     printed = capsys.readouterr()
     assert "Note: predictions of 1 of 2 files are in" in " ".join(printed.out.split())
-    assert "the same command does the others" in " ".join(printed.out.split())
+    assert "does the others, when the cause of the error is mended or its file left out" in " ".join(
+        printed.out.split()
+    )
     assert f"{bad}: the network's answer is not finite" in printed.err
     assert [path.name for path in project.predictions.iterdir()] == ["a_good.root"]
+
+
+@pytest.mark.parametrize("parallel", [False, True])
+def test_a_bad_file_does_not_stop_the_others(project: Project, tmp_path: Path, capsys: Capture, parallel: bool) -> None:
+    good = write_parquet(tmp_path / "c_good.parquet", np.arange(JETS)).read_bytes()
+    (tmp_path / "a_text.parquet").write_text("no jets")
+    (tmp_path / "b_cut.parquet").write_bytes(good[: len(good) // 2])
+    command = (*PREDICT, "--files", str(tmp_path / "*.parquet"))
+    with (
+        LocalCluster(n_workers=1, threads_per_worker=1, processes=False, protocol="tcp", dashboard_address=":0")
+        if parallel
+        else nullcontext() as cluster
+    ):
+        assert main([*command, *(["--scheduler", cluster.scheduler_address] if cluster else [])]) == 2
+    printed = capsys.readouterr()
+    out = notes(printed.out)
+    assert "2 of 3 files cannot be used; the others are done. Mend them, or leave them out" in out
+    assert all(f"Not predicted: cannot read {tmp_path / name}" in out for name in ("a_text.parquet", "b_cut.parquet"))
+    assert "error: 2 of 3 files cannot be used; the first: cannot read" in printed.err
+    assert printed.err.count("\n") == 1
+    assert [path.name for path in project.predictions.iterdir()] == ["c_good.root"]
+    (tmp_path / "a_text.parquet").unlink()
+    assert fails(capsys, 2, *command).startswith(f"cannot read {tmp_path / 'b_cut.parquet'}")
+    (tmp_path / "c_good.parquet").unlink()
+    assert fails(capsys, 2, *command).startswith(f"cannot read {tmp_path / 'b_cut.parquet'}")  # no other file
+
+
+def test_a_bad_file_leaves_the_report_of_drift(project: Project, tmp_path: Path, capsys: Capture) -> None:
+    write_policy(project, ThresholdPolicy("confidence", [0.5, 0.5]))
+    write_parquet(tmp_path / "good.parquet", np.arange(JETS))
+    (tmp_path / "bad.parquet").write_text("no jets")
+    command = [*PREDICT, "--monitor", "--files", str(tmp_path / "*.parquet")]
+    assert main(command) == 2
+    assert "drift.json is as before: the files of a command are added together" in notes(capsys.readouterr().out)
+    assert not (project.predictions / "drift.json").exists()
+    (tmp_path / "bad.parquet").unlink()
+    assert main(command) == 0
+    assert (project.predictions / "drift.json").exists()
 
 
 def test_lines_of_text_end_without_spaces(capsys: Capture) -> None:
