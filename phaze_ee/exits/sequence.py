@@ -32,7 +32,9 @@ _HALVINGS = 8
 class SeenLosses(Record):
     """Jets with a known loss: those seen for certain, of weight 1, and those drawn with probability ``rate``.
 
-    ``jets`` includes the jets without a weight.
+    ``jets`` includes the jets without a weight. ``early`` are the jets seen that left early, which an audit sent on;
+    the others reached the full model by themselves. None in files of older versions, which did not count those of
+    weight 1.
     """
 
     rate: float
@@ -41,10 +43,17 @@ class SeenLosses(Record):
     certain_lost: int
     drawn: int
     drawn_lost: int
+    early: int | None = None
 
     def __add__(self, other: Self) -> "SeenLosses":
-        added = {name: getattr(self, name) + getattr(other, name) for name in SeenLosses.model_fields if name != "rate"}
-        return SeenLosses(rate=self.rate, **added)
+        names = SeenLosses.model_fields.keys() - {"rate", "early"}
+        added = {name: getattr(self, name) + getattr(other, name) for name in names}
+        return SeenLosses(rate=self.rate, early=self.audited + other.audited, **added)
+
+    @property
+    def audited(self) -> int:
+        """The jets that an audit sent on, as far as they were counted."""
+        return self.drawn if self.early is None else self.early
 
     @property
     def counts(self) -> Int[np.ndarray, " 4"]:

@@ -94,23 +94,32 @@ def _bins(value_N: Float[np.ndarray, " N"], name: str, edges: Sequence[float]) -
 class AuditedJets:
     """The jets of a file of predictions: which were seen, for certain or drawn, count and were lost.
 
-    ``others`` are columns that say which jets other policies would lose. If only jets that leave early count, ``exits``
-    is the number of exits.
+    Args:
+        path: the file.
+        exits: the number of exits, without the full model.
+        rate: of the audit.
+        classes: the names of the classes.
+        selection: the cut of jets that count; None: all do.
+        others: columns that say which jets other policies would lose.
+        leaving: whether only jets that leave early count.
     """
 
     def __init__(
         self,
         path: Path,
+        exits: int,
         rate: float,
         classes: list[str],
         selection: Selection | None,
-        others: Sequence[str] = (),
-        exits: int | None = None,
+        others: Sequence[str],
+        *,
+        leaving: bool,
     ) -> None:
         stems = column_stems(classes).values()
         scores = {prefix: [f"{prefix}_{stem}" for stem in stems] for prefix in ("score", "audit_score")}
         columns = read_columns(path, [*chain(*scores.values()), "audit_weight", _EXIT, *others])
-        self.counts_N = columns[_EXIT].astype(np.int64) < (np.inf if exits is None else exits)
+        self.early_N = columns[_EXIT].astype(np.int64) < exits
+        self.counts_N = self.early_N if leaving else np.ones_like(self.early_N)
         weight_N = np.where(self.counts_N, columns["audit_weight"].astype(np.float64), 0)
         own_NK, full_NK = (np.stack([columns[name] for name in names], axis=1) for names in scores.values())
         self.others = [columns[name].astype(bool) for name in others]
@@ -142,4 +151,5 @@ class AuditedJets:
             certain_lost=int((self.lost_N & certain_N).sum()),
             drawn=int(drawn_N.sum()),
             drawn_lost=int((self.lost_N & drawn_N).sum()),
+            early=int((self.early_N & (certain_N | drawn_N)).sum()),
         )

@@ -253,7 +253,8 @@ class MonitorResults(ResultsFile):
             return self
         check_columns(path, manifest)
         others = [lost_column(later) for later in range(step + 1, 0 if self.steps is None else len(self.steps))]
-        jets = AuditedJets(path, self.rate, classes, self.selection, others, self.exits)
+        exits, leaving = len(manifest.exits) - 1, self.exits is not None
+        jets = AuditedJets(path, exits, self.rate, classes, self.selection, others, leaving=leaving)
         file = WatchedFile(
             input=manifest.input,
             losses=jets.losses(np.ones(manifest.jets, dtype=bool)),

@@ -51,7 +51,7 @@ def _cells(results: MonitorResults, losses: SeenLosses, delta: float) -> list[st
     low, high = losses.interval(delta)
     found = losses.drawn_lost + losses.certain_lost
     # Selected jets count whether they were audited or got the full model anyway.
-    seen = losses.drawn if results.selection is None else losses.drawn + losses.certain
+    seen = losses.audited if results.selection is None else losses.drawn + losses.certain
     share, limits = f"{100 * losses.share:.2f} %", f"{100 * low:.2f} to {100 * high:.2f} %"
     return [f"{losses.jets:,}", f"{seen:,}", f"{found:,}", share, limits]
 

@@ -13,7 +13,7 @@ from phaze_ee.exits.policy_file import ExitPolicyFile, Guarantee
 from phaze_ee.exits.sequence import SeenLosses
 from phaze_ee.exits.targets import AccuracyDrop, Agreement, AnyTarget, SignalEfficiency
 from phaze_ee.prediction.watched import MonitorResults, WatchedFile
-from phaze_ee.prediction.writers import InputFile
+from phaze_ee.prediction.writers import InputFile, read_manifest
 from phaze_ee.tables.monitor import monitor_sentences
 from phaze_ee.workspace import Project
 from tests.modes.exit_policies import write_policy
@@ -72,10 +72,34 @@ def test_a_promise_that_is_kept(project: Project, audited: Path, tmp_path: Path,
             "certain_lost": 0,
             "drawn": drawn_N.sum(),
             "drawn_lost": (drawn_N & (own_N != full_N)).sum(),
+            "early": drawn_N.sum(),
         }
     before = (project.results / "monitor.json").read_text()
     assert monitor("--files", audited / "*.root") == 0
     assert (project.results / "monitor.json").read_text() == before
+
+
+@pytest.mark.parametrize("flags", [("--audit", "0.1", "--audit-near", "0.05"), ("--audit", "1")])
+def test_the_audited_jets_are_those_of_predict(
+    project: Project, tmp_path: Path, capsys: Capture, flags: tuple[str, ...]
+) -> None:
+    promise(project, halves(tmp_path / "val.root"), Agreement(epsilon=0.99))
+    write_jets(tmp_path / "jets.root", np.arange(300) % 2)
+    assert predict(*flags, "--files", tmp_path / "jets.root") == 0
+    report = read_manifest(project.predictions / "jets.root").audit
+    assert report is not None
+    assert report.left > report.audited * (len(flags) == 4)
+    capsys.readouterr()
+    assert monitor("--files", project.predictions / "jets.root") == 0
+    (row,) = (line.split() for line in capsys.readouterr().out.splitlines() if line.strip().startswith("1 "))
+    assert row[1:4] == ["300", str(report.audited), str(report.found)]
+    path = project.results / "monitor.json"
+    older = json.loads(path.read_text())
+    del older["files"][0]["losses"]["early"]  # as an older version wrote it
+    path.write_text(json.dumps(older))
+    write_jets(tmp_path / "more.root", np.arange(100) % 2)
+    assert predict(*flags, "--files", tmp_path / "more.root") == 0
+    assert monitor("--files", project.predictions / "*.root") == 0
 
 
 @pytest.mark.parametrize("target", [Agreement(epsilon=0.01), AccuracyDrop(epsilon=0.01)])
@@ -137,6 +161,7 @@ def test_the_selection_of_a_cut(project: Project, tmp_path: Path, capsys: Captur
         "certain_lost": int((kept_N & (weight_N == 1) & lost_N).sum()),
         "drawn": int((kept_N & (weight_N == 2)).sum()),
         "drawn_lost": int((kept_N & (weight_N == 2) & lost_N).sum()),
+        "early": int((kept_N & (columns["exit_index"] < 2)).sum()),
     }
     assert state["files"][0]["losses"]["drawn_lost"] > 0
 
