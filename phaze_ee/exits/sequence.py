@@ -17,6 +17,7 @@ from typing import Self
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import model_validator
 
 from phaze_ee.exits.starts import kept_starts, share_of
 from phaze_ee.results.base import Record
@@ -44,6 +45,13 @@ class SeenLosses(Record):
     drawn: int
     drawn_lost: int
     early: int | None = None
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        lost = 0 <= self.certain_lost <= self.certain and 0 <= self.drawn_lost <= self.drawn
+        if not (0 < self.rate <= 1 and lost and 0 <= self.audited <= self.certain + self.drawn <= self.jets):
+            raise ValueError("more jets are lost than were seen, or seen than there are")
+        return self
 
     def __add__(self, other: Self) -> "SeenLosses":
         names = SeenLosses.model_fields.keys() - {"rate", "early"}

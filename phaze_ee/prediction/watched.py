@@ -40,6 +40,13 @@ class WatchedFile(Record):
     step: int = 0
     safer: list[tuple[int, int]] = Field(default_factory=list)
 
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        for certain_lost, drawn_lost in self.safer:
+            if not (0 <= certain_lost <= self.losses.certain and 0 <= drawn_lost <= self.losses.drawn):
+                raise ValueError("a safer policy loses more jets than were seen")
+        return self
+
     def losses_of(self, step: int) -> SeenLosses:
         """Return the losses of the policy after a number of steps; its own if that one is not safer."""
         if step <= self.step:
@@ -112,6 +119,8 @@ class MonitorResults(ResultsFile):
         safer = 0 if self.steps is None else len(self.steps) - 1
         if self.steps is not None and any(file.step < 0 or file.step + len(file.safer) != safer for file in self.files):
             raise ValueError("a file does not have the losses of all safer policies")
+        if any(own.rate != self.rate for file in self.files for own in (file.losses, *(file.by or {}).values())):
+            raise ValueError("a file was audited at another rate")
         return self
 
     @property

@@ -304,6 +304,11 @@ def test_what_cannot_be_watched(project: Project, audited: Path, tmp_path: Path,
     state.write_text(whole[:-40])
     assert "is damaged, and was kept; move it away" in refused("--files", audited / "jets_1.root")
     assert state.read_text() == whole[:-40]
+    for name, count in (("drawn_lost", 10**6), ("certain_lost", -1), ("jets", 10), ("early", 301), ("rate", 0.4)):
+        changed = json.loads(whole)
+        changed["files"][0]["losses"][name] = count
+        state.write_text(json.dumps(changed))
+        assert "is damaged, and was kept; move it away" in refused("--files", audited / "jets_1.root"), name
     state.write_text(whole)
     promise(project, ThresholdPolicy("confidence", [0.9, 0.9]), Agreement(epsilon=0.99))
     assert "watches another policy" in refused("--files", audited / "jets_1.root")

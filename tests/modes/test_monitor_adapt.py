@@ -171,6 +171,9 @@ def test_what_cannot_move(project: Project, tmp_path: Path, steps: list[list[flo
     (project.results / "monitor.json").write_text(damaged)
     assert "is damaged, and was kept; move it away" in refused("--adapt", "--files", predictions)
     assert (project.results / "monitor.json").read_text() == damaged
+    state["files"][0]["safer"] = [[0, 10**6]] * 3
+    (project.results / "monitor.json").write_text(json.dumps(state))
+    assert "is damaged, and was kept; move it away" in refused("--adapt", "--files", predictions)
     (project.results / "moves.jsonl").write_text("{")
     (project.results / "monitor.json").unlink()
     assert "moves.jsonl is damaged, and was kept; move it away" in refused("--adapt", "--files", predictions)
