@@ -38,14 +38,16 @@ def read_audited(path: Path) -> Manifest:
     """Return the manifest of predictions with an audit.
 
     Raises:
-        UsageError: there is no such file, it is not one of mode predict, or it has no audit.
+        UsageError: there is no such file, it is not one of mode predict or damaged, or it has no audit.
     """
     if path.suffix.removeprefix(".") not in WRITERS:
         raise UsageError(f"{path} is not a file of predictions; give files that mode predict wrote")
     try:
         manifest = read_manifest(path)
     except UsageError as error:
-        raise UsageError(f"{path} was not written by mode predict of this version; give files that it wrote") from error
+        raise UsageError(
+            f"{path} was not written by mode predict of this version, or is damaged; give files that it wrote"
+        ) from error
     if manifest.recipe.audit is None:
         raise UsageError(f"{path} has no audit; predict its jets with --audit RATE")
     return manifest

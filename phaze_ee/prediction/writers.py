@@ -24,6 +24,7 @@ from phaze_ee.results.base import Record
 
 TREE = "Events"
 _MANIFEST = "phaze_ee"
+_CHECKSUM = "phaze_ee_crc32"  # of the text of the manifest; files of older versions have none
 
 Columns = Mapping[str, npt.NDArray[np.generic]]
 
@@ -172,9 +173,14 @@ class PredictionWriter(ABC):
     def _append(self, columns: Columns) -> None:
         """Write jets to the file."""
 
-    @abstractmethod
     def finish(self, manifest: Manifest) -> None:
         """Write the manifest. No jets may follow."""
+        text = manifest.model_dump_json()
+        self._finish({_MANIFEST: text, _CHECKSUM: _checksum(text)})
+
+    @abstractmethod
+    def _finish(self, texts: Mapping[str, str]) -> None:
+        """Write texts under their names, after the last jets."""
 
     @abstractmethod
     def close(self) -> None:
@@ -182,8 +188,8 @@ class PredictionWriter(ABC):
 
     @staticmethod
     @abstractmethod
-    def read_manifest(path: Path) -> bytes | str:
-        """Return the manifest as JSON; raise one of ``READ_ERRORS`` if there is none."""
+    def read_manifest(path: Path) -> tuple[str, str | None]:
+        """Return the manifest as JSON, and its checksum, if there is one; raise one of ``READ_ERRORS`` without it."""
 
     @staticmethod
     @abstractmethod
@@ -204,16 +210,18 @@ class RootWriter(PredictionWriter):
             self._tree = self._file.mktree(TREE, {name: column.dtype for name, column in columns.items()})
         self._tree.extend(dict(columns))
 
-    def finish(self, manifest: Manifest) -> None:
-        self._file[_MANIFEST] = manifest.model_dump_json()
+    def _finish(self, texts: Mapping[str, str]) -> None:
+        for name, text in texts.items():
+            self._file[name] = text
 
     def close(self) -> None:
         self._file.close()
 
     @staticmethod
-    def read_manifest(path: Path) -> bytes | str:
+    def read_manifest(path: Path) -> tuple[str, str | None]:
         with uproot.open(path) as file:
-            return str(file[_MANIFEST])
+            checksum = file.get(_CHECKSUM)
+            return str(file[_MANIFEST]), None if checksum is None else str(checksum)
 
     @staticmethod
     def read_columns(path: Path, names: Iterable[str]) -> Iterator[npt.NDArray[np.generic]]:
@@ -237,19 +245,20 @@ class ParquetWriter(PredictionWriter):
             self._writer = pyarrow.parquet.ParquetWriter(self.path, table.schema, compression="zstd")
         self._writer.write_table(table)
 
-    def finish(self, manifest: Manifest) -> None:
-        self._writer.add_key_value_metadata({_MANIFEST: manifest.model_dump_json()})
+    def _finish(self, texts: Mapping[str, str]) -> None:
+        self._writer.add_key_value_metadata(texts)
 
     def close(self) -> None:
         if self._writer is not None:
             self._writer.close()
 
     @staticmethod
-    def read_manifest(path: Path) -> bytes | str:
+    def read_manifest(path: Path) -> tuple[str, str | None]:
         import pyarrow.parquet
 
         metadata: dict[bytes, bytes] = pyarrow.parquet.read_metadata(path).metadata
-        return metadata[_MANIFEST.encode()]
+        checksum = metadata.get(_CHECKSUM.encode())
+        return metadata[_MANIFEST.encode()].decode(), None if checksum is None else checksum.decode()
 
     @staticmethod
     def read_columns(path: Path, names: Iterable[str]) -> Iterator[npt.NDArray[np.generic]]:
@@ -278,10 +287,14 @@ def read_manifest(path: Path) -> Manifest:
     """Return the manifest of a file of predictions.
 
     Raises:
-        UsageError: the file has none that this version can read: another program or another version wrote it.
+        UsageError: the file has none that this version can read: another program or another version wrote it, or it is
+            damaged.
     """
     try:
-        return Manifest.model_validate_json(_kind(path).read_manifest(path))
+        text, checksum = _kind(path).read_manifest(path)
+        if checksum not in (None, _checksum(text)):
+            raise UsageError(f"{path} exists and is damaged (its manifest); replace it with --overwrite")
+        return Manifest.model_validate_json(text)
     except (*READ_ERRORS, ValidationError) as error:
         raise UsageError(
             f"{path} exists and was not written by mode predict of this version; choose another --output, or replace "
@@ -315,16 +328,16 @@ def read_columns(path: Path, names: Sequence[str]) -> dict[str, npt.NDArray[np.g
 
 
 def check_columns(path: Path, manifest: Manifest) -> None:
-    """Check that the columns of a file of predictions hold what was written.
+    """Check that the columns of a file of predictions hold what was written, for as many jets as its manifest says.
 
     Raises:
         UsageError: they do not: the file is damaged.
     """
-    checksums = manifest.checksums or {}
+    checksums: Mapping[str, int | None] = manifest.checksums or {"entry": None}
     intact = 0
     try:
         for column, checksum in zip(_kind(path).read_columns(path, checksums), checksums.values(), strict=True):
-            if _crc32(column) != checksum:
+            if len(column) != manifest.jets or checksum not in (None, _crc32(column)):
                 break
             intact += 1
     except (*READ_ERRORS, DataError):
@@ -336,6 +349,10 @@ def check_columns(path: Path, manifest: Manifest) -> None:
 
 def _kind(path: Path) -> type[PredictionWriter]:
     return WRITERS[path.suffix.removeprefix(".")]
+
+
+def _checksum(text: str) -> str:
+    return f"{zlib.crc32(text.encode()):08x}"
 
 
 def _crc32(column: npt.NDArray[np.generic], start: int = 0) -> int:
