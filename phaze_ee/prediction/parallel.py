@@ -80,7 +80,9 @@ def _local_cluster(workers: int) -> Iterator[Any]:
     environment = {"distributed.nanny.pre-spawn-environ": {"OMP_NUM_THREADS": 1}}
     with dask.config.set({"distributed.worker.multiprocessing-method": "forkserver", **environment}):
         get_mp_context().set_forkserver_preload(["distributed", "phaze_ee.data.warm_up", __name__])
-        with LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=":0") as cluster:
+        with LocalCluster(
+            n_workers=workers, threads_per_worker=1, dashboard_address=":0", silence_logs=logging.ERROR
+        ) as cluster:
             yield cluster
 
 

@@ -242,6 +242,7 @@ class MonitorResults(ResultsFile):
             if start < last
         }
         first = max(found, key=lambda start: float(found[start]))
+        first += int(np.argmax([own.jets > 0 for own in losses[first:last]]))  # files without jets show nothing
         return first + 1, last, reduce(operator.add, losses[first:last]).share
 
     def having(self, path: Path, classes: list[str]) -> "MonitorResults":

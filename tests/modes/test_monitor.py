@@ -210,14 +210,13 @@ def test_a_promise_in_parts_is_not_watched_and_this_is_said(
 
 
 def test_the_files_that_break_a_promise_are_named() -> None:
-    def watched(*lost: int) -> MonitorResults:
-        files = [
-            WatchedFile(
-                input=InputFile(path=f"{number}.root", size=1, changed_ns=1),
-                losses=SeenLosses(rate=1.0, jets=5000, certain=0, certain_lost=0, drawn=5000, drawn_lost=own),
-            )
-            for number, own in enumerate(lost)
-        ]
+    def watched(*lost: int | None) -> MonitorResults:
+        files = []
+        for number, own in enumerate(lost):
+            jets = 0 if own is None else 5000
+            losses = SeenLosses(rate=1.0, jets=jets, certain=0, certain_lost=0, drawn=jets, drawn_lost=own or 0)
+            read = InputFile(path=f"{number}.root", size=1, changed_ns=1)
+            files.append(WatchedFile(input=read, losses=losses))
         return MonitorResults(
             model=None, policy=None, rate=1.0, epsilon=0.02, delta=0.05, exact=True, selection=None, files=files
         )
@@ -228,6 +227,8 @@ def test_the_files_that_break_a_promise_are_named() -> None:
     said = " ".join(monitor_sentences(by_sample))
     assert "in file 3 4.00 % are lost; of all jets 1.30 %" in said
     assert "the share of all jets is below the limit" in said
+    after_an_empty_file = watched(20, 20, None, None, 200, None, 20)
+    assert after_an_empty_file.worst_files == (5, 5, 0.04)
     late = watched(90, 200, 200)
     assert late.worst_files == (2, 2, 0.04)
     assert "below the limit" not in " ".join(monitor_sentences(late))

@@ -1,6 +1,7 @@
 """Mode predict: what it writes, what it skips, and what it refuses."""
 
 import json
+import logging
 import math
 import shutil
 from pathlib import Path
@@ -9,9 +10,10 @@ import numpy as np
 import pytest
 import torch
 import uproot
-from distributed import LocalCluster
+from distributed import Client, LocalCluster
 
 from phaze_ee.exits.policies import ThresholdPolicy, exit_index
+from phaze_ee.prediction.parallel import _local_cluster
 from phaze_ee.prediction.writers import read_manifest
 from phaze_ee.workspace import Project
 from tests.modes.exit_policies import write_policy
@@ -269,6 +271,12 @@ def test_dask_gives_the_same_values(project: Project, tmp_path: Path, where: str
         for name in first:
             np.testing.assert_array_equal(first[name], second[name])
     assert (tmp_path / "serial" / "drift.json").read_text() == (tmp_path / "parallel" / "drift.json").read_text()
+
+
+def test_workers_that_are_stopped_print_no_warnings() -> None:
+    with _local_cluster(1) as cluster, Client(cluster) as client:
+        (levels,) = client.run(lambda: [own.level for own in logging.getLogger("distributed").handlers]).values()
+    assert min(levels) >= logging.ERROR
 
 
 def test_a_scheduler_that_does_not_answer(
