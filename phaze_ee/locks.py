@@ -21,9 +21,8 @@ _POLL = 0.2  # seconds: a shared file system is asked no more often
 def held(path: Path, what: str, tell: Callable[[str], None] | None = None) -> Iterator[None]:
     """Lock ``path`` for this process.
 
-    The operating system releases the lock when the process ends, for any reason, so what a killed one leaves blocks no
-    other. The file stays: on a shared file system, one that is removed may be locked twice. A JSON file next to it
-    names the owner.
+    The system releases it when the process ends, for any reason, so a killed one blocks no other. The file stays: on a
+    shared file system, one that is removed may be locked twice. A JSON file next to it names the owner.
 
     Args:
         path: the file of the lock. The folder that it is in is what is in use.

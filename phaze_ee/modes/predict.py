@@ -73,8 +73,7 @@ def run(session: Session) -> None:
     if forced:
         notes.append("the promise of the policy does not cover jets that leave because of --max-exit or --event-budget")
     if request.event_budget is not None:
-        budget = event_budget(request.event_budget, task, files[0])
-        task = dataclasses.replace(task, event_budget=budget)
+        task = dataclasses.replace(task, event_budget=event_budget(request.event_budget, task, files[0]))
     folder = request.output or session.project.predictions
     if task.reference is not None:  # what cannot be added to is refused before the work
         earlier_report(folder / "drift.json", task.reference, replace=request.overwrite)
