@@ -25,22 +25,24 @@ class Panel(NamedTuple):
 
 
 def loss_figure(history: TrainingHistory, evaluated: Mapping[str, float] | None = None) -> Figure:
-    """Draw the losses. If exits learn from another loss than the cross-entropy, they have axes of their own.
+    """Draw the losses. If exits learn from another loss than the full model, they have axes of their own.
 
     Args:
         history: of a training.
-        evaluated: cross-entropies of mode evaluate by the names of the exits, drawn after the last epoch.
+        evaluated: cross-entropies of mode evaluate by the names of the exits. They are drawn after the last epoch if
+            the loss of the full model is the cross-entropy too; with targets of a regression it is more than that.
     """
-    return _curves(history, loss_panels(history), evaluated)
+    panels = loss_panels(history)
+    return _curves(history, panels, evaluated if panels[0].title == CROSS_ENTROPY else None)
 
 
 def loss_panels(history: TrainingHistory) -> list[Panel]:
-    """Return one panel if all losses are cross-entropies, else one of the full model and one of the exits."""
-    exits = history.exit_names
+    """Return one panel if exits and full model have the same loss, else one of the full model and one of the exits."""
+    exits, full = history.exit_names, history.full_loss
     title = history.exit_loss or _EARLIER.get(history.exit_loss_strategy.split("_")[0], CROSS_ENTROPY)
-    if title == CROSS_ENTROPY or len(exits) == 1:
-        return [Panel(CROSS_ENTROPY, "loss", exits)]
-    return [Panel(CROSS_ENTROPY, "loss", exits[-1:]), Panel(f"Exit loss:\n{title}", "loss", exits[:-1])]
+    if title == full or len(exits) == 1:
+        return [Panel(full, "loss", exits)]
+    return [Panel(full, "loss", exits[-1:]), Panel(f"Exit loss:\n{title}", "loss", exits[:-1])]
 
 
 def accuracy_figure(history: TrainingHistory) -> Figure:

@@ -1,5 +1,6 @@
 """Results of a training and of a learning-rate search."""
 
+from phaze_ee.names import CROSS_ENTROPY
 from phaze_ee.results.base import Record, ResultsFile
 
 
@@ -20,14 +21,15 @@ class EpochRecord(Record):
 class TrainingHistory(ResultsFile):
     """``training_history.json``: the curves of a training. ``train_loss`` of an exit is its exit loss.
 
-    ``exit_loss`` says in words what that is; None in files of version 0.1. The loss of the full model is the
-    cross-entropy.
+    ``exit_loss`` says in words what that is; None in files of version 0.1. ``full_loss`` is the loss of the full model in
+    words; older files, which lack it, have the cross-entropy.
     """
 
     project: str
     exit_names: list[str]
     exit_loss_strategy: str
     exit_loss: str | None = None
+    full_loss: str = CROSS_ENTROPY
     epochs: list[EpochRecord]
 
 

@@ -174,6 +174,7 @@ class History(Callback):
             exit_names=list(module.tagger.exit_names),
             exit_loss_strategy=module.exit_options.exit_loss_strategy,
             exit_loss=module.loss_title,
+            full_loss=module.full_loss_title,
             epochs=self.records,
         )
         history.write(self.path)

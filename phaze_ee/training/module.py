@@ -18,6 +18,7 @@ from torch.optim import Optimizer
 from phaze_ee.config.options import ExitOptions, TrainingOptions
 from phaze_ee.errors import RunError
 from phaze_ee.models.tagger import Tagger
+from phaze_ee.names import CROSS_ENTROPY
 from phaze_ee.shapes import Float
 from phaze_ee.training.bad_batches import BadBatches, HostFlag, save_batch
 from phaze_ee.training.losses import TargetLoss, WorkingPoint, beta_at, make_loss, regression_loss
@@ -170,8 +171,17 @@ class TaggerModule(LightningModule):
     def loss_title(self) -> str:
         """What the loss of an exit is, in words."""
         answers = " + CE of the linked answer" if self.tagger.link.trains_answers else ""
+        return f"{self.exit_loss.title}{answers}{self._regression_title}"
+
+    @property
+    def full_loss_title(self) -> str:
+        """What the loss of the full model is, in words."""
+        return f"{CROSS_ENTROPY}{self._regression_title}"
+
+    @property
+    def _regression_title(self) -> str:
         weight = self.exit_options.regression_loss_weight
-        return f"{self.exit_loss.title}{answers}" + (f" + {weight:g}·log cosh" if self.tagger.target_count else "")
+        return f" + {weight:g}·log cosh" if self.tagger.target_count else ""
 
     def terms(self, batch: JetBatch) -> Terms:
         """Run the network on a batch and return its losses and accuracies."""

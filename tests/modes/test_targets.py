@@ -13,6 +13,7 @@ from phaze_ee.modes import export, retrofit, train
 from phaze_ee.modes.session import Session
 from phaze_ee.results.evaluation import EvaluationResults
 from phaze_ee.results.policy import DynamicResults
+from phaze_ee.results.training import TrainingHistory
 from phaze_ee.workspace import Project
 from tests.modes.predicting import change_yaml, columns_of
 from tests.modes.two_class_project import make_project, request, write_jets
@@ -62,6 +63,8 @@ def test_the_chain_measures_what_every_exit_predicts(
         run(mode)
     printed = capsys.readouterr().out
     assert f"target mass: {JETS} jets with a spread of" in printed
+    history = TrainingHistory.read(project.training_history, made_by="train")
+    assert (history.exit_loss, history.full_loss) == ("Cross-entropy + 1·log cosh",) * 2
     evaluated = EvaluationResults.read(project.evaluation_results, made_by="evaluate")
     dynamic = DynamicResults.read(project.dynamic_results, made_by="evaluate")
     assert dynamic.mixture is not None
