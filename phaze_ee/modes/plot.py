@@ -9,7 +9,7 @@ from phaze_ee.evaluation.differences import compare_exits
 from phaze_ee.modes.console import say, say_in_columns, say_written, short
 from phaze_ee.modes.current import CurrentResults, read_current
 from phaze_ee.modes.session import Session
-from phaze_ee.names import FULL_MODEL, quantity
+from phaze_ee.names import FULL_MODEL, brief, quantity
 from phaze_ee.plots.audits import FEWEST_JETS, exit_histogram_figure, exit_rates_figure, mass_shapes_figure
 from phaze_ee.plots.confusion import confusion_figure
 from phaze_ee.plots.curves import accuracy_figure, loss_figure
@@ -19,6 +19,7 @@ from phaze_ee.plots.ood import ood_auroc_figure, ood_scores_figure
 from phaze_ee.plots.placement import placement_figure
 from phaze_ee.plots.roc import roc_figure
 from phaze_ee.plots.style import Drawing
+from phaze_ee.plots.titles import letters_without_glyphs
 from phaze_ee.plots.tradeoff import TRADEOFFS, tradeoff_figures
 from phaze_ee.plots.write import write_drawings
 from phaze_ee.results.evaluation import EvaluationResults
@@ -38,6 +39,7 @@ OWN_FIGURES = (
     *("ood/auroc", "ood/scores", "loss/loss_curves", "loss/accuracy_curves"),
 )
 _FEW_FIGURES = 3
+_MOST_SAID = 40  # letters and commas
 
 
 def run(session: Session) -> None:
@@ -53,6 +55,10 @@ def run(session: Session) -> None:
     }
     for line in current.left_out:
         say_in_columns(line)
+    unknown = letters_without_glyphs(current.static.evaluation.classes)
+    if unknown:
+        letters = brief(", ".join(unknown), _MOST_SAID)
+        say_in_columns(f"Note: the fonts of figures lack {letters}; '?' stands for them in names of classes")
     set_aside([project.plots / name for name in OWN_FIGURES if name not in figures], project.plots / "previous")
     write_figures(figures, project.plots, details=request.details)
     if not project.training_history.is_file():

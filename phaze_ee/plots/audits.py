@@ -9,8 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter, StrMethodFormatter
 
-from phaze_ee.names import class_title, exit_title, observable_title
+from phaze_ee.names import exit_title, observable_title
 from phaze_ee.plots.style import PALETTE, exit_colour, hep_style, ink_on, legend_below, simulation_label
+from phaze_ee.plots.titles import class_titles
 from phaze_ee.results.policy import DynamicResults, ExitRates, MassAudit, MassShape
 
 _SMALLEST = 1e-50  # smaller p-values are written as a limit
@@ -33,8 +34,9 @@ def exit_rates_figure(dynamic: DynamicResults) -> Figure:
         _draw_rates(panels[place], rates, list(dynamic.exits))
     for place in empty:
         panels[place].remove()
+    titles = {"all": "all jets", **class_titles(dynamic.classes)}
     for axes, sample in zip(panels[:, 0], samples, strict=True):
-        axes.set_ylabel(f"Share leaving, {'all jets' if sample == 'all' else class_title(sample)}")
+        axes.set_ylabel(f"Share leaving, {titles[sample]}")
         axes.yaxis.set_major_formatter(PercentFormatter(1.0))
     for axes, observable in zip(panels[-1], observables, strict=True):
         axes.set_xlabel(observable_title(observable))
@@ -74,7 +76,7 @@ def exit_histogram_figure(dynamic: DynamicResults) -> Figure:
     start_K = np.zeros(len(names))
     for index, exit_ in enumerate(dynamic.exits):
         axes.barh(
-            [class_title(name) for name in names],
+            list(class_titles(names).values()),
             share_KE[:, index],
             left=start_K,
             color=exit_colour(exit_, index),
@@ -115,7 +117,7 @@ def mass_shapes_figure(mass: MassAudit) -> Figure:
         (mass.mixture, "leaving early", PALETTE[2], 0.12),
     ):
         _draw_shapes(above, below, np.array(mass.edges), uncut, shape, f"{name}, {_divergence(shape)}", colour, shift)
-    background, signal = class_title(mass.background), class_title(mass.signal)
+    background, signal = class_titles([mass.background, mass.signal]).values()
     above.set_ylabel(f"Share of {background} jets per bin")
     above.set_ylim(bottom=0)
     below.axhline(1, color="0.6", linewidth=1)

@@ -8,14 +8,17 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
-from phaze_ee.names import class_title, exit_title
+from phaze_ee.names import exit_title
 from phaze_ee.plots.style import hep_style, simulation_label
+from phaze_ee.plots.titles import class_titles, width
 from phaze_ee.results.evaluation import EvaluationResults
 from phaze_ee.shapes import Float
 
 _CELL = 0.6  # inches
 _LARGEST_NUMBER = 15  # points
 _MOST_CLASSES_WITH_NUMBERS_IN_PANELS = 12
+_USUAL_NAME = 4.0  # width of a name for which there is room, in units of the size of the font
+_LETTER = 0.17  # size of the font of names, in inches
 
 
 def row_percentages(counts: Sequence[Sequence[int]]) -> Float[np.ndarray, "K K"]:
@@ -31,12 +34,13 @@ def row_percentages(counts: Sequence[Sequence[int]]) -> Float[np.ndarray, "K K"]
 def confusion_figure(evaluation: EvaluationResults, exits: Sequence[str]) -> Figure:
     """Draw one panel per exit in ``exits``: its matrix, with rows normalised to 100 %."""
     columns = min(2, len(exits))
-    classes = [class_title(name) for name in evaluation.classes]
+    classes = list(class_titles(evaluation.classes).values())
     numbers = len(exits) == 1 or len(classes) <= _MOST_CLASSES_WITH_NUMBERS_IN_PANELS
     scale = (1.0 if len(exits) == 1 else 0.75) if numbers else 0.5
     usual = _CELL * len(classes) + 1.5
     side = max(5.0, scale * usual)
     number_size = min(_LARGEST_NUMBER, 10.5 * side / usual) if numbers else None
+    side += _LETTER * max(0.0, max(map(width, classes)) - _USUAL_NAME)
     rows = ceil(len(exits) / columns)
     figure = Figure(figsize=(columns * side + 1.2, rows * side))
     panels = figure.subplots(rows, columns, squeeze=False)

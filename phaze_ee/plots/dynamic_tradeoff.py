@@ -11,9 +11,10 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, Formatter, LogLocator, NullFormatter, PercentFormatter, StrMethodFormatter
 
-from phaze_ee.names import FULL_MODEL, class_title
+from phaze_ee.names import FULL_MODEL
 from phaze_ee.plots.roc import FEWEST_BACKGROUND_JETS
 from phaze_ee.plots.style import PALETTE, Drawing, hep_style, legend_below, simulation_label
+from phaze_ee.plots.titles import class_titles
 from phaze_ee.results.benchmark import BenchmarkResults, ExitLatency, LatencyReport
 from phaze_ee.results.evaluation import Rejection
 from phaze_ee.results.policy import DynamicResults, OperatingPoint
@@ -176,7 +177,7 @@ def rejection_figure(project: DynamicProject, cost: Cost, series: Sequence[Serie
 
     Points of lines are left out if fewer than five background jets pass.
     """
-    rejections = project.dynamic.policy.rejections
+    rejections, titles = project.dynamic.policy.rejections, class_titles(project.dynamic.classes)
     columns = ceil(sqrt(len(rejections)))
     rows = ceil(len(rejections) / columns)
     side = 7.0 if len(rejections) == 1 else 4.2
@@ -189,7 +190,7 @@ def rejection_figure(project: DynamicProject, cost: Cost, series: Sequence[Serie
         axes.set_yscale("log")
         axes.set_ylim(_around([found for one in series for _, judged in one.points if (found := score(judged))]))
         number_axis(axes.yaxis, StrMethodFormatter("{x:g}"), rows > 1)
-        signal, background = class_title(rejection.signal), class_title(rejection.background)
+        signal, background = titles[rejection.signal], titles[rejection.background]
         axes.set_ylabel(f"{background} rejection")
         title = f"{signal}, {100 * rejection.signal_efficiency:g} %"
         curves = [one for one in series if one.line == _CURVE and one.points]

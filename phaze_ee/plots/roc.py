@@ -8,8 +8,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from phaze_ee.names import class_title, exit_title
+from phaze_ee.names import exit_title
 from phaze_ee.plots.style import exit_colour, hep_style, legend_below, simulation_label
+from phaze_ee.plots.titles import class_titles
 from phaze_ee.results.evaluation import EvaluationResults, RocCurve
 
 # Rejections from fewer background jets, with a statistical error above 45 %, are not drawn.
@@ -50,7 +51,7 @@ def roc_figure(evaluation: EvaluationResults) -> Figure:
 
 def _draw_signal(axes: Axes, evaluation: EvaluationResults, signal: str) -> list[float]:
     """Draw one panel, and return the lowest signal efficiency of each visible curve."""
-    begin, invisible = [], []
+    begin, invisible, titles = [], [], class_titles(evaluation.classes)
     for index, (name, exit_) in enumerate(evaluation.exits.items()):
         for curve in exit_.roc_curves:
             if curve.signal == signal:
@@ -64,10 +65,10 @@ def _draw_signal(axes: Axes, evaluation: EvaluationResults, signal: str) -> list
                     begin.append(float(efficiency.min()))
                 else:  # only the end of every curve, where all jets pass
                     invisible.append(exit_title(name))
-    _finish_axes(axes, class_title(signal), class_title(background), jets)
+    _finish_axes(axes, titles[signal], titles[background], jets)
     if invisible:
         who = "" if len(invisible) == len(evaluation.exits) else f"{', '.join(invisible)}:\n"
-        _write_at_top(axes, f"{who}no point with ≥ {FEWEST_BACKGROUND_JETS} {class_title(background)} jets")
+        _write_at_top(axes, f"{who}no point with ≥ {FEWEST_BACKGROUND_JETS} {titles[background]} jets")
     return begin
 
 

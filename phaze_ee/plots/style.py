@@ -25,8 +25,9 @@ PALETTE = (
 )  # fmt: skip
 _POLICY_COLOUR = "#c849a9"  # from the set of eight in the same paper
 _DPI = 200
+FONTS = ("TeX Gyre Heros", "DejaVu Sans")  # the second has glyphs that the first lacks (β)
 _STYLE: Any = {
-    "font.family": ["TeX Gyre Heros", "DejaVu Sans"],  # the second has glyphs that the first lacks (β)
+    "font.family": list(FONTS),
     "font.size": 14,
     "axes.linewidth": 1.2,
     "lines.linewidth": 1.8,

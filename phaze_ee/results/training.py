@@ -21,8 +21,8 @@ class EpochRecord(Record):
 class TrainingHistory(ResultsFile):
     """``training_history.json``: the curves of a training. ``train_loss`` of an exit is its exit loss.
 
-    ``exit_loss`` says in words what that is; None in files of version 0.1. ``full_loss`` is the loss of the full model in
-    words; older files, which lack it, have the cross-entropy.
+    ``exit_loss`` says in words what that is; None in files of version 0.1. ``full_loss`` is the loss of the full model;
+    older files, which lack it, have the cross-entropy.
     """
 
     project: str

@@ -6,10 +6,11 @@ from phaze_ee.errors import UsageError
 from phaze_ee.modes import plot
 from phaze_ee.modes.request import Request
 from phaze_ee.modes.session import Session
+from phaze_ee.results.evaluation import EvaluationResults
 from phaze_ee.results.project import ProjectResults
 from phaze_ee.workspace import Project
 from tests.plots.examples import benchmark_results, evaluation_results, training_history
-from tests.plots.undrawn import write_nothing
+from tests.plots.undrawn import write_names, write_nothing
 
 PERFORMANCE = (
     "confusion_matrices", "confusion_matrix", "flops_vs_accuracy", "flops_vs_auc", "params_vs_accuracy",
@@ -72,6 +73,19 @@ def test_what_cannot_be_drawn_is_said(
     assert "No params_vs_auc" in output
     assert "No ROC curves" in output
     assert "No training curves" in output
+
+
+def test_letters_that_figures_cannot_show_are_said_once(
+    project: Project, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("phaze_ee.modes.plot.write_drawings", write_names)
+    results = judged("mine")
+    changed = results.evaluation.model_dump_json().replace("label_Top", "Top 粒子")
+    EvaluationResults.model_validate_json(changed).write(project.evaluation_results)
+    results.benchmark.write(project.benchmark_results)
+    run()
+    printed = " ".join(capsys.readouterr().out.split())
+    assert printed.count("Note: the fonts of figures lack 粒, 子; '?' stands for them in names of classes") == 1
 
 
 def test_missing_results_name_the_mode_to_run(project: Project) -> None:

@@ -68,7 +68,10 @@ def test_a_loss_of_targets_is_named_and_has_no_cross_entropies_beside_it() -> No
     losses = {"exit_loss": "0.5·CE + 0.5·KL + 1·log cosh", "full_loss": "Cross-entropy + 1·log cosh"}
     history = training_history("distill_detached").model_copy(update=losses)
     figure = loss_figure(history, {"exit_0": 1.4, "full_model": 1.0})
-    assert [axes.get_ylabel() for axes in figure.axes[:2]] == [losses["full_loss"], f"Exit loss:\n{losses['exit_loss']}"]
+    assert [axes.get_ylabel() for axes in figure.axes[:2]] == [
+        losses["full_loss"],
+        f"Exit loss:\n{losses['exit_loss']}",
+    ]
     assert not any(line.get_marker() == "D" for axes in figure.axes for line in axes.get_lines())
     alike = history.model_copy(update={"exit_loss": losses["full_loss"]})
     assert [axes.get_ylabel() for axes in loss_figure(alike).axes] == [losses["full_loss"], "β"]
