@@ -33,11 +33,10 @@ def quantity(number: int, noun: str) -> str:
 def nearest(name: str, known: Iterable[str]) -> str | None:
     """Return the known name that is most like a name, for a hint in a message; None if none is like it.
 
-    A name that differs in upper and lower case alone comes first.
+    Upper and lower case do not count.
     """
-    names = list(known)
-    same = [one for one in names if one.lower() == name.lower()]
-    return next(iter([*same, *get_close_matches(name, names, n=1)]), None)
+    names = {one.lower(): one for one in known}
+    return next((names[one] for one in get_close_matches(name.lower(), names, n=1)), None)
 
 
 def short(value: object) -> str:

@@ -1,13 +1,13 @@
 """The options of a generated sample."""
 
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from pathlib import Path
 from shlex import quote
 from typing import Literal
 
 from phaze_ee.errors import UsageError
 from phaze_ee.generate.processes import PROCESSES
+from phaze_ee.names import nearest
 
 Mode = Literal["reference", "fast"]
 
@@ -51,8 +51,8 @@ class GeneratorOptions:
             raise UsageError(f"generate: unknown mode {self.mode!r}; use 'reference' or 'fast'")
         for stem in self.classes:
             if stem not in PROCESSES:
-                near = get_close_matches(stem, PROCESSES, n=1, cutoff=0.4)
-                hint = f"did you mean {near[0]!r}? Known" if near else "known"
+                near = nearest(stem, PROCESSES)
+                hint = f"did you mean {near!r}? Known" if near else "known"
                 raise UsageError(f"generate: unknown class {stem!r}; {hint}: {', '.join(PROCESSES)}")
         if not self.classes or len(set(self.classes)) < len(self.classes):
             raise UsageError("generate: name at least one class, and each only once")

@@ -63,13 +63,14 @@ def generate_files(options: GeneratorOptions, report: Callable[[Progress], None]
         The files, by class and index.
 
     Raises:
-        UsageError: Pythia8 or FastJet is not installed, Pythia8 refuses a setting, a file exists and
-            ``options.overwrite`` is off, or the record in the folder cannot be read.
+        UsageError: Pythia8 or FastJet is not installed, Pythia8 refuses a setting, the folder is a file, a file exists
+            and ``options.overwrite`` is off, or the record in the folder cannot be read.
         RunError: Pythia8 fails to start, or a file cannot be written.
     """
     require_generator()
     check_settings(options.pythia)
     tasks = plan(options)
+    refuse_file(options.output)
     refuse_existing(tasks, options.overwrite)
     remove_abandoned(options.output)
     earlier = _recorded_files(options.output / RECORD)
@@ -122,6 +123,13 @@ def plan(options: GeneratorOptions) -> list[FileTask]:
         for stem in options.classes
         for index, start in enumerate(starts)
     ]
+
+
+def refuse_file(output: Path) -> None:
+    """Raise UsageError if the folder of the files is a file, or lies in one."""
+    file = next((path for path in (output, *output.parents) if path.is_file()), None)
+    if file is not None:
+        raise UsageError(f"generate: {file} is a file; choose another --output")
 
 
 def refuse_existing(tasks: list[FileTask], overwrite: bool) -> None:

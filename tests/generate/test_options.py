@@ -16,6 +16,8 @@ from phaze_ee.generate import GeneratorOptions
         ({"seed": -1}, "seed is -1"),
         ({"mode": "exact"}, "unknown mode 'exact'"),
         ({"classes": ("HToBb",)}, "unknown class 'HToBb'; did you mean 'HToBB'"),
+        ({"classes": ("Htobb",)}, "did you mean 'HToBB'"),
+        ({"classes": ("wqq",)}, "did you mean 'WToQQ'"),
         ({"classes": ()}, "at least one class"),
         ({"classes": ("HToBB", "HToBB")}, "only once"),
     ],

@@ -102,6 +102,13 @@ def test_existing_file_is_refused_and_untouched(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [existing]
 
 
+@pytest.mark.parametrize("folder", ["taken", "taken/more"])
+def test_a_folder_that_is_a_file_is_refused(tmp_path: Path, folder: str) -> None:
+    (tmp_path / "taken").touch()
+    with pytest.raises(UsageError, match=r"taken is a file; choose another --output$"):
+        generate_files(options(tmp_path / folder), lambda progress: None)
+
+
 def test_fast_mode_overlays_and_overwrites(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("phaze_ee.generate.underlying_event.LIBRARY_EVENTS", 10)
     (tmp_path / "HToBB_000.root").write_bytes(b"old")
