@@ -72,7 +72,7 @@ def read_current(project: Project, policy: str | None = None) -> CurrentResults:
                     f"project {project} has no {path.name} of its own; it has seeds: add --seeds, or name one of the "
                     f"projects that {command('show', project)} lists"
                 )
-            raise UsageError(f"project {project} has no {path.name} yet; run {command(mode, project)}")
+            raise UsageError(f"project {project} has no {path.name} yet; run {_what_makes(mode, project)}")
     evaluation = reader.evaluation()
     benchmark = reader.benchmark(evaluation)
     dynamic = reader.dynamic(evaluation)
@@ -98,6 +98,15 @@ def read_judged(project: Project) -> tuple[EvaluationResults, LatencyReport | No
     benchmark = reader.benchmark(evaluation) if project.benchmark_results.is_file() else None
     dynamic = reader.dynamic(evaluation)
     return with_policy(evaluation, dynamic), None if benchmark is None else benchmark.latency, dynamic
+
+
+def _what_makes(mode: str, project: Project) -> str:
+    """Return the command line that makes the results of a mode, with all that it needs and that comes after it."""
+    if mode == "benchmark":
+        return command(mode, project)
+    if not project.best_model.is_file():
+        return f"{command('chain', project)} -o train_evaluate_benchmark (with c.init_from, train_ may be left out)"
+    return f"{command('chain', project)} -o evaluate_benchmark"
 
 
 def command(mode: str, project: Project) -> str:

@@ -246,7 +246,7 @@ def test_a_checkpoint_of_another_architecture(project: Project, folder: Path, ca
 
 def test_results_that_are_missing_or_damaged(project: Project, capsys: Capture) -> None:
     with unchanged(project.root):
-        assert "has no evaluation_results.json yet; run phaze_ee -m evaluate" in fails(capsys, 2, "-m", "plot", *SMALL)
+        assert "has no evaluation_results.json yet; run phaze_ee -m chain" in fails(capsys, 2, "-m", "plot", *SMALL)
     project.results.mkdir()
     for path in (project.evaluation_results, project.benchmark_results):
         path.write_text("{}", encoding="utf-8")

@@ -173,7 +173,7 @@ def test_a_policy_has_its_row_point_and_curve(workspaces: Path, capsys: pytest.C
     ("names", "message"),
     [
         (("one", "absent"), "no project W/absent"),
-        (("one", "new"), "W/new has no evaluation_results.json yet; run phaze_ee -m evaluate -p W new"),
+        (("one", "new"), "W/new has no evaluation_results.json yet; run phaze_ee -m chain -p W new -o train"),
         (("one", "evaluated"), "W/evaluated has no benchmark_results.json yet; run phaze_ee -m benchmark"),
         (("one", "other_classes"), "one and other_classes cannot be compared"),
         (("../x",), "name '../x' is not usable"),

@@ -89,8 +89,14 @@ def test_letters_that_figures_cannot_show_are_said_once(
 
 
 def test_missing_results_name_the_mode_to_run(project: Project) -> None:
-    with pytest.raises(UsageError, match=r"evaluation_results.json yet; run phaze_ee -m evaluate -p W mine"):
+    chain = "evaluation_results.json yet; run phaze_ee -m chain -p W mine -o "
+    with pytest.raises(UsageError, match=f"{chain}train_evaluate_benchmark \\(with c.init_from"):
         run()
+    project.models.mkdir(parents=True)
+    project.best_model.touch()
+    with pytest.raises(UsageError, match=f"{chain}evaluate_benchmark$"):
+        run()
+    project.best_model.unlink()
     judged("mine").evaluation.write(project.evaluation_results)
     with pytest.raises(UsageError, match=r"benchmark_results.json yet; run phaze_ee -m benchmark -p W mine"):
         run()

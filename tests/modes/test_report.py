@@ -42,7 +42,7 @@ def run(request: Request = MINE) -> None:
 def test_a_project_without_results_gets_a_page_that_says_what_to_run(project: Project) -> None:
     run()
     page = project.report.read_text(encoding="utf-8")
-    assert "has no evaluation_results.json yet; run phaze_ee -m evaluate -p W mine" in page
+    assert "has no evaluation_results.json yet; run phaze_ee -m chain -p W mine -o train_evaluate_benchmark" in page
     assert "<code>phaze_ee -m calibrate -p W mine</code>" in page
 
 
