@@ -1,6 +1,6 @@
 """Means and spreads over the seeds of a project."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import final
 
@@ -11,10 +11,10 @@ from phaze_ee.evaluation.differences import JudgedAnswer, compare_answers
 from phaze_ee.names import FULL_MODEL, POLICY, exit_title, quantity
 from phaze_ee.results.base import Record
 from phaze_ee.results.benchmark import LatencyReport
-from phaze_ee.results.evaluation import EvaluationResults, ExitEvaluation
+from phaze_ee.results.evaluation import EvaluationResults, ExitEvaluation, TargetEvaluation
 from phaze_ee.results.policy import DynamicResults
 from phaze_ee.results.project import ProjectResults
-from phaze_ee.results.seeds import OverSeeds, SeedRun, SeedsExit, SeedsPolicy, SeedsResults
+from phaze_ee.results.seeds import OverSeeds, SeedRun, SeedsExit, SeedsPolicy, SeedsResults, SeedsTarget
 
 
 @final
@@ -172,7 +172,24 @@ def _exit(name: str, judged: Sequence[JudgedSeed]) -> SeedsExit:
         macs_share=quantity(lambda exit_: exit_.macs_share),
         rejections=rejections,
         jets_per_second=_if_all([_speed(name, seed.latency) for seed in judged]),
+        targets=_targets([exit_.targets or {} for exit_ in exits]),
     )
+
+
+def _targets(seeds: Sequence[Mapping[str, TargetEvaluation]]) -> dict[str, SeedsTarget]:
+    """Return the targets that all seeds have."""
+    shared = {name: [own[name] for own in seeds] for name in seeds[0] if all(name in own for own in seeds)}
+    return {
+        name: SeedsTarget(
+            jets=found[0].jets,
+            target_spread=found[0].target_spread,
+            bias=over_seeds([own.bias for own in found]),
+            resolution=over_seeds([own.resolution for own in found]),
+            response=_if_all([own.response for own in found]),
+            response_resolution=_if_all([own.response_resolution for own in found]),
+        )
+        for name, found in shared.items()
+    }
 
 
 def _policy(judged: Sequence[JudgedSeed]) -> SeedsPolicy | None:

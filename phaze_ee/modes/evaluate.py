@@ -24,11 +24,12 @@ from phaze_ee.modes.session import Session
 from phaze_ee.results.evaluation import EvaluationResults
 from phaze_ee.results.ood import OODResults
 from phaze_ee.results.policy import DynamicResults
+from phaze_ee.results.project import with_policy
 from phaze_ee.tables.evaluation import evaluation_table, rejection_tables, summary_table
 from phaze_ee.tables.ood import auroc_table, leaving_table
 from phaze_ee.tables.paired import paired_sentence, paired_table
 from phaze_ee.tables.policy import dynamic_tables, realised_lines
-from phaze_ee.tables.regression import target_tables
+from phaze_ee.tables.regression import target_rows, target_tables
 from phaze_ee.workspace import find_file
 
 
@@ -114,7 +115,7 @@ def _show(session: Session, results: EvaluationResults, dynamic: DynamicResults 
     signal = target.signal if isinstance(target, SignalEfficiency) else None
     mixture, prior = (None, None) if dynamic is None else (dynamic.mixture, dynamic.prior)
     show(summary_table(results, mixture, signal, prior))
-    for table in target_tables(results, mixture):
+    for table in target_tables(target_rows(with_policy(results, dynamic).exits)):
         show(table)
     paired = paired_table(results, mixture)
     more = [] if paired is None else [paired]

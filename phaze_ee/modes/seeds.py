@@ -23,7 +23,8 @@ from phaze_ee.sweep.fleet import Event
 from phaze_ee.sweep.process import is_trained, last_line
 from phaze_ee.sweep.seeds import SEEDS_LOG, SeedTask, is_complete, note_training, run_seeds, stamp_of, trained_on
 from phaze_ee.sweep.trial_project import base_of_seed, make_seed, options_of_seed, seed_project
-from phaze_ee.tables.differences import differences_table, seeds_table
+from phaze_ee.tables.differences import OF_SEEDS, differences_table, seeds_table
+from phaze_ee.tables.regression import seeds_target_rows, target_tables
 from phaze_ee.training.run import deciding_options
 from phaze_ee.workspace import Project, file_hash, find_file
 
@@ -260,6 +261,9 @@ def show_results(results: SeedsResults) -> None:
     say(f"Seeds: {how_far(results.runs)}")
     if results.exits:
         show(seeds_table(results))
+    for table in target_tables(seeds_target_rows(results.exits), OF_SEEDS):
+        console.print()
+        show(table)
     if results.differences is not None:
         console.print()
         show(differences_table(results.differences, f"{results.project}: accuracy minus that of the full model"))

@@ -20,11 +20,13 @@ from phaze_ee.report.markup import (
     table,
 )
 from phaze_ee.report.seeds import hashes_of_seeds
+from phaze_ee.report.targets import targets
 from phaze_ee.results.base import Traced
 from phaze_ee.results.benchmark import LatencyReport
 from phaze_ee.results.differences import ComparisonResults
 from phaze_ee.results.project import ProjectResults
-from phaze_ee.tables.style import OWN_PARTICLES, UNKNOWN, in_percent, number
+from phaze_ee.tables.regression import target_rows
+from phaze_ee.tables.style import OWN_PARTICLES, UNKNOWN, in_percent, millions, number
 
 _TERMS = (
     "MACs: multiply-accumulate operations, in millions. AUC: area under the ROC curve, mean over all pairs of classes."
@@ -45,6 +47,7 @@ def model_chapter(content: Content) -> str:
         "model",
         "Model",
         section("exits", "Exits", exits),
+        targets([] if results is None else target_rows(results.with_policy.exits)),
         section("training", "Training", training),
         section("placement", "Placement of exits", _placement(content)),
     )
@@ -86,7 +89,7 @@ def comparison_chapter(projects: Sequence[ProjectResults], found: ComparisonResu
             exit_title(name),
             in_percent(exit_.accuracy, _error(project, name, exit_.accuracy_error)),
             number(exit_.roc_auc, ".4f"),
-            f"{_macs(project, name, own=own) / 1e6:,.1f}",
+            millions(_macs(project, name, own=own)),
             f"{project.cost(name, 'params'):,.0f}",
         )
         for project in projects
@@ -144,7 +147,7 @@ def _exits_table(results: ProjectResults) -> str:
             in_percent(exit_.accuracy, exit_.accuracy_error),
             number(exit_.roc_auc, ".4f"),
             f"{exit_.loss:.4f}",
-            f"{_macs(results, name, own=own) / 1e6:,.1f}",
+            millions(_macs(results, name, own=own)),
             f"{results.cost(name, 'params'):,.0f}",
         )
         for name, exit_ in results.with_policy.exits.items()
@@ -188,7 +191,7 @@ def _placement(content: Content) -> str:
 def _times(latency: LatencyReport) -> str:
     rows = [
         (exit_title(entry.name), f"{entry.batch_size:,}", f"{entry.jets_per_second:,.0f}", f"{entry.p50_ms:.3g}",
-         f"{entry.p99_ms:.3g}", f"{entry.mean_macs / 1e6:,.1f}")
+         f"{entry.p99_ms:.3g}", millions(entry.mean_macs))
         for entry in sorted([*latency.entries, *latency.chosen], key=lambda entry: entry.batch_size)
     ]  # fmt: skip
     jets = f"on average {latency.mean_multiplicity:.1f} particles a jet"

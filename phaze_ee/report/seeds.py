@@ -9,8 +9,10 @@ from phaze_ee.report.content import Content, OneSeed
 from phaze_ee.report.differences import differences
 from phaze_ee.report.markup import bars, chapter, items, missing, paragraph, percent, section, side, table, tiles
 from phaze_ee.report.promise import confidence_text, statement_box
+from phaze_ee.report.targets import targets
 from phaze_ee.results.project import ProjectResults
 from phaze_ee.results.seeds import OverSeeds, SeedsPolicy, SeedsResults
+from phaze_ee.tables.regression import seeds_target_rows
 from phaze_ee.tables.style import OWN_PARTICLES, UNKNOWN, in_percent, with_error
 
 _SPREAD = "±: standard deviation over the seeds."
@@ -83,6 +85,7 @@ def seeds_model(content: Content, results: SeedsResults) -> str:
         "model",
         "Model",
         section("exits", "Exits", table(head, rows), paragraph(f"{_SPREAD} {OWN_PARTICLES}.", "note")),
+        targets(seeds_target_rows(results.exits), _SPREAD),
         section("differences", "Differences to the full model", difference),
         section("exits-of-seeds", "Exits of each seed", charts.comparison(projects).html()),
     )

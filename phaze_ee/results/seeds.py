@@ -2,6 +2,8 @@
 
 from typing import Literal
 
+from pydantic import Field
+
 from phaze_ee.results.base import Record, ResultsFile
 from phaze_ee.results.differences import Differences
 
@@ -29,11 +31,26 @@ class OverSeeds(Record):
     spread: float
 
 
+class SeedsTarget(Record):
+    """A target of a regression over all evaluated seeds, which have the same jets and so the same spread.
+
+    The quantities are those of :class:`phaze_ee.results.evaluation.TargetEvaluation`; None where a seed lacks one.
+    """
+
+    jets: int
+    target_spread: float
+    bias: OverSeeds
+    resolution: OverSeeds
+    response: OverSeeds | None
+    response_resolution: OverSeeds | None
+
+
 class SeedsExit(Record):
     """An exit, the full model or the policy, over all evaluated seeds; None where a seed lacks the quantity.
 
     The quantities are those of :class:`phaze_ee.results.evaluation.ExitEvaluation`. ``rejections`` are by signal class.
-    ``jets_per_second`` is for the largest batches of mode benchmark.
+    ``jets_per_second`` is for the largest batches of mode benchmark. ``targets`` are those that all seeds have; older
+    files lack them.
     """
 
     accuracy: OverSeeds
@@ -44,6 +61,7 @@ class SeedsExit(Record):
     macs_share: OverSeeds | None
     rejections: dict[str, OverSeeds]
     jets_per_second: OverSeeds | None
+    targets: dict[str, SeedsTarget] = Field(default_factory=dict)
 
 
 class SeedsPolicy(Record):

@@ -4,7 +4,7 @@ from rich.table import Table
 
 from phaze_ee.names import FULL_MODEL, POLICY, exit_title, quantity, shares_title
 from phaze_ee.results.benchmark import BenchmarkResults, ExitLatency, LatencyReport
-from phaze_ee.tables.style import add_caption, empty_table, few, number
+from phaze_ee.tables.style import add_caption, empty_table, few, millions, number
 
 _SAVES_NOTHING = "The policy is the full model: no jet leaves early, so nothing is saved"
 _TIMES = ["jets/s", "p50 (ms)", "p95 (ms)", "p99 (ms)"]
@@ -32,7 +32,7 @@ def cost_table(results: BenchmarkResults) -> Table:
         known = results.exits.get(entry.name)
         table.add_row(
             exit_title(entry.name),
-            f"{entry.mean_macs / 1e6:.3f}",
+            millions(entry.mean_macs),
             f"{100 * entry.mean_macs / full.mean_macs:.1f} %",
             f"{entry.jets_per_second:,.0f}",
             f"{entry.jets_per_second / full.jets_per_second:.2f} ×",
@@ -103,9 +103,9 @@ def benchmark_table(results: BenchmarkResults) -> Table:
     for name, exit_ in results.exits.items():
         table.add_row(
             exit_title(name),
-            f"{exit_.macs / 1e6:.3f}",
+            millions(exit_.macs),
             f"{100 * exit_.share_of_full:.2f} %",
-            f"{exit_.flops / 1e6:.3f}",
+            millions(exit_.flops),
             f"{exit_.params:,}",
             number(exit_.accuracy, ".4f"),
             number(exit_.roc_auc, ".4f"),
@@ -134,7 +134,7 @@ def latency_table(latency: LatencyReport) -> Table:
         ["batch", *_TIMES, "spent [M]"],
     )
     for entry in [*latency.entries, *latency.chosen]:
-        table.add_row(exit_title(entry.name), str(entry.batch_size), *_times(entry), f"{entry.mean_macs / 1e6:.3f}")
+        table.add_row(exit_title(entry.name), str(entry.batch_size), *_times(entry), millions(entry.mean_macs))
     return table
 
 

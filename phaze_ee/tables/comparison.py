@@ -6,7 +6,7 @@ from rich.table import Table
 
 from phaze_ee.names import FULL_MODEL, brief, exit_title
 from phaze_ee.results.project import ProjectResults
-from phaze_ee.tables.style import OWN_PARTICLES, UNKNOWN, add_caption, empty_table, few, number, with_error
+from phaze_ee.tables.style import OWN_PARTICLES, UNKNOWN, add_caption, empty_table, few, millions, number, with_error
 
 _LONGEST_NAME = 18
 
@@ -30,7 +30,7 @@ def comparison_table(projects: Sequence[ProjectResults]) -> Table:
             brief(project.name, _LONGEST_NAME),
             with_error(full.accuracy, full.accuracy_error),
             number(full.roc_auc, ".4f"),
-            number(None if macs is None else macs / 1e6, ".3f"),
+            millions(macs),
             number(None if policy is None else policy.accuracy, ".4f"),
             UNKNOWN if policy is None else f"{100 * policy.macs_share:.1f} %",
         )
@@ -52,7 +52,7 @@ def exits_table(projects: Sequence[ProjectResults]) -> Table:
                 f"  {exit_title(name)}",
                 with_error(exit_.accuracy, exit_.accuracy_error),
                 number(exit_.roc_auc, ".4f"),
-                f"{project.cost(name, 'macs') / 1e6:.3f}",
+                millions(project.cost(name, "macs")),
                 f"{round(project.cost(name, 'params')):,}",
             )
     return table

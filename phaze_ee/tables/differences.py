@@ -8,6 +8,7 @@ from phaze_ee.results.differences import ComparedAnswer, Contrast, Differences
 from phaze_ee.results.seeds import OverSeeds, SeedsResults
 from phaze_ee.tables.style import OWN_PARTICLES, UNKNOWN, add_caption, empty_table, few, with_error
 
+OF_SEEDS = "±: standard deviation over seeds; what is below it is not claimed"
 _LONGEST_NAME = 16
 
 
@@ -27,7 +28,7 @@ def seeds_table(results: SeedsResults) -> Table:
         table.add_row(
             exit_title(name), *cells, _cell(exit_.macs_share, percent=True), style="bold" if name == POLICY else None
         )
-    add_caption(table, "±: standard deviation over seeds; what is below it is not claimed")
+    add_caption(table, OF_SEEDS)
     add_caption(table, OWN_PARTICLES)
     return table
 

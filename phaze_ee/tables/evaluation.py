@@ -7,7 +7,17 @@ from rich.table import Table
 from phaze_ee.names import POLICY, brief, class_title, exit_title, shares_title
 from phaze_ee.results.evaluation import EvaluationResults, ExitEvaluation, Rejection
 from phaze_ee.results.policy import RealisedFigures
-from phaze_ee.tables.style import OWN_PARTICLES, UNKNOWN, add_caption, empty_table, few, in_percent, number, with_error
+from phaze_ee.tables.style import (
+    OWN_PARTICLES,
+    UNKNOWN,
+    add_caption,
+    empty_table,
+    few,
+    in_percent,
+    millions,
+    number,
+    with_error,
+)
 
 _EXITS_PER_TABLE = 4
 
@@ -35,7 +45,7 @@ def summary_table(
         name, exit_ = row
         cells = [with_error(exit_.accuracy, exit_.accuracy_error), number(exit_.roc_auc, ".4f")]
         cells += [] if place is None else [_rejection(exit_.rejections[place])]
-        cells.append(number(None if exit_.mean_macs is None else exit_.mean_macs / 1e6, ".3f"))
+        cells.append(millions(exit_.mean_macs))
         cells.append(UNKNOWN if exit_.macs_share is None else f"{100 * exit_.macs_share:.1f} %")
         table.add_row(name, *cells, style="bold" if name == POLICY else None)
     add_caption(table, OWN_PARTICLES)

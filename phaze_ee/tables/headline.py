@@ -10,7 +10,7 @@ from phaze_ee.names import class_title, quantity, shares_title
 from phaze_ee.results.benchmark import LatencyReport
 from phaze_ee.results.policy import RealisedFigures, RealisedRisk
 from phaze_ee.results.project import ProjectResults
-from phaze_ee.tables.style import OWN_PARTICLES, add_caption, empty_table, in_percent, with_error
+from phaze_ee.tables.style import OWN_PARTICLES, add_caption, empty_table, in_percent, millions, with_error
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def headline_table(headline: Headline) -> Table:
     assert headline.latency.gain is not None
     timed, timed_full = headline.latency.pair
     gain = headline.latency.gain
-    table.add_row("million MACs a jet", f"{prior.full_macs / 1e6:.3f}", f"{prior.macs / 1e6:.3f}")
+    table.add_row("million MACs a jet", millions(prior.full_macs), millions(prior.macs))
     table.add_row("  of the full model", "100 %", in_percent(prior.cost_share, prior.cost_share_error))
     rates = (f"{entry.jets_per_second:,.0f}" for entry in (timed_full, timed))
     table.add_row(f"jets/s, measured, {quantity(headline.latency.threads, 'thread')}", *rates)

@@ -10,7 +10,16 @@ from phaze_ee.exits.policy_file import ExitPolicyFile
 from phaze_ee.names import FULL_MODEL, class_title, exit_title, shares_title
 from phaze_ee.results.policy import DynamicResults, MassShape, OperatingPoint, RealisedFigures, RealisedRisk
 from phaze_ee.tables.evaluation import rejection_table
-from phaze_ee.tables.style import MOST_ROWS, OWN_PARTICLES, add_caption, empty_table, few, in_percent, with_error
+from phaze_ee.tables.style import (
+    MOST_ROWS,
+    OWN_PARTICLES,
+    add_caption,
+    empty_table,
+    few,
+    in_percent,
+    millions,
+    with_error,
+)
 
 _MOST_RISKS = 4  # that are told one by one
 _FIGURES = 3  # rows of calibrated_policy_table after the exits
@@ -44,7 +53,7 @@ def policy_table(dynamic: DynamicResults) -> Table:
     for name, point in rows.items():
         table.add_row(
             name,
-            f"{point.mean_macs / 1e6:.3f}",
+            millions(point.mean_macs),
             f"{100 * point.macs_share:.2f} %",
             with_error(point.accuracy, point.accuracy_error),
             style="bold" if point is dynamic.policy else None,

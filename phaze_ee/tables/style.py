@@ -10,6 +10,7 @@ from rich.table import Table
 WIDTH = 80
 MOST_ROWS = 12
 UNKNOWN = "-"
+_PLAIN_POWERS = range(-4, 7)  # of ten, of numbers that are written without one
 OWN_PARTICLES = "MACs: mean of these jets, each with its own number of particles"
 
 
@@ -41,9 +42,15 @@ def add_caption(table: Table, text: str) -> None:
 
 
 def with_error(value: float, error: float) -> str:
-    """Return ``value ± error``, both rounded to the second significant digit of the error."""
+    """Return ``value ± error``, both rounded to the second significant digit of the error.
+
+    Large and small numbers have a power of ten, as in ``(2.04 ± 0.35)e31``.
+    """
     if error == 0:
         return f"{value:.4g}"
+    power = floor(log10(max(error, abs(value))))
+    if power not in _PLAIN_POWERS:
+        return f"({with_error(value / 10.0**power, error / 10.0**power)})e{power}"
     decimals = max(0, 1 - floor(log10(error)))
     return f"{value:.{decimals}f} ± {error:.{decimals}f}"
 
@@ -56,6 +63,11 @@ def in_percent(share: float, error: float) -> str:
 def number(value: float | None, form: str) -> str:
     """Return a formatted number, or a dash for None."""
     return UNKNOWN if value is None else format(value, form)
+
+
+def millions(macs: float | None) -> str:
+    """Return MACs in millions with three decimals, which small networks need too; a dash for None."""
+    return number(None if macs is None else macs / 1e6, ".3f")
 
 
 def few(rows: Sequence[RowT], most: int = MOST_ROWS) -> list[RowT | None]:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from phaze_ee.results.benchmark import BenchmarkResults, ExitBenchmark
-from phaze_ee.results.evaluation import ConfidenceBin, EvaluationResults, ExitEvaluation, RocCurve
+from phaze_ee.results.evaluation import ConfidenceBin, EvaluationResults, ExitEvaluation, RocCurve, TargetEvaluation
 from phaze_ee.results.project import ProjectResults
 from phaze_ee.results.training import EpochRecord, TrainingHistory
 
@@ -57,6 +57,26 @@ def _exit_evaluation(accuracy: float, labels: list[str], per_class: int, auc: fl
         rejections=[],
         roc_curves=[roc_curve(signal, labels[0], 1 + 4 * accuracy, per_class) for signal in labels[1:]],
     )
+
+
+def with_targets(evaluation: EvaluationResults, bias: float = 0.5) -> EvaluationResults:
+    """Return results with a target of a regression, some of whose values are not positive."""
+    target = TargetEvaluation(
+        jets=evaluation.jets,
+        target_spread=42.56,
+        bias=bias,
+        bias_error=0.25,
+        resolution=20.0,
+        resolution_error=0.5,
+        response=None,
+        response_error=None,
+        response_resolution=None,
+        response_resolution_error=None,
+    )
+    exits = {
+        name: exit_.model_copy(update={"targets": {"jetMass": target}}) for name, exit_ in evaluation.exits.items()
+    }
+    return evaluation.model_copy(update={"exits": exits})
 
 
 def roc_curve(signal: str, background: str, power: float, background_jets: int) -> RocCurve:

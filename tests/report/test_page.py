@@ -11,6 +11,7 @@ from phaze_ee.report.content import Content
 from phaze_ee.report.page import comparison_page, project_page
 from phaze_ee.report.slider import thresholds_text
 from tests.plots.dynamic_examples import mass_audit
+from tests.plots.examples import with_targets
 from tests.report.pages import (
     EVIL,
     PRIOR,
@@ -237,14 +238,14 @@ def test_macs_of_a_table_follow_one_convention(known: bool) -> None:
     assert given.results is not None
     assert given.results.dynamic is not None
     assert given.results.dynamic.mixture is not None
-    macs = 3.3e6 if known else None
+    macs = 15_400 if known else None
     exits = {name: one.model_copy(update={"mean_macs": macs}) for name, one in given.results.evaluation.exits.items()}
     evaluation = given.results.evaluation.model_copy(update={"exits": exits})
     mixture = given.results.dynamic.mixture.model_copy(update={"mean_macs": macs})
     dynamic = given.results.dynamic.model_copy(update={"mixture": mixture})
     results = replace(given.results, evaluation=evaluation, dynamic=dynamic)
     exits_text = project_page(replace(given, results=results)).partition('id="exits"')[2].partition("</section>")[0]
-    assert exits_text.count("<td>3.3</td>") == (len(exits) + 1 if known else 0)
+    assert exits_text.count("<td>0.015</td>") == (len(exits) + 1 if known else 0)
     assert ("each with its own number of particles" in exits_text) is known
     assert ("padded to" in exits_text) is not known
 
@@ -258,3 +259,13 @@ def test_pages_use_the_words_of_the_field() -> None:
     text = text_of(project_page(content())).lower()
     for word in ("judged", "another kind", "audit"):
         assert word not in text
+
+
+def test_targets_of_a_regression_are_in_the_report() -> None:
+    given = content()
+    assert given.results is not None
+    assert 'id="targets"' not in project_page(given)
+    results = replace(given.results, evaluation=with_targets(given.results.evaluation))
+    text = text_of(project_page(replace(given, results=results)))
+    assert "Target jetMass: 20,000 jets with a spread of 42.56." in text
+    assert "exit 00.50 ± 0.2520.00 ± 0.50--" in text

@@ -13,6 +13,9 @@ from phaze_ee.report.content import Content, OneSeed
 from phaze_ee.report.page import comparison_page, seeds_page
 from phaze_ee.results.project import ProjectResults
 from phaze_ee.results.seeds import OverSeeds, SeedRun
+from phaze_ee.tables.differences import OF_SEEDS
+from phaze_ee.tables.regression import seeds_target_rows, target_tables
+from tests.plots.examples import with_targets
 from tests.report.pages import PRIOR, Reader, content, text_of, tile_texts, with_sequence
 from tests.report.test_browser import BROWSER, opened
 
@@ -168,3 +171,20 @@ def test_a_comparison_shows_the_mean_of_the_seeds_and_their_promises() -> None:
 @pytest.mark.parametrize("evil", ["<script>alert(1)</script>"])
 def test_names_of_seeds_are_text(evil: str) -> None:
     assert evil not in seeds_page(of_seeds(evil))
+
+
+def test_targets_of_a_regression_are_means_over_the_seeds() -> None:
+    given = of_seeds()
+    assert given.over_seeds is not None
+    seeds = [replace(seed_results(seed), dynamic=None) for seed in range(3)]
+    judged = [JudgedSeed(with_targets(one.evaluation, bias=float(seed)), None) for seed, one in enumerate(seeds)]
+    found = summarise("mine", given.over_seeds.runs, judged)
+    assert found.exits[FULL_MODEL].targets["jetMass"].bias.values == [0, 1, 2]
+    text = text_of(seeds_page(replace(given, over_seeds=found)))
+    assert "full model1.0 ± 1.020--" in text
+    assert 'id="targets"' not in seeds_page(given)
+    (table,) = target_tables(seeds_target_rows(found.exits), OF_SEEDS)
+    assert list(table.columns[1].cells) == ["1.0 ± 1.0"] * len(found.exits)
+    assert str(table.caption).endswith(OF_SEEDS)
+    without = JudgedSeed(seeds[0].evaluation, None)
+    assert summarise("mine", given.over_seeds.runs, [*judged, without]).exits[FULL_MODEL].targets == {}

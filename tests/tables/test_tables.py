@@ -135,6 +135,9 @@ def test_policies_of_a_curve_are_told_apart_by_what_they_spend() -> None:
         (104.23, 1.34, "104.2 ± 1.3"),
         (1.0, 0.0, "1"),
         (0.5, 0.1, "0.50 ± 0.10"),
+        (-2.0361e31, 3.5e29, "(-2.036 ± 0.035)e31"),
+        (0.0, 2e-9, "(0.0 ± 2.0)e-9"),
+        (1234567.0, 8910.0, "1234567 ± 8910"),
     ],
 )
 def test_with_error(value: float, error: float, expected: str) -> None:
