@@ -12,6 +12,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from phaze_ee.errors import RunError
+from phaze_ee.machine import core_count
 from phaze_ee.plots.curves import accuracy_figure
 from phaze_ee.plots.style import Drawing
 from phaze_ee.plots.write import write_drawings
@@ -30,7 +31,7 @@ def killed() -> Figure:
 
 
 def slow() -> Figure:
-    Path(os.environ["STARTED"]).touch()
+    Path(os.environ["STARTED"], str(os.getpid())).touch()
     time.sleep(600)
     raise AssertionError
 
@@ -68,6 +69,7 @@ def test_a_killed_process_is_a_run_error(tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_an_interrupt_ends_all_processes_quietly(tmp_path: Path) -> None:
     started = tmp_path / "started"
+    started.mkdir()
     program = (
         "import sys, pathlib; from tests.plots.test_write import interrupted; interrupted(pathlib.Path(sys.argv[1]))"
     )
@@ -79,7 +81,8 @@ def test_an_interrupt_ends_all_processes_quietly(tmp_path: Path) -> None:
         text=True,
         start_new_session=True,
     )
-    while not started.exists():
+    # An interrupt before the second process is there does not reach it: then the first waits for its figure.
+    while len(list(started.iterdir())) < min(core_count(), 2):
         time.sleep(0.05)
     os.killpg(process.pid, signal.SIGINT)
     _, error = process.communicate(timeout=60)
