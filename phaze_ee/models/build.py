@@ -17,6 +17,7 @@ from phaze_ee.models.backbone import BACKBONES, Backbone, plain
 from phaze_ee.models.heads import HeadShape
 from phaze_ee.models.network_file import collection_channels
 from phaze_ee.models.tagger import Tagger
+from phaze_ee.models.wrapper_check import check_wrapper
 from phaze_ee.names import brief
 from phaze_ee.registry import REGISTERED
 from phaze_ee.user_files import import_file, is_plugin
@@ -41,7 +42,8 @@ def build_tagger(options: NetworkOptions, network_config: Path, data_config: Dat
         UsageError: the file cannot be run, holds no known network, or contradicts the options.
     """
     keywords = _keywords(options)
-    backbone = adopt(build_network(options, network_config, data_config), str(network_config))
+    model = build_network(options, network_config, data_config)
+    backbone = adopt(model, str(network_config))
     if "model_name" in options.model_fields_set and not isinstance(backbone, BACKBONES[options.model_name]):
         raise UsageError(
             f"model_name = {options.model_name!r}, but {network_config} builds a {type(backbone).__name__}; correct "
@@ -72,6 +74,8 @@ def build_tagger(options: NetworkOptions, network_config: Path, data_config: Dat
             f"{classes} classes; correct num_classes or remove it"
         )
     _check_sizes(backbone, network_config, data_config, keywords)
+    if numbers is None:
+        check_wrapper(model, backbone, data_config, network_config)
     _report_ignored(keywords, backbone, network_config)
     stages = len(backbone.stage_channels)
     if options.exit_stages is None and (options.num_exit_points or 0) > stages:

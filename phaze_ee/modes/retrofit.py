@@ -24,6 +24,7 @@ from phaze_ee.models.checkpoint import load_backbone
 from phaze_ee.models.checkpoint_content import is_tagger, read
 from phaze_ee.models.particle_net.from_weights import particle_net_arguments
 from phaze_ee.models.tagger import Tagger
+from phaze_ee.models.wrapper_check import are_alike, as_weaver
 from phaze_ee.modes import train
 from phaze_ee.modes.console import counted, say, say_in_columns, show
 from phaze_ee.modes.jets import shares_validation_files, validation_jets
@@ -31,7 +32,6 @@ from phaze_ee.modes.new_project import create_project
 from phaze_ee.modes.session import Session
 from phaze_ee.names import exit_title
 from phaze_ee.tables.style import empty_table, with_error
-from phaze_ee.types import JetInputs
 from phaze_ee.workspace import PACKAGE_ROOT, find_file
 
 _WEAVER_JETS = 64  # few, because weaver's form takes gigabytes for many padded jets
@@ -85,16 +85,14 @@ def _original(session: Session, schema: DataSchema) -> tuple[Backbone[Any], Tens
     batches = validation_jets(session, schema, _WEAVER_JETS)
     jets = next(iter(batches)).inputs.padded()
     with torch.inference_mode():
-        theirs_NK = model(*_as_weaver(jets, schema))
+        theirs_NK = model(*as_weaver(jets, schema.collections, schema.weaver.input_names))
         ours_NK = Tagger(backbone, []).eval().fastest_form()(jets)[-1]
+    if not are_alike(theirs_NK, ours_NK):
+        raise RunError(
+            f"the full model gives other answers than the network of {network_config} with the weights of "
+            f"{options.init_from}; do not use it, and report this"
+        )
     return backbone, (theirs_NK - ours_NK).abs().amax(dim=1)
-
-
-def _as_weaver(jets: JetInputs, schema: DataSchema) -> list[Tensor]:
-    """Return the inputs in the order in which weaver passes them: that of the data configuration."""
-    parts = zip(schema.collections, [jets, *jets.more.values()], strict=True)
-    by_name = {name: getattr(part, kind) for own, part in parts for kind, name in own.groups.items()}
-    return [by_name[name] for name in schema.weaver.input_names]
 
 
 def _predict(session: Session, schema: DataSchema, tagger: Tagger) -> Answers:
