@@ -68,12 +68,14 @@ class EventBudget:
 class BudgetReport(Record):
     """Counts of events with a budget: ``cut`` had jets that it made leave early, ``exceeded`` spent more than it.
 
-    ``exceeded`` counts events whose first exits alone cost more than the budget.
+    ``exceeded`` counts events whose first exits alone cost more than the budget. ``returned`` had the number of an
+    event before, with others between.
     """
 
     events: int
     cut: int
     exceeded: int
+    returned: int = 0
 
     @classmethod
     def of(
@@ -100,6 +102,4 @@ class BudgetReport(Record):
         return cls(events=events, cut=int(cut_U.count_nonzero()), exceeded=int((spent_U > budget.macs).sum()))
 
     def __add__(self, other: "BudgetReport") -> "BudgetReport":
-        return BudgetReport(
-            events=self.events + other.events, cut=self.cut + other.cut, exceeded=self.exceeded + other.exceeded
-        )
+        return BudgetReport(**{name: getattr(self, name) + getattr(other, name) for name in BudgetReport.model_fields})

@@ -157,7 +157,7 @@ _PREDICT_FLAGS = (
     Flag("--observers", "columns to copy, instead of the data configuration's", {"nargs": "*", "metavar": "NAME"}),
     Flag("--max-exit", "no jet goes past exit K", {"type": int, "metavar": "K"}),
     Flag("--event-budget", "cost limit of all jets of an event: 200M (MACs) or 5ms", {"metavar": "B"}),
-    Flag("--event-size", "an event is N jets in a row", {"type": int, "metavar": "N"}),
+    Flag("--event-size", "an event is N rows of a file", {"type": int, "metavar": "N"}),
     Flag("--event-column", "an event is the jets in a row with the same value", {"metavar": "NAME"}),
     Flag("--audit", "share of the early jets that also get the full model", {"type": float, "metavar": "RATE"}),
     Flag("--audit-near", "audit all jets less than D above the threshold", {"type": float, "metavar": "D"}),

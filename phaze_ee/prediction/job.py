@@ -26,7 +26,7 @@ from phaze_ee.exits.policies import ThresholdPolicy
 from phaze_ee.machine import Precision
 from phaze_ee.models.tagger import Tagger
 from phaze_ee.prediction.columns import prediction_columns
-from phaze_ee.prediction.events import Events, whole_events
+from phaze_ee.prediction.events import Events, WholeEvents
 from phaze_ee.prediction.output_file import check_answers, write_predictions
 from phaze_ee.prediction.outputs import FileJob
 from phaze_ee.prediction.writers import Columns, Manifest, Recipe
@@ -110,6 +110,7 @@ class _FileRun:
             precision=task.precision,
         )
         self.budget: BudgetReport | None = None
+        self.events: WholeEvents | None = None
         self.audit: AuditReport | None = None
         self.exits_E = np.zeros(len(task.tagger.exit_names), dtype=np.int64)
         self.macs = self.full_macs = self.unclassified = self.empty = 0
@@ -120,7 +121,8 @@ class _FileRun:
         """Yield the jets of the file in parts, with their events if there is an event budget."""
         if self.task.events is None:
             return ((rows, None) for rows in self._rows(advance))
-        return whole_events(self._rows(advance), self.task.events)
+        self.events = WholeEvents(self._rows(advance), self.task.events, self.source)
+        return iter(self.events)
 
     def _rows(self, advance: Callable[[int], None]) -> Iterator[SpanJets]:
         for span, rows in zip(self.spans, ahead(map(self.reader.read, self.spans)), strict=True):
@@ -176,6 +178,11 @@ class _FileRun:
             seen = self.task.reference.count(self.task.policy, logits_ENK, result.exit_index_N, inputs)
             self.drift = seen if self.drift is None else self.drift + seen
 
+    def _budget(self) -> BudgetReport | None:
+        if self.budget is None or self.events is None:
+            return self.budget
+        return self.budget.model_copy(update={"returned": self.events.returned})
+
     def manifest(self, job: FileJob, checksums: dict[str, int]) -> Manifest:
         """Return the manifest of all jets so far, with the checksums of their columns."""
         return Manifest(
@@ -190,7 +197,7 @@ class _FileRun:
             macs=self.macs,
             full_macs=self.full_macs,
             drift=self.drift,
-            budget=self.budget,
+            budget=self._budget(),
             audit=self.audit,
             checksums=checksums,
         )

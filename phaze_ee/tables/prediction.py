@@ -101,6 +101,7 @@ def prediction_notes(
     unlabelled = sum(not manifest.labelled for manifest in manifests)
     unclassified = sum(manifest.unclassified for manifest in manifests)
     renamed = [job for job in jobs if job.output.stem != job.source.stem]
+    returned = sum(manifest.budget.returned for manifest in manifests if manifest.budget is not None)
     rejected = sum(manifest.rows - manifest.jets for manifest in manifests)
     notes = [
         (same, f"predicted already, by the same model and policy: {same} of {files}"),
@@ -110,6 +111,11 @@ def prediction_notes(
         (unclassified, f"of no class, or of several: {quantity(unclassified, 'jet')}; their labels are all false"),
         (without, f"without particles: {quantity(without, 'jet')}; each gets the answer of the tagger for none"),
         (rejected, f"cut away by the selection: {quantity(rejected, 'jet')}; 'entry' tells the row of the others"),
+        (
+            returned,
+            f"{quantity(returned, 'event')} with the number of an earlier one that does not come just before: as other "
+            "events they have a budget of their own, so put the jets of an event in a row if they are the same",
+        ),
         (len(renamed), _renamed(renamed)),
         (any(manifest.bad for manifest in manifests), said(manifest.bad for manifest in manifests)),
     ]

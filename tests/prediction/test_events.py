@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,8 +13,9 @@ from hypothesis import strategies as st
 from phaze_ee.data.jet_columns import Group, InputLayout, JetColumns
 from phaze_ee.data.rows import SpanJets
 from phaze_ee.errors import DataError
-from phaze_ee.prediction.events import Events, whole_events
+from phaze_ee.prediction.events import Events, WholeEvents
 
+FILE = Path("jets.root")
 COUNTS = [1 + number % 5 for number in range(40)]
 FEATURES_V1 = torch.arange(float(sum(COUNTS)))[:, None]
 ROWS = [*torch.zeros(2, sum(COUNTS)).numpy(), FEATURES_V1[:, 0].numpy(), np.ones(sum(COUNTS), dtype=np.float32)]
@@ -37,7 +39,7 @@ def collected(sizes: list[int], events: Events) -> tuple[list[list[int]], torch.
     """The rows of each event, and the features of all jets in the order in which they come."""
     made: list[list[int]] = []
     features = []
-    for rows, event_N in whole_events(parts(sizes), events):
+    for rows, event_N in WholeEvents(parts(sizes), events, FILE):
         made += [rows.row_N[event_N == event].tolist() for event in np.unique(event_N)]
         batch = rows.jets.batch()
         features.append(batch.inputs.ragged().features_VC)
@@ -61,3 +63,33 @@ def test_blocks_and_runs() -> None:
 def test_a_column_that_is_not_there_is_told() -> None:
     with pytest.raises(DataError, match="'evt' is not among the observers event"):
         collected([7], Events(column="evt"))
+
+
+def test_events_that_come_back_are_counted() -> None:
+    for sizes in ([], [4], [1] * 40):
+        events = WholeEvents(parts(sizes), Events(column="event"), FILE)
+        made = [np.unique(event_N).size for _, event_N in events]
+        values = EVENT_OF[np.append(True, EVENT_OF[1:] != EVENT_OF[:-1])].tolist()
+        assert (sum(made), events.returned) == (len(values), len(values) - len(set(values)))
+    in_rows = WholeEvents(parts([]), Events(size=3), FILE)
+    assert (len(list(in_rows)), in_rows.returned) == (2, 0)
+
+
+def test_rows_that_the_selection_cuts_away_count() -> None:
+    kept = [rows.take(slice(0, len(rows), 2)) for rows in parts([2, 11])]
+    made = [
+        rows.row_N[event_N == event].tolist()
+        for rows, event_N in WholeEvents(kept, Events(size=3), FILE)
+        for event in np.unique(event_N)
+    ]
+    left = np.concatenate([rows.row_N for rows in kept])
+    assert made == [left[left // 3 == event].tolist() for event in np.unique(left // 3)]
+
+
+def test_an_event_that_is_no_number_is_refused() -> None:
+    value_N = EVENT_OF.astype(np.float64)
+    value_N[5] = np.nan
+    [rows, *_] = parts([40])
+    odd = SpanJets(replace(rows.jets, observers={"event": value_N}), rows.row_N)
+    with pytest.raises(DataError, match=r"jets\.root row 5: --event-column event is NaN; give each jet its event"):
+        list(WholeEvents([odd], Events(column="event"), FILE))
