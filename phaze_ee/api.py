@@ -89,10 +89,14 @@ def read_jets(
         labelled: whether the files contain the classes; otherwise ``label_N`` is -1.
 
     Raises:
-        UsageError: there is no such project or file.
+        UsageError: there is no such project or file, ``files`` is one text, or the batches have no jets.
         CheckpointError: the checkpoint is missing or unreadable.
         DataError: a file cannot be used (also while iterating).
     """
+    if batch_size < 1:
+        raise UsageError(f"batch_size = {batch_size} is no number of jets; give 1 or more")
+    if isinstance(files, str | Path) or not files:
+        raise UsageError(f"files = {files!r} is no list of paths; give for example ['jets/*.root']")
     checkpoint = Path(source) if _is_checkpoint(source) else _project(source).best_model
     schema = DataSchema.from_options(stored_data_options(checkpoint), str(checkpoint))
     paths = expand_patterns("files", [str(file) for file in files], None)

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -104,6 +105,13 @@ def test_a_policy_and_jets_are_read_for_a_project(tmp_path: Path, monkeypatch: p
     assert (policy.thresholds, policy.temperatures) == ((0.3, 0.4), (1.0, 2.0, 3.0))
     batches = list(phaze_ee.read_jets("Tops/small", [tmp_path / "val.root"], batch_size=30))
     assert [len(batch) for batch in batches] == [30, 10]
+    for size in (0, -1):
+        with pytest.raises(UsageError, match=f"batch_size = {size} is no number of jets; give 1 or more"):
+            phaze_ee.read_jets("Tops/small", [tmp_path / "val.root"], batch_size=size)
+    wrong: list[Any] = [[], str(tmp_path / "val.root")]
+    for files in wrong:
+        with pytest.raises(UsageError, match="is no list of paths; give for example"):
+            phaze_ee.read_jets("Tops/small", files)
     engine = phaze_ee.Engine(phaze_ee.load("Tops/small"), policy)
     assert engine(batches[0].inputs).logits_NK.shape == (30, 2)
 

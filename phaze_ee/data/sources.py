@@ -67,6 +67,7 @@ READ_ERRORS = (
 
 _HDF5_CHUNK_CACHE = 16 * 2**20  # bytes per column: spans that share a compressed chunk unpack it once
 
+_LARGEST = 8  # bytes of a number
 _NO_NUMBERS = "does not hold plain numbers (but text, objects, records, times or complex numbers); write it as numbers"
 
 
@@ -242,6 +243,8 @@ class _Hdf5Column:
             return cls(dataset, problem=_NO_NUMBERS)
         if not dataset.shape or (is_list and len(dataset.shape) > 1):
             return cls(dataset, problem="does not have one entry per jet; write it as an array with one row per jet")
+        if kind.get_size() > _LARGEST:
+            return cls(dataset, problem="has numbers of more than 64 bits; write it in double precision")
         if dataset.is_virtual or dataset.external:
             return cls(dataset, problem="has its numbers in another file; write them into this one")
         is_boolean = kind.get_class() == h5t.BITFIELD  # as PyTables writes them

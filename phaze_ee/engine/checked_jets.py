@@ -32,6 +32,8 @@ def check_jets(tagger: Tagger, jets: object) -> None:
     first = next(iter(taken.values()), tagger.backbone.input_channels)
     _check_collection(jets, first, "")
     for name, own in jets.more.items():
+        if name not in {*taken, GLOBALS}:
+            raise UsageError(f"the network takes no collection {name!r}, and the jets have one; leave it out")
         _check_collection(own, None if name == GLOBALS else taken.get(name), f" of {name}")
     features = jets.features if isinstance(jets, JetInputs) else jets.features_VC
     weight = next(tagger.parameters(), None)

@@ -49,7 +49,8 @@ class Engine:
         policy: decides where jets leave; None: every jet gets the full model, and no exit is evaluated.
         threads: the number of chunks that run at the same time.
         chunk_size: the most jets that go through the tagger together.
-        event_budget: what the jets of an event may cost together; needs a :class:`ThresholdPolicy`.
+        event_budget: what the jets of an event may cost together; needs a :class:`ThresholdPolicy`. A number is the
+            multiply-accumulates of an :class:`EventBudget`.
         backend: ``"auto"`` runs the form without padding if the network has one and is on the CPU, or on a CUDA device
             with Triton (:meth:`Tagger.fastest_form`), ``"native"`` the compiled form (:meth:`Tagger.native`),
             ``"given"`` the tagger as it is.
@@ -77,7 +78,7 @@ class Engine:
         threads: int = 1,
         chunk_size: int = _CHUNK,
         backend: Literal["auto", "given", "native"] = "auto",
-        event_budget: EventBudget | None = None,
+        event_budget: EventBudget | float | None = None,
         audit: Audit | float | None = None,
         precision: Precision = "float32",
         graphs: bool = False,
@@ -98,9 +99,9 @@ class Engine:
         self.precision = precision
         if event_budget is not None and not isinstance(policy, ThresholdPolicy):
             raise UsageError("an event budget needs a ThresholdPolicy, whose score says which jets go on first")
-        self.event_budget = event_budget
-        self.audit = audit if audit is None or isinstance(audit, Audit) else Audit(audit)
-        _check_audit(self.audit, policy, event_budget)
+        self.event_budget = EventBudget(event_budget) if isinstance(event_budget, int | float) else event_budget
+        self.audit = Audit(audit) if isinstance(audit, int | float) else audit
+        _check_audit(self.audit, policy, self.event_budget)
         self.tagger = _BACKENDS[backend](tagger)
         self.policy = policy
         self.chunk_size = chunk_size
@@ -122,18 +123,16 @@ class Engine:
                 an audit, ignored otherwise.
 
         Raises:
-            UsageError: the jets do not fit the network, the tagger is in training mode, ``event_N`` is missing although
-                there is an event budget, or ``draw_N`` although there is an audit; or ``draw_N`` is not one number in
-                [0, 1) for each jet.
+            UsageError: the jets do not fit the network, the tagger is in training mode, ``event_N`` is not one number
+                for each jet although there is an event budget, or ``draw_N`` not one in [0, 1) although there is an
+                audit.
         """
         check_jets(self.tagger, jets)
-        if self.event_budget is not None and event_N is None:
-            raise UsageError("an engine with an event budget needs event_N, the event of each jet")
         device = jets.total_count_N.device
-        if self.event_budget is None or event_N is None:
+        if self.event_budget is None:
             units = torch.arange(len(jets), device=device)
         else:
-            units = consecutive(event_N).to(device)
+            units = consecutive(_checked_events(event_N, len(jets))).to(device)
         draws = None if self.audit is None else _checked_draws(draw_N, len(jets)).to(device)
 
         def run(chunk: Jets, index_N: Tensor) -> tuple[Tensor, ...]:
@@ -243,9 +242,19 @@ def _check_audit(audit: Audit | None, policy: ExitPolicy | None, event_budget: E
         raise UsageError("an audit near the threshold needs a ThresholdPolicy")
 
 
+def _checked_events(event_N: Tensor | None, jets: int) -> Tensor:
+    if event_N is None:
+        raise UsageError("an engine with an event budget needs event_N, the event of each jet")
+    event_N = torch.as_tensor(event_N)  # an array of NumPy may come here
+    if event_N.shape != (jets,):
+        raise UsageError(f"event_N has the shape {tuple(event_N.shape)}; give {jets} numbers, the event of each jet")
+    return event_N
+
+
 def _checked_draws(draw_N: Tensor | None, jets: int) -> Tensor:
     if draw_N is None:
         raise UsageError("an engine with an audit needs draw_N, a random number in [0, 1) for each jet")
+    draw_N = torch.as_tensor(draw_N)
     if draw_N.shape != (jets,) or not bool(((draw_N >= 0) & (draw_N < 1)).all()):
         raise UsageError(f"draw_N is not {jets} random numbers in [0, 1), one for each jet; torch.rand makes them")
     return draw_N.double()

@@ -179,3 +179,11 @@ def test_a_list_of_size_zero_is_no_endless_loop(tmp_path: Path) -> None:
     path.write_bytes(content)
     with pytest.raises(DataError, match=rf"{path}: a list of numbers is damaged \(byte {first}\)"):
         read(path, "x")
+
+
+def test_a_long_double_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "jets.h5"
+    with h5py.File(path, "w") as file:
+        file["x"], file["y"] = np.zeros(3, dtype=np.longdouble), np.zeros(3)
+    with pytest.raises(DataError, match=r"column x has numbers of more than 64 bits; write it in double precision"):
+        read(path, "x", 0, 3)

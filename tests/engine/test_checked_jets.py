@@ -37,6 +37,7 @@ def engine() -> Engine:
         (replace(RAGGED, features_VC=RAGGED.features_VC[1:]), r"points_V2 \(8, 2\), features_VC \(7, "),
         (replace(RAGGED, features_VC=RAGGED.features_VC[:, 1:]), r"and features_VC has the shape \(8, "),
         (replace(JETS, points=NOTHING), "points is None, not a tensor"),
+        (replace(JETS, more={"sv": JETS}), "takes no collection 'sv', and the jets have one; leave it out"),
         (JETS.to("meta"), r"the jets are on meta and the network is on cpu; give jets\.to\('cpu'\)"),
         (replace(JETS, mask=ARRAY), "mask is a ndarray, not a tensor; torch.from_numpy makes one"),
     ],

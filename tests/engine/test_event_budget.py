@@ -99,3 +99,12 @@ def test_mistakes_are_told() -> None:
         Engine(small_tagger(), event_budget=EventBudget(1))
     with pytest.raises(UsageError, match="needs event_N"):
         Engine(small_tagger(), DEEP, event_budget=EventBudget(1))(random_jets([3], length=4))
+    with pytest.raises(UsageError, match=r"event_N has the shape \(2, 1\); give 2 numbers, the event of each jet"):
+        Engine(small_tagger(), DEEP, event_budget=1)(random_jets([3, 4], length=4), torch.zeros(2, 1))
+
+
+def test_a_number_is_a_budget_in_macs_and_an_array_may_tell_the_events() -> None:
+    jets, events = random_jets([5, 6, 7], length=8), torch.tensor([4, 4, 9])
+    expected = Engine(small_tagger(), DEEP, event_budget=EventBudget(3e4))(jets, events)
+    found = Engine(small_tagger(), DEEP, event_budget=3e4)(jets, events.numpy())  # type: ignore[arg-type]
+    assert torch.equal(found.exit_index_N, expected.exit_index_N)
