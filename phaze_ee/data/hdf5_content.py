@@ -7,11 +7,12 @@ _SHOWN = 4
 
 
 def other_content(file: Any) -> str:
-    """Return the groups and tables at the root of an ``h5py.File``, with names in them, texts and single values."""
+    """Return what is at the root of an ``h5py.File``: groups and tables with names in them, texts, values, links."""
     import h5py
 
     own = [name for name in file if isinstance(file.get(name, getlink=True), h5py.HardLink)]
     found = [text for name in own if (text := _described(name, file[name]))]
+    found += [f"the link {name}, which is not followed" for name in file if name not in own]
     return " and ".join([*found[:_SHOWN], *(["more"] if len(found) > _SHOWN else [])])
 
 

@@ -4,6 +4,7 @@ import copy
 import logging
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -24,6 +25,7 @@ from phaze_ee.user_files import import_file, is_plugin
 
 _log = logging.getLogger(__name__)
 
+_OF_TRAININGS = ("get_train_fn", "get_evaluate_fn", "init_opt")  # functions of a network file that weaver calls
 _SHOWN = 80  # characters of options in a message
 # Options of ParticleNet; get_model of its network file has them as keywords.
 _PARTICLE_NET_KEYS = ("conv_params", "fc_params", "use_fusion", "use_fts_bn", "use_counts")
@@ -77,6 +79,7 @@ def build_tagger(options: NetworkOptions, network_config: Path, data_config: Dat
     if numbers is None:
         check_wrapper(model, backbone, data_config, network_config)
     _report_ignored(keywords, backbone, network_config)
+    _report_unused(network_config, data_config, keywords)
     stages = len(backbone.stage_channels)
     if options.exit_stages is None and (options.num_exit_points or 0) > stages:
         raise UsageError(
@@ -130,7 +133,7 @@ def _check_collections(backbone: Backbone[Any], network_config: Path, data_confi
     if len(given) != max(1, len(taken)):
         raise UsageError(
             f"{network_config} builds a {backbone.name} for {_described(taken)}, and the data_config has "
-            f"{_described(given)}; give the inputs of these collections alone, or another network"
+            f"{_described(given)}; give the inputs of {_described(taken)} alone, or another network"
         )
     if set(given) == set(taken) and given != taken:
         raise UsageError(
@@ -221,6 +224,28 @@ def _report_ignored(wanted: Mapping[str, Any], backbone: Backbone[Any], source: 
             _log.warning(
                 "%s sets %s = %s itself; the option %s = %s has no effect", source, key, built[key], key, value
             )
+
+
+def _report_unused(source: Path, data_config: DataConfig, keywords: Mapping[str, Any]) -> None:
+    """Say which functions of a network file would change a training of weaver, and have no effect here."""
+    module = import_file(source)
+    unused = [name for name in _OF_TRAININGS if callable(getattr(module, name, None))]
+    if callable(getattr(module, "get_loss", None)) and not _is_usual_loss(module, data_config, keywords):
+        unused.append("get_loss")
+    if unused:
+        has = "has" if len(unused) == 1 else "have"
+        _log.warning("%s: its %s %s no effect here (docs/FROM_WEAVER.md)", source, " and ".join(unused), has)
+
+
+def _is_usual_loss(module: ModuleType, data_config: DataConfig, keywords: Mapping[str, Any]) -> bool:
+    """Return whether the loss is the cross-entropy, as in most network files."""
+    try:
+        loss = module.get_loss(data_config, **keywords)
+    except USER_CODE_ERRORS:
+        return False
+    usual = (None, 0.0, "mean", -100)
+    names = ("weight", "label_smoothing", "reduction", "ignore_index")
+    return type(loss) is nn.CrossEntropyLoss and tuple(getattr(loss, name) for name in names) == usual
 
 
 def _asks_for(backbone: Backbone[Any], key: str, value: Any) -> bool:

@@ -237,7 +237,7 @@ def run_record(options: Options, data: DataRecord) -> dict[str, Any]:
     """Return, as plain values, what must not change when a training is resumed: options, data, number of processes."""
     parts = {"your own parts": plugin_hashes()} if plugin_hashes() else {}
     contents = {f"{CONTENT}{name}": digest for name, digest in data.contents.items()}
-    # The hash of the data does not tell orders of one collection apart, and a network file may take its inputs in order.
+    # The hash of the data does not tell the orders of one collection apart, and a network file may rely on its order.
     inputs = {INPUTS: list(data.options.get("inputs", ()))}
     return {**deciding_options(options), "data": data.hash, PROCESSES: world_size(), **inputs, **contents, **parts}
 

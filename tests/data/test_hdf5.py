@@ -136,6 +136,7 @@ def test_no_other_file_is_read(tmp_path: Path) -> None:
             read(path, name)
     with open_source(path) as source:
         assert source.columns == {"x", "y", "virtual"}, "links are no columns"
+        assert source.others == "the link linked, which is not followed"
 
 
 def test_an_unknown_compression_is_named(tmp_path: Path) -> None:

@@ -188,3 +188,15 @@ def test_our_network_file_trains_under_the_weaver_command(tmp_path: Path) -> Non
     assert result.returncode == 0, result.stderr
     weights = torch.load(tmp_path / "net_epoch-0_state.pt", weights_only=True)
     assert "mod.edge_convs.1.convs.0.weight" in weights
+
+
+def test_functions_of_a_training_of_weaver_have_no_effect_and_that_is_said(
+    tmp_path: Path, data_config: DataConfig, caplog: pytest.LogCaptureFixture
+) -> None:
+    own = "    return torch.nn.CrossEntropyLoss(label_smoothing=0.1)\n\n\ndef get_train_fn(*options):\n    ...\n"
+    unusual = PUBLISHED_STYLE.replace("    return torch.nn.CrossEntropyLoss()\n", own)
+    for content, expected in ((PUBLISHED_STYLE, False), (unusual, True)):
+        with caplog.at_level(logging.WARNING, "phaze_ee"):
+            build_tagger(network(), write(tmp_path, content), data_config)
+        assert ("its get_train_fn and get_loss have no effect here" in caplog.text) == expected
+        assert ("no effect" in caplog.text) == expected
