@@ -1,8 +1,8 @@
 """Whether the network that a network file returns does what the known network inside it does alone."""
 
+import copy
 import logging
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, final
 
@@ -43,9 +43,12 @@ def check_wrapper(model: nn.Module, backbone: Backbone[Any], data_config: DataCo
         return
     collections = input_collections(data_config, str(source))
     jets = _MadeUp().jets(collections)
-    with torch.inference_mode(), _evaluating(model, backbone):
+    # Copies, because a call leaves traces: weaver's networks count calls until they begin to trim jets.
+    theirs, ours = copy.deepcopy((model, backbone))
+    theirs.eval()
+    with torch.inference_mode():
         try:
-            theirs_NK = model(*as_weaver(jets, collections, data_config.input_names))
+            theirs_NK = theirs(*as_weaver(jets, collections, data_config.input_names))
         except USER_CODE_ERRORS as error:
             _log.warning(
                 "%s: its network cannot be called with the inputs of the data_config (%s), so what it does beside the "
@@ -55,7 +58,7 @@ def check_wrapper(model: nn.Module, backbone: Backbone[Any], data_config: DataCo
                 backbone.name,
             )
             return
-        ours_NK = Tagger(backbone, [])(jets)[-1]
+        ours_NK = Tagger(ours, []).eval()(jets)[-1]
     if not are_alike(theirs_NK, ours_NK):
         raise UsageError(
             f"{source}: get_model returns a {type(model).__name__} that does more than its {backbone.name}: it gives "
@@ -113,16 +116,3 @@ class _MadeUp:
 
     def _normal(self, channels: int, mask_N1P: Tensor) -> Tensor:
         return torch.randn(_JETS, channels, mask_N1P.shape[2], generator=self.generator) * mask_N1P
-
-
-@contextmanager
-def _evaluating(*networks: nn.Module) -> Iterator[None]:
-    """Put networks into evaluation mode, and back."""
-    before = [network.training for network in networks]
-    for network in networks:
-        network.eval()
-    try:
-        yield
-    finally:
-        for network, training in zip(networks, before, strict=True):
-            network.train(training)
