@@ -43,18 +43,61 @@ def build_tagger(options: NetworkOptions, network_config: Path, data_config: Dat
     Raises:
         UsageError: the file cannot be run, holds no known network, or contradicts the options.
     """
-    keywords = _keywords(options)
+    keywords, source = _keywords(options), str(network_config)
     model = build_network(options, network_config, data_config)
-    backbone = adopt(model, str(network_config))
+    backbone = adopt(model, source)
+    _check_network(backbone, options, network_config, data_config)
+    check_wrapper(model, backbone, data_config, network_config)
+    numbers = jet_globals(data_config, source)
+    if numbers is not None:
+        backbone.take_globals(numbers.feature_count)
+    _report_ignored(keywords, backbone, network_config)
+    _report_unused(network_config, data_config, keywords)
+    tagger = Tagger(
+        backbone,
+        options.stages_with_exit(len(backbone.stage_channels)),
+        options.exit_head,
+        head_shape=HeadShape(options.exit_head_width, options.exit_head_depth),
+        link=options.exit_link,
+        targets=len(targets_in(data_config)),
+    )
+    _set_scales(tagger, data_config)
+    return tagger
+
+
+def _check_network(
+    backbone: Backbone[Any], options: NetworkOptions, network_config: Path, data_config: DataConfig
+) -> None:
+    """Refuse a network that is not what the options say, or not for the data configuration."""
     if "model_name" in options.model_fields_set and not isinstance(backbone, BACKBONES[options.model_name]):
         raise UsageError(
             f"model_name = {options.model_name!r}, but {network_config} builds a {type(backbone).__name__}; correct "
             "model_name or network_config"
         )
     _check_collections(backbone, network_config, data_config)
-    numbers = jet_globals(data_config, str(network_config))
-    if numbers is not None:
-        backbone.take_globals(numbers.feature_count)
+    _check_points(backbone, network_config, data_config)
+    registered = REGISTERED["model_name"].get(backbone.name)
+    if registered is not None and not is_plugin(registered.file):
+        raise UsageError(
+            f"{network_config} registers the backbone {backbone.name!r} for this command alone; name the file in "
+            "c.plugins too, so that all modes know the network"
+        )
+    classes = backbone.num_classes - len(targets_in(data_config))
+    if options.num_classes is not None and options.num_classes != classes:
+        raise UsageError(
+            f"num_classes = {options.num_classes}, but {network_config} with this data_config builds a network for "
+            f"{classes} classes; correct num_classes or remove it"
+        )
+    _check_sizes(backbone, network_config, data_config, _keywords(options))
+    stages = len(backbone.stage_channels)
+    if options.exit_stages is None and (options.num_exit_points or 0) > stages:
+        raise UsageError(
+            f"num_exit_points = {options.num_exit_points}, and this {backbone.name} has {stages} stages; give at most "
+            "as many"
+        )
+
+
+def _check_points(backbone: Backbone[Any], network_config: Path, data_config: DataConfig) -> None:
     given = input_collections(data_config, str(network_config))
     without = [own for own in given if "points" not in own.groups]
     if backbone.reads_points and without:
@@ -62,40 +105,6 @@ def build_tagger(options: NetworkOptions, network_config: Path, data_config: Dat
             f"{network_config} builds a {backbone.name}, which looks for neighbours among points, and the data_config "
             f"has the inputs {', '.join(data_config.input_names)}; add a group, for example {without[0].name}_points"
         )
-    registered = REGISTERED["model_name"].get(backbone.name)
-    if registered is not None and not is_plugin(registered.file):
-        raise UsageError(
-            f"{network_config} registers the backbone {backbone.name!r} for this command alone; name the file in "
-            "c.plugins too, so that all modes know the network"
-        )
-    targets = len(targets_in(data_config))
-    classes = backbone.num_classes - targets
-    if options.num_classes is not None and options.num_classes != classes:
-        raise UsageError(
-            f"num_classes = {options.num_classes}, but {network_config} with this data_config builds a network for "
-            f"{classes} classes; correct num_classes or remove it"
-        )
-    _check_sizes(backbone, network_config, data_config, keywords)
-    if numbers is None:
-        check_wrapper(model, backbone, data_config, network_config)
-    _report_ignored(keywords, backbone, network_config)
-    _report_unused(network_config, data_config, keywords)
-    stages = len(backbone.stage_channels)
-    if options.exit_stages is None and (options.num_exit_points or 0) > stages:
-        raise UsageError(
-            f"num_exit_points = {options.num_exit_points}, and this {backbone.name} has {stages} stages; give at most "
-            "as many"
-        )
-    tagger = Tagger(
-        backbone,
-        options.stages_with_exit(stages),
-        options.exit_head,
-        head_shape=HeadShape(options.exit_head_width, options.exit_head_depth),
-        link=options.exit_link,
-        targets=targets,
-    )
-    _set_scales(tagger, data_config)
-    return tagger
 
 
 def _set_scales(tagger: Tagger, data_config: DataConfig) -> None:

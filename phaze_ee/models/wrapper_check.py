@@ -31,13 +31,14 @@ def check_wrapper(model: nn.Module, backbone: Backbone[Any], data_config: DataCo
 
     Args:
         model: what ``get_model`` returned. Networks that only pass inputs on by their names are not looked at.
-        backbone: that of the known network in it, with the same weights.
-        data_config: the data configuration of weaver, without numbers of the jet itself, which weaver's networks do not
-            take.
+        backbone: that of the known network in it, with the same weights. It takes no numbers of the jet itself yet,
+            as no network of weaver does.
+        data_config: the data configuration of weaver.
         source: the network file, for errors.
 
     Raises:
-        UsageError: the answers differ by more than rounding.
+        UsageError: the answers differ by more than rounding; or the network cannot be called, and has parameters that
+            the backbone has not.
     """
     if isinstance(model, WeaverNetwork) or type(model) in type(backbone).staged_classes():
         return
@@ -50,6 +51,8 @@ def check_wrapper(model: nn.Module, backbone: Backbone[Any], data_config: DataCo
         try:
             theirs_NK = theirs(*as_weaver(jets, collections, data_config.input_names))
         except USER_CODE_ERRORS as error:
+            if _parameter_count(model) != _parameter_count(backbone):
+                raise _more(model, backbone, source, "it has parameters of its own") from error
             _log.warning(
                 "%s: its network cannot be called with the inputs of the data_config (%s), so what it does beside the "
                 "%s in it is unknown, and is not done here",
@@ -60,11 +63,19 @@ def check_wrapper(model: nn.Module, backbone: Backbone[Any], data_config: DataCo
             return
         ours_NK = Tagger(ours, []).eval()(jets)[-1]
     if not are_alike(theirs_NK, ours_NK):
-        raise UsageError(
-            f"{source}: get_model returns a {type(model).__name__} that does more than its {backbone.name}: it gives "
-            f"other answers. Only the {backbone.name} gets exits, so move the rest into the data_config, or make the "
-            "whole a backbone of your own (docs/EXTENDING.md)"
-        )
+        raise _more(model, backbone, source, "it gives other answers")
+
+
+def _more(model: nn.Module, backbone: Backbone[Any], source: Path, reason: str) -> UsageError:
+    return UsageError(
+        f"{source}: get_model returns a {type(model).__name__} that does more than its {backbone.name}: {reason}. Only "
+        f"the {backbone.name} gets exits, so move the rest into the data_config, or make the whole a backbone of your "
+        "own (docs/EXTENDING.md)"
+    )
+
+
+def _parameter_count(network: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in network.parameters())
 
 
 def as_weaver(jets: JetInputs, collections: Sequence[InputCollection], names: Sequence[str]) -> list[Tensor]:
@@ -73,11 +84,11 @@ def as_weaver(jets: JetInputs, collections: Sequence[InputCollection], names: Se
     Args:
         jets: padded jets.
         collections: their collections.
-        names: the input groups of the data configuration.
+        names: the input groups of the data configuration; numbers of the jet itself are left out.
     """
     parts = zip(collections, [jets, *jets.more.values()], strict=True)
     by_name = {name: getattr(part, kind) for own, part in parts for kind, name in own.groups.items()}
-    return [by_name[name] for name in names]
+    return [by_name[name] for name in names if name in by_name]
 
 
 def are_alike(theirs_NK: Tensor, ours_NK: Tensor) -> bool:

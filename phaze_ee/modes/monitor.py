@@ -45,9 +45,8 @@ def run(session: Session) -> None:
         return
     files = expand_patterns("--files", request.files, project.root)
     path = (request.output or project.results) / "monitor.json"
-    with held(
-        path.with_name(".monitor.lock"), "monitor", say
-    ):  # of two at once, the last would undo what the first saw
+    # Of two at once, the last would undo what the first saw.
+    with held(path.with_name(".monitor.lock"), "monitor", say):
         verdict = _watch(session, kept, files, path)
     if verdict == "broken":
         raise BrokenPromiseError(

@@ -1,5 +1,6 @@
 """Network files whose network does more than call the known network in it."""
 
+import copy
 import logging
 from pathlib import Path
 
@@ -24,8 +25,9 @@ class Wrapper(torch.nn.Module):
     def __init__(self):
         super().__init__()
         self.mod = ParticleNet(7, 10, [(4, (8, 8)), (4, (12, 12))], [(16, 0.1)])
-        self.own = torch.nn.Sequential(torch.nn.BatchNorm1d(7), torch.nn.Conv1d(7, 7, 1), torch.nn.ReLU())
-        self.extra = torch.nn.Linear(10, 3)
+        if {own}:
+            self.own = torch.nn.Sequential(torch.nn.BatchNorm1d(7), torch.nn.Conv1d(7, 7, 1), torch.nn.ReLU())
+            self.extra = torch.nn.Linear(10, 3)
 
     def forward(self, points, features, vectors, mask{more}):
         {body}
@@ -42,8 +44,8 @@ def data_config() -> DataConfig:
     return DataConfig.load(str(DATA_CONFIG), load_observers=False, load_reweight_info=False)
 
 
-def wrapper(folder: Path, body: str, more: str = "") -> Path:
-    return write(folder, WRAPPER.format(body=body, more=more))
+def wrapper(folder: Path, body: str, more: str = "", *, own: bool = True) -> Path:
+    return write(folder, WRAPPER.format(body=body, more=more, own=own))
 
 
 @pytest.mark.parametrize(
@@ -83,11 +85,22 @@ def test_a_wrapper_that_passes_on_is_taken_and_leaves_no_trace(
 def test_a_network_that_cannot_be_called_is_said(
     tmp_path: Path, data_config: DataConfig, caplog: pytest.LogCaptureFixture
 ) -> None:
-    path = wrapper(tmp_path, AS_IT_IS, ", tracks")
+    with pytest.raises(UsageError, match="does more than its ParticleNet: it has parameters of its own"):
+        build_tagger(NetworkOptions(), wrapper(tmp_path, AS_IT_IS, ", tracks"), data_config)
+    path = wrapper(tmp_path, AS_IT_IS, ", tracks", own=False)
     with caplog.at_level(logging.WARNING, "phaze_ee"):
         build_tagger(NetworkOptions(), path, data_config)
     assert "cannot be called with the inputs of the data_config" in caplog.text
     assert "missing 1 required positional argument: 'tracks'" in caplog.text
+
+
+def test_numbers_of_the_jet_do_not_hide_it(tmp_path: Path, data_config: DataConfig) -> None:
+    options = copy.deepcopy(data_config.options)
+    options["inputs"]["jet_globals"] = {"length": None, "vars": ["jet_pt"]}
+    with_numbers = DataConfig(print_info=False, **options)
+    assert build_tagger(NetworkOptions(), wrapper(tmp_path, AS_IT_IS), with_numbers).backbone.num_classes == 10
+    with pytest.raises(UsageError, match="does more than its ParticleNet"):
+        build_tagger(NetworkOptions(), wrapper(tmp_path, "return self.mod(points, 2 * features, mask)"), with_numbers)
 
 
 def test_most_jets_must_be_alike_but_for_rounding() -> None:
