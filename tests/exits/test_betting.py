@@ -1,5 +1,7 @@
 """Bets against net losses: the test keeps its level, and agrees with its limit."""
 
+import math
+
 import numpy as np
 import pytest
 from scipy.stats import binom, binomtest
@@ -33,6 +35,11 @@ def test_the_capital_is_the_product_of_the_jets() -> None:
     losses, bet = NetLosses(lost=3, gained=2, jets=50), 0.3
     loss_N = np.array([1] * 3 + [-1] * 2 + [0] * 45)
     assert losses.p_value(0.1, bet) == pytest.approx(1 / np.prod(1 + bet * (0.1 - loss_N)))
+
+
+def test_the_error_is_that_of_the_mean_of_the_jets() -> None:
+    loss_N = np.array([1] * 30 + [-1] * 20 + [0] * 450)
+    assert NetLosses(lost=30, gained=20, jets=500).error == pytest.approx(loss_N.std() / math.sqrt(500))
 
 
 def test_the_limit_is_where_the_test_begins_to_pass() -> None:

@@ -54,6 +54,15 @@ def test_a_promise_in_bins_is_kept_where_one_for_all_jets_is_not() -> None:
     assert [risk.name for risk in divided.risks] == ["jets made wrong", low, "jets made wrong, jet_pt 600 to 800"]
 
 
+def test_a_jet_at_an_edge_is_in_the_bin_above() -> None:
+    jets = replace(synthetic_answers(6), observers={"run": np.array([0.0, 1.0, 1.0, 2.0, 3.0, np.nan])})
+    parts = Conditions(bins={"run": [1.0, 2.0, 3.0]}).risks(AccuracyDrop(epsilon=0.02).risks(jets), jets)
+    assert [risk.counts_N.tolist() for risk in parts[1:]] == [
+        [False, True, True, False, False, False],
+        [False, False, False, True, False, False],
+    ]
+
+
 @pytest.mark.parametrize("target", [Agreement(epsilon=0.02), NetAccuracyDrop(epsilon=0.02)], ids=lambda t: t.name)
 def test_a_promise_in_each_class(target: Target) -> None:
     conditions = Conditions(per_class=True)

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from phaze_ee.errors import UsageError
-from phaze_ee.exits.drift import ANSWER, EXIT, DriftReference
+from phaze_ee.exits.drift import ANSWER, EXIT, Distribution, DriftReference
 from phaze_ee.exits.evidence import DriftEvidence
 from phaze_ee.exits.observables import FRACTIONS, JET_PT, MULTIPLICITY, OBSERVABLES, input_observables
 from phaze_ee.exits.policies import ThresholdPolicy, exit_index
@@ -113,6 +113,38 @@ def test_files_of_one_class_each_are_no_change_if_they_come_together(*, together
 def manifest(known: DriftReference, logits_ENK: Tensor, name: str) -> Any:
     drift = known.count(POLICY, logits_ENK, exit_index(POLICY, logits_ENK))
     return SimpleNamespace(drift=drift, input=InputFile(path=name, size=1, changed_ns=0))
+
+
+def test_each_distribution_counts_what_its_name_says() -> None:
+    logits_ENK = torch.zeros(4, 6, 3)
+    for jet, (left, answer) in enumerate([(0, 0), (0, 0), (2, 0), (2, 1), (3, 1), (3, 2)]):
+        logits_ENK[left, jet, answer] = 9.0
+    found = reference(logits_ENK).distributions
+    assert {name: own.counts for name, own in found.items() if own.labels} == {
+        EXIT: [2, 0, 2, 2],
+        ANSWER: [3, 2, 1],
+        "exit of label_QCD": [2, 0, 1, 0],
+        "exit of label_Hbb": [0, 0, 1, 1],
+        "exit of label_Tbqq": [0, 0, 0, 1],
+    }
+    assert sum(found["confidence at exit_0"].counts) == 6
+    assert sum(found["confidence at exit_2"].counts) == 4, "two jets left before"
+    assert "confidence at exit_1" not in found, "no jet leaves there"
+    many = reference(logits(20_000, seed=6)).distributions["score of label_Hbb"].counts
+    assert len(many) == 20
+    assert min(many) == max(many) == 1000
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"edges": [2.0, 1.0]}, {"counts": [1, 2]}, {"labels": ["a"]}, {"counts": [1, 2, -3]}],
+    ids=str,
+)
+def test_histograms_that_cannot_be_are_refused(wrong: dict[str, Any]) -> None:
+    fields = {"edges": [1.0, 2.0], "counts": [1, 2, 3], "labels": []}
+    assert Distribution.model_validate(fields).counts == [1, 2, 3]
+    with pytest.raises(ValidationError, match=r"fit|rise|greater"):
+        Distribution.model_validate(fields | wrong)
 
 
 def test_it_can_be_stored() -> None:

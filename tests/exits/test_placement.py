@@ -124,6 +124,10 @@ def test_the_results_are_those_of_the_placements() -> None:
     assert (results.full_model.macs_share, results.full_model.exit_fractions) == (1.0, [1.0])
     assert results.recommended.accuracy >= results.full_model.accuracy - 0.02
     assert results.recommended.mean_macs == pytest.approx(results.recommended.macs_share)  # a full model costs 1 MAC
+    chosen, count = results.recommended, results.judging_jets
+    assert chosen.accuracy_error == pytest.approx((chosen.accuracy * (1 - chosen.accuracy) / count) ** 0.5)
+    assert chosen.difference == pytest.approx(chosen.accuracy - results.full_model.accuracy)
+    assert chosen.difference_error == pytest.approx(0.0081, abs=5e-4)  # of some 25 jets that change
     assert results.notes[0] == "first"
 
 
@@ -150,6 +154,18 @@ def test_the_class_prior_weighs_the_costs() -> None:
     }  # fmt: skip
     assert found["slow"] == pytest.approx(2, rel=0.1)
     assert found["fast"] == pytest.approx(1, rel=0.1)
+
+
+def test_macs_are_those_of_the_network() -> None:
+    answers = jets([1, 3, 4], count=1000)
+    costs = costs_of(1e6 * np.linspace(0.1, 1, 3)[:, None] * np.ones(1000), 1e4)
+    results = place(
+        replace(answers, costs=costs), [0, 1], epsilon=0.02, class_prior=None, seed=3, exit_head="linear",
+        provenance=Provenance("W/p", "m", None, []),
+    )  # fmt: skip
+    assert results.full_model.mean_macs == pytest.approx(1e6)
+    assert [candidate.macs_share for candidate in results.candidates] == pytest.approx([0.11, 0.56])
+    assert results.recommended.mean_macs == pytest.approx(1e6 * results.recommended.macs_share)
 
 
 def test_what_costs_more_than_the_full_model_is_not_recommended_and_told() -> None:

@@ -7,8 +7,8 @@ from phaze_ee.errors import UsageError
 from phaze_ee.exits.calibrate import Settings, calibrate
 from phaze_ee.exits.conditions import Conditions
 from phaze_ee.exits.plan import plan
-from phaze_ee.exits.targets import AccuracyDrop, Budget, NetAccuracyDrop, Target
-from tests.exits.synthetic import synthetic_answers
+from phaze_ee.exits.targets import AccuracyDrop, Budget, NetAccuracyDrop, SignalEfficiency, Target
+from tests.exits.synthetic import CLASSES, synthetic_answers
 
 PILOT = synthetic_answers(3000)
 
@@ -25,6 +25,20 @@ def test_calibrations_pass_as_often_and_save_as_much_as_planned(target: Target) 
     others = synthetic_answers(4000, 99)
     found = calibrate(synthetic_answers(20_000, 5), settings)
     assert others.costs.mean(others.exit_index(found.policy)) == pytest.approx(many.cost, abs=0.05)
+
+
+def test_the_share_of_calibrations_that_pass_comes_true_where_chance_decides() -> None:
+    # A policy that loses nothing passes with 59 jets of the signal above the cut: those of some 590 jets, of which 60 %
+    # test.
+    target = SignalEfficiency(
+        epsilon=0.05, signal=CLASSES[1], background=CLASSES[0], efficiency=0.5, background_growth=0.05, form="reject"
+    )
+    settings = Settings(target, temperatures=False)
+    sizes = (400, 600, 650, 900)
+    for size, planned in zip(sizes, plan(PILOT, settings, sizes), strict=True):
+        passed = np.mean([calibrate(synthetic_answers(size, seed), settings).reason is None for seed in range(10, 40)])
+        assert planned.promised == pytest.approx(passed, abs=0.3)
+        assert 0 < planned.promised < 1 or size in {400, 900}
 
 
 def test_parts_are_tested_as_soon_as_they_have_enough_jets() -> None:

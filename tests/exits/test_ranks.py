@@ -9,6 +9,7 @@ from scipy import stats
 from phaze_ee.exits.drift import Distribution, DriftReference
 from phaze_ee.exits.evidence import DriftEvidence
 from phaze_ee.exits.ranks import _normal_rank, halves, increments, log_capital
+from phaze_ee.exits.starts import share_of
 
 BINS = 8
 
@@ -48,10 +49,12 @@ def test_a_rank_far_off_is_finite() -> None:
 
 
 def test_ranks_of_many_jets_are_those_of_the_normal_distribution(monkeypatch: pytest.MonkeyPatch) -> None:
-    counts = (250_600, 1_000_000, 500_000, 2_000_000)  # 250,000 ± 354 of the jets drawn are expected
+    counts = (250_600, 1_000_000, 500_000, 2_000_000)  # 250,000 ± 306 of the jets drawn are expected
     exact = _normal_rank(*counts, 0.3)
-    monkeypatch.setattr("phaze_ee.exits.ranks._LARGE", 1e5)
-    assert _normal_rank(*counts, 0.3) == pytest.approx(exact, abs=1e-3)
+    monkeypatch.setattr("phaze_ee.exits.ranks._LARGE", 9e4)
+    normal = _normal_rank(*counts, 0.3)
+    assert normal == pytest.approx(exact, abs=1e-5)
+    assert normal != exact, "the same sum over the counts"
     assert exact > 1.5
 
 
@@ -117,6 +120,28 @@ def test_some_bets_are_kept_of_every_age() -> None:
     ages = [40 - start.blocks for start in seen.starts]
     assert ages[0] == 40
     assert all(any(age <= kept <= 2 * age for kept in ages) for age in range(1, 40))
+
+
+def test_the_evidence_is_the_decimal_logarithm_of_what_the_bets_have() -> None:
+    random = np.random.default_rng(6)
+    reference, block_B = sample(random.multinomial(500, tilted(0))), random.multinomial(200, tilted(0.5))
+    seen = DriftEvidence.begin(reference).having(sample(block_B), "a file")
+    start_B, gain_H = np.array(reference.distributions["x"].counts), np.array(seen.now.tallies["x"].sums)
+    (log,) = log_capital(start_B[None], start_B + block_B, gain_H[None])
+    assert seen.evidence["x"] == pytest.approx((log + math.log(share_of(0))) / math.log(10))
+    assert seen.evidence["x"] > 0.5
+    assert gain_H[0] < 0, "fewer jets in the lower half"
+
+
+def test_stored_evidence_that_does_not_fit_is_refused() -> None:
+    seen = evidence(np.random.default_rng(7), 100, [0.1] * 3, 50).model_dump(mode="json")
+    assert DriftEvidence.model_validate(seen).largest.keys() == {"x"}
+    other_start = {"blocks": 0, "tallies": {"y": seen["now"]["tallies"]["x"]}}
+    short = {"blocks": 3, "tallies": {"x": {"counts": [1, 2, 3], "sums": [0.0]}}}
+    more: dict[str, float] = {"x": 1.0, "y": 1.0}
+    for name, value in {"starts": [other_start], "now": short, "evidence": {}, "largest": more}.items():
+        with pytest.raises(ValueError, match=r"fit|one number for each histogram"):
+            DriftEvidence.model_validate(seen | {name: value})
 
 
 def test_the_evidence_can_be_stored_and_depends_on_the_order_of_files_alone() -> None:

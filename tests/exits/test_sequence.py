@@ -62,6 +62,46 @@ def test_the_limits_close_around_the_share() -> None:
     assert seen.log_capital_above(last[0] * 0.98) >= math.log(2 / DELTA)
 
 
+def test_the_limits_lie_just_outside_the_shares_that_are_possible() -> None:
+    seen = look(np.random.default_rng(3), 0.05, 0.1)
+    for limit, inwards in zip(seen.interval(DELTA), (1.001, 0.999), strict=True):
+        logs = [max(seen.log_capital_above(m), seen.log_capital_below(m)) for m in (limit, limit * inwards)]
+        assert logs[0] >= math.log(2 / DELTA) > logs[1]
+
+
+def test_the_capital_is_the_mean_of_the_products_of_the_jets() -> None:
+    seen, share = SeenLosses(rate=0.5, jets=9, certain=3, certain_lost=1, drawn=4, drawn_lost=2), 0.3
+    gain_N = np.array([1, -share / (1 - share), -share / (1 - share), 1, 1, -share / (1 - share), -share / (1 - share)])
+    gain_N *= (1 - share) * np.array([1, 1, 1, 2, 2, 2, 2])
+    part_B1 = np.geomspace(1e-3, 0.99, 40)[:, None]
+    for found, bet_B1 in (
+        (seen.log_capital_above(share), part_B1 * 0.5 / share),
+        (seen.log_capital_below(share), -part_B1 * 0.5 / (1 - share)),
+    ):
+        assert found == pytest.approx(math.log(np.prod(1 + bet_B1 * gain_N, axis=1).mean()))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"rate": 0.0},
+        {"rate": 1.5},
+        {"certain_lost": 4},
+        {"drawn_lost": 5},
+        {"drawn_lost": -1},
+        {"jets": 6},
+        {"early": 8},
+        {"early": -1},
+    ],
+    ids=str,
+)
+def test_counts_that_cannot_be_are_refused(wrong: dict[str, float]) -> None:
+    counts = {"rate": 0.5, "jets": 9, "certain": 3, "certain_lost": 1, "drawn": 4, "drawn_lost": 2}
+    assert SeenLosses.model_validate(counts).share == 5 / 11
+    with pytest.raises(ValueError, match="seen"):
+        SeenLosses.model_validate(counts | wrong)
+
+
 def test_the_jets_that_are_missing() -> None:
     random = np.random.default_rng(4)
     seen = look(random, 0.02, 0.1)
