@@ -51,7 +51,7 @@ def test_two_models_on_the_same_jets_are_compared_jet_by_jet() -> None:
     found = compare_answers([answer("a", RIGHT_N), answer("b", BETTER_N)])
     counts = PairedCounts.of(BETTER_N, RIGHT_N)
     (contrast,) = found.contrasts
-    assert found.answers[0].difference is None
+    assert (found.jets, found.answers[0].difference) == (JETS, None)
     assert (contrast.value, contrast.jets_error, contrast.p_value) == (counts.difference, counts.error, counts.p_value)
     assert (contrast.paired, contrast.significant, contrast.spread) == (True, True, None)
 
@@ -83,6 +83,8 @@ def test_below_the_spread_of_the_seeds_nothing_is_claimed() -> None:
     assert abs(unclear.value) < unclear.spread
     assert not unclear.significant
     assert clear.significant
+    per_jet_N = np.mean(steady, axis=0) - np.mean(base, axis=0)
+    assert clear.jets_error == pytest.approx(per_jet_N.std() / np.sqrt(JETS)), "of the same jets"
 
 
 def test_the_correction_is_for_all_differences() -> None:

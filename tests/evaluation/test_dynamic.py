@@ -94,6 +94,10 @@ def test_figures_are_those_of_the_engine() -> None:
     # The engine carries a jet that has its answer on where dropping it would cost more.
     needed_EN = tagger.exit_macs(batch.inputs.particle_count_N)
     assert found.policy.mean_macs == needed_EN[result.exit_index_N, torch.arange(60)].double().mean()
+    full_macs = tagger.exit_macs(batch.inputs.particle_count_N, exits=())[-1].double().mean()
+    assert found.mixture is not None
+    for one in (found.policy, found.mixture):
+        assert one.macs_share == pytest.approx(float(found.policy.mean_macs / full_macs))
     assert found.policy.mean_macs <= result.macs_N.double().mean()
     assert found.policy.accuracy == (result.logits_NK.argmax(dim=1) == batch.label_N).double().mean()
     assert [point.thresholds for point in found.curves[0].points] == [[0.1, 0.1], [0.3, math.inf]]

@@ -45,6 +45,13 @@ def test_jets_that_become_wrong_and_right_are_counted_in_each_bin() -> None:
     ratio, lost = (both + added) / full, full - both
     assert table.ratio_error[1] == pytest.approx(math.sqrt((1 - ratio) ** 2 * both + ratio**2 * lost + added) / full)
     assert (table.full_model[3], table.efficiency[3], table.ratio[3]) == (0, None, None)
+    tables = relative_efficiencies(JETS, JETS.all_at(0), file)
+    classes = [one for one in tables if one.sample != "all" and one.observable == "jet_pt"]
+    assert [one.sample for one in classes] == list(JETS.class_names)
+    for index, one in enumerate(classes):
+        own_N = (JETS.label_N == index) & in_bin_N
+        assert one.full_model[1] == (right_EN[-1] & own_N).sum()
+        assert one.added[1] == (~right_EN[-1] & right_EN[0] & own_N).sum()
 
 
 def test_without_bins_of_a_promise_every_jet_is_in_one() -> None:

@@ -1,12 +1,16 @@
+from dataclasses import replace
+
 import numpy as np
 import numpy.typing as npt
 import pytest
 from sklearn.metrics import log_loss, roc_auc_score
 
 from phaze_ee.errors import DataError, RunError
-from phaze_ee.evaluation.metrics import evaluate_exit, one_vs_one_auc
+from phaze_ee.evaluation.metrics import evaluate_exit, evaluate_exits, one_vs_one_auc
 from phaze_ee.evaluation.rejection import JETCLASS_EFFICIENCIES
+from phaze_ee.results.base import Provenance
 from phaze_ee.results.evaluation import ExitEvaluation
+from tests.evaluation.answers import random_answers
 
 JETCLASS = ("label_QCD", *JETCLASS_EFFICIENCIES)
 
@@ -110,6 +114,27 @@ def test_logits_are_the_same_up_to_a_constant_per_jet() -> None:
     assert shifted_result.loss == pytest.approx(wanted["loss"])
     assert shifted_result.roc_auc == pytest.approx(wanted["roc_auc"])
     assert shifted_result.confusion_matrix == wanted["confusion_matrix"]
+
+
+def test_each_exit_has_its_cost_and_is_compared_with_the_full_model() -> None:
+    jets = random_answers(400)
+    jets = replace(jets, label_N=np.where(jets.label_N == 2, 1, jets.label_N))
+    found = evaluate_exits(jets, None, Provenance("W/p", "m", None, []))
+    assert found.jets_hash is None, "nothing says which jets these are"
+    for index, own in enumerate(found.exits.values()):
+        macs = jets.costs.mean(jets.all_at(index), () if index == 2 else (index,))
+        assert own.mean_macs == macs
+        assert own.macs_share == pytest.approx(macs / jets.costs.mean_full)
+        right_N, full_N = jets.correct_EN[index], jets.correct_EN[-1]
+        assert (own.right_only_here, own.right_only_in_full) == ((right_N & ~full_N).sum(), (full_N & ~right_N).sum())
+    assert found.exits["full_model"].macs_share == 1
+    assert found.notes == [
+        "no jets of label_Other in these files: the AUC is averaged over the other classes",
+    ]
+    unknown = replace(jets, class_names=("a", "b", "c"))
+    named = [evaluate_exits(unknown, name, Provenance("W/p", "m", None, [])).notes[-1] for name in (None, "a")]
+    assert named[0] == "no rejections: set c.background to the background class"
+    assert named[1].startswith("no jets of c")
 
 
 def test_results_survive_json() -> None:

@@ -29,6 +29,12 @@ def test_energy_falls_with_the_scale_of_the_logits() -> None:
     assert OOD_SCORES["energy"](LOGITS_ENK + 3, 2) == pytest.approx([-3, -3])
 
 
+@pytest.mark.parametrize("name", [name for name in OOD_SCORES if name != "energy"])
+def test_scores_of_probabilities_do_not_change_with_a_constant_in_the_logits(name: str) -> None:
+    shifted_ENK = LOGITS_ENK + np.array([5.0, -3.0])[:, None]
+    assert OOD_SCORES[name](shifted_ENK, 2) == pytest.approx(OOD_SCORES[name](LOGITS_ENK, 2))
+
+
 @pytest.mark.parametrize("name", OOD_SCORES)
 def test_scores_know_where_they_exist_and_what_they_need(name: str) -> None:
     score = OOD_SCORES[name]
@@ -40,6 +46,7 @@ def test_scores_know_where_they_exist_and_what_they_need(name: str) -> None:
         score_N = score(logits_ENK, exit_)
         assert score_N.shape == (50,)
         assert len(np.unique(score_N)) == 50
+        assert score.needs_full_model == (name == "disagreement")
         if not score.needs_full_model:  # what comes later makes no difference
             assert score(logits_ENK[: exit_ + 1], exit_) == pytest.approx(score_N)
 

@@ -5,6 +5,7 @@ import numpy.typing as npt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn.metrics import roc_auc_score
 
 from phaze_ee.data.schema import choose_background
 from phaze_ee.errors import UsageError
@@ -82,6 +83,18 @@ def test_confident_jets_are_not_ties() -> None:
     # As probabilities both differences round to 1.
     curve = against_qcd([50], [60])
     assert rejection_at(curve, 0.5).value is None
+
+
+def test_jets_are_ranked_by_the_signal_over_the_sum_of_both_classes() -> None:
+    random = np.random.default_rng(8)
+    logits_NK, label_N = random.normal(size=(500, 3)), random.integers(0, 2, 500)
+    curve = discriminate(logits_NK, label_N, CLASSES, "label_Hbb", "label_QCD")
+    assert curve is not None
+    probability_NK = np.exp(logits_NK) / np.exp(logits_NK).sum(axis=1, keepdims=True)
+    score_N = probability_NK[:, 1] / (probability_NK[:, 1] + probability_NK[:, 0])
+    assert np.trapezoid(curve.signal_efficiency, curve.background_efficiency) == pytest.approx(
+        roc_auc_score(label_N, score_N)
+    )
 
 
 def test_jets_of_other_classes_do_not_count() -> None:
