@@ -33,7 +33,7 @@ def checked_lists(
     """Check the variables of the inputs.
 
     Args:
-        table: rows with the inputs.
+        table: rows with the inputs. Its columns are replaced, not changed.
         names_of_each: the variables of each collection.
         params: how each input is padded, as weaver says it.
         bad_values: what becomes of inputs that are NaN or infinite.
@@ -48,7 +48,8 @@ def checked_lists(
     """
     bad = Counter[str]()
     for name in {name for own in names_of_each for name in own}:
-        table[name] = without_options(table[name])
+        column = without_options(table[name])
+        table[name] = _list_of_one(column) if params[name]["length"] == 1 else column
     lists = [lists_of(table, own) for own in names_of_each]
     for own, content in zip(names_of_each, lists, strict=True):
         if content is None:
@@ -64,6 +65,11 @@ def checked_lists(
         return known, bad
     check_complete(table, [name for name, own in params.items() if own["pad_mode"] == "wrap"], path)
     return None, bad
+
+
+def _list_of_one(column: ak.Array) -> ak.Array:
+    """Return numbers of the jet, in a group of length 1, as lists of one number, as which weaver pads them."""
+    return ak.from_regular(ak.unflatten(column, 1)) if column.ndim == 1 else column
 
 
 def lists_of(table: ak.Array, names: Sequence[str]) -> Lists | None:

@@ -143,12 +143,15 @@ class RowReader:
         names_of_each = [layout.variables for layout in self.layouts if not layout.is_globals]
         for layout in self.layouts[len(names_of_each) :]:
             _check_globals(table, layout.variables, span.path)
+        inputs = ak.Array(table)  # shares the columns; observers and weights stay as they are in the file
         lists, bad = checked_lists(
-            table, names_of_each, self.config.preprocess_params, self.schema.bad_values, span.path
+            inputs, names_of_each, self.config.preprocess_params, self.schema.bad_values, span.path
         )
         weight_N = jet_weights(table, self.config, span.path) if self.has_weights else None
-        row_N = ak.to_numpy(table[ROW])  # before weaver sees the table
-        return SpanJets(self._columns(table, lists, span.path), row_N, weight_N, bad)
+        observers = {**self._observers(table, span.path), **self._target_columns(table, span.path)}
+        label_N = torch.from_numpy(ak.to_numpy(table["_label_"]))
+        jets = JetColumns(self._particles(inputs, lists, span.path), label_N, observers)
+        return SpanJets(jets, ak.to_numpy(table[ROW]), weight_N, bad)
 
     def classes(self, span: Span) -> npt.NDArray[np.int64]:
         """Return the classes of the selected jets of some rows; only the columns of labels and selection are read.
@@ -188,16 +191,13 @@ class RowReader:
         find = known_class_of_jets if self.lenient else class_of_jets
         return find(self.config, self.schema.labels, table, path)
 
-    def _columns(self, table: ak.Array, lists: list[Lists] | None, path: Path) -> JetColumns:
-        label_N = torch.from_numpy(ak.to_numpy(table["_label_"]))
-        observers = {**self._observers(table, path), **self._target_columns(table, path)}
-        numbers = [] if self.schema.globals is None else [_of_jets(table, self.config, self.layouts[-1].variables)]
-        parts = self._padded(table, path) if lists is None else map(self._standardised, lists, self.schema.collections)
-        particles = [
+    def _particles(self, inputs: ak.Array, lists: list[Lists] | None, path: Path) -> tuple[ParticleColumns, ...]:
+        numbers = [] if self.schema.globals is None else [_of_jets(inputs, self.config, self.layouts[-1].variables)]
+        parts = self._padded(inputs, path) if lists is None else map(self._standardised, lists, self.schema.collections)
+        return tuple(
             ParticleColumns.of_rows(layout, part.rows, torch.from_numpy(part.count_N))
             for layout, part in zip(self.layouts, chain(parts, numbers), strict=True)
-        ]
-        return JetColumns(tuple(particles), label_N, observers)
+        )
 
     def _standardised(self, lists: Lists, collection: InputCollection) -> "_Rows":
         return _standardised(lists, self.config, list(collection.groups.values()))

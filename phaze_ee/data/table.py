@@ -188,7 +188,8 @@ def check_lengths(table: ak.Array, names: Sequence[str], path: Path) -> None:
         if table[name].ndim == 1:
             raise DataError(
                 f"{path}: {name} is one number per jet, and an input of the network is one number per particle; "
-                f"correct the data config ({name} * ak.ones_like of a variable of the particles repeats it)"
+                "put it into a group *_globals with length: null, or repeat it "
+                f"({name} * ak.ones_like of a variable of the particles)"
             )
         if table[name].ndim != 2:  # -1 where some rows are deeper than others
             raise DataError(

@@ -131,10 +131,11 @@ class _BundleRun:
         labels = columns_for(config, self.labels)[0] if self.labelled else set[str]()
         table = selected_table(config, span, names, config.test_time_selection, training=False, columns=labels)
         label_N = known_class_of_jets(config, config.label_value, table, path) if self.labelled else None
-        lists, bad = checked_lists(table, collections, config.preprocess_params, config.bad_values, path)
+        inputs = ak.Array(table)  # shares the columns; observers stay as they are in the file
+        lists, bad = checked_lists(inputs, collections, config.preprocess_params, config.bad_values, path)
         if lists is None:
-            check_complete(table, config.preprocess_params, path)
-            lists = [_as_lists(table, own) for own in collections]
+            check_complete(inputs, config.preprocess_params, path)
+            lists = [_as_lists(inputs, own) for own in collections]
         kind = "observer" if config.observer_names else "monitor variable"
         observers = {name: one_number_a_jet(table[name], f"{kind} {name}", path) for name in config.z_variables}
         variables: dict[str, Particles] = {}

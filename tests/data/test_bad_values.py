@@ -132,3 +132,12 @@ def test_they_are_counted_and_said_once(tmp_path: Path, caplog: pytest.LogCaptur
         assert sum(map(len, loader)) == JETS
     assert [record.getMessage() for record in caplog.records if "bad_values" in record.getMessage()] == [message]
     assert len(list(evaluation_loader(own, [path], batch_size=8))) == 4
+
+
+def test_observers_are_what_the_file_has(tmp_path: Path) -> None:
+    columns = spoiled()
+    columns["jet_pt"] = np.where(np.arange(JETS) == 3, INFINITY, 1 + np.arange(JETS)).astype(np.float32)
+    groups = {**INPUTS, "jet_globals": {"length": None, "vars": [["jet_pt", None]]}}
+    own = with_zero(inputs=groups, observers=["jet_pt"])
+    jets = read(write(tmp_path, columns, as_matrix=False), own).jets
+    np.testing.assert_array_equal(jets.observers["jet_pt"], columns["jet_pt"])

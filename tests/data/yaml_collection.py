@@ -318,6 +318,14 @@ COLLECTION = {
     )
     + inputs(particles("pf", ["~_dr, 0.2, 4"]))
     + simple("lep_isPrompt", "lep_isFake"),
+    "lepton_itself": variables(lep_logpt="np.log(lep_pt)", lep_mask="lep_pt > 0", **MASK)
+    + inputs(
+        particles("pf", TRACKS, kinds="features vectors mask"),
+        particles("lep", ["~_logpt, auto", "~_pt, 300, 0.01", "~_eta"], 1, kinds="features vectors mask"),
+    )
+    + simple("lep_isPrompt", "lep_isFake")
+    + "observers: [lep_pt, lep_eta]\n"
+    + WEIGHTS.replace("fj_pt", "lep_pt").replace("label_bb, label_qcd", "lep_isPrompt, lep_isFake"),
     # whole events: the particles are jets
     "event": variables(jets_mask="ak.ones_like(jets_pt)", ht="ak.sum(jets_pt, axis=1)", jets_rel="jets_pt/ht")
     + inputs(particles("jets", ["~_rel, 0.5, 2", "~_btag, null"], 8))
