@@ -14,8 +14,10 @@ from phaze_ee.errors import UsageError
 from phaze_ee.names import nearest
 from phaze_ee.workspace import home_path
 
-_PROGRAMS = ("weaver", "train.py")
+_PROGRAMS = ("weaver", "train.py", "weaver.train")
 _LAUNCHERS = ("torchrun", "torch.distributed.run", "torch.distributed.launch")
+_OF_A_SHELL = re.compile(r"\$\{[^}]*\}?|\$\w+|\$\(+|`")  # what a shell would replace
+_REDIRECTS = re.compile(r"&|\d*>")
 _OPTIMIZERS = {"ranger": "ranger", "adam": "adam", "adamw": "adamw"}
 _OPTIMIZER_OPTIONS = ("weight_decay", "clip_grad_norm")
 _SCHEDULES = {
@@ -155,11 +157,12 @@ def _split(command: str) -> tuple[list[str], list[str]]:
     names = [Path(word.strip("`)").replace("$(which_", "")).name for word in words]
     first = next((index for index, name in enumerate(names) if name in _PROGRAMS), -1)
     arguments = [os.path.expandvars(word) for word in words[first + 1 :]]
-    unset = next((found for word in arguments if (found := re.search(r"\$\{?\w+\}?|\$\(", word))), None)
+    unset = next((found for word in arguments if (found := _OF_A_SHELL.search(word))), None)
     if unset is not None:
-        raise UsageError(f"--command: {unset.group()} has no value here; export the variable, or write its value")
-    if {";", "&&", "|"} & set(arguments):
-        raise UsageError("--command: give one command of weaver, without ';', '&&' and '|'")
+        variable = "export the variable, or " if unset[0][1:2].isalpha() or unset[0][:2] == "${" else ""
+        raise UsageError(f"--command: {unset[0]} has no value here; {variable}write its value")
+    if any(word in (";", "|") or _REDIRECTS.match(word) for word in arguments):
+        raise UsageError("--command: give one command of weaver, without ';', '&', '|' and '>'")
     return words[: first + 1], arguments
 
 
@@ -177,7 +180,8 @@ def _parse(
         unknown = re.search(r"unrecognized arguments: (--[\w-]+)", message)
         meant = None if unknown is None else nearest(unknown[1], parser._option_string_actions)
         hint = "" if meant is None else f", did you mean {meant}?"
-        raise UsageError(f"--command: weaver would refuse it: {message}{hint}")
+        fork = "" if unknown is None else f"{' If' if hint else '; if'} it is a flag of a fork of weaver, remove it"
+        raise UsageError(f"--command: weaver would refuse it: {message}{hint}{fork}")
 
     original, parser.error = parser.error, refuse  # type: ignore[method-assign]
     try:

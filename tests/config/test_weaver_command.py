@@ -88,13 +88,17 @@ def test_a_flag_becomes_an_option(flags: str, option: str, value: Any) -> None:
     Options.model_validate(read(flags).options)
 
 
-@pytest.mark.parametrize("start", ["weaver", "python train.py", "$(which weaver)", "CUDA_VISIBLE_DEVICES=0 weaver", ""])
+@pytest.mark.parametrize(
+    "start",
+    ["weaver", "python train.py", "$(which weaver)", "CUDA_VISIBLE_DEVICES=0 weaver", "python -m weaver.train", ""],
+)
 def test_the_command_may_start_as_it_does_in_a_shell(start: str) -> None:
     assert read(command=f"{start} {FILES}").options == read().options
 
 
-def test_torchrun_means_several_processes() -> None:
-    assert read(command=f"torchrun --nproc_per_node=4 $(which weaver) {FILES}").options["use_ddp"]
+@pytest.mark.parametrize("program", ["$(which weaver)", "-m weaver.train"])
+def test_torchrun_means_several_processes(program: str) -> None:
+    assert read(command=f"torchrun --nproc_per_node=4 {program} {FILES}").options["use_ddp"]
 
 
 def test_variables_and_continued_lines_are_those_of_a_shell(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -127,8 +131,16 @@ def test_a_flag_without_an_option_is_left_out_with_the_reason() -> None:
         ("-p lr_mult '(\"fc\", 5)'", "the option lr_mult of the optimiser cannot be imported"),
         ("-p weight_decay small", "--optimizer-option weight_decay 'small' is no number"),
         ("-o activation relu", "--network-option activation 'relu' is no Python literal"),
-        ("--log-file $PHAZE_NOT_SET/x", "$PHAZE_NOT_SET has no value here"),
+        ("--contrastive", "arguments: --contrastive; if it is a flag of a fork of weaver, remove it"),
+        ("--train-kind x", "did you mean --train-val-split? If it is a flag of a fork of weaver, remove it"),
+        ("--log-file $PHAZE_NOT_SET/x", "$PHAZE_NOT_SET has no value here; export the variable, or write its value"),
+        ("--log-file ${PHAZE_NOT_SET:-x}", "${PHAZE_NOT_SET:-x} has no value here; export the variable, or write"),
+        ("--samples-per-epoch $((2 * 512))", "$(( has no value here; write its value"),
+        ("--log-file `date`", "` has no value here; write its value"),
+        ('"${@:2}" --exclude-model-weights "fc.*$"', "${@:2} has no value here"),
         ("&& weaver --predict", "give one command of weaver"),
+        ("> log.txt 2>&1 &", "give one command of weaver"),
+        ("2>&1 | tee log.txt", "give one command of weaver"),
         ("'", "No closing quotation"),
     ],
 )
