@@ -245,8 +245,8 @@ def _first_problem(error: ValidationError, options: Mapping[str, Any]) -> str:
         return _label_problem(options["labels"])
     if problem["type"] == "extra_forbidden":
         near = get_close_matches(str(problem["loc"][-1]), list(_WeaverYaml.model_fields), n=1)
-        hint = f"; did you mean {near[0]!r}?" if near and len(problem["loc"]) == 1 else ""
-        return f"unknown key {where!r}{hint}"
+        hint = f"did you mean {near[0]!r}?" if near and len(problem["loc"]) == 1 else "remove or correct it"
+        return f"unknown key {where!r}; {hint}"
     if problem["type"] == "missing":
         return f"section or key {where!r} is missing"
     if problem["type"] == "string_type" and problem["input"] is None:
@@ -275,8 +275,8 @@ def _label_problem(labels: Mapping[str, Any]) -> str:
     if kind == "custom" and isinstance(value, Mapping):
         found = ", ".join(map(str, value)) or "none"
         return (
-            f"{start} with other than one value, the number of the class (found: {found}); list one-hot labels, type: "
-            "simple, and numbers to predict as targets: {name: expression}"
+            f"{start} with other than one value, the number of the class (found: {found}); leave that one in value, or "
+            "list one-hot labels, type: simple; write numbers to predict as labels.targets: {name: expression}"
         )
     return f"{start}; list one-hot labels, type: simple"
 

@@ -16,10 +16,11 @@ from typing import Any
 from phaze_ee.errors import DataError
 
 ENTRIES = 6  # of a variable: name, center, scale, min, max, pad_value
-# Keys of labels of type hybrid, alone or as value_cls.
-_CLASSES = re.compile(r"(value_)?(cls|class|classes|classification)")
+# Keys of labels of type hybrid, alone or as value_cls; beside targets under value_custom, value has the classes.
+_CLASSES = re.compile(r"value|(value_)?(cls|class|classes|classification)")
 _OF_TARGETS = ("targets", "target_scales")
-_TARGETS = re.compile(r"(value_)?(reg|regression|target|targets)")
+_TARGETS = re.compile(r"value_custom|(value_)?(reg|regression|target|targets)")
+_NUMBER, _NAMES = "value_cls_index", "value_cls_names"  # in place of the classes: the number of the class, and names
 
 
 def usual_form(
@@ -68,6 +69,9 @@ def _without_hybrid(labels: Mapping[str, Any]) -> Mapping[str, Any]:
         return labels
     value = labels.get("value")
     parts = value if isinstance(value, Mapping) else {key: part for key, part in labels.items() if key != "type"}
+    if {_NUMBER, _NAMES} <= parts.keys():
+        own = {"type": "custom", "value": {"class_number": parts[_NUMBER]}, "names": parts[_NAMES]}
+        return {**own, "targets": parts.get("value_custom")}
     classes = [part for key, part in parts.items() if _CLASSES.fullmatch(str(key))]
     targets = [part for key, part in parts.items() if _TARGETS.fullmatch(str(key))]
     if len(parts) != 2 or len(classes) != 1 or len(targets) != 1 or not isinstance(classes[0], list):

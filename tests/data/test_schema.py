@@ -49,13 +49,17 @@ def inputs(**groups: Any) -> dict[str, Any]:
     ("sections", "message"),
     [
         ({"selecton": "jet_pt > 500"}, "unknown key 'selecton'; did you mean 'selection'?"),
+        ({"inputs": inputs(pf_extra={**GROUP, "ndim": 2})}, "unknown key 'inputs.pf_extra.ndim'; remove or correct it"),
         ({"labels": None}, "'labels' is missing"),
         ({"labels": {"type": "custom", "value": {"y": "jet_pt"}}}, "labels of type 'custom' are not supported"),
         (
             {"labels": {"type": "hybrid", "value": {"a": ["label_a", "label_b"], "b": {"mass": "jet_mass"}}}},
             r"labels of type 'hybrid' are not supported in this form: .* write type: simple, .* targets: {name: expr",
         ),
-        ({"labels": {"type": "custom", "value": {"y": "a", "z": "b"}}}, r"one value, .* \(found: y, z\)"),
+        (
+            {"labels": {"type": "custom", "value": {"y": "a", "z": "b"}}},
+            r"one value, .* \(found: y, z\); leave that one",
+        ),
         ({"labels": {"type": "simple", "value": ["a", "b"], "names": ["a"]}}, "names has 1 names for 2 classes"),
         ({"labels": {"type": "simple", "value": ["a", "b"], "names": ["a", "a"]}}, "name a class twice"),
         (

@@ -45,6 +45,7 @@ def write_jets(path: Path, count: int = 40, first: int = 0, **changes: Any) -> P
         {"type": "hybrid", "value": {"cls": list(LABELS), "reg": TARGETS}},
         {"type": "hybrid", "value_cls": list(LABELS), "value_reg": TARGETS},
         {"type": "hybrid", "value": {"classification": list(LABELS), "regression": TARGETS}},
+        {"type": "hybrid", "value": list(LABELS), "value_custom": TARGETS},
     ],
 )
 def test_all_forms_mean_the_same(form: dict[str, Any]) -> None:
@@ -59,6 +60,15 @@ def test_a_list_names_columns() -> None:
     number = {"type": "custom", "value": {"k": "jet_index % 2"}, "names": ["a", "b"], "targets": {"mass": "jet_mass"}}
     own = schema(labels=number)
     assert (own.class_names, own.targets) == (("a", "b"), {"mass": "jet_mass"})
+
+
+@pytest.mark.parametrize("targets", [None, TARGETS])
+def test_a_hybrid_label_may_be_the_number_of_the_class(targets: dict[str, str] | None) -> None:
+    hybrid = {"value": None, "value_cls_index": "jet_index % 2", "value_cls_names": ["a", "b"], "value_custom": targets}
+    own = schema(labels={"type": "hybrid", **hybrid})
+    assert (own.class_names, own.targets) == (("a", "b"), TARGETS if targets else {})
+    number = {"type": "custom", "value": {"class_number": "jet_index % 2"}, "names": ["a", "b"], "targets": targets}
+    assert own == schema(labels=number)
 
 
 def test_weaver_takes_the_file_as_that_of_a_classifier(tmp_path: Path) -> None:
