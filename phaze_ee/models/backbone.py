@@ -130,6 +130,11 @@ class Backbone(Stages[StateT]):
     def arguments(self) -> Mapping[str, Any]:
         """Plain values from which :meth:`from_arguments` builds the same architecture, without numbers of the jet."""
 
+    @property
+    def moved_keyword(self) -> str | None:
+        """The argument that is empty because the embeddings of several collections have it; None: there is none."""
+        return None
+
     @classmethod
     def from_arguments(cls, arguments: Mapping[str, Any]) -> Self:
         """Build the architecture, with fresh weights. ``arguments`` are the keywords of the network's constructor."""

@@ -227,7 +227,7 @@ def _make_model(path: Path, data_config: DataConfig, keywords: Mapping[str, Any]
 
 
 def _report_ignored(wanted: Mapping[str, Any], backbone: Backbone[Any], source: Path) -> None:
-    built = backbone.arguments
+    built = {key: value for key, value in backbone.arguments.items() if key != backbone.moved_keyword}
     for key, value in wanted.items():
         if key in built and plain(value) != plain(built[key]) and not _asks_for(backbone, key, value):
             _log.warning(

@@ -43,6 +43,7 @@ class MergedNetwork(nn.Module):
     tagger_class: ClassVar[type[nn.Module]]  # weaver's network for the collections pf and sv
     core_name: ClassVar[str]  # weaver's name of the core in it
     layer_name: ClassVar[str]  # and the end of its names of embeddings
+    width_keyword: ClassVar[str | None] = None  # weaver's keyword for the widths of an embedding, if the core has one
     clears_padding: ClassVar[bool] = True  # whether embedded padding is zero in training
 
     def __init__(
@@ -244,6 +245,10 @@ class MergingBackbone(Backbone[StateT], Generic[StateT]):
     def arguments(self) -> Mapping[str, Any]:
         own = self.core_arguments
         return {**own, "collections": self.mod.arguments} if isinstance(self.mod, MergedNetwork) else own
+
+    @property
+    def moved_keyword(self) -> str | None:
+        return self.mod.width_keyword if isinstance(self.mod, MergedNetwork) else None
 
     @property
     @abstractmethod

@@ -135,6 +135,7 @@ class MergedParticleNeXt(MergedNetwork):
     tagger_class: ClassVar[type[nn.Module]] = ParticleNeXtTagger
     core_name: ClassVar[str] = "pn"
     layer_name: ClassVar[str] = "encode"
+    width_keyword: ClassVar[str | None] = "node_dim"
     clears_padding: ClassVar[bool] = False
 
     @staticmethod

@@ -135,6 +135,7 @@ class MergedParticleTransformer(MergedNetwork):
     tagger_class: ClassVar[type[nn.Module]] = ParticleTransformerTagger
     core_name: ClassVar[str] = "part"
     layer_name: ClassVar[str] = "embed"
+    width_keyword: ClassVar[str | None] = "embed_dims"
 
     @staticmethod
     def new_embedding(core: Any, channels: int, **options: Any) -> nn.Module:

@@ -69,6 +69,21 @@ def test_the_exits_are_those_of_the_options(data_config: DataConfig) -> None:
     assert "unknown exit_head 'mlpp'" in refused(NETWORK_CONFIG, data_config, exit_head="mlpp")
 
 
+@pytest.mark.parametrize(
+    ("model", "keywords"),
+    [("ParticleTransformer", {"embed_dims": [16, 8], "num_heads": 2}), ("ParticleNeXt", {"node_dim": 16})],
+)
+def test_widths_of_the_embeddings_of_several_collections_are_no_ignored_option(
+    model: str, keywords: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    both = DataConfig.load(str(ROOT / "data_configs" / "CMS_AK8_pf_sv.yaml"), load_observers=False)
+    path = ROOT / "network_configs" / f"{model}Tagger_CMS.py"
+    options = NetworkOptions.model_validate({"model_name": model, "network_options": keywords})
+    with caplog.at_level(logging.WARNING, "phaze_ee"):
+        build_tagger(options, path, both)
+    assert "has no effect" not in caplog.text
+
+
 def test_an_architecture_fixed_in_the_file_is_reported(
     tmp_path: Path, data_config: DataConfig, caplog: pytest.LogCaptureFixture
 ) -> None:
