@@ -96,6 +96,8 @@ def validation_jets(session: Session, schema: DataSchema, batch_size: int | None
 def choosing_jets(session: Session, schema: DataSchema) -> Iterable[JetBatch]:
     """Return the validation jets that choose the best epoch, without those that are kept for mode calibrate.
 
+    The first are read here, so that what is wrong with them is said before an epoch of training.
+
     Raises:
         UsageError: none is left.
         DataError: a file cannot be used.
@@ -107,7 +109,7 @@ def choosing_jets(session: Session, schema: DataSchema) -> Iterable[JetBatch]:
         jets = HeldOut(jets, options.calibration_share, held_out=False, number=_number(own))
     if (fraction := validation_fraction(session)) < 1:
         jets = HeldOut(jets, fraction, held_out=True)
-    if isinstance(jets, HeldOut) and next(iter(jets), None) is None:
+    if next(iter(jets), None) is None:
         share = f"calibration_share = {options.calibration_share:g}"
         whole = (
             f"{share} leaves" if fraction == 1 else f"{share} and {fraction:g} of the jets (data_fraction_val) leave"

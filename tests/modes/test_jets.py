@@ -223,3 +223,10 @@ def test_a_part_of_the_validation_jets_is_spread_over_all_and_always_the_same(fo
         match=r"calibration_share = 0\.9 and 1e-09 of the jets \(data_fraction_val\) leave no validation jets",
     ):
         jets.choosing_jets(tiny, tiny.schema)
+
+
+def test_what_is_wrong_with_validation_jets_is_said_before_the_first_epoch(folder: Path) -> None:
+    project(folder, "c.calibration_share = 0", sections="observers: [p_pt]\n")
+    own = session()
+    with pytest.raises(DataError, match="observer p_pt is not one number per jet"):
+        jets.choosing_jets(own, own.schema)
