@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from phaze_ee.errors import UsageError
+from phaze_ee.models.merged import in_their_order
 from phaze_ee.models.tagger import Tagger
 from phaze_ee.types import GLOBALS, JetInputs, Jets, RaggedJets
 
@@ -31,14 +32,22 @@ def check_jets(tagger: Tagger, jets: object) -> None:
     taken = tagger.backbone.collections
     first = next(iter(taken.values()), tagger.backbone.input_channels)
     _check_collection(jets, first, "")
-    for name, own in jets.more.items():
-        if name not in {*taken, GLOBALS}:
-            raise UsageError(f"the network takes no collection {name!r}, and the jets have one; leave it out")
-        _check_collection(own, None if name == GLOBALS else taken.get(name), f" of {name}")
+    if GLOBALS in jets.more:
+        _check_collection(jets.more[GLOBALS], None, f" of {GLOBALS}")
+    _check_more(taken, {name: own for name, own in jets.more.items() if name != GLOBALS})
     features = jets.features if isinstance(jets, JetInputs) else jets.features_VC
     weight = next(tagger.parameters(), None)
     if weight is not None:
         _check_place(features, weight)
+
+
+def _check_more(taken: Mapping[str, int], more: Mapping[str, Jets]) -> None:
+    unknown = [name for name in more if name not in taken]
+    if unknown and len(more) + 1 != len(taken):
+        raise UsageError(f"the network takes no collection {unknown[0]!r}, and the jets have one; leave it out")
+    names = in_their_order(taken, {name: name for name in more}) if taken else []
+    for name, channels in zip(names, list(taken.values())[1:], strict=False):
+        _check_collection(more[name], channels, f" of {name}")
 
 
 def _check_place(features: Tensor, weight: Tensor) -> None:

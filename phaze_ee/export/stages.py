@@ -11,6 +11,7 @@ from phaze_ee.export.shaping import cat
 from phaze_ee.export.states import FileState, OneJet
 from phaze_ee.export.values import Value
 from phaze_ee.models.backbone import Stages
+from phaze_ee.models.merged import in_their_order
 from phaze_ee.shapes import Int
 
 
@@ -64,7 +65,7 @@ class FileStages(Stages[FileState]):
 
     def _together(self, state: FileState) -> FileState:
         """Return a jet of one collection, which has the embedded particles of all."""
-        parts = [state, *(state.more[name] for name in list(self.collections)[1:])]
+        parts = [state, *in_their_order(self.collections, state.more)]
         layers = self.network.mod.embeddings
         rows = [_embedded(self.embedding(layer), part.rows_VC) for layer, part in zip(layers, parts, strict=True)]
         others = {kind: cat([part.others[kind] for part in parts]) for kind in state.others}

@@ -5,9 +5,9 @@ have the same layers under the same names, for any number of collections.
 """
 
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, ClassVar, Generic, Self
+from typing import Any, ClassVar, Generic, Self, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -23,8 +23,22 @@ from phaze_ee.slots import ragged_rows
 from phaze_ee.transfer import constants
 from phaze_ee.types import JetInputs, Jets, RaggedJets
 
+PartT = TypeVar("PartT")
 _NO_OPTIONS: Mapping[str, Any] = {}
 _OF_WEAVER = ("pf", "sv")  # the collections of weaver's own networks, in their order
+
+
+def in_their_order(collections: Iterable[str], more: Mapping[str, PartT]) -> list[PartT]:
+    """Return what belongs to the further collections of jets, in the order of a network.
+
+    That of a network of weaver, ``pf`` and ``sv``, may have other names in the jets; then it is their own order.
+
+    Args:
+        collections: the names of all collections in the network.
+        more: the same of further collections, by their names in the jets.
+    """
+    _, *names = collections
+    return [more[name] for name in names] if set(names) == more.keys() else list(more.values())
 
 
 class MergedNetwork(nn.Module):
@@ -143,14 +157,13 @@ class MergedNetwork(nn.Module):
         return self._side_by_side(parts) if self.training or keep_slots else self._end_to_end(parts)
 
     def _parts(self, inputs: Jets) -> list[Jets]:
-        more, names = inputs.more, list(self.collections)[1:]
+        more = inputs.more
         if len(more) + 1 != len(self.collections):
             raise UsageError(
                 f"the network takes the collections {', '.join(self.collections)}, and the jets have "
                 f"{', '.join(['one', *more])}; give JetInputs(…, more={{name: JetInputs(…)}}) with the others"
             )
-        by_name = set(more) == set(names)
-        others: Sequence[Any] = [more[name] for name in names] if by_name else list(more.values())
+        others: list[Any] = in_their_order(self.collections, more)
         return [inputs.alone(), *others]
 
     def _end_to_end(self, parts: Sequence[Jets]) -> RaggedJets:

@@ -12,6 +12,7 @@ from phaze_ee.models.particle_transformer import ParticleTransformer
 from phaze_ee.models.tagger import Tagger
 from phaze_ee.types import JetInputs, RaggedJets
 from tests.jets import random_jets
+from tests.models.merged_networks import FAMILIES, jets_with_vertices
 from tests.models.test_particle_transformer import weaver_part
 
 JETS = random_jets((3, 5))
@@ -52,6 +53,15 @@ def test_what_fits_is_taken(engine: Engine) -> None:
     jets: tuple[JetInputs | RaggedJets, ...] = (JETS, RAGGED)
     for own in jets:
         assert torch.isfinite(engine(own).logits_NK).all()
+
+
+def test_collections_may_have_other_names_than_in_a_network_of_weaver() -> None:
+    both = Engine(Tagger(FAMILIES["ParticleTransformer"].staged(), [0]).double().eval())
+    jets = jets_with_vertices((3, 5))
+    leptons = jets.more["sv"]
+    assert torch.equal(both(replace(jets, more={"lep": leptons})).logits_NK, both(jets).logits_NK)
+    with pytest.raises(UsageError, match=r"takes \d+ features of each particle of lep, and features has"):
+        both(replace(jets, more={"lep": replace(leptons, features=leptons.features[:, 1:])}))
 
 
 def test_double_precision_is_named() -> None:
