@@ -185,6 +185,11 @@ def check_options(options: Mapping[str, Any], origin: str, trusted: Collection[s
     except ValidationError as error:
         raise DataError(f"{origin}: {_first_problem(error, options)}") from error
     parameters = (options.get("preprocess") or {}).get("params")
+    if options["inputs"] and all(group["length"] is None for group in options["inputs"].values()):
+        raise DataError(
+            f"{origin}: no input group has a length, so the inputs are numbers of the jet alone; networks here take "
+            "particles: add *_features with a length"
+        )
     for name, group in options["inputs"].items():
         if group["length"] is None and not name.endswith("_globals"):
             raise DataError(
@@ -270,7 +275,7 @@ def _label_problem(labels: Mapping[str, Any]) -> str:
     if is_class_number(labels):
         return (
             f"{start} without the number of classes: set c.num_classes if {next(iter(value or ()))} is the number of "
-            "the class, 0 to num_classes - 1, or list one-hot labels, type: simple"
+            "the class, 0 to num_classes - 1, or list labels.names; or list one-hot labels, type: simple"
         )
     if kind == "custom" and isinstance(value, Mapping):
         found = ", ".join(map(str, value)) or "none"

@@ -3,6 +3,7 @@
 from functools import partial
 from pathlib import Path
 
+from phaze_ee.config.options import NetworkOptions
 from phaze_ee.data.labels import label_variables
 from phaze_ee.data.schema import DataSchema
 from phaze_ee.data.table import check_branches
@@ -18,15 +19,27 @@ def class_count(session: Session, path: Path) -> int | None:
 
     It is ``c.num_classes``, else what the network file sets. None: ``labels.names`` says it, or nothing does.
     """
-    from phaze_ee.models.build import adopt, build_network
-
     options = session.options
     if options.num_classes is not None or read_options(path)["labels"].get("names") is not None:
         return options.num_classes
     network_file = find_file("network_config", options.network_file, session.project.root)
+    return classes_of_network(options, network_file, path, trusted=options.trust_expressions)
+
+
+def classes_of_network(
+    options: NetworkOptions, network_file: Path, data_config: Path, *, trusted: bool = False
+) -> int | None:
+    """Return the number of classes that a network file sets; None: it follows the data configuration.
+
+    Raises:
+        UsageError: the file builds no network that is known.
+        DataError: the data configuration is wrong.
+    """
+    from phaze_ee.models.build import adopt, build_network
+
     found = set()
-    for count in (2, 3):  # a network file that does not set their number follows the data configuration
-        schema = DataSchema.load(path, trusted=options.trust_expressions, class_count=partial(int, count))
+    for count in (2, 3):
+        schema = DataSchema.load(data_config, trusted=trusted, class_count=partial(int, count))
         network = build_network(options, network_file, schema.weaver)
         found.add(adopt(network, str(network_file)).num_classes - len(schema.targets))
     return found.pop() if len(found) == 1 else None

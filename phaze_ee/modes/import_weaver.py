@@ -13,6 +13,7 @@ from phaze_ee.data.schema import DataSchema
 from phaze_ee.errors import UsageError
 from phaze_ee.models.backbone import Backbone
 from phaze_ee.models.build import adopt, build_network, build_tagger
+from phaze_ee.modes.classes import classes_of_network
 from phaze_ee.modes.console import say
 from phaze_ee.modes.new_project import check_new, create_project
 from phaze_ee.modes.session import Session
@@ -69,14 +70,18 @@ def _with_exits(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def _network_of(options: dict[str, Any]) -> Backbone[Any]:
+    network, file = _network_and_file(options)
+    return adopt(build_network(network, file, _schema(options).weaver), str(file))
+
+
+def _network_and_file(options: dict[str, Any]) -> tuple[NetworkOptions, Path]:
     network = NetworkOptions(network_options=options["network_options"])
-    file = find_file("--command: --network-config", options["network_config"], None)
-    model = build_network(network, file, _schema(options).weaver)
-    return adopt(model, str(file))
+    return network, find_file("--command: --network-config", options["network_config"], None)
 
 
 def _schema(options: dict[str, Any]) -> DataSchema:
-    return DataSchema.load(find_file("--command: --data-config", options["data_config"], None))
+    path = find_file("--command: --data-config", options["data_config"], None)
+    return DataSchema.load(path, class_count=lambda: classes_of_network(*_network_and_file(options), path))
 
 
 def _check(values: dict[str, Any]) -> None:

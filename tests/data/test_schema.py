@@ -69,6 +69,10 @@ def inputs(**groups: Any) -> dict[str, Any]:
         ({"labels": {"type": "simple", "value": ["label_QCD", "label_QCD"]}}, "name a class twice"),
         ({"inputs": inputs(sv_points=GROUP)}, "no input group sv_features; add one, or remove sv_points"),
         ({"inputs": inputs(pf_extra=GROUP)}, "input groups pf_extra cannot be used"),
+        (
+            {"inputs": {name: {"length": None, "vars": ["jet_pt"]} for name in ("basic", "high_level")}},
+            "no input group has a length, so the inputs are numbers of the jet alone; networks here take particles",
+        ),
         ({"inputs": inputs(pf_features=None)}, r"no input group \*_features"),
         ({"inputs": inputs(pf_vectors=GROUP)}, "pf_vectors has 1 variables, it needs 4"),
         ({"inputs": inputs(pf_mask={"length": 9, "vars": ["part_mask"]})}, "differ in length"),

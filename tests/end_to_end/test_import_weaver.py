@@ -1,11 +1,14 @@
 """A project from weaver's command line, with network files as users of weaver have them."""
 
+import re
 from pathlib import Path
 
 import pytest
 
 from phaze_ee.cli import main
 from phaze_ee.config.load import load_options
+from phaze_ee.modes.request import Request
+from phaze_ee.modes.session import Session
 from phaze_ee.workspace import PACKAGE_ROOT, Project
 from tests.end_to_end.command import command, fails
 
@@ -63,8 +66,11 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def weaver(flags: str) -> tuple[str, ...]:
-    data = f"--data-config {PACKAGE_ROOT.parent / 'data_configs' / 'JetClass_ParT_full.yaml'}"
+DATA = PACKAGE_ROOT.parent / "data_configs" / "JetClass_ParT_full.yaml"
+
+
+def weaver(flags: str, path: Path = DATA) -> tuple[str, ...]:
+    data = f"--data-config {path}"
     return ("-m", "import_weaver", "-p", "w", "p", "--command", f"weaver {FILES} {data} {flags}")
 
 
@@ -91,6 +97,16 @@ def test_keywords_of_another_network_stay_keywords(folder: Path) -> None:
     options = load_options(Project("w", "p").config)
     assert (options.model_name, options.network_options) == ("ParticleTransformer", {"num_layers": 2})
     assert options.exit_stages == ["input", 0]
+
+
+def test_a_network_says_how_many_classes_have_a_number(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    labels = "labels: {type: custom, value: {truth: jet_label}}\nobservers:"
+    (folder / "data.yaml").write_text(re.sub(r"(?s)labels:.*observers:", labels, DATA.read_text(encoding="utf-8")))
+    path = folder / "data.yaml"
+    assert "or list labels.names" in fails(capsys, 2, *weaver("--network-config part.py", path))
+    assert main(weaver("--network-config part.py -o num_classes 7", path)) == 0
+    session = Session.open(Request("train", "w", "p"))
+    assert session.build(session.schema).class_count == 7
 
 
 @pytest.mark.parametrize(
