@@ -40,16 +40,14 @@ def checked_lists(
         path: the file, for errors.
 
     Returns:
-        The content of each collection, or None where some are no lists in memory; and the numbers of bad values that
-        may pass.
+        The content of each collection (None: some are no lists in memory), and the numbers of bad values that may pass.
 
     Raises:
         DataError: an input is not one finite number per particle.
     """
     bad = Counter[str]()
     for name in {name for own in names_of_each for name in own}:
-        column = without_options(table[name])
-        table[name] = _list_of_one(column) if params[name]["length"] == 1 else column
+        table[name] = _of_particles(without_options(table[name]), params[name]["length"])
     lists = [lists_of(table, own) for own in names_of_each]
     for own, content in zip(names_of_each, lists, strict=True):
         if content is None:
@@ -67,9 +65,9 @@ def checked_lists(
     return None, bad
 
 
-def _list_of_one(column: ak.Array) -> ak.Array:
-    """Return numbers of the jet, in a group of length 1, as lists of one number, as which weaver pads them."""
-    return ak.from_regular(ak.unflatten(column, 1)) if column.ndim == 1 else column
+def _of_particles(column: ak.Array, length: int | None) -> ak.Array:
+    """Return numbers of the jet in a group of length 1 as lists of one number, as which weaver pads them."""
+    return ak.from_regular(ak.unflatten(column, 1)) if length == column.ndim == 1 else column
 
 
 def lists_of(table: ak.Array, names: Sequence[str]) -> Lists | None:

@@ -184,19 +184,7 @@ def check_options(options: Mapping[str, Any], origin: str, trusted: Collection[s
         _WeaverYaml.model_validate(options)
     except ValidationError as error:
         raise DataError(f"{origin}: {_first_problem(error, options)}") from error
-    parameters = (options.get("preprocess") or {}).get("params")
-    if options["inputs"] and all(group["length"] is None for group in options["inputs"].values()):
-        raise DataError(
-            f"{origin}: no input group has a length, so the inputs are numbers of the jet alone; networks here take "
-            "particles: add *_features with a length"
-        )
-    for name, group in options["inputs"].items():
-        if group["length"] is None and not name.endswith("_globals"):
-            raise DataError(
-                f"{origin}: inputs.{name} has no length, so it holds one number per jet; call it *_globals, so that "
-                "networks get it beside the particles, or remove it (observers keep such numbers)"
-            )
-        _check_variables(f"{origin}: inputs.{name}", group["vars"], parameters)
+    _check_groups(options, origin)
     _check_labels(options["labels"], origin)
     for name, expression in _expressions(options).items():
         check = parse_expression if expression in trusted else check_expression
@@ -213,6 +201,22 @@ def _other_container(value: Any, place: str = "") -> str | None:
         return f"{place.lstrip('.')} ({type(value).__name__})"
     inner = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list) else ()
     return next((found for key, part in inner if (found := _other_container(part, f"{place}.{key}"))), None)
+
+
+def _check_groups(options: Mapping[str, Any], origin: str) -> None:
+    parameters = (options.get("preprocess") or {}).get("params")
+    if options["inputs"] and all(group["length"] is None for group in options["inputs"].values()):
+        raise DataError(
+            f"{origin}: no input group has a length, so the inputs are numbers of the jet alone; networks here take "
+            "particles: add *_features with a length"
+        )
+    for name, group in options["inputs"].items():
+        if group["length"] is None and not name.endswith("_globals"):
+            raise DataError(
+                f"{origin}: inputs.{name} has no length, so it holds one number per jet; call it *_globals, so that "
+                "networks get it beside the particles, or remove it (observers keep such numbers)"
+            )
+        _check_variables(f"{origin}: inputs.{name}", group["vars"], parameters)
 
 
 def _check_labels(labels: Mapping[str, Any], origin: str) -> None:
