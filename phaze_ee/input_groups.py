@@ -90,7 +90,7 @@ def _split(name: str) -> tuple[str, str]:
 
 def _collection(config: DataConfig, name: str, groups: Mapping[str, str], origin: str) -> InputCollection:
     if "features" not in groups:
-        example = "for example pf_features" if name == "*" else f"or remove {', '.join(groups.values())}"
+        example = "for example pf_features" if name == "*" else f"or rename or remove {', '.join(groups.values())}"
         raise DataError(f"{origin}: there is no input group {name}_features; add one, {example}")
     channels = {kind: int(config.input_shapes[group][1]) for kind, group in groups.items()}
     for kind, expected in (("vectors", 4), ("mask", 1)):

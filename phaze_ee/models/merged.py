@@ -298,10 +298,12 @@ class MergingBackbone(Backbone[StateT], Generic[StateT]):
             what: what the network makes of them.
             otherwise: how the network does without.
         """
-        groups = ", ".join(f"{name}_vectors" for name in self.collections or ("pf",))
+        groups = [f"{name}_vectors" for name in self.collections or ("pf",)]
+        some = " or some of their collections" if len(groups) > 1 else ""
+        numbers = "; numbers of the jet alone go into a group *_globals" if len(groups) > 1 else ""
         return UsageError(
-            f"{self.name} makes its {what} of four-momenta and the jets have none: add {groups} (px, py, pz, energy) "
-            f"to the inputs of the data_config, or set {otherwise} in network_options"
+            f"{self.name} makes its {what} of four-momenta and the jets{some} have none: the inputs of the data_config "
+            f"must have {', '.join(groups)} (px, py, pz, energy){numbers}; or set {otherwise} in network_options"
         )
 
     def embed_macs(self, counts_NG: Int[Tensor, "N G"]) -> Int[Tensor, " N"]:

@@ -170,7 +170,10 @@ def test_shuffled_jets_keep_their_vertices(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("inputs", "message"),
     [
-        ({"sv_features": None}, "no input group sv_features; add one, or remove sv_points, sv_vectors, sv_mask"),
+        (
+            {"sv_features": None},
+            "no input group sv_features; add one, or rename or remove sv_points, sv_vectors, sv_mask",
+        ),
         ({"sv_mask": {"length": 4, "vars": ["sv_mask"]}}, r"differ in length \(.*sv_features 3, .*sv_mask 4\)"),
         ({"sv_vectors": {"length": 3, "vars": ["sv_px"]}}, "sv_vectors has 1 variables, it needs 4"),
         ({"sv_extra": {"length": 3, "vars": ["sv_px"]}}, "input groups sv_extra cannot be used"),

@@ -67,7 +67,10 @@ def inputs(**groups: Any) -> dict[str, Any]:
             "labels.value: a classifier needs two classes or more",
         ),
         ({"labels": {"type": "simple", "value": ["label_QCD", "label_QCD"]}}, "name a class twice"),
-        ({"inputs": inputs(sv_points=GROUP)}, "no input group sv_features; add one, or remove sv_points"),
+        (
+            {"inputs": inputs(sv_points=GROUP)},
+            "no input group sv_features; add one, or rename or remove sv_points",
+        ),
         ({"inputs": inputs(pf_extra=GROUP)}, "input groups pf_extra cannot be used"),
         (
             {"inputs": {name: {"length": None, "vars": ["jet_pt"]} for name in ("basic", "high_level")}},

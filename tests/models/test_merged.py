@@ -267,5 +267,7 @@ def test_four_momenta_that_are_missing_are_named_by_their_collections(name: str)
     inputs = jets_with_vertices((3, 4))
     vertices = inputs.more["sv"]
     jets = replace(inputs, more={"calo": vertices, "vtx": replace(vertices, vectors=None)})
-    with pytest.raises(UsageError, match=rf"^{name} makes its .*: add trk_vectors, calo_vectors, vtx_vectors \(px"):
+    with pytest.raises(
+        UsageError, match=rf"^{name} makes its .* must have trk_vectors, calo_vectors, vtx_vectors \(px.*_globals"
+    ):
         Tagger(FAMILIES[name].backbone(network), []).double().eval()(jets)

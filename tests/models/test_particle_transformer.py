@@ -209,7 +209,7 @@ def test_a_module_that_was_changed_afterwards_is_refused() -> None:
 def test_jets_without_momenta_are_refused_where_pairs_need_them() -> None:
     jets = random_jets((3, 5))
     without = JetInputs(jets.points, jets.features, None, jets.mask)
-    with pytest.raises(UsageError, match=r"add pf_vectors .* or set pair_embed_dims to None in network_options"):
+    with pytest.raises(UsageError, match=r"must have pf_vectors .*; or set pair_embed_dims to None in network_options"):
         Tagger(ParticleTransformer(weaver_part()), [])(without)
     without_pairs = Tagger(ParticleTransformer(weaver_part(pair_embed_dims=None)), [])
     assert without_pairs(without).isfinite().all()
