@@ -33,7 +33,7 @@ def check_can_be_staged(mod: Any) -> None:
     reasons = {
         "for_segmentation = True answers for each particle, and exits need one answer for a jet": mod.for_segmentation,
         "for_inference = True is for export to ONNX; build it without": mod.for_inference,
-        "fc_params = None leaves it without a head; set a list": mod.fc is None,
+        "fc_params = None leaves it without a head; set a list, in place of layers behind it": mod.fc is None,
         "pair_extra_dim > 0 needs pair inputs, which no data_config here has; set 0": mod.pair_extra_dim > 0,
         "num_layers = 0 leaves it without a block before an exit": len(mod.blocks) == 0,
     }

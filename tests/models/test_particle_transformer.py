@@ -188,7 +188,7 @@ def test_selection_cuts_to_the_longest_jet_left() -> None:
     [
         ({"for_segmentation": True}, "for_segmentation = True answers for each particle"),
         ({"for_inference": True}, "for_inference = True is for export"),
-        ({"fc_params": None}, "fc_params = None leaves it without a head"),
+        ({"fc_params": None}, "fc_params = None leaves it without a head; set a list, in place of layers behind it"),
         ({"pair_extra_dim": 2}, "pair_extra_dim > 0 needs pair inputs"),
         ({"embed_dims": [], "num_heads": 1}, r"embed_dims = \[\] leaves it without an embedding"),
         ({"num_layers": 0}, "num_layers = 0 leaves it without a block"),
