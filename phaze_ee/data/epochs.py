@@ -11,6 +11,7 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
+from phaze_ee.data.row_spans import files_of
 from phaze_ee.data.rows import RowReader
 from phaze_ee.data.table import Span
 from phaze_ee.errors import DataError
@@ -108,7 +109,7 @@ class EpochPlan:
             return cls(tuple(spans), tuple(span.stop - span.start for span in spans))
         selected, weight_sums = _survey(reader, spans)
         if not selected.any():
-            raise DataError(f"no jet of {_names(spans)} passes the selection {reader.selection!r}; loosen it")
+            raise DataError(f"no jet of {files_of(spans)} passes the selection {reader.selection!r}; loosen it")
         return cls.of_counts(spans, selected.tolist(), weight_sums.tolist() if reader.has_weights else None)
 
     @classmethod
@@ -120,7 +121,7 @@ class EpochPlan:
         """
         if weight_sums is not None and not any(weight_sums):
             raise DataError(
-                f"every jet of {_names(spans)} has sampling weight 0; correct the weights of the data config"
+                f"every jet of {files_of(spans)} has sampling weight 0; correct the weights of the data config"
             )
         return cls(tuple(spans), tuple(selected), None if weight_sums is None else tuple(weight_sums))
 
@@ -230,8 +231,3 @@ def _survey(reader: RowReader, spans: Sequence[Span]) -> tuple[npt.NDArray[np.in
 def _blocks(path: Path, start: int, stop: int) -> Iterator[Span]:
     for first in range(start, stop, COUNTING_ROWS):
         yield Span(path, first, min(first + COUNTING_ROWS, stop))
-
-
-def _names(spans: Sequence[Span]) -> str:
-    paths = list(dict.fromkeys(str(span.path) for span in spans))
-    return paths[0] if len(paths) == 1 else f"{paths[0]} and {len(paths) - 1} more files"

@@ -17,7 +17,7 @@ from phaze_ee.data.cache.reader import Cache
 from phaze_ee.data.cache.shards import ShardReader
 from phaze_ee.data.epochs import MAX_REPEATS, Draws, EpochPlan, resample
 from phaze_ee.data.jet_columns import JetColumns
-from phaze_ee.data.row_spans import split_into_spans
+from phaze_ee.data.row_spans import files_of, split_into_spans
 from phaze_ee.data.rows import RowReader, SpanJets
 from phaze_ee.data.schema import DataSchema
 from phaze_ee.data.spans import SpanReader
@@ -59,10 +59,11 @@ def evaluation_loader(
         DataError: a file cannot be used (also while iterating), or no jet passes the selection.
     """
     if cache is not None:
-        return _InOrder(SpanReader(cache.reader, cache.spans, num_workers), len(cache.spans), batch_size, None)
+        return _InOrder(SpanReader(cache.reader, cache.spans, num_workers), len(cache.spans), batch_size, "")
     reader = RowReader(schema, training=False, labelled=labelled)
     spans = split_into_spans(files, schema.weaver.treename, EVALUATION_ROWS, as_packed=True, check=reader.check)
-    return _InOrder(SpanReader(reader, spans, num_workers), len(spans), batch_size, reader.selection)
+    nothing = f"no jet of {files_of(spans)} passes the selection {reader.selection!r}; loosen it"
+    return _InOrder(SpanReader(reader, spans, num_workers), len(spans), batch_size, nothing)
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ class _InOrder:
     spans: SpanReader
     span_count: int
     batch_size: int
-    selection: str | None
+    nothing: str  # the message if there are no jets; a cache always has some
 
     def __iter__(self) -> Iterator[JetBatch]:
         jets = (found.jets for found in self.spans.read(range(self.span_count)) if len(found))
@@ -79,7 +80,7 @@ class _InOrder:
             empty = False
             yield piece.batch()
         if empty:
-            raise DataError(f"no jet passes the selection {self.selection!r}; loosen it")
+            raise DataError(self.nothing)
 
 
 class TrainingLoader:

@@ -38,6 +38,12 @@ def split_into_spans(
     return spans
 
 
+def files_of(spans: Iterable[Span]) -> str:
+    """Return the files of some rows in words: the first, and how many more."""
+    paths = list(dict.fromkeys(str(span.path) for span in spans))
+    return paths[0] if len(paths) == 1 else f"{paths[0]} and {len(paths) - 1} more files"
+
+
 def row_count(path: Path, treename: str | None) -> int:
     """Return the number of rows of a file.
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from phaze_ee.errors import UsageError
-from phaze_ee.models.merged import in_their_order
+from phaze_ee.models.merged import OF_WEAVER, in_their_order
 from phaze_ee.models.tagger import Tagger
 from phaze_ee.types import GLOBALS, JetInputs, Jets, RaggedJets
 
@@ -43,7 +43,8 @@ def check_jets(tagger: Tagger, jets: object) -> None:
 
 def _check_more(taken: Mapping[str, int], more: Mapping[str, Jets]) -> None:
     unknown = [name for name in more if name not in taken]
-    if unknown and len(more) + 1 != len(taken):
+    any_names = tuple(taken) == OF_WEAVER and len(more) + 1 == len(taken)
+    if unknown and not any_names:
         raise UsageError(f"the network takes no collection {unknown[0]!r}, and the jets have one; leave it out")
     names = in_their_order(taken, {name: name for name in more}) if taken else []
     for name, channels in zip(names, list(taken.values())[1:], strict=False):

@@ -25,7 +25,7 @@ from phaze_ee.types import JetInputs, Jets, RaggedJets
 
 PartT = TypeVar("PartT")
 _NO_OPTIONS: Mapping[str, Any] = {}
-_OF_WEAVER = ("pf", "sv")  # the collections of weaver's own networks, in their order
+OF_WEAVER = ("pf", "sv")  # the collections of weaver's own networks, in their order
 
 
 def in_their_order(collections: Iterable[str], more: Mapping[str, PartT]) -> list[PartT]:
@@ -80,10 +80,10 @@ class MergedNetwork(nn.Module):
     @classmethod
     def of_weaver(cls, tagger: Any) -> Self:
         """Return the network in one of weaver, whose parameters are shared, not copied."""
-        dropouts = {name: getattr(tagger, f"{name}_input_dropout", None) for name in _OF_WEAVER}
+        dropouts = {name: getattr(tagger, f"{name}_input_dropout", None) for name in OF_WEAVER}
         merged = cls(
             getattr(tagger, cls.core_name),
-            {name: getattr(tagger, f"{name}_{cls.layer_name}") for name in _OF_WEAVER},
+            {name: getattr(tagger, f"{name}_{cls.layer_name}") for name in OF_WEAVER},
             input_dropout={name: float(layer.p) for name, layer in dropouts.items() if layer is not None},
             trims=hasattr(tagger, "pf_trimmer") and bool(tagger.pf_trimmer.enabled),
         )

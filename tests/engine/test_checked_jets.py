@@ -64,6 +64,16 @@ def test_collections_may_have_other_names_than_in_a_network_of_weaver() -> None:
         both(replace(jets, more={"lep": replace(leptons, features=leptons.features[:, 1:])}))
 
 
+def test_collections_of_a_network_of_ours_keep_their_names() -> None:
+    backbone = FAMILIES["ParticleTransformer"].staged()
+    merged = type(backbone.mod)
+    layers = dict(zip(("pf", "tracks"), backbone.mod.embeddings, strict=True))
+    ours = type(backbone)(merged(backbone.mod.core, layers))
+    jets = jets_with_vertices((3, 5))
+    with pytest.raises(UsageError, match="takes no collection 'sv', and the jets have one; leave it out"):
+        Engine(Tagger(ours, [0]).double().eval())(jets)
+
+
 def test_double_precision_is_named() -> None:
     single = Engine(Tagger(ParticleTransformer(weaver_part()), [0]).float().eval())
     with pytest.raises(UsageError, match=r"in torch\.float64 and the network is in torch\.float32; give jets"):
