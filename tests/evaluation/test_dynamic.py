@@ -12,6 +12,7 @@ from phaze_ee.engine.engine import Engine
 from phaze_ee.evaluation.answers import predict
 from phaze_ee.evaluation.dynamic import evaluate_dynamic
 from phaze_ee.evaluation.metrics import evaluate_exits
+from phaze_ee.evaluation.operating_point import cost_accuracy_area
 from phaze_ee.exits import tested
 from phaze_ee.exits.answers import Answers
 from phaze_ee.exits.drift import DriftReference
@@ -102,6 +103,8 @@ def test_figures_are_those_of_the_engine() -> None:
     assert found.policy.accuracy == (result.logits_NK.argmax(dim=1) == batch.label_N).double().mean()
     assert [point.thresholds for point in found.curves[0].points] == [[0.1, 0.1], [0.3, math.inf]]
     assert found.exits["full_model"].all_leave.macs_share == 1
+    ends = (found.exits[name].all_leave for name in ("exit_0", "full_model"))
+    assert found.curves[0].area == cost_accuracy_area(found.curves[0].points, *ends)
 
 
 def test_everything_at_the_full_model_costs_nothing_in_accuracy() -> None:
