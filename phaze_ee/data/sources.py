@@ -290,7 +290,10 @@ def open_source(path: Path, treename: str | None = None) -> Iterator[Source]:
         if is_out_of_memory(error):
             raise
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__).rstrip(" ,.;:")
-        raise DataError(f"cannot read {path}: {reason}; is it complete? copy or download it again") from error
+        remedy = (
+            "check permissions" if isinstance(error, PermissionError) else "is it complete? copy or download it again"
+        )
+        raise DataError(f"cannot read {path}: {reason}; {remedy}") from error
 
 
 def _without_nulls(table: "pyarrow.Table", path: Path) -> "pyarrow.Table":

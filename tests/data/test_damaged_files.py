@@ -1,5 +1,7 @@
 """Damaged files of jets, in every format and compression: an error that names the file, or the numbers."""
 
+import errno
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -157,3 +159,10 @@ def type_of_a_chunk(path: Path) -> str | None:
         return str(metadata.row_group(0).column(metadata.num_columns - 1).physical_type)
     except (pyarrow.ArrowException, OSError, IndexError):
         return None
+
+
+def test_a_file_that_may_not_be_read_is_not_called_damaged(tmp_path: Path) -> None:
+    path = tmp_path / "jets.root"
+    FILES["zlib.root"](path)
+    with pytest.raises(DataError, match=r"Permission denied.*; check permissions$"), open_source(path):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
