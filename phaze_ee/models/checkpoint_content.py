@@ -14,8 +14,10 @@ from typing import Annotated, Any, Literal
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor
+from torch.nn.modules.utils import consume_prefix_in_state_dict_if_present
 
 from phaze_ee.errors import CheckpointError
+from phaze_ee.names import brief
 
 FORMAT = "phaze_ee.tagger"
 VERSION = 1
@@ -23,6 +25,7 @@ _NETWORK_KEYS = ("backbone", "arguments", "exit_stages", "exit_head", "state_dic
 RECORD_KEYS = ("options", "data_options", "data_hash", "epoch", "metrics", "versions")
 # What older checkpoints lack: their heads had the default shape and answered for themselves, without plug-ins.
 _DEFAULTS: Mapping[str, Any] = {"exit_head_shape": {}, "exit_link": "independent", "plugins": (), "targets": 0}
+_SHOWN = 80  # characters of the names in a message
 
 # What torch raises for damaged files and other files (found by cutting files and changing bytes).
 READ_ERRORS = (
@@ -112,7 +115,22 @@ def read(path: Path) -> tuple[dict[str, Any], str]:
         ) from error
     if not content or not all(isinstance(key, str) for key in content):
         raise CheckpointError(f"checkpoint {path} holds no weights")
-    return content, digest
+    if is_tagger(content):
+        return content, digest
+    if not any(isinstance(value, Tensor) for value in content.values()):
+        raise CheckpointError(
+            f"checkpoint {path} holds no weights, but {brief(', '.join(content), _SHOWN)}; give a file of the weights "
+            "alone, as weaver writes it: *_state.pt"
+        )
+    return _unwrapped(content), digest
+
+
+def _unwrapped(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Return weights without the prefixes that torch.compile and training on several devices give their names."""
+    weights = dict(content)
+    for prefix in ("_orig_mod.", "module.", "_orig_mod."):
+        consume_prefix_in_state_dict_if_present(weights, prefix)
+    return weights
 
 
 def read_tagger(path: Path) -> tuple[dict[str, Any], str]:

@@ -136,6 +136,24 @@ def test_a_file_without_weights(tmp_path: Path, tagger: Tagger, content: Any) ->
     assert "holds no weights" in refused(lambda: load_weights(tagger, path), path)
 
 
+@pytest.mark.parametrize("name", ["state_dict", "model"])
+def test_weights_beside_other_things_are_named(tmp_path: Path, tagger: Tagger, name: str) -> None:
+    path = tmp_path / "x.pt"
+    torch.save({name: tagger.backbone.state_dict(), "epoch": 3}, path)
+    text = refused(lambda: load_weights(tagger, path), path)
+    assert f"holds no weights, but {name}, epoch; give a file of the weights alone" in text
+
+
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "module._orig_mod.", "_orig_mod.module."])
+def test_prefixes_of_compiled_and_parallel_networks(tmp_path: Path, tagger: Tagger, prefix: str) -> None:
+    theirs = small_tagger(seed=5).float().backbone.state_dict()
+    path = tmp_path / "x.pt"
+    torch.save({f"{prefix}{name}": value for name, value in theirs.items()}, path)
+    load_weights(tagger, path)
+    own = tagger.backbone.state_dict()
+    assert all(torch.equal(own[name], value) for name, value in theirs.items())
+
+
 class _CreatesAFile:
     """What an attacker puts into a checkpoint: unpickling it runs a program."""
 
