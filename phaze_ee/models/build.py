@@ -51,6 +51,7 @@ def build_tagger(options: NetworkOptions, network_config: Path, data_config: Dat
     numbers = jet_globals(data_config, source)
     if numbers is not None:
         backbone.take_globals(numbers.feature_count)
+    _report_average(backbone, network_config)
     _report_ignored(keywords, backbone, network_config)
     _report_unused(network_config, data_config, keywords)
     tagger = Tagger(
@@ -233,6 +234,13 @@ def _report_ignored(wanted: Mapping[str, Any], backbone: Backbone[Any], source: 
             _log.warning(
                 "%s sets %s = %s itself; the option %s = %s has no effect", source, key, built[key], key, value
             )
+
+
+def _report_average(backbone: Backbone[Any], source: Path) -> None:
+    if backbone.arguments.get("use_counts") is False:
+        _log.warning(
+            "%s: without use_counts the answer for a jet depends on the longest jet of its batch, as in weaver", source
+        )
 
 
 def _report_unused(source: Path, data_config: DataConfig, keywords: Mapping[str, Any]) -> None:

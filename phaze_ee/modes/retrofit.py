@@ -22,7 +22,8 @@ from phaze_ee.models.backbone import Backbone
 from phaze_ee.models.build import adopt, build_network
 from phaze_ee.models.checkpoint import load_backbone
 from phaze_ee.models.checkpoint_content import is_tagger, read
-from phaze_ee.models.particle_net.from_weights import particle_net_arguments
+from phaze_ee.models.particle_net.from_weights import NEIGHBOURS, particle_net_arguments
+from phaze_ee.models.states import fit_length
 from phaze_ee.models.tagger import Tagger
 from phaze_ee.models.wrapper_check import are_alike, as_weaver
 from phaze_ee.modes import train
@@ -84,6 +85,9 @@ def _original(session: Session, schema: DataSchema) -> tuple[Backbone[Any], Tens
         return backbone, None
     batches = validation_jets(session, schema, _WEAVER_JETS)
     jets = next(iter(batches)).inputs.padded()
+    if not jets.more:
+        # Weaver cuts a batch to its longest jet too, but only after five calls. An average over slots depends on it.
+        jets = fit_length(jets, getattr(backbone, "minimum_length", 1))
     with torch.inference_mode():
         theirs_NK = model(*as_weaver(jets, schema.collections, schema.weaver.input_names))
         ours_NK = Tagger(backbone, []).eval().fastest_form()(jets)[-1]
@@ -186,6 +190,12 @@ def _create(session: Session, path: Path) -> None:
         f"Note: the exits are trained on the 3,600 bundled jets. Set train_files, val_files and test_files in "
         f"{project.config} to your own jets, and run retrofit again"
     )
+    if not is_tagger(read(path)[0]):
+        say_in_columns(
+            "Note: weights of weaver do not tell how many neighbours a block has, whether padding is averaged and "
+            f"how inputs are scaled. {NEIGHBOURS}, no and {options.data_config} are those of the published networks. "
+            "If yours was trained otherwise, correct conv_params, use_counts and data_config there; no check notices it"
+        )
 
 
 def _check_network(session: Session, path: Path) -> None:

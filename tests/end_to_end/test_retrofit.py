@@ -62,6 +62,9 @@ def test_weights_become_a_project_with_exits(folder: Path, capsys: Capture, chan
     assert "the full model answers bit for bit as" in printed
     assert f"its {len(weights)} tensors are the same" in printed
     assert "Note: the exits are trained on the 3,600 bundled jets." in printed
+    data_config = {7: "kin", 17: "full"}[changes.get("input_dims", 7)]
+    taken = f"16, no and data_configs/JetClass_ParT_{data_config}.yaml are those of the published networks"
+    assert taken in printed
     project = Project("W", "new")
     options = load_options(project.config)
     assert options.conv_params == [(16, (8, 8)), (16, (8, 8)), (16, (12, 12))]
@@ -107,6 +110,14 @@ def test_a_project_that_exists_keeps_its_configuration(folder: Path, capsys: Cap
         file.write("    c.exit_stages = [0]\n    c.beta_max = [1.0]\n")
     assert main(("-m", "retrofit", "-p", "Tops", "small", "--checkpoint", str(folder / "ours.pt"))) == 0
     assert len(load_checkpoint(project.best_model).tagger.heads.state_dict()) < len(exits_of_ours)
+
+
+def test_an_average_over_slots_is_compared_with_weaver_for_the_same_slots(folder: Path, capsys: Capture) -> None:
+    make_project(folder, "c.epochs = 1", "c.zero_epochs = 0", "c.tensorboard = False", "c.use_counts = False")
+    changes: dict[str, Any] = {"input_dims": 3, "num_classes": 2, "conv_params": [(4, (8, 8)), (4, (8, 8))]}
+    weights = weaver_weights(**changes, fc_params=[(8, 0.1)], use_counts=False)
+    assert main(("-m", "retrofit", "-p", "Tops", "small", "--checkpoint", str(saved(folder, weights)))) == 0
+    assert "The logits of weaver's own module differ by" in " ".join(capsys.readouterr().out.split())
 
 
 def test_a_project_that_exists_with_another_network_is_named(folder: Path, capsys: Capture) -> None:

@@ -59,6 +59,15 @@ def test_the_options_shape_the_network(tmp_path: Path, data_config: DataConfig, 
     assert tagger.exit_names == ("exit_0", "exit_1", "full_model")
 
 
+@pytest.mark.parametrize("use_counts", [True, False])
+def test_answers_that_depend_on_the_batch_are_reported(
+    data_config: DataConfig, caplog: pytest.LogCaptureFixture, use_counts: bool
+) -> None:
+    with caplog.at_level(logging.WARNING, "phaze_ee"):
+        build_tagger(network(use_counts=use_counts), NETWORK_CONFIG, data_config)
+    assert ("depends on the longest jet of its batch" in caplog.text) is not use_counts
+
+
 def test_the_exits_are_those_of_the_options(data_config: DataConfig) -> None:
     assert build_tagger(network(num_exit_points=1), NETWORK_CONFIG, data_config).exit_stages == (0,)
     message = refused(NETWORK_CONFIG, data_config, num_exit_points=7)

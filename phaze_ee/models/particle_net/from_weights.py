@@ -11,7 +11,7 @@ from phaze_ee.errors import CheckpointError
 
 # Values of the published networks that do not follow from shapes: the neighbours of an EdgeConv block, and the dropout,
 # which has no effect on a frozen network.
-_NEIGHBOURS = 16
+NEIGHBOURS = 16
 _DROPOUT = 0.1
 
 
@@ -39,7 +39,7 @@ def particle_net_arguments(weights: Mapping[str, Any], path: Path) -> dict[str, 
         )
     return {
         "input_dims": shape["edge_convs.0.convs.0.weight"][1] // 2,
-        "conv_params": [(_NEIGHBOURS, tuple(channels)) for channels in blocks],
+        "conv_params": [(NEIGHBOURS, tuple(channels)) for channels in blocks],
         "fc_params": [(out, _DROPOUT) for out, *_ in _shapes(shape, (f"fc.{layer}.0.weight" for layer in count()))],
         "use_fusion": "fusion_block.0.weight" in shape,
         "use_fts_bn": "bn_fts.weight" in shape,
