@@ -16,7 +16,7 @@ from phaze_ee.config.options import Options
 from phaze_ee.errors import RunError
 from phaze_ee.models.tagger import Tagger
 from phaze_ee.results.training import LearningRateSearch
-from phaze_ee.training.lightning import hardware, quiet_lightning
+from phaze_ee.training.lightning import environment, hardware, quiet_lightning
 from phaze_ee.training.loaders import StepEpochs, TrainingBatches
 from phaze_ee.training.losses import WorkingPoint
 from phaze_ee.training.module import TaggerModule
@@ -60,6 +60,7 @@ def find_lr(
         trainer = Trainer(
             **hardware(options, device),
             devices=1,
+            plugins=environment(),
             max_epochs=_EPOCHS,
             logger=False,
             default_root_dir=folder,

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Any, Literal
 
 import torch
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from torch._dynamo.exc import BackendCompilerFailed
 
 from phaze_ee.config.options import Options
@@ -33,6 +34,14 @@ def hardware(options: Options, device: torch.device) -> dict[str, Any]:
         "accelerator": "gpu" if on_gpu else "cpu",
         "precision": _PRECISIONS[options.amp_dtype] if options.use_amp and on_gpu else "32-true",
     }
+
+
+def environment() -> list[Any]:
+    """Return the plugins of a Trainer that say where its processes come from: only torchrun starts several.
+
+    In a job of a batch system Lightning would take all tasks for processes of this training.
+    """
+    return [] if launched_by_torchrun() else [LightningEnvironment()]
 
 
 @contextmanager

@@ -27,6 +27,7 @@ from phaze_ee.training.curves import open_logger, reporting_lost_curves
 from phaze_ee.training.frozen import FeatureBatch, with_frozen_features
 from phaze_ee.training.lightning import (
     compiled_stages,
+    environment,
     hardware,
     quiet_lightning,
     reporting_lost_processes,
@@ -272,7 +273,7 @@ def _trainer(
         log_every_n_steps=options.log_interval,
         logger=open_logger(options, outputs.logs, outputs.project, hidden_from) or False,
         callbacks=callbacks,
-        plugins=[AtomicCheckpoints()],
+        plugins=[*environment(), AtomicCheckpoints()],
         default_root_dir=outputs.logs,
         num_sanity_val_steps=0,
         enable_checkpointing=False,

@@ -22,7 +22,8 @@ def jets(tmp_path: Path, spoil: float = 1.0) -> ShuffledLoader:
     return ShuffledLoader([JetBatch(batch.inputs, batch.label_N) for batch in batches], tmp_path / "progress")
 
 
-def test_the_loss_falls_at_the_suggestion_and_weights_stay(tmp_path: Path) -> None:
+def test_the_loss_falls_at_the_suggestion_and_weights_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLURM_NTASKS", "2")  # as in a job of two tasks, of which it is no part
     tagger = small_tagger((0, 1), seed=2).float().train()
     before = {name: value.clone() for name, value in tagger.state_dict().items()}
     found = find_lr(tagger, jets(tmp_path), options(optimizer="adam"), torch.device("cpu"), "w/p")

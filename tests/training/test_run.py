@@ -332,3 +332,13 @@ def test_the_last_step_of_an_epoch_weighs_the_batches_that_it_has(tmp_path: Path
     assert "accumulate_batches = 4, but an epoch has 1: each epoch is one step." in console.file.getvalue()
     for name, value in alone.state_dict().items():
         assert torch.equal(of_four.state_dict()[name], value), name
+
+
+def test_tasks_of_a_batch_job_are_no_processes_of_this_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = {"JOB_ID": "7", "JOB_NAME": "jets", "NTASKS": "2", "PROCID": "0", "LOCALID": "0", "NODEID": "0"}
+    for name, value in own.items():
+        monkeypatch.setenv(f"SLURM_{name}", value)
+    run(tmp_path, epochs=1, zero_epochs=0)
+    assert (tmp_path / "models/best_model.pt").is_file()
