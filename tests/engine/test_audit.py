@@ -167,3 +167,14 @@ def test_the_estimate_is_unbiased_and_its_error_is_right() -> None:
     assert total.left == 7_500
     assert total.macs == 3 * total.audited
     assert total.share == pytest.approx(estimates[:2].mean())
+
+
+def test_the_error_is_that_of_the_mean_of_the_weights() -> None:
+    weight_N = np.array([0.0] * 60 + [5.0] * 8 + [1.0] * 12)
+    report = AuditReport(
+        jets=80, left=70, audited=20, macs=0, found=20, changed=weight_N.sum(), changed_squares=(weight_N**2).sum()
+    )
+    assert report.share == pytest.approx(weight_N.mean())
+    assert report.share_error == pytest.approx(weight_N.std() / 80**0.5)
+    nothing = report.model_copy(update={"jets": 0, "changed": 0.0, "changed_squares": 0.0})
+    assert (nothing.share, nothing.share_error) == (0, 0)
