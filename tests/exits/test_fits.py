@@ -2,9 +2,11 @@
 
 import numpy as np
 import pytest
+from scipy.special import logsumexp
 from sklearn.linear_model import LogisticRegression
 
-from phaze_ee.exits.fits import fit_temperatures, logistic_regression, temperatures_at_limit
+from phaze_ee.exits.fits import fit_gate, fit_temperatures, logistic_regression, temperatures_at_limit
+from phaze_ee.exits.scores import gate_features
 from tests.exits.synthetic import synthetic_answers
 
 
@@ -33,3 +35,24 @@ def test_a_temperature_at_its_limit_is_named_with_its_exit(scale: float, sharpne
     notes = temperatures_at_limit(temperatures, answers.exit_names)
     assert notes == ([] if said is None else [f"the temperature of {answers.exit_names[0]} is at its {said}"])
     assert temperatures_at_limit(None, answers.exit_names) == []
+
+
+def test_a_gate_learns_whether_the_best_exit_has_been_reached() -> None:
+    answers, cost_weight = synthetic_answers(400), 0.3
+    gate = fit_gate(answers, answers.label_N, cost_weight)
+    best = []
+    for jet, label in enumerate(answers.label_N):
+        losses = [logsumexp(own) - own[label] for own in answers.logits_ENK[:, jet].astype(float)]
+        best.append(int(np.argmin(losses + cost_weight * answers.costs.all_heads_EN[:, jet])))
+    assert {*best} == {0, 1, 2}
+    for index in range(2):
+        features = gate_features(answers.tensor_ENK[: index + 1]).double().numpy()
+        weights, bias = logistic_regression(features, np.array(best) <= index)
+        assert gate.weight_EF[index] == pytest.approx(weights)
+        assert gate.bias_E[index] == pytest.approx(bias)
+
+
+def test_where_every_jet_should_leave_the_gate_keeps_the_order_of_the_confidence() -> None:
+    gate = fit_gate(synthetic_answers(50), synthetic_answers(50).label_N, 1e6)
+    assert gate.weight_EF == [[1.0, 0.0, 0.0, 0.0]] * 2
+    assert gate.bias_E == [0.0, 0.0]
