@@ -10,8 +10,11 @@ import pytest
 
 from phaze_ee.errors import UsageError
 from phaze_ee.exits.calibrate import Calibration, Settings, calibrate
+from phaze_ee.exits.candidates import Candidate
+from phaze_ee.exits.policies import ThresholdPolicy
 from phaze_ee.exits.policy_file import ExitPolicyFile
 from phaze_ee.exits.promise import policy_file
+from phaze_ee.exits.safer import safer_policies
 from phaze_ee.exits.targets import Agreement, Budget, Target
 from phaze_ee.results.base import Provenance
 from tests.exits.synthetic import synthetic_answers
@@ -39,6 +42,18 @@ def test_safer_policies_are_slower_and_passed_the_same_tests(target: Target) -> 
         assert all(risk.p_value <= 0.05 for risk in risks)
     for before, after in pairwise(policies):
         assert set(after.exits or ()) <= set(before.exits or ())
+
+
+def test_safer_policies_lie_close_to_the_chosen_one_and_farther_apart_towards_the_full_model() -> None:
+    cost = [0.98, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.25, 0.22, 0.2, 0.1]
+    sequence = [Candidate(ThresholdPolicy("confidence", [share, math.inf]), share, 0.0) for share in cost]
+    # Of the 0.8 that the policy saves, (k/8)² is given up at step k: 0.2125, 0.25, 0.3125, 0.4, 0.5125, 0.65, 0.8125.
+    found = safer_policies(sequence, cost.index(0.2))
+    assert [policy.thresholds[0] for policy in found] == [0.22, 0.25, 0.4, 0.5, 0.6, 0.7, 0.9, math.inf]
+    both = ThresholdPolicy("confidence", [0.5, 0.5])
+    sequence[cost.index(0.4)] = Candidate(both, 0.4, 0.0)
+    assert both not in safer_policies(sequence, cost.index(0.2)), "it evaluates an exit that the chosen one does not"
+    assert [policy.thresholds for policy in safer_policies(sequence, 0)] == [(math.inf, math.inf)]
 
 
 def test_a_budget_and_a_failed_calibration_have_none() -> None:
