@@ -210,9 +210,14 @@ def _promised_risk(target: Target, conditions: Conditions) -> str:
             whose = jets if conditions.leaving else "the jets"
             return f"at most {target.epsilon:.3g} of {whose} get another class than from the full model"
         case SignalEfficiency():
-            growth = "none is added" if target.form == "reject" else f"at most {target.background_growth:.3g} is added"
+            growth = (
+                f"of accepted {target.background} none is added"
+                if target.form == "reject"
+                else f"accepted {target.background} grows by at most {target.background_growth:.3g} of it "
+                f"({target.most_added:.3g} of what one of the two accepts)"
+            )
             return (
                 f"of the {target.signal} that the full model keeps at efficiency {target.efficiency:g} at most "
-                f"{target.epsilon:.3g} is lost, and of accepted {target.background} {growth}"
+                f"{target.epsilon:.3g} is lost, and {growth}"
             )
     raise AssertionError(target)

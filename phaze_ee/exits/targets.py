@@ -237,17 +237,23 @@ class SignalEfficiency(Target):
             )
         return self.model_copy(update={"cut": cut})
 
+    @property
+    def most_added(self) -> float:
+        """The largest share of added background among that which the full model or early exits accept.
+
+        If the full model accepts b jets and early exits add a, a/b ≤ r means a/(a + b) ≤ r/(1 + r).
+        """
+        return self.background_growth / (1 + self.background_growth)
+
     def risks(self, answers: Answers) -> list[Risk]:
         assert self.cut is not None
         signal, background = self._classes(answers)
         kept_EN = (log_odds(answers.tensor_ENK, signal, background) >= self.cut).numpy()
         is_signal_N, is_background_N = answers.label_N == signal, answers.label_N == background
         lost = Risk("signal lost", self.epsilon, is_signal_N & kept_EN[-1], is_signal_N & kept_EN[-1] & ~kept_EN)
-        # If the full model accepts b background jets and early exits add a, a/b ≤ r means a/(a + b) ≤ r/(1 + r): a
-        # probability among the jets that one of the two accepts. Background that early exits reject is not subtracted.
-        share = self.background_growth / (1 + self.background_growth)
+        # Background that early exits reject is not subtracted.
         accepted_N = is_background_N & kept_EN[-1]
-        added = Risk("background added", share, accepted_N, is_background_N & ~kept_EN[-1] & kept_EN)
+        added = Risk("background added", self.most_added, accepted_N, is_background_N & ~kept_EN[-1] & kept_EN)
         return [lost] if self.form == "reject" else [lost, added]
 
     def scores(self, answers: Answers, name: str | None) -> list[ExitScore]:

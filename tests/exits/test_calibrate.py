@@ -13,6 +13,7 @@ from phaze_ee.errors import DataError, UsageError
 from phaze_ee.exits.answers import Answers, at_exit
 from phaze_ee.exits.calibrate import Calibration, Settings, calibrate
 from phaze_ee.exits.candidates import cost_curve
+from phaze_ee.exits.conditions import Conditions
 from phaze_ee.exits.policies import ThresholdPolicy
 from phaze_ee.exits.promise import figures, guarantee, policy_file
 from phaze_ee.exits.scores import log_odds, make_score
@@ -94,9 +95,15 @@ def test_jets_that_leave_below_the_cut_are_never_accepted() -> None:
 
 
 def test_in_the_two_sided_form_jets_leave_on_both_sides() -> None:
-    above_N, index_N = above_the_cut(calibrate(HARD_JETS, Settings(TARGETS["two_sided"])))
+    result = calibrate(HARD_JETS, Settings(TARGETS["two_sided"]))
+    above_N, index_N = above_the_cut(result)
     assert (above_N & (index_N < 2)).any()
     assert (~above_N & (index_N < 2)).any()
+    assert result.risks[1].epsilon == pytest.approx(1 / 3)
+    assert (
+        "accepted label_QCD grows by at most 0.5 of it (0.333 of what one of the two accepts), with"
+        in guarantee(result, "ltt", 0.05, Conditions()).statement
+    )
 
 
 def test_a_budget_is_kept_and_used() -> None:
