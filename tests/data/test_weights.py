@@ -109,11 +109,15 @@ def test_jets_without_weight_are_told_once(
 
     monkeypatch.setattr(preprocess.time, "sleep", pause)
     resolved = weighted(**TAGGED).resolve(paths)
-    RowReader(resolved, training=True).survey(Span(paths[0], 0, JETS))
+    weight_N = np.concatenate([RowReader(resolved, training=True).survey(Span(path, 0, JETS))[1] for path in paths])
+    content = [columns(seed) for seed in range(2)]
+    several = sum(((own["tagged_a"] & own["tagged_b"]) & (own["jet_x"] < 5)).sum() for own in content)
     told = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
-    assert len(told) == 2
-    assert "jets are outside the reweighting bins or classes: weight 0" in told[0]
-    assert "jets are in several of weights.reweight_classes: the weight of the last one counts" in told[1]
+    outside = f"{(weight_N == 0).sum()} of {len(weight_N)} jets are outside the reweighting bins or classes: weight 0"
+    last = "the weight of the last one counts"
+    assert told == [
+        outside, f"{several} of {len(weight_N)} jets are in several of weights.reweight_classes: {last}"
+    ]  # fmt: skip
 
 
 def test_numbers_as_text_are_numbers(paths: list[Path], tmp_path: Path) -> None:
@@ -212,7 +216,7 @@ def test_weights_that_fit_no_file(weights: dict[str, Any], message: str, paths: 
 @pytest.mark.parametrize("branches", [["jet_w"], ["jet_w", "jet_y"]])
 def test_precomputed_weights_that_are_no_weights(value: float, kind: str, branches: list[str], tmp_path: Path) -> None:
     content = columns(0)
-    content["jet_w"][7], content["jet_y"][7] = value, 1
+    content["jet_w"][3:8], content["jet_y"][7] = [0, 0, 0, 0, value], 1  # a jet of weight 0 is never drawn
     path = write_root(tmp_path / "jets.root", content)
     weights = {"use_precomputed_weights": True, "weight_branches": branches}
     named = r"\*".join(branches)

@@ -36,10 +36,9 @@ def test_linear_ramp_takes_all_remaining_epochs() -> None:
     assert [second for _, second in betas("linear")] == pytest.approx([0, 0, 0, *(step / 7 for step in range(1, 8))])
 
 
-def test_cosine_is_below_the_line_at_first_and_above_it_later() -> None:
-    line, curve = betas("linear", zero_epochs=0), betas("cosine", zero_epochs=0)
-    assert curve[1] < line[1]
-    assert curve[7] > line[7]
+def test_cosine_is_half_a_wave_from_bottom_to_top() -> None:
+    curve = [second for _, second in betas("cosine", zero_epochs=1, epochs=5)]
+    assert curve == pytest.approx([0, (1 - 0.5**0.5) / 2, 0.5, (1 + 0.5**0.5) / 2, 1])
 
 
 def test_switch_is_at_its_maximum_at_once() -> None:

@@ -1,5 +1,6 @@
 """Values of the exit losses, and which parameters each strategy trains."""
 
+import math
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ from torch.nn.functional import cross_entropy
 from phaze_ee.config.options import ExitOptions
 from phaze_ee.models.tagger import Tagger
 from phaze_ee.registry import loss_strategies
-from phaze_ee.training.losses import ExitLoss, WorkingPoint, make_loss
+from phaze_ee.training.losses import ExitLoss, WorkingPoint, make_loss, regression_loss
 from tests.jets import labelled_batch, small_tagger
 
 BATCH = labelled_batch(12, dtype=torch.float64)
@@ -86,7 +87,7 @@ def test_target_is_the_cross_entropy(strategy: str) -> None:
 
 @pytest.mark.parametrize("strategy", ["distill_detached", "distill_flow"])
 def test_distillation_is_a_mean_of_cross_entropy_and_divergence(strategy: str) -> None:
-    exit_NK, full_NK = torch.tensor([[1.0, 0.0], [0.0, 0.0]]), torch.tensor([[2.0, 0.0], [0.0, 4.0]])
+    exit_NK, full_NK = torch.tensor([[1.0, 0.0], [3.0, 0.0]]), torch.tensor([[2.0, 0.0], [1.0, 4.0]])
     label_N, temperature = torch.tensor([1, 0]), 2.0
     losses = exit_loss(strategy, distill_weight=0.25, distill_temperature=temperature)(
         torch.stack([exit_NK, full_NK]), label_N
@@ -116,7 +117,16 @@ def test_the_temperature_hardly_changes_how_strongly_distillation_pulls() -> Non
         loss(logits_ENK, torch.tensor([0])).sum().backward()
         assert logits_ENK.grad is not None
         gradients.append(logits_ENK.grad[0])
+    # It is T·(q - p), and a softmax of two logits is 1/2 + z/4T for a small difference z: (0.1 - -0.1)/4.
+    torch.testing.assert_close(gradients[1], torch.tensor([[0.05, -0.05]], dtype=torch.float64), rtol=0.01, atol=0)
     torch.testing.assert_close(*gradients, rtol=0.01, atol=0)
+
+
+def test_the_loss_of_targets_is_log_cosh_of_their_distance_in_spreads() -> None:
+    value_NR, target_NR = torch.tensor([[3.0, 10.0], [0.0, -2.0]]), torch.tensor([[1.0, 10.0], [3.0, -1000.0]])
+    spread_R = torch.tensor([2.0, 5.0])
+    expected = (math.log(math.cosh(1.0)) + 0 + math.log(math.cosh(1.5)) + (998 / 5 - math.log(2))) / 4
+    assert float(regression_loss(value_NR, target_NR, spread_R)) == pytest.approx(expected, rel=1e-6)
 
 
 @pytest.mark.parametrize("strategy", loss_strategies())
