@@ -64,8 +64,6 @@ class PairedCounts(NamedTuple):
         (McNemar, Psychometrika 12 (1947) 153). The p-value is twice the binomial tail up to min(g, l), at most 1.
         """
         changed, fewer = self.gained + self.lost, min(self.gained, self.lost)
-        if 2 * fewer == changed:
-            return 1.0
         step = np.arange(1, fewer + 1)
         log_ratio = np.concatenate([[0.0], np.cumsum(np.log((changed + 1 - step) / step))])
         log_tail = np.logaddexp.reduce(log_ratio) - (changed - 1) * log(2)
