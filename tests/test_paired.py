@@ -6,7 +6,7 @@ import zlib
 import numpy as np
 import numpy.typing as npt
 import pytest
-from scipy.stats import binomtest, t
+from scipy.stats import binomtest, norm, t, ttest_ind
 
 from phaze_ee.errors import UsageError
 from phaze_ee.paired import Difference, PairedCounts, pack_bits, significant, unpack_bits
@@ -41,7 +41,7 @@ def test_the_error_covers_the_true_difference() -> None:
 
 
 @pytest.mark.parametrize(
-    ("gained", "lost"), [(0, 0), (0, 7), (7, 0), (3, 12), (5, 6), (40, 40), (900, 1100), (0, 3000)]
+    ("gained", "lost"), [(0, 0), (0, 7), (7, 0), (3, 12), (5, 6), (5, 10), (40, 40), (900, 1100), (0, 3000)]
 )
 def test_the_p_value_is_that_of_a_binomial_test(gained: int, lost: int) -> None:
     expected = binomtest(gained, gained + lost).pvalue if gained + lost else 1.0
@@ -62,6 +62,7 @@ def test_without_a_difference_few_permutations_are_significant() -> None:
 
 def test_holm() -> None:
     assert significant([0.01, 0.04, 0.03, 0.005]) == [True, False, False, True]  # of Holm's steps 0.0125, 0.0167, 0.025
+    assert significant([0.049, 0.012, 0.024, 0.016]) == [True, True, True, True]
     assert significant([0.04]) == [True]
     assert significant([0.06, 0.04]) == [False, False]
     assert significant([]) == []
@@ -122,6 +123,31 @@ def test_a_clear_difference_is_found_and_one_training_is_taken_to_spread_as_the_
     unpaired = Difference.unpaired(accuracy_S, right_SN[5:].mean(axis=1), 0.015)
     assert (unpaired.value, unpaired.spread) == pytest.approx((single.value, single.spread))
     assert unpaired.jets_error > single.jets_error
+
+
+def test_over_seeds_alone_the_p_value_is_that_of_welchs_test() -> None:
+    first_S, second_T = np.array([0.81, 0.83, 0.80, 0.84]), np.array([0.79, 0.82, 0.78])
+    found = Difference.unpaired(first_S, second_T, 0.0)
+    assert found.p_value == pytest.approx(ttest_ind(first_S, second_T, equal_var=False).pvalue)
+    single = Difference.unpaired(first_S, second_T[:1], 0.0)  # taken to spread as the others: Student's test
+    assert single.p_value == pytest.approx(ttest_ind(first_S, second_T[:1], equal_var=True).pvalue)
+
+
+def test_the_jets_add_to_the_variance_of_seeds_and_alone_give_a_normal_test() -> None:
+    first_S, second_T = np.array([0.81, 0.83, 0.80, 0.84]), np.array([0.79, 0.82, 0.78])
+    own, other = first_S.var(ddof=1) / 4, second_T.var(ddof=1) / 3
+    variance = own + other + 0.01**2
+    degrees = variance**2 / (own**2 / 3 + other**2 / 2)
+    found = Difference.unpaired(first_S, second_T, 0.01)
+    assert found.p_value == pytest.approx(2 * t.sf(found.value / np.sqrt(variance), degrees))
+    no_seeds = Difference.unpaired(first_S[:1], second_T[:1], 0.01)
+    assert no_seeds == pytest.approx((0.02, 0.01, None, 2 * norm.sf(2)))
+    assert no_seeds.above_floor
+
+
+def test_without_any_variance_only_equal_accuracies_may_be_equal() -> None:
+    assert Difference.unpaired(np.array([0.8]), np.array([0.8]), 0.0).p_value == 1
+    assert Difference.unpaired(np.array([0.8]), np.array([0.7]), 0.0).p_value == 0
 
 
 @pytest.mark.parametrize("jets", [1, 7, 8, 9, 1000])

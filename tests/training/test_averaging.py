@@ -1,12 +1,19 @@
 """Averaged weights: the numbers, and what the host waits for."""
 
+import warnings
 from typing import Any
 
 import torch
-from torch import nn
+from lightning import Callback, LightningModule, Trainer
+from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
+from phaze_ee.config.options import Options
 from phaze_ee.training.averaging import AveragedWeights
+from phaze_ee.training.module import TaggerModule
+from tests.jets import small_tagger
+from tests.training.loader import ListLoader
+from tests.training.test_run import BATCHES, QUICK
 
 
 class Layers(nn.Module):
@@ -53,3 +60,34 @@ def test_the_host_reads_no_number_of_the_device() -> None:
     module = Layers().to("meta")
     average, _ = averaged(module)
     average._step(module, 0.1)
+
+
+class _Recorded(Callback):
+    """Keeps the weights after each step."""
+
+    def __init__(self) -> None:
+        self.steps: list[dict[str, Tensor]] = []
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+        if trainer.global_step > len(self.steps):
+            self.steps.append({name: value.clone() for name, value in pl_module.state_dict().items()})
+
+
+def test_a_training_ends_with_the_average_from_its_first_step_on() -> None:
+    tagger = small_tagger((0,)).float().train()
+    options = Options(**{**QUICK, "exit_stages": [0], "beta_max": 1, "zero_epochs": 0})
+    module, recorded = TaggerModule(tagger, options, options, total_steps=3), _Recorded()
+    quiet: dict[str, Any] = dict.fromkeys(("logger", "enable_progress_bar", "enable_model_summary"), False)
+    callbacks: list[Callback] = [recorded, AveragedWeights(0.9)]
+    trainer = Trainer(
+        max_epochs=1, accelerator="cpu", callbacks=callbacks, enable_checkpointing=False,
+        accumulate_grad_batches=2, **quiet,
+    )  # fmt: skip
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"lightning\..*")
+        trainer.fit(module, ListLoader(BATCHES))
+    assert len(recorded.steps) == 3
+    for name, value in module.state_dict().items():
+        first, second, third = (step[name] for step in recorded.steps)
+        expected = 0.81 * first + 0.09 * second + 0.1 * third if value.is_floating_point() else third
+        torch.testing.assert_close(value, expected.to(value.dtype), rtol=1e-5, atol=1e-6)

@@ -71,6 +71,10 @@ def test_one_cycle_rises_for_30_percent_and_falls_to_nearly_nothing() -> None:
     assert max(rates) == rates[60] == pytest.approx(1.0)
     assert rates[:60] == sorted(rates[:60])
     assert rates[60:] == sorted(rates[60:], reverse=True)
+    assert rates[30] == pytest.approx((0.04 + 1) / 2)
+    assert rates[15] == pytest.approx(0.04 + 0.96 * (1 - math.sqrt(0.5)) / 2)
+    assert rates[130] == pytest.approx(0.5)
+    assert rates[95] == pytest.approx((1 + math.sqrt(0.5)) / 2)
     assert rates[-1] < 1e-3
     assert one_cycle(STEPS, STEPS) == pytest.approx(1e-4)
 
@@ -94,7 +98,7 @@ def weaver_rates(lr_scheduler: str, epochs: int, steps_per_epoch: int, warmup_st
     return rates
 
 
-@pytest.mark.parametrize("warm_up", [0, 0.25, 7])
+@pytest.mark.parametrize("warm_up", [0, 0.25, 1, 7])
 @pytest.mark.parametrize(
     ("ours", "theirs"),
     [("flat_linear", "flat+linear"), ("flat_cosine", "flat+cos"), ("warm_up_cosine", "warmup+cos")],
