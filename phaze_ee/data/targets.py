@@ -53,7 +53,7 @@ def target_scales(config: "DataConfig", targets: Mapping[str, str], files: Seque
         DataError: a file cannot be used, or a target is the same number for all these jets.
     """
     names = label_variables(list(targets.values()))
-    tables = training_tables(config, files, names, config.preprocess.get("data_fraction", 0.1))
+    tables = training_tables(config, files, names, config.preprocess["data_fraction"])
     parts = [targets_of_jets(config, targets, table, path) for path, table in tables]
     values = {name: np.concatenate([part[name] for part in parts]).astype(np.float64) for name in targets}
     return {name: _scale(name, value_N) for name, value_N in values.items()}

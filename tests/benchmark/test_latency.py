@@ -1,10 +1,15 @@
 """Measured times: what is reported, not how fast this machine is."""
 
 import math
+from itertools import count
+from types import SimpleNamespace
 
+import numpy as np
+import pytest
 import torch
 
-from phaze_ee.benchmark.latency import measure_latency
+from phaze_ee.benchmark import latency
+from phaze_ee.benchmark.latency import measure_latency, rate_of
 from phaze_ee.engine.engine import Engine
 from phaze_ee.exits.policies import ThresholdPolicy
 from tests.jets import random_jets, small_tagger
@@ -22,6 +27,34 @@ def test_every_exit_is_measured_at_every_batch_size() -> None:
     for entry in report.entries:
         assert 0 < entry.p50_ms <= entry.p95_ms <= entry.p99_ms
         assert entry.batches == 3
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the first batch take 1 ms, the second 2 ms, and so on."""
+    marks = (number * (number + 1) / 2e3 + step for number in count() for step in (0, (number + 1) / 1e3))
+    monkeypatch.setattr(latency, "time", SimpleNamespace(perf_counter=lambda: next(marks)))
+
+
+@pytest.mark.usefixtures("clock")
+def test_times_are_per_jet_in_milliseconds_and_rates_are_of_the_mean_batch() -> None:
+    entries = measure_latency(
+        small_tagger((0,)).packed(), random_jets([5, 9]), batch_sizes=(4,), seconds=0.0, minimum_batches=5
+    ).entries
+    for entry, took in zip(entries, ([1, 3, 5, 7, 9], [2, 4, 6, 8, 10]), strict=True):  # by turns
+        mean = float(np.mean(took))
+        assert entry.jets_per_second == pytest.approx(4000 / mean)
+        # relative error of the mean of five batches
+        assert entry.jets_per_second_error == pytest.approx(4000 / mean * math.sqrt(8) / mean / math.sqrt(5))
+        assert entry.p50_ms == pytest.approx(mean / 4)
+        assert entry.p95_ms == pytest.approx((took[3] + 0.8 * 2) / 4), "0.95 of the way over four gaps of 2 ms"
+        assert entry.p99_ms == pytest.approx((took[3] + 0.96 * 2) / 4)
+
+
+@pytest.mark.usefixtures("clock")
+def test_the_rate_is_that_of_all_batches_together() -> None:
+    jets = random_jets([5, 9, 3])
+    assert rate_of(Engine(small_tagger()), jets, 0.0055) == pytest.approx(3 * 3 / 0.006), "1 + 2 + 3 ms"
 
 
 def test_macs_are_those_of_the_jets_that_ran() -> None:

@@ -161,9 +161,16 @@ def test_scores_need_no_targets(tmp_path: Path) -> None:
     assert (batch.label_N >= 0).all()
 
 
-def test_scales_are_those_of_weavers_automatic_standardisation(tmp_path: Path) -> None:
-    files = [write_jets(tmp_path / "a.root", 60), write_jets(tmp_path / "b.root", 50, first=60)]
-    shared = {"selection": "jet_index % 5 != 0", "preprocess": {"method": "auto", "data_fraction": 0.5}}
+@pytest.mark.parametrize("sign", [1, -1])  # the wider side is below the median, or above it
+@pytest.mark.parametrize("fraction", [{"data_fraction": 0.5}, {}])
+def test_scales_are_those_of_weavers_automatic_standardisation(
+    tmp_path: Path, sign: int, fraction: dict[str, float]
+) -> None:
+    files = [
+        write_jets(tmp_path / name, count, first, jet_mass=sign * np.exp(mass_of(np.arange(first, first + count)) / 9))
+        for name, count, first in (("a.root", 200, 0), ("b.root", 150, 200))
+    ]
+    shared = {"selection": "jet_index % 5 != 0", "preprocess": {"method": "auto", **fraction}}
     numbers = {**OPTIONS["inputs"], "jet_globals": {"length": None, "vars": ["jet_mass"]}}
     inputs = DataSchema.from_options(options(inputs=numbers, **shared))
     expected = standardisation(inputs.weaver, files)["jet_mass"]
