@@ -240,3 +240,14 @@ def test_a_number_that_a_jet_lacks(tmp_path: Path) -> None:
     numbers = globals_of(found.jets.batch().inputs)
     assert numbers is not None
     assert numbers[0, 0] == 0
+
+
+def test_small_whole_numbers_of_the_jet_keep_their_distance_from_the_centre(tmp_path: Path) -> None:
+    own = columns()
+    own["jet_n"] = np.resize(np.array([3, 200, 7], dtype=np.uint8), 40)  # 3 - 5 is 254 in their type
+    path = tmp_path / "jets.parquet"
+    ak.to_parquet(ak.zip(own, depth_limit=1), path)
+    schema = DataSchema.from_options(options(jet_globals={"length": None, "vars": [["jet_n", 5, 2, -100, 100]]}))
+    numbers = globals_of(RowReader(schema, training=False).read(Span(path, 0, 40)).jets.batch().inputs)
+    assert numbers is not None
+    assert numbers[:3, 0].tolist() == [-4, 100, 4]
