@@ -200,3 +200,18 @@ def test_the_cache_draws_as_the_files_do(tmp_path: Path, monkeypatch: pytest.Mon
             made.set_epoch(epoch)
             rare += [int((batch.observers["jet_index"].astype(int) >= 20).sum()) for batch in made]
         assert sum(rare) / 40 == pytest.approx(2.4, abs=0.6)
+
+
+@pytest.mark.parametrize("sizes", [[5] * 8, [5, 10] * 4])
+def test_spans_of_every_file_and_of_neighbours_are_spread_evenly_over_an_epoch(sizes: list[int]) -> None:
+    count_F, total = np.array(sizes), sum(sizes)
+    file_S = np.repeat(np.arange(8), count_F)
+    spans = [Span(Path(f"file_{file}"), part, part + 1) for file in range(8) for part in range(count_F[file])]
+    plan = EpochPlan.of_counts(spans, [1] * total, None)
+    orders = np.array([plan.order(np.random.default_rng(seed)) for seed in range(50)])
+    assert (np.sort(orders) == np.arange(total)).all()
+    seen = np.cumsum(np.eye(8)[file_S[orders]], axis=1)  # spans of each file up to each place
+    ahead = seen - np.arange(1, total + 1)[:, None] / total * count_F
+    assert np.abs(ahead).max() < 1, "one span more or less than its share"
+    assert np.abs(ahead[:, :, :4].sum(axis=2)).max() < 1.8, "the files of a class often follow each other"
+    assert len({tuple(order) for order in orders.tolist()}) == 50
