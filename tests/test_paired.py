@@ -127,8 +127,9 @@ def test_a_clear_difference_is_found_and_one_training_is_taken_to_spread_as_the_
 
 def test_over_seeds_alone_the_p_value_is_that_of_welchs_test() -> None:
     first_S, second_T = np.array([0.81, 0.83, 0.80, 0.84]), np.array([0.79, 0.82, 0.78])
-    found = Difference.unpaired(first_S, second_T, 0.0)
-    assert found.p_value == pytest.approx(ttest_ind(first_S, second_T, equal_var=False).pvalue)
+    for own_T in (second_T, second_T[:2]):
+        found = Difference.unpaired(first_S, own_T, 0.0)
+        assert found.p_value == pytest.approx(ttest_ind(first_S, own_T, equal_var=False).pvalue)
     single = Difference.unpaired(first_S, second_T[:1], 0.0)  # taken to spread as the others: Student's test
     assert single.p_value == pytest.approx(ttest_ind(first_S, second_T[:1], equal_var=True).pvalue)
 

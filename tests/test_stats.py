@@ -3,7 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy.stats import chi2_contingency, rankdata
@@ -33,7 +33,10 @@ def both_kinds(number: int) -> npt.NDArray[np.bool_]:
     return positive_N
 
 
-@given(TABLES, st.booleans())
+@example(table=np.array([[10, 3], [4, 9]]), continuity=True)
+@example(table=np.array([[5, 5], [5, 6]]), continuity=True)  # the counts are less than 1/2 away
+@example(table=np.array([[10, 3], [4, 9]]), continuity=False)
+@given(table=TABLES, continuity=st.booleans())
 def test_chi_square(table: npt.NDArray[np.int64], continuity: bool) -> None:
     expected = chi2_contingency(table, correction=continuity)
     assert chi_square(table, continuity=continuity) == pytest.approx(
