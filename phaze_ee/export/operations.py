@@ -180,7 +180,9 @@ def _masked_fill_in_place(x: Value, mask: Value, number: float) -> Value:
 
 @writes("pow")
 def power(x: Value, exponent: float) -> Value:
-    """Write a power with a known exponent."""
+    """Write a power with a known exponent. As in torch, x^-½ is rounded twice: cos θ of equal particles is rounding."""
+    if exponent == -0.5:
+        return binary("Div", 1.0, node(x.graph, "Sqrt", x, shape=x.shape))
     return square(x) if exponent == 2 else binary("Pow", x, float(exponent))
 
 
