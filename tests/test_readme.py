@@ -75,6 +75,13 @@ def test_all_modes_are_explained() -> None:
     assert set(re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)) == set(MODES)
 
 
+def test_the_modes_that_a_batch_system_starts_again_are_named() -> None:
+    section = PAGES["MODES.md"].partition("\n## ")[0]
+    sentence = re.search(r"At SIGTERM, ([^.]+) end with\s+status 85", section)
+    assert sentence is not None
+    assert set(re.findall(r"`(\w+)`", sentence[1])) == {name for name, mode in MODES.items() if mode.preemptible}
+
+
 def test_the_readme_is_short() -> None:
     assert README.count("\n") <= MOST_LINES
 
