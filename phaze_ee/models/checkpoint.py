@@ -32,6 +32,7 @@ from phaze_ee.models.checkpoint_content import (
 from phaze_ee.models.heads import HeadShape
 from phaze_ee.models.plugins import check_parts, parts_of, plugins_of, read_plugins, unknown_parts
 from phaze_ee.models.tagger import Tagger
+from phaze_ee.names import quantity
 
 _log = logging.getLogger(__name__)
 _SHOWN = 3
@@ -252,7 +253,19 @@ def _load(module: torch.nn.Module, weights: Mapping[str, Tensor], path: Path) ->
             f"checkpoint {path} is of another architecture: {'; '.join(differences[:_SHOWN])}{more}; "
             "make the network options (model_name, inputs, classes, conv_params …) those of its training"
         )
+    _check_finite(weights, path)
     module.load_state_dict(dict(weights))
+
+
+def _check_finite(weights: Mapping[str, Tensor], path: Path) -> None:
+    """Refuse weights of a training that diverged, or a file that was damaged: they answer nothing but NaN."""
+    bad = [key for key, value in weights.items() if not bool(torch.isfinite(value).all())]
+    if bad:
+        more = f", and {quantity(len(bad) - 1, 'other tensor')}" if len(bad) > 1 else ""
+        raise CheckpointError(
+            f"checkpoint {path} has weights that are not finite: {bad[0]} holds NaN or infinity{more}; its training "
+            "went wrong or the file is damaged, so take one of an earlier epoch"
+        )
 
 
 def _check_features(weights: Mapping[str, Any], own: Mapping[str, Tensor], path: Path) -> None:

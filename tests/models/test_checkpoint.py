@@ -14,7 +14,7 @@ from weaver.nn.model.ParticleNeXt import ParticleNeXt as WeaverParticleNeXt
 
 from phaze_ee.errors import CheckpointError, RunError
 from phaze_ee.models.backbone import Backbone
-from phaze_ee.models.checkpoint import Checkpoint, load_checkpoint, load_weights, save_checkpoint
+from phaze_ee.models.checkpoint import Checkpoint, load_backbone, load_checkpoint, load_weights, save_checkpoint
 from phaze_ee.models.heads import HeadShape
 from phaze_ee.models.links import EXIT_LINKS
 from phaze_ee.models.particle_flow_network import ParticleFlowNetwork
@@ -264,6 +264,16 @@ def test_another_number_of_classes_names_both_shapes(tmp_path: Path) -> None:
     torch.save(small_weaver_network(num_classes=2).state_dict(), path)
     text = refused(lambda: load_weights(small_tagger(), path), path)
     assert "has shape (2, 16), here (4, 16)" in text
+
+
+@pytest.mark.parametrize("number", [torch.nan, -torch.inf])
+def test_weights_that_are_not_finite_are_refused_with_their_tensor(number: float, tmp_path: Path) -> None:
+    path, weights = tmp_path / "x.pt", small_weaver_network().state_dict()
+    for name in ("bn_fts.running_var", "fc.1.bias"):
+        weights[name][1] = number
+    torch.save(weights, path)
+    text = refused(lambda: load_backbone(small_tagger().architecture, path), path)
+    assert "not finite: mod.bn_fts.running_var holds NaN or infinity, and 1 other tensor; its training" in text
 
 
 def test_a_failed_save_keeps_the_older_checkpoint(path: Path, tagger: Tagger, monkeypatch: pytest.MonkeyPatch) -> None:
