@@ -4,6 +4,7 @@ import secrets
 from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
+from math import sqrt
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,9 @@ from phaze_ee.config.options import Options
 from phaze_ee.errors import RunError, UsageError
 from phaze_ee.installation import extra_command
 from phaze_ee.modes.console import say, say_in_columns, show, show_notes
+from phaze_ee.modes.jets import choosing_jets
 from phaze_ee.modes.plot import write_figures
+from phaze_ee.modes.request import Request
 from phaze_ee.modes.session import Session
 from phaze_ee.names import quantity
 from phaze_ee.plots.sweep import sweep_figure
@@ -65,8 +68,27 @@ def run(session: Session) -> None:
         )
     if complete:
         write_figures({"sweep": partial(sweep_figure, results)}, plan.folder)
+        show_notes(_ties(plan, results) if len(complete) > 1 else [])
         best = " ".join(complete[:3])
         say(f"Compare the best: phaze_ee -m compare -p {plan.base.workspace} all --projects {best}")
+
+
+def _ties(plan: Plan, results: SweepResults) -> list[str]:
+    """Return a note with the error of the best objective, and how many trials are within it."""
+    best, *others = (trial.objective for trial in results.ranked if trial.objective is not None)
+    jets = judging_jets(Session.open(Request("train", plan.base.workspace, results.ranked[0].project)))
+    error = sqrt(best * (1 - best) / jets)
+    ties = sum(best - other <= error for other in others)
+    mean = "at most " if plan.objective.name == "exits" else ""  # a mean of several accuracies varies less than one
+    return [
+        f"the best objective, of {jets:,} validation jets, has an error of {mean}{error:.2g}; other trials within it: "
+        f"{ties or 'none'}"
+    ]
+
+
+def judging_jets(trial: Session) -> int:
+    """Return how many validation jets chose the best epoch of a trained trial, and gave its objective."""
+    return sum(len(batch) for batch in choosing_jets(trial, trial.model.schema))
 
 
 def require_optuna() -> None:

@@ -34,6 +34,7 @@ def untrained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     program.chmod(0o755)
     monkeypatch.setattr("phaze_ee.sweep.process.sys.executable", str(program))
     monkeypatch.setattr(Objective, "of", lambda self, project: float(project.name[-1]) / 10)
+    monkeypatch.setattr(sweep, "judging_jets", lambda session: 25)
     monkeypatch.setattr("phaze_ee.modes.plot.write_drawings", write_nothing)
 
 
@@ -45,12 +46,14 @@ def results(base: Project) -> SweepResults:
     return SweepResults.read(base.sweeps / "sweep" / "sweep_results.json", made_by="sweep")
 
 
-def test_a_real_trial_is_a_project_that_compare_reads(base: Project) -> None:
-    run("lr=0.02")
-    (trial,) = results(base).trials
+def test_a_real_trial_is_a_project_that_compare_reads(base: Project, capsys: pytest.CaptureFixture[str]) -> None:
+    run("lr=0.02,0.002")
+    # Those of 40 that calibrate does not use.
+    assert "of 19 validation jets, has an error of 0.11; other" in " ".join(capsys.readouterr().out.split())
+    trial, _ = results(base).trials
     assert trial.error is None
     assert trial.objective is not None
-    assert 0 <= trial.objective <= 1
+    assert 19 * trial.objective == pytest.approx(round(19 * trial.objective))
     assert list(read_current(Project("Tops", trial.project)).static.evaluation.exits)[-1] == "full_model"
     assert {path.name for path in (base.sweeps / "sweep").glob("sweep.*")} == {"sweep.png", "sweep.pdf"}
 
@@ -75,6 +78,22 @@ def test_best_first_and_what_failed_says_why(
     shown = " ".join(shown.split())
     assert "sweep over exit_loss_strategy, conv_params: 4 trials (3 complete, 1 failed)" in shown
     assert "the best is project small_sweep_003 (0.3000)" in shown
+
+
+@pytest.mark.parametrize(("jets", "error", "ties"), [(25, "0.092", "none"), (4, "0.23", "2")])
+def test_trials_within_the_error_of_the_best_are_counted(
+    jets: int,
+    error: str,
+    ties: str,
+    base: Project,
+    untrained: None,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(sweep, "judging_jets", lambda session: jets)
+    run("lr=0.01,0.02,0.03,0.04")  # the first fails; the objectives of the others are 0.1, 0.2 and 0.3
+    printed = " ".join(capsys.readouterr().out.split())
+    assert f"of {jets} validation jets, has an error of {error}; other trials within it: {ties}" in printed
 
 
 def test_more_trials_later(base: Project, untrained: None) -> None:
