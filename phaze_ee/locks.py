@@ -51,7 +51,9 @@ def held(path: Path, what: str, tell: Callable[[str], None] | None = None) -> It
         ) from error
     except OSError as error:
         reason = error.strerror or str(error)
-        raise RunError(f"cannot lock {path}: {reason}; check permissions and that the file system has locks") from error
+        raise RunError(
+            f"cannot lock {path}: {reason}; free space, or check permissions and locks of the file system"
+        ) from error
     try:
         yield
     finally:

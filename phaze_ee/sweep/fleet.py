@@ -74,8 +74,8 @@ def run_jobs(jobs: Jobs, workers: int) -> Iterator[Event]:
         workers: how many processes run at once.
 
     Raises:
-        RunError: Ctrl-C was pressed. As for the next error, running trainings have saved their state, and the same
-            command continues them.
+        RunError: Ctrl-C was pressed, or the disk is full. As for the next error, running trainings have saved their
+            state, and the same command continues them.
         PreemptedError: a batch system has stopped this process or one of the others.
         UsageError: another project has the name of one of these.
     """
@@ -88,6 +88,8 @@ def run_jobs(jobs: Jobs, workers: int) -> Iterator[Event]:
                     if running is not None and running.process.status is not None:
                         if running.process.was_preempted:
                             raise PreemptedError(f"{running.job.project} was stopped; the same command continues it")
+                        if running.process.full_disk is not None:
+                            raise RunError(f"{running.job.project}: {running.process.full_disk}")
                         slots[index] = None
                         yield _finish(jobs, running)
                     if slots[index] is None and (job := jobs.next_job()):

@@ -1,5 +1,6 @@
 """A command line on one project as a separate process: when it dies, the command that started it continues."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -36,6 +37,7 @@ class ProjectProcess:
         descriptor: int,
         log: str = SWEEP_LOG,
     ) -> None:
+        self._project, self._log_name = project, log
         self._log = log_file(project, log)
         with self._log.open("ab") as output:
             self._process = subprocess.Popen(
@@ -57,6 +59,12 @@ class ProjectProcess:
     def was_preempted(self) -> bool:
         """Whether the batch system has stopped the process, whose work then continues later."""
         return self.status in _PREEMPTED
+
+    @property
+    def full_disk(self) -> str | None:
+        """The error of a process that failed because the disk is full, as the next one would; None: it did not."""
+        error = last_line(self._project, self._log_name) if self.status else ""
+        return error if os.strerror(errno.ENOSPC) in error else None
 
     def note(self, line: str) -> None:
         """Add a line to the log."""

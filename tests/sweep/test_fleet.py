@@ -121,6 +121,19 @@ def test_a_trial_that_the_batch_system_stops_stops_the_sweep(
     assert [trial.state.name for trial in study.trials()] == ["RUNNING"]
 
 
+def test_a_full_disk_stops_the_sweep_which_then_goes_on_with_its_trial(
+    study: SweepStudy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    error = "cannot write resume.ckpt: No space left on device; free space"
+    use_program(tmp_path, monkeypatch, f"#!/bin/sh\necho 'phaze_ee: error: {error}'\nexit 1\n")
+    with pytest.raises(RunError, match=f"W/trial_0: {error}"):
+        list(run_trials(study, make, Fixed("exits"), 1))
+    assert [trial.state.name for trial in study.trials()] == ["RUNNING"]
+    use_program(tmp_path, monkeypatch, PROGRAM)
+    events = list(run_trials(opened(tmp_path), make, Fixed("exits"), 1))
+    assert [event.project.name for event in events] == [f"trial_{index}" for index in range(4)]
+
+
 def test_workers_share_processors_and_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,GPU-b")
