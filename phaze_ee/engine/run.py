@@ -79,7 +79,7 @@ class EngineResult:
         logits_NK: the logits at the exit where each jet left, divided by the policy's temperature there.
         exit_index_N: the exit where each jet left, counted from 0; the full model is the last.
         macs_N: the multiply-accumulates spent on each jet, for its own number of particles, in the form of the backbone
-            that ran.
+            that ran. A jet that has its answer goes on until dropping such jets pays off, so they depend on the others.
         visited_NEK: the logits of every exit up to the one where the jet left, divided by the temperatures; the full
             model is the last. NaN at exits that were not evaluated and at those after the jet had left.
         refused_N: whether the event budget made the jet leave although the policy would have let it go on.
