@@ -47,7 +47,7 @@ examples:
 phaze_ee -m MODE --help shows the flags of one mode.
 Projects are in ./phaze_ee/workspaces, or in $PHAZE_EE_WORKSPACES.
 Exit status: 0 done, 1 a run failed, 2 something to correct (see the message),
-3 a broken promise (monitor), 85 a signal stopped a training or sweep (start it again).
+3 a broken promise (monitor), 85 a signal stopped it (start it again).
 """
 
 

@@ -129,12 +129,17 @@ def test_a_command_in_a_text_stays_on_one_line(capsys: Capture, flags: str) -> N
         assert max(map(len, lines)) <= 80
 
 
-def test_a_model_of_nan(project: Project, capsys: Capture) -> None:
+def test_a_model_whose_answers_are_not_finite(project: Project, capsys: Capture) -> None:
     content = torch.load(project.best_model, weights_only=True)
-    content["state_dict"]["backbone.mod.edge_convs.1.bns.1.bias"].fill_(torch.nan)
-    torch.save(content, project.best_model)
-    assert "first for row 0;" in fails(capsys, 1, *PREDICT)
-    assert not list(project.predictions.iterdir())
+    bias = content["state_dict"]["backbone.mod.edge_convs.1.bns.1.bias"]
+    for value, status, message in (
+        (3e38, 1, "first for row 0;"),
+        (torch.nan, 2, "weights that are not finite: backbone.mod.edge_convs.1.bns.1.bias holds NaN or infinity; its"),
+    ):
+        bias.fill_(value)
+        torch.save(content, project.best_model)
+        assert message in fails(capsys, status, *PREDICT)
+        assert not list(project.predictions.iterdir())
 
 
 def test_a_file_that_changes_at_the_end(
