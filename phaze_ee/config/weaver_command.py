@@ -203,7 +203,7 @@ def _files(given: argparse.Namespace) -> dict[str, Any]:
     if not given.data_val:
         raise UsageError(
             "--command: it names no validation files (--data-val); weaver then takes a part of each training file, "
-            "PHAZE-EE needs files of their own: add --data-val"
+            "PHAZE-EE needs whole files: give one in five of --data-train, of each class, as --data-val instead"
         )
     return {
         "data_config": _path(given.data_config),
