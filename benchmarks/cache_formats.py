@@ -34,7 +34,7 @@ Read = Callable[[Path], None]
 def mixed_blocks(config: Path, files: Sequence[Path]) -> list[JetColumns]:
     schema = DataSchema.load(config)
     reader = RowReader(schema, training=True)
-    spans = split_into_spans(files, schema.weaver.treename, BLOCK_JETS)
+    spans = split_into_spans(schema, files, BLOCK_JETS)
     jets = JetColumns.concatenate([reader.read(span).jets for span in spans])
     mixed = Shuffled.by(np.random.default_rng(0), jets)
     return [mixed.take(slice(start, start + BLOCK_JETS)) for start in range(0, len(jets), BLOCK_JETS)]

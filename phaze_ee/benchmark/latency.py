@@ -213,7 +213,7 @@ def timed_jets(
         DataError: a file cannot be used, no jet from these places passes the selection, or none is of a class that has
             a share.
     """
-    spans = split_into_spans(files, schema.weaver.treename, _ROWS)
+    spans = split_into_spans(schema, files, _ROWS)
     places = np.unique(np.linspace(0, len(spans) - 1, -(-count // _ROWS)).round().astype(int))
     reader = RowReader(schema, training=False, labelled=class_prior is not None)
     jets = JetColumns.concatenate([reader.read(spans[place]).jets for place in places])

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from phaze_ee.config.sections import Section
+from phaze_ee.config.sections import OpenFraction, Section
 
 PartOf = Annotated[float, Field(gt=0, le=1)]
 
@@ -23,7 +23,16 @@ class DataOptions(Section):
     train_files: list[str] = Field(
         strict=False, min_length=1, description="training files, glob patterns allowed (** is recursive)"
     )
-    val_files: list[str] = Field(strict=False, min_length=1, description="validation files")
+    val_files: list[str] = Field(
+        default_factory=list,
+        strict=False,
+        description="validation files; empty: the rows of train_files that validation_share reserves",
+    )
+    validation_share: OpenFraction = Field(
+        0.2,
+        description="share of the rows of each training file, its last ones, that validate and do not train, if "
+        "val_files is empty; weaver's --train-val-split is 1 minus this. Files must not hold one class after the other",
+    )
     test_files: list[str] = Field(
         default_factory=list,
         strict=False,

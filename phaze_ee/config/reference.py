@@ -27,7 +27,7 @@ def set_config(c):
     c.exit_loss_strategy = "target_flow"
 ```
 
-- Options that are not set keep their defaults. Only `train_files` and `val_files` must be set.
+- Options that are not set keep their defaults. Only `train_files` must be set.
 - A configuration is a program: it may import, loop and read the environment. An unknown name or a value of a wrong type
   ends the run before it starts. The message has the file, the line and, for a name, the nearest known name.
 - Relative paths and patterns are looked up in the current directory, the project's folder, the folder that holds the

@@ -139,7 +139,7 @@ def read_command(command: str, parser: argparse.ArgumentParser) -> WeaverCommand
         **_optimizer(given),
         **_device(given, distributed=distributed),
     }
-    typed = _typed(parser, words)
+    typed = _typed(parser, words) - (set() if given.data_val else {"train_val_split"})
     return WeaverCommand(options, {_flag(parser, name): why for name, why in LEFT_OUT.items() if name in typed})
 
 
@@ -200,12 +200,14 @@ def _files(given: argparse.Namespace) -> dict[str, Any]:
         raise UsageError("--command: it names no training files (--data-train); give the command that trains")
     if given.data_config is None:
         raise UsageError("--command: it names no data configuration (--data-config)")
-    if not given.data_val:
+    if not given.data_val and not 0 < given.train_val_split < 1:
         raise UsageError(
-            "--command: it names no validation files (--data-val); weaver then takes a part of each training file, "
-            "PHAZE-EE needs whole files: give one in five of --data-train, of each class, as --data-val instead"
+            f"--command: --train-val-split is {given.train_val_split:g} and there is no --data-val; give a number "
+            "between 0 and 1"
         )
+    split = {} if given.data_val else {"validation_share": round(1 - given.train_val_split, 12)}
     return {
+        **split,
         "data_config": _path(given.data_config),
         "train_files": [_pattern(text) for text in given.data_train],
         "val_files": [_pattern(text) for text in given.data_val],

@@ -61,7 +61,7 @@ def evaluation_loader(
     if cache is not None:
         return _InOrder(SpanReader(cache.reader, cache.spans, num_workers), len(cache.spans), batch_size, "")
     reader = RowReader(schema, training=False, labelled=labelled)
-    spans = split_into_spans(files, schema.weaver.treename, EVALUATION_ROWS, as_packed=True, check=reader.check)
+    spans = split_into_spans(schema, files, EVALUATION_ROWS, as_packed=True, check=reader.check)
     nothing = f"no jet of {files_of(spans)} passes the selection {reader.selection!r}; loosen it"
     return _InOrder(SpanReader(reader, spans, num_workers), len(spans), batch_size, nothing)
 
@@ -252,7 +252,7 @@ def training_loader(
     if cache is None:
         reader = RowReader(schema, training=True)
         with unchanged(files):
-            spans = split_into_spans(files, schema.weaver.treename, TRAINING_ROWS, check=reader.check)
+            spans = split_into_spans(schema, files, TRAINING_ROWS, check=reader.check)
             plan = EpochPlan.make(reader, spans)
             of_classes = None if rank else _jets_of_classes(reader, plan.spans, len(schema.class_names))
     else:
@@ -287,6 +287,17 @@ def _jets_of_classes(reader: RowReader, spans: Sequence[Span], class_count: int)
             break
     counts: list[int] = count_K.tolist()
     return counts
+
+
+def missing_classes(schema: DataSchema, files: Sequence[Path]) -> list[str]:
+    """Return the classes of which an evaluation of some files finds no jet. Little is read if there is none.
+
+    Raises:
+        DataError: a file cannot be used.
+    """
+    reader = RowReader(schema, training=False)
+    counts = _jets_of_classes(reader, split_into_spans(schema, files, EVALUATION_ROWS), len(schema.class_names))
+    return [name for name, count in zip(schema.class_names, counts, strict=True) if not count]
 
 
 def _warn_of_empty_classes(jets: Sequence[int], names: Sequence[str]) -> None:

@@ -4,11 +4,14 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from phaze_ee.data.sources import Source, open_source
-from phaze_ee.data.table import Span
+from phaze_ee.data.table import WHOLE, FilePart, Span
 from phaze_ee.errors import DataError
+
+if TYPE_CHECKING:
+    from phaze_ee.data.schema import DataSchema
 
 ItemT = TypeVar("ItemT")
 
@@ -20,22 +23,29 @@ Check = Callable[[Source, Path], object]
 
 
 def split_into_spans(
+    schema: "DataSchema",
     files: Iterable[Path],
-    treename: str | None,
     rows: int,
     *,
     as_packed: bool = False,
     check: Check | None = None,
 ) -> list[Span]:
-    """Return the rows of all files in order, in spans as :func:`spans_of` makes them.
+    """Return the rows of all files that a data configuration reads, in order, in spans as of :func:`spans_of`.
 
     Raises:
-        DataError: a file cannot be read, or no file has rows; or ``check`` raises it.
+        DataError: a file cannot be read, or no file has such rows; or ``check`` raises it.
     """
-    spans = [span for path in files for span in spans_of(path, treename, rows, as_packed=as_packed, check=check)]
+    treename, part = schema.weaver.treename, schema.part
+    spans = [
+        span for path in files for span in spans_of(path, treename, rows, part=part, as_packed=as_packed, check=check)
+    ]
     if not spans:
-        raise DataError(f"no jets in {', '.join(map(str, files))}")
+        raise DataError(f"no jets in {', '.join(map(str, files))}{_of_their_rows(part)}")
     return spans
+
+
+def _of_their_rows(part: FilePart) -> str:
+    return "" if part == WHOLE else f" from {part.start:.0%} to {part.stop:.0%} of their rows; give larger files"
 
 
 def files_of(spans: Iterable[Span]) -> str:
@@ -59,6 +69,7 @@ def spans_of(
     treename: str | None,
     rows: int,
     *,
+    part: FilePart = WHOLE,
     as_packed: bool = False,
     check: Check | None = None,
 ) -> list[Span]:
@@ -68,6 +79,7 @@ def spans_of(
         path: the file.
         treename: the tree to read, where the file has several.
         rows: the most rows in a span.
+        part: the part of the file.
         as_packed: let spans end where the file's compressed blocks end, so that no block is unpacked twice. A span may
             then have up to four times ``rows``.
         check: called with the open file, to refuse it before anything is read.
@@ -78,9 +90,10 @@ def spans_of(
     with open_source(path, treename) as source:
         if check is not None:
             check(source, path)
-        offsets = source.offsets if as_packed else (0, source.row_count)
+        first, last = part.rows_of(source.row_count)
+        offsets = [min(max(offset, first), last) for offset in source.offsets] if as_packed else [first, last]
     most = _PACKED_TOGETHER * rows if as_packed else rows
-    cuts = [0]
+    cuts = [first]
     for start, stop in pairwise(offsets):
         if stop - cuts[-1] > rows and start > cuts[-1]:
             cuts.append(start)

@@ -14,7 +14,7 @@ from weaver.utils.data.preprocess import AutoStandardizer
 
 from phaze_ee.data.bad_values import BadValues, without_nan
 from phaze_ee.data.stamps import unchanged
-from phaze_ee.data.table import check_finite, training_tables
+from phaze_ee.data.table import WHOLE, FilePart, check_finite, training_tables
 from phaze_ee.data.targets import target_scales
 from phaze_ee.data.weaver_yaml import check_options, read_options, texts_in
 from phaze_ee.data.weights import reweighting
@@ -46,6 +46,7 @@ class DataSchema:
         feature_count: C, the features of a particle of the first collection.
         trusted: expressions of the user's own that may be any Python, see ``trust_expressions``.
         bad_values: what becomes of inputs that are NaN or infinite, see ``bad_values`` of the configuration.
+        part: the rows of each file that are read, see ``validation_share`` of the configuration; usually all.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class DataSchema:
         origin: str = "data config",
         trusted: Collection[str] = frozenset(),
         bad_values: BadValues = "refuse",
+        part: FilePart = WHOLE,
     ) -> None:
         """Check a configuration.
 
@@ -62,6 +64,7 @@ class DataSchema:
             origin: where it comes from, for errors.
             trusted: expressions that may be any Python.
             bad_values: what becomes of inputs that are NaN or infinite.
+            part: the rows of each file that are read.
 
         Raises:
             DataError: something in it is wrong.
@@ -71,10 +74,10 @@ class DataSchema:
             options = {**options, "weights": plain_weights(options["weights"])}
         check_options(options, origin, trusted)
         self.origin = origin
-        self.trusted, self.bad_values = frozenset(trusted), bad_values
+        self.trusted, self.bad_values, self.part = frozenset(trusted), bad_values, part
         # weaver changes the mapping that it gets, and nested ones.
         self.options: dict[str, Any] = copy.deepcopy(dict(options))
-        self.weaver = _weaver_config(self.options, origin)
+        self.weaver = _weaver_config(self.options, origin, part)
         self.labels: tuple[str, ...] = tuple(self.weaver.label_value)
         self.class_names: tuple[str, ...] = tuple(self.options["labels"].get("names") or self.labels)
         self.targets = targets_in(self.weaver)
@@ -135,18 +138,23 @@ class DataSchema:
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Worker processes need the schema, and a DataConfig cannot be unpickled: its __getattr__ recurses.
-        return type(self), (self.options, self.origin, self.trusted, self.bad_values)
+        return type(self), (self.options, self.origin, self.trusted, self.bad_values, self.part)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, DataSchema) and (self.options, self._order) == (other.options, other._order)
+        return isinstance(other, DataSchema) and self._content == other._content
 
     def __hash__(self) -> int:
         return hash((self.class_names, *self._order))
 
     @property
+    def _content(self) -> tuple[Any, ...]:
+        return self.options, self._order, self.part
+
+    @property
     def text(self) -> str:
-        """The options, sorted, and the order of the collections if there are several."""
-        return " ".join([json.dumps(self.options, sort_keys=True), *self._order])
+        """The options, sorted; the order of the collections if there are several, and the part of the files if any."""
+        part = [] if self.part == WHOLE else [str(self.part)]
+        return " ".join([json.dumps(self.options, sort_keys=True), *self._order, *part])
 
     @property
     def _order(self) -> list[str]:
@@ -184,13 +192,13 @@ class DataSchema:
         """The collections, and after them the numbers of the jet itself."""
         return self.collections if self.globals is None else (*self.collections, self.globals)
 
-    def resolve(self, train_files: Sequence[Path], selection: str | None = None) -> "DataSchema":
+    def resolve(self, train_files: Sequence[Path], training: "DataSchema | None" = None) -> "DataSchema":
         """Return the schema with automatic standardisation and reweighting computed from the training files.
 
         Args:
             train_files: the training files.
-            selection: that of the training jets, for the reweighting; None: ``selection``. As in weaver, the
-                standardisation is that of all jets that pass ``selection``.
+            training: what reads the training jets; None: this schema. The reweighting is that of these jets. As in
+                weaver, the standardisation is that of all jets in their rows that pass our own ``selection``.
 
         Raises:
             DataError: a file cannot be used, or changes meanwhile.
@@ -198,8 +206,14 @@ class DataSchema:
         if not (self.needs_standardisation or self.needs_reweighting):
             return self
         with unchanged(train_files):
-            resolved = resolved_sections(self, train_files, selection)
+            resolved = resolved_sections(self, train_files, training)
         return self.with_options(resolved)
+
+    def with_part(self, part: FilePart) -> "DataSchema":
+        """Return the schema that reads other rows of each file."""
+        if part == self.part:
+            return self
+        return type(self)(self.options, self.origin, self.trusted, self.bad_values, part)
 
     def with_observers(self, names: Sequence[str]) -> "DataSchema":
         """Return the schema with other observers.
@@ -215,7 +229,8 @@ class DataSchema:
         Raises:
             DataError: something in them is wrong.
         """
-        return type(self)({**self.options, **sections}, self.origin, self.trusted | set(trusted), self.bad_values)
+        texts = self.trusted | set(trusted)
+        return type(self)({**self.options, **sections}, self.origin, texts, self.bad_values, self.part)
 
     def config_for(self, *, training: bool, labelled: bool) -> DataConfig:
         """Return a weaver configuration that reads only the columns that the purpose needs."""
@@ -226,15 +241,15 @@ class DataSchema:
             options["weights"] = None
         if not labelled:
             options["labels"] = {"type": "simple", "value": []}
-        return _weaver_config(options, self.origin)
+        return _weaver_config(options, self.origin, self.part)
 
 
-def _weaver_config(options: Mapping[str, Any], origin: str) -> DataConfig:
+def _weaver_config(options: Mapping[str, Any], origin: str, part: FilePart) -> DataConfig:
     try:
         config = DataConfig(print_info=False, **copy.deepcopy(dict(options)))
     except (RuntimeError, TypeError, ValueError, LookupError, AttributeError, SyntaxError) as error:
         raise DataError(f"{origin}: weaver refuses it: {' '.join(str(error).split())}") from error
-    config.origin = origin  # for errors; not among its options
+    config.origin, config.part = origin, part  # for errors, and for training_tables; not among its options
     return config
 
 
@@ -346,13 +361,15 @@ def standardisation(config: DataConfig, files: Sequence[Path], bad_values: BadVa
     return resolved
 
 
-def resolved_sections(schema: DataSchema, files: Sequence[Path], selection: str | None = None) -> dict[str, Any]:
+def resolved_sections(schema: DataSchema, files: Sequence[Path], training: DataSchema | None = None) -> dict[str, Any]:
     """Return the sections of a schema that it leaves to the training files: see :meth:`DataSchema.resolve`.
 
     Raises:
         DataError: a file cannot be used.
     """
     resolved: dict[str, Any] = {}
+    training = schema if training is None else training
+    schema = schema.with_part(training.part)
     if schema.needs_target_scales:
         scales = target_scales(schema.weaver, schema.targets, files)
         resolved["labels"] = {**schema.options["labels"], "target_scales": scales}
@@ -360,6 +377,6 @@ def resolved_sections(schema: DataSchema, files: Sequence[Path], selection: str 
         params = standardisation(schema.weaver, files, schema.bad_values)
         resolved["preprocess"] = {**(schema.options.get("preprocess") or {}), "params": params}
     if schema.needs_reweighting:
-        config = schema.weaver if selection is None else schema.with_options({"selection": selection}).weaver
-        resolved["weights"] = {**schema.options["weights"], "reweight_hists": reweighting(config, files)}
+        hists = reweighting(training.weaver, files)
+        resolved["weights"] = {**schema.options["weights"], "reweight_hists": hists}
     return resolved

@@ -1,5 +1,7 @@
 """Which jets a purpose reads: weaver's selections, those of the configuration, and the places of jets in their files.
 
+Where there are no validation files, the last rows of each training file validate, as in weaver.
+
 As in weaver, training and validation read the jets that pass ``selection``. All other modes read those that pass
 ``test_time_selection``, which is ``selection`` where the data configuration has none.
 """
@@ -18,28 +20,30 @@ from phaze_ee.data.evaluation import names_in
 from phaze_ee.data.expressions import check_expression, parse_expression
 from phaze_ee.data.schema import DataSchema
 from phaze_ee.data.stamps import known_stamp
-from phaze_ee.data.table import PLACE
+from phaze_ee.data.table import PLACE, WHOLE, FilePart
 
 
 @dataclass(frozen=True)
-class ExtraSelections:
-    """Expressions of a configuration that jets must pass besides the selections of the data configuration.
+class JetChoice:
+    """What a configuration says of the jets of each purpose, besides the selections of the data configuration.
 
     Attributes:
-        train: for training.
+        train: expressions that jets must pass for training.
         val: for validation.
         test: for all other modes.
         trusted: whether they may be any Python.
+        validation_share: the share of the rows of each training file that validate; 0: validation has its own files.
     """
 
     train: tuple[str, ...] = ()
     val: tuple[str, ...] = ()
     test: tuple[str, ...] = ()
     trusted: bool = False
+    validation_share: float = 0
 
     @classmethod
     def of(cls, options: Mapping[str, Any]) -> Self:
-        """Return those of the options of a configuration; options that are missing are None.
+        """Return that of the options of a configuration; options that are missing have no effect.
 
         Raises:
             DataError: an expression is wrong or refused.
@@ -51,25 +55,41 @@ class ExtraSelections:
                 check = parse_expression if trusted else check_expression
                 check(expression, f"c.extra_selection{name}")
         both, train, val, test = ((expression,) if expression else () for expression in given.values())
-        return cls(both + train, both + val, test, trusted)
+        share = 0 if options.get("val_files", True) else options.get("validation_share", 0)
+        return cls(both + train, both + val, test, trusted, share)
+
+    @property
+    def training_part(self) -> FilePart:
+        """The rows of the training files that train."""
+        return FilePart(0, self._border)
+
+    @property
+    def validation_part(self) -> FilePart:
+        """The rows of the validation files that validate; without such files, of the training files."""
+        return FilePart(self._border, 1) if self.validation_share else WHOLE
+
+    @property
+    def _border(self) -> float:
+        return round(1 - self.validation_share, 12)  # 1 - (1 - 0.9) is not 0.9
 
 
-def for_training(schema: DataSchema, extra: ExtraSelections) -> DataSchema:
-    """Return the schema whose ``selection`` is that of training jets."""
-    return _with(schema, {"selection": _joined(schema.weaver.selection, extra.train)}, extra)
+def for_training(schema: DataSchema, choice: JetChoice) -> DataSchema:
+    """Return the schema that reads training jets: its ``selection`` is theirs."""
+    own = schema.with_part(choice.training_part)
+    return _with(own, {"selection": _joined(schema.weaver.selection, choice.train)}, choice)
 
 
-def for_validation(schema: DataSchema, extra: ExtraSelections) -> DataSchema:
+def for_validation(schema: DataSchema, choice: JetChoice) -> DataSchema:
     """Return the schema that gives validation jets when it is used for evaluation: they pass ``selection``."""
-    selection = _joined(schema.weaver.selection, extra.val)
+    own, selection = schema.with_part(choice.validation_part), _joined(schema.weaver.selection, choice.val)
     if selection == schema.weaver.test_time_selection:
-        return schema
-    return _with(schema, {"selection": selection, "test_time_selection": None}, extra)
+        return own
+    return _with(own, {"selection": selection, "test_time_selection": None}, choice)
 
 
-def for_testing(schema: DataSchema, extra: ExtraSelections) -> DataSchema:
+def for_testing(schema: DataSchema, choice: JetChoice) -> DataSchema:
     """Return the schema whose ``test_time_selection`` also demands the expressions for tests."""
-    return _with(schema, {"test_time_selection": _joined(schema.weaver.test_time_selection, extra.test)}, extra)
+    return _with(schema, {"test_time_selection": _joined(schema.weaver.test_time_selection, choice.test)}, choice)
 
 
 def without_extra(schema: DataSchema, original: DataSchema) -> DataSchema:
@@ -99,7 +119,8 @@ def rows_hash(files: Iterable[Path], schema: DataSchema) -> str:
     columns, formulas = columns_for(config, names_in(selection) if selection else ())
     magic = schema.options.get("file_magic") or {}
     made_of = [selection, sorted(formulas.items()), {name: magic[name] for name in sorted(columns & magic.keys())}]
-    digest = hashlib.sha256(json.dumps([config.treename, *made_of]).encode())
+    rows = [] if schema.part == WHOLE else [str(schema.part)]
+    digest = hashlib.sha256(json.dumps([config.treename, *made_of, *rows]).encode())
     for path in files:
         digest.update(f"\n{path.resolve()} {known_stamp(path)}".encode())
     return digest.hexdigest()
@@ -113,10 +134,10 @@ def _joined(selection: str | None, extra: Iterable[str]) -> str | None:
     return joined
 
 
-def _with(schema: DataSchema, selections: Mapping[str, str | None], extra: ExtraSelections) -> DataSchema:
+def _with(schema: DataSchema, selections: Mapping[str, str | None], choice: JetChoice) -> DataSchema:
     if all(schema.options.get(name) == value for name, value in selections.items()):
         return schema
     if selections == {"test_time_selection": schema.weaver.test_time_selection}:
         return schema
-    texts = {text for text in selections.values() if text} if extra.trusted else set()
+    texts = {text for text in selections.values() if text} if choice.trusted else set()
     return schema.with_options(selections, texts)

@@ -49,6 +49,21 @@ class Span:
     stop: int
 
 
+@dataclass(frozen=True)
+class FilePart:
+    """The rows of each file that a purpose reads: from ``start`` up to ``stop``, where the whole file is 0 … 1."""
+
+    start: float = 0
+    stop: float = 1
+
+    def rows_of(self, count: int) -> tuple[int, int]:
+        """Return the first row, and the one after the last, of a file with ``count`` rows; rounded as in weaver."""
+        return math.trunc(self.start * count), math.trunc(self.stop * count)
+
+
+WHOLE = FilePart()
+
+
 def selected_table(
     config: "DataConfig",
     span: Span,
@@ -84,6 +99,8 @@ def training_tables(
 ) -> Iterator[tuple[Path, ak.Array]]:
     """Yield the training jets of the first ``fraction`` of the rows of each file, with some variables.
 
+    Rows that do not train, since ``config.part`` leaves them out, are not among them.
+
     Raises:
         DataError: a file cannot be used, or no jet passes the selection (at the end).
     """
@@ -91,9 +108,10 @@ def training_tables(
     for path in files:
         with open_source(path, config.treename) as source:
             rows = source.row_count
-        rows_of_all += rows
-        if rows:
-            span = Span(path, 0, max(1, math.trunc(fraction * rows)))
+        start, stop = config.part.rows_of(rows)
+        rows_of_all += stop - start
+        if stop > start:
+            span = Span(path, start, min(stop, max(start + 1, math.trunc(fraction * rows))))
             table = selected_table(config, span, names, config.selection, training=True)
             found += len(table)
             yield path, table

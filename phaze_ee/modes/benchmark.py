@@ -18,7 +18,7 @@ from phaze_ee.exits.policy_file import ExitPolicyFile
 from phaze_ee.models.precision import checked_precision
 from phaze_ee.models.tagger import Tagger
 from phaze_ee.modes.console import say_in_columns, say_new, say_where, show, show_details, show_notes
-from phaze_ee.modes.jets import testing_schema
+from phaze_ee.modes.jets import judging_schema
 from phaze_ee.modes.policies import policy_for
 from phaze_ee.modes.session import Session
 from phaze_ee.names import exit_title, quantity
@@ -115,7 +115,8 @@ def _latency(session: Session, tagger: Tagger, schema: DataSchema, model_hash: s
     """Return the times of the form that the engine runs, and notes; without jets no times, and the reason."""
     policy = policy_for(session.project, session.request.policy, model_hash, session.options.precision)
     try:
-        files, schema = session.files(session.judged_files), testing_schema(session, schema)
+        option = session.judged_files
+        files, schema = session.files(option), judging_schema(session, schema, option)
         prior = None if policy is None or "prior" not in policy.file.realised else policy.file.realised["prior"]
         shares = None if prior is None else prior.class_shares
         count = _TIMED_JETS if shares is None else _TIMED_JETS_OF_PRIOR

@@ -86,7 +86,7 @@ def run(session: Session) -> None:
     files, batches, notes = calibration_batches(session)
     say_new(f"Model:  {session.project}, {model.title}")
     answers = predict(model.tagger, counted(batches), model.schema.class_names, session.device, precision)
-    say(f"Jets:   {len(answers):,}, {origin(files, session)}")
+    say_in_columns(f"Jets:   {len(answers):,}, {origin(session)}")
     result = calibrate(answers, settings)
     provenance = session.provenance(files, [*model.notes, *notes])
     repeated = note_calibration(session.project, settings, provenance)
@@ -141,8 +141,9 @@ def _where_to_add(session: Session, jets: int) -> str:
     if options.calibration_files:
         return f"Needed: at least about {jets:,} more jets like these in c.calibration_files; {_HOW_LIKELY}"
     held = ceil(jets / options.calibration_share)
+    where = "in c.val_files" if options.val_files else "for validation, in c.val_files or by a larger validation_share"
     return (
-        f"Needed: at least about {held:,} more jets in c.val_files, of which calibration_share = "
+        f"Needed: at least about {held:,} more jets {where}, of which calibration_share = "
         f"{options.calibration_share:g} is for calibration; or {jets:,} more jets than now in c.calibration_files; "
         f"{_HOW_LIKELY}"
     )

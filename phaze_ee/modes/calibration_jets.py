@@ -6,7 +6,14 @@ from pathlib import Path
 from phaze_ee.data.schema import DataSchema
 from phaze_ee.data.table import check_branches
 from phaze_ee.errors import UsageError
-from phaze_ee.modes.jets import calibration_schema, held_out_jets, with_observables
+from phaze_ee.modes.jets import (
+    calibration_option,
+    calibration_schema,
+    held_out_jets,
+    named,
+    validation_files,
+    with_observables,
+)
 from phaze_ee.modes.session import Session
 from phaze_ee.names import MULTIPLICITY
 from phaze_ee.types import JetBatch
@@ -19,6 +26,8 @@ def calibration_batches(session: Session) -> tuple[list[Path], Iterable[JetBatch
         UsageError: there are no calibration jets, or a file is used for training or testing too.
     """
     options, model, files = session.options, session.model, calibration_files(session)
+    if not options.calibration_files:
+        validation_files(session)  # refuses jets that the model has learned
     labelled = options.exit_target != "agreement" or options.promise_per_class or options.class_prior is not None
     schema = with_observables(calibration_schema(session, model.schema), options.promise_bins)
     loader = session.evaluation_jets(schema, files, labelled=labelled)
@@ -36,8 +45,9 @@ def calibration_files(session: Session) -> list[Path]:
     options = session.options
     if not options.calibration_files and options.calibration_share == 0:
         raise UsageError("there are no calibration jets: set c.calibration_files, or calibration_share above 0")
-    files = session.files("calibration_files" if options.calibration_files else "val_files")
-    _refuse_overlap(files, "train_files", session.files("train_files"))
+    files = session.files(calibration_option(session))
+    if options.val_files or options.calibration_files:  # else other rows of the same files
+        _refuse_overlap(files, "train_files", session.files("train_files"))
     _refuse_overlap(files, "test_files", session.files("test_files") if options.test_files else [])
     return files
 
@@ -62,7 +72,7 @@ def _refuse_overlap(files: Sequence[Path], other: str, theirs: Sequence[Path]) -
         )
 
 
-def origin(files: Sequence[Path], session: Session) -> str:
-    """Return in words which files the jets are from."""
-    where = str(files[0]) if len(files) == 1 else f"{len(files)} files, {files[0].name} …"
-    return where if session.options.calibration_files else f"held out of the validation files ({where})"
+def origin(session: Session) -> str:
+    """Return in words which files the calibration jets are from."""
+    where = named(session, calibration_option(session))
+    return where if session.options.calibration_files else f"held out of the validation jets: {where}"

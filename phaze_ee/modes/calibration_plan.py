@@ -7,7 +7,7 @@ from phaze_ee.exits.plan import plan
 from phaze_ee.exits.shortfall import nothing_saves
 from phaze_ee.machine import Precision
 from phaze_ee.modes.console import counted, say, say_in_columns, show
-from phaze_ee.modes.jets import choosing_jets, with_observables
+from phaze_ee.modes.jets import choosing_jets, validation_files, with_observables
 from phaze_ee.modes.session import Session
 from phaze_ee.tables.policy import plan_table
 
@@ -23,6 +23,7 @@ def show_plan(session: Session, settings: Settings, precision: Precision) -> Non
         UsageError: there is no pilot, or the target promises nothing.
     """
     model, target = session.model, session.options.exit_target
+    validation_files(session)  # refuses jets that the model has learned
     pilot = choosing_jets(session, with_observables(model.schema, session.options.promise_bins))
     answers = predict(model.tagger, counted(pilot), model.schema.class_names, session.device, precision)
     say(f"Model:  {session.project}, {model.title}")
@@ -37,7 +38,7 @@ def show_plan(session: Session, settings: Settings, precision: Precision) -> Non
     if enough is None:
         raise NothingPassedError(
             f"not even {sizes[-1].jets:,} calibration jets would probably keep the target {target}: "
-            "allow a larger risk or fewer parts, or give a larger pilot in c.val_files"
+            "allow a larger risk or fewer parts, or give a larger pilot: more validation jets"
         )
     say_in_columns(
         f"Plan: about {enough.jets:,} calibration jets; a policy passes in {100 * enough.promised:.0f} % of the "

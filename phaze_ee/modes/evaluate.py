@@ -19,7 +19,14 @@ from phaze_ee.evaluation.ood import evaluate_ood
 from phaze_ee.exits.answers import Answers
 from phaze_ee.exits.targets import SignalEfficiency
 from phaze_ee.modes.console import counted, say, say_in_columns, say_new, say_where, show, show_details, show_notes
-from phaze_ee.modes.jets import overlap_with_training, testing_schema, with_observables
+from phaze_ee.modes.jets import (
+    judging_schema,
+    named,
+    overlap_with_training,
+    testing_schema,
+    validation_files,
+    with_observables,
+)
 from phaze_ee.modes.session import Session
 from phaze_ee.results.evaluation import EvaluationResults
 from phaze_ee.results.ood import OODResults
@@ -69,7 +76,7 @@ def refuse_early(session: Session) -> None:
     """
     if session.project.best_model.is_file():
         return
-    schema = testing_schema(session, session.schema)
+    schema = judging_schema(session, session.schema, session.judged_files)
     reader = RowReader(schema, training=False)
     for path in session.files(session.judged_files):
         with open_source(path, schema.weaver.treename) as source:
@@ -86,11 +93,11 @@ def run(session: Session) -> None:
     ood = requested_ood(session)
     files, notes = _files(session)
     say_new(f"Model:  {session.project}, {model.title}")
-    say(f"Jets:  {_named(files)}")
+    say(f"Jets:  {named(session, session.judged_files)}")
     # First what fails most easily, before anything is written.
     policy = session.policy
     ood_answers = None if ood is None else _predict(session, ood.schema, ood.files, labelled=False)
-    schema = testing_schema(session, model.schema)
+    schema = judging_schema(session, model.schema, session.judged_files)
     promised_in = {} if policy is None else policy.file.guarantee.conditions.bins
     answers = _predict(session, with_observables(schema, promised_in), files)
     results = evaluate_exits(answers, session.background, session.provenance(files, [*model.notes, *notes], schema))
@@ -141,14 +148,12 @@ def _show_ood(session: Session, results: OODResults) -> None:
 
 
 def _files(session: Session) -> tuple[list[Path], list[str]]:
-    files, notes = session.files(session.judged_files), []
-    if session.judged_files == "val_files":
-        notes.append("c.test_files is empty, so these are the validation files, which also chose the best epoch")
-    return files, [*notes, *overlap_with_training(session, session.judged_files)]
-
-
-def _named(files: Sequence[Path]) -> str:
-    return str(files[0]) if len(files) == 1 else f"{len(files)} files, {files[0].name} … {files[-1].name}"
+    option = session.judged_files
+    learned = overlap_with_training(session, option)
+    if option == "test_files":
+        return session.files(option), learned
+    note = "c.test_files is empty, so these are the validation jets, which also chose the best epoch"
+    return validation_files(session), [note, *learned]
 
 
 def _predict(session: Session, schema: DataSchema, files: Sequence[Path], *, labelled: bool = True) -> Answers:

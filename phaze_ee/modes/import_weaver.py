@@ -100,6 +100,9 @@ def _report(imported: WeaverCommand, values: dict[str, Any]) -> None:
         f"  training  {quantity(values['epochs'], 'epoch')}, batches of {values['batch_size']}, {values['optimizer']}, "
         f"lr {values['lr']:g}, {values['lr_schedule']}"
     )
+    if not values["val_files"]:
+        share = values["validation_share"]
+        say(f"  files     the last {100 * share:.4g} % of the rows of each training file validate (no --data-val)")
     say(f"  device    {values['device']}" + (", one process for each GPU (torchrun)" if values["use_ddp"] else ""))
     for flag, reason in imported.left_out.items():
         say(f"  left out  {flag}: {reason}")

@@ -1,38 +1,36 @@
 """Which jets of the project's files a mode reads: selections, parts of files, and jets that are held out."""
 
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 from phaze_ee.data import selections
 from phaze_ee.data.batches import HeldOut
 from phaze_ee.data.cache.reader import Cache
 from phaze_ee.data.schema import DataSchema
-from phaze_ee.data.selections import ExtraSelections
+from phaze_ee.data.selections import JetChoice
 from phaze_ee.data.table import PLACE
 from phaze_ee.errors import UsageError
 from phaze_ee.modes.session import FileOption, Session
-from phaze_ee.modes.start import starting_schema
+from phaze_ee.modes.start import jet_choice, starting_schema
 from phaze_ee.names import MULTIPLICITY
 from phaze_ee.types import JetBatch
 
 
-def extra_selections(session: Session) -> ExtraSelections:
-    """Return the expressions that the configuration adds to the selections.
-
-    Raises:
-        DataError: one is wrong or refused.
-    """
-    return ExtraSelections.of(session.options.model_dump())
-
-
 def training_schema(session: Session, schema: DataSchema) -> DataSchema:
     """Return the schema that reads training jets."""
-    return selections.for_training(schema, extra_selections(session))
+    return selections.for_training(schema, jet_choice(session))
 
 
 def testing_schema(session: Session, schema: DataSchema) -> DataSchema:
-    """Return the schema that reads the jets of all modes but the training."""
-    return selections.for_testing(schema, extra_selections(session))
+    """Return the schema that reads the jets of whole files in all modes but the training."""
+    return selections.for_testing(schema, jet_choice(session))
+
+
+def judging_schema(session: Session, schema: DataSchema, option: FileOption) -> DataSchema:
+    """Return the same for the jets of an option, which may be the last rows of the training files."""
+    own = testing_schema(session, schema)
+    return own.with_part(jet_choice(session).validation_part) if option == "val_files" else own
 
 
 def training_cache(session: Session) -> Cache | None:
@@ -53,17 +51,17 @@ def resolved_schema(session: Session, cache: Cache | None) -> DataSchema:
     if cache is not None:
         return selections.without_extra(cache.schema, session.schema)
     schema = starting_schema(session)
-    return schema.resolve(session.files("train_files"), training_schema(session, schema).weaver.selection)
+    return schema.resolve(session.files("train_files"), training_schema(session, schema))
 
 
 def validation_schema(session: Session, schema: DataSchema) -> DataSchema:
     """Return the schema that reads the jets that choose the best epoch, with their places where these are needed."""
-    return _placed(session, schema, selections.for_validation(schema, extra_selections(session)))
+    return _placed(session, schema, selections.for_validation(schema, jet_choice(session)))
 
 
 def calibration_schema(session: Session, schema: DataSchema) -> DataSchema:
     """Return the schema that reads the jets of calibrate, with their places where these are needed."""
-    return _placed(session, schema, testing_schema(session, schema))
+    return _placed(session, schema, judging_schema(session, schema, calibration_option(session)))
 
 
 def with_observables(schema: DataSchema, names: Iterable[str]) -> DataSchema:
@@ -71,6 +69,38 @@ def with_observables(schema: DataSchema, names: Iterable[str]) -> DataSchema:
     own = list(schema.weaver.z_variables)
     missing = [name for name in names if name != MULTIPLICITY and name not in own]
     return schema.with_observers([*own, *missing]) if missing else schema
+
+
+def calibration_option(session: Session) -> FileOption:
+    """Return the option that names the files of calibrate."""
+    return "calibration_files" if session.options.calibration_files else "val_files"
+
+
+def named(session: Session, option: FileOption) -> str:
+    """Return the files of an option in words, and which of their rows are meant."""
+    files = session.files(option)
+    names = str(files[0]) if len(files) == 1 else f"{len(files)} files, {files[0].name} … {files[-1].name}"
+    share = jet_choice(session).validation_share if option == "val_files" else 0
+    return f"{names}, last {100 * share:.4g} % of rows" if share else names
+
+
+def validation_files(session: Session) -> list[Path]:
+    """Return the files of the validation jets, for a mode that judges the model of the project on them.
+
+    Raises:
+        UsageError: the model has learned some of these jets, since its training divided the files otherwise.
+    """
+    trained_with = session.model.options
+    now = jet_choice(session).validation_share
+    if now and trained_with is not None:
+        before = JetChoice.of(trained_with).validation_share
+        if before != now:
+            how = f"c.validation_share = {before:g}" if before else "c.val_files set"
+            raise UsageError(
+                f"{session.project.config}: c.val_files is empty and c.validation_share = {now:g}, but the model was "
+                f"trained with {how}, so it may have learned these jets; set this again, or train again"
+            )
+    return session.files("val_files")
 
 
 def shares_validation_files(session: Session) -> bool:
@@ -89,7 +119,7 @@ def validation_jets(session: Session, schema: DataSchema, batch_size: int | None
     Raises:
         DataError: a file cannot be used.
     """
-    own = selections.for_validation(schema, extra_selections(session))
+    own = selections.for_validation(schema, jet_choice(session))
     return session.evaluation_jets(own, session.files("val_files"), batch_size=batch_size)
 
 
@@ -115,7 +145,7 @@ def choosing_jets(session: Session, schema: DataSchema) -> Iterable[JetBatch]:
             f"{share} leaves" if fraction == 1 else f"{share} and {fraction:g} of the jets (data_fraction_val) leave"
         )
         raise UsageError(
-            f"{session.project.config}: {whole} no validation jets in {files[0]} …; "
+            f"{session.project.config}: {whole} no validation jets in {named(session, 'val_files')}; "
             f"{'lower it' if fraction == 1 else 'change them'}, add val_files, or set c.calibration_files"
         )
     return jets
@@ -165,8 +195,8 @@ def _goes_by_place(schema: DataSchema, options: Mapping[str, Any]) -> bool:
     """
     if "extra_selection" not in options:  # a training of an older version, whose validation used test_time_selection
         return False
-    extra = ExtraSelections.of(options)
-    ours, theirs = selections.for_validation(schema, extra), selections.for_testing(schema, extra)
+    choice = JetChoice.of(options)
+    ours, theirs = selections.for_validation(schema, choice), selections.for_testing(schema, choice)
     return bool(ours.weaver.test_time_selection != theirs.weaver.test_time_selection)
 
 
@@ -175,11 +205,13 @@ def _rule(schema: DataSchema, options: Mapping[str, Any]) -> tuple[Any, ...]:
     share = options.get("calibration_share", 0)
     if _goes_by_place(schema, options):
         return share, PLACE
-    return share, selections.for_testing(schema, ExtraSelections.of(options)).weaver.test_time_selection
+    return share, selections.for_testing(schema, JetChoice.of(options)).weaver.test_time_selection
 
 
 def overlap_with_training(session: Session, option: FileOption) -> list[str]:
     """Return a warning if files of an option are training files too; files that are not there are not compared."""
+    if option == "val_files" and jet_choice(session).validation_share:
+        return []  # other rows of the same files
     try:
         trained, others = session.files("train_files"), session.files(option)
     except UsageError:

@@ -28,7 +28,7 @@ from phaze_ee.modes.console import (
     show_details,
     show_notes,
 )
-from phaze_ee.modes.jets import choosing_jets, overlap_with_training
+from phaze_ee.modes.jets import choosing_jets, overlap_with_training, validation_files
 from phaze_ee.modes.plot import write_figures
 from phaze_ee.modes.session import Session
 from phaze_ee.names import ExitStage
@@ -55,14 +55,14 @@ def run(session: Session) -> None:
     """Train an exit at every stage of the project's model, judge all sets of them, and recommend one."""
     refuse_early(session)
     check_can_write(session.project.results)
-    model = session.model
+    model, files = session.model, validation_files(session)
     backbone = model.tagger.backbone
     stages: list[ExitStage] = ["input", *range(len(backbone.stage_channels))]
     session = session.with_options(_options(session.options, stages))
     say_new(f"Model:  {session.project}, {model.title}; it stays as it is")
     say_in_columns(f"Exits:  {session.options.exit_head} at {', '.join(map(str, stages))}")
     tagger = _train(session, stages)
-    jets, files = choosing_jets(session, model.schema), session.files("val_files")
+    jets = choosing_jets(session, model.schema)
     answers = predict(tagger, counted(jets), model.schema.class_names, session.device, session.options.precision)
     say(f"Jets:   {len(answers):,} validation jets that calibrate does not use")
     results = place(

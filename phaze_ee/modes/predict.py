@@ -223,9 +223,9 @@ def _files(session: Session) -> tuple[list[Path], list[str]]:
         return expand_patterns("--files", session.request.files, session.project.root), []
     if session.options.test_files:
         return session.files("test_files"), []
-    return session.files("val_files"), [
-        "c.test_files is empty and there is no --files, so these are the validation files"
-    ]
+    own = bool(session.options.val_files)
+    kind = "validation files" if own else "training files, most of whose jets the model has learned"
+    return session.files("val_files"), [f"c.test_files is empty and there is no --files, so these are the {kind}"]
 
 
 def _predicted(task: PredictionTask, jobs: Sequence[FileJob], request: Request) -> Iterator[Predicted]:

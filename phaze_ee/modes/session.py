@@ -247,13 +247,15 @@ class Session:
         return "test_files" if self.options.test_files else "val_files"
 
     def files(self, option: FileOption) -> list[Path]:
-        """Return the files that the patterns of an option match.
+        """Return the files that the patterns of an option match; those of training if there are no validation files.
 
         Raises:
             UsageError: a pattern matches no file.
         """
         from phaze_ee.data.files import expand_patterns
 
+        if option == "val_files" and not self.options.val_files:
+            option = "train_files"  # their last rows validate
         if option not in self._files:
             where = f"{self.project.config}: {option}"
             self._files[option] = expand_patterns(where, getattr(self.options, option), self.project.root)

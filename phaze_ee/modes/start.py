@@ -3,6 +3,7 @@
 from typing import Any
 
 from phaze_ee.data.schema import DataSchema
+from phaze_ee.data.selections import JetChoice, for_training
 from phaze_ee.data.starting import as_trained, other_standardisation
 from phaze_ee.models.checkpoint_content import is_tagger, read, read_tagger
 from phaze_ee.modes.session import Session
@@ -28,7 +29,18 @@ def initial_schema(session: Session) -> DataSchema:
         UsageError, CheckpointError, DataError: as for :func:`starting_schema`, and for ``c.train_files``.
     """
     schema = starting_schema(session)
-    return schema.resolve(session.files("train_files")) if schema.needs_standardisation else schema
+    if not schema.needs_standardisation:
+        return schema
+    return schema.resolve(session.files("train_files"), for_training(schema, jet_choice(session)))
+
+
+def jet_choice(session: Session) -> JetChoice:
+    """Return what the configuration says of the jets of each purpose.
+
+    Raises:
+        DataError: an expression is wrong or refused.
+    """
+    return JetChoice.of(session.options.model_dump())
 
 
 def start_notes(session: Session) -> tuple[str, ...]:

@@ -14,14 +14,22 @@ from rich.prompt import Confirm
 from phaze_ee.config.options import Options
 from phaze_ee.data.cache.reader import Cache
 from phaze_ee.data.files import fingerprint
-from phaze_ee.data.loaders import training_loader
+from phaze_ee.data.loaders import missing_classes, training_loader
 from phaze_ee.data.schema import DataSchema
 from phaze_ee.data.stamps import unchanged
 from phaze_ee.errors import UsageError
 from phaze_ee.machine import broadcast, rank, world_size
 from phaze_ee.models.tagger import Tagger
 from phaze_ee.modes.console import console, say, say_in_columns, short, show
-from phaze_ee.modes.jets import choosing_jets, overlap_with_training, resolved_schema, training_cache, training_schema
+from phaze_ee.modes.jets import (
+    choosing_jets,
+    named,
+    overlap_with_training,
+    resolved_schema,
+    training_cache,
+    training_schema,
+    validation_schema,
+)
 from phaze_ee.modes.session import FileOption, Session
 from phaze_ee.modes.start import start_notes
 from phaze_ee.modes.working_point import check_signal, training_point
@@ -262,6 +270,13 @@ def _announce(session: Session, loaders: Loaders) -> None:
     epochs, batches = quantity(options.epochs, "epoch"), quantity(len(loaders.train), "batch")
     precision = "; use_amp is off: it needs CUDA" if options.use_amp and device == "cpu" else ""
     say_in_columns(f"{loaders.train.jet_count:,} jets{share}, {epochs} of {batches}{precision}")
+    if not options.val_files:
+        say_in_columns(f"Validation: {named(session, 'val_files')}")
+        if missing := missing_classes(validation_schema(session, session.schema), session.files("val_files")):
+            say_in_columns(
+                f"Warning: these rows hold no jets of {', '.join(missing)}, so no figure says how these are "
+                "recognised; files that hold one class after the other cannot be divided so: give c.val_files"
+            )
     for note in start_notes(session):
         say_in_columns(f"Warning: {note}")
     judged: tuple[FileOption, ...] = ("val_files", "test_files") if options.test_files else ("val_files",)

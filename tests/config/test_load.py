@@ -127,7 +127,8 @@ def test_no_other_name_is_taken(tmp_path: Path, name: str) -> None:
         ("c.train_files = 'a.root'", "train_files: Input should be a valid list (got 'a.root')"),
         ("c.beta_max = [1, 'x', 1]", "beta_max[1]: Input should be a valid number (got 'x')"),
         ("c.exit_stages = ['inputs', 0]", "exit_stages[0]: Input should be a valid integer or 'input' (got 'inputs')"),
-        ("c.val_files = []", "val_files: give at least 1 (got [])"),
+        ("c.train_files = []", "train_files: give at least 1 (got [])"),
+        ("c.validation_share = 0.0", "validation_share: Input should be greater than 0 (got 0.0)"),
     ],
 )
 def test_a_wrong_value(tmp_path: Path, line: str, expected: str) -> None:

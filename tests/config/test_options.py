@@ -63,6 +63,7 @@ BEYOND_CONTRACT: dict[str, Any] = {
     "logger": "csv",
     "plugins": ["my_heads.py"],
     "trust_expressions": True,
+    "validation_share": 0.25,
     "extra_selection": "jet_pt > 500",
     "extra_selection_train": "jet_eta < 2",
     "extra_selection_val": "jet_eta < 2",
@@ -264,7 +265,7 @@ def test_one_file_is_not_a_list_of_files() -> None:
         options(train_files="a.root")
 
 
-@pytest.mark.parametrize("name", ["train_files", "val_files", "conv_params", "fc_params"])
+@pytest.mark.parametrize("name", ["train_files", "conv_params", "fc_params"])
 def test_empty_lists_are_refused(name: str) -> None:
     with pytest.raises(ValidationError, match=name):
         options(**{name: []})

@@ -151,9 +151,31 @@ def test_what_cannot_be_imported_is_said(flags: str, words: str) -> None:
     assert str(caught.value).startswith("--command: ")
 
 
-@pytest.mark.parametrize("missing", ["--data-train", "--data-val", "--data-config", "--network-config"])
+@pytest.mark.parametrize("missing", ["--data-train", "--data-config", "--network-config"])
 def test_a_missing_file_is_named(missing: str) -> None:
     words = FILES.split()
     first = words.index(missing)
     with pytest.raises(UsageError, match=missing):
         read(command=" ".join(["weaver", *words[:first], *words[first + 2 :]]))
+
+
+@pytest.mark.parametrize(
+    ("flags", "share"), [("", 0.2), ("--train-val-split 0.9", 0.1), ("--train-val-split 0.65", 0.35)]
+)
+def test_without_validation_files_the_last_rows_of_the_training_files_validate(flags: str, share: float) -> None:
+    found = read(flags, command=f"weaver {FILES.replace('--data-val /d/val/*.root', '')}")
+    assert found.options["val_files"] == []
+    assert found.options["validation_share"] == share
+    assert not found.left_out
+    Options.model_validate(found.options)
+
+
+def test_a_split_beside_validation_files_is_left_out() -> None:
+    found = read("--train-val-split 0.9")
+    assert "validation_share" not in found.options
+    assert list(found.left_out) == ["--train-val-split"]
+
+
+def test_a_split_that_leaves_nothing_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"--train-val-split is 1 and there is no --data-val; give a number between"):
+        read("--train-val-split 1", command=f"weaver {FILES.replace('--data-val /d/val/*.root', '')}")

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from phaze_ee.data.schema import DataSchema
-from phaze_ee.data.selections import ExtraSelections, for_testing, rows_hash
+from phaze_ee.data.selections import JetChoice, for_testing, rows_hash
 from phaze_ee.errors import UsageError
 from phaze_ee.evaluation.differences import JudgedAnswer, compare_answers, compare_exits, compare_projects
 from phaze_ee.evaluation.metrics import jets_hash
@@ -157,7 +157,7 @@ def test_the_hash_of_the_rows_depends_on_what_selects_them_alone(tmp_path: Path)
     assert plain == rows_hash(files, schema_of(tmp_path, new_variables=variables, observers=[]))
     cut = schema_of(tmp_path, new_variables=variables, test_time_selection="even == 0")
     other = schema_of(tmp_path, new_variables=variables | {"even": "jet_id % 3"}, test_time_selection="even == 0")
-    extra = ExtraSelections.of({"extra_selection_test": "jet_id > 2"})
+    extra = JetChoice.of({"extra_selection_test": "jet_id > 2"})
     hashes = [rows_hash(files, schema) for schema in (cut, other, for_testing(cut, extra))]
     (tmp_path / "b.root").write_bytes(files[0].read_bytes())
     hashes.append(rows_hash([tmp_path / "b.root"], schema_of(tmp_path)))

@@ -15,6 +15,7 @@ from phaze_ee.errors import DataError, UsageError
 from phaze_ee.models.checkpoint import load_checkpoint
 from phaze_ee.modes import convert, jets
 from phaze_ee.modes.session import Session
+from phaze_ee.modes.start import jet_choice
 from phaze_ee.types import JetBatch
 from phaze_ee.workspace import Project
 from tests.modes.two_class_project import DATA_CONFIG, make_project, request, write_jets
@@ -155,13 +156,13 @@ def test_without_selections_an_extra_one_is_not_that_of_other_purposes(folder: P
 def test_a_wrong_expression_is_named(folder: Path, expression: str, message: str) -> None:
     project(folder)
     with pytest.raises(DataError, match=message):
-        jets.extra_selections(session(extra_selection_val=expression))
+        jet_choice(session(extra_selection_val=expression))
 
 
 def test_an_expression_may_be_trusted(folder: Path) -> None:
     own = project(folder)
     with pytest.raises(DataError, match=r"c\.extra_selection_test .*vectorize"):
-        jets.extra_selections(session(extra_selection_test="np.vectorize(np.abs)(jet_id) > 50"))
+        jet_choice(session(extra_selection_test="np.vectorize(np.abs)(jet_id) > 50"))
     own.config.write_text(own.config.read_text() + "    c.trust_expressions = True\n")
     trusting = session(extra_selection_test="np.vectorize(np.abs)(jet_id) > 50")
     schema = jets.testing_schema(trusting, trusting.schema)

@@ -145,10 +145,9 @@ def _tasks(job: Job, folder: Path, key: str) -> list[_Task]:
 
 def _spans(job: Job) -> list[Span]:
     """Return the rows in the order of the shards; for training, each shard has its share of every file."""
-    treename = job.resolved.weaver.treename
     if not job.training:
-        return split_into_spans(job.files, treename, EVALUATION_ROWS, as_packed=True)
-    spans = split_into_spans(job.files, treename, TRAINING_ROWS)
+        return split_into_spans(job.resolved, job.files, EVALUATION_ROWS, as_packed=True)
+    spans = split_into_spans(job.resolved, job.files, TRAINING_ROWS)
     counts = [span.stop - span.start for span in spans]
     order = EpochPlan.of_counts(spans, counts, None).order(np.random.default_rng(0))
     return [spans[index] for index in order]
