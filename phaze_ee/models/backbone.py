@@ -131,6 +131,11 @@ class Backbone(Stages[StateT]):
         """Plain values from which :meth:`from_arguments` builds the same architecture, without numbers of the jet."""
 
     @property
+    def averages_padding(self) -> bool:
+        """Whether padding counts in averages over particles, so that an answer depends on the batch of the jet."""
+        return False
+
+    @property
     def moved_keyword(self) -> str | None:
         """The argument that is empty because the embeddings of several collections have it; None: there is none."""
         return None

@@ -237,7 +237,7 @@ def _report_ignored(wanted: Mapping[str, Any], backbone: Backbone[Any], source: 
 
 
 def _report_average(backbone: Backbone[Any], source: Path) -> None:
-    if backbone.arguments.get("use_counts") is False:
+    if backbone.averages_padding:
         _log.warning(
             "%s: without use_counts the answer for a jet depends on the longest jet of its batch, as in weaver", source
         )

@@ -37,6 +37,10 @@ class ParticleNet(StagedParticleNet[PaddedState]):
         NetworkOptions(conv_params=arguments["conv_params"], fc_params=arguments["fc_params"])
         return super().from_arguments(arguments)
 
+    @property
+    def averages_padding(self) -> bool:
+        return not self.core.use_counts
+
     def packed(self) -> PackedParticleNet:
         return PackedParticleNet(self.mod).train(self.training)
 
