@@ -59,7 +59,7 @@ def troubles() -> list[str]:
 
 def test_there_is_something_to_check() -> None:
     assert len(commands()) >= 7
-    assert len(configurations()) == 2
+    assert len(configurations()) == 3
     assert len(scripts()) == 1
     assert len(troubles()) >= 12
 

@@ -75,6 +75,10 @@ class ExitRules(NetworkOptions, ExitOptions, TrainingOptions):
             "freeze_backbone leaves nothing to train in a network without exits; give it exits",
         )
         yield (
+            self.freeze_backbone and bool(self.fresh_layers),
+            f"fresh_layers = {self.fresh_layers} with freeze_backbone: they would stay at random weights; remove one",
+        )
+        yield (
             self.freeze_backbone and self.training_regime != "ramp",
             f"freeze_backbone trains exits alone in every epoch, which training_regime = {self.training_regime!r} "
             "does not; remove one of them",

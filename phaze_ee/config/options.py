@@ -5,11 +5,11 @@ A function that uses the options of one section takes that section only.
 
 from phaze_ee.config.data_section import DataOptions
 from phaze_ee.config.exit_rules import ExitRules
+from phaze_ee.config.logging_section import LoggingOptions
 from phaze_ee.config.sections import (
     CalibrationOptions,
     ExitOptions,
     HardwareOptions,
-    LoggingOptions,
     NetworkOptions,
     Section,
     TrainingOptions,

@@ -41,6 +41,7 @@ Channels = Annotated[tuple[PositiveInt, ...], Field(strict=False, min_length=1)]
 ConvParams = Annotated[tuple[Annotated[int, Field(gt=0, le=MOST_NEIGHBOURS)], Channels], Field(strict=False)]
 FcParams = Annotated[tuple[PositiveInt, Fraction], Field(strict=False)]
 HeadNames = Annotated[list[str], Field(strict=False)]
+LayerNames = Annotated[list[str], Field(strict=False)]
 ExitStage = NonNegativeInt | Literal["input"]
 
 
@@ -107,6 +108,12 @@ class NetworkOptions(Section):
         "batch",
     )
     init_from: str | None = Field(None, description="checkpoint to start from, written by PHAZE-EE or by weaver")
+    fresh_layers: LayerNames = Field(
+        default_factory=list,
+        strict=False,
+        description='layers that start with fresh weights, not with those of init_from, e.g. ["mod.fc"], the head, '
+        "where the classes are others; by their names in the checkpoint",
+    )
 
     @property
     def network_file(self) -> str:
@@ -317,30 +324,6 @@ class HardwareOptions(Section):
     )
 
 
-class LoggingOptions(Section):
-    """What a training writes."""
-
-    log_interval: PositiveInt = Field(100, description="number of batches between two log entries")
-    val_interval: PositiveInt = Field(
-        1, description="number of epochs between two validations; the last epoch is always validated"
-    )
-    save_interval: PositiveInt = Field(5, description="number of epochs between two checkpoints that are kept")
-    resume_interval: NonNegativeInt = Field(
-        500,
-        description="number of batches between two saved states, from which an interrupted training continues; 0: "
-        "only after each epoch",
-    )
-    logger: Literal["tensorboard", "csv", "wandb", "mlflow", "comet"] | None = Field(
-        "tensorboard",
-        description="where losses, accuracies, learning rate, β and options of a training go; csv: output/logs/csv; "
-        "mlflow: $MLFLOW_TRACKING_URI, else output/logs/mlruns; wandb, comet: as their own settings say, e.g. offline; "
-        "these three need an extra of that name; None: nowhere",
-    )
-    tensorboard: bool = Field(
-        True, description="write TensorBoard logs to output/logs/train; False: as logger = None, for that logger"
-    )
-
-
 class TrainingOptions(Section):
     """Epochs, optimiser and learning rate."""
 
@@ -360,6 +343,11 @@ class TrainingOptions(Section):
     )
     warm_up: NonNegativeFloat = Field(
         0.25, description="steps in which the learning rate rises from 0, or their share of all steps if below 1"
+    )
+    lr_factors: dict[str, NonNegativeFloat] = Field(
+        default_factory=dict,
+        description='learning rate of layers relative to lr, e.g. {"mod.fc": 50, "heads": 50}, the head of the network '
+        "and those of the exits; by their names in a checkpoint; 0: frozen, but for statistics of BatchNorm",
     )
     weight_decay: float = Field(  # times any learning rate, it is a number in single precision
         0.01, ge=0, le=1e8, description="weight decay, decoupled (adam: in the gradient), without biases and BatchNorm"

@@ -6,7 +6,7 @@ import os
 import re
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn, final
 
@@ -19,7 +19,7 @@ _LAUNCHERS = ("torchrun", "torch.distributed.run", "torch.distributed.launch")
 _OF_A_SHELL = re.compile(r"\$\{[^}]*\}?|\$\w+|\$\(+|`")  # what a shell would replace
 _REDIRECTS = re.compile(r"&|\d*>")
 _OPTIMIZERS = {"ranger": "ranger", "adam": "adam", "adamw": "adamw"}
-_OPTIMIZER_OPTIONS = ("weight_decay", "clip_grad_norm")
+_OPTIMIZER_OPTIONS = ("weight_decay", "clip_grad_norm", "lr_mult")
 _SCHEDULES = {
     "flat+decay": "flat_decay",
     "flat+linear": "flat_linear",
@@ -67,8 +67,6 @@ LEFT_OUT = {
     "tensorboard_custom_fn": "there is no such hook",
     "custom_functions": "write the expressions out in the data configuration",
     "model_prefix": "the project keeps its models; to add exits to weaver's, use -m retrofit",
-    "exclude_model_weights": "c.init_from takes all weights that fit",
-    "freeze_model_weights": "c.freeze_backbone freezes the whole network; single layers cannot be frozen",
     "load_epoch": "a state of weaver's training cannot be resumed; c.init_from takes its weights",
     "steps_per_epoch_val": "validation reads every jet once",
     "samples_per_epoch_val": "validation reads every jet once",
@@ -95,7 +93,7 @@ LEFT_OUT = {
 # Arguments that take more than one line.
 _READ = (
     "data_train", "data_val", "data_test", "data_config", "network_config", "network_option", "load_model_weights",
-    "optimizer", "optimizer_option", "lr_scheduler", "gpus",
+    "exclude_model_weights", "freeze_model_weights", "optimizer", "optimizer_option", "lr_scheduler", "gpus",
 )  # fmt: skip
 _REFUSED = {"regression_mode": "PHAZE-EE trains classifiers; a regression alone has no exits that can be judged"}
 
@@ -108,10 +106,30 @@ class WeaverCommand:
     Attributes:
         options: options of a configuration. weaver's defaults are written out where ours differ.
         left_out: the flags that were given and have no option, each with the reason or what to do instead.
+        layers: which parameters learn otherwise, or start afresh.
     """
 
     options: dict[str, Any]
     left_out: dict[str, str]
+    layers: "LayerPatterns"
+
+
+@final
+@dataclass(frozen=True)
+class LayerPatterns:
+    """Parameters by regular expressions, which match the beginnings of their names in the network of weaver.
+
+    Attributes:
+        excluded: those that the file with weights does not set.
+        frozen: those that do not learn.
+        factors: the learning rate of others relative to ``lr``.
+        prefix: of the names in the file with weights that are read; empty: all are.
+    """
+
+    excluded: tuple[str, ...] = ()
+    frozen: tuple[str, ...] = ()
+    factors: Mapping[str, float] = field(default_factory=dict)
+    prefix: str = ""
 
 
 def read_command(command: str, parser: argparse.ArgumentParser) -> WeaverCommand:
@@ -140,7 +158,8 @@ def read_command(command: str, parser: argparse.ArgumentParser) -> WeaverCommand
         **_device(given, distributed=distributed),
     }
     typed = _typed(parser, words) - (set() if given.data_val else {"train_val_split"})
-    return WeaverCommand(options, {_flag(parser, name): why for name, why in LEFT_OUT.items() if name in typed})
+    left_out = {_flag(parser, name): why for name, why in LEFT_OUT.items() if name in typed}
+    return WeaverCommand(options, left_out, _layers(given))
 
 
 def imported_arguments() -> frozenset[str]:
@@ -238,7 +257,7 @@ def _optimizer(given: argparse.Namespace) -> dict[str, Any]:
     if others:
         raise UsageError(
             f"--command: the option {others[0]} of the optimiser cannot be imported, only "
-            f"{' and '.join(_OPTIMIZER_OPTIONS)}; remove it from the command"
+            f"{', '.join(_OPTIMIZER_OPTIONS)}; remove it from the command"
         )
     return {
         "optimizer": _OPTIMIZERS[name],
@@ -246,6 +265,31 @@ def _optimizer(given: argparse.Namespace) -> dict[str, Any]:
         "weight_decay": _number("weight_decay", own.get("weight_decay", "0")),
         "gradient_clip": _number("clip_grad_norm", own.get("clip_grad_norm", "0")),
     }
+
+
+def _layers(given: argparse.Namespace) -> LayerPatterns:
+    excluded, frozen = (
+        tuple(text.split(",")) if text else () for text in (given.exclude_model_weights, given.freeze_model_weights)
+    )
+    multiplied = dict(given.optimizer_option).get("lr_mult")
+    factors = {} if multiplied is None else dict([_factor(multiplied)])
+    for pattern in (*excluded, *frozen, *factors):
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            raise UsageError(f"--command: {pattern!r} is no regular expression ({error}); correct it") from error
+    return LayerPatterns(excluded, frozen, factors, (given.load_model_weights or "").partition(":")[2])
+
+
+def _factor(text: str) -> tuple[str, float]:
+    try:
+        pattern, factor = ast.literal_eval(text)
+        return str(pattern), float(factor)
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError) as error:
+        raise UsageError(
+            f"--command: --optimizer-option lr_mult {text!r} is no pattern with a number; give it as in "
+            """'("fc.*", 50)'"""
+        ) from error
 
 
 def _device(given: argparse.Namespace, *, distributed: bool) -> dict[str, Any]:

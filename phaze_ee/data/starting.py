@@ -9,7 +9,7 @@ from phaze_ee.errors import CheckpointError
 _CHOSEN = ("center", "scale", "min", "max")
 
 
-def as_trained(schema: DataSchema, options: Mapping[str, Any], origin: str) -> DataSchema:
+def as_trained(schema: DataSchema, options: Mapping[str, Any], origin: str, *, same_classes: bool = True) -> DataSchema:
     """Return a data configuration whose automatic standardisation is that of an earlier training.
 
     The weights of that training expect inputs with its centres and scales, whatever the training files are now. Inputs
@@ -20,13 +20,15 @@ def as_trained(schema: DataSchema, options: Mapping[str, Any], origin: str) -> D
         schema: as the YAML file has it.
         options: those of the data configuration in the checkpoint.
         origin: the checkpoint, for errors.
+        same_classes: whether the layer for the classes is that of the checkpoint too.
 
     Raises:
         CheckpointError: a class, a target or an input has another place than in the training of the weights.
         DataError: the options in the checkpoint are wrong.
     """
     trained = DataSchema.from_options(options, origin, schema.trusted, schema.bad_values)
-    _check_places("labels", trained.class_names, schema.class_names, origin)
+    if same_classes:
+        _check_places("labels", trained.class_names, schema.class_names, origin)
     by_name = "; names decide the places of targets: call them as in the training"
     _check_places("labels.targets", list(trained.targets), list(schema.targets), origin, by_name)
     pairs = list(_groups(trained, schema))

@@ -121,9 +121,11 @@ class Backbone(Stages[StateT]):
     Attributes:
         name: by which ``c.model_name`` chooses the network.
         weaver_class: the class of weaver around which the stages are put; None for a network of its own.
+        names_in_wrapper: the names of some weights in the network of the user around this one, with those here.
     """
 
     weaver_class: ClassVar[type[nn.Module] | None] = None
+    names_in_wrapper: Mapping[str, str] = MappingProxyType({})
 
     @property
     @abstractmethod
@@ -169,6 +171,13 @@ class Backbone(Stages[StateT]):
         Only a network that has them, and puts ``globals_NG`` beside the pooled features, takes numbers of the jet.
         """
         return None
+
+    @property
+    def class_layer(self) -> str | None:
+        """The name of the layer that gives a number for each class; None: it is not known."""
+        own = set() if self.readout_layers is None else set(self.readout_layers.modules())
+        names = [name for name, layer in self.named_modules() if layer in own and isinstance(layer, nn.Linear)]
+        return names[-1] if names else None
 
     def take_globals(self, count: int) -> None:
         """Widen the readout, so that it takes ``count`` numbers of the jet itself. Its first layer gets new weights.

@@ -18,6 +18,7 @@ from phaze_ee.models.backbone import BACKBONES, Backbone, plain
 from phaze_ee.models.heads import HeadShape
 from phaze_ee.models.network_file import collection_channels
 from phaze_ee.models.tagger import Tagger
+from phaze_ee.models.wrapped_head import with_head
 from phaze_ee.models.wrapper_check import check_wrapper
 from phaze_ee.names import brief
 from phaze_ee.registry import REGISTERED
@@ -180,7 +181,12 @@ def adopt(model: nn.Module, source: str) -> Backbone[Any]:
     if len(found) != 1:
         raise UsageError(f"{source}: get_model returns a {type(model).__name__}, {_misfit(model, kinds, len(found))}")
     kind, module = found[0]
-    return kind.from_weaver(module)
+    backbone = kind.from_weaver(with_head(model, module))
+    own = {id(value): name for name, value in backbone.state_dict(keep_vars=True).items()}
+    theirs = {name: own.get(id(value), name) for name, value in model.state_dict(keep_vars=True).items()}
+    known = frozenset(own.values())
+    backbone.names_in_wrapper = {name: ours for name, ours in theirs.items() if name not in known and ours in known}
+    return backbone
 
 
 def _misfit(model: nn.Module, kinds: Collection[type[nn.Module]], found: int) -> str:

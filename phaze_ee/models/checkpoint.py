@@ -6,7 +6,7 @@ effect on evaluation.
 
 import logging
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ from phaze_ee.models.checkpoint_content import (
     read_tagger,
 )
 from phaze_ee.models.heads import HeadShape
+from phaze_ee.models.layers_by_name import check_layers, is_in
 from phaze_ee.models.plugins import check_parts, parts_of, plugins_of, read_plugins, unknown_parts
 from phaze_ee.models.tagger import Tagger
 from phaze_ee.names import quantity
@@ -151,23 +152,30 @@ def stored_data_options(path: Path) -> dict[str, Any]:
     return options
 
 
-def load_weights(tagger: Tagger, path: Path) -> str:
+def load_weights(tagger: Tagger, path: Path, fresh: Sequence[str] = ()) -> str:
     """Load weights into ``tagger`` from a checkpoint of PHAZE-EE, or of weaver, which holds the backbone alone.
 
     The exits of a checkpoint are used if they are of the same kinds at the same stages; otherwise there is a warning.
+
+    Args:
+        tagger: the network with exits.
+        path: the checkpoint.
+        fresh: layers that keep the weights that they have, by their names.
 
     Returns:
         The SHA-256 of the file.
 
     Raises:
         CheckpointError: the file is missing or unreadable, or holds weights of another architecture.
+        UsageError: the network has no such layer.
     """
+    check_layers("fresh_layers", fresh, tagger.state_dict())
     content, digest = read(path)
     _check_targets(tagger, content, path)
     if is_tagger(content):
         weights = _weights(content, path)
         if _has_exits_of(tagger, content, weights):
-            _load(tagger, weights, path)
+            _load(tagger, weights, path, fresh)
             return digest
         _log.warning(
             "%s has other exits than this network: only its backbone is used, and the exits start with initial weights",
@@ -175,7 +183,7 @@ def load_weights(tagger: Tagger, path: Path) -> str:
         )
         if tagger.targets is not None:
             _load(tagger.targets, {f"{name}_R": weights[f"targets.{name}_R"] for name in ("center", "spread")}, path)
-    _load_backbone(tagger.architecture, content, path)
+    _load_backbone(tagger.architecture, content, path, fresh)
     return digest
 
 
@@ -199,13 +207,29 @@ def load_backbone(backbone: Backbone[Any], path: Path) -> None:
     _load_backbone(backbone, read(path)[0], path)
 
 
-def _load_backbone(backbone: Backbone[Any], content: Mapping[str, Any], path: Path) -> None:
+def _load_backbone(backbone: Backbone[Any], content: Mapping[str, Any], path: Path, fresh: Sequence[str] = ()) -> None:
     if is_tagger(content):
         own, prefix = _weights(content, path), "backbone."
         weights = {key.removeprefix(prefix): value for key, value in own.items() if key.startswith(prefix)}
-        _load(backbone, weights, path)
+        _load(backbone, weights, path, fresh)
     else:
-        _load(backbone, backbone.modern_names(content), path)
+        _load(backbone, by_our_names(backbone, content), path, fresh)
+
+
+def by_our_names(backbone: Backbone[Any], content: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return weights of a file that weaver wrote by the names that they have in a backbone, as far as they are known.
+
+    A module around the network gives its weights a prefix, usually ``mod.``; without such a module there is none.
+    """
+    own, (first, *others) = backbone.state_dict(), {key.partition(".")[0] for key in content} or {""}
+    bare = content if others else {key.removeprefix(f"{first}."): value for key, value in content.items()}
+    for prefix, weights in (("", content), ("", bare), ("mod.", content), ("mod.", bare)):
+        by_name = {prefix + key: value for key, value in weights.items()}
+        named = {backbone.names_in_wrapper.get(key, key): value for key, value in by_name.items()}
+        found = backbone.modern_names(named)
+        if any(key in own for key in found):
+            return found
+    return content
 
 
 def _weights(content: Mapping[str, Any], path: Path) -> dict[str, Tensor]:
@@ -231,12 +255,9 @@ def _exit_shapes(weights: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
     return {key: tuple(value.shape) for key, value in weights.items() if not key.startswith("backbone.")}
 
 
-def _load(module: torch.nn.Module, weights: Mapping[str, Tensor], path: Path) -> None:
+def _load(module: torch.nn.Module, weights: Mapping[str, Tensor], path: Path, fresh: Sequence[str] = ()) -> None:
     own = module.state_dict()
-    # A wrapper around the network gives its parameters a prefix, usually "mod."; without a wrapper there is none.
-    if not any(key in own for key in weights):
-        wrapped = all(key.startswith("mod.") for key in weights)
-        weights = {key.removeprefix("mod.") if wrapped else f"mod.{key}": value for key, value in weights.items()}
+    own, weights = ({key: value for key, value in some.items() if not is_in(key, fresh)} for some in (own, weights))
     _check_features(weights, own, path)
     differences = [
         *(f"{key} is missing" for key in own if key not in weights),
@@ -249,12 +270,23 @@ def _load(module: torch.nn.Module, weights: Mapping[str, Tensor], path: Path) ->
     ]
     if differences:
         more = f" and {len(differences) - _SHOWN} more" if len(differences) > _SHOWN else ""
+        layers = sorted({text.partition(" ")[0].rpartition(".")[0].removeprefix("backbone.") for text in differences})
+        only_head = all(is_in(layer, _head_of(module)) for layer in layers)
+        afresh = f"c.fresh_layers = {layers} (in a command of weaver: --exclude-model-weights)"
+        head = f"; for other classes, start the head afresh: {afresh}" if only_head else ""
         raise CheckpointError(
             f"checkpoint {path} is of another architecture: {'; '.join(differences[:_SHOWN])}{more}; "
-            "make the network options (model_name, inputs, classes, conv_params …) those of its training"
+            f"make the network options (model_name, inputs, classes, conv_params …) those of its training{head}"
         )
     _check_finite(weights, path)
-    module.load_state_dict(dict(weights))
+    module.load_state_dict(weights, strict=not fresh)
+
+
+def _head_of(module: torch.nn.Module) -> list[str]:
+    """Return the name of the layers that give the numbers of the classes; empty if they are not known."""
+    backbone = module.architecture if isinstance(module, Tagger) else module
+    layers = backbone.readout_layers if isinstance(backbone, Backbone) else None
+    return [name for name, own in backbone.named_modules() if own is layers]
 
 
 def _check_finite(weights: Mapping[str, Tensor], path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from functools import partial
 
+from phaze_ee.errors import UsageError
 from phaze_ee.modes.console import say, say_in_columns
 from phaze_ee.modes.plot import write_figures
 from phaze_ee.modes.session import Session
@@ -11,7 +12,17 @@ from phaze_ee.training.find_lr import HIGHEST, LOWEST, STEPS, find_lr
 
 
 def run(session: Session) -> None:
-    """Train for some steps at rising learning rates. The models of the project are not changed."""
+    """Train for some steps at rising learning rates. The models of the project are not changed.
+
+    Raises:
+        UsageError: some layers have a rate of their own, which the test does not keep.
+    """
+    own = [layer for layer, factor in session.options.lr_factors.items() if factor not in (0, 1)]
+    if own:
+        raise UsageError(
+            f"{session.project.config}: lr_factors gives {', '.join(own)} learning rates of their own, and this test "
+            "gives all layers the same; remove them for it"
+        )
     ready = prepare(session)
     project, options = session.project, ready.session.options
     say_in_columns(f"{project}: up to {STEPS} steps at learning rates from {LOWEST:g} to {HIGHEST:g}")

@@ -11,10 +11,11 @@ from phaze_ee.config.weaver_command import WeaverCommand, read_command
 from phaze_ee.data.files import expand_patterns
 from phaze_ee.data.schema import DataSchema
 from phaze_ee.errors import UsageError
-from phaze_ee.models.backbone import Backbone
 from phaze_ee.models.build import adopt, build_network, build_tagger
+from phaze_ee.models.checkpoint import load_weights
 from phaze_ee.modes.classes import classes_of_network
 from phaze_ee.modes.console import say
+from phaze_ee.modes.imported_layers import layer_options
 from phaze_ee.modes.new_project import check_new, create_project
 from phaze_ee.modes.session import Session
 from phaze_ee.names import quantity
@@ -42,7 +43,7 @@ def run(session: Session) -> None:
     from weaver.train import parser  # after phaze_ee.models, which spares the import of torch's compiler
 
     imported = read_command(command, parser)
-    values = _with_exits(imported.options)
+    values = _with_exits(imported)
     _check(values)
     project = create_project(session.project, partial(render_config, values=values, note=_NOTE, mark="weaver"))
     say(f"Created project {project} from the command of weaver:")
@@ -51,9 +52,12 @@ def run(session: Session) -> None:
     say(f"  run   phaze_ee -m chain -p {project.workspace} {project.name} -o train_calibrate_evaluate_benchmark_plot")
 
 
-def _with_exits(options: dict[str, Any]) -> dict[str, Any]:
-    """Return the options with those of the network that the network file builds, and of its exits."""
-    backbone = _network_of(options)
+def _with_exits(imported: WeaverCommand) -> dict[str, Any]:
+    """Return the options with those of the network that the network file builds, of its layers, and of its exits."""
+    options = imported.options
+    network, file = _network_and_file(options)
+    model = build_network(network, file, _schema(options).weaver)
+    backbone = adopt(model, str(file))
     # Those of ParticleNet have options of their own.
     own = NetworkOptions.model_fields if backbone.name == "ParticleNet" else ()
     built = {name: value for name, value in backbone.arguments.items() if name in own}
@@ -61,17 +65,13 @@ def _with_exits(options: dict[str, Any]) -> dict[str, Any]:
     return {
         **options,
         **built,
+        **layer_options(imported.layers, model, backbone, _weights(options)),
         "network_options": {name: value for name, value in options["network_options"].items() if name not in built},
         "model_name": backbone.name,
         "exit_stages": stages,
         "beta_max": [1.0],
         "zero_epochs": min(_LONGEST_ZERO, options["epochs"] // 5),
     }
-
-
-def _network_of(options: dict[str, Any]) -> Backbone[Any]:
-    network, file = _network_and_file(options)
-    return adopt(build_network(network, file, _schema(options).weaver), str(file))
 
 
 def _network_and_file(options: dict[str, Any]) -> tuple[NetworkOptions, Path]:
@@ -87,11 +87,16 @@ def _schema(options: dict[str, Any]) -> DataSchema:
 def _check(values: dict[str, Any]) -> None:
     """Raise UsageError where the new configuration would be refused, or a pattern matches no file."""
     options: Options = Configuration(_SOURCE, values, {}).options()
-    build_tagger(options, Path(values["network_config"]), _schema(values).weaver)
+    tagger = build_tagger(options, Path(values["network_config"]), _schema(values).weaver)
     for name in ("train_files", "val_files", "test_files"):
         expand_patterns(f"--command: {name}", values[name], None)
-    if options.init_from is not None:
-        find_file("--command: --load-model-weights", options.init_from, None)
+    if (weights := _weights(values)) is not None:
+        load_weights(tagger, weights, options.fresh_layers)
+
+
+def _weights(options: dict[str, Any]) -> Path | None:
+    given = options["init_from"]
+    return None if given is None else find_file("--command: --load-model-weights", given, None)
 
 
 def _report(imported: WeaverCommand, values: dict[str, Any]) -> None:
@@ -104,6 +109,9 @@ def _report(imported: WeaverCommand, values: dict[str, Any]) -> None:
         share = values["validation_share"]
         say(f"  files     the last {100 * share:.4g} % of the rows of each training file validate (no --data-val)")
     say(f"  device    {values['device']}" + (", one process for each GPU (torchrun)" if values["use_ddp"] else ""))
+    for option, what in {"fresh_layers": "start afresh", "lr_factors": "have a learning rate of their own"}.items():
+        if layers := values.get(option):
+            say(f"  layers    {what}: {', '.join(layers)} (c.{option})")
     for flag, reason in imported.left_out.items():
         say(f"  left out  {flag}: {reason}")
 

@@ -273,6 +273,7 @@ class Session:
     def _built(self, schema: "DataSchema") -> tuple["Tagger", str]:
         from phaze_ee.models.build import build_tagger
         from phaze_ee.models.checkpoint import load_weights
+        from phaze_ee.modes.start import check_kept_classes
 
         options = self.options
         path = find_file("network_config", options.network_file_for(len(schema.collections)), self.project.root)
@@ -282,7 +283,9 @@ class Session:
             raise UsageError(f"{self.project.config}: {error}") from error
         if options.init_from is None:
             return tagger, ""
-        return tagger, load_weights(tagger, find_file("init_from", options.init_from, self.project.root))
+        check_kept_classes(self, tagger.architecture)
+        file = find_file("init_from", options.init_from, self.project.root)
+        return tagger, load_weights(tagger, file, options.fresh_layers)
 
     def _best_model(self) -> TrainedModel:
         from phaze_ee.data.changes import with_free_sections_of
@@ -306,7 +309,8 @@ class Session:
         from phaze_ee.modes.start import initial_schema, start_notes
 
         schema = initial_schema(self)
-        notes = ("not trained here: the exits have random weights unless init_from holds them", *start_notes(self))
+        fresh = ", ".join(["the exits", *self.options.fresh_layers])
+        notes = (f"not trained here: {fresh} have random weights unless init_from holds them", *start_notes(self))
         # Exits that init_from does not hold start at random weights, but at the same in every mode.
         with torch.random.fork_rng():
             torch.manual_seed(self.options.seed or 0)

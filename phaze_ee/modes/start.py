@@ -5,7 +5,9 @@ from typing import Any
 from phaze_ee.data.schema import DataSchema
 from phaze_ee.data.selections import JetChoice, for_training
 from phaze_ee.data.starting import as_trained, other_standardisation
+from phaze_ee.models.backbone import Backbone
 from phaze_ee.models.checkpoint_content import is_tagger, read, read_tagger
+from phaze_ee.models.layers_by_name import is_in
 from phaze_ee.modes.session import Session
 from phaze_ee.workspace import find_file
 
@@ -19,7 +21,21 @@ def starting_schema(session: Session) -> DataSchema:
         DataError: a data configuration is wrong.
     """
     options, origin = _start(session)
-    return session.schema if options is None else as_trained(session.schema, options, origin)
+    if options is None:
+        return session.schema
+    return as_trained(session.schema, options, origin, same_classes=not session.options.fresh_layers)
+
+
+def check_kept_classes(session: Session, backbone: Backbone[Any]) -> None:
+    """Refuse ``c.init_from`` if its layer for the classes is kept, and these have another order now.
+
+    Raises:
+        CheckpointError: so it is.
+    """
+    fresh, layer = session.options.fresh_layers, backbone.class_layer
+    options, origin = _start(session)
+    if fresh and options is not None and (layer is None or not is_in(layer, fresh)):
+        as_trained(session.schema, options, origin)
 
 
 def initial_schema(session: Session) -> DataSchema:

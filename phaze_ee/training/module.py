@@ -16,7 +16,8 @@ from torch.nn.utils import clip_grad_norm_
 from torch.optim import Optimizer
 
 from phaze_ee.config.options import ExitOptions, TrainingOptions
-from phaze_ee.errors import RunError
+from phaze_ee.errors import RunError, UsageError
+from phaze_ee.models.layers_by_name import check_layers, innermost
 from phaze_ee.models.tagger import Tagger
 from phaze_ee.names import CROSS_ENTROPY
 from phaze_ee.shapes import Float
@@ -94,7 +95,7 @@ class TaggerModule(LightningModule):
         point: the working point of a cascade, for a loss that needs one.
 
     Raises:
-        UsageError: the exit loss needs a working point.
+        UsageError: the exit loss needs a working point, or ``lr_factors`` names a layer that is not there.
     """
 
     def __init__(
@@ -122,8 +123,20 @@ class TaggerModule(LightningModule):
         self._rate = 0.0  # of the last training batch
         self._unchecked: tuple[HostFlag, Terms, JetBatch, int] | None = None  # the last batch, until its backward pass
         self.latest: dict[str, Float[Tensor, ""]] = {}  # of the last training batch
+        self._freeze(training.lr_factors)
         if options.freeze_backbone:
             self._freeze_backbone()
+
+    def _freeze(self, factors: Mapping[str, float]) -> None:
+        """Freeze the layers whose learning rate is 0."""
+        parameters = dict(self.tagger.named_parameters())
+        check_layers("lr_factors", factors, parameters)
+        for name, parameter in parameters.items():
+            layer = innermost(name, factors)
+            if layer is not None and factors[layer] == 0:
+                parameter.requires_grad_(False)
+        if factors and not any(parameter.requires_grad for parameter in self.tagger.backbone.parameters()):
+            raise UsageError("lr_factors freezes the whole network; set c.freeze_backbone = True in place of that")
 
     def _freeze_backbone(self) -> None:
         self.tagger.backbone.requires_grad_(False).eval()  # Lightning does not call train() before the first validation

@@ -1,9 +1,8 @@
 """Optimisers, learning-rate schedules and weight decay."""
 
 import math
-import operator
-from collections.abc import Callable, Iterable
-from itertools import compress
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from torch import nn
@@ -11,6 +10,7 @@ from torch.optim import Adam, AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from phaze_ee.config.options import TrainingOptions
+from phaze_ee.models.layers_by_name import innermost
 from phaze_ee.training.ranger import Ranger
 
 _FLAT_SHARE = 0.7
@@ -93,24 +93,35 @@ WARM_UP_SCHEDULES: dict[str, Callable[[int, int, float], float]] = {
 }
 
 
-def parameter_groups(module: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Split parameters into those with weight decay and those without, as weaver does.
+def parameter_groups(
+    module: nn.Module, weight_decay: float, lr: float, factors: Mapping[str, float] = MappingProxyType({})
+) -> list[dict[str, Any]]:
+    """Split parameters into those with weight decay and those without, as weaver does, for each learning rate.
 
     Biases and weights of normalisations (all vectors) have none, nor have parameters that a submodule names in a method
     ``no_weight_decay``, such as the class token of ParT.
+
+    Args:
+        module: a tagger, or its backbone.
+        weight_decay: that of the parameters that have it.
+        lr: the learning rate of all layers without a factor.
+        factors: the learning rates of some layers relative to it, by their names.
     """
     named = {id(weight) for part in module.modules() for weight in _named_without_decay(part)}
-    trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
-    spared = [parameter.ndim <= 1 or id(parameter) in named for parameter in trained]
-    return [
-        {"params": list(compress(trained, map(operator.not_, spared))), "weight_decay": weight_decay},
-        {"params": list(compress(trained, spared)), "weight_decay": 0.0},
-    ]
+    groups: dict[float, list[dict[str, Any]]] = {}
+    for factor in (1.0, *factors.values()):
+        groups[factor] = [{"params": [], "weight_decay": decay, "lr": factor * lr} for decay in (weight_decay, 0.0)]
+    for name, parameter in module.named_parameters():
+        if parameter.requires_grad:
+            layer = innermost(name, factors)
+            spared = parameter.ndim <= 1 or id(parameter) in named
+            groups[1.0 if layer is None else factors[layer]][spared]["params"].append(parameter)
+    return [group for factor, pair in groups.items() for group in pair if factor == 1 or group["params"]]
 
 
 def build_optimizer(module: nn.Module, options: TrainingOptions, total_steps: int) -> tuple[Optimizer, LambdaLR]:
     """Return the optimiser, and its schedule, which must be advanced after every step."""
-    groups = parameter_groups(module, options.weight_decay)
+    groups = parameter_groups(module, options.weight_decay, options.lr, options.lr_factors)
     optimizer = OPTIMIZERS[options.optimizer](groups, lr=options.lr)
     return optimizer, LambdaLR(optimizer, _schedule(options, total_steps))
 

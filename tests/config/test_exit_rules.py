@@ -56,6 +56,7 @@ REFUSED = [
       for name in ("joint", "mixed", "disjoint", "boosted")),
     *(({"training_regime": name, "num_exit_points": 0, "beta_max": [], **FLOW}, "this network has none")
       for name in ("joint", "mixed", "disjoint", "boosted")),
+    ({"freeze_backbone": True, "fresh_layers": ["mod.fc"]}, "they would stay at random weights; remove one"),
     ({"training_regime": "boosted", "exit_link": "cascade"}, "set both to 'boosted', or neither"),
     ({"training_regime": "boosted", "exit_link": "independent"}, "set both to 'boosted', or neither"),
     ({"exit_link": "boosted"}, "boosted exits are trained by the regime 'boosted'"),

@@ -64,6 +64,8 @@ BEYOND_CONTRACT: dict[str, Any] = {
     "plugins": ["my_heads.py"],
     "trust_expressions": True,
     "validation_share": 0.25,
+    "fresh_layers": ["mod.fc"],
+    "lr_factors": {"mod.fc": 50.0, "heads": 0.0},
     "extra_selection": "jet_pt > 500",
     "extra_selection_train": "jet_eta < 2",
     "extra_selection_val": "jet_eta < 2",

@@ -7,7 +7,7 @@ import pytest
 from weaver.train import parser
 
 from phaze_ee.config.options import Options
-from phaze_ee.config.weaver_command import LEFT_OUT, WeaverCommand, imported_arguments, read_command
+from phaze_ee.config.weaver_command import LEFT_OUT, LayerPatterns, WeaverCommand, imported_arguments, read_command
 from phaze_ee.errors import UsageError
 
 FILES = "--data-train /d/train/*.root --data-val /d/val/*.root --data-config /d/jets.yaml --network-config /d/net.py"
@@ -128,7 +128,7 @@ def test_a_flag_without_an_option_is_left_out_with_the_reason() -> None:
         ("--num-epochs many", "invalid int value: 'many'"),
         ("--regression-mode", "--regression-mode cannot be imported"),
         ("--optimizer SGD", "the optimiser SGD is not among ranger, adam, adamw"),
-        ("-p lr_mult '(\"fc\", 5)'", "the option lr_mult of the optimiser cannot be imported"),
+        ("-p betas '(0.9, 0.99)'", "the option betas of the optimiser cannot be imported"),
         ("-p weight_decay small", "--optimizer-option weight_decay 'small' is no number"),
         ("-o activation relu", "--network-option activation 'relu' is no Python literal"),
         ("--contrastive", "arguments: --contrastive; if it is a flag of a fork of weaver, remove it"),
@@ -179,3 +179,26 @@ def test_a_split_beside_validation_files_is_left_out() -> None:
 def test_a_split_that_leaves_nothing_is_refused() -> None:
     with pytest.raises(UsageError, match=r"--train-val-split is 1 and there is no --data-val; give a number between"):
         read("--train-val-split 1", command=f"weaver {FILES.replace('--data-val /d/val/*.root', '')}")
+
+
+def test_patterns_of_layers_are_read() -> None:
+    found = read(
+        "-p lr_mult '(\"fc.*\", 50)' --load-model-weights /d/w.pt:net --exclude-model-weights mod.fc,mod.x "
+        "--freeze-model-weights mod.embed"
+    )
+    assert found.layers == LayerPatterns(("mod.fc", "mod.x"), ("mod.embed",), {"fc.*": 50.0}, "net")
+    assert read().layers == LayerPatterns()
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        ('-p lr_mult \'("fc", "x")\'', '--optimizer-option lr_mult \'("fc", "x")\' is no pattern with a number'),
+        ("-p lr_mult 5", "is no pattern with a number; give it as in '(\"fc.*\", 50)'"),
+        ("--freeze-model-weights 'mod.('", "'mod.(' is no regular expression"),
+    ],
+)
+def test_patterns_that_cannot_be_read_are_refused(flags: str, words: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        read(flags)
+    assert words in str(caught.value)

@@ -126,7 +126,7 @@ def test_every_schedule_survives_a_training_of_a_few_steps(schedule: str, steps:
 
 def test_biases_and_normalisations_have_no_weight_decay() -> None:
     tagger = small_tagger()
-    decayed, spared = parameter_groups(tagger, 0.3)
+    decayed, spared = parameter_groups(tagger, 0.3, 1)
     assert (decayed["weight_decay"], spared["weight_decay"]) == (0.3, 0.0)
     ids = {id(parameter): name for name, parameter in tagger.named_parameters()}
     names = {ids[id(parameter)] for parameter in spared["params"]}
@@ -153,7 +153,7 @@ class WithToken(nn.Module):
 
 def test_what_a_part_names_has_no_weight_decay() -> None:
     part = WithToken()
-    decayed, spared = parameter_groups(nn.Sequential(part), 0.3)
+    decayed, spared = parameter_groups(nn.Sequential(part), 0.3, 1)
     assert decayed["params"] == [part.weight]
     assert spared["params"] == [part.token]
 
@@ -161,7 +161,7 @@ def test_what_a_part_names_has_no_weight_decay() -> None:
 def test_frozen_parameters_are_left_out() -> None:
     layer = nn.Linear(2, 2)
     layer.weight.requires_grad_(False)
-    decayed, spared = parameter_groups(layer, 0.3)
+    decayed, spared = parameter_groups(layer, 0.3, 1)
     assert (decayed["params"], spared["params"]) == ([], [layer.bias])
 
 

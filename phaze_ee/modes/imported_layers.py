@@ -1,0 +1,87 @@
+"""Which layers of an imported network start afresh or learn at another rate, as in the command of weaver."""
+
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from phaze_ee.config.weaver_command import LayerPatterns
+from phaze_ee.errors import UsageError
+from phaze_ee.models.backbone import Backbone
+from phaze_ee.models.checkpoint import by_our_names
+from phaze_ee.models.checkpoint_content import is_tagger, read
+from phaze_ee.models.layers_by_name import is_in
+
+
+def layer_options(
+    patterns: LayerPatterns, model: nn.Module, backbone: Backbone[Any], weights: Path | None
+) -> dict[str, Any]:
+    """Return the options ``fresh_layers`` and ``lr_factors``; those that have their defaults are left out.
+
+    Where the head of the network learns faster, so do those of the exits, which are as new.
+
+    Args:
+        patterns: of the command.
+        model: the network, as weaver calls it.
+        backbone: of the network, with the same weights.
+        weights: the file to start from; None: there is none.
+
+    Raises:
+        UsageError: a pattern matches no parameter.
+        CheckpointError: the file cannot be read.
+    """
+    own = {id(value): name for name, value in backbone.named_parameters()}
+    names = {name: own[id(value)] for name, value in model.named_parameters() if id(value) in own}
+    factors: dict[str, float] = {}
+    for pattern, factor in patterns.factors.items():
+        layers = _layers_of(_matched("lr_mult", pattern, names), own.values())
+        factors.update(dict.fromkeys(layers, factor))
+        if backbone.class_layer is not None and is_in(backbone.class_layer, layers):
+            factors["heads"] = factor
+    for pattern in patterns.frozen:
+        frozen = _layers_of(_matched("--freeze-model-weights", pattern, names), own.values())
+        factors.update(dict.fromkeys(frozen, 0.0))
+    fresh = [] if weights is None else _fresh(patterns, backbone, weights)
+    return {**({"fresh_layers": fresh} if fresh else {}), **({"lr_factors": factors} if factors else {})}
+
+
+def _matched(option: str, pattern: str, names: Mapping[str, str]) -> list[str]:
+    found = [ours for theirs, ours in names.items() if re.match(pattern, theirs)]
+    if not found:
+        shown = ", ".join(list(names)[-2:])
+        raise UsageError(
+            f"--command: {option}: no parameter of the network begins with {pattern!r}; the last ones are {shown}"
+        )
+    return found
+
+
+def _fresh(patterns: LayerPatterns, backbone: Backbone[Any], weights: Path) -> list[str]:
+    """Return the layers whose weights are not in a file, or are left out; all names may have another prefix there."""
+    content = read(weights)[0]
+    if is_tagger(content):
+        return []
+    prefix = f"{patterns.prefix}." if patterns.prefix else ""
+    stored = {name.removeprefix(prefix): value for name, value in content.items() if name.startswith(prefix)}
+    kept = {name: value for name, value in stored.items() if not _excluded(name, patterns)}
+    renamed = backbone.names_in_wrapper
+    # weaver does not load a weight by the name that its layer has here, if the layer has another one in its model.
+    known = {name: kept[name] for name in kept if name in renamed or name not in renamed.values()}
+    loaded, own = by_our_names(backbone, known), list(backbone.state_dict())
+    return _layers_of([name for name in own if name not in loaded], own)
+
+
+def _excluded(name: str, patterns: LayerPatterns) -> bool:
+    return any(re.match(pattern, name) for pattern in patterns.excluded)
+
+
+def _layers_of(names: Iterable[str], among: Iterable[str]) -> list[str]:
+    """Return the largest layers that hold these parameters and no other."""
+    chosen, others = list(names), set(among) - set(names)
+    found: dict[str, None] = {}
+    for name in chosen:
+        parts = name.split(".")
+        layers = (".".join(parts[:length]) for length in range(1, len(parts) + 1))
+        found[next(layer for layer in layers if not any(is_in(other, [layer]) for other in others))] = None
+    return list(found)
