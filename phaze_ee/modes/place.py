@@ -88,6 +88,8 @@ def _options(options: Options, stages: Sequence[ExitStage]) -> Options:
         "training_regime": "ramp",
         "exit_link": "independent",
         "logger": None,
+        "fresh_layers": [],  # all weights are those of the model
+        "lr_factors": {name: factor for name, factor in options.lr_factors.items() if name == "heads"},
     }
     return Options.model_validate({**options.model_dump(exclude_unset=True), **changes})
 

@@ -72,3 +72,11 @@ def test_one_kind_of_head_at_all_stages(folder: Path, capsys: Capture) -> None:
     save_best_model(project)
     assert "uses one kind of exit_head" in fails(capsys, 2, *PLACE)
     assert not project.results.exists()
+
+
+def test_a_fine_tuned_model_gets_exits_at_all_stages(folder: Path) -> None:
+    lines = ("c.fresh_layers = ['mod.fc.1']", "c.lr_factors = {'mod.fc.1': 9, 'mod.edge_convs.0': 0, 'heads.1': 3}")
+    project = small_project(folder, *lines)
+    save_best_model(project)
+    assert main(PLACE) == 0
+    assert project.placement_results.is_file()
