@@ -12,8 +12,14 @@ def test_observers_that_would_hide_a_column(name: str) -> None:
         check_observers(["jet_pt", name], ["label_a/2", "label_b"])
 
 
+@pytest.mark.parametrize("name", ["exit_macs", "audit_weight", "cascade_score_b", "audit_score_b", "predicted_mass"])
+def test_observers_that_would_hide_a_column_that_not_all_predictions_have(name: str) -> None:
+    with pytest.raises(UsageError, match=f"observer {name} has the name of a column"):
+        check_observers([name], ["a", "b"], ["mass"])
+
+
 def test_other_observers_are_fine() -> None:
-    check_observers(["jet_pt", "label_c", "exit"], ["label_a", "label_b"])
+    check_observers(["jet_pt", "label_c", "exit", "exit_0_score_c", "mass"], ["label_a", "label_b"], ["mass"])
 
 
 @pytest.mark.parametrize(

@@ -55,6 +55,11 @@ def test_the_parts_have_no_part_in_it(sizes: list[int]) -> None:
         assert torch.equal(features, FEATURES_V1)
 
 
+def test_only_the_event_that_may_go_on_waits_for_the_next_part() -> None:
+    sizes = [len(rows) for rows, _ in WholeEvents(parts([4] * 10), Events(size=3), FILE)]
+    assert (sum(sizes), max(sizes)) == (40, 6)
+
+
 def test_blocks_and_runs() -> None:
     assert collected([7], Events(size=16))[0] == [list(range(16)), list(range(16, 32)), list(range(32, 40))]
     assert collected([7], Events(column="event"))[0][:5] == [[0, 1, 2], [3, 4], [5], [6, 7], [8, 9]]

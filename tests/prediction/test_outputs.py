@@ -51,6 +51,11 @@ def test_different_files_have_different_outputs(parts: tuple[str, ...]) -> None:
     assert not any("/" in name for name in chosen.values())
 
 
+def test_as_many_folders_as_the_longest_path_needs() -> None:
+    now = {path: InputFile(path=str(path), size=1, changed_ns=1) for path in map(Path, ("/a/x.root", "/b/a/x.root"))}
+    assert list(output_names(now, Outputs(Path("/no folder"), "root")).values()) == ["a_x", "b_a_x"]
+
+
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"no\.root does not exist"):
         plan([tmp_path / "no.root"], tmp_path, "parquet")
@@ -97,6 +102,21 @@ def test_names_do_not_change_once_written(tmp_path: Path) -> None:
     (tmp_path / "out" / "x.root").unlink()
     assert names(tmp_path, "b/x.root") == ["b_x.root"]
     assert plan([tmp_path / "b" / "x.root"], tmp_path / "out", "parquet")[0].output.name == "x.parquet"
+
+
+def test_two_files_never_share_an_output_that_is_there(tmp_path: Path) -> None:
+    predicted(tmp_path, "a/x.root")
+    (tmp_path / "link").symlink_to(tmp_path / "a")
+    for files in (("a/x.root", "link/x.root"), ("link/x.root", "a/x.root")):
+        assert dict(zip(files, names(tmp_path, *files), strict=True)) == {
+            "a/x.root": "x.root",
+            "link/x.root": "link_x.root",
+        }
+    predicted(tmp_path, "q/c/x.root").output.rename(tmp_path / "out" / "c_x.root")
+    chosen = names(tmp_path, "r/c/x.root", "d/x.root")
+    assert chosen == ["r_c_x.root", f"{tmp_path.name}_d_x.root"], "c_x.root is another file's"
+    (tmp_path / "out" / "x.root").write_text("damaged")
+    assert names(tmp_path, "a/x.root", "d/x.root") == ["a_x.root", "d_x.root"], "of either, so it stays"
 
 
 def test_a_file_that_changed_keeps_its_name_and_is_refused(tmp_path: Path) -> None:
