@@ -97,6 +97,19 @@ def test_a_trial_that_was_half_drawn_counts_for_nothing(tmp_path: Path) -> None:
     assert len(finished(study)) == 4
 
 
+def test_a_combination_whose_process_died_before_it_was_drawn_comes_once(tmp_path: Path) -> None:
+    study = opened(tmp_path, GRID)
+    study._study.enqueue_trial({"exit_loss_strategy": "mimic_flow", "batch_size": "16"})
+    values = finished(study)
+    assert len({tuple(value.values()) for value in values}) == len(values) == 4
+
+
+def test_a_range_with_log_is_searched_in_all_its_decades(tmp_path: Path) -> None:
+    values = finished(opened(tmp_path, ("lr=1e-8:1:log", "epochs=1:100000000:int:log"), limit=10))
+    assert sum(float(str(value["lr"])) < 0.01 for value in values) > 4
+    assert sum(int(str(value["epochs"])) < 1_000_000 for value in values) > 4
+
+
 def test_a_study_made_otherwise_is_refused_with_what_differs(tmp_path: Path) -> None:
     opened(tmp_path)
     with pytest.raises(UsageError, match=r"--set lr was 1e-3:1e-1:log, is 1e-3:1:log; choose another --study"):
