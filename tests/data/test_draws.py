@@ -15,7 +15,7 @@ from weaver.utils.dataset import _get_reweight_indices
 from phaze_ee.data import loaders
 from phaze_ee.data.cache import build, shards
 from phaze_ee.data.cache.build import Job, build_cache
-from phaze_ee.data.epochs import EpochPlan, keep_probability, repeats
+from phaze_ee.data.epochs import EpochPlan, keep_probability, repeats, resample
 from phaze_ee.data.jet_columns import Group, InputLayout, JetColumns
 from phaze_ee.data.loaders import TrainingLoader, training_loader
 from phaze_ee.data.rows import SpanJets
@@ -182,6 +182,21 @@ def test_weights_of_zero_are_told_from_small_ones(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"an epoch has 0 for 1: the sampling weights of 30 jets add up to 0\.03, and"):
         training_loader(own, files(0.001), batch_size=4, num_workers=0, seed=1)
     assert training_loader(own, files(0.01), batch_size=4, num_workers=0, seed=1).jet_count == 3
+
+
+def test_spans_of_weight_zero_among_others_give_no_jets() -> None:
+    own = loader([[20], [20, 20]], np.repeat([0.5, 0, 0.5], 20))
+    for epoch in range(5):
+        assert {number // 20 for number in numbers(own, epoch)} == {0, 2}
+
+
+@given(weights=st.lists(st.sampled_from([0, 0, 0.1, 0.7, 1.3]), min_size=1, max_size=9), seed=st.integers(0, 9))
+def test_a_jet_of_weight_zero_is_not_drawn_even_at_the_ends(weights: list[float], seed: int) -> None:
+    weight_N = np.array(weights)
+    if weight_N.any():
+        drawn_M = resample(weight_N, np.linspace(0, 1, 11), np.random.default_rng(seed))
+        assert (weight_N[drawn_M] > 0).all()
+        assert len(drawn_M) == 11
 
 
 def test_the_cache_draws_as_the_files_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

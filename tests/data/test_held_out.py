@@ -35,3 +35,7 @@ def test_the_parts_share_out_all_jets_in_their_order(share: float) -> None:
 
 def test_the_batches_have_no_part_in_it() -> None:
     assert ids(HeldOut(batches([100]), 0.5, held_out=True)) == ids(HeldOut(batches([33, 33, 34]), 0.5, held_out=True))
+
+
+def test_older_versions_held_out_the_same_jets() -> None:
+    assert ids(HeldOut(batches([20]), 0.5, held_out=True)) == [0, 2, 4, 5, 7, 10, 12, 13, 15, 18]

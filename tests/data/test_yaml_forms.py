@@ -34,12 +34,12 @@ def with_variable(*entries: Any) -> dict[str, Any]:
     [
         ({"preprocess": {"method": "manual", "data_fraction": None}}, {"preprocess": {"method": "manual"}}),
         ({"preprocess": {"method": None, "data_fraction": None, "params": None}}, {"preprocess": {}}),
-        ({"inputs": with_variable("part_pt_log", 1.7, 0.7, -5, 5, 0, 1.5, "x")}, {}),
-        ({"inputs": with_variable("part_pt_log", "17e-1", "0.7", "-5", "5E0", "0")}, {}),
+        ({"inputs": with_variable("part_pt_log", 1.7, 0.7, -5, 5, 0.25, 1.5, "x")}, {}),
+        ({"inputs": with_variable("part_pt_log", "17e-1", "0.7", "-5", "5E0", "25e-2")}, {}),
     ],
 )
 def test_other_forms_mean_the_usual_one(other: dict[str, Any], usual: dict[str, Any]) -> None:
-    expected = DataSchema(options(**{"inputs": with_variable("part_pt_log", 1.7, 0.7, -5, 5, 0), **usual}))
+    expected = DataSchema(options(**{"inputs": with_variable("part_pt_log", 1.7, 0.7, -5, 5, 0.25), **usual}))
     assert DataSchema({**expected.options, **other}) == expected
 
 
@@ -52,6 +52,21 @@ def test_upper_case_and_no_pad_mode() -> None:
     }
     read = DataSchema(options(preprocess={"method": "manual", "data_fraction": None, "params": params}))
     assert {own["pad_mode"] for own in read.weaver.preprocess_params.values()} == {"constant"}
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        {"type": "custom", "value": {"truth": "jet_index", "other": "jet_index"}},
+        {"type": "custom", "value": {"truth": 3}, "names": ["b", "c"]},
+        {"type": "hybrid", "value": "label_QCD", "value_custom": ["jet_pt"]},
+        {"type": "hybrid", "value": list(LABELS), "cls": list(LABELS), "value_custom": ["jet_pt"]},
+        {"type": "hybrid", "value": list(LABELS)},
+    ],
+)
+def test_labels_that_are_no_usual_form_stay_and_are_named(labels: dict[str, Any]) -> None:
+    with pytest.raises(DataError, match=f"labels of type '{labels['type']}' are not supported"):
+        DataSchema(usual_form(options(labels=labels), class_count=3))
 
 
 def test_an_automatic_standardisation_needs_no_section(tmp_path: Path) -> None:
@@ -80,6 +95,8 @@ def test_classes_have_the_names_of_the_data_configuration(tmp_path: Path) -> Non
     assert numbered(tmp_path, 0, names=["b", "c", "light"]).class_names == ("b", "c", "light")
     with pytest.raises(DataError, match="names of the 4 classes"):
         numbered(tmp_path, 4, names=["b", "c", "light"])
+    with pytest.raises(DataError, match=r"labels\.names must be a list with the names of the 3 classes"):
+        numbered(tmp_path, 3, names="bcl")
     named = DataSchema(options(labels={"type": "simple", "value": list(LABELS[:2]), "names": ["one", "two"]}))
     assert (named.class_names, named.labels) == (("one", "two"), LABELS[:2])
 

@@ -166,6 +166,20 @@ def test_the_hash_of_the_rows_depends_on_what_selects_them_alone(tmp_path: Path)
     assert len({plain, *hashes}) == 5
 
 
+def test_the_hash_of_the_rows_depends_on_columns_from_names_of_files_and_on_no_order(tmp_path: Path) -> None:
+    write_jets(tmp_path / "a.root", np.arange(10) % 2)
+
+    def of(magic: dict[str, float], variables: dict[str, str]) -> str:
+        own = {"p_mask": "ak.ones_like(p_pt)", **variables}
+        sections = {"file_magic": {"run": magic}, "test_time_selection": "(even + odd > 0) & (run < 3)"}
+        return rows_hash([tmp_path / "a.root"], schema_of(tmp_path, new_variables=own, **sections))
+
+    variables = {"even": "jet_id % 2", "odd": "1 - even"}
+    plain = of({r"a\.root": 1}, variables)
+    assert plain == of({r"a\.root": 1}, dict(reversed(variables.items())))
+    assert plain != of({r"a\.root": 5}, variables)
+
+
 def test_the_hash_of_the_jets_goes_by_class_names_in_order() -> None:
     one = saying([[0, 0, 0]], [0, 1, 1])
     swapped = replace(one, label_N=1 - one.label_N, class_names=(CLASSES[1], CLASSES[0], CLASSES[2]))
