@@ -143,7 +143,7 @@ def test_seeds_on_different_jets_are_refused() -> None:
 
 def schema_of(folder: Path, **sections: object) -> DataSchema:
     options = {**yaml.safe_load(DATA_CONFIG), **sections}
-    (folder / "own.yaml").write_text(yaml.safe_dump(options))
+    (folder / "own.yaml").write_text(yaml.safe_dump(options, sort_keys=False))
     return DataSchema.load(folder / "own.yaml")
 
 
