@@ -262,8 +262,9 @@ def training_loader(
     plan = replace(plan, data_fraction=data_fraction, file_fraction=file_fraction)
     if plan.jet_count < 2 * world_size:
         raise DataError(_too_few(plan, world_size))
-    if batch_size > plan.jet_count // world_size:
-        logger.info("batch_size %d exceeds the %d jets of an epoch: one smaller batch", batch_size, plan.jet_count)
+    if batch_size > (own := plan.jet_count // world_size):
+        whose = "an epoch" if world_size == 1 else "a process in an epoch"
+        logger.info("batch_size %d exceeds the %d jets of %s: one smaller batch", batch_size, own, whose)
     return TrainingLoader(
         plan,
         SpanReader(reader, plan.spans, num_workers),

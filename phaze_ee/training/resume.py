@@ -121,9 +121,8 @@ def find_resume_point(path: Path) -> ResumePoint | None:
     If the file is incomplete, because the machine stopped before it was on disk, the previous state is used, with a
     warning.
     """
-    for candidate in (path, previous(path)):
-        if not candidate.is_file():
-            continue
+    candidates = [candidate for candidate in (path, previous(path)) if candidate.is_file()]
+    for candidate in candidates:
         try:
             content, _ = read_plain(candidate)
             state = _State.model_validate(content)
@@ -131,7 +130,8 @@ def find_resume_point(path: Path) -> ResumePoint | None:
             own = state.own
             return ResumePoint(candidate, own.epoch, own.batch, state.global_step, run, own.validation)
         except READ_ERRORS as error:
-            _log.warning("%s cannot be read (%s); the previous state is used", candidate, type(error).__name__)
+            following = "the training starts again" if candidate == candidates[-1] else "the previous state is used"
+            _log.warning("%s cannot be read (%s); %s", candidate, type(error).__name__, following)
     return None
 
 

@@ -184,6 +184,18 @@ def test_weights_of_zero_are_told_from_small_ones(tmp_path: Path) -> None:
     assert training_loader(own, files(0.01), batch_size=4, num_workers=0, seed=1).jet_count == 3
 
 
+def test_few_jets_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    files, few = [write_root(tmp_path / "jets.root", jet_columns(30))], {"batch_size": 20, "num_workers": 0, "seed": 1}
+    for fractions in ({"data_fraction": 0.05}, {"file_fraction": 0.1, "data_fraction": 0.5}):
+        with pytest.raises(DataError, match=r"1 for 1 \(of 30 in the files\); raise data_fraction or file_fraction"):
+            training_loader(schema(), files, **few, **fractions)  # type: ignore[arg-type]
+    with caplog.at_level("INFO"):
+        training_loader(schema(), files, **few)  # type: ignore[arg-type]
+        assert not caplog.messages
+        assert training_loader(schema(), files, **few, rank=1, world_size=2).jet_count == 15  # type: ignore[arg-type]
+    assert caplog.messages == ["batch_size 20 exceeds the 15 jets of a process in an epoch: one smaller batch"]
+
+
 def test_spans_of_weight_zero_among_others_give_no_jets() -> None:
     own = loader([[20], [20, 20]], np.repeat([0.5, 0, 0.5], 20))
     for epoch in range(5):

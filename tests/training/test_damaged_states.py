@@ -46,6 +46,19 @@ def test_a_flipped_bit(path: Path, caplog: pytest.LogCaptureFixture) -> None:
     assert "the previous state is used" in caplog.text
 
 
+@pytest.mark.parametrize("other", ["damaged", None])
+def test_where_no_state_can_be_read_the_training_starts_again(
+    path: Path, other: str | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    path.write_bytes(b"damaged")
+    previous(path).unlink()
+    if other is not None:
+        previous(path).write_text(other)
+    assert find_resume_point(path) is None
+    endings = [record.getMessage().partition("; ")[2] for record in caplog.records]
+    assert endings == ["the previous state is used", "the training starts again"][other is None :]
+
+
 @pytest.mark.parametrize(
     "change",
     [
