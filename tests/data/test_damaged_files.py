@@ -13,8 +13,11 @@ import pyarrow.parquet
 import pytest
 import uproot
 
+from phaze_ee.data.cache import reader, shards
+from phaze_ee.data.cache.reader import Cache
 from phaze_ee.data.sources import open_source
 from phaze_ee.errors import DataError
+from tests.data.small import schema
 
 PLACES = 10
 JETS = 300
@@ -166,3 +169,13 @@ def test_a_file_that_may_not_be_read_is_not_called_damaged(tmp_path: Path) -> No
     FILES["zlib.root"](path)
     with pytest.raises(DataError, match=r"Permission denied.*; check permissions$"), open_source(path):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+
+def test_jets_of_more_classes_than_the_data_config_has(tmp_path: Path) -> None:
+    shard = shards.Shard(name="shard_00000.arrow", jets=3, bytes=1, checksum=0, weight_sums=None, classes=[1] * 11)
+    known = {"version": reader.VERSION, "key": "", "training": True, "labelled": True, "block_jets": 4, "files": []}
+    manifest = reader.Contents(**known, options=schema().options, shards=[shard]).sealed()  # type: ignore[arg-type]
+    with pytest.raises(
+        DataError, match=r"shard_00000\.arrow has jets of 11 classes, and the data config has 10; delete"
+    ):
+        Cache(tmp_path, manifest).jets_of_classes()

@@ -1,6 +1,7 @@
 """Every jet once in an epoch, over ranks, and from any batch on: for any blocks, pools and batches."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from phaze_ee.data.loaders import TrainingLoader
 from phaze_ee.data.rows import SpanJets
 from phaze_ee.data.spans import SpanReader
 from phaze_ee.data.table import Span
+from phaze_ee.errors import DataError
 from phaze_ee.types import JetBatch
 
 GROUPS = (
@@ -117,6 +119,15 @@ def test_a_walk_from_a_later_batch_reads_only_what_it_needs(monkeypatch: pytest.
     own.set_epoch(1, first_batch=7)
     assert len(labels(own)) == 3
     assert len(read) == 4, "the pool of batches 6 and 7, and that of 8 and 9"
+
+
+def test_a_file_that_changes_while_its_jets_are_numbered(monkeypatch: pytest.MonkeyPatch) -> None:
+    own, original = loader([[5, 4], [7]], batch_size=5), Numbers.read
+    jets, _ = own.numbered()
+    assert labels([next(iter(jets))]) == [[0, 1, 2, 3, 4]]
+    monkeypatch.setattr(Numbers, "read", lambda self, span: original(self, replace(span, stop=span.stop - 1)))
+    with pytest.raises(DataError, match="shard_0 changed while it was in use"):
+        list(own.numbered()[0])
 
 
 def test_batches_hold_what_the_jets_are(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,6 +23,14 @@ def test_forward_gives_every_exit_of_the_walk() -> None:
     assert tagger(JETS).shape == (4, 4, CLASSES)
 
 
+def test_detached_exits_leave_the_backbone_alone() -> None:
+    tagger = small_tagger(["input", 0, 2])
+    tagger(JETS, detach=True)[:-1].sum().backward()
+    assert all(value.grad is None or not value.grad.any() for value in tagger.backbone.parameters())
+    tagger(JETS)[:-1].sum().backward()
+    assert any(value.grad is not None and value.grad.any() for value in tagger.backbone.parameters())
+
+
 def test_stages_behind_an_exit_are_not_computed() -> None:
     tagger = small_tagger([0, 1])
     calls: list[int] = []

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from phaze_ee.errors import DataError, RunError, UsageError
 from phaze_ee.prediction.output_names import Outputs, output_names
 from phaze_ee.prediction.outputs import FileJob, check_not_taken, finished, plan
-from phaze_ee.prediction.writers import InputFile, Manifest, Recipe, open_writer
+from phaze_ee.prediction.writers import AuditRecipe, InputFile, Manifest, Recipe, open_writer
 
 RECIPE = Recipe(model="m", policy=None, data="d", exit_scores=False, monitored=None)
+AUDIT = AuditRecipe(rate=0.1, near=0, seed=1)
 
 
 def names(folder: Path, *files: str) -> list[str]:
@@ -74,6 +75,45 @@ def test_what_changes_the_columns_is_named(tmp_path: Path, changed: dict[str, An
     manifest = made(FileJob(tmp_path / "a.root", tmp_path / "a.root", read))
     assert manifest.differences(RECIPE, read) == []
     assert manifest.differences(RECIPE.model_copy(update=changed), read) == [words]
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "words"),
+    [
+        ({"policy": "p", "monitored": "r"}, {"policy": "q", "monitored": "s", "steps": "t"}, ["another exit policy"]),
+        ({"policy": "p"}, {"policy": "q", "monitored": "s"}, ["another exit policy", "another choice of --monitor"]),
+        ({"monitored": "r"}, {"monitored": "s"}, ["another choice of --monitor"]),
+        ({}, {"audit": AUDIT, "steps": "t"}, ["another choice of --audit, --audit-near or --seed"]),
+        (
+            {"audit": AUDIT},
+            {"audit": AUDIT, "steps": "t"},
+            ["other safer policies, or an older version that writes no audit_lost"],
+        ),
+    ],
+)
+def test_what_follows_from_another_difference_is_not_named(
+    tmp_path: Path, before: dict[str, Any], now: dict[str, Any], words: list[str]
+) -> None:
+    (tmp_path / "a.root").touch()
+    job = FileJob(tmp_path / "a.root", tmp_path / "a.root", InputFile.of(tmp_path / "a.root"))
+    manifest = made(job).model_copy(update={"recipe": RECIPE.model_copy(update=before)})
+    assert manifest.differences(RECIPE.model_copy(update=now), job.input_file) == words
+
+
+def test_predictions_of_a_policy_before_a_move_are_kept(tmp_path: Path) -> None:
+    job = predicted(tmp_path, "x.root")
+    with open_writer(job.output) as writer:
+        writer.write({"entry": np.arange(3)})
+        writer.finish(made(job).model_copy(update={"recipe": of_policy("p"), "exits": {"full_model": 3}}))
+    assert finished(job, of_policy("p")) == finished(job, of_policy("q"), ["o", "p"])
+    with pytest.raises(UsageError, match="another exit policy"):
+        finished(job, of_policy("q"), ["o"])
+    with pytest.raises(UsageError, match="another exit policy"):
+        finished(job, of_policy("q").model_copy(update={"steps": "other"}), ["p"])
+
+
+def of_policy(policy: str) -> Recipe:
+    return RECIPE.model_copy(update={"policy": policy})
 
 
 def predicted(folder: Path, file: str, suffix: str = "root") -> FileJob:
