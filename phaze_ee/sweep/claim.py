@@ -39,9 +39,20 @@ class Claim:
             raise RunError(
                 f"cannot lock {path}: {error.strerror}; use a workspace on a file system with locks (flock)"
             ) from error
+        if not _is_at(path, descriptor):  # its holder has released it meanwhile: others would lock a new file
+            os.close(descriptor)
+            return cls.take(path)
         return cls(path, descriptor)
 
     def release(self) -> None:
         """Release the lock and remove the file."""
         self._path.unlink(missing_ok=True)
         os.close(self.descriptor)
+
+
+def _is_at(path: Path, descriptor: int) -> bool:
+    """Return whether an open file is the one at a path, and not one that was removed."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False

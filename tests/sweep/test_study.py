@@ -1,5 +1,6 @@
 """The study: what is drawn, how often, by whom. A dead process is one whose lock is let go without a word."""
 
+import fcntl
 import os
 from pathlib import Path
 
@@ -138,6 +139,27 @@ def test_a_storage_of_another_kind_is_refused_and_unchanged(tmp_path: Path, stor
     with pytest.raises(UsageError, match=expected):
         opened(tmp_path, storage=storage)
     assert notes.read_text() == "do not\nlose this"
+
+
+@pytest.mark.parametrize("third", [False, True])
+def test_a_lock_that_is_released_while_another_process_asks_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, third: bool
+) -> None:
+    path, others = tmp_path / "lock", []
+    claim = Claim.take(path)
+    assert claim is not None
+
+    def late(descriptor: int, how: int) -> None:
+        monkeypatch.undo()
+        claim.release()
+        if third:
+            others.append(Claim.take(path))
+        fcntl.flock(descriptor, how)
+
+    monkeypatch.setattr("phaze_ee.sweep.claim.fcntl.flock", late)
+    others.append(Claim.take(path))
+    assert [other is not None for other in others] == ([True, False] if third else [True])
+    assert Claim.take(path) is None
 
 
 def test_a_lock_lives_as_long_as_a_process_that_inherited_it(tmp_path: Path) -> None:
