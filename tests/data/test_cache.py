@@ -90,8 +90,10 @@ def content(cache: Cache) -> dict[str, bytes]:
 
 
 def test_the_jets_of_the_files_bit_for_bit(files: list[Path], tmp_path: Path) -> None:
-    cache = build_cache(tmp_path / "cache", evaluation_job(files))
-    assert cache.jet_count == JETS
+    steps: list[tuple[int, int]] = []
+    cache = build_cache(tmp_path / "cache", evaluation_job(files), advance=lambda *step: steps.append(step))
+    assert cache.jet_count == steps[-1][0] == JETS
+    assert {total for _, total in steps} == {JETS}
     cached = evaluation_loader(schema(), files, batch_size=10, cache=cache)
     assert_same(cached, evaluation_loader(schema(), files, batch_size=10))
     assert jet_indices(cached) == list(range(JETS))
