@@ -41,6 +41,8 @@ def with_variable(*entries: Any) -> dict[str, Any]:
 def test_other_forms_mean_the_usual_one(other: dict[str, Any], usual: dict[str, Any]) -> None:
     expected = DataSchema(options(**{"inputs": with_variable("part_pt_log", 1.7, 0.7, -5, 5, 0.25), **usual}))
     assert DataSchema({**expected.options, **other}) == expected
+    chosen = expected.weaver.preprocess_params["part_pt_log"]
+    assert [chosen[name] for name in ("center", "scale", "min", "max", "pad_value")] == [1.7, 0.7, -5, 5, 0.25]
 
 
 def test_upper_case_and_no_pad_mode() -> None:
