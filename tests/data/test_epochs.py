@@ -105,6 +105,13 @@ def test_every_jet_once_over_all_ranks_and_from_any_batch_on(
     assert set(seen) <= set(range(count))
 
 
+@pytest.mark.parametrize(
+    ("jets", "sizes"), [(6, [3, 3]), (7, [3, 4]), (8, [3, 3, 2]), (3, [3]), (4, [4]), (2, [2]), (1, [1]), (0, [])]
+)
+def test_only_the_last_batch_has_another_size(jets: int, sizes: list[int]) -> None:
+    assert batches_module.batch_sizes(jets, 3) == sizes
+
+
 def test_a_walk_from_a_later_batch_reads_only_what_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(batches_module, "POOL_JETS", 20)
     read: list[Span] = []
