@@ -72,14 +72,16 @@ class _OneMode(argparse.Action):
         setattr(namespace, self.dest, values)
 
 
-class _WorkspaceAlone(argparse.Action):
-    """Takes one or two names: a workspace, and perhaps a project."""
+class _OneProject(argparse.Action):
+    """Takes one or two names: a workspace, and perhaps a project. A second project would replace the first."""
 
     def __call__(
         self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option_string: Any = None
     ) -> None:
         if len(values) > 2:
             parser.error(f"argument -p/--project: expected at most 2 arguments, got {len(values)}")
+        if (first := getattr(namespace, self.dest, None)) is not None:
+            parser.error(f"-p is given twice: {' '.join(filter(None, first))} and {' '.join(values)}; give one project")
         setattr(namespace, self.dest, (*values, None)[:2])
 
 
@@ -113,8 +115,11 @@ def _parser(
         help="what to do",
     )
     if help_:
-        names: dict[str, Any] = {"nargs": "+", "action": _WorkspaceAlone} if whole_workspace else {"nargs": 2}
-        parser.add_argument("-p", "--project", metavar=("WORKSPACE", "PROJECT"), help="the project to work on", **names)
+        count: Any = "+" if whole_workspace else 2
+        names = ("WORKSPACE", "PROJECT")
+        parser.add_argument(
+            "-p", "--project", nargs=count, action=_OneProject, metavar=names, help="the project to work on"
+        )
         parser.add_argument("-v", "--verbose", action="store_true", help="log more, and show tracebacks")
         parser.add_argument("--version", action="version", version=f"phaze_ee {__version__}")
     group = parser.add_argument_group(title) if title else parser

@@ -110,6 +110,7 @@ def test_the_long_flags_of_the_contract() -> None:
             "unknown operation 'signal' in -o 'signal_efficency', did you mean --target signal_efficiency?",
         ),
         (["-m", "chain", "-p", "W", "P", "-o", "train_calibrat"], "did you mean 'calibrate'?"),
+        (["-m", "show", "-p", "W", "P", "-p", "W", "Q"], "-p is given twice: W P and W Q; give one project"),
         (["-m", "generate", "--jets", "many"], "argument --jets: invalid int value: 'many'"),
     ],
 )

@@ -16,6 +16,7 @@ from phaze_ee.data.batches import Shuffled, batch_sizes, recut
 from phaze_ee.data.cache.reader import Cache
 from phaze_ee.data.cache.shards import ShardReader
 from phaze_ee.data.epochs import MAX_REPEATS, Draws, EpochPlan, resample
+from phaze_ee.data.file_part import WHOLE
 from phaze_ee.data.jet_columns import JetColumns
 from phaze_ee.data.row_spans import files_of, split_into_spans
 from phaze_ee.data.rows import RowReader, SpanJets
@@ -258,7 +259,7 @@ def training_loader(
     else:
         reader, plan, of_classes = cache.reader, cache.plan(), cache.jets_of_classes()
     if rank == 0 and of_classes is not None:
-        _warn_of_empty_classes(of_classes, schema.class_names)
+        _warn_of_empty_classes(of_classes, schema)
     plan = replace(plan, data_fraction=data_fraction, file_fraction=file_fraction)
     if plan.jet_count < 2 * world_size:
         raise DataError(_too_few(plan, world_size))
@@ -301,15 +302,19 @@ def missing_classes(schema: DataSchema, files: Sequence[Path]) -> list[str]:
     return [name for name, count in zip(schema.class_names, counts, strict=True) if not count]
 
 
-def _warn_of_empty_classes(jets: Sequence[int], names: Sequence[str]) -> None:
-    counts = dict(zip(names, jets, strict=True))
+def _warn_of_empty_classes(jets: Sequence[int], schema: DataSchema) -> None:
+    counts = dict(zip(schema.class_names, jets, strict=True))
     if all(jets):
         return
+    remedy = "add training files, or remove these labels from the data config"
+    if schema.part != WHOLE:
+        remedy = "if their other rows do, give c.val_files: these files cannot be divided by rows"
     logger.warning(
-        "the training files hold no jets of %s (jets: %s): the network learns that no jet is of these; add training "
-        "files, or remove these labels from the data config",
+        "the training files hold no jets of %s%s (jets: %s): the network learns that no jet is of these; %s",
         ", ".join(name for name, count in counts.items() if not count),
+        schema.part.of_rows,
         ", ".join(f"{name} {count:,}" for name, count in counts.items() if count),
+        remedy,
     )
 
 

@@ -6,8 +6,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from phaze_ee.data.file_part import WHOLE, FilePart
 from phaze_ee.data.sources import Source, open_source
-from phaze_ee.data.table import WHOLE, FilePart, Span
+from phaze_ee.data.table import Span
 from phaze_ee.errors import DataError
 
 if TYPE_CHECKING:
@@ -40,12 +41,8 @@ def split_into_spans(
         span for path in files for span in spans_of(path, treename, rows, part=part, as_packed=as_packed, check=check)
     ]
     if not spans:
-        raise DataError(f"no jets in {', '.join(map(str, files))}{_of_their_rows(part)}")
+        raise DataError(f"no jets in {', '.join(map(str, files))}{part.of_rows}")
     return spans
-
-
-def _of_their_rows(part: FilePart) -> str:
-    return "" if part == WHOLE else f" from {part.start:.0%} to {part.stop:.0%} of their rows; give larger files"
 
 
 def files_of(spans: Iterable[Span]) -> str:

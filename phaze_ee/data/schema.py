@@ -13,8 +13,9 @@ from weaver.utils.data.config import DataConfig
 from weaver.utils.data.preprocess import AutoStandardizer
 
 from phaze_ee.data.bad_values import BadValues, without_nan
+from phaze_ee.data.file_part import WHOLE, FilePart
 from phaze_ee.data.stamps import unchanged
-from phaze_ee.data.table import WHOLE, FilePart, check_finite, training_tables
+from phaze_ee.data.table import check_finite, training_tables
 from phaze_ee.data.targets import target_scales
 from phaze_ee.data.weaver_yaml import check_options, read_options, texts_in
 from phaze_ee.data.weights import reweighting

@@ -18,9 +18,10 @@ from weaver.utils.data.config import _strcat
 from phaze_ee.data.branches import columns_for
 from phaze_ee.data.evaluation import names_in
 from phaze_ee.data.expressions import check_expression, parse_expression
+from phaze_ee.data.file_part import WHOLE, FilePart
 from phaze_ee.data.schema import DataSchema
 from phaze_ee.data.stamps import known_stamp
-from phaze_ee.data.table import PLACE, WHOLE, FilePart
+from phaze_ee.data.table import PLACE
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,7 @@ _QUIET = np.errstate(all="ignore")  # values that are not finite are refused lat
 _ADVICE = {
     "truth value of an array": "and, or, not and a < x < b work on single numbers; write &, | and ~, with brackets "
     "around each comparison",
+    "'bitwise_": "& and | bind more tightly than comparisons; write (a > 1) & (b > 2), with brackets around each",
     "cannot convert to RegularArray": "this function takes no lists of different lengths; use np.minimum and "
     "np.maximum in place of np.clip, and | in place of np.isin",
 }
@@ -47,21 +48,6 @@ class Span:
     path: Path
     start: int
     stop: int
-
-
-@dataclass(frozen=True)
-class FilePart:
-    """The rows of each file that a purpose reads: from ``start`` up to ``stop``, where the whole file is 0 … 1."""
-
-    start: float = 0
-    stop: float = 1
-
-    def rows_of(self, count: int) -> tuple[int, int]:
-        """Return the first row, and the one after the last, of a file with ``count`` rows; rounded as in weaver."""
-        return math.trunc(self.start * count), math.trunc(self.stop * count)
-
-
-WHOLE = FilePart()
 
 
 def selected_table(
@@ -116,7 +102,7 @@ def training_tables(
             found += len(table)
             yield path, table
     if not rows_of_all:
-        raise DataError(f"no jets in {', '.join(map(str, files))}")
+        raise DataError(f"no jets in {', '.join(map(str, files))}{config.part.of_rows}")
     if not found:
         raise DataError(f"no training jet passes the selection {config.selection!r}; loosen it")
 

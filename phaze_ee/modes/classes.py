@@ -20,16 +20,16 @@ def class_count(session: Session, path: Path) -> int | None:
     It is ``c.num_classes``, else what the network file sets. None: ``labels.names`` says it, or nothing does.
     """
     options = session.options
-    if options.num_classes is not None or read_options(path)["labels"].get("names") is not None:
+    if options.num_classes is not None:
         return options.num_classes
     network_file = find_file("network_config", options.network_file, session.project.root)
-    return classes_of_network(options, network_file, path, trusted=options.trust_expressions)
+    return unnamed_classes(options, network_file, path, trusted=options.trust_expressions)
 
 
-def classes_of_network(
+def unnamed_classes(
     options: NetworkOptions, network_file: Path, data_config: Path, *, trusted: bool = False
 ) -> int | None:
-    """Return the number of classes that a network file sets; None: it follows the data configuration.
+    """Return the number of classes that a network file sets; None: ``labels.names`` says it, or it follows the data.
 
     Raises:
         UsageError: the file builds no network that is known.
@@ -37,6 +37,8 @@ def classes_of_network(
     """
     from phaze_ee.models.build import adopt, build_network
 
+    if read_options(data_config)["labels"].get("names") is not None:
+        return None
     found = set()
     for count in (2, 3):
         schema = DataSchema.load(data_config, trusted=trusted, class_count=partial(int, count))

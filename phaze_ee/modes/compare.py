@@ -177,8 +177,10 @@ def _notes(projects: Sequence[ProjectResults]) -> list[str]:
     single = [project.name for project in projects if not project.seeds]
     if 0 < len(single) < len(projects):
         notes.append(f"{' and '.join(single)}: one training, so differences hold for this network alone")
-    if len({(tuple(project.evaluation.files), project.evaluation.jets) for project in projects}) > 1:
+    if len({tuple(project.evaluation.files) for project in projects}) > 1:
         notes.append("the projects were not evaluated on the same files")
+    elif len({project.evaluation.jets for project in projects}) > 1:
+        notes.append("the projects were not evaluated on the same jets of their files: their selections differ")
     if len({project.benchmark.particles for project in projects}) > 1:
         notes.append("MACs are for jets of different numbers of particles")
     return notes

@@ -8,7 +8,7 @@ from phaze_ee.export import require_onnx
 from phaze_ee.modes.console import say, say_in_columns, say_written, show_notes
 from phaze_ee.modes.current import command
 from phaze_ee.modes.jets import testing_schema
-from phaze_ee.modes.policies import read_policy
+from phaze_ee.modes.policies import asked_policy
 from phaze_ee.modes.session import Session
 from phaze_ee.names import quantity
 from phaze_ee.results.policy import DynamicResults
@@ -97,16 +97,8 @@ def _judged(session: Session, policy: KeptPolicy | None) -> DynamicResults | Non
 
 
 def _policy(session: Session) -> KeptPolicy | None:
-    request = session.request
-    if request.no_policy:
-        if request.policy is not None:
-            raise UsageError("--policy and --no-policy exclude each other; give one")
-        say("Policy: none, every jet gets the full model")
-        return None
-    kept = read_policy(session.project, request.policy)
+    kept = asked_policy(session)
     if kept is None:
-        path = session.project.exit_policy
-        say_in_columns(f"Policy: no exit policy yet ({path}; mode 'calibrate' makes it): every jet gets the full model")
         return None
     kept.file.check_model(session.model.hash, kept.path)
     if kept.file.precision != "float32":

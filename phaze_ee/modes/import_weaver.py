@@ -13,7 +13,7 @@ from phaze_ee.data.schema import DataSchema
 from phaze_ee.errors import UsageError
 from phaze_ee.models.build import adopt, build_network, build_tagger
 from phaze_ee.models.checkpoint import load_weights
-from phaze_ee.modes.classes import classes_of_network
+from phaze_ee.modes.classes import unnamed_classes
 from phaze_ee.modes.console import say
 from phaze_ee.modes.imported_layers import layer_options
 from phaze_ee.modes.new_project import check_new, create_project
@@ -81,7 +81,7 @@ def _network_and_file(options: dict[str, Any]) -> tuple[NetworkOptions, Path]:
 
 def _schema(options: dict[str, Any]) -> DataSchema:
     path = find_file("--command: --data-config", options["data_config"], None)
-    return DataSchema.load(path, class_count=lambda: classes_of_network(*_network_and_file(options), path))
+    return DataSchema.load(path, class_count=lambda: unnamed_classes(*_network_and_file(options), path))
 
 
 def _check(values: dict[str, Any]) -> None:

@@ -43,7 +43,7 @@ def layer_options(
     for pattern in patterns.frozen:
         frozen = _layers_of(_matched("--freeze-model-weights", pattern, names), own.values())
         factors.update(dict.fromkeys(frozen, 0.0))
-    fresh = [] if weights is None else _fresh(patterns, backbone, weights)
+    fresh = [] if weights is None else _fresh(patterns, model, backbone, weights)
     return {**({"fresh_layers": fresh} if fresh else {}), **({"lr_factors": factors} if factors else {})}
 
 
@@ -57,19 +57,21 @@ def _matched(option: str, pattern: str, names: Mapping[str, str]) -> list[str]:
     return found
 
 
-def _fresh(patterns: LayerPatterns, backbone: Backbone[Any], weights: Path) -> list[str]:
-    """Return the layers whose weights are not in a file, or are left out; all names may have another prefix there."""
+def _fresh(patterns: LayerPatterns, model: nn.Module, backbone: Backbone[Any], weights: Path) -> list[str]:
+    """Return the layers whose weights are not in a file, or are left out; none if the file is of another network."""
     content = read(weights)[0]
     if is_tagger(content):
         return []
     prefix = f"{patterns.prefix}." if patterns.prefix else ""
     stored = {name.removeprefix(prefix): value for name, value in content.items() if name.startswith(prefix)}
     kept = {name: value for name, value in stored.items() if not _excluded(name, patterns)}
-    renamed = backbone.names_in_wrapper
-    # weaver does not load a weight by the name that its layer has here, if the layer has another one in its model.
-    known = {name: kept[name] for name in kept if name in renamed or name not in renamed.values()}
-    loaded, own = by_our_names(backbone, known), list(backbone.state_dict())
-    return _layers_of([name for name in own if name not in loaded], own)
+    if kept.keys() & model.state_dict().keys():  # else all names have another prefix than in the model
+        # weaver does not load a weight by the name that its layer has here, if the layer has another one in its model.
+        renamed = backbone.names_in_wrapper
+        kept = {name: kept[name] for name in kept if name in renamed or name not in renamed.values()}
+    loaded, own = by_our_names(backbone, kept), list(backbone.state_dict())
+    fresh = [name for name in own if name not in loaded]
+    return [] if len(fresh) == len(own) else _layers_of(fresh, own)
 
 
 def _excluded(name: str, patterns: LayerPatterns) -> bool:

@@ -17,6 +17,7 @@ from phaze_ee.workspace import Project, check_name, file_hash
 
 if TYPE_CHECKING:
     from phaze_ee.exits.policy_file import ExitPolicyFile, KeptPolicy
+    from phaze_ee.modes.session import Session
 
 DEFAULT = "default"
 _OTHER_MODEL = "was calibrated for another model, or for this one before it was trained again"
@@ -123,6 +124,27 @@ def read_policy(project: Project, name: str | None) -> "KeptPolicy | None":
         return None
     file, digest = ExitPolicyFile.read_hashed(path, made_by="calibrate")
     return KeptPolicy(name or active_name(project) or DEFAULT, path, file, digest)
+
+
+def asked_policy(session: "Session") -> "KeptPolicy | None":
+    """Return the policy of ``--policy``, else the active one, and say it where there is none, or ``--no-policy``.
+
+    Raises:
+        UsageError: both flags are given, there is no policy with this name, or its file cannot be read.
+    """
+    from phaze_ee.modes.console import say, say_in_columns
+
+    request = session.request
+    if request.no_policy:
+        if request.policy is not None:
+            raise UsageError("--policy and --no-policy exclude each other; give one")
+        say("Policy: none, every jet gets the full model")
+        return None
+    kept = read_policy(session.project, request.policy)
+    if kept is None:
+        path = session.project.exit_policy
+        say_in_columns(f"Policy: no exit policy yet ({path}; mode 'calibrate' makes it): every jet gets the full model")
+    return kept
 
 
 def policy_for(project: Project, name: str | None, model_hash: str | None, precision: Precision) -> "KeptPolicy | None":

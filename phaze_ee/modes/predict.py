@@ -27,7 +27,7 @@ from phaze_ee.locks import held
 from phaze_ee.models.precision import checked_precision
 from phaze_ee.modes.console import say, say_in_columns, say_new, say_written, short, show, show_notes
 from phaze_ee.modes.jets import testing_schema
-from phaze_ee.modes.policies import read_policy
+from phaze_ee.modes.policies import asked_policy
 from phaze_ee.modes.predicted_files import (
     Predicted,
     collected,
@@ -69,6 +69,7 @@ def run(session: Session) -> None:
     files, notes = _files(session)
     forced = _forced(request)
     policy = _policy(session)
+    notes += [] if policy is None else _temperature_notes(policy)
     task = _task(session, policy)
     if forced:
         notes.append("the promise of the policy does not cover jets that leave because of --max-exit or --event-budget")
@@ -111,16 +112,24 @@ def _forced(request: Request) -> bool:
 
 
 def _policy(session: Session) -> ExitPolicyFile | None:
-    kept = read_policy(session.project, session.request.policy)
+    kept = asked_policy(session)
     if kept is None:
-        path = session.project.exit_policy
-        say_in_columns(f"Policy: no exit policy yet ({path}; mode 'calibrate' makes it): every jet gets the full model")
         return None
     kept.file.check_model(session.model.hash, kept.path)
     kept.file.check_precision(session.options.precision, kept.path)
     say(f"Policy: {kept.name}")
     say_new(f"Promise: {kept.file.guarantee.statement}")
     return kept.file
+
+
+def _temperature_notes(policy: ExitPolicyFile) -> list[str]:
+    """Return a note where all scores are those of the full model, but for a temperature, which nobody would expect."""
+    if policy.temperatures is None or policy.lets_jets_leave or policy.temperatures[-1] == 1:
+        return []
+    return [
+        f"no jet leaves early: the scores are those of the full model, its logits divided by a temperature of "
+        f"{policy.temperatures[-1]:.4g}; --no-policy gives them as they are"
+    ]
 
 
 def _task(session: Session, policy: ExitPolicyFile | None) -> PredictionTask:

@@ -31,7 +31,17 @@ _FOLDER = Path("predictions")
 _MODEL = "model.onnx"
 # A bundle holds one network and one policy, and runs in one process.
 _OF_PROJECTS = (
-    *("project", "policy", "exit_scores", "max_exit", "event_budget", "event_size", "event_column", "monitor"),
+    *(
+        "project",
+        "policy",
+        "no_policy",
+        "exit_scores",
+        "max_exit",
+        "event_budget",
+        "event_size",
+        "event_column",
+        "monitor",
+    ),
     *("audit", "audit_near", "seed", "workers", "scheduler", "trust"),
 )
 

@@ -24,6 +24,7 @@ _TRUST = Flag("--trust", "accept a plug-in that has changed since the training",
 _DETAILS = Flag("--details", "print all tables", {"action": "store_true"})
 _TRAIN_DETAILS = Flag("--details", "print a line for each epoch in a terminal too", {"action": "store_true"})
 _DEMO_DETAILS = Flag("--details", f"{_DETAILS.help}, and a line for each epoch", {"action": "store_true"})
+_NO_POLICY = Flag("--no-policy", "every jet gets the full model, as it is", {"action": "store_true"})
 _POLICY = Flag("--policy", "name of the policy to use (default: the active one)", {"metavar": "NAME"})
 _PRECISION = Flag(
     "--precision",
@@ -168,6 +169,7 @@ _PREDICT_FLAGS = (
         {"nargs": "?", "type": float, "const": 1e-3, "metavar": "SIGNIFICANCE"},
     ),
     _POLICY,
+    _NO_POLICY,
     _PRECISION,
     _TEST_SELECTION,
     _OUTPUT,
@@ -180,7 +182,7 @@ _PREDICT_FLAGS = (
 _EXPORT_FLAGS = (
     Flag("--one-jet", "a file for exactly one jet per call, the fastest for triggers", {"action": "store_true"}),
     _POLICY,
-    Flag("--no-policy", "every jet gets the full model", {"action": "store_true"}),
+    _NO_POLICY,
     Flag("--opset", "version of the ONNX operators, 15 to 20 (default: what suits)", {"type": int, "metavar": "N"}),
     Flag("--licence", "licence of the weights, for the model card", {"metavar": "TEXT"}),
     _OUTPUT,

@@ -102,7 +102,7 @@ def check_unchanged(point: ResumePoint, run: Mapping[str, Any], config: str) -> 
 def _described(name: str, before: object, now: object) -> str:
     if name.startswith(CONTENT):
         return name
-    return "the data files" if name == "data" else f"{name} was {before!r}, now {now!r}"
+    return "the data files or the data config" if name == "data" else f"{name} was {before!r}, now {now!r}"
 
 
 def run(session: Session) -> None:

@@ -174,6 +174,12 @@ def test_python_words_for_arrays_are_explained(selection: str, tmp_path: Path) -
         found(path, schema(selection=selection))
 
 
+def test_brackets_around_comparisons_are_explained(tmp_path: Path) -> None:
+    path = write_root(tmp_path / "jets.root", jet_columns(JETS))
+    with pytest.raises(DataError, match=r"& and \| bind more tightly than comparisons; write \(a > 1\) & \(b > 2\)"):
+        found(path, schema(selection="jet_index > 2.5 & jet_index < 9"))
+
+
 def test_a_number_beyond_single_precision_is_no_warning_of_numpy(tmp_path: Path) -> None:
     path = write_root(tmp_path / "jets.root", jet_columns(JETS))
     variables = {**OPTIONS["new_variables"], "huge": "ak.values_astype(part_px, 'float64') * 0 + 1e39"}

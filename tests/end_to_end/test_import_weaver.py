@@ -112,6 +112,15 @@ def test_a_network_says_how_many_classes_have_a_number(folder: Path, capsys: pyt
     assert session.build(session.schema).class_count == 7
 
 
+def test_names_say_how_many_classes_have_a_number(folder: Path) -> None:
+    labels = "labels: {type: custom, value: {truth: jet_label}, names: [qcd, higgs, top, w]}\nobservers:"
+    path = folder / "data.yaml"
+    path.write_text(re.sub(r"(?s)labels:.*observers:", labels, DATA.read_text(encoding="utf-8")))
+    assert main(weaver("--network-config part.py", path)) == 0
+    session = Session.open(Request("train", "w", "p"))
+    assert session.build(session.schema).class_count == 4
+
+
 @pytest.mark.parametrize(
     ("flags", "words"),
     [

@@ -120,7 +120,7 @@ def test_different_samples_and_particles_are_noted(capsys: pytest.CaptureFixture
     judged_project("two", particles=64, jets=3_000)
     run("one", "two")
     output = capsys.readouterr().out
-    assert "not evaluated on the same files" in output
+    assert "not evaluated on the same jets of their files: their selections differ" in " ".join(output.split())
     assert "different numbers of particles" in output
 
 

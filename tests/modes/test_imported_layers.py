@@ -78,6 +78,32 @@ def test_a_whole_set_of_weights_leaves_nothing_afresh(folder: Path) -> None:
     assert (options().fresh_layers, options().lr_factors) == ([], {})
 
 
+BARE = """
+from weaver.nn.model.ParticleNet import ParticleNet
+
+
+def get_model(data_config, **kwargs):
+    features, classes = len(data_config.input_dicts["pf_features"]), len(data_config.label_value)
+    blocks = [(4, (8, 8)), (4, (12, 12))]
+    rest = {"fc_params": [(16, 0.1)], "use_fusion": False}
+    return ParticleNet(input_dims=features, num_classes=classes, conv_params=blocks, **rest), {}
+"""
+
+
+def test_names_of_another_module_around_the_network_are_no_reason_to_start_afresh(folder: Path) -> None:
+    weights = pretrained("ParticleNet")
+    torch.save(weights, folder / "ten.pt")
+    (folder / "net.py").write_text(BARE)
+    assert main(weaver(str(DATA), "--load-model-weights ten.pt")) == 0
+    assert options().fresh_layers == []
+
+
+def test_weights_of_another_network_are_refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    torch.save({"body.weight": torch.zeros(2)}, folder / "other.pt")
+    text = fails(capsys, 2, *weaver(str(DATA), "--load-model-weights other.pt"))
+    assert "other.pt is of another architecture" in text
+
+
 def test_excluded_weights_start_afresh(folder: Path) -> None:
     weights = pretrained("ParticleNet", outside=True)
     torch.save({f"net.{name}": value for name, value in weights.items()}, folder / "ten.pt")

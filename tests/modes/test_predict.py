@@ -67,6 +67,23 @@ def test_without_a_policy_every_jet_gets_the_full_model(
     assert max(len(line) for line in printed.splitlines() if str(tmp_path) not in line) <= 80
 
 
+def test_a_policy_that_lets_no_jet_leave_still_has_a_temperature(
+    project: Project, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_policy(project, ThresholdPolicy("confidence", [math.inf, math.inf], [1.0, 1.0, 2.0]))
+    scores = {}
+    for flags, temperature in (([], 2.0), (["--no-policy", "--overwrite"], 1.0)):
+        assert predict(*flags) == 0
+        columns = columns_of(project.predictions / "val.root")
+        expected_NK = (every_exit(tmp_path / "val.root")[-1] / temperature).softmax(dim=-1).numpy()
+        np.testing.assert_allclose(np.stack([columns[name] for name in SCORES], axis=1), expected_NK, atol=1e-6)
+        scores[temperature] = notes(capsys.readouterr().out)
+    said = "its logits divided by a temperature of 2; --no-policy gives them as they are"
+    assert said in scores[2.0]
+    assert said not in scores[1.0]
+    assert predict("--no-policy", "--policy", "default") == 2
+
+
 def test_other_files_without_labels_and_with_other_observers(project: Project, tmp_path: Path) -> None:
     with uproot.open(tmp_path / "val.root") as file:
         jets = file["Events"].arrays(["p_eta", "p_phi", "p_pt"], library="np")

@@ -162,13 +162,26 @@ def test_training_says_which_rows_validate_and_which_class_they_lack(
         path.unlink()
     write_jets(tmp_path / "train" / "sorted.root", np.arange(40) >= 20)
     assert main(["-m", "train", "-p", "Tops", "small"]) == 0
-    shown = " ".join(capfd.readouterr().out.split())
+    out, err = capfd.readouterr()
+    shown = " ".join(out.split())
     assert "sorted.root, last 20 % of rows" in shown
     assert "Warning: these rows hold no jets of is_qcd, so no figure" in shown
+    assert not err
+
+
+def test_training_says_which_class_the_rows_that_train_lack(
+    project: Project, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for path in (tmp_path / "train").glob("*.root"):
+        path.unlink()
+    write_jets(tmp_path / "train" / "sorted.root", np.arange(40) >= 35)
+    assert main(["-m", "train", "-p", "Tops", "small"]) == 0
+    assert "no jets of is_top from 0 % to 80 % of their rows (c.validation_share) (jets: is_qcd 32)" in caplog.text
+    assert "if their other rows do, give c.val_files" in caplog.text
 
 
 @pytest.mark.usefixtures("project")
 def test_files_without_rows_that_train_are_named(tmp_path: Path) -> None:
     own = session(train_files=[str(tmp_path / "train" / "1.root")])
-    with pytest.raises(DataError, match=r"no jets in .*1\.root from 0% to 80% of their rows; give larger files"):
+    with pytest.raises(DataError, match=r"no jets in .*1\.root from 0 % to 80 % of their rows \(c\.validation_share\)"):
         training_ids(own)
