@@ -183,8 +183,8 @@ def _enlarge(axes: Axes, whole: Axes, points: Sequence[Point]) -> None:
     lowest, highest = min(point.cost for point in near), max(point.cost for point in near)
     bottom, top = min(point.score for point in near), max(point.score for point in near)
     spare, height = max(1.02, (highest / lowest) ** 0.3), max(0.3 * (top - bottom), 0.002)
-    axes.set_xlim(lowest / spare, highest * spare)
-    lowest_score, highest_score = whole.get_ylim()
+    (least, most), (lowest_score, highest_score) = whole.get_xlim(), whole.get_ylim()
+    axes.set_xlim(max(lowest / spare, least), min(highest * spare, most))  # the window lies in the whole
     axes.set_ylim(max(bottom - height, lowest_score), min(top + height, highest_score))
     _forbid_impossible_scores(axes)
     axes.xaxis.set_major_locator(MaxNLocator(3))
