@@ -25,6 +25,7 @@ _NETWORK_KEYS = ("backbone", "arguments", "exit_stages", "exit_head", "state_dic
 RECORD_KEYS = ("options", "data_options", "data_hash", "epoch", "metrics", "versions")
 # What older checkpoints lack: their heads had the default shape and answered for themselves, without plug-ins.
 _DEFAULTS: Mapping[str, Any] = {"exit_head_shape": {}, "exit_link": "independent", "plugins": (), "targets": 0}
+UNWRAPPED = ("_orig_mod", "module", "_orig_mod")  # what torch.compile and training on several devices put before names
 _SHOWN = 80  # characters of the names in a message
 
 # What torch raises for damaged files and other files (found by cutting files and changing bytes).
@@ -126,10 +127,10 @@ def read(path: Path) -> tuple[dict[str, Any], str]:
 
 
 def _unwrapped(content: Mapping[str, Any]) -> dict[str, Any]:
-    """Return weights without the prefixes that torch.compile and training on several devices give their names."""
+    """Return weights without what is put before their names."""
     weights = dict(content)
-    for prefix in ("_orig_mod.", "module.", "_orig_mod."):
-        consume_prefix_in_state_dict_if_present(weights, prefix)
+    for part in UNWRAPPED:
+        consume_prefix_in_state_dict_if_present(weights, f"{part}.")
     return weights
 
 

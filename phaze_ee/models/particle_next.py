@@ -15,7 +15,7 @@ from phaze_ee.errors import UsageError, one_line
 from phaze_ee.models.backbone import macs_per_row
 from phaze_ee.models.merged import MergedNetwork, MergingBackbone
 from phaze_ee.models.states import GraphState, NeighbourGraph, beside, fit_length
-from phaze_ee.models.weaver import built_again, refuse, trim
+from phaze_ee.models.weaver import built_again, is_head, refuse, trim
 from phaze_ee.shapes import Bool, Float, Int
 from phaze_ee.types import JetInputs, Jets
 
@@ -27,6 +27,7 @@ def check_can_be_staged(mod: Any) -> None:
     reasons = {
         "for_segmentation = True answers for each particle, and exits need one answer for a jet": mod.for_segmentation,
         "for_inference = True is for export to ONNX; build it without": mod.for_inference,
+        "its fc is not hidden layers with ReLU and Dropout, then a Linear": not is_head(mod.fc, nn.ReLU),
         f"each particle has at most {MOST_NEIGHBOURS:,} neighbours, here {mod.num_neighbors:,}": (
             mod.num_neighbors > MOST_NEIGHBOURS
         ),

@@ -19,7 +19,7 @@ from phaze_ee.kernels.availability import has_kernels
 from phaze_ee.models.backbone import StateT, macs_per_row
 from phaze_ee.models.merged import MergedNetwork, MergingBackbone
 from phaze_ee.models.ragged_attention import fits_kernel
-from phaze_ee.models.weaver import built_again, refuse
+from phaze_ee.models.weaver import built_again, is_head, refuse
 from phaze_ee.shapes import Bool, Float, Int
 from phaze_ee.types import JetInputs, Jets
 
@@ -34,6 +34,9 @@ def check_can_be_staged(mod: Any) -> None:
         "for_segmentation = True answers for each particle, and exits need one answer for a jet": mod.for_segmentation,
         "for_inference = True is for export to ONNX; build it without": mod.for_inference,
         "fc_params = None leaves it without a head; set a list, in place of layers behind it": mod.fc is None,
+        "its fc is not hidden layers with ReLU, GELU or SwiGLU, then a Linear": (
+            mod.fc is not None and not is_head(mod.fc, nn.ReLU, nn.GELU, other=SwiGLUFFN)
+        ),
         "pair_extra_dim > 0 needs pair inputs, which no data_config here has; set 0": mod.pair_extra_dim > 0,
         "num_layers = 0 leaves it without a block before an exit": len(mod.blocks) == 0,
     }

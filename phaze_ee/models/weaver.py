@@ -27,6 +27,25 @@ def refuse(kind: str, reasons: Mapping[str, Any]) -> None:
             raise UsageError(f"this {kind} cannot have exits: {reason}")
 
 
+def is_head(head: object, *activations: type[nn.Module], other: type[nn.Module] | None = None) -> bool:
+    """Return whether layers are the last ones of a network as weaver builds them: hidden ones, then a Linear.
+
+    Args:
+        head: the layers.
+        activations: those that hidden layers may have.
+        other: what else a hidden layer may begin with.
+    """
+    layers = list(head) if isinstance(head, nn.Sequential) else []
+    hidden = all(is_hidden(layer, *activations, other=other) for layer in layers[:-1])
+    return bool(layers) and isinstance(layers[-1], nn.Linear) and hidden
+
+
+def is_hidden(layer: nn.Module, *activations: type[nn.Module], other: type[nn.Module] | None = None) -> bool:
+    """Return whether a layer is a Linear, one of some activations and a Dropout, or begins with ``other``."""
+    kinds = [type(part) for part in layer.children()] if isinstance(layer, nn.Sequential) else []
+    return kinds[:1] == [other] or kinds in [[nn.Linear, activation, nn.Dropout] for activation in activations]
+
+
 def built_again(module: nn.Module, arguments: Mapping[str, Any]) -> nn.Module:
     """Return a module of the same class, built from these arguments on the meta device: with shapes, without values.
 

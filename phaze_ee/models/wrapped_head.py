@@ -1,10 +1,11 @@
 """Networks whose head is in the module around them, as in the network files with which weaver fine-tunes."""
 
 import copy
-from collections.abc import Sequence
 from typing import Any
 
 from torch import nn
+
+from phaze_ee.models.weaver import is_head, is_hidden
 
 
 def with_head(model: nn.Module, module: Any) -> Any:
@@ -24,23 +25,25 @@ def with_head(model: nn.Module, module: Any) -> Any:
         return module
     completed = copy.copy(module)  # the model still calls its own, which stays as it is
     completed._modules = dict(module._modules)
-    completed.fc = nn.Sequential(*(module.fc or ()), *layers)
+    own = module.fc if isinstance(module.fc, nn.Sequential) else ()
+    completed.fc = nn.Sequential(*own, *layers)
     return completed
 
 
 def _lacks_classes(head: object) -> bool:
-    return head is None or (isinstance(head, nn.Sequential) and all(_is_hidden(layer) for layer in head))
+    if isinstance(head, nn.Sequential):
+        return all(map(_is_hidden, head))
+    return head is None or isinstance(head, nn.Identity)
 
 
 def _layers(head: nn.Module) -> list[nn.Module]:
     """Return the layers of a head as weaver has them: hidden ones of three modules, then a Linear; none if others."""
-    layers: Sequence[nn.Module] = list(head.children()) if isinstance(head, nn.Sequential) else [head]
-    hidden, last = list(layers[:-1]), layers[-1]
+    *hidden, last = head if isinstance(head, nn.Sequential) else [head]
     if not all(isinstance(layer, nn.Sequential) for layer in hidden):
         hidden = [nn.Sequential(*hidden[start : start + 3]) for start in range(0, len(hidden), 3)]
-    return [*hidden, last] if isinstance(last, nn.Linear) and all(map(_is_hidden, hidden)) else []
+    layers = [*hidden, last]
+    return layers if is_head(nn.Sequential(*layers), nn.ReLU, nn.GELU) else []
 
 
 def _is_hidden(layer: nn.Module) -> bool:
-    kinds = [type(part) for part in layer.children()] if isinstance(layer, nn.Sequential) else []
-    return kinds in ([nn.Linear, nn.ReLU, nn.Dropout], [nn.Linear, nn.GELU, nn.Dropout])
+    return is_hidden(layer, nn.ReLU, nn.GELU)

@@ -8,6 +8,7 @@ from typing import Any, final
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.dropout import _DropoutNd
 from weaver.utils.data.config import DataConfig
 
 from phaze_ee.errors import USER_CODE_ERRORS, UsageError, one_line
@@ -64,6 +65,8 @@ def check_wrapper(model: nn.Module, backbone: Backbone[Any], data_config: DataCo
         ours_NK = Tagger(ours, []).eval()(jets)[-1]
     if not are_alike(theirs_NK, ours_NK):
         raise _more(model, backbone, source, "it gives other answers")
+    if any(isinstance(child, _DropoutNd) and child.p > 0 for child in model.children()):
+        _log.warning("%s: the Dropout beside its %s has no effect here", source, backbone.name)
 
 
 def _more(model: nn.Module, backbone: Backbone[Any], source: Path, reason: str) -> UsageError:

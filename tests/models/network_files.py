@@ -66,6 +66,7 @@ class Headless(nn.Module):
         super().__init__()
         self.fc_out = head
         self.mod = mod
+        self.probabilities = nn.Softmax(dim=1)
         self.keep_momenta = keep_momenta
 
     def forward(self, points, features, lorentz_vectors, mask):
@@ -80,8 +81,10 @@ HEADS = {
         nn.Sequential(nn.Linear(width, 12), nn.ReLU(), nn.Dropout(0.2)), nn.Linear(12, classes)
     ),
     "flat": lambda width, classes: nn.Sequential(
-        nn.Linear(width, 12), nn.GELU(), nn.Dropout(0.2), nn.Linear(12, classes)
+        nn.Linear(width, 12), nn.GELU(), nn.Dropout(0.2), nn.Linear(12, 10), nn.GELU(), nn.Dropout(0.1),
+        nn.Linear(10, classes),
     ),
+    "unbiased": lambda width, classes: nn.Linear(width, classes, bias=False),
     "other": lambda width, classes: nn.Sequential(nn.LayerNorm(width), nn.Linear(width, classes)),
 }
 

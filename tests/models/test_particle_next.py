@@ -211,6 +211,13 @@ def test_a_module_that_was_changed_is_refused() -> None:
         ParticleNeXt.from_weaver(network)
 
 
+def test_a_head_that_a_checkpoint_would_not_describe_is_refused() -> None:
+    network = weaver_network()
+    network.fc[0][1] = torch.nn.GELU()
+    with pytest.raises(UsageError, match="its fc is not hidden layers with ReLU and Dropout, then a Linear"):
+        ParticleNeXt.from_weaver(network)
+
+
 def test_jets_without_four_momenta_are_refused_where_they_are_needed() -> None:
     inputs = replace(random_jets((3, 12)), vectors=None)
     with pytest.raises(UsageError, match="ParticleNeXt makes its edges of four-momenta and the jets have none"):

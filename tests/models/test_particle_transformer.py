@@ -206,6 +206,16 @@ def test_a_module_that_was_changed_afterwards_is_refused() -> None:
         ParticleTransformer(network)
 
 
+@pytest.mark.parametrize(
+    "head", [torch.nn.Identity(), torch.nn.Sequential(torch.nn.Linear(8, 3), torch.nn.Softmax(dim=1))]
+)
+def test_a_head_that_a_checkpoint_would_not_describe_is_refused(head: torch.nn.Module) -> None:
+    network = weaver_part()
+    network.fc = head
+    with pytest.raises(UsageError, match="its fc is not hidden layers with ReLU, GELU or SwiGLU, then a Linear"):
+        ParticleTransformer(network)
+
+
 def test_jets_without_momenta_are_refused_where_pairs_need_them() -> None:
     jets = random_jets((3, 5))
     without = JetInputs(jets.points, jets.features, None, jets.mask)

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
 from weaver.train import init_opt
 from weaver.utils.data.config import DataConfig
 
@@ -42,12 +43,16 @@ DATA = {
 
 @pytest.fixture
 def data() -> DataConfig:
+    return data_config()
+
+
+def data_config() -> DataConfig:
     config = DataConfig(print_info=False, **DATA)
     config.origin = "data config"
     return config
 
 
-def options(kind: str, head: str) -> NetworkOptions:
+def network_options(kind: str, head: str) -> NetworkOptions:
     return NetworkOptions(model_name=kind, network_options={"kind": kind, "head": head}, num_exit_points=1)
 
 
@@ -57,7 +62,7 @@ def jets() -> JetInputs:
 
 @pytest.mark.parametrize(("kind", "head"), CASES)
 def test_the_answers_are_those_of_the_whole(tmp_path: Path, data: DataConfig, kind: str, head: str) -> None:
-    model = build_network(options(kind, head), write(tmp_path, HEAD_OUTSIDE), data).eval()
+    model = build_network(network_options(kind, head), write(tmp_path, HEAD_OUTSIDE), data).eval()
     tagger = Tagger(adopt(model, "network.py"), []).eval()
     inputs = jets()
     with torch.no_grad():
@@ -67,12 +72,39 @@ def test_the_answers_are_those_of_the_whole(tmp_path: Path, data: DataConfig, ki
     assert {id(value) for value in tagger.parameters()} == shared
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_head_may_be_replaced_by_an_identity(tmp_path: Path, data: DataConfig, kind: str) -> None:
+    bare = "    mod.fc, width = nn.Identity(), width if mod.fc is None else 12\n    return Headless"
+    file = write(tmp_path, HEAD_OUTSIDE.replace("    return Headless", bare))
+    layers = adopt(build_network(network_options(kind, "nested"), file, data), "network.py").readout_layers
+    assert layers is not None
+    assert [type(layer) for layer in layers.children()] == [nn.Sequential, nn.Linear]
+    assert build_tagger(network_options(kind, "nested"), file, data).architecture.num_classes == 3
+
+
+def test_a_layer_behind_a_whole_network_is_no_head_of_it(tmp_path: Path, data: DataConfig) -> None:
+    file = write(tmp_path, HEAD_OUTSIDE.replace("mod.fc = mod.fc[:-1]", "width = classes"))
+    with pytest.raises(UsageError, match="does more than its ParticleNet: it gives other answers"):
+        build_tagger(network_options("ParticleNet", "last"), file, data)
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.3])
+def test_a_dropout_that_would_be_lost_is_named(
+    tmp_path: Path, data: DataConfig, caplog: pytest.LogCaptureFixture, rate: float
+) -> None:
+    code = HEAD_OUTSIDE.replace(
+        "        self.mod = mod\n", f"        self.mod = mod\n        self.drop = nn.Dropout({rate})\n"
+    )
+    build_tagger(network_options("ParticleNet", "last"), write(tmp_path, code), data)
+    assert ("the Dropout beside its ParticleNet has no effect here" in caplog.text) == (rate > 0)
+
+
 @pytest.mark.parametrize(("kind", "head"), CASES)
 def test_weights_of_the_whole_are_loaded(tmp_path: Path, data: DataConfig, kind: str, head: str) -> None:
     file = write(tmp_path, HEAD_OUTSIDE)
-    trained = build_network(options(kind, head), file, data).eval()
+    trained = build_network(network_options(kind, head), file, data).eval()
     torch.save(trained.state_dict(), tmp_path / "weaver.pt")
-    tagger = build_tagger(options(kind, head), file, data).eval()
+    tagger = build_tagger(network_options(kind, head), file, data).eval()
     load_weights(tagger, tmp_path / "weaver.pt")
     save_checkpoint(tmp_path / "best.pt", Checkpoint(tagger, {}, {}, "", 0, {}))
     tagger = load_checkpoint(tmp_path / "best.pt").tagger
@@ -83,16 +115,17 @@ def test_weights_of_the_whole_are_loaded(tmp_path: Path, data: DataConfig, kind:
 
 
 @pytest.mark.parametrize(
-    ("kind", "head"), [("ParticleNet", "other"), ("ParticleTransformer", "other"), ("ParticleNet", "flat")]
+    ("kind", "head"),
+    [("ParticleNet", "other"), ("ParticleTransformer", "other"), ("ParticleNet", "flat"), ("ParticleNet", "unbiased")],
 )
 def test_a_head_of_other_layers_is_refused(tmp_path: Path, data: DataConfig, kind: str, head: str) -> None:
     with pytest.raises(UsageError, match=f"this {kind} cannot have exits: "):
-        build_tagger(options(kind, head), write(tmp_path, HEAD_OUTSIDE), data)
+        build_tagger(network_options(kind, head), write(tmp_path, HEAD_OUTSIDE), data)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_rates_and_decays_of_parameters_are_those_of_weaver(tmp_path: Path, data: DataConfig, kind: str) -> None:
-    model = build_network(options(kind, "nested"), write(tmp_path, HEAD_OUTSIDE), data)
+    model = build_network(network_options(kind, "nested"), write(tmp_path, HEAD_OUTSIDE), data)
     backbone = adopt(model, "network.py")
     arguments = argparse.Namespace(start_lr=1e-3, optimizer="adamw", load_epoch=None, lr_finder="given")
     theirs, _ = init_opt(arguments, model, weight_decay=0.1, lr_mult=("fc_out.*", 50))
@@ -108,7 +141,7 @@ def _table(groups: list[dict[str, Any]]) -> dict[int, tuple[float, float]]:
 
 def test_fresh_layers_keep_their_weights(tmp_path: Path, data: DataConfig) -> None:
     file = write(tmp_path, HEAD_OUTSIDE)
-    network = options("ParticleNet", "last")
+    network = network_options("ParticleNet", "last")
     weights = build_tagger(network, file, data).backbone.state_dict()
     weights["mod.fc.1.weight"], weights["mod.fc.1.bias"] = torch.zeros(10, 16), torch.zeros(10)
     torch.save(weights, tmp_path / "ten_classes.pt")
@@ -123,7 +156,7 @@ def test_fresh_layers_keep_their_weights(tmp_path: Path, data: DataConfig) -> No
 
 
 def test_weights_of_another_body_are_no_matter_of_the_head(tmp_path: Path, data: DataConfig) -> None:
-    tagger = build_tagger(options("ParticleNet", "last"), write(tmp_path, HEAD_OUTSIDE), data)
+    tagger = build_tagger(network_options("ParticleNet", "last"), write(tmp_path, HEAD_OUTSIDE), data)
     weights = tagger.backbone.state_dict()
     weights["mod.edge_convs.0.convs.1.weight"] = torch.zeros(9, 8, 1, 1)
     torch.save(weights, tmp_path / "other.pt")
@@ -133,9 +166,10 @@ def test_weights_of_another_body_are_no_matter_of_the_head(tmp_path: Path, data:
 
 
 def test_an_unknown_layer_is_named_with_the_nearest(tmp_path: Path, data: DataConfig) -> None:
-    tagger = build_tagger(options("ParticleNet", "last"), write(tmp_path, HEAD_OUTSIDE), data)
+    tagger = build_tagger(network_options("ParticleNet", "last"), write(tmp_path, HEAD_OUTSIDE), data)
     torch.save(tagger.backbone.state_dict(), tmp_path / "weights.pt")
     with pytest.raises(UsageError, match=r"fresh_layers names 'mod\.fcs', .* did you mean 'mod\.fc'\?"):
         load_weights(tagger, tmp_path / "weights.pt", ["mod.fcs"])
-    with pytest.raises(UsageError, match=r"names 'head', which .*heads"):
-        load_weights(tagger, tmp_path / "weights.pt", ["head"])
+    parts = r"heads, mod\.bn_fts, mod\.edge_convs, mod\.fc"
+    with pytest.raises(UsageError, match=rf"names 'transformer', which .*; its parts are {parts}$"):
+        load_weights(tagger, tmp_path / "weights.pt", ["transformer"])

@@ -10,7 +10,7 @@ from weaver.nn.model.ParticleNet import ParticleNet as WeaverParticleNet
 from phaze_ee.models.backbone import StateT
 from phaze_ee.models.merged import MergedNetwork, MergingBackbone
 from phaze_ee.models.particle_net.merged import MergedParticleNet
-from phaze_ee.models.weaver import Trimmed, refuse, trim
+from phaze_ee.models.weaver import Trimmed, built_again, is_head, refuse, trim
 from phaze_ee.shapes import Int
 from phaze_ee.types import Jets
 
@@ -38,9 +38,11 @@ class StagedParticleNet(MergingBackbone[StateT]):
     @classmethod
     def from_weaver(cls, module: Any) -> Self:
         networks = [part for part in module.modules() if isinstance(part, WeaverParticleNet)]
-        unknown = not all(_is_known(part.fc) for part in networks)
+        unknown = not all(is_head(part.fc, nn.ReLU) for part in networks)
         refuse(cls.name, {"its fc is not hidden layers with ReLU and Dropout, then a Linear": unknown})
-        return super().from_weaver(module)
+        backbone = super().from_weaver(module)
+        built_again(backbone.core, backbone.core_arguments)
+        return backbone
 
     @property
     def core_arguments(self) -> Mapping[str, Any]:
@@ -93,11 +95,3 @@ class StagedParticleNet(MergingBackbone[StateT]):
 
     def _slots(self, particle_count_N: Int[Tensor, " N"]) -> Int[Tensor, " N"]:
         return particle_count_N if self.packs_particles else particle_count_N.clamp(min=self.minimum_length)
-
-
-def _is_known(head: Any) -> bool:
-    """Return whether the layers after pooling are those that weaver builds, which a checkpoint describes."""
-    layers = list(head) if isinstance(head, nn.Sequential) else []
-    kinds = [[type(part) for part in layer.children()] for layer in layers[:-1]]
-    linear = bool(layers) and isinstance(layers[-1], nn.Linear)
-    return linear and all(kind == [nn.Linear, nn.ReLU, nn.Dropout] for kind in kinds)
