@@ -11,7 +11,7 @@ from phaze_ee.config.weaver_command import LayerPatterns
 from phaze_ee.errors import UsageError
 from phaze_ee.models.backbone import Backbone
 from phaze_ee.models.checkpoint import by_our_names
-from phaze_ee.models.checkpoint_content import is_tagger, read
+from phaze_ee.models.checkpoint_content import UNWRAPPED, is_tagger, read
 from phaze_ee.models.layers_by_name import is_in
 
 
@@ -29,7 +29,7 @@ def layer_options(
         weights: the file to start from; None: there is none.
 
     Raises:
-        UsageError: a pattern matches no parameter.
+        UsageError: a pattern matches no parameter, or the file has weights without the prefix.
         CheckpointError: the file cannot be read.
     """
     own = {id(value): name for name, value in backbone.named_parameters()}
@@ -38,11 +38,12 @@ def layer_options(
     for pattern, factor in patterns.factors.items():
         layers = _layers_of(_matched("lr_mult", pattern, names), own.values())
         factors.update(dict.fromkeys(layers, factor))
-        if backbone.class_layer is not None and is_in(backbone.class_layer, layers):
+        if factor and backbone.class_layer is not None and is_in(backbone.class_layer, layers):
             factors["heads"] = factor
-    for pattern in patterns.frozen:
-        frozen = _layers_of(_matched("--freeze-model-weights", pattern, names), own.values())
-        factors.update(dict.fromkeys(frozen, 0.0))
+    stopped = [name for pattern in patterns.frozen for name in _matched("--freeze-model-weights", pattern, names)]
+    frozen = _layers_of(stopped, own.values())
+    moving = {layer: factor for layer, factor in factors.items() if not is_in(layer, frozen)}
+    factors = {**moving, **dict.fromkeys(frozen, 0.0)}
     fresh = [] if weights is None else _fresh(patterns, model, backbone, weights)
     return {**({"fresh_layers": fresh} if fresh else {}), **({"lr_factors": factors} if factors else {})}
 
@@ -62,13 +63,19 @@ def _fresh(patterns: LayerPatterns, model: nn.Module, backbone: Backbone[Any], w
     content = read(weights)[0]
     if is_tagger(content):
         return []
-    prefix = f"{patterns.prefix}." if patterns.prefix else ""
-    stored = {name.removeprefix(prefix): value for name, value in content.items() if name.startswith(prefix)}
+    prefix = "".join(f"{part}." for part in patterns.prefix.split(".") if part not in ("", *UNWRAPPED))
+    others = [name for name in content if not name.startswith(prefix)]
+    if others:
+        raise UsageError(
+            f"--command: --load-model-weights: {weights} holds {others[0]}, which does not begin with {prefix!r}; "
+            "correct the prefix, or give a file that holds nothing else"
+        )
+    stored = {name.removeprefix(prefix): value for name, value in content.items()}
     kept = {name: value for name, value in stored.items() if not _excluded(name, patterns)}
     if kept.keys() & model.state_dict().keys():  # else all names have another prefix than in the model
         # weaver does not load a weight by the name that its layer has here, if the layer has another one in its model.
-        renamed = backbone.names_in_wrapper
-        kept = {name: kept[name] for name in kept if name in renamed or name not in renamed.values()}
+        elsewhere = set(backbone.names_in_wrapper.values())
+        kept = {name: value for name, value in kept.items() if name not in elsewhere}
     loaded, own = by_our_names(backbone, kept), list(backbone.state_dict())
     fresh = [name for name in own if name not in loaded]
     return [] if len(fresh) == len(own) else _layers_of(fresh, own)

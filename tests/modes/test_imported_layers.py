@@ -8,12 +8,17 @@ import torch
 from phaze_ee.cli import main
 from phaze_ee.config.load import load_options
 from phaze_ee.config.options import Options
+from phaze_ee.config.weaver_command import LayerPatterns
+from phaze_ee.errors import UsageError
+from phaze_ee.models.build import adopt, build_network
 from phaze_ee.models.checkpoint import load_checkpoint
+from phaze_ee.modes.imported_layers import layer_options
 from phaze_ee.modes.request import Request
 from phaze_ee.modes.session import Session
 from phaze_ee.workspace import PACKAGE_ROOT, Project
 from tests.end_to_end.command import fails
-from tests.models.network_files import HEAD_OUTSIDE
+from tests.models.network_files import HEAD_OUTSIDE, write
+from tests.models.test_wrapped_head import data_config, network_options
 
 JETS = PACKAGE_ROOT / "sample_jets"
 DATA = PACKAGE_ROOT.parent / "data_configs" / "JetClass_ParT_kin.yaml"
@@ -135,3 +140,64 @@ def test_other_classes_need_a_fresh_head(folder: Path, capsys: pytest.CaptureFix
     text = fails(capsys, 2, *weaver("two.yaml", "--load-model-weights ten.pt"))
     assert "c.fresh_layers = ['mod.fc.1'] (in a command of weaver: --exclude-model-weights)" in text
     assert main(weaver("two.yaml", "--load-model-weights ten.pt --exclude-model-weights fc_out")) == 0
+
+
+def found(
+    folder: Path, patterns: LayerPatterns, weights: dict[str, torch.Tensor] | None = None, own: str = ""
+) -> dict[str, dict[str, float] | list[str]]:
+    """Return the options of a network whose layer for the classes, fc_out, is beside weaver's network."""
+    code = HEAD_OUTSIDE.replace("        self.mod = mod\n", f"        self.mod = mod\n        {own}\n")
+    model = build_network(network_options("ParticleNet", "last"), write(folder, code), data_config())
+    path = None if weights is None else folder / "weights.pt"
+    if path is not None:
+        torch.save(weights, path)
+    return layer_options(patterns, model, adopt(model, "network.py"), path)
+
+
+def weights_of(folder: Path, prefix: str = "") -> dict[str, torch.Tensor]:
+    model = build_network(network_options("ParticleNet", "last"), write(folder, HEAD_OUTSIDE), data_config())
+    return {f"{prefix}{name}": value for name, value in model.state_dict().items()}
+
+
+@pytest.mark.parametrize(
+    ("patterns", "factors"),
+    [
+        (LayerPatterns(factors={".*": 3.0}), {"mod": 3, "heads": 3}),
+        (LayerPatterns(factors={"mod.e.*": 3.0}), {"mod.edge_convs": 3}),
+        (LayerPatterns(factors={"fc_out.bias": 3.0}), {"mod.fc.1.bias": 3}),
+        (LayerPatterns(factors={"fc_out.*": 0.0}), {"mod.fc.1": 0}),
+        (LayerPatterns(factors={"fc_out.*": 3.0}, frozen=("fc_out",)), {"heads": 3, "mod.fc.1": 0}),
+        (
+            LayerPatterns(factors={r"mod.edge_convs.0.*": 3.0}, frozen=("mod.b", "mod.e", "mod.fc")),
+            {"mod.bn_fts": 0, "mod.edge_convs": 0, "mod.fc.0": 0},
+        ),
+        (
+            LayerPatterns(factors={"mod.e.*": 3.0}, frozen=("mod.edge_convs.0",)),
+            {"mod.edge_convs": 3, "mod.edge_convs.0": 0},
+        ),
+    ],
+)
+def test_frozen_layers_are_still_and_exits_learn_with_the_head(
+    tmp_path: Path, patterns: LayerPatterns, factors: dict[str, float]
+) -> None:
+    assert found(tmp_path, patterns) == {"lr_factors": factors}
+
+
+@pytest.mark.parametrize(
+    ("stored", "prefix"), [("module.", "module"), ("module.net.", "module.net"), ("net.", "net"), ("module.", "")]
+)
+def test_names_may_have_a_prefix_in_the_file(tmp_path: Path, stored: str, prefix: str) -> None:
+    patterns = LayerPatterns(excluded=("fc_out.bias",) if prefix else (), prefix=prefix)
+    fresh = {"fresh_layers": ["mod.fc.1.bias"]} if prefix else {}
+    assert found(tmp_path, patterns, weights_of(tmp_path, stored)) == fresh
+
+
+@pytest.mark.parametrize("prefix", ["other", "fc_out"])
+def test_weights_without_the_prefix_are_not_dropped_in_silence(tmp_path: Path, prefix: str) -> None:
+    with pytest.raises(UsageError, match=rf"holds \S+, which does not begin with '{prefix}\.'; correct"):
+        found(tmp_path, LayerPatterns(prefix=prefix), weights_of(tmp_path))
+
+
+def test_parameters_beside_the_network_and_its_head_have_no_layer(tmp_path: Path) -> None:
+    own = "self.scale = nn.Parameter(torch.ones(1))"
+    assert found(tmp_path, LayerPatterns(frozen=("mod.bn",)), own=own) == {"lr_factors": {"mod.bn_fts": 0}}
