@@ -185,3 +185,35 @@ def test_files_without_rows_that_train_are_named(tmp_path: Path) -> None:
     own = session(train_files=[str(tmp_path / "train" / "1.root")])
     with pytest.raises(DataError, match=r"no jets in .*1\.root from 0 % to 80 % of their rows \(c\.validation_share\)"):
         training_ids(own)
+
+
+@pytest.mark.usefixtures("project")
+def test_files_that_train_are_named_but_for_their_last_rows(tmp_path: Path) -> None:
+    own = [str(tmp_path / "train" / f"{number}.root") for number in range(3)]
+    other = str(tmp_path / "val.root")
+    assert jets.overlap_with_training(session(), "val_files") == []
+    assert jets.overlap_with_training(session(val_files=[other]), "val_files") == []
+    assert jets.overlap_with_training(session(test_files=["nowhere.root"]), "test_files") == []
+    for files, words in (([own[1], other], "1.root"), ([own[2], own[0], own[1]], "0.root and 2 more")):
+        (warning,) = jets.overlap_with_training(session(test_files=files), "test_files")
+        assert warning.startswith(f"{tmp_path / 'train'}/{words} in train_files and in test_files: ")
+    (warning,) = jets.overlap_with_training(session(val_files=own), "val_files")
+    assert "and 2 more in train_files and in val_files" in warning
+
+
+def test_jets_that_the_model_has_not_learned_judge_it(project: Project, tmp_path: Path) -> None:
+    save_best_model(project, 3, 1, with_options=True, validation_share=0.2)
+    other = session(val_files=[str(tmp_path / "val.root")])
+    assert jets.validation_files(other) == [tmp_path / "val.root"]
+    assert jets.validation_files(session()) == session().files("train_files")
+    never_trained = session(validation_share=0.3)
+    never_trained.__dict__["model"] = replace(session().model, options=None)
+    assert jets.validation_files(never_trained) == session().files("train_files")
+
+
+@pytest.mark.usefixtures("project")
+def test_with_calibration_files_all_last_rows_choose_the_epoch(tmp_path: Path) -> None:
+    own = session(calibration_files=[str(tmp_path / "val.root")])
+    assert ids(jets.choosing_jets(own, own.schema)) == [*range(32, 40), 100, *range(245, 257)]
+    assert jets.named(own, "calibration_files") == str(tmp_path / "val.root")
+    assert jets.named(own, "val_files") == "3 files, 0.root … 2.root, last 20 % of rows"
