@@ -5,6 +5,7 @@ import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +119,36 @@ def test_what_would_take_too_much_room_is_not_stored(tmp_path: Path, limit: floa
     said = console.file.getvalue()  # type: ignore[attr-defined]
     assert ("Features of the frozen backbone for 96 jets: " in said) == stored
     assert ("more than feature_cache_gb = 1e-06 GB: they are computed in every epoch" in said) != stored
+
+
+def test_the_first_jets_show_that_all_would_take_too_much_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def size_of(count: int) -> int:
+        with FeatureFiles(frozen_tagger(), tmp_path) as files:
+            for batch in BATCHES[:count]:
+                files.add(batch)
+            return files.size
+
+    limit, original = (size_of(1) + size_of(4)) / 2e9, FeatureFiles.add
+    written: list[None] = []
+    monkeypatch.setattr(FeatureFiles, "add", lambda *given: written.append(original(*given)))
+    loaders, quiet = Loaders(ListLoader(BATCHES[:4]), ListLoader(BATCHES[4:])), Console(file=io.StringIO())
+    tagger = frozen_tagger()
+    with with_frozen_features(tagger, loaders, tmp_path, limit, quiet) as (walked, _):
+        assert walked is tagger
+    assert len(written) == 1
+
+
+def test_targets_are_stored_and_all_of_a_batch_goes_to_a_device(tmp_path: Path) -> None:
+    target_NR = torch.arange(16.0)[:, None]
+    with FeatureFiles(frozen_tagger(), tmp_path) as files:
+        files.add(replace(BATCHES[0], target_NR=target_NR))
+        batch = files.finish().batch(torch.tensor([5, 2])).map(torch.Tensor.double)
+    assert batch.target_NR is not None
+    assert batch.target_NR.flatten().tolist() == [5, 2]
+    tensors = [batch.label_N, batch.target_NR, batch.inputs.logits_NK, *batch.inputs.rows]
+    assert {tensor.dtype for tensor in tensors} == {torch.float64}
+    with pytest.raises(FileNotFoundError, match="missing"):
+        FeatureFiles(frozen_tagger(), tmp_path / "missing")
 
 
 def test_a_full_disk_is_told(tmp_path: Path) -> None:

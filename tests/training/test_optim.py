@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -16,7 +17,9 @@ from phaze_ee.training.optim import (
     WARM_UP_SCHEDULES,
     build_optimizer,
     cosine,
+    flat_cosine,
     flat_decay,
+    flat_linear,
     one_cycle,
     parameter_groups,
 )
@@ -113,6 +116,13 @@ def test_steps_divides_by_ten_after_each_third_as_weaver_does() -> None:
     # weaver changes the rate after whole epochs: with one step in each of them, the rates are the same.
     assert learning_rates("steps", 12) == pytest.approx(weaver_rates("steps", 12, 1, 0.25), rel=1e-12)
     assert learning_rates("steps", 12) == pytest.approx([0.4] * 4 + [0.04] * 4 + [0.004] * 4)
+    assert learning_rates("steps", 10) == pytest.approx(weaver_rates("steps", 10, 1, 0.25), rel=1e-12)
+    assert learning_rates("steps", 3) == pytest.approx(weaver_rates("steps", 3, 1, 0.25), rel=1e-12)
+
+
+@pytest.mark.parametrize("schedule", [flat_linear, flat_cosine])
+def test_a_long_training_ends_at_a_thousandth_of_the_rate(schedule: Callable[[int, int, float], float]) -> None:
+    assert schedule(99_999, 100_000, 0) == 0.001
 
 
 @pytest.mark.parametrize("schedule", [*LR_SCHEDULES, *WARM_UP_SCHEDULES])
