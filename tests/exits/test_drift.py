@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
+from scipy.stats import chi2_contingency
 from torch import Tensor
 
 from phaze_ee.errors import UsageError
@@ -15,7 +16,7 @@ from phaze_ee.exits.drift import ANSWER, EXIT, Distribution, DriftReference
 from phaze_ee.exits.evidence import DriftEvidence
 from phaze_ee.exits.observables import FRACTIONS, JET_PT, MULTIPLICITY, OBSERVABLES, input_observables
 from phaze_ee.exits.policies import ThresholdPolicy, exit_index
-from phaze_ee.prediction.drift_report import DriftReport, judged, no_jets_yet
+from phaze_ee.prediction.drift_report import DriftReport, DriftTest, judged, no_jets_yet
 from phaze_ee.prediction.writers import InputFile
 from phaze_ee.types import RaggedJets
 
@@ -242,3 +243,35 @@ def test_histograms_of_others_are_refused() -> None:
     other = SimpleNamespace(input=InputFile(path="a.root", size=1, changed_ns=0), drift=reference(logits(300, seed=2)))
     with pytest.raises(UsageError, match=r"a.root have other histograms than the policy; run again with --overwrite"):
         no_jets_yet(reference(logits(20, seed=3))).having(reference(logits(20, seed=3)), [cast(Any, other)], 1e-3)
+
+
+def compared(before: list[int], after: list[int], labels: str = "") -> DriftTest:
+    """Return the test of one histogram, whose bins may have letters as labels."""
+    known, other = (
+        reference(logits(300, seed=1)).model_copy(
+            update={
+                "distributions": {
+                    EXIT: Distribution(edges=list(range(len(counts) - 1)), counts=counts, labels=list(labels))
+                }
+            }
+        )
+        for counts in (before, after)
+    )
+    (test,) = judged(known, other, DriftEvidence.begin(known), 0.1)
+    return test
+
+
+def test_bins_with_few_jets_are_counted_with_their_neighbours() -> None:
+    test = compared([3, 40, 60, 4, 5], [2, 50, 45, 3, 4])
+    expected = chi2_contingency([[43, 69], [52, 52]], correction=False)
+    assert test.degrees_of_freedom == 1
+    assert (test.chi_square, test.p_value) == pytest.approx((expected.statistic, expected.pvalue))
+    few = compared([3, 4], [2, 5])
+    assert (few.chi_square, few.degrees_of_freedom, few.p_value) == (0, 0, 1)
+
+
+def test_the_three_categories_that_moved_most_are_named() -> None:
+    test = compared([4000, 3000, 2000, 900, 100], [4000, 3100, 1800, 850, 250], "abcde")
+    assert test.change == "e 1.00% → 2.50%, c 20.00% → 18.00%, b 30.00% → 31.00%", "in errors, largest first"
+    assert compared([100, 200, 100], [100, 190, 110], "abc").change == "c 25.00% → 27.50%, b 50.00% → 47.50%"
+    assert compared([100, 100], [50, 150]).change.startswith("the mean jet lies at 62.5% of the reference")
