@@ -72,6 +72,10 @@ def _fresh(patterns: LayerPatterns, model: nn.Module, backbone: Backbone[Any], w
         )
     stored = {name.removeprefix(prefix): value for name, value in content.items()}
     kept = {name: value for name, value in stored.items() if not _excluded(name, patterns)}
+    if not kept:
+        raise UsageError(
+            f"--command: --exclude-model-weights leaves out every weight of {weights}; leave out --load-model-weights"
+        )
     if kept.keys() & model.state_dict().keys():  # else all names have another prefix than in the model
         # weaver does not load a weight by the name that its layer has here, if the layer has another one in its model.
         elsewhere = set(backbone.names_in_wrapper.values())
