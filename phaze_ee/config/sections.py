@@ -41,7 +41,6 @@ Channels = Annotated[tuple[PositiveInt, ...], Field(strict=False, min_length=1)]
 ConvParams = Annotated[tuple[Annotated[int, Field(gt=0, le=MOST_NEIGHBOURS)], Channels], Field(strict=False)]
 FcParams = Annotated[tuple[PositiveInt, Fraction], Field(strict=False)]
 HeadNames = Annotated[list[str], Field(strict=False)]
-LayerNames = Annotated[list[str], Field(strict=False)]
 ExitStage = NonNegativeInt | Literal["input"]
 
 
@@ -108,7 +107,7 @@ class NetworkOptions(Section):
         "batch",
     )
     init_from: str | None = Field(None, description="checkpoint to start from, written by PHAZE-EE or by weaver")
-    fresh_layers: LayerNames = Field(
+    fresh_layers: list[str] = Field(
         default_factory=list,
         strict=False,
         description='layers that start with fresh weights, not with those of init_from, e.g. ["mod.fc"], the head, '
